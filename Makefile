@@ -1,0 +1,35 @@
+# One line each, calling the real thing. README says what to expect.
+.PHONY: demo demo-down lab lab-down test matrix unit lint docs bench
+
+PYTHON ?= python3
+ENV ?= test
+
+demo:        ## three nodes, Consul and a Salt master on this machine; deploys httpbin twice
+	$(PYTHON) -m demo up
+
+demo-down:   ## stops all of it
+	$(PYTHON) -m demo down
+
+lab:         ## an environment (ENV=test) as real hosts on this machine, from blank to running; as root
+	$(PYTHON) -m lab up $(ENV)
+
+lab-down:    ## removes all of it
+	$(PYTHON) -m lab down
+
+test:        ## every test, and the main path again on the oldest that is supported
+	$(PYTHON) tests/run.py all
+
+unit:        ## the tests that need no daemon
+	$(PYTHON) tests/run.py unit
+
+matrix:      ## all integration tests on each supported combination: long
+	$(PYTHON) tests/run.py matrix
+
+lint:        ## ruff, with the settings of pyproject.toml
+	$(PYTHON) tests/run.py lint
+
+docs:        ## the documentation, as HTML, in docs/_build
+	$(PYTHON) tests/run.py docs
+
+bench:       ## the measurements that docs quote
+	$(PYTHON) tests/run.py bench
