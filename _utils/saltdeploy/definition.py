@@ -1,0 +1,360 @@
+"""Pillar in, validated App and Environment out. Pure: no files, no network, no Salt calls."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+import shlex
+import string
+
+from . import schema
+from .errors import DefinitionError, Refused
+from .model import App, Environment, Node, PortRange, Probe, Source, Strategy
+from .schema import nearest, shown
+
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+PLACEHOLDERS = ("address", "port", "version", "release", "instance", "app", "environment", "node")
+VERSION = re.compile(schema.VERSION)
+
+
+def duration(value):
+    """Return ``value`` (seconds, or ``500ms``, ``10s``, ``5m``, ``1h``) as a float of seconds."""
+    if isinstance(value, (int, float)):
+        return float(value)
+    number, unit = re.fullmatch(r"([0-9.]+)(ms|s|m|h)", value).groups()
+    return float(number) * UNITS[unit]
+
+
+def choose_environment(pillar, name=None):
+    """Return the environment's name: ``name`` if it is defined, else the only one there is.
+
+    :raises Refused: it is unknown, there is none, or there are several and none was named.
+    """
+    known = sorted(_named(pillar, "environments"))
+    if not known:
+        raise Refused(
+            "no environment is defined: pillar `environments` is empty for this master."
+            " Match the master's own pillar id in pillar/top.sls (see docs: your own master)."
+        )
+    if name is None:
+        if len(known) > 1:
+            raise Refused(f"which environment? Say env=NAME, one of: {', '.join(known)}")
+        return known[0]
+    if name not in known:
+        raise Refused(f"unknown environment {shown(name)}{nearest(name, known)}. Defined: {', '.join(known)}")
+    return name
+
+
+def load(pillar, env=None, strict=True):
+    """Return the Environment named ``env`` with each of its apps resolved.
+
+    :param pillar: a mapping with the keys ``apps`` and ``environments``.
+    :param env: the environment's name; None means the only one.
+    :param strict: require jsonschema. A node may lack it: the master has validated before.
+    :raises DefinitionError: naming key path, what was found, what is allowed.
+    """
+    name = choose_environment(pillar, env)
+    apps = _named(pillar, "apps")
+    chain = _chain(pillar["environments"], name)
+    used = {app for link in chain for app in _mapping(pillar["environments"][link], "apps")}
+    schema.validate(
+        {
+            "apps": {a: apps[a] for a in apps if a in used},
+            "environments": {link: pillar["environments"][link] for link in chain},
+        },
+        strict,
+    )
+    raw = resolve(pillar["environments"], name)
+    where = f"environments:{name}"
+    for app in raw["apps"]:
+        if app not in apps:
+            raise DefinitionError(
+                f"{where}:apps:{app}: there is no such app{nearest(app, apps)}. Defined under `apps`: "
+                + (", ".join(sorted(apps)) or "none")
+            )
+    nodes = {n: Node(n, d["address"], tuple(d.get("roles", ()))) for n, d in raw["nodes"].items()}
+    environment = Environment(
+        name=name,
+        nodes=nodes,
+        apps={a: _app(a, merge(apps[a], s or {}), raw, where) for a, s in raw["apps"].items()},
+        discovery=raw.get("discovery") or {"consul": {}},
+    )
+    for app in environment.apps.values():
+        if any(test.origin == "peer" for test in app.tests) and len(nodes) < 2:
+            raise DefinitionError(
+                f"apps:{app.name}:tests: a test is `from: peer`, but environment {name} has one node."
+                " Add a node, or test `from: master`."
+            )
+    return environment
+
+
+def load_own(minion, pillar):
+    """Return the Environment that ``minion`` is a node of, from its own pillar.
+
+    :raises Refused: it is a node of none, or its pillar could not be rendered.
+    """
+    if pillar.get("_errors"):
+        raise Refused(f"the pillar of {minion} has errors: {'; '.join(map(str, pillar['_errors']))}")
+    if not pillar.get("environments"):
+        raise Refused(f"{minion} is a node of no environment: add it to `nodes` of one, then saltutil.refresh_pillar.")
+    environment = load(pillar, strict=False)
+    if minion not in environment.nodes:
+        raise Refused(f"{minion} is not a node of environment {environment.name}: add it to its `nodes`.")
+    return environment
+
+
+def find_app(environment, name):
+    """Return the App called ``name`` in ``environment``; Refused names the nearest if there is none."""
+    if name not in environment.apps:
+        known = sorted(environment.apps)
+        raise Refused(
+            f"unknown app {shown(name)} in environment {environment.name}{nearest(name, known)}. "
+            f"Apps there: {', '.join(known) or 'none'}"
+        )
+    return environment.apps[name]
+
+
+def check_version(app, version):
+    """Return the version to deploy: ``version``, else the definition's; Refused if it is not usable."""
+    version = _usable_version(app, version)
+    digests = app.source.sha256
+    if isinstance(digests, dict) and version not in digests:
+        raise Refused(
+            f"unknown version {version} of {app.name}{nearest(version, digests)}: no digest of it under"
+            f" apps:{app.name}:source:sha256 (there: {', '.join(sorted(digests)) or 'none'})"
+        )
+    return version
+
+
+def _usable_version(app, version):
+    if version is None or version == "":
+        if not app.version:
+            raise Refused(
+                f"which version of {app.name}? Say version=…, or set `version` for it in the environment's apps."
+            )
+        return app.version
+    if isinstance(version, (int, float)) and not isinstance(version, bool):
+        raise Refused(
+            f"version {version} was read as a number and may have lost digits: quote it twice, version=\"'{version}'\""
+        )
+    if not isinstance(version, str) or not VERSION.fullmatch(version):
+        raise Refused(f"version {shown(version)} is not usable: allowed is {schema.VERSION} (at most 63 characters)")
+    return version
+
+
+def resolve(environments, name):
+    """Return the raw mapping of an environment with ``based_on`` merged in and ``scale`` applied."""
+    raw = {}
+    for link in reversed(_chain(environments, name)):
+        own = {k: v for k, v in environments[link].items() if k not in ("based_on", "scale", "nodes")}
+        raw = merge(raw, own)
+        raw["apps"] = {a: dict(s or {}) for a, s in (raw.get("apps") or {}).items()}
+        scale = environments[link].get("scale", 1)
+        stated = _mapping(environments[link], "apps")
+        for app, settings in raw["apps"].items():
+            if "instances" in settings and "instances" not in (stated.get(app) or {}):
+                settings["instances"] = max(1, math.floor(settings["instances"] * scale + 0.5))
+    raw["nodes"] = copy.deepcopy(environments[name]["nodes"])
+    return raw
+
+
+def own_environment(environments, minion):
+    """Return ``{"environments": {name: resolved}}`` for the one environment that lists ``minion``.
+
+    This is all of ``environments`` that a node's pillar holds: no base, no other environment.
+
+    :raises DefinitionError: two environments list the same minion.
+    """
+    mine = [name for name, env in environments.items() if minion in _mapping(env, "nodes")]
+    if len(mine) > 1:
+        raise DefinitionError(f"environments: {minion} is a node of both {' and '.join(sorted(mine))}: keep it in one.")
+    return {"environments": {name: resolve(environments, name) for name in mine}}
+
+
+def fill(text, values):
+    """Return ``text`` with ``{address}`` and the other placeholders filled in from ``values``."""
+    return text.format_map(values)
+
+
+def _named(pillar, key):
+    """Return the mapping of names under ``key``, which may be absent."""
+    found = pillar.get(key) or {}
+    if not isinstance(found, dict):
+        raise DefinitionError(f"{key}: found {shown(found)}, allowed is a mapping of name to definition")
+    for name in found:
+        if not isinstance(name, str):
+            raise DefinitionError(f"{key}: found the name {shown(name)}, allowed is text (quote a number)")
+    return found
+
+
+def _chain(environments, name):
+    chain = []
+    while name:
+        if name in chain:
+            raise DefinitionError(f"environments:{name}:based_on: goes round in a circle: {' > '.join([*chain, name])}")
+        if not isinstance(name, str) or name not in environments:
+            raise DefinitionError(
+                f"environments:{chain[-1]}:based_on: there is no environment {shown(name)}"
+                f"{nearest(name, environments)}. Defined: {', '.join(sorted(environments))}"
+            )
+        chain.append(name)
+        env = environments[name]
+        name = env.get("based_on") if isinstance(env, dict) else None
+    return chain
+
+
+def _app(name, raw, env, where):
+    at = f"apps:{name}"
+    strategy = _strategy(
+        merge(env.get("strategy") or {}, raw.get("strategy") or {}), at if raw.get("strategy") else where
+    )
+    app = App(
+        name=name,
+        source=_source(raw["source"], f"{at}:source"),
+        run=raw["run"],
+        version=raw.get("version", ""),
+        instances=raw.get("instances", 1),
+        user=raw.get("user", "") or _default_user(name, at),
+        packages=tuple(raw.get("packages", ())),
+        states=tuple(raw.get("states", ())),
+        config=dict(raw.get("config", {})),
+        env={k: _env_value(v) for k, v in raw.get("env", {}).items()},
+        ports=_ports(raw.get("ports"), f"{at}:ports"),
+        requires=tuple(raw.get("requires", ())),
+        roles=tuple(raw.get("roles", ())),
+        checks=tuple(probe(c, f"{at}:checks:{i}") for i, c in enumerate(raw.get("checks", ()))),
+        tests=tuple(probe(t, f"{at}:tests:{i}") for i, t in enumerate(raw.get("tests", ()))),
+        strategy=strategy,
+        memory=raw.get("resources", {}).get("memory", ""),
+        cpu=raw.get("resources", {}).get("cpu", ""),
+    )
+    _check_placeholders(app, at)
+    return app
+
+
+def _default_user(name, at):
+    user = f"app-{name}"
+    if len(user) > 32:
+        raise DefinitionError(f"{at}:user: set it, the name is too long to make a user name of (`{user}`, at most 32).")
+    return user
+
+
+def _env_value(value):
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _source(raw, at):
+    kinds = [k for k in ("archive", "pip") if k in raw]
+    if len(kinds) != 1:
+        found = " and ".join(kinds) or "neither"
+        raise DefinitionError(f"{at}: needs exactly one of `archive` and `pip`, found {found}.")
+    kind = kinds[0]
+    if kind == "archive" and "sha256" not in raw:
+        raise DefinitionError(f"{at}:sha256: is missing: an archive is only unpacked when its digest is known.")
+    stray = sorted(set(raw) & ({"requirements", "python"} if kind == "archive" else {"strip"}))
+    if stray:
+        raise DefinitionError(f"{at}:{stray[0]}: has no meaning with `{kind}`.")
+    if kind == "pip" and isinstance(raw.get("sha256"), str):
+        raise DefinitionError(f"{at}:sha256: with `pip` it is a mapping of version to digest.")
+    return Source(
+        kind,
+        raw[kind],
+        sha256=raw.get("sha256"),
+        strip=raw.get("strip", 0),
+        requirements=tuple(raw.get("requirements", ())),
+        python=raw.get("python", ""),
+    )
+
+
+def _ports(raw, at):
+    if raw is None:
+        return None
+    first, last = (raw, raw) if isinstance(raw, int) else (int(p) for p in raw.split("-"))
+    if not 1 <= first <= last <= 65535:
+        raise DefinitionError(f"{at}: `{raw}` is not a range: the first port comes first, and both are 1 to 65535.")
+    return PortRange(first, last)
+
+
+def probe(raw, at):
+    """Return the Probe that a check or test describes; ``at`` is its key path, for messages."""
+    kinds = [k for k in ("http", "tcp", "command") if k in raw]
+    if len(kinds) != 1:
+        found = " and ".join(kinds) or "none"
+        raise DefinitionError(f"{at}: needs exactly one of http, tcp and command, found {found}.")
+    kind = kinds[0]
+    if kind == "command" and raw.get("from", "node") != "node":
+        raise DefinitionError(f"{at}:from: a command runs where the release is installed: `node` is allowed only.")
+    times = {key: duration(raw.get(key, default)) for key, default in (("interval", "2s"), ("timeout", "10s"))}
+    for key, seconds in times.items():
+        if not seconds:
+            raise DefinitionError(f"{at}:{key}: found {shown(raw[key])}, allowed is more than 0")
+    http = raw["http"] if kind == "http" and isinstance(raw["http"], dict) else {}
+    return Probe(
+        kind=kind,
+        target=http.get("path") or ("" if kind == "tcp" else raw[kind]),
+        origin=raw.get("from", "node"),
+        status=http.get("status", 200),
+        contains=http.get("contains", ""),
+        **times,
+    )
+
+
+def _strategy(raw, where):
+    values = {k: duration(v) for k, v in raw.items() if k not in ("waves", "auto_revert")}
+    if "waves" in raw:
+        values["waves"] = tuple(raw["waves"])
+    if "auto_revert" in raw:
+        values["auto_revert"] = raw["auto_revert"]
+    strategy = Strategy(**values)
+    at = f"{where}:strategy"
+    if not strategy.min_healthy < strategy.healthy_deadline <= strategy.progress_deadline:
+        raise DefinitionError(
+            f"{at}: min_healthy ({strategy.min_healthy:g}s) < healthy_deadline ({strategy.healthy_deadline:g}s)"
+            f" <= progress_deadline ({strategy.progress_deadline:g}s) must hold."
+        )
+    for kind in (int, str):
+        sizes = [w if kind is int else int(w[:-1]) for w in strategy.waves if isinstance(w, kind)]
+        if sizes != sorted(set(sizes)):
+            raise DefinitionError(f"{at}:waves: {list(strategy.waves)}: sizes are cumulative and must grow.")
+    return strategy
+
+
+def _check_placeholders(app, at):
+    texts = [("run", app.run)]
+    texts += [(f"env:{k}", v) for k, v in app.env.items()]
+    texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
+    for key, text in texts:
+        try:
+            names = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]
+            if not key.startswith("env:") and not shlex.split(text):
+                raise ValueError("is empty")
+            if set(names) <= set(PLACEHOLDERS):
+                fill(text, {**dict.fromkeys(PLACEHOLDERS, ""), "port": 0})
+        except ValueError as exc:
+            raise DefinitionError(f"{at}:{key}: {text!r}: {exc}. A brace of your own is written twice.") from exc
+        for name in names:
+            if name not in PLACEHOLDERS:
+                raise DefinitionError(
+                    f"{at}:{key}: unknown placeholder {{{name}}}{nearest(name, PLACEHOLDERS)}."
+                    f" Allowed: {', '.join(PLACEHOLDERS)}. A brace of your own is written twice."
+                )
+            if name == "port" and app.ports is None:
+                raise DefinitionError(f"{at}:ports: is missing, and {key} uses {{port}}.")
+    listens = [p for p in (*app.checks, *app.tests) if p.kind in ("http", "tcp")]
+    if listens and app.ports is None:
+        raise DefinitionError(f"{at}:ports: is missing, and the {listens[0].kind} check or test needs a port.")
+
+
+def merge(base, over):
+    """Return ``base`` with ``over`` laid over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def _mapping(env, key):
+    value = env.get(key) if isinstance(env, dict) else None
+    return value if isinstance(value, dict) else {}

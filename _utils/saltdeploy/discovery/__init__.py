@@ -1,0 +1,70 @@
+"""The only place that speaks to service discovery. Consul is the backend there is."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+
+from ..model import Probe
+
+DEFAULT_URL = "http://127.0.0.1:8500"
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is registered with a node's own agent.
+
+    :param checks: what discovery runs for as long as the service is registered.
+    :param expires: seconds after which it leaves discovery by itself; None: it stays.
+    """
+
+    id: str
+    name: str
+    address: str
+    port: int | None = None
+    tags: tuple[str, ...] = ()
+    meta: dict[str, str] = field(default_factory=dict)
+    checks: tuple[Probe, ...] = ()
+    expires: float | None = None
+
+    @property
+    def digest(self):
+        """A digest of the whole registration, to tell whether it changed (checks read back empty)."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A service as the catalog has it. ``status`` is passing, warning or critical (the worst of its checks)."""
+
+    id: str
+    name: str
+    node: str
+    address: str
+    port: int
+    tags: tuple[str, ...] = ()
+    meta: dict[str, str] = field(default_factory=dict)
+    status: str = "passing"
+
+    @property
+    def minion(self):
+        """The Salt minion that published it; the catalog's node name where we did not."""
+        return self.meta.get("minion", self.node)
+
+
+def connect(config, node_address=None):
+    """Return the discovery backend an environment's ``discovery`` mapping describes.
+
+    :param config: for example ``{"consul": {"agent": "http://{address}:8500"}}``.
+    :param node_address: on a node, its address: its own agent is used. None on the master: the
+        servers listed, tried in turn.
+    """
+    from .consul import Consul
+
+    settings = config.get("consul") or {}
+    if node_address is None:
+        urls = settings.get("servers") or [DEFAULT_URL]
+    else:
+        urls = [settings.get("agent", DEFAULT_URL).format(address=node_address)]
+    return Consul(urls, token=settings.get("token"), ca=settings.get("ca"), datacenter=settings.get("datacenter"))

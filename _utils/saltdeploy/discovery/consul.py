@@ -1,0 +1,343 @@
+"""Consul, through python-consul or its fork py-consul (both are ``import consul``).
+
+Only their HTTP client is used. Their higher layer leaves the token out of deregister, session and
+txn calls, drops ``Meta`` and several checks (python-consul 1.1.0), sends none with ``txn.put``
+(py-consul 1.8.0), and lets ``CONSUL_HTTP_*`` override what was configured.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import time
+from urllib.parse import urlsplit
+
+import requests
+from consul.std import HTTPClient
+from requests.adapters import HTTPAdapter
+from urllib3.exceptions import NewConnectionError
+
+from ..errors import DiscoveryUnavailable, Failed
+from . import Endpoint
+
+CONNECT_TIMEOUT = 2.0
+# During leader loss an agent answers a registration after 7 to 14 seconds.
+READ_TIMEOUT = 20.0
+# How long one blocking query is held; Consul adds up to a sixteenth.
+BLOCK = 5.0
+WORST_FIRST = ("critical", "warning", "passing")
+
+
+class _Adapter(HTTPAdapter):
+    """Every call has a timeout; a connection that was refused is tried again, and nothing else ever is."""
+
+    def send(self, request, **kwargs):
+        kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
+        # Not by urllib3's Retry: it logs each time, and that ends on the terminal.
+        for pause in (0.1, 0.2):
+            try:
+                return super().send(request, **kwargs)
+            except requests.ConnectionError as exc:
+                if not isinstance(getattr(exc.args[0], "reason", None), NewConnectionError):
+                    raise
+                time.sleep(pause)
+        return super().send(request, **kwargs)
+
+
+class Consul:
+    """One Consul, reached through the first of ``urls`` that answers.
+
+    :param urls: agents or servers, ``scheme://host:port``.
+    :param token: ACL token, sent as a header.
+    :param ca: path of the CA certificate that the servers' certificates are verified against.
+    :param datacenter: whose catalog and keys are asked; None: the agent's own.
+    """
+
+    def __init__(self, urls, token=None, ca=None, datacenter=None):
+        self.urls, self.datacenter = list(urls), datacenter
+        self._clients = [self._client(url, token, ca) for url in self.urls]
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        for client in self._clients:
+            client.session.close()
+
+    @staticmethod
+    def _client(url, token, ca):
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
+        client = HTTPClient(parts.hostname, port, parts.scheme, verify=ca or True)
+        client.session.trust_env = False
+        adapter = _Adapter()
+        client.session.mount("http://", adapter)
+        client.session.mount("https://", adapter)
+        if token:
+            client.session.headers["X-Consul-Token"] = token
+        return client
+
+    # -- services -----------------------------------------------------------------------------
+
+    def publish(self, service):
+        """Register ``service`` with the agent. What was tested a moment ago enters as passing."""
+        self._put("/v1/agent/service/register", body=_registration(service))
+
+    def withdraw(self, service_id):
+        """Deregister ``service_id`` from the agent. An unknown id is no error: it is withdrawn."""
+        response = self._call("put", f"/v1/agent/service/deregister/{service_id}")
+        unknown = response.code == 404 or "Unknown service" in response.body
+        if response.code != 200 and not unknown:
+            raise _failure(response, f"deregister {service_id}")
+
+    def registered(self):
+        """Return the agent's own services: id -> Endpoint."""
+        services = self._get("/v1/agent/services")
+        return {
+            i: Endpoint(i, s["Service"], "", s["Address"], s["Port"], tuple(s["Tags"] or ()), s["Meta"] or {})
+            for i, s in services.items()
+        }
+
+    def instances(self, name, passing=False):
+        """Return the Endpoints of service ``name``, read consistently, in a stable order."""
+        return self._instances(name, passing=passing)[1]
+
+    def wait(self, name, until, deadline, passing=False):
+        """Block on the catalog until ``until(endpoints)`` is true; return whether it became so.
+
+        :param deadline: :func:`time.monotonic` time at which to give up.
+        """
+        index = 0
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                seen, endpoints = self._instances(name, index, min(BLOCK, max(left, 0.05)), passing)
+            except DiscoveryUnavailable:
+                if left <= 0:
+                    raise
+                time.sleep(min(0.2, left))
+                index = 0
+                continue
+            if until(endpoints):
+                return True
+            if left <= 0:
+                return False
+            index = seen if seen >= index else 0
+
+    def _instances(self, name, index=0, block=0.0, passing=False):
+        params = [("consistent", "1")]
+        if index:
+            params += [("index", index), ("wait", f"{int(block * 1000)}ms")]
+        if passing:
+            params += [("passing", "1")]
+        response = self._call("get", f"/v1/health/service/{name}", params)
+        if response.code != 200:
+            raise _failure(response, f"read service {name}")
+        found = [_endpoint(e) for e in json.loads(response.body)]
+        return int(response.headers["X-Consul-Index"]), sorted(found, key=lambda e: (e.node, e.id))
+
+    # -- state of the cluster -----------------------------------------------------------------
+
+    def leader(self):
+        """Return the leader's address; raise DiscoveryUnavailable if there is none."""
+        leader = self._get("/v1/status/leader")
+        if not leader:
+            raise DiscoveryUnavailable(
+                f"Consul has no leader (asked {', '.join(self.urls)}): see `consul operator raft list-peers`;"
+                " more than half of its servers must run."
+            )
+        # An agent cut off from its servers still knows the last leader: only a read proves it.
+        self.read("deploy/")
+        return leader
+
+    # -- keys ---------------------------------------------------------------------------------
+
+    def read(self, key):
+        """Return ``(value, index, session)`` of ``key``; ``(None, 0, None)`` if there is none."""
+        response = self._call("get", f"/v1/kv/{key}", [("consistent", "1")])
+        if response.code == 404:
+            return None, 0, None
+        if response.code != 200:
+            raise _failure(response, f"read key {key}")
+        entry = json.loads(response.body)[0]
+        return _value(entry), entry["ModifyIndex"], entry.get("Session")
+
+    def read_all(self, prefix):
+        """Return ``{key: value}`` of all keys under ``prefix``."""
+        response = self._call("get", f"/v1/kv/{prefix}", [("recurse", "1"), ("consistent", "1")])
+        if response.code == 404:
+            return {}
+        if response.code != 200:
+            raise _failure(response, f"read keys {prefix}")
+        return {e["Key"]: _value(e) for e in json.loads(response.body)}
+
+    def write(self, entries, lock_key=None, session=None):
+        """Write ``{key: value}`` in one transaction, refused whole unless ``session`` holds ``lock_key``.
+
+        :returns: whether it was written.
+        """
+        verbs = [{"KV": {"Verb": "check-session", "Key": lock_key, "Session": session}}] if session else []
+        verbs += [{"KV": {"Verb": "set", "Key": k, "Value": _encode(v)}} for k, v in entries.items()]
+        return self._transact(verbs)
+
+    def _transact(self, verbs):
+        response = self._call("put", "/v1/txn", body=verbs)
+        # A token that may not is a conflict here, too, and no lost lock.
+        if response.code not in (200, 409) or "Permission denied" in response.body:
+            raise _failure(response, f"write {', '.join(verb['KV']['Key'] for verb in verbs)}")
+        return response.code == 200
+
+    # -- sessions and locks -------------------------------------------------------------------
+
+    def create_session(self, name, ttl):
+        """Create a session that lives ``ttl`` seconds unless renewed; return its id.
+
+        It is gone at once when Consul removes the node of the agent that was asked: a server that died, for one.
+        """
+        body = {"Name": name, "TTL": f"{ttl}s", "LockDelay": "1s", "Behavior": "release"}
+        # Without it, the health of the agent that is asked would be one.
+        body["Checks"] = []
+        return self._put("/v1/session/create", body=body)["ID"]
+
+    def renew_session(self, session):
+        """Renew; return False if the session is no more."""
+        response = self._call("put", f"/v1/session/renew/{session}")
+        if response.code not in (200, 404):
+            raise _failure(response, "renew the lock's session")
+        return response.code == 200
+
+    def destroy_session(self, session):
+        """Destroy the session; the locks it held are free after its lock delay."""
+        self._put(f"/v1/session/destroy/{session}")
+
+    def acquire(self, key, session, value, index=None):
+        """Try to lock ``key``; return whether ``session`` holds it now. Never tried again by itself.
+
+        :param index: only if the key was not changed since it was read with this index.
+        """
+        if index is None:
+            return self._put(f"/v1/kv/{key}", [("acquire", session)], value)
+        unchanged = {"Verb": "check-index", "Key": key, "Index": index}
+        lock = {"Verb": "lock", "Key": key, "Value": _encode(value), "Session": session}
+        return self._transact([{"KV": unchanged}, {"KV": lock}])
+
+    def release(self, key, session):
+        """Unlock ``key``, at once and without lock delay."""
+        return self._put(f"/v1/kv/{key}", [("release", session)])
+
+    # -- transport ----------------------------------------------------------------------------
+
+    def _get(self, path, params=None):
+        response = self._call("get", path, params)
+        if response.code != 200:
+            raise _failure(response, path)
+        return json.loads(response.body)
+
+    def _put(self, path, params=None, body=None):
+        response = self._call("put", path, params, body)
+        if response.code != 200:
+            raise _failure(response, path)
+        return json.loads(response.body) if response.body.strip() else None
+
+    def _call(self, verb, path, params=None, body=None):
+        """Ask the clients in turn, beginning with the one that answered last."""
+        if self.datacenter and not path.startswith("/v1/agent/"):
+            params = [*(params or ()), ("dc", self.datacenter)]
+        errors = []
+        for client in self._clients:
+            try:
+                kwargs = {"data": "" if body is None else json.dumps(body)} if verb == "put" else {}
+                response = getattr(client, verb)(lambda r: r, path, params, **kwargs)
+            except requests.RequestException as exc:
+                errors.append(f"{client.base_uri}: {_reason(exc)}")
+            else:
+                if response.code >= 500 and verb == "get" and len(errors) + 1 < len(self._clients):
+                    errors.append(f"{client.base_uri}: {response.code} {response.body.strip()[:200]}")
+                    continue
+                # In one assignment: the thread that renews the lock asks too.
+                self._clients = [client, *(c for c in self._clients if c is not client)]
+                return response
+        advice = "see `consul operator raft list-peers`" if "timed out" in errors[-1] else "start its agent there"
+        raise DiscoveryUnavailable(f"Consul does not answer ({'; '.join(errors)}): {advice}.")
+
+
+def _registration(service):
+    body = {
+        "ID": service.id,
+        "Name": service.name,
+        "Address": service.address,
+        "Tags": list(service.tags),
+        "Meta": {**service.meta, "digest": service.digest},
+        "Checks": [_check(service, probe) for probe in service.checks],
+    }
+    if service.port is not None:
+        body["Port"] = service.port
+    if service.expires is not None:
+        # Consul reaps after one minute of critical at the earliest.
+        body["Checks"].append(
+            {
+                "Name": "expires",
+                "TTL": f"{int(service.expires) + 1}s",
+                "Status": "passing",
+                "DeregisterCriticalServiceAfter": "1m",
+            }
+        )
+    return body
+
+
+def _check(service, probe):
+    where = f"{service.address}:{service.port}"
+    target = {"HTTP": f"http://{where}{probe.target}"} if probe.kind == "http" else {"TCP": where}
+    return {
+        **target,
+        "Name": f"{probe.kind} {probe.target}".strip(),
+        "Interval": f"{probe.interval:g}s",
+        "Timeout": f"{probe.timeout:g}s",
+        "Status": "passing",
+    }
+
+
+def _endpoint(entry):
+    service = entry["Service"]
+    statuses = {c["Status"] for c in entry["Checks"]}
+    return Endpoint(
+        id=service["ID"],
+        name=service["Service"],
+        node=entry["Node"]["Node"],
+        address=service["Address"] or entry["Node"]["Address"],
+        # Newer Consuls leave it out where there is none.
+        port=service.get("Port", 0),
+        tags=tuple(service["Tags"] or ()),
+        meta=service["Meta"] or {},
+        status=next((s for s in WORST_FIRST if s in statuses), "passing"),
+    )
+
+
+def _encode(value):
+    return base64.b64encode(json.dumps(value).encode()).decode()
+
+
+def _value(entry):
+    return json.loads(base64.b64decode(entry["Value"])) if entry["Value"] else None
+
+
+def _reason(exc):
+    text = str(getattr(exc, "args", [exc])[0])
+    for known in ("Connection refused", "timed out", "Name or service not known", "certificate verify failed"):
+        if known.lower() in text.lower():
+            return known.lower()
+    system = re.search(r"\[Errno -?\d+\] ([\w ]+)", text)
+    return system[1].lower() if system else text[:200]
+
+
+def _failure(response, what):
+    body = response.body.strip()[:300]
+    if response.code == 403 or "Permission denied" in body:
+        return Failed(f"Consul refuses to {what}: {body}. Its token may not: see discovery:consul:token.")
+    if "No cluster leader" in body or "rpc error" in body or "No known Consul servers" in body:
+        return DiscoveryUnavailable(
+            f"Consul has no leader: it could not {what} ({body}). More than half of its servers must run."
+        )
+    kind = DiscoveryUnavailable if response.code >= 500 else Failed
+    return kind(f"Consul could not {what}: {response.code} {body}")

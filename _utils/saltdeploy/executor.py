@@ -1,0 +1,275 @@
+"""Turn a plan into Salt jobs and wait for what they must lead to. Any failure reverts.
+
+One job a phase and wave, whatever the number of nodes.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from . import records
+from .acceptance import Acceptance
+from .errors import Failed, LockLost
+from .jobs import TALK_DEADLINE, ids_by_node, most, told_ids
+from .lifecycle import CATALOG_DEADLINE
+from .model import Instance
+from .runtime import STOP_TIMEOUT
+
+log = logging.getLogger(__name__)
+
+
+class NotReverted(Failed):
+    """A deployment failed and could not be undone: somebody must look."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """Which deployment this is, and whose."""
+
+    id: str
+    owner: str
+    reason: str = ""
+
+
+class Deployment:
+    """One run of a plan. Call :meth:`run` once, with the lock held.
+
+    :param jobs: a jobs.Jobs.
+    :param discovery: the environment's discovery, as the master sees it.
+    :param desired: a planner.Desired.
+    :param peers: names of the nodes that answer.
+    :param observed: names of those whose instances were looked at.
+    :param before: the record as it was, None if there was none.
+    :param lock: the held lock.Lock; every write goes through it.
+    :param serving: the instances that are published and run.
+    """
+
+    def __init__(self, jobs, discovery, environment, desired, peers, observed, before, lock, identity, serving=()):
+        self.jobs, self.discovery, self.environment, self.desired = jobs, discovery, environment, desired
+        self.peers, self.before, self.lock, self.identity = peers, before, lock, identity
+        self.app, self.strategy = desired.app, desired.app.strategy
+        self.acceptance = Acceptance(jobs, environment, self.app, peers)
+        self.started_on, self.adopted, self.published, self.retired = set(), [], [], {}
+        self.record = before
+        # What was seen counts: a killed run recorded less, and what somebody stopped since is to stay stopped.
+        # A node that was left out of this deployment because it is dead does not bring back what it ran.
+        unseen = set(peers) - set(observed)
+        self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
+        self._add(serving)
+
+    def run(self, plan):
+        """Execute ``plan``.
+
+        :raises Failed: it failed, and all is as before.
+        :raises NotReverted: it failed, and is not wholly undone.
+        """
+        try:
+            self._clean(plan.clean)
+            self._install(plan.install)
+            for wave in plan.waves:
+                self._wave(wave)
+            self._correct_record()
+        except LockLost as exc:
+            raise NotReverted(str(exc)) from exc
+        except BaseException as exc:  # whatever it was, an interrupt too: the fleet is not left half deployed
+            self._revert(cause(exc))
+
+    # -- forward ------------------------------------------------------------------------------
+
+    def _clean(self, ids):
+        self._drop(ids)
+        self.jobs.run("clean", "app.stop", ids, self.app.name, ids, deadline=self._stop_deadline(ids), told=told_ids)
+
+    def _install(self, nodes):
+        self.jobs.run(
+            "install",
+            "state.apply",
+            nodes,
+            "app.release",
+            pillar={"saltdeploy": {"app": self.app.name, "version": self.desired.version}},
+            queue=True,
+            deadline=self.strategy.progress_deadline,
+            told=lambda _: f"{self.app.name} {self.desired.version}",
+        )
+
+    def _wave(self, wave):
+        self.lock.check()
+        until = time.monotonic() + self.strategy.progress_deadline
+        candidates = [*self._start(wave.start, until), *self._adopt(wave.adopt)]
+        self.lock.check()
+        self.acceptance.from_elsewhere(candidates)
+        if self.desired.publish and candidates:
+            self._publish(candidates)
+            self._await_healthy(candidates, until)
+        if self.desired.publish:
+            self._retire(wave.retire)
+
+    def _start(self, counts, until):
+        self.started_on.update(counts)
+        tests = [t for t in self.app.tests if t.origin == "node"]
+        slowest = max(counts.values(), default=0) * sum(t.timeout for t in tests)
+
+        def told(value):
+            ids = [f"{i['id']} on {i['address']}" + (f":{i['port']}" if i["port"] else "") for i in value["instances"]]
+            return ", ".join(ids) + (f", {len(tests)} test{'s' * (len(tests) > 1)} passed" if tests else ", up")
+
+        replies = self.jobs.run(
+            "start",
+            "app.start",
+            counts,
+            self.app.name,
+            self.desired.version,
+            count=counts,
+            deployment=self.identity.id,
+            held=not self.desired.publish,
+            deadline=min(self.strategy.healthy_deadline + slowest + TALK_DEADLINE, until - time.monotonic()),
+            told=told,
+            wrong=lambda value: "; ".join(value["failures"]),
+        )
+        return [Instance(**i) for value in replies.values() for i in value["instances"]]
+
+    def _adopt(self, candidates):
+        """Take candidates that an earlier deployment left for publication, once they pass their own tests again."""
+        taken = [i for instances in candidates.values() for i in instances]
+        self.acceptance.from_nodes(taken)
+        return taken
+
+    def _publish(self, candidates):
+        self.lock.check()
+        ids = ids_by_node(candidates)
+        self.published += candidates
+        self._add(candidates)
+        self.adopted += [i for i in candidates if i.deployment != self.identity.id]
+        self.jobs.run("publish", "discovery.publish", ids, self.app.name, ids, told=told_ids)
+
+    def _await_healthy(self, instances, until):
+        """Block until discovery has all as passing, and until they have stayed so for min_healthy."""
+        began = time.monotonic()
+        wanted = {(i.node, i.id) for i in instances}
+        self.jobs.journal.begin("healthy", sorted({i.node for i in instances}))
+        problem = self._unhealthy(wanted, min(began + self.strategy.healthy_deadline, until))
+        what = problem or "found by users: " + ", ".join(f"{i.id} on {i.node}" for i in instances)
+        self.jobs.journal.add("healthy", "", what, time.monotonic() - began, not problem)
+        if problem:
+            raise Failed(problem)
+
+    def _unhealthy(self, wanted, deadline):
+        def missing(found):
+            return wanted - {(e.minion, e.id) for e in found}
+
+        def which():
+            gone = missing(self.discovery.instances(self.app.name, passing=True))
+            return ", ".join(f"{instance} on {node}" for node, instance in sorted(gone or wanted))
+
+        hold = self.strategy.min_healthy
+        if not self.discovery.wait(self.app.name, lambda found: not missing(found), deadline, passing=True):
+            return f"not healthy in discovery within {self.strategy.healthy_deadline:g}s: {which()}"
+        if hold and self.discovery.wait(self.app.name, missing, time.monotonic() + hold, passing=True):
+            return f"did not stay healthy in discovery for {hold:g}s: {which()}"
+        return ""
+
+    def _retire(self, ids):
+        """Retire instances, out of the record first: highstate must not bring them back."""
+        for node, instances in ids.items():
+            self.retired[node] = [*self.retired.get(node, ()), *instances]
+        self._drop(ids)
+        self._write_record(self._now())
+        self.jobs.run("retire", "app.stop", ids, self.app.name, ids, deadline=self._stop_deadline(ids), told=told_ids)
+
+    # -- the record ---------------------------------------------------------------------------
+
+    def _add(self, instances):
+        for instance in instances:
+            ids = self.runs.setdefault(instance.node, [])
+            if instance.id not in ids:
+                ids.append(instance.id)
+
+    def _drop(self, ids):
+        for node, gone in ids.items():
+            self.runs[node] = [i for i in self.runs.get(node, ()) if i not in gone]
+
+    def _now(self):
+        """Return the record of what is published and runs now, on which node."""
+        return {
+            "version": self.desired.version,
+            "deployment": self.identity.id,
+            "time": time.time(),
+            "nodes": {n: list(ids) for n, ids in self.runs.items() if ids},
+        }
+
+    def _correct_record(self):
+        """Write the record if it is not what runs: a run that was killed had no time to, or somebody removed it."""
+        now = self._now()
+        if self.desired.publish and _places(now) != _places(self.record):
+            self._write_record(now)
+
+    def _write_record(self, record):
+        prefix = records.prefix(self.environment.name, self.app.name)
+        self.lock.write({records.current_key(prefix): record})
+        self.record = record
+
+    # -- backward -----------------------------------------------------------------------------
+
+    def _revert(self, why):
+        """Bring the old instances back, then stop the new ones. Raises Failed or NotReverted, with ``why``."""
+        if not self.strategy.auto_revert and (self.started_on or self.adopted):
+            raise NotReverted(f"auto_revert is off, so the new instances stay as they are, after: {why}")
+        try:
+            self.lock.check()
+            problems = self._restore() or self._take_back()
+        except BaseException as exc:
+            problems = [cause(exc)]
+        if problems:
+            raise NotReverted(f"{'; '.join(problems)}; after: {why}")
+        raise Failed(why)
+
+    def _restore(self):
+        """Bring back what was retired; without that the new instances must stay."""
+        job = ("restore", "app.restore", self.retired, self.app.name, self.retired)
+        # It waits for the job that retires them, which may still be at it.
+        deadline = most(self.retired) * self.strategy.healthy_deadline + self._stop_deadline(self.retired)
+        problems = self.jobs.attempt(*job, deadline=deadline, told=told_ids)
+        return problems and [*problems, "the new instances stay published, to serve in their place"]
+
+    def _take_back(self):
+        adopted = ids_by_node(self.adopted)
+        problems = self.jobs.attempt(
+            "withdraw", "discovery.withdraw", adopted, self.app.name, adopted, told=told_ids
+        ) + self.jobs.attempt(
+            "stop",
+            "app.stop",
+            self.started_on,
+            self.app.name,
+            deployment=self.identity.id,
+            deadline=self._stop_deadline(ids_by_node(self.published)),
+            told=told_ids,
+        )
+        if self.published:
+            problems += self._record_again()
+        return problems
+
+    def _record_again(self):
+        try:
+            self._write_record(self.before)
+        except Failed as exc:
+            return [str(exc)]
+        return []
+
+    def _stop_deadline(self, ids):
+        return CATALOG_DEADLINE + self.strategy.drain + STOP_TIMEOUT * (1 + most(ids)) + TALK_DEADLINE
+
+
+def _places(record):
+    return {(node, i) for node, ids in (record or {}).get("nodes", {}).items() for i in ids}
+
+
+def cause(exc):
+    """Return what is said of ``exc``, whatever it is."""
+    if isinstance(exc, Failed):
+        return str(exc)
+    if isinstance(exc, Exception):
+        log.error("Unexpected in a deployment", exc_info=exc)
+        return f"{type(exc).__name__}: {exc} (this is a bug: the master's log has the traceback)"
+    return "it was interrupted"

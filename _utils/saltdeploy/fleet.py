@@ -1,0 +1,143 @@
+"""The only place that speaks to minions: one Salt job, its replies as they come, none missing.
+
+No answer is a failure, never a success.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import salt.client
+from salt.exceptions import SaltClientError, SaltReqTimeoutError
+
+from .errors import INTERRUPTS, Failed
+
+# How long the event bus is left alone between two looks at it, in seconds (as LocalClient does).
+POLL = 0.01
+
+UNKNOWN = "the Salt master has no minion of this name: is its salt-minion running, and its key accepted (salt-key -L)?"
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a node answered. ``value`` is the function's result, ``error`` why there is none."""
+
+    node: str
+    value: object = None
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def ok(self):
+        return not self.error
+
+
+class Fleet:
+    """The minions of this master. A context manager: its connection is closed at the end.
+
+    :param opts: the master's options (``__opts__`` of a runner).
+    """
+
+    def __init__(self, opts):
+        self.opts = opts
+
+    def __enter__(self):
+        self._client, self._cut_off = None, False
+        return self
+
+    def __exit__(self, *exc):
+        self._close()
+
+    def _open(self):
+        """Return the client; another one if its event loop may have been cut off half way: the way back needs it."""
+        if self._cut_off:
+            self._close()
+        if self._client is None:
+            self._client = salt.client.get_local_client(self.opts["conf_file"])
+        return self._client
+
+    def _close(self):
+        client, self._client, self._cut_off = self._client, None, False
+        if client is not None:
+            client.destroy()
+
+    def run(self, function, nodes, *args, deadline=60.0, on_reply=lambda reply: None, **kwargs):
+        """Run ``function`` on ``nodes`` in one job; return ``{node: Reply}``, one for each of them.
+
+        :param deadline: seconds after which a node that still runs it is given up.
+        :param on_reply: called with each Reply as it comes.
+        :raises Failed: the master takes no job.
+        """
+        nodes = sorted(nodes)
+        if not nodes:
+            return {}
+        began = time.monotonic()
+        replies = {}
+        for answer in self._answers(function, nodes, args, kwargs, began + deadline):
+            for node, data in answer.items():
+                if node in nodes and node not in replies:
+                    replies[node] = _reply(node, data, time.monotonic() - began)
+                    on_reply(replies[node])
+        for node in nodes:
+            if node not in replies:
+                waited = time.monotonic() - began
+                # Salt sends no job where it has the key of none of them.
+                late = f"{function} did not end within {deadline:g}s" if waited >= deadline else UNKNOWN
+                replies[node] = Reply(node, None, late, waited)
+                on_reply(replies[node])
+        return replies
+
+    def _answers(self, function, nodes, args, kwargs, until):
+        job = self._open().cmd_iter_no_block(
+            nodes,
+            function,
+            list(args),
+            kwarg=kwargs,
+            tgt_type="list",
+            timeout=int(self.opts.get("timeout", 5)),
+            gather_job_timeout=int(self.opts.get("gather_job_timeout", 10)),
+            expect_minions=True,
+        )
+        try:
+            for answer in job:
+                if answer:
+                    yield answer
+                else:
+                    time.sleep(POLL)
+                if time.monotonic() > until:
+                    return
+        except INTERRUPTS:
+            self._cut_off = True
+            raise
+        except (SaltClientError, SaltReqTimeoutError) as exc:
+            raise Failed(f"the Salt master does not answer: is salt-master running? ({exc})") from exc
+        finally:
+            job.close()
+
+
+def _reply(node, data, seconds):
+    if data.get("failed") or "ret" not in data:
+        return Reply(node, None, "does not answer: is its salt-minion running?", seconds)
+    value = data["ret"]
+    if data.get("retcode", 0) == 0:
+        return Reply(node, value, "", seconds)
+    return Reply(node, value, _error(value) or f"failed, and did not say why (retcode {data['retcode']})", seconds)
+
+
+def _error(value):
+    """Return what went wrong, from a module's exception or the failed states of a state run."""
+    if isinstance(value, dict):
+        failed = [
+            f"{state.get('__id__') or key}: {state['comment']}"
+            for key, state in value.items()
+            if isinstance(state, dict) and state.get("result") is False
+        ]
+        root = [f for f in failed if "One or more requisite failed" not in f]
+        return "; ".join(root or failed)
+    text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if "is not available" in text:
+        return f"{text} Run: salt '*' saltutil.sync_all"
+    for prefix in ("ERROR: ", "Error: "):
+        text = text.removeprefix(prefix)
+    return (text.partition("': ")[2] if text.startswith("ERROR executing '") else text).strip()

@@ -1,0 +1,250 @@
+"""What is on a node: releases, instances, ports. Everything is under one root folder.
+
+::
+
+    <root>/.lock                                   taken while a port is chosen
+    <root>/<app>/.lock                             taken while instances are stopped or brought back
+    <root>/<app>/releases/<version>                link to .<version>@<random>/files; whole or absent
+    <root>/<app>/instances/<id>/instance.json      which release, port, deployment; tested or not
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from dataclasses import asdict, fields
+from pathlib import Path
+
+from . import sources
+from .errors import Failed, Refused
+from .model import Instance, instance_id
+
+DEFAULT_ROOT = "/srv/saltdeploy"
+# States of a socket in proc(5), /proc/net/tcp.
+ESTABLISHED, LISTENING = "01", "0A"
+
+
+class Host:
+    """This node's folder of releases and instances.
+
+    :param node: the minion's id.
+    :param root: the folder, made when first needed.
+    """
+
+    def __init__(self, node, root=DEFAULT_ROOT):
+        self.node, self.root = node, Path(root)
+
+    # -- releases -----------------------------------------------------------------------------
+
+    def release(self, app, version):
+        """Return the path of an installed release (it may not exist)."""
+        return self.root / app / "releases" / version
+
+    def releases(self, app):
+        """Return the versions of ``app`` that are installed."""
+        folder = self.root / app / "releases"
+        return sorted(p.name for p in folder.iterdir() if p.is_symlink()) if folder.is_dir() else []
+
+    def installed(self, app, version):
+        """Return whether this very release is installed.
+
+        :raises Refused: another one is, under the same version.
+        """
+        release = self.release(app.name, version)
+        if not release.is_dir():
+            return False
+        recorded = json.loads((release.resolve().parent / "release.json").read_text())
+        wanted = sources.origin(app.source, version)
+        changed = ", ".join(k for k in wanted if recorded["origin"].get(k, wanted[k]) != wanted[k])
+        if changed:
+            raise Refused(
+                f"{app.name} {version} is installed on {self.node} from another source ({changed} changed): a release"
+                " never changes. Give the new content a new version, or `app.remove` this one first."
+            )
+        return True
+
+    def install(self, app, version, fetch):
+        """Install a release; return whether anything was done."""
+        folder = self.release(app.name, version).parent
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / ".lock"):
+            if self.installed(app, version):
+                return False
+            # A version holds no "@": what an install of 1.0 throws away is never the release 1.0-rc1.
+            for partial in folder.glob(f".{version}@*"):
+                shutil.rmtree(partial)
+            build = Path(tempfile.mkdtemp(prefix=f".{version}@", dir=folder))
+            try:
+                self._build(app, version, build, fetch)
+            except BaseException:
+                shutil.rmtree(build)
+                raise
+        return True
+
+    def _build(self, app, version, build, fetch):
+        files = build / "files"
+        files.mkdir()
+        build.chmod(0o755)
+        try:
+            sources.build(app.source, version, files, fetch)
+            record = {"app": app.name, "version": version, "origin": sources.origin(app.source, version)}
+            write_file(build / "release.json", json.dumps(record, indent=1))
+            os.sync()
+        except OSError as exc:
+            raise Failed(f"{app.name} {version} cannot be installed on {self.node}: {exc}") from exc
+        link = build / "link"
+        link.symlink_to(Path(build.name) / "files")
+        link.rename(self.release(app.name, version))
+
+    def remove_release(self, app, version):
+        """Remove a release; return whether there was one. Refused while an instance runs it."""
+        used = [i.id for i in self.instances(app) if i.version == version]
+        if used:
+            raise Refused(f"{app} {version} is in use on {self.node} by {', '.join(used)}: stop that first.")
+        release = self.release(app, version)
+        if not release.is_symlink():
+            return False
+        build = release.resolve().parent
+        release.unlink()
+        shutil.rmtree(build)
+        return True
+
+    @contextlib.contextmanager
+    def alone(self, app):
+        """Hold off other jobs that stop or bring back instances of ``app``: one may outlast the run that sent it."""
+        folder = self.root / app
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / ".lock"):
+            yield
+
+    # -- instances ----------------------------------------------------------------------------
+
+    def folder(self, instance):
+        """Return the folder of an instance, given its id."""
+        return self.root / instance.split("_", 1)[0] / "instances" / instance
+
+    def instances(self, app=None):
+        """Return the instances that are known here: of ``app``, or of all."""
+        found = []
+        for path in sorted(self.root.glob(f"{app or '*'}/instances/*/instance.json")):
+            with contextlib.suppress(FileNotFoundError):  # another job has just stopped it
+                found.append(self.read(path))
+        return found
+
+    def read(self, path):
+        """Return the Instance recorded at ``path``."""
+        known = {f.name for f in fields(Instance)}
+        return Instance(**{k: v for k, v in json.loads(path.read_text()).items() if k in known})
+
+    def save(self, instance):
+        """Record ``instance``."""
+        write_file(self.folder(instance.id) / "instance.json", json.dumps(asdict(instance), indent=1))
+
+    def allocate(self, app, version, address, deployment, slot=None):
+        """Take a free port of the app's range (or a free number, without ports) for a new instance.
+
+        :param slot: the port or number wanted; None: any.
+        :raises Failed: none is free.
+        """
+        self.root.mkdir(parents=True, exist_ok=True)
+        with _locked(self.root / ".lock"):
+            slot = self._free_slot(app, address, slot)
+            instance = Instance(
+                id=instance_id(app.name, version, slot),
+                node=self.node,
+                app=app.name,
+                version=version,
+                slot=slot,
+                address=address,
+                port=slot if app.ports else None,
+                deployment=deployment,
+            )
+            self.folder(instance.id).mkdir(parents=True, exist_ok=True)
+            self.save(instance)
+        return instance
+
+    def _free_slot(self, app, address, slot):
+        if app.ports is None:
+            taken = {i.slot for i in self.instances(app.name)}
+            if slot in taken:
+                raise Failed(f"slot {slot} of {app.name} is in use on {self.node}: stop that instance first.")
+            return slot if slot is not None else next(n for n in range(len(taken) + 1) if n not in taken)
+        taken = self.ports_taken(address)
+        for port in app.ports if slot is None else (slot,):
+            if port not in taken and _bindable(address, port):
+                return port
+        wanted = f"port {slot} is not" if slot is not None else f"no port of {app.ports} is"
+        raise Failed(f"{wanted} free on {self.node} for {app.name}: widen apps:{app.name}:ports, or stop what uses it.")
+
+    def ports_taken(self, address):
+        """Return the ports that instances have, or that something listens on at ``address``."""
+        here = (address, f"::ffff:{address}", "0.0.0.0", "::")
+        listening = {port for ip, port in _sockets(LISTENING) if ip in here}
+        return listening | {i.port for i in self.instances() if i.port}
+
+    def connections(self, instance):
+        """Return how many connections to ``instance`` are open."""
+        here = (instance.address, f"::ffff:{instance.address}")
+        return sum(port == instance.port and ip in here for ip, port in _sockets(ESTABLISHED))
+
+    def forget(self, instance):
+        """Remove the folder of ``instance``, which frees its port."""
+        shutil.rmtree(self.folder(instance), ignore_errors=True)
+
+
+def write_file(path, text, mode=0o644, owner=None):
+    """Write ``path`` whole or not at all.
+
+    :param owner: ``(uid, gid)``, where this process may give files away.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as out:
+        os.fchmod(out.fileno(), mode)
+        if owner:
+            os.fchown(out.fileno(), *owner)
+        out.write(text)
+    partial.rename(path)
+
+
+@contextlib.contextmanager
+def _locked(path):
+    with path.open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _sockets(state):
+    """Return ``(address, port)`` of this node's TCP sockets that are in ``state``.
+
+    Not by psutil: it asks every process for its sockets, which takes a tenth of a second and more.
+    """
+    found = []
+    for family, path in ((socket.AF_INET, "/proc/net/tcp"), (socket.AF_INET6, "/proc/net/tcp6")):
+        with contextlib.suppress(FileNotFoundError), open(path) as table:  # a kernel may be without IPv6
+            for line in table:
+                _, local, _, its_state, _ = line.split(maxsplit=4)
+                if its_state == state:
+                    address, port = local.split(":")
+                    words = (int(address[i : i + 8], 16) for i in range(0, len(address), 8))
+                    packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
+                    found.append((socket.inet_ntop(family, packed), int(port, 16)))
+    return found
+
+
+def _bindable(address, port):
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError as exc:
+            if exc.errno == errno.EADDRNOTAVAIL or isinstance(exc, socket.gaierror):
+                raise Failed(f"{address} is no address of this node: correct it in the environment's nodes.") from exc
+            return False
+    return True

@@ -1,0 +1,65 @@
+"""One phase of a deployment as one Salt job: told as its answers come, failed as a whole."""
+
+from __future__ import annotations
+
+from .errors import Failed
+
+# What a job that only talks to its own agent may take, in seconds: a lost leader is waited out.
+TALK_DEADLINE = 60.0
+
+
+class Jobs:
+    """Runs phases on an open fleet.Fleet and writes them to a journal.Journal."""
+
+    def __init__(self, fleet, journal):
+        self.fleet, self.journal = fleet, journal
+
+    def run(self, phase, function, nodes, *args, told, wrong=lambda value: "", deadline=TALK_DEADLINE, **kwargs):
+        """Run ``function`` on ``nodes``, telling each answer as it comes; return ``{node: value}``.
+
+        :param told: what the journal says of a good value.
+        :param wrong: what is wrong with a value; empty: nothing.
+        :param deadline: seconds for the whole job.
+        :raises Failed: naming every node that failed, and why.
+        """
+        if not nodes:
+            return {}
+        self.journal.begin(phase, sorted(nodes))
+        problems = {}
+
+        def tell(reply):
+            problem = reply.error or wrong(reply.value)
+            if problem:
+                problems[reply.node] = f"{phase} on {reply.node}: {problem}"
+            self.journal.add(phase, reply.node, problem or told(reply.value), reply.seconds, not problem)
+
+        replies = self.fleet.run(function, nodes, *args, deadline=deadline, on_reply=tell, **kwargs)
+        if problems:
+            raise Failed("; ".join(problems[node] for node in sorted(problems)))
+        return {node: reply.value for node, reply in replies.items()}
+
+    def attempt(self, *args, **kwargs):
+        """Like :meth:`run`, for the way back: return what went wrong, as a list of sentences."""
+        try:
+            self.run(*args, **kwargs)
+        except Failed as exc:
+            return [str(exc)]
+        return []
+
+
+def ids_by_node(instances):
+    """Return ``{node: [id, …]}``."""
+    grouped = {}
+    for instance in instances:
+        grouped.setdefault(instance.node, []).append(instance.id)
+    return grouped
+
+
+def most(by_node):
+    """Return the length of the longest value: what one node has to do in a row."""
+    return max(map(len, by_node.values()), default=0)
+
+
+def told_ids(value):
+    """Say which instances a job was about."""
+    return ", ".join(value) or "nothing left"

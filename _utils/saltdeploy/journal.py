@@ -1,0 +1,54 @@
+"""What a deployment did, as it happens and afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+LONG = ("install", "start", "healthy", "retire", "restore", "stop")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a deployment: a phase ended on a node (or, without a node, everywhere)."""
+
+    phase: str
+    node: str
+    what: str
+    seconds: float
+    ok: bool
+
+
+class Journal:
+    """Collects steps, and tells each as it comes.
+
+    :param emit: called with a mapping: ``{"begin": phase, "nodes": [...]}``, ``{"step": {...}}`` or ``{"say": text}``.
+    """
+
+    def __init__(self, emit=lambda event: None):
+        self._emit = emit
+        self.steps = []
+        self.warnings = []
+
+    def begin(self, phase, nodes):
+        """Tell that ``phase`` begins on ``nodes``, if it is one that may last."""
+        if phase in LONG:
+            self._emit({"begin": phase, "nodes": list(nodes)})
+
+    def add(self, phase, node, what, seconds, ok=True):
+        """Record that ``phase`` ended on ``node``, after ``seconds``."""
+        step = Step(phase, node, what, round(seconds, 3), ok)
+        self.steps.append(step)
+        self._emit({"step": asdict(step)})
+
+    def as_data(self):
+        """Return the steps as a list of mappings."""
+        return [asdict(step) for step in self.steps]
+
+    def say(self, text):
+        """Tell ``text``, which is no step."""
+        self._emit({"say": text})
+
+    def warn(self, text):
+        """Tell ``text`` and keep it for the result."""
+        self.warnings.append(text)
+        self._emit({"say": f"warning: {text}"})

@@ -1,0 +1,81 @@
+"""What an instance is started from: its placeholders, its environment, its files, its unit."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+import tempfile
+from pathlib import Path
+
+from . import definition
+from .errors import Refused
+from .host import write_file
+from .runtime import Unit
+
+
+class Launch:
+    """How one instance of ``app`` is started on ``host`` (a host.Host) in the environment so named."""
+
+    def __init__(self, app, instance, host, environment):
+        self.app, self.instance, self.host = app, instance, host
+        self.folder = host.folder(instance.id)
+        self.release = host.release(app.name, instance.version)
+        self.values = {
+            "address": instance.address,
+            "port": instance.port,
+            "version": instance.version,
+            "release": str(self.release),
+            "instance": str(self.folder),
+            "app": app.name,
+            "environment": environment,
+            "node": host.node,
+        }
+
+    @property
+    def env(self):
+        """The environment variables of the process and of the tests that are commands."""
+        own = {k.upper(): str(self.values[k]) for k in ("address", "port", "version") if self.values[k] is not None}
+        return {**own, **{key: definition.fill(value, self.values) for key, value in self.app.env.items()}}
+
+    @property
+    def unit(self):
+        """The runtime.Unit that runs it."""
+        user = self.app.user if os.geteuid() == 0 else ""
+        limits = (self.app.memory, self.app.cpu)
+        return Unit(self.instance.id, self.folder / "start", self.release, self.folder / "log", user, *limits)
+
+    def write(self, render):
+        """Write its configuration and its start script; secrets may be in both, so they are the app's user's own.
+
+        :param render: ``render(url, path, context)`` renders a ``salt://`` template into a file.
+        :raises Refused: this node has no such user.
+        """
+        owner = self._owner()
+        for target, template in self.app.config.items():
+            self._render(self.folder / target, template, render, owner)
+        command = shlex.join(definition.fill(word, self.values) for word in shlex.split(self.app.run))
+        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in self.env.items())
+        write_file(self.folder / "start", f"#!/bin/sh\n{exports}exec {command}\n", 0o500, owner)
+
+    def _render(self, path, template, render, owner):
+        if ".." in path.parts:
+            raise Refused(f"config {path}: leaves the instance's folder.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # A folder that only this user may enter: Salt makes a file that all may read.
+        with tempfile.TemporaryDirectory(dir=path.parent) as private:
+            rendered = Path(private) / path.name
+            render(template, rendered, self.values)
+            write_file(path, rendered.read_text(), 0o600, owner)
+
+    def _owner(self):
+        """Return the uid and gid of the app's user, where this process may give files to it."""
+        if os.geteuid() != 0:
+            return None
+        try:
+            entry = pwd.getpwnam(self.app.user)
+        except KeyError:
+            raise Refused(
+                f"there is no user {self.app.user} on this node: apply the state app.release, or add it."
+            ) from None
+        return entry.pw_uid, entry.pw_gid

@@ -1,0 +1,185 @@
+"""The deployment lock: one run at a time for an app in an environment.
+
+A Consul session with a TTL holds it, a thread renews it, and every write of the record is made in a
+transaction that is refused once it is lost: the lock itself is advisory, the writes are not.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+
+from .errors import INTERRUPTS, DiscoveryUnavailable, Failed, LockLost, Refused
+
+# Consul frees an unrenewed session after one to two TTLs; less than 10 s it does not accept.
+TTL = 15
+LOCK_DELAY = 1.0
+# How long a write waits for Consul's servers to elect a leader, in seconds: up to 13.5, measured on 1.8.7.
+ELECTION = 15.0
+
+
+class Lock:
+    """Context manager that holds ``key`` in ``discovery``.
+
+    :param info: who holds it and why, shown to whom it stops.
+    :raises Refused: somebody else holds it.
+    """
+
+    def __init__(self, discovery, key, info):
+        self.discovery, self.key = discovery, key
+        self.info = {**info, "process": process_identity(), "since": time.time()}
+        self.session = None
+        self._stop = threading.Event()
+        self._lost = ""
+        self._renewed = time.monotonic()
+        self._leaderless = False
+        self._keeping = threading.Lock()
+        self._renewer = threading.Thread(target=self._renew, name="renew lock", daemon=True)
+
+    def __enter__(self):
+        self.session = self.discovery.create_session(f"deploy {self.key}", TTL)
+        try:
+            self._acquire()
+        except BaseException:
+            self.discovery.destroy_session(self.session)
+            raise
+        self._renewer.start()
+        return self
+
+    def __exit__(self, *exc):
+        self._stop.set()
+        if self._leaderless:
+            return  # it expires by itself
+        try:
+            self._renewer.join()
+            self.discovery.release(self.key, self.session)
+            self.discovery.destroy_session(self.session)
+        except (Failed, *INTERRUPTS):
+            pass  # it expires by itself
+
+    def check(self):
+        """Raise LockLost if the lock is no longer ours. It asks: a run that was suspended cannot know."""
+        self._keep()
+        if self._lost:
+            raise LockLost(f"the deployment lock was lost ({self._lost}): another run may have it. Run again.")
+
+    def write(self, entries):
+        """Write ``{key: value}``, fenced: LockLost if somebody else has the lock."""
+        if not self._write(entries):
+            self.check()  # which may have got another session
+            if not self._write(entries):
+                self._lost = "somebody else holds it"
+                self.check()
+
+    def _write(self, entries):
+        """Write; an election is waited out, once. What is written is the same however often it is."""
+        give_up = time.monotonic() + (0 if self._leaderless else ELECTION)
+        while True:
+            try:
+                written = self.discovery.write(entries, self.key, self.session)
+                self._leaderless = False
+                return written
+            except DiscoveryUnavailable:
+                if time.monotonic() > give_up:
+                    self._leaderless = True
+                    raise
+                time.sleep(LOCK_DELAY / 5)
+
+    def _acquire(self):
+        give_up = time.monotonic() + 3 * LOCK_DELAY
+        while not self.discovery.acquire(self.key, self.session, self.info):
+            holder, _, session = self.discovery.read(self.key)
+            if session and is_dead(holder.get("process")):
+                self.discovery.destroy_session(session)
+                give_up = time.monotonic() + 3 * LOCK_DELAY
+            elif session or time.monotonic() > give_up:
+                raise Refused(held(holder))
+            time.sleep(LOCK_DELAY / 5)
+
+    def _renew(self):
+        while not self._lost and not self._stop.wait(TTL / 3):
+            self._keep()
+
+    def _keep(self):
+        """Renew the session, or get another, and see whether the lock still is ours."""
+        with self._keeping:
+            try:
+                if self._lost:
+                    return
+                if self.discovery.renew_session(self.session) or self._again():
+                    self._renewed = time.monotonic()
+                else:
+                    self._lost = "its session expired"
+            except Failed as exc:
+                # While Consul has no leader no session expires; a black-holed one may.
+                if time.monotonic() - self._renewed > 2 * TTL and not isinstance(exc, DiscoveryUnavailable):
+                    self._lost = str(exc)
+
+    def _again(self):
+        """Take the lock with another session, if nobody had it since; return whether it is ours."""
+        session = self.discovery.create_session(f"deploy {self.key}", TTL)
+        give_up = time.monotonic() + 3 * LOCK_DELAY
+        while time.monotonic() < give_up:
+            holder, index, locked = self.discovery.read(self.key)
+            if locked or holder != self.info:
+                break
+            if self.discovery.acquire(self.key, session, self.info, index):
+                self.session = session
+                return True
+            time.sleep(LOCK_DELAY / 5)
+        self.discovery.destroy_session(session)
+        return False
+
+
+def held(holder):
+    """Return the sentence for whom the lock stops."""
+    age = time.time() - holder.get("since", time.time())
+    reason = f", reason: {holder['reason']}" if holder.get("reason") else ""
+    return (
+        f"{holder.get('app')} is being deployed in {holder.get('environment')} by {holder.get('owner')}"
+        f" for {age:.0f}s (deployment {holder.get('deployment')}{reason}). Wait for it; if that run is dead, the lock"
+        f" expires by itself within {2 * TTL}s, or `salt-run deploy.unlock {holder.get('app')} force=True`."
+    )
+
+
+def process_identity():
+    """Return what identifies this process until the machine boots again: to see later that it is gone."""
+    with open("/proc/sys/kernel/random/boot_id") as boot:
+        return {
+            "boot": boot.read().strip(),
+            "namespace": os.readlink("/proc/self/ns/pid"),
+            "pid": os.getpid(),
+            "started": _started("self"),
+        }
+
+
+def is_dead(process):
+    """Return whether the process identified is known to be gone: it ran right here, and does no more."""
+    if not process:
+        return False
+    here = process_identity()
+    if any(process.get(key) != here[key] for key in ("boot", "namespace")):
+        return False
+    try:
+        return _started(process["pid"]) != process["started"]
+    except (FileNotFoundError, ProcessLookupError):
+        return not _exists(process["pid"])
+
+
+def _exists(pid):
+    """Return whether there is a process ``pid``; /proc may hide those of other users."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass
+    return True
+
+
+def _started(pid):
+    with open(f"/proc/{pid}/stat") as stat:
+        # Field 22 of proc(5), counted after the command, which may hold spaces and brackets.
+        fields = stat.read().rpartition(")")[2].split()
+    return None if fields[0] == "Z" else int(fields[19])

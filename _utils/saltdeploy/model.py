@@ -1,0 +1,152 @@
+"""The words of the product as plain data. No behaviour beyond what the data says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+# An instance's id is <app>_<version>_<slot>. An app name has no "_" and a slot is a number, so
+# the id is unambiguous; it serves as directory, unit, supervisord program and Consul service id.
+SEPARATOR = "_"
+
+
+@dataclass(frozen=True)
+class PortRange:
+    """Inclusive range of TCP ports that instances of an app may listen on."""
+
+    first: int
+    last: int
+
+    def __iter__(self):
+        return iter(range(self.first, self.last + 1))
+
+    def __len__(self):
+        return self.last - self.first + 1
+
+    def __str__(self):
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a release comes from. ``kind`` is ``archive`` or ``pip``; ``location`` a URL or a project name."""
+
+    kind: str
+    location: str
+    sha256: object = None
+    strip: int = 0
+    requirements: tuple[str, ...] = ()
+    python: str = ""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A check (Consul runs it while published) or a test (must pass before). Times in seconds.
+
+    :param status: the HTTP status that is expected; None: any of 2xx, as Consul has it.
+    """
+
+    kind: str
+    target: str
+    origin: str = "node"
+    status: int | None = 200
+    contains: str = ""
+    interval: float = 2.0
+    timeout: float = 10.0
+
+    def describe(self):
+        """Return the probe in a few words, for messages."""
+        return f"{self.kind} {self.target}" + (f" from {self.origin}" if self.origin != "node" else "")
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages."""
+
+    waves: tuple[object, ...] = (1, "100%")
+    min_healthy: float = 10.0
+    healthy_deadline: float = 300.0
+    progress_deadline: float = 600.0
+    drain: float = 30.0
+    grace: float = 2.0
+    auto_revert: bool = True
+
+
+@dataclass(frozen=True)
+class App:
+    """An app as one environment wants it: its definition merged with the environment's settings."""
+
+    name: str
+    source: Source
+    run: str
+    version: str = ""
+    instances: int = 1
+    user: str = ""
+    packages: tuple[str, ...] = ()
+    states: tuple[str, ...] = ()
+    config: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=dict)
+    ports: PortRange | None = None
+    requires: tuple[str, ...] = ()
+    roles: tuple[str, ...] = ()
+    checks: tuple[Probe, ...] = ()
+    tests: tuple[Probe, ...] = ()
+    strategy: Strategy = Strategy()
+    memory: str = ""
+    cpu: str = ""
+
+    @property
+    def candidate(self):
+        """The service name a candidate is registered under: never the app's own."""
+        return f"{self.name}-candidate"
+
+
+@dataclass(frozen=True)
+class Node:
+    """A Salt minion of an environment, and the address its instances listen on."""
+
+    name: str
+    address: str
+    roles: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Environment:
+    """A named place: nodes, apps with their settings, and its service discovery."""
+
+    name: str
+    nodes: dict[str, Node]
+    apps: dict[str, App]
+    discovery: dict[str, dict] = field(default_factory=dict)
+
+    def eligible(self, app):
+        """Return the names of the nodes that may run ``app``, in the order of the definition."""
+        wanted = set(app.roles or ("app",))
+        return [n.name for n in self.nodes.values() if wanted & set(n.roles) or not (n.roles or app.roles)]
+
+
+@dataclass(frozen=True)
+class Instance:
+    """A process of a release on a node, as observed. ``slot`` is its port, or an index for an app without."""
+
+    id: str
+    node: str
+    app: str
+    version: str
+    slot: int
+    address: str = ""
+    port: int | None = None
+    deployment: str = ""
+    running: bool = False
+    tested: bool = False
+    held: bool = False
+    published: bool = False
+
+    @property
+    def good(self):
+        """Whether it serves users: up, tested and published."""
+        return self.running and self.tested and self.published
+
+
+def instance_id(app, version, slot):
+    """Return the id of the instance of ``app`` at ``version`` in ``slot``."""
+    return SEPARATOR.join((app, version, str(slot)))

@@ -1,0 +1,246 @@
+"""(desired, observed) -> Plan. Pure: no Salt, no network, no clock, no randomness.
+
+A run that was cut off is simply run again: the plan starts from what is there, so whatever part
+is already done is not in it, and whatever was left behind is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass, field
+
+from .errors import Refused
+from .model import App, Instance
+
+
+@dataclass(frozen=True)
+class Desired:
+    """What the deployment is to reach.
+
+    :param version: the release to run; ``instances`` of it on ``nodes`` (names, in order of preference).
+    :param publish: False leaves tested candidates, held for ``deploy.publish``.
+    :param keep: leave instances of other releases published.
+    """
+
+    app: App
+    version: str
+    instances: int
+    nodes: tuple[str, ...]
+    publish: bool = True
+    keep: bool = False
+
+
+@dataclass(frozen=True)
+class Observed:
+    """What is there: every instance of the app on the nodes that answered.
+
+    :param ports_taken: per node, the ports that something listens on or that are allocated.
+    :param releases: per node, the versions of the app that are installed.
+    :param ghosts: per node, ids that the node's agent has registered without an instance to them.
+    """
+
+    instances: tuple[Instance, ...] = ()
+    ports_taken: dict[str, frozenset[int]] = field(default_factory=dict)
+    releases: dict[str, frozenset[str]] = field(default_factory=dict)
+    ghosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Wave:
+    """Nodes handled together: how many instances each starts, then which ids each retires.
+
+    :param adopt: per node, the candidates that are already there and are published.
+    """
+
+    start: dict[str, int]
+    retire: dict[str, tuple[str, ...]]
+    adopt: dict[str, tuple[Instance, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What will be done, in this order. Empty when what is desired is what is there.
+
+    :param clean: what serves nobody (candidates of dead deployments, dead processes, ghosts) and is stopped
+        first, per node.
+    :param install: nodes that install the release.
+    :param publish: whether what the waves start is published.
+    """
+
+    clean: dict[str, tuple[str, ...]]
+    install: tuple[str, ...]
+    waves: tuple[Wave, ...]
+    publish: bool
+
+    def __bool__(self):
+        return bool(self.clean or self.install or self.waves)
+
+    def lines(self, app, version):
+        """Return the plan as a list of sentences, in the order of execution."""
+        out = []
+        if self.clean:
+            out.append(f"stop what an earlier run left behind: {_ids(self.clean)}")
+        if self.install:
+            out.append(f"install {app} {version} on {', '.join(self.install)}")
+        for number, wave in enumerate(self.waves, 1):
+            verbs = "start, test and publish" if self.publish else "start and test, without publishing,"
+            if wave.start:
+                counts = ", ".join(f"{n} on {node}" for node, n in wave.start.items())
+                out.append(f"wave {number}: {verbs} {counts}")
+            if wave.adopt:
+                ids = {node: tuple(i.id for i in candidates) for node, candidates in wave.adopt.items()}
+                out.append(f"wave {number}: test again and publish {_ids(ids)}")
+            if wave.retire:
+                out.append(f"wave {number}: retire {_ids(wave.retire)}")
+        return out or ["nothing to do: what is desired is what is there"]
+
+
+def plan(desired, observed):
+    """Return the Plan that takes ``observed`` to ``desired``.
+
+    :raises Refused: the fleet has no room for it: too few nodes, or ports.
+    """
+    mine = [i for i in observed.instances if i.version == desired.version and i.node in desired.nodes]
+    kept = _spread_out([i for i in mine if (i.good if desired.publish else _waiting(i))], desired.instances)
+    leftovers = [i for i in observed.instances if not _serving(i) and i not in kept]
+    old = [i for i in observed.instances if _serving(i) and i not in kept]
+    missing = desired.instances - len(kept)
+
+    clean = _by_node(leftovers)
+    for node, ids in observed.ghosts.items():
+        if ids:
+            clean[node] = (*clean.get(node, ()), *ids)
+    start = _place(desired, observed, kept, leftovers, missing)
+    retire = [] if desired.keep or not desired.publish else old
+    return Plan(
+        clean=clean,
+        install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
+        waves=tuple(_waves(desired, start, retire, len(kept))),
+        publish=desired.publish,
+    )
+
+
+def publication(desired, observed):
+    """Return the Plan that publishes the candidates held by ``publish=False``, and retires what they replace.
+
+    :raises Refused: there is none, or fewer than ``desired.instances`` would be left.
+    """
+    app, version = desired.app.name, desired.version
+    mine = [i for i in observed.instances if i.version == version and i.node in desired.nodes]
+    candidates = [i for i in mine if _waiting(i)]
+    good = [i for i in mine if i.good]
+    old = [] if desired.keep else [i for i in observed.instances if _serving(i) and i not in good]
+    if not candidates and not (good and old):
+        raise Refused(f"no candidate of {app} {version} waits for publication: salt-run deploy.app {app} publish=False")
+    if len(candidates) + len(good) < desired.instances and not desired.keep:
+        raise Refused(
+            f"{len(candidates) + len(good)} of {app} {version} would be published, and {desired.instances} are desired:"
+            f" start as many first (deploy.app {app} publish=False), say instances=, or keep=True to keep the old ones."
+        )
+    dead = [i for i in observed.instances if i.published and not i.running]
+    by_node = {}
+    for i in candidates:
+        by_node[i.node] = (*by_node.get(i.node, ()), i)
+    counts = {node: len(by_node[node]) for node in desired.nodes if node in by_node}
+    waves = (
+        Wave({}, wave.retire, {n: by_node[n] for n in wave.start}) for wave in _waves(desired, counts, old, len(good))
+    )
+    return Plan(clean=_by_node(dead), install=(), waves=tuple(waves), publish=True)
+
+
+def _waiting(instance):
+    """Whether it is a candidate that is kept for publication."""
+    return instance.held and instance.tested and instance.running and not instance.published
+
+
+def _serving(instance):
+    """Whether users may be served by it; what is left of a dead process only holds its port."""
+    return instance.published and instance.running
+
+
+def _spread_out(instances, wanted):
+    """Keep at most ``wanted`` of ``instances``, taking the surplus from the fullest nodes."""
+    kept = sorted(instances, key=lambda i: (i.node, i.slot))
+    while len(kept) > wanted:
+        count = Counter(i.node for i in kept)
+        kept.remove(max(kept, key=lambda i: (count[i.node], i.node, i.slot)))
+    return kept
+
+
+def _place(desired, observed, kept, leftovers, missing):
+    """Return node -> instances to start: fewest of the new release first, then fewest of any."""
+    room = {n: _room(desired.app, observed, leftovers, n) for n in desired.nodes}
+    if missing > 0 and not desired.nodes:
+        raise Refused(f"no node may run {desired.app.name}: give a node of the environment the role it asks for.")
+    new = Counter(i.node for i in kept)
+    any_release = Counter(i.node for i in observed.instances if _serving(i))
+    start = Counter()
+    for _ in range(missing):
+        open_nodes = [n for n in desired.nodes if room[n] > start[n]]
+        if not open_nodes:
+            raise Refused(_no_room(desired, room, missing))
+        node = min(open_nodes, key=lambda n: (new[n] + start[n], any_release[n] + start[n], desired.nodes.index(n)))
+        start[node] += 1
+    return {n: start[n] for n in desired.nodes if start[n]}
+
+
+def _room(app, observed, leftovers, node):
+    if app.ports is None:
+        return math.inf
+    freed = {i.port for i in leftovers if i.node == node}
+    taken = observed.ports_taken.get(node, frozenset()) - freed
+    return sum(1 for port in app.ports if port not in taken)
+
+
+def _no_room(desired, room, missing):
+    free = ", ".join(f"{room[n]} on {n}" for n in desired.nodes)
+    app = desired.app
+    advice = (
+        f"give {app.name} a range of ports (apps:{app.name}:ports) so that old and new run side by side"
+        if len(app.ports) == 1
+        else f"widen apps:{app.name}:ports"
+    )
+    return (
+        f"no room for {missing} more of {app.name} {desired.version} beside what runs:"
+        f" ports {app.ports} have free {free}. Either {advice}, or add nodes."
+    )
+
+
+def _waves(desired, start, retire, already):
+    """Yield waves: nodes in cumulative sizes, each retiring no more than what it has replaced."""
+    groups = _groups(list(start), desired.app.strategy.waves)
+    remaining = list(retire)
+    new = already
+    for number, nodes in enumerate(groups, 1):
+        new += sum(start[n] for n in nodes)
+        last = number == len(groups)
+        surplus = len(remaining) if last else max(0, new + len(remaining) - desired.instances)
+        here = [i for i in remaining if i.node in nodes]
+        elsewhere = [i for i in remaining if i.node not in nodes]
+        going = (here + elsewhere)[:surplus]
+        remaining = [i for i in remaining if i not in going]
+        yield Wave({n: start[n] for n in nodes}, _by_node(going))
+    if remaining:
+        yield Wave({}, _by_node(remaining))
+
+
+def _groups(nodes, sizes):
+    groups, done = [], 0
+    for size in (*sizes, "100%"):
+        upto = size if isinstance(size, int) else math.ceil(len(nodes) * int(size[:-1]) / 100)
+        if min(upto, len(nodes)) > done:
+            groups.append(nodes[done:upto])
+            done = min(upto, len(nodes))
+    return groups
+
+
+def _by_node(instances):
+    grouped = {}
+    for i in sorted(instances, key=lambda i: (i.node, i.slot)):
+        grouped[i.node] = (*grouped.get(i.node, ()), i.id)
+    return grouped
+
+
+def _ids(by_node):
+    return ", ".join(f"{i} on {node}" for node, ids in by_node.items() for i in ids)

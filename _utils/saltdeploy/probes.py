@@ -1,0 +1,160 @@
+"""Tests and readiness: what an instance must answer before it is published."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import os
+import pwd
+import shlex
+import signal
+import socket
+import subprocess
+import threading
+import time
+import urllib.parse
+
+from . import definition
+
+SHOWN = 300
+# How much of an answer is read, in bytes.
+LIMIT = 1 << 24
+# What stays as it is in a path with a query.
+IN_URL = "/?&=%:@!$'()*+,;~[]"
+
+
+def run(probe, values, env=None, user=""):
+    """Run one test against an instance and return how it went.
+
+    :param probe: a model.Probe.
+    :param values: the instance's placeholders: address, port and so on.
+    :param env: the environment of a command.
+    :param user: whom a command runs as; empty: as this process.
+    :returns: ``{"test", "ok", "detail", "seconds"}``; it never raises, and never outlasts the timeout by much.
+    """
+    began = time.monotonic()
+    try:
+        detail = {"http": _http, "tcp": _tcp, "command": _command}[probe.kind](probe, values, env, user)
+        ok = True
+    except ProbeFailed as exc:
+        ok, detail = False, str(exc)
+    return {"test": probe.describe(), "ok": ok, "detail": detail, "seconds": round(time.monotonic() - began, 3)}
+
+
+def run_from(origin, environment, app, targets):
+    """Run an app's tests that are from ``origin`` (peer, master) on instances elsewhere.
+
+    :param targets: instances as plain data.
+    :returns: ``{"id@node": [result, …]}``
+    """
+    results = {}
+    for target in targets:
+        values = {k: target.get(k) for k in ("address", "port", "version", "node")}
+        values.update(app=app.name, environment=environment.name)
+        results[f"{target['id']}@{target['node']}"] = [run(t, values) for t in app.tests if t.origin == origin]
+    return results
+
+
+class ProbeFailed(Exception):
+    """The instance did not answer as it must."""
+
+
+def _tcp(probe, values, _env, _user):
+    try:
+        socket.create_connection((values["address"], values["port"]), timeout=probe.timeout).close()
+    except OSError as exc:
+        raise ProbeFailed(f"{values['address']}:{values['port']}: {exc.strerror or exc}") from exc
+    return "connected"
+
+
+def _http(probe, values, _env, _user):
+    url = f"http://{values['address']}:{values['port']}{probe.target}"
+    connection = http.client.HTTPConnection(values["address"], values["port"], timeout=probe.timeout)
+    deadline = time.monotonic() + probe.timeout
+    try:
+        response, body = _get(connection, probe.target, deadline)
+        problem = _unexpected(probe, response, body)
+    except (OSError, http.client.HTTPException) as exc:
+        problem = "connection refused" if isinstance(exc, ConnectionRefusedError) else str(exc)[:SHOWN]
+    finally:
+        connection.close()
+    if time.monotonic() >= deadline:
+        problem = f"no whole answer within {probe.timeout:g}s"
+    if problem:
+        raise ProbeFailed(f"GET {url}: {problem}")
+    return f"status {response.status}"
+
+
+def _get(connection, path, deadline):
+    """Return the response and the beginning of its body; a server that drips bytes is cut off at the deadline."""
+    connection.connect()
+    cut_off = threading.Timer(deadline - time.monotonic(), _shut, [connection.sock])
+    cut_off.start()
+    try:
+        headers = {"Connection": "close", "User-Agent": "saltdeploy"}
+        connection.request("GET", urllib.parse.quote(path, safe=IN_URL), headers=headers)
+        response = connection.getresponse()
+        body = response.read(LIMIT)
+        if response.length and len(body) < LIMIT:
+            raise http.client.IncompleteRead(body, response.length)
+        return response, body
+    finally:
+        cut_off.cancel()
+
+
+def _shut(connected):
+    with contextlib.suppress(OSError):  # the answer came in the same moment
+        connected.shutdown(socket.SHUT_RDWR)
+
+
+def _unexpected(probe, response, body):
+    """Return what is wrong with an answer, or nothing. A redirect is not followed: elsewhere is another instance."""
+    if response.status != probe.status and not (probe.status is None and 200 <= response.status < 300):
+        elsewhere = f" (a redirect to {response.headers['Location']})" if response.headers["Location"] else ""
+        return f"status {response.status}{elsewhere}, expected {probe.status or '2xx'}"
+    try:
+        text = body.decode(response.headers.get_content_charset("utf-8"), "replace")
+    except LookupError:
+        text = body.decode("utf-8", "replace")
+    return "" if probe.contains in text else f"the answer does not contain {probe.contains!r}: {text[:SHOWN]!r}"
+
+
+def _command(probe, values, env, user):
+    command = [definition.fill(word, values) for word in shlex.split(probe.target)]
+    try:
+        process = subprocess.Popen(
+            command,
+            cwd=values["release"],
+            env={**os.environ, **(env or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            **as_user(user),
+        )
+    except OSError as exc:
+        raise ProbeFailed(f"{command[0]}: {exc.strerror or exc}") from exc
+    try:
+        output, _ = process.communicate(timeout=probe.timeout)
+    except subprocess.TimeoutExpired as exc:
+        os.killpg(process.pid, signal.SIGKILL)
+        # Not until its end: a child that left the group may hold it open.
+        process.stdout.close()
+        process.wait()
+        raise ProbeFailed(f"`{shlex.join(command)}` hangs: killed after {probe.timeout:g}s") from exc
+    if process.returncode:
+        raise ProbeFailed(f"`{shlex.join(command)}` ended with {process.returncode}: {output.strip()[-SHOWN:]}")
+    return output.strip()[-SHOWN:]
+
+
+def as_user(user):
+    """Return the arguments that make subprocess run as ``user``, where this process may change."""
+    if not user or os.geteuid() != 0:
+        return {}
+    try:
+        entry = pwd.getpwnam(user)
+    except KeyError:
+        raise ProbeFailed(f"there is no user {user} on this node") from None
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": os.getgrouplist(user, entry.pw_gid)}

@@ -1,0 +1,302 @@
+"""JSON Schema of the pillar keys ``apps`` and ``environments``, and what is said where they break it.
+
+It is the reference of what may be written: descriptions here are the reference documentation.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+
+from .errors import DefinitionError, Refused
+
+NAME = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # a DNS label that leaves room for "-candidate"
+VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,62}$"
+MINION = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+USER = r"^[a-z_][a-z0-9_-]{0,31}$"
+INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))."  # a relative path without ".."
+DURATION = {
+    "description": "a number of seconds, or a number with a unit: 500ms, 10s, 5m, 1h",
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}],
+}
+STRINGS = {"type": "array", "items": {"type": "string"}}
+DIGEST = {"type": "string", "pattern": r"^[0-9a-fA-F]{64}$"}
+
+
+def _object(properties, required=(), **more):
+    return {
+        "type": "object",
+        "properties": properties,
+        "required": list(required),
+        "additionalProperties": False,
+        **more,
+    }
+
+
+def _map(values, keys=None):
+    schema = {"type": "object", "additionalProperties": values}
+    return {**schema, "propertyNames": {"type": "string", "pattern": keys}} if keys else schema
+
+
+HTTP = {
+    "description": "a path, or path, status and contains",
+    "anyOf": [
+        {"type": "string", "pattern": "^/"},
+        _object(
+            {
+                "path": {"type": "string", "pattern": "^/"},
+                "status": {"type": "integer", "minimum": 100, "maximum": 599},
+                "contains": {"type": "string"},
+            },
+            ["path"],
+        ),
+    ],
+}
+
+SOURCE = _object(
+    {
+        "archive": {"type": "string", "pattern": r"^(salt|https?|file)://|^/"},
+        "pip": {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._,-]+\])?$"},
+        "sha256": {
+            "description": "a digest, a URL of one, or a mapping of version (text: quote a number) to digest",
+            "anyOf": [
+                DIGEST,
+                {"type": "string", "pattern": r"^(salt|https?|file)://|^/"},
+                _map(DIGEST, VERSION),
+            ],
+        },
+        "strip": {"type": "integer", "minimum": 0, "maximum": 8},
+        "requirements": STRINGS,
+        "python": {"type": "string", "minLength": 1},
+    }
+)
+
+CHECK = _object(
+    {
+        "http": {"type": "string", "pattern": "^/"},
+        "tcp": {"const": True},
+        "interval": DURATION,
+        "timeout": DURATION,
+    }
+)
+
+TEST = _object(
+    {
+        "http": HTTP,
+        "tcp": {"const": True},
+        "command": {"type": "string", "minLength": 1},
+        "from": {"enum": ["node", "peer", "master"]},
+        "timeout": DURATION,
+    }
+)
+
+STRATEGY = _object(
+    {
+        "waves": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "description": "a number of nodes, or a percentage",
+                "anyOf": [
+                    {"type": "integer", "minimum": 1},
+                    {"type": "string", "pattern": r"^([1-9][0-9]?|100)%$"},
+                ],
+            },
+        },
+        "min_healthy": DURATION,
+        "healthy_deadline": DURATION,
+        "progress_deadline": DURATION,
+        "drain": DURATION,
+        "grace": DURATION,
+        "auto_revert": {"type": "boolean"},
+    }
+)
+
+RESOURCES = _object(
+    {
+        "memory": {"type": "string", "pattern": r"^[1-9][0-9]*[KMGT]?$"},
+        "cpu": {"type": "string", "pattern": r"^[1-9][0-9]*%$"},
+    }
+)
+
+FRONTEND = _object(
+    {
+        "port": {"type": "integer", "minimum": 1, "maximum": 65535},
+        "mode": {"enum": ["http", "tcp"]},
+    },
+    ["port"],
+)
+
+APP_PROPERTIES = {
+    "source": SOURCE,
+    "run": {"type": "string", "minLength": 1},
+    "user": {"type": "string", "pattern": USER},
+    "packages": STRINGS,
+    "states": STRINGS,
+    "config": _map({"type": "string", "pattern": r"^salt://"}, INSIDE),
+    "env": _map({"type": ["string", "number", "boolean"]}, r"^[A-Za-z_][A-Za-z0-9_]*$"),
+    "ports": {
+        "description": "a port, or a range first-last",
+        "anyOf": [
+            {"type": "integer", "minimum": 1, "maximum": 65535},
+            {"type": "string", "pattern": r"^[0-9]{1,5}-[0-9]{1,5}$"},
+        ],
+    },
+    "resources": RESOURCES,
+    "frontend": FRONTEND,
+    "requires": {"type": "array", "items": {"type": "string", "pattern": NAME}},
+    "roles": STRINGS,
+    "checks": {"type": "array", "items": CHECK},
+    "tests": {"type": "array", "items": TEST},
+    "strategy": STRATEGY,
+}
+
+PLACED = {
+    "version": {"type": "string", "pattern": VERSION},
+    "instances": {"type": "integer", "minimum": 1, "maximum": 1000},
+}
+
+APPS = _map(_object({**APP_PROPERTIES, **PLACED}, ["source", "run"]), NAME)
+
+CONSUL = _object(
+    {
+        "datacenter": {"type": "string"},
+        "agent": {"type": "string", "pattern": r"^https?://"},
+        "servers": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": r"^https?://"}},
+        "token": {"type": "string"},
+        "ca": {"type": "string"},
+    }
+)
+
+CLUSTER = _object(
+    {
+        "version": {"type": "string", "pattern": r"^[0-9]+\.[0-9]+\.[0-9]+$"},
+        "source": {"type": "string", "pattern": r"^(salt|https?|file)://|^/"},
+        "sha256": {"type": "string", "pattern": r"^[0-9a-fA-F]{64}$|^(salt|https?|file)://|^/"},
+        "datacenter": {"type": "string", "pattern": NAME},
+        "services": {"type": "array", "items": {"type": "string", "pattern": NAME}},
+    },
+    ["version"],
+)
+
+DNS = _object(
+    {
+        "resolver": {"enum": ["dnsmasq", "unbound", "systemd-resolved"]},
+        "upstream": STRINGS,
+    }
+)
+
+ENVIRONMENTS = _map(
+    _object(
+        {
+            "based_on": {"type": "string", "pattern": NAME},
+            "scale": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
+            "nodes": _map(
+                _object(
+                    {"address": {"type": "string", "minLength": 1}, "roles": STRINGS},
+                    ["address"],
+                ),
+                MINION,
+            ),
+            "discovery": _object({"consul": CONSUL}),
+            "consul": CLUSTER,
+            "dns": DNS,
+            "apps": _map(_object({**APP_PROPERTIES, **PLACED}), NAME),
+            "strategy": STRATEGY,
+        },
+        ["nodes"],
+    ),
+    NAME,
+)
+
+PILLAR = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "properties": {"apps": APPS, "environments": ENVIRONMENTS},
+}
+
+TYPES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text (quote a number)",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+}
+
+
+def validate(definitions, strict=True):
+    """Check ``{"apps": …, "environments": …}`` against the schema.
+
+    :param strict: require jsonschema. A node may lack it: the master has validated before.
+    :raises DefinitionError: naming key path, what was found, what is allowed.
+    """
+    try:
+        import jsonschema
+    except ImportError:
+        if strict:
+            raise Refused("jsonschema is not installed on the master: `salt-pip install jsonschema`.") from None
+        return
+    errors = sorted(
+        _validator(jsonschema)(PILLAR).iter_errors(definitions),
+        key=lambda e: [str(p) for p in e.absolute_path],
+    )
+    if errors:
+        more = f" ({len(errors) - 1} more like it)" if len(errors) > 1 else ""
+        raise DefinitionError(_explain(errors[0]) + more)
+
+
+def _validator(jsonschema):
+    """Return the validator without Python's and YAML's leniency: a last newline, 3.0 as integer, .nan and .inf."""
+
+    def pattern(_validator, wanted, instance, _schema):
+        if isinstance(instance, str) and not re.search(wanted.replace("$", r"\Z"), instance):
+            yield jsonschema.ValidationError(f"{instance!r} does not match {wanted}")
+
+    def number(_checker, value):
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+    def integer(_checker, value):
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    draft = jsonschema.Draft202012Validator
+    types = draft.TYPE_CHECKER.redefine_many({"number": number, "integer": integer})
+    return jsonschema.validators.extend(draft, {"pattern": pattern}, type_checker=types)
+
+
+def _explain(error):
+    path = ":".join(str(p) for p in error.absolute_path)
+    allowed = error.schema
+    if error.validator == "additionalProperties":
+        known = sorted(allowed.get("properties", {}))
+        stray = sorted(set(error.instance) - set(known), key=str)[0]
+        return f"{path}:{stray}: unknown key{nearest(stray, known)}. Allowed here: {', '.join(known)}"
+    if error.validator == "required":
+        missing = sorted(set(error.validator_value) - set(error.instance))[0]
+        return f"{path}:{missing}: is missing"
+    wanted = {
+        "type": lambda v: TYPES[v] if isinstance(v, str) else " or ".join(TYPES[t] for t in v),
+        "enum": lambda v: "one of " + ", ".join(map(str, v)),
+        "pattern": lambda v: f"text matching {v}",
+        "minimum": lambda v: f"at least {v}",
+        "maximum": lambda v: f"at most {v}",
+        "exclusiveMinimum": lambda v: f"more than {v}",
+        "minItems": lambda v: f"a list of at least {v}",
+        "minLength": lambda v: f"text of at least {v} character",
+        "const": lambda v: str(v).lower(),
+    }.get(error.validator, lambda v: error.message)(error.validator_value)
+    what = "the name " if "propertyNames" in error.schema_path else ""
+    return f"{path}: found {what}{shown(error.instance)}, allowed is {allowed.get('description', wanted)}"
+
+
+def shown(value):
+    """Return ``value`` for a message, cut to 60 characters."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def nearest(name, known):
+    """Return `` (did you mean `x`?)`` if one of ``known`` is much like ``name``, else nothing."""
+    match = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
+    return f" (did you mean `{match[0]}`?)" if match else ""

@@ -1,0 +1,98 @@
+"""What an environment's Consul keeps secret: made when first asked for, kept on the master and nowhere else.
+
+One file an environment, that only the master's user may read. A node's pillar gets what is the
+node's own; nothing of it travels in a job.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import fcntl
+import json
+import os
+import secrets
+import uuid
+from pathlib import Path
+
+from . import certificates
+
+SINGLE = ("management", "deployer", "nodes", "dns")
+
+
+def folder(opts):
+    """Return the folder that the secrets are kept in, from the master's options: beside Salt's own keys."""
+    return Path(opts["pki_dir"]).parent / "saltdeploy"
+
+
+class Secrets:
+    """The secrets of all environments.
+
+    :param folder: where they are kept.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def authority(self, environment):
+        """Return the path of the certificate that this environment's servers are verified against."""
+        return self.folder / f"{environment}-ca.pem"
+
+    def get(self, environment, identities, apps, now=None):
+        """Return this environment's secrets, after making those that are missing or are about to expire.
+
+        :param identities: node -> (names, addresses) of its certificate.
+        :param apps: names of the apps that have a token of their own.
+        :returns: ``gossip`` (base64), ``ca`` and for each node in ``certificates``: ``certificate`` and ``key``
+            (PEM), ``tokens`` (UUIDs): ``management``, ``deployer``, ``nodes``, ``dns``, ``agents`` by node, ``apps``.
+        """
+        now = now or datetime.datetime.now(datetime.timezone.utc)
+        with self._alone():
+            path = self.folder / f"{environment}.json"
+            before = json.loads(path.read_text()) if path.exists() else {}
+            after = _complete(before, environment, identities, apps, now)
+            if after != before:
+                _write(path, json.dumps(after, indent=1), 0o600)
+            if not self.authority(environment).exists():
+                _write(self.authority(environment), after["ca"]["certificate"], 0o644)
+        return after
+
+    @contextlib.contextmanager
+    def _alone(self):
+        """Several of the master's workers may make the same pillar at once."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (self.folder / ".lock").open("a") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def _complete(before, environment, identities, apps, now):
+    tokens = before.get("tokens", {})
+    ca = before.get("ca") or certificates.authority(f"saltdeploy {environment}", now)
+    issued = dict(before.get("certificates", {}))
+    for node, identity in identities.items():
+        if node not in issued or not certificates.usable(issued[node]["certificate"], *identity, now):
+            issued[node] = certificates.issue(ca, *identity, now)
+    return {
+        "gossip": before.get("gossip") or base64.b64encode(secrets.token_bytes(32)).decode(),
+        "ca": ca,
+        # What left the environment is forgotten; should it come back, it is somebody new.
+        "certificates": {node: issued[node] for node in identities},
+        "tokens": {
+            **{name: tokens.get(name) or str(uuid.uuid4()) for name in SINGLE},
+            "agents": {n: tokens.get("agents", {}).get(n) or str(uuid.uuid4()) for n in identities},
+            "apps": {a: tokens.get("apps", {}).get(a) or str(uuid.uuid4()) for a in apps},
+        },
+    }
+
+
+def _write(path, text, mode):
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

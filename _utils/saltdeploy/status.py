@@ -1,0 +1,58 @@
+"""What discovery and the record say of an app: seen from the master, without asking a node."""
+
+from __future__ import annotations
+
+from . import records
+from .lifecycle import CANDIDATE
+from .lock import held
+
+
+def of_app(discovery, environment, app):
+    """Return the state of ``app`` in ``environment`` as plain data.
+
+    Each instance is ``published``, a ``candidate``, or ``lost``: recorded, and not in discovery.
+    """
+    prefix = records.prefix(environment.name, app.name)
+    current, _, _ = discovery.read(records.current_key(prefix))
+    holder, _, session = discovery.read(records.lock_key(prefix))
+    recorded = {(node, i) for node, ids in (current or {}).get("nodes", {}).items() for i in ids}
+    rows = [_row(e, "published", recorded) for e in _ours(discovery, app.name, environment)]
+    listed = {(row["node"], row["id"]) for row in rows}
+    rows += [_row(e, "candidate", recorded) for e in _ours(discovery, app.candidate, environment)]
+    rows += [
+        {
+            "id": i,
+            "node": node,
+            "version": i.rsplit("_", 1)[0].partition("_")[2],
+            "address": "",
+            "state": "lost",
+            "health": "",
+        }
+        for node, i in sorted(recorded - listed)
+    ]
+    return {
+        "app": app.name,
+        "version": (current or {}).get("version", ""),
+        "deployment": (current or {}).get("deployment", ""),
+        "time": (current or {}).get("time"),
+        "desired": app.instances,
+        "instances": rows,
+        "lock": held(holder) if session else "",
+    }
+
+
+def _ours(discovery, service, environment):
+    return [e for e in discovery.instances(service) if e.meta.get("environment") == environment.name]
+
+
+def _row(endpoint, state, recorded):
+    instance = endpoint.id.removesuffix(CANDIDATE)
+    unexpected = state == "published" and (endpoint.minion, instance) not in recorded
+    return {
+        "id": instance,
+        "node": endpoint.minion,
+        "version": endpoint.meta.get("version", ""),
+        "address": f"{endpoint.address}:{endpoint.port}" if endpoint.port else endpoint.address,
+        "state": f"{state}, not in the record" if unexpected else state,
+        "health": endpoint.status,
+    }
