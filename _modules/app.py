@@ -1,0 +1,357 @@
+"""
+Instances of apps on this node
+==============================
+
+What an app is comes from pillar ``apps``, and how this node's environment wants it from pillar
+``environments``; see the reference of definitions.
+
+A minion may be configured with:
+
+.. code-block:: yaml
+
+    saltdeploy:
+      root: /srv/saltdeploy         # where releases and instances are
+      runtime: systemd              # or supervisord; default: by the node's init
+      supervisord: {socket: /run/supervisor.sock, include: /etc/supervisor/conf.d}
+"""
+
+import os
+
+import saltdeploy
+from saltdeploy.errors import Failed
+from saltdeploy.lifecycle import Lifecycle
+
+
+def _lifecycle():
+    return Lifecycle(
+        __opts__["id"],
+        __pillar__,
+        __salt__["config.get"]("saltdeploy", {}) or {},
+        _fetch,
+        _render,
+    )
+
+
+def _fetch(url, path):
+    if not __salt__["cp.get_file"](url, str(path)):
+        raise Failed(f"{url}: is not on the master: see its file_roots.")
+
+
+def _render(template, path, context):
+    if not __salt__["cp.get_template"](template, str(path), template="jinja", **context):
+        raise Failed(f"{template}: is not on the master, or cannot be rendered.")
+
+
+def _mine(value):
+    """One job serves many nodes: a mapping of minion id to value gives each its own."""
+    return value.get(__opts__["id"], []) if isinstance(value, dict) else value
+
+
+def observe(name):
+    """
+    Return all a deployment must know of app ``name`` on this node: its instances with their state,
+    its installed releases, the ports that are taken, what discovery has that is no instance, and
+    whether the node applies states just now.
+
+    name
+        The app.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.observe shop
+    """
+    return {
+        **_lifecycle().observe(name),
+        "saltdeploy": saltdeploy.__version__,
+        "applying_states": bool(__salt__["saltutil.is_running"]("state.*")),
+    }
+
+
+def instances(name=None):
+    """
+    Return the instances on this node, with the supervisor's word on each.
+
+    name
+        The app; all apps without it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' app.instances shop
+    """
+    return _lifecycle().instances(name)
+
+
+def releases(name):
+    """
+    Return the versions of an app that are installed on this node.
+
+    name
+        The app.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' app.releases shop
+    """
+    return _lifecycle().host.releases(name)
+
+
+def installed(name, version):
+    """
+    Return whether a release is installed. An error if another one is, under the same version.
+
+    name
+        The app.
+    version
+        The release's version.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.installed shop 1.4.2
+    """
+    lifecycle = _lifecycle()
+    return lifecycle.host.installed(lifecycle.app(name), version)
+
+
+def eligible():
+    """
+    Return the names of the apps that may run on this node.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.eligible
+    """
+    lifecycle = _lifecycle()
+    environment, node = lifecycle.environment, lifecycle.node.name
+    return [app.name for app in environment.apps.values() if node in environment.eligible(app)]
+
+
+def needs(name):
+    """
+    Return what must be on this node before a release of an app can be: ``{"packages", "user", "states"}``.
+    The user is empty where this minion may not make one, or the app runs as root.
+
+    name
+        The app.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.needs shop
+    """
+    app = _lifecycle().app(name)
+    user = app.user if os.geteuid() == 0 and app.user != "root" else ""
+    return {"packages": list(app.packages), "user": user, "states": list(app.states)}
+
+
+def install(name, version):
+    """
+    Install a release beside the others; return whether anything was done. Whole or absent: the
+    artifact is verified before it is unpacked, and appears under its version when it is complete.
+
+    The state ``app.release`` also brings packages, user and further states of the app.
+
+    name
+        The app.
+    version
+        The release's version.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.install shop 1.4.2
+    """
+    return _lifecycle().install(name, version)
+
+
+def start(name, version, count=1, deployment="manual", held=True, slots=None):
+    """
+    Start candidates of an installed release, wait until they are ready, run the tests from the node.
+
+    name
+        The app.
+    version
+        The release's version.
+    count
+        How many instances; or a mapping of minion id to a number.
+    deployment
+        The deployment they belong to.
+    held
+        Keep them among the candidates until they are published or stopped.
+    slots
+        The ports to take; by default any of the app's range that are free.
+
+    Returns ``{"ok", "instances", "failures"}``; what failed is left as it is, to be looked at.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.start shop 1.4.2
+    """
+    return _lifecycle().start(name, version, _mine(count) or 0, deployment, held=held, slots=slots)
+
+
+def stop(name, instances=None, deployment=None, drain=None, grace=None):
+    """
+    Retire instances: withdraw from discovery, wait until the catalog is without them, drain, stop.
+    Returns their ids.
+
+    name
+        The app.
+    instances
+        Ids; or a mapping of minion id to ids; all of the app's by default.
+    deployment
+        All that this deployment started, instead.
+    drain
+        The most seconds to wait for open connections; by default the strategy's.
+    grace
+        The least seconds a published instance serves on after it left the catalog.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.stop shop instances='[shop_1.4.2_20000]'
+    """
+    return _lifecycle().stop(name, _mine(instances), deployment, drain, grace)
+
+
+def restart(name, instances=None):
+    """
+    Restart instances one after the other: withdraw, drain, restart, test, publish. Returns their ids.
+
+    name
+        The app.
+    instances
+        Ids; or a mapping of minion id to ids; all of the app's by default.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.restart shop
+    """
+    return _lifecycle().restart(name, _mine(instances))
+
+
+def test(name, instances=None):
+    """
+    Run the app's tests that are from the node. Returns ``{id: [{"test", "ok", "detail", "seconds"}]}``.
+
+    name
+        The app.
+    instances
+        Ids; or a mapping of minion id to ids; all of the app's by default.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.test shop
+    """
+    return _lifecycle().test(name, _mine(instances))
+
+
+def test_peers(name, targets):
+    """
+    Run the app's tests that are from a peer against instances on other nodes.
+
+    name
+        The app.
+    targets
+        A list of instances (``id``, ``node``, ``address``, ``port``, ``version``); or a mapping of
+        minion id to such lists.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web2 app.test_peers shop '[{id: shop_1_80, node: web1, address: 192.0.2.1, port: 80, version: "1"}]'
+    """
+    return _lifecycle().test_others(name, _mine(targets))
+
+
+def remove(name, version):
+    """
+    Remove a release from this node; return whether there was one. Refused while an instance runs it.
+
+    name
+        The app.
+    version
+        The release's version.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.remove shop 1.3.0
+    """
+    return _lifecycle().host.remove_release(name, version)
+
+
+def logs(name, instances=None, lines=50):
+    """
+    Return the last lines that instances printed: ``{id: text}``.
+
+    name
+        The app.
+    instances
+        Ids; or a mapping of minion id to ids; all of the app's by default.
+    lines
+        How many lines of each.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' app.logs shop lines=20
+    """
+    return _lifecycle().logs(name, _mine(instances), lines)
+
+
+def missing(name):
+    """
+    Return what the record says this node runs and it does not, and why nothing is missing.
+
+    name
+        The app.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.missing shop
+    """
+    ids, reason = _lifecycle().missing(name)
+    return {"instances": ids, "reason": reason}
+
+
+def restore(name, instances=None):
+    """
+    Bring instances that do not serve back: installed, started, tested, published. Returns their ids.
+
+    name
+        The app.
+    instances
+        Ids; or a mapping of minion id to ids; by default what is missing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.restore shop
+    """
+    lifecycle = _lifecycle()
+    return lifecycle.restore(name, lifecycle.missing(name)[0] if instances is None else _mine(instances))

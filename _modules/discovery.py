@@ -1,0 +1,186 @@
+"""
+Service discovery from this node
+================================
+
+Publish and withdraw instances of apps, register services that are not our apps (a database, an
+external host), and find any of them. The node's own agent is asked: pillar
+``environments:<name>:discovery``.
+"""
+
+from saltdeploy import nodes
+from saltdeploy.lifecycle import Lifecycle
+
+
+def _lifecycle():
+    return Lifecycle(__opts__["id"], __pillar__, __salt__["config.get"]("saltdeploy", {}) or {}, None, None)
+
+
+def _agent():
+    return nodes.agent(__opts__["id"], __pillar__)
+
+
+def _mine(value):
+    return value.get(__opts__["id"], []) if isinstance(value, dict) else value
+
+
+def publish(name, instances=None):
+    """
+    Put instances of an app that passed their tests into discovery. Returns their ids.
+
+    name
+        The app.
+    instances
+        Ids; or a mapping of minion id to ids; all of the app's on this node by default.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.publish shop
+    """
+    return _lifecycle().publish(name, _mine(instances))
+
+
+def withdraw(name, instances=None):
+    """
+    Take instances of an app out of discovery; they run on, as candidates. Returns their ids, once the
+    catalog is without them.
+
+    name
+        The app.
+    instances
+        Ids; or a mapping of minion id to ids; all of the app's on this node by default.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.withdraw shop
+    """
+    return _lifecycle().withdraw(name, _mine(instances))
+
+
+def leader():
+    """
+    Return the address of the leader that this node's agent knows, once it lets this node in. An error if
+    there is none.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.leader
+    """
+    with _agent() as agent:
+        return agent.leader()
+
+
+def find(name, passing=True):
+    """
+    Return the endpoints of a service: a list of ``{"address", "port", "id", "node", "tags", "meta",
+    "status"}``, ``[]`` if there is none.
+
+    name
+        The service.
+    passing
+        Only those whose checks pass.
+
+    .. code-block:: jinja
+
+        {% for db in salt['discovery.find']('postgres') %}{{ db.address }}:{{ db.port }} {% endfor %}
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.find postgres
+    """
+    with _agent() as agent:
+        return [
+            {k: getattr(e, k) for k in ("address", "port", "id", "node", "meta", "status")} | {"tags": list(e.tags)}
+            for e in agent.instances(name, passing=passing)
+        ]
+
+
+def registered(service_id):
+    """
+    Return the digest of what this node's agent has registered under an id, None if nothing is.
+
+    service_id
+        The service's id.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 discovery.registered postgres
+    """
+    with _agent() as agent:
+        found = agent.registered().get(service_id)
+    return None if found is None else found.meta.get("digest", "")
+
+
+def digest(name, **service):
+    """
+    Return the digest that :py:func:`register` with these arguments would leave.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 discovery.digest postgres port=5432
+    """
+    return nodes.service(__opts__["id"], __pillar__, name, **_public(service)).digest
+
+
+def register(name, **service):
+    """
+    Register a service that is not one of our apps with this node's agent. Returns its id.
+
+    name
+        The service's name, a DNS label.
+    service_id
+        Its id on this agent; the name by default.
+    address
+        Its address: the node's by default, or an external host's.
+    port
+        Its port.
+    tags
+        A list of tags.
+    meta
+        A mapping of further facts.
+    checks
+        A list of checks as in an app's definition; by default a TCP connection to the port.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 discovery.register postgres port=5432 checks='[{tcp: true}]'
+    """
+    registration = nodes.service(__opts__["id"], __pillar__, name, **_public(service))
+    with _agent() as agent:
+        agent.publish(registration)
+    return registration.id
+
+
+def deregister(service_id):
+    """
+    Take what :py:func:`register` registered out of discovery. An unknown id is no error.
+
+    service_id
+        The service's id.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt db1 discovery.deregister postgres
+    """
+    with _agent() as agent:
+        agent.withdraw(service_id)
+    return service_id
+
+
+def _public(kwargs):
+    return {k: v for k, v in kwargs.items() if not k.startswith("__")}

@@ -1,0 +1,103 @@
+"""
+Deployments on the terminal
+===========================
+
+One line for each step as it happens, and at the end a verdict in one line. ``--out=json`` gives the data.
+"""
+
+import datetime
+import textwrap
+
+import salt.utils.color
+
+WIDTH = 8
+
+
+def output(data, **kwargs):
+    """
+    Return ``data`` of the ``deploy`` runner, or an event of one, as text.
+    """
+    colors = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
+    if isinstance(data, dict) and set(data) == {"suffix", "event"}:
+        return _event(data["event"].get("message", {}), colors)
+    if not isinstance(data, dict):
+        return str(data)
+    for key, view in (("apps", _status), ("history", _history), ("verdict", _verdict), ("plan", _plan)):
+        if key in data:
+            return view(data, colors)
+    return str(data)
+
+
+def _event(event, colors):
+    if "begin" in event:
+        nodes = ", ".join(event["nodes"])
+        return _paint(f"{event['begin']:<{WIDTH}} {nodes} …", "DARK_GRAY", colors)
+    if "step" in event:
+        return _step(event["step"], colors)
+    return f"{'':<{WIDTH}} {event.get('say', '')}"
+
+
+def _step(step, colors):
+    phase = _paint(f"{step['phase']:<{WIDTH}}", "GREEN" if step["ok"] else "RED", colors)
+    first, *rest = step["what"].splitlines() or [""]
+    node = f"{step['node']}: " if step["node"] else ""
+    lines = [f"{phase} {node}{first}  {_paint(_seconds(step['seconds']), 'DARK_GRAY', colors)}"]
+    return "\n".join(lines + [f"{'':<{WIDTH}} {line}" for line in rest])
+
+
+def _verdict(data, colors):
+    color = {0: "GREEN", 3: "YELLOW"}.get(data["retcode"], "RED")
+    took = f"  ({_seconds(data['seconds'])})" if "seconds" in data else ""
+    return _paint(data["verdict"], color, colors) + took
+
+
+def _plan(data, _colors):
+    head = " ".join(str(data[k]) for k in ("app", "version") if data.get(k))
+    return "\n".join([f"{head} in {data['environment']}, the plan:", *(f"  {line}" for line in data["plan"])])
+
+
+def _status(data, colors):
+    blocks = []
+    for app in data["apps"]:
+        if app["deployment"]:
+            deployed = f"deployed {_when(app['time'])} ({app['deployment']})"
+            head = f"{app['app']} {app['version']} in {data['environment']}, {deployed}"
+        else:
+            head = f"{app['app']} was never deployed in {data['environment']}: salt-run deploy.app {app['app']}"
+        rows = [(i["node"], i["version"], i["address"], i["state"], i["health"]) for i in app["instances"]]
+        blocks.append("\n".join([head, *_table(("node", "release", "address", "state", "health"), rows)]))
+        if app["lock"]:
+            blocks[-1] += "\n" + _paint(app["lock"], "YELLOW", colors)
+    return "\n\n".join(blocks) or f"{data['environment']} has no apps"
+
+
+def _history(data, colors):
+    if not data["history"]:
+        return f"{data['app']} was never deployed in {data['environment']}"
+    words = {0: "done", 1: "failed, reverted", 2: "NOT REVERTED"}
+    rows = [
+        (_when(h["began"]), h["version"], words.get(h["retcode"], ""), _seconds(h["seconds"]), h["owner"], h["reason"])
+        for h in data["history"]
+    ]
+    lines = _table(("when", "release", "outcome", "took", "by", "reason"), rows)
+    why = [f"{_when(h['began'])}  {textwrap.shorten(h['why'], 200)}" for h in data["history"] if h["why"]]
+    return "\n".join([f"{data['app']} in {data['environment']}", *lines, *(_paint(w, "RED", colors) for w in why)])
+
+
+def _table(head, rows):
+    if not rows:
+        return []
+    widths = [max(len(str(row[i])) for row in (head, *rows)) for i in range(len(head))]
+    return ["  " + "  ".join(f"{c!s:<{w}}" for c, w in zip(row, widths)).rstrip() for row in (head, *rows)]
+
+
+def _when(moment):
+    return datetime.datetime.fromtimestamp(moment).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def _seconds(value):
+    return f"{value * 1000:.0f} ms" if value < 1 else f"{value:.1f} s" if value < 100 else f"{value / 60:.1f} min"
+
+
+def _paint(text, color, colors):
+    return f"{colors[color]}{text}{colors['ENDC']}" if colors.get(color) else text

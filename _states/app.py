@@ -1,0 +1,133 @@
+"""
+Apps on a node
+==============
+
+Highstate uses :py:func:`deployed`: it brings back what the record says this node runs, and changes
+nothing else, so that it never undoes a deployment.
+
+.. code-block:: yaml
+
+    shop:
+      app.deployed
+"""
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+
+def installed(name, version):
+    """
+    Ensure a release is installed; what runs is not touched.
+
+    name
+        The app.
+    version
+        The release.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} {version} is installed"}
+    try:
+        if __salt__["app.installed"](name, version):
+            return ret
+        ret["changes"] = {"installed": version}
+        if __opts__["test"]:
+            return _would(ret, f"install {name} {version}")
+        __salt__["app.install"](name, version)
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return _failed(ret, exc)
+    ret["comment"] = f"{name} {version} was installed"
+    return ret
+
+
+def running(name, version, instances=1):
+    """
+    Ensure that at least so many instances of a release run here, as candidates or published: start
+    and test what is missing. For nodes without a runner; a deployment publishes too.
+
+    name
+        The app.
+    version
+        The release, which must be installed.
+    instances
+        How many.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": ""}
+    try:
+        observed = __salt__["app.observe"](name)["instances"]
+        missing = instances - len([i for i in observed if i["version"] == version and i["running"] and i["tested"]])
+        if missing <= 0:
+            ret["comment"] = f"{instances} of {name} {version} run"
+            return ret
+        ret["changes"] = {"started": missing}
+        if __opts__["test"]:
+            return _would(ret, f"start {missing} of {name} {version}")
+        started = __salt__["app.start"](name, version, missing)
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return _failed(ret, exc)
+    ret["changes"] = {"started": [i["id"] for i in started["instances"]]}
+    ret["result"] = started["ok"]
+    ret["comment"] = "; ".join(started["failures"]) or f"{missing} of {name} {version} started"
+    return ret
+
+
+def deployed(name):
+    """
+    Ensure that this node runs and publishes what the record says it does. Nothing is changed while a
+    deployment of the app is under way, and nothing that the record does not name.
+
+    name
+        The app.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": ""}
+    try:
+        missing = __salt__["app.missing"](name)
+        if not missing["instances"]:
+            ret["comment"] = missing["reason"] or f"{name} runs here as the record says"
+            return ret
+        ret["changes"] = {"restored": missing["instances"]}
+        if __opts__["test"]:
+            return _would(ret, f"restore {', '.join(missing['instances'])}")
+        ret["changes"] = {"restored": __salt__["app.restore"](name, missing["instances"])}
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return _failed(ret, exc)
+    ret["comment"] = f"{', '.join(ret['changes']['restored'])} restored"
+    return ret
+
+
+def absent(name, version=None):
+    """
+    Ensure that no instance of an app, or of one release of it, runs here, and that the release is gone.
+    Published instances are retired as in a deployment: withdrawn, drained, stopped.
+
+    name
+        The app.
+    version
+        The release; all of them without it.
+    """
+    ret = {
+        "name": name,
+        "changes": {},
+        "result": True,
+        "comment": f"{name} {version or ''} is absent".replace("  ", " "),
+    }
+    try:
+        ids = [i["id"] for i in __salt__["app.observe"](name)["instances"] if version in (None, i["version"])]
+        releases = [r for r in __salt__["app.releases"](name) if version in (None, r)]
+        if not ids and not releases:
+            return ret
+        ret["changes"] = {k: v for k, v in (("stopped", ids), ("removed", releases)) if v}
+        if __opts__["test"]:
+            return _would(ret, f"stop and remove {', '.join([*ids, *releases])}")
+        if ids:
+            __salt__["app.stop"](name, ids)
+        for release in releases:
+            __salt__["app.remove"](name, release)
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return _failed(ret, exc)
+    return ret
+
+
+def _would(ret, what):
+    return {**ret, "result": None, "comment": f"Would {what}"}
+
+
+def _failed(ret, exc):
+    return {**ret, "changes": {}, "result": False, "comment": str(exc)}

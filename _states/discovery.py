@@ -1,0 +1,124 @@
+"""
+Services in discovery that are not our apps
+===========================================
+
+.. code-block:: yaml
+
+    postgres:
+      discovery.published:
+        - port: 5432
+        - checks:
+          - tcp: true
+"""
+
+import time
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+
+def published(name, service_id=None, address=None, port=None, tags=None, meta=None, checks=None):
+    """
+    Ensure a service is registered with this node's agent, as given.
+
+    name
+        The service, a DNS label.
+    service_id
+        Its id on this agent; the name by default.
+    address
+        The node's by default, or an external host's.
+    port
+        Its port.
+    tags
+        A list of tags.
+    meta
+        A mapping of further facts.
+    checks
+        A list of checks as in an app's definition; by default a TCP connection to the port.
+    """
+    given = {"service_id": service_id, "address": address, "port": port, "tags": tags, "meta": meta, "checks": checks}
+    service = {key: value for key, value in given.items() if value is not None}
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is published"}
+    try:
+        wanted = __salt__["discovery.digest"](name, **service)
+        found = __salt__["discovery.registered"](service_id or name)
+        if found == wanted:
+            return ret
+        ret["changes"] = {"published" if found is None else "changed": service_id or name}
+        if __opts__["test"]:
+            return {**ret, "result": None, "comment": f"Would publish {name}"}
+        __salt__["discovery.register"](name, **service)
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return {**ret, "changes": {}, "result": False, "comment": str(exc)}
+    ret["comment"] = f"{name} was published"
+    return ret
+
+
+def withdrawn(name, service_id=None):
+    """
+    Ensure a service is not registered with this node's agent.
+
+    name
+        The service.
+    service_id
+        Its id on this agent; the name by default.
+    """
+    target = service_id or name
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{target} is not published"}
+    try:
+        if __salt__["discovery.registered"](target) is None:
+            return ret
+        ret["changes"] = {"withdrawn": target}
+        if __opts__["test"]:
+            return {**ret, "result": None, "comment": f"Would withdraw {target}"}
+        __salt__["discovery.deregister"](target)
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return {**ret, "changes": {}, "result": False, "comment": str(exc)}
+    ret["comment"] = f"{target} was withdrawn"
+    return ret
+
+
+def ready(name, deadline=120):
+    """
+    Wait until this node's agent knows a leader, and lets this node in.
+
+    name
+        Any.
+    deadline
+        Seconds to wait.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": "Discovery answers"}
+    if __opts__["test"]:
+        return ret
+    until = time.monotonic() + deadline
+    while True:
+        try:
+            __salt__["discovery.leader"]()
+            return ret
+        except (CommandExecutionError, SaltInvocationError) as exc:
+            if time.monotonic() > until:
+                return {**ret, "result": False, "comment": f"not within {deadline}s: {exc}"}
+        time.sleep(0.5)
+
+
+def resolved(name, deadline=60):
+    """
+    Wait until this node resolves a name, as every program on it does.
+
+    name
+        A name, ``consul.service.consul`` for one.
+    deadline
+        Seconds to wait: Consul's DNS answers nothing before its token is known.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": ""}
+    if __opts__["test"]:
+        return {**ret, "comment": f"Would resolve {name}"}
+    until = time.monotonic() + deadline
+    while True:
+        # In a process of its own: this one has read resolv.conf when it began.
+        found = __salt__["cmd.run_all"](["getent", "ahostsv4", name], python_shell=False, ignore_retcode=True)
+        if found["retcode"] == 0:
+            addresses = sorted({line.split()[0] for line in found["stdout"].splitlines()})
+            return {**ret, "comment": f"{name} is {', '.join(addresses)}"}
+        if time.monotonic() > until:
+            return {**ret, "result": False, "comment": f"{name} cannot be resolved on this node, after {deadline}s"}
+        time.sleep(0.5)
