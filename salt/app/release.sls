@@ -1,0 +1,12 @@
+{#- Installs one release, beside what runs: packages, user, artifact, states of the user's own.
+    Which one comes with the job: pillar={"saltdeploy": {"app": …, "version": …}}. -#}
+{%- from 'app/needs.jinja' import states %}
+{%- set name = pillar['saltdeploy']['app'] %}
+{%- set needs = salt['app.needs'](name) %}
+{{ states(name, needs) }}
+{{ name }}:
+  app.installed:
+    - version: {{ pillar['saltdeploy']['version'] | json }}
+{%- if needs.states %}
+include: {{ needs.states | json }}
+{%- endif %}

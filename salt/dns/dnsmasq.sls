@@ -1,0 +1,53 @@
+{#- dnsmasq on loopback: .consul from the agent, the rest from where this node asked before. -#}
+{%- set upstream = ((pillar.environments.values() | first).get('dns') or {}).get('upstream') or [] %}
+dnsmasq:
+  pkg.installed: []
+  service.running:
+    - enable: true
+    - require:
+      - pkg: dnsmasq
+    - watch:
+      - file: /etc/dnsmasq.d/saltdeploy.conf
+
+/etc/dnsmasq.d/saltdeploy.conf:
+  file.managed:
+    - contents: |
+        # Written by saltdeploy; changes are lost.
+        listen-address=127.0.0.1
+        bind-interfaces
+        server=/consul/127.0.0.1#8600
+        # More than three instances do not fit into a small answer.
+        edns-packet-max=4096
+        # What is withdrawn is gone at once.
+        max-cache-ttl=0
+        no-negcache
+{%- if upstream %}
+        no-resolv
+{%- for address in upstream %}
+        server={{ address }}
+{%- endfor %}
+{%- else %}
+        resolv-file=/etc/resolv.conf.before-saltdeploy
+{%- endif %}
+    - require:
+      - pkg: dnsmasq
+
+{%- if not upstream %}
+
+/etc/resolv.conf.before-saltdeploy:
+  file.copy:
+    - source: /etc/resolv.conf
+    - require_in:
+      - file: /etc/resolv.conf
+      - service: dnsmasq
+{%- endif %}
+
+/etc/resolv.conf:
+  file.managed:
+    - contents: |
+        # Written by saltdeploy; changes are lost.
+        nameserver 127.0.0.1
+        options edns0
+    - follow_symlinks: false
+    - require:
+      - service: dnsmasq

@@ -1,0 +1,44 @@
+{#- unbound on loopback: .consul from the agent, the rest from the upstream servers, or by itself. -#}
+{%- set upstream = ((pillar.environments.values() | first).get('dns') or {}).get('upstream') or [] %}
+unbound:
+  pkg.installed:
+    - pkgs: [unbound, dns-root-data]
+  service.running:
+    - enable: true
+    - require:
+      - pkg: unbound
+    - watch:
+      - file: /etc/unbound/unbound.conf.d/saltdeploy.conf
+
+/etc/unbound/unbound.conf.d/saltdeploy.conf:
+  file.managed:
+    - contents: |
+        # Written by saltdeploy; changes are lost.
+        server:
+          interface: 127.0.0.1
+          do-not-query-localhost: no
+          domain-insecure: "consul"
+          # What is withdrawn is gone at once.
+          cache-max-ttl: 0
+        stub-zone:
+          name: "consul"
+          stub-addr: 127.0.0.1@8600
+{%- if upstream %}
+        forward-zone:
+          name: "."
+{%- for address in upstream %}
+          forward-addr: {{ address }}
+{%- endfor %}
+{%- endif %}
+    - require:
+      - pkg: unbound
+
+/etc/resolv.conf:
+  file.managed:
+    - contents: |
+        # Written by saltdeploy; changes are lost.
+        nameserver 127.0.0.1
+        options edns0
+    - follow_symlinks: false
+    - require:
+      - service: unbound

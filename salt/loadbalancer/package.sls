@@ -1,0 +1,2 @@
+haproxy:
+  pkg.installed: []
