@@ -1,0 +1,3 @@
+# Every app there is; one file each.
+include:
+  - apps.httpbin
