@@ -1,0 +1,16 @@
+# The demo's environment: three nodes on this machine, each with a Consul of its own.
+environments:
+  demo:
+    nodes:
+      web1: {address: 127.0.0.11}
+      web2: {address: 127.0.0.12}
+      web3: {address: 127.0.0.13}
+    discovery:
+      consul:
+        agent: "http://{address}:8500"
+        servers: ["http://127.0.0.11:8500", "http://127.0.0.12:8500", "http://127.0.0.13:8500"]
+        datacenter: demo
+    apps:
+      # The user matters only where the demo runs as root: it makes no account on your machine.
+      httpbin: {version: 0.10.1, instances: 3, user: root}
+    strategy: {waves: [1, "100%"], min_healthy: 2s, drain: 5s}

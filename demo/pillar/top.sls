@@ -1,0 +1,1 @@
+../../pillar/top.sls
