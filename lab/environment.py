@@ -1,0 +1,62 @@
+"""An environment's hosts, from its file in the pillar: what the lab boots, and what a Vagrantfile must."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+
+import yaml
+from saltdeploy import definition, pillar
+from saltdeploy.errors import Refused
+
+from . import LabError
+
+MASTER = "master"
+
+
+def machines(folder, name):
+    """Return ``{node: {"address", "roles"}}`` of the environment ``name``, in the order of its file.
+
+    :param folder: the pillar's folder of environments.
+    :raises LabError: there is no such environment, or not exactly one of its nodes has the role ``master``.
+    """
+    nodes = _resolved(folder, name)["nodes"]
+    found = {n: {"address": node["address"], "roles": list(node.get("roles", []))} for n, node in nodes.items()}
+    masters = [n for n, node in found.items() if MASTER in node["roles"]]
+    if len(masters) != 1:
+        raise LabError(f"environment {name}: give the role `{MASTER}` to the one node that runs the Salt master")
+    return found
+
+
+def consul_versions(folder, name):
+    """Return the versions of Consul that an environment has set up: one, or none."""
+    wanted = _resolved(folder, name).get("consul")
+    return [wanted["version"]] if wanted else []
+
+
+def pip_requirements(pillar_root, name):
+    """Return, for each app of an environment that pip installs, its requirements: a list of lists.
+
+    Only apps whose files are plain YAML are seen.
+    """
+    found = {}
+    for path in sorted((Path(pillar_root) / "apps").glob("*.sls")):
+        with contextlib.suppress(yaml.YAMLError):
+            found.update((yaml.safe_load(path.read_text()) or {}).get("apps") or {})
+    here = _resolved(Path(pillar_root) / "environments", name).get("apps") or {}
+    apps = {app: definition.merge(found.get(app, {}), settings or {}) for app, settings in here.items()}
+    return [
+        [f"{app['source']['pip']}=={app['version']}", *app["source"].get("requirements", ())]
+        for app in apps.values()
+        if "pip" in app.get("source", {}) and "version" in app
+    ]
+
+
+def _resolved(folder, name):
+    try:
+        environments = pillar.all_environments(Path(folder))["environments"]
+        if name in environments:
+            return definition.resolve(environments, name)
+    except (Refused, KeyError) as exc:
+        raise LabError(f"environment {name}: {exc}") from exc
+    raise LabError(f"no environment {name!r} in {folder}. Defined: {', '.join(sorted(environments)) or 'none'}")
