@@ -1,0 +1,86 @@
+"""All that Salt loads: it is there, documented, and refuses in the way Salt expects."""
+
+from __future__ import annotations
+
+import pytest
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+pytestmark = pytest.mark.main_path
+
+RUNNER = {"app", "plan", "status", "history", "test", "publish", "withdraw", "unlock"}
+APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "logs", "observe", "restore", "missing"}
+
+
+def public(loader, name):
+    return {function.partition(".")[2] for function in loader if function.startswith(f"{name}.")}
+
+
+def test_modules_are_loaded_with_examples(modules):
+    assert public(modules, "app") >= APP
+    assert public(modules, "discovery") >= {"publish", "withdraw", "find", "register", "deregister"}
+    for name in ("app", "discovery"):
+        for function in public(modules, name):
+            assert "CLI Example:" in modules[f"{name}.{function}"].__doc__, function
+
+
+def test_runner_is_loaded_with_examples(runners):
+    assert public(runners, "deploy") == RUNNER
+    for function in RUNNER:
+        assert f"salt-run deploy.{function}" in runners[f"deploy.{function}"].__doc__
+
+
+def test_states_are_loaded(states):
+    assert public(states, "app") == {"installed", "running", "deployed", "absent"}
+    assert public(states, "discovery") == {"published", "withdrawn", "ready", "resolved"}
+    assert public(states, "consul_acl") == {"bootstrapped", "policy", "role", "token", "tokens_known"}
+
+
+def test_bad_input_is_an_invocation_error(modules):
+    with pytest.raises(SaltInvocationError, match="unknown app 'wep'.*did you mean `web`"):
+        modules["app.install"]("wep", "1.0")
+    with pytest.raises(SaltInvocationError, match="not installed on web1: run app.install first"):
+        modules["app.start"]("web", "1.0")
+
+
+def test_what_is_not_there_reads_as_nothing(modules):
+    assert modules["app.releases"]("web") == []
+    assert modules["app.installed"]("web", "1.0") is False
+    assert modules["app.remove"]("web", "1.0") is False
+
+
+def test_a_dead_agent_is_an_execution_error_that_names_it(modules):
+    with pytest.raises(
+        CommandExecutionError, match=r"Consul does not answer \(http://127.0.0.1:1: connection refused\)"
+    ):
+        modules["discovery.find"]("postgres")
+
+
+@pytest.mark.parametrize("state", ["app.deployed", "app.absent", "discovery.withdrawn"])
+def test_a_state_that_cannot_look_fails_with_a_comment(states, state):
+    ret = states[state]("web")
+    assert ret["result"] is False
+    assert ret["changes"] == {}
+    assert "does not answer" in ret["comment"]
+
+
+def test_installed_tells_in_test_mode_what_it_would_do(test_mode, states, tmp_path):
+    ret = states["app.installed"]("web", "1.0")
+    assert (ret["result"], ret["changes"], ret["comment"]) == (None, {"installed": "1.0"}, "Would install web 1.0")
+    assert not list(tmp_path.glob("srv/web/releases/*1.0*"))
+
+
+def test_installed_fails_whole(states, tmp_path):
+    ret = states["app.installed"]("web", "1.0")
+    assert ret["result"] is False
+    assert "/nowhere.tar.gz" in ret["comment"]
+    assert not list(tmp_path.glob("srv/web/releases/*1.0*"))
+
+
+def test_steps_are_told_in_one_line_and_failures_with_their_cause(outputters):
+    step = {"phase": "start", "node": "web1", "what": "web_1.0_80: up", "seconds": 0.25, "ok": True}
+    event = {"suffix": "progress", "event": {"message": {"step": step}}}
+    assert outputters["deploy"](event) == "start    web1: web_1.0_80: up  250 ms"
+    failed = {**step, "what": "does not stay up\nits last lines:\nno database", "ok": False}
+    lines = outputters["deploy"]({"suffix": "progress", "event": {"message": {"step": failed}}}).splitlines()
+    assert lines[0].startswith("start    web1: does not stay up")
+    assert [line.strip() for line in lines[1:]] == ["its last lines:", "no database"]

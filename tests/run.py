@@ -1,0 +1,177 @@
+"""What ``make test``, ``matrix``, ``lint``, ``docs`` and ``bench`` do. Standard library only.
+
+Salt comes in two supported lines, the Consul client in two packages, Consul in many versions.
+``all`` runs every test on the newest of each, and the main path on the oldest of each, two at a time;
+``matrix`` runs all integration tests on every combination.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(REPOSITORY))
+
+from demo import DemoError, getconsul, venv  # noqa: E402
+from demo.progress import Progress  # noqa: E402
+
+SALTS, CLIENTS = ("3008", "3006"), ("python-consul", "py-consul")
+NEWEST, OLDEST = getconsul.VERSION, "1.8.7"
+# What the oldest combination must pass in `make test`: the main job, and the bundle's loading.
+MAIN_PATH = ("tests/functional", "tests/integration/test_deploy.py", "-m", "main_path")
+# Where the nodes of the tests are that run beside others: see tests/support/site.py.
+OTHER_NETWORK = "127.0.2"
+NO_TESTS = 5
+
+
+def python(name, *requirements):
+    """Return the Python of the virtualenv ``.venv-<name>``, made or made anew where it must be."""
+    folder = REPOSITORY / f".venv-{name}"
+    if not venv.ready(folder, requirements):
+        with PROGRESS.step(f"Making the virtualenv {folder.name}") as step:
+            venv.make(folder, step.live, requirements)
+    return folder / "bin/python"
+
+
+def test_python(salt="3008", client="python-consul"):
+    """Return a Python with Salt, a Consul client and the test tools."""
+    folder = REPOSITORY / "tests/requirements"
+    return python(f"{salt}-{client}", folder / f"salt-{salt}.txt", folder / f"{client}.txt")
+
+
+class Tests:
+    """Runs of pytest, which end with this process, and take the daemons that they started with them."""
+
+    def __init__(self):
+        self._under_way, self._ended = set(), False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._end)
+
+    def run(self, interpreter, *arguments, consul=None, network=None, output=None):
+        """Run pytest; return its exit code.
+
+        :param consul: the Consul to test with; ``network``: the first three numbers of the nodes' addresses.
+        :param output: a file for what it prints; None: it is shown as it comes.
+        """
+        if self._ended:
+            return NO_TESTS
+        chosen = {"CONSUL": consul, "SALTDEPLOY_TEST_NETWORK": network, "PYTHONDONTWRITEBYTECODE": 1}
+        environment = {**os.environ, **{name: str(value) for name, value in chosen.items() if value}}
+        where = f"{interpreter.parents[1].name}{f', {consul.name}' if consul else ''}"
+        print(f"\n==> pytest {' '.join(arguments)} ({where})", file=output, flush=True)
+        command = [interpreter, "-m", "pytest", *arguments]
+        process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
+        self._under_way.add(process)
+        try:
+            return process.wait()
+        finally:
+            # Where this is interrupted it is, too, and stops its daemons.
+            process.wait()
+            self._under_way.discard(process)
+
+    def _end(self, number, frame):
+        self._ended = True
+        # A Ctrl-C has reached them as it reached this.
+        for process in self._under_way if number != signal.SIGINT else ():
+            process.terminate()
+        sys.exit(128 + number)
+
+
+def consul(version=None):
+    """Return the path of a Consul: this version, or what the demo would take."""
+    with PROGRESS.step(f"Getting Consul {version or ''}".strip()) as step:
+        return Path(getconsul.get(REPOSITORY / ".demo/bin", version, step.say, step.live))
+
+
+def newest_consul():
+    """Return the path of the Consul that CONSUL or CONSUL_VERSION names, else of the newest that can be had here."""
+    if not (os.environ.get("CONSUL") or os.environ.get("CONSUL_VERSION")):
+        try:
+            return consul(NEWEST)
+        except DemoError as exc:
+            print(f"{exc}\nTesting with another, then.")
+    return consul()
+
+
+def all_tests(arguments):
+    """Two at a time, for two cores: the main path on the oldest that is supported, then the hosts; and all the rest."""
+    oldest, newest = consul(OLDEST), newest_consul()
+    old, new = test_python("3006", "py-consul"), test_python()
+    with tempfile.TemporaryFile("w+") as output, ThreadPoolExecutor(1) as others:
+
+        def beside():
+            main_path = TESTS.run(old, *MAIN_PATH, *arguments, consul=oldest, network=OTHER_NETWORK, output=output)
+            return [main_path, TESTS.run(new, "tests/lab", *arguments, consul=newest, output=output)]
+
+        codes = others.submit(beside)
+        code = TESTS.run(new, "tests", "--ignore=tests/lab", *arguments, consul=newest)
+        codes = [code, *codes.result()]
+        output.seek(0)
+        print(output.read())
+    return next((code for code in codes if code and not (code == NO_TESTS and arguments)), 0)
+
+
+def unit(arguments):
+    """The tests that need no daemon."""
+    return TESTS.run(test_python(), "tests/unit", "tests/functional", *arguments)
+
+
+def matrix(arguments):
+    """All integration tests on every combination."""
+    consuls = [consul(NEWEST), consul(OLDEST)]
+    tests = ("tests/functional", "tests/integration", *arguments)
+    codes = [
+        TESTS.run(test_python(salt, client), *tests, consul=binary)
+        for salt, client, binary in itertools.product(SALTS, CLIENTS, consuls)
+    ]
+    return max(codes)
+
+
+def lint(arguments):
+    """ruff, over everything."""
+    requirements = REPOSITORY / "tests/requirements/lint.txt"
+    ruff = python("lint", requirements).parent / "ruff"
+    checked = subprocess.run([ruff, "check", *arguments, "."], cwd=REPOSITORY, check=False).returncode
+    return subprocess.run([ruff, "format", "--check", "."], cwd=REPOSITORY, check=False).returncode or checked
+
+
+def docs(arguments):
+    """Sphinx, warnings being errors."""
+    interpreter = python("docs", REPOSITORY / "docs/requirements.txt", *venv.REQUIREMENTS)
+    command = [interpreter, "-m", "sphinx", "-W", "--keep-going", *arguments, "docs", "docs/_build"]
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+
+
+def bench(arguments):
+    """The benchmarks."""
+    command = [test_python(), "-m", "benchmarks.deploy", f"--consul={newest_consul()}", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+
+
+COMMANDS = {"all": all_tests, "unit": unit, "matrix": matrix, "lint": lint, "docs": docs, "bench": bench}
+
+
+def main():
+    """Do what the command line says; further arguments go to pytest, ruff, Sphinx or the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("command", choices=COMMANDS)
+    known, rest = parser.parse_known_args()
+    try:
+        sys.exit(COMMANDS[known.command](rest))
+    except DemoError as exc:
+        sys.exit(f"\n{exc}")
+
+
+PROGRESS = Progress()
+TESTS = Tests()
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,171 @@
+"""The Consul of an environment: its configuration, who may do what, its secrets and certificates."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import stat
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from cryptography import x509
+from saltdeploy import certificates, cluster, definition, pillar
+from saltdeploy.errors import DefinitionError
+from saltdeploy.secrets import Secrets
+
+NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
+NODES = {
+    "web1": {"address": "10.0.0.11", "roles": ["consul-server", "app"]},
+    "web2": {"address": "10.0.0.12", "roles": ["consul-server", "app"]},
+    "lb1": {"address": "10.0.0.21", "roles": ["loadbalancer"]},
+}
+SITE = {"nodes": NODES, "consul": {"version": "1.22.3", "services": ["postgres"]}, "apps": {"shop": {}, "blog": None}}
+
+
+@pytest.fixture
+def secrets(tmp_path):
+    return Secrets(tmp_path / "saltdeploy").get("site", cluster.identities("site", SITE), ["blog", "shop"], NOW)
+
+
+def config(node, secrets):
+    return cluster.node("site", SITE, node, secrets)["config"]
+
+
+def test_servers_and_clients(secrets):
+    server, client = config("web1", secrets), config("lb1", secrets)
+    assert (server["server"], server["bootstrap_expect"]) == (True, 2)
+    assert server["retry_join"] == ["10.0.0.12"] and client["retry_join"] == ["10.0.0.11", "10.0.0.12"]
+    assert "server" not in client and "https" not in client["ports"]
+    assert server["addresses"] == {"https": "10.0.0.11"} and server["client_addr"] == "127.0.0.1"
+    for each in (server, client):
+        assert each["acl"]["default_policy"] == "deny"
+        assert each["tls"]["internal_rpc"] == {"verify_incoming": True, "verify_server_hostname": True}
+        assert each["enable_local_script_checks"] and "enable_script_checks" not in each
+
+
+def test_a_node_is_given_its_own_secrets_and_no_others(secrets):
+    tokens = secrets["tokens"]
+    text = json.dumps(cluster.node("site", SITE, "lb1", secrets))
+    assert tokens["agents"]["lb1"] in text
+    others = [
+        *(tokens[t] for t in ("management", "deployer", "nodes")),
+        tokens["agents"]["web1"],
+        *tokens["apps"].values(),
+    ]
+    assert [secret for secret in others if secret in text] == []
+    assert json.dumps(secrets["ca"]["key"]) not in text
+    web2 = json.dumps(cluster.node("site", SITE, "web2", secrets))
+    assert tokens["apps"]["shop"] in web2 and tokens["management"] not in web2
+
+
+def test_one_server_keeps_access_control(secrets):
+    assert cluster.node("site", SITE, "web1", secrets)["management"] == secrets["tokens"]["management"]
+    acl = cluster.node("site", SITE, "web1", secrets)["acl"]
+    rules = acl["policies"]["saltdeploy-nodes"]
+    for service in ("shop", "shop-candidate", "blog", "postgres"):
+        assert f'service "{service}" {{ policy = "write" }}' in rules
+    assert 'key_prefix "deploy/site/" { policy = "read" }' in rules
+    assert 'key_prefix "deploy/site/" { policy = "write" }' in acl["policies"]["saltdeploy-deployer"]
+    assert "key" not in acl["policies"]["saltdeploy-dns"]
+    rights = {t["description"]: t["rights"] for t in acl["tokens"]}
+    assert rights["saltdeploy-app-shop"] == {"ServiceIdentities": [{"ServiceName": "shop"}]}
+    assert rights["saltdeploy-agent-lb1"] == {"NodeIdentities": [{"NodeName": "lb1", "Datacenter": "dc1"}]}
+    assert len({t["accessor"] for t in acl["tokens"]}) == len(acl["tokens"])
+    assert not {t["accessor"] for t in acl["tokens"]} & {t["secret"] for t in acl["tokens"]}
+
+
+@pytest.mark.parametrize(
+    "nodes, words",
+    [
+        ({"web1": {"address": "10.0.0.11"}}, "no node has the role `consul-server`"),
+        ({"web1": {"address": "web1.lan", "roles": ["consul-server"]}}, "nodes:web1:address: found 'web1.lan'"),
+    ],
+)
+def test_what_cannot_be_set_up_is_said(nodes, words):
+    with pytest.raises(DefinitionError, match=words):
+        cluster.identities("site", {**SITE, "nodes": nodes})
+
+
+def test_secrets_are_made_once_and_are_the_masters_own(tmp_path):
+    store = Secrets(tmp_path / "saltdeploy")
+    wanted = (cluster.identities("site", SITE), ["shop"], NOW)
+    with ThreadPoolExecutor() as pool:
+        found = list(pool.map(lambda _: store.get("site", *wanted), range(8)))
+    assert all(each == found[0] for each in found)
+    assert stat.S_IMODE((tmp_path / "saltdeploy").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "saltdeploy/site.json").stat().st_mode) == 0o600
+    assert store.authority("site").read_text() == found[0]["ca"]["certificate"]
+    assert store.get("other", *wanted)["gossip"] != found[0]["gossip"]
+
+
+def test_what_comes_is_added_and_what_left_is_forgotten(tmp_path):
+    store = Secrets(tmp_path)
+    before = store.get("site", cluster.identities("site", SITE), ["shop"], NOW)
+    nodes = {**{n: NODES[n] for n in ("web1", "web2")}, "web4": {"address": "10.0.0.14"}}
+    after = store.get("site", cluster.identities("site", {**SITE, "nodes": nodes}), ["blog"], NOW)
+    assert set(after["tokens"]["agents"]) == set(after["certificates"]) == {"web1", "web2", "web4"}
+    assert after["certificates"]["web1"] == before["certificates"]["web1"]
+    assert set(after["tokens"]["apps"]) == {"blog"} and after["ca"] == before["ca"]
+
+
+def names(certificate):
+    found = x509.load_pem_x509_certificate(certificate.encode())
+    known = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    return set(known.get_values_for_type(x509.DNSName)), {str(a) for a in known.get_values_for_type(x509.IPAddress)}
+
+
+def test_only_servers_pass_for_servers(secrets):
+    assert names(secrets["certificates"]["web1"]["certificate"]) == (
+        {"server.dc1.consul", "localhost"},
+        {"10.0.0.11", "127.0.0.1"},
+    )
+    assert "server.dc1.consul" not in names(secrets["certificates"]["lb1"]["certificate"])[0]
+
+
+@pytest.mark.parametrize("days, same", [(0, True), (200, True), (250, False), (400, False)])
+def test_a_certificate_is_made_anew_before_it_expires(tmp_path, days, same):
+    store, identities = Secrets(tmp_path), cluster.identities("site", SITE)
+    before = store.get("site", identities, [], NOW)["certificates"]["web1"]
+    after = store.get("site", identities, [], NOW + datetime.timedelta(days=days))["certificates"]["web1"]
+    assert (after == before) is same
+    ends = certificates._end(x509.load_pem_x509_certificate(after["certificate"].encode()))
+    assert ends > NOW + datetime.timedelta(days=days)
+
+
+def test_a_certificate_is_made_anew_for_another_address(tmp_path):
+    store = Secrets(tmp_path)
+    before = store.get("site", cluster.identities("site", SITE), [], NOW)["certificates"]
+    moved = {**NODES, "lb1": {"address": "10.0.0.22", "roles": ["loadbalancer"]}}
+    after = store.get("site", cluster.identities("site", {**SITE, "nodes": moved}), [], NOW)["certificates"]
+    assert after["lb1"] != before["lb1"] and after["web1"] == before["web1"]
+
+
+@pytest.fixture
+def environments(tmp_path):
+    """Two environments, one based on the other, and the master's options."""
+    production = "environments: {production: {nodes: {p1: {address: 10.0.0.1, roles: [consul-server]}}, consul: {version: 1.22.3}}}"
+    test = "environments: {test: {based_on: production, nodes: {t1: {address: 10.0.1.1, roles: [consul-server]}}}}"
+    own = "environments: {own: {nodes: {o1: {address: 10.0.2.1}}}}"
+    for number, text in enumerate((production, test, own)):
+        (tmp_path / f"{number}.sls").write_text(text)
+    return tmp_path, {"pki_dir": str(tmp_path / "pki/master")}
+
+
+def test_the_master_reaches_each_environments_own_servers(environments):
+    found = pillar.all_environments(*environments)
+    for name, address in (("production", "10.0.0.1"), ("test", "10.0.1.1")):
+        consul = definition.load(found, name).discovery["consul"]
+        assert consul["servers"] == [f"https://{address}:8501"]
+        assert consul["ca"].endswith(f"/pki/saltdeploy/{name}-ca.pem")
+    tokens = [found["environments"][name]["discovery"]["consul"]["token"] for name in ("production", "test")]
+    assert len(set(tokens)) == 2
+    assert definition.load(found, "own").discovery == {"consul": {}}
+
+
+def test_a_node_reaches_its_own_agent(environments):
+    folder, opts = environments
+    found = pillar.own_environment(folder, "t1", opts)
+    assert list(found["environments"]["test"]["discovery"]["consul"]) == ["token"]
+    assert found["saltdeploy_consul"]["config"]["node_name"] == "t1"
+    assert "saltdeploy_consul" not in pillar.own_environment(folder, "o1", opts)
+    assert pillar.own_environment(folder, "nobody", opts) == {"environments": {}}

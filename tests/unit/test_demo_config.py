@@ -1,0 +1,158 @@
+"""What the demo writes for Consul, supervisord and Salt; where; and its virtualenv."""
+
+import configparser
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from demo import config, venv
+from demo.places import Places
+from demo.progress import Progress
+
+SERVERS = ["127.0.0.11", "127.0.0.12", "127.0.0.13"]
+
+
+def test_consul_server_listens_on_its_own_address_and_joins_the_others(tmp_path):
+    found = config.consul_config("web2", SERVERS[1], SERVERS, tmp_path)
+    assert (found["bind_addr"], found["client_addr"]) == (SERVERS[1], SERVERS[1])
+    assert found["retry_join"] == [SERVERS[0], SERVERS[2]]
+    assert found["bootstrap_expect"] == 3
+    assert found["leave_on_terminate"] is False
+    assert found["data_dir"] == str(tmp_path)
+    json.dumps(found)
+
+
+def test_single_server_elects_itself(tmp_path):
+    found = config.consul_config("one", "127.0.0.1", ["127.0.0.1"], tmp_path)
+    assert (found["bootstrap_expect"], found["retry_join"]) == (1, [])
+
+
+def test_supervisord_reads_its_folder_whatever_is_in_the_path():
+    text = config.supervisord_config("/home/a b/100%/web1", "/tmp/100%.sock", "root")
+    parsed = configparser.RawConfigParser()
+    parsed.read_string(text)
+    assert parsed["unix_http_server"]["file"] == "/tmp/100%%.sock"
+    assert parsed["supervisord"]["pidfile"] == "/home/a b/100%%/web1/supervisord.pid"
+    assert parsed["supervisord"]["user"] == "root"
+    # Relative to the file, as an include is split at spaces.
+    assert parsed["include"]["files"] == "programs/*.conf"
+    assert "user=" not in config.supervisord_config("/x", "/y")
+
+
+def test_master_that_accepts_any_key_is_on_loopback_only():
+    found = config.master_config("/d/master", "/repo", "me", (1, 2))
+    assert found["auto_accept"] and found["interface"] == "127.0.0.1"
+    assert found["file_roots"] == {"base": ["/repo/salt"]}
+    assert found["pillar_roots"] == {"base": ["/repo/demo/pillar"]}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        config.master_config("/d/root", "/repo", "me", (1, 2)),
+        config.minion_config("web1", "/d/root", "me", (1, 2), {"runtime": "supervisord"}),
+    ],
+    ids=["master", "minion"],
+)
+def test_all_that_salt_keeps_is_below_its_root(found):
+    kept = [v for k, v in found.items() if k.endswith(("_dir", "dir", "file")) or k == "extension_modules"]
+    assert len(kept) >= 7
+    assert all(path.startswith("/d/root") for path in kept)
+
+
+def test_minion_goes_to_the_masters_ports():
+    found = config.minion_config("web1", "/d", "me", (1, 2), {"root": "/r"})
+    master = config.master_config("/d", "/repo", "me", (1, 2))
+    assert (found["publish_port"], found["master_port"]) == (master["publish_port"], master["ret_port"])
+    assert found["saltdeploy"] == {"root": "/r"}
+
+
+def test_short_path_is_the_state_folder_itself(tmp_path, monkeypatch):
+    places = Places(tmp_path)
+    monkeypatch.setattr("demo.places.BELOW", 0)
+    assert places.short() == places.state
+    places.remove_short()
+
+
+def test_long_path_gets_a_short_link_that_is_kept_renewed_and_removed(tmp_path):
+    repository = tmp_path / ("long" * 25)
+    (repository / ".demo").mkdir(parents=True)
+    places = Places(repository)
+    short = places.short()
+    assert short.resolve() == places.state
+    assert Places(repository).short() == short
+    with socket.socket(socket.AF_UNIX) as sock:
+        (places.state / "nodes/web1/salt/run").mkdir(parents=True)
+        sock.bind(f"{short}/nodes/web1/salt/run/minion_event_0123456789_pull.ipc")
+    # As a reboot does that empties the temporary folder.
+    short.unlink()
+    os.rmdir(short.parent)
+    renewed = places.short()
+    assert renewed.resolve() == places.state
+    places.remove_short()
+    assert not renewed.parent.exists()
+    places.remove_short()
+
+
+def test_nodes_do_not_survive_a_move_of_the_repository(tmp_path):
+    (tmp_path / "one/.demo/nodes/web1").mkdir(parents=True)
+    (tmp_path / "one/.demo/bin").mkdir()
+    old = Places(tmp_path / "one")
+    old.settle()
+    assert old.moved_from() is None
+    assert old.node("web1").exists()
+    (tmp_path / "one").rename(tmp_path / "two")
+    new = Places(tmp_path / "two")
+    assert new.moved_from() == old.state
+    new.settle()
+    assert new.moved_from() is None
+    assert not new.node("web1").exists()
+    assert new.bin.exists()
+
+
+def test_virtualenv_is_ready_only_once_it_is_whole(tmp_path):
+    folder = tmp_path / "venv"
+    assert not venv.ready(folder)
+    (folder / "bin").mkdir(parents=True)
+    (folder / "bin/python").symlink_to("/bin/true")
+    assert not venv.ready(folder)
+    (folder / "stamp").write_text("of other requirements")
+    assert not venv.ready(folder)
+    (folder / "stamp").write_text(venv.stamp(folder))
+    assert venv.ready(folder)
+    (folder / "bin/python").unlink()
+    (folder / "bin/python").symlink_to("/no/such/python")
+    assert not venv.ready(folder)
+
+
+def test_python_without_venv_is_told_what_to_install(tmp_path, monkeypatch):
+    monkeypatch.setattr(venv.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(venv.DemoError, match="apt install python3-venv"):
+        venv.make(tmp_path / "venv", print)
+
+
+def test_stand_in_is_what_salt_asks_for_and_nothing_more(tmp_path):
+    venv.write_stand_in(tmp_path / "wheels")
+    target = tmp_path / "target"
+    pip = [sys.executable, "-m", "pip", "install", "--no-index", "--find-links", tmp_path / "wheels"]
+    subprocess.run([*pip, "--target", target, "timelib>=0.3.0"], check=True, capture_output=True)
+    assert [p.name for p in target.iterdir()] == [f"{venv.STAND_IN}.dist-info"]
+
+
+def test_progress_in_a_log_has_whole_lines_and_the_time(monkeypatch):
+    out = io.StringIO()
+    progress = Progress(out)
+    with progress.step("Work") as step:
+        step.live("not shown yet")
+        monkeypatch.setattr("demo.progress.QUIET", 0)
+        step.live("shown\tnow")
+        step.say("stays")
+    first, shown, stays, last = out.getvalue().splitlines()
+    assert (first, stays) == ("==> Work", "    stays")
+    assert shown.endswith("s  shown now")
+    assert last.startswith("    done in 0.")

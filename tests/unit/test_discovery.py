@@ -1,0 +1,346 @@
+"""What is sent to Consul, what is read from it, and how its client behaves when Consul does not."""
+
+import http.server
+import json
+import threading
+import time
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from saltdeploy import discovery
+from saltdeploy.discovery import Endpoint, Service, consul
+from saltdeploy.errors import DiscoveryUnavailable, Failed
+from saltdeploy.model import Probe
+
+CHECK = Probe("http", "/health", interval=0.5, timeout=3.0)
+SERVICE = Service("shop_1_80", "shop", "10.0.0.1", 80, ("test", "1"), {"app": "shop"}, (CHECK,))
+
+
+# -- registrations ----------------------------------------------------------------------------
+
+
+def test_registration():
+    assert consul._registration(SERVICE) == {
+        "ID": "shop_1_80",
+        "Name": "shop",
+        "Address": "10.0.0.1",
+        "Port": 80,
+        "Tags": ["test", "1"],
+        "Meta": {"app": "shop", "digest": SERVICE.digest},
+        "Checks": [
+            {
+                "Name": "http /health",
+                "HTTP": "http://10.0.0.1:80/health",
+                "Interval": "0.5s",
+                "Timeout": "3s",
+                "Status": "passing",
+            }
+        ],
+    }
+
+
+def test_registration_of_a_tcp_check():
+    (check,) = consul._registration(replace(SERVICE, checks=(Probe("tcp", ""),)))["Checks"]
+    assert check == {"Name": "tcp", "TCP": "10.0.0.1:80", "Interval": "2s", "Timeout": "10s", "Status": "passing"}
+
+
+def test_registration_without_a_port():
+    assert "Port" not in consul._registration(replace(SERVICE, port=None, checks=()))
+
+
+def test_registration_that_expires():
+    checks = consul._registration(replace(SERVICE, expires=600.0))["Checks"]
+    assert checks[1] == {
+        "Name": "expires",
+        "TTL": "601s",
+        "Status": "passing",
+        "DeregisterCriticalServiceAfter": "1m",
+    }
+
+
+def test_digest_is_of_the_whole_registration():
+    assert SERVICE.digest == replace(SERVICE).digest
+    changes = [
+        {"id": "x"},
+        {"name": "x"},
+        {"address": "x"},
+        {"port": 81},
+        {"tags": ("test",)},
+        {"meta": {"app": "x"}},
+        {"checks": (replace(CHECK, interval=1.0),)},
+        {"expires": 1.0},
+    ]
+    digests = {replace(SERVICE, **change).digest for change in changes}
+    assert len(digests | {SERVICE.digest}) == len(changes) + 1
+
+
+def test_digest_does_not_depend_on_the_order_of_meta():
+    one, other = (dict.fromkeys(keys, "v") for keys in ("ab", "ba"))
+    assert replace(SERVICE, meta=one).digest == replace(SERVICE, meta=other).digest
+
+
+# -- what is read -----------------------------------------------------------------------------
+
+
+def entry(*statuses, **service):
+    service = {"ID": "s1", "Service": "shop", "Address": "10.0.0.1", "Port": 80, "Tags": ["a"], "Meta": None, **service}
+    node = {"Node": "n1", "Address": "10.0.0.9"}
+    return {"Node": node, "Service": service, "Checks": [{"Status": s} for s in statuses]}
+
+
+@pytest.mark.parametrize(
+    "statuses, worst",
+    [
+        ((), "passing"),
+        (("passing", "passing"), "passing"),
+        (("passing", "warning"), "warning"),
+        (("passing", "critical", "warning"), "critical"),
+    ],
+)
+def test_an_endpoint_is_as_healthy_as_its_worst_check(statuses, worst):
+    assert consul._endpoint(entry(*statuses)) == Endpoint("s1", "shop", "n1", "10.0.0.1", 80, ("a",), {}, worst)
+
+
+def test_an_endpoint_without_an_address_has_its_node_s():
+    assert consul._endpoint(entry(Address="", Tags=None)).address == "10.0.0.9"
+
+
+def test_the_minion_of_an_endpoint_is_who_published_it():
+    assert consul._endpoint(entry()).minion == "n1"
+    assert consul._endpoint(entry(Meta={"minion": "web1"})).minion == "web1"
+
+
+@pytest.mark.parametrize("value", [None, "text", {"a": [1, "ü", None]}, []])
+def test_values_of_keys_are_read_as_they_were_written(value):
+    assert consul._value({"Value": consul._encode(value)}) == value
+
+
+def test_an_empty_key_has_no_value():
+    assert consul._value({"Value": None}) is None
+
+
+# -- failures ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "code, body, kind, told",
+    [
+        (403, "Permission denied", Failed, "refuses to read key x: Permission denied. Its token may not"),
+        (500, "No cluster leader", DiscoveryUnavailable, "Consul has no leader: it could not read key x"),
+        (500, "rpc error making call: EOF", DiscoveryUnavailable, "Consul has no leader"),
+        (500, "No known Consul servers", DiscoveryUnavailable, "Consul has no leader"),
+        (503, "busy", DiscoveryUnavailable, "Consul could not read key x: 503 busy"),
+        (400, "Invalid\n", Failed, "Consul could not read key x: 400 Invalid"),
+    ],
+)
+def test_failure(code, body, kind, told):
+    failure = consul._failure(SimpleNamespace(code=code, body=body), "read key x")
+    assert type(failure) is kind
+    assert told in str(failure)
+
+
+# -- connecting -------------------------------------------------------------------------------
+
+
+def test_connect_to_the_node_s_own_agent():
+    config = {"consul": {"agent": "http://{address}:8501", "servers": ["http://10.9.9.9:8500"]}}
+    assert discovery.connect(config, "10.0.0.1").urls == ["http://10.0.0.1:8501"]
+
+
+def test_connect_to_the_servers_from_the_master():
+    servers = ["http://10.9.9.8:8500", "http://10.9.9.9:8500"]
+    with discovery.connect({"consul": {"servers": servers, "datacenter": "dc2"}}) as connected:
+        assert (connected.urls, connected.datacenter) == (servers, "dc2")
+
+
+@pytest.mark.parametrize("address", [None, "10.0.0.1"])
+def test_connect_by_default(address):
+    assert discovery.connect({"consul": {}}, address).urls == [discovery.DEFAULT_URL]
+
+
+# -- the client, against servers that answer as Consul may ------------------------------------
+
+
+@pytest.fixture
+def serve():
+    """Start a server of ``{"VERB path": (status, body)}`` and return its URL and what it was asked."""
+    servers = []
+
+    def start(answers):
+        asked = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def answer(self):
+                length = int(self.headers.get("Content-Length") or 0)
+                asked.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
+                status, body = answers.get(f"{self.command} {self.path.partition('?')[0]}", (404, ""))
+                self.send_response(status)
+                self.send_header("X-Consul-Index", "7")
+                self.end_headers()
+                self.wfile.write(body.encode())
+
+            do_GET = do_PUT = answer
+
+            def log_message(self, *args):
+                pass
+
+        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        servers.append(server)
+        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+        return f"http://127.0.0.1:{server.server_port}", asked
+
+    yield start
+    for server in servers:
+        server.shutdown()
+        server.server_close()
+
+
+LEADER = {"GET /v1/status/leader": (200, '"10.0.0.1:8300"'), "GET /v1/kv/deploy/": (404, "")}
+DEAD = "http://127.0.0.1:1"
+
+
+def test_the_token_is_in_the_header_of_every_call_and_never_in_the_url(serve, monkeypatch):
+    monkeypatch.setenv("CONSUL_HTTP_TOKEN", "of the environment")
+    url, asked = serve({"PUT /v1/agent/service/deregister/x": (200, ""), "PUT /v1/txn": (200, "{}"), **LEADER})
+    with consul.Consul([url], token="secret") as client:
+        client.withdraw("x")
+        client.write({"a": 1})
+        client.leader()
+    assert len(asked) == 4
+    for _, path, headers, _ in asked:
+        assert headers["X-Consul-Token"] == "secret"
+        assert "token" not in path
+
+
+def test_the_environment_of_consul_s_tools_is_no_matter(serve, monkeypatch):
+    url, asked = serve(LEADER)
+    monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
+    monkeypatch.setenv("CONSUL_HTTP_SSL", "true")
+    monkeypatch.setenv("http_proxy", DEAD)
+    with consul.Consul([url]) as client:
+        assert client.leader() == "10.0.0.1:8300"
+    assert "X-Consul-Token" not in asked[0][2]
+
+
+def test_the_datacenter_is_asked_for_but_not_of_the_agent(serve):
+    url, asked = serve({"PUT /v1/agent/service/register": (200, ""), **LEADER})
+    with consul.Consul([url], datacenter="dc2") as client:
+        client.read("deploy/")
+        client.publish(SERVICE)
+    assert "dc=dc2" in asked[0][1]
+    assert "dc=" not in asked[1][1]
+    assert json.loads(asked[1][3]) == consul._registration(SERVICE)
+
+
+def test_the_first_that_answers_is_asked_and_from_then_on_first(serve):
+    url, asked = serve(LEADER)
+    with consul.Consul([DEAD, url]) as client:
+        assert client.leader() == "10.0.0.1:8300"
+        assert client._clients[0].base_uri == url
+    assert len(asked) == 2
+
+
+def test_a_server_without_a_leader_is_passed_over_when_reading(serve):
+    lost, _ = serve({"GET /v1/kv/a": (500, "No cluster leader")})
+    good, _ = serve({"GET /v1/kv/a": (200, json.dumps([{"Value": consul._encode(5), "ModifyIndex": 3}]))})
+    with consul.Consul([lost, good]) as client:
+        assert client.read("a") == (5, 3, None)
+    with consul.Consul([good, lost]) as client:
+        assert client.read("a") == (5, 3, None)
+    with consul.Consul([lost]) as client, pytest.raises(DiscoveryUnavailable, match="no leader"):
+        client.read("a")
+
+
+def test_a_write_that_got_an_answer_is_never_sent_twice(serve):
+    lost, asked = serve({"PUT /v1/kv/lock": (500, "rpc error"), "PUT /v1/txn": (500, "rpc error")})
+    good, untouched = serve({"PUT /v1/kv/lock": (200, "true"), "PUT /v1/txn": (200, "{}")})
+    with consul.Consul([lost, good]) as client:
+        with pytest.raises(DiscoveryUnavailable):
+            client.acquire("lock", "s", {})
+        with pytest.raises(DiscoveryUnavailable):
+            client.write({"a": 1}, "lock", "s")
+    assert (len(asked), untouched) == (2, [])
+
+
+def test_nobody_answers():
+    with consul.Consul([DEAD, "http://127.0.0.2:1"]) as client:
+        with pytest.raises(DiscoveryUnavailable) as caught:
+            client.read("a")
+    assert str(caught.value) == (
+        "Consul does not answer (http://127.0.0.1:1: connection refused; http://127.0.0.2:1: connection refused):"
+        " start its agent there."
+    )
+
+
+@pytest.mark.parametrize("status, body", [(404, "Unknown service ID"), (500, 'Unknown service "x"'), (200, "")])
+def test_withdrawing_what_is_not_there_is_no_error(serve, status, body):
+    url, asked = serve({"PUT /v1/agent/service/deregister/x": (status, body)})
+    with consul.Consul([url]) as client:
+        client.withdraw("x")
+    assert len(asked) == 1
+
+
+def test_withdrawing_that_fails(serve):
+    url, _ = serve({"PUT /v1/agent/service/deregister/x": (500, "disk full")})
+    with consul.Consul([url]) as client, pytest.raises(Failed, match="could not deregister x: 500 disk full"):
+        client.withdraw("x")
+
+
+def test_a_write_is_fenced_by_the_session(serve):
+    url, asked = serve({"PUT /v1/txn": (409, "")})
+    with consul.Consul([url]) as client:
+        assert client.write({"a": 1, "b": None}, "lock", "s1") is False
+    assert json.loads(asked[0][3]) == [
+        {"KV": {"Verb": "check-session", "Key": "lock", "Session": "s1"}},
+        {"KV": {"Verb": "set", "Key": "a", "Value": consul._encode(1)}},
+        {"KV": {"Verb": "set", "Key": "b", "Value": consul._encode(None)}},
+    ]
+
+
+def test_renewing_a_session_that_is_gone(serve):
+    url, _ = serve({"PUT /v1/session/renew/s1": (404, ""), "PUT /v1/session/renew/s2": (200, "[]")})
+    with consul.Consul([url]) as client:
+        assert client.renew_session("s1") is False
+        assert client.renew_session("s2") is True
+
+
+def test_no_leader(serve):
+    url, _ = serve({"GET /v1/status/leader": (200, '""')})
+    with consul.Consul([url]) as client, pytest.raises(DiscoveryUnavailable, match=f"has no leader .asked {url}"):
+        client.leader()
+
+
+def test_an_agent_that_still_knows_a_leader_but_reaches_none(serve):
+    url, _ = serve({**LEADER, "GET /v1/kv/deploy/": (500, "No known Consul servers")})
+    with consul.Consul([url]) as client, pytest.raises(DiscoveryUnavailable, match="no leader"):
+        client.leader()
+
+
+def test_waiting_ends_with_what_is_waited_for_or_at_the_deadline(serve):
+    answers = {"GET /v1/health/service/shop": (200, json.dumps([entry("passing")]))}
+    url, asked = serve(answers)
+    with consul.Consul([url]) as client:
+        assert client.wait("shop", lambda found: len(found) == 1, time.monotonic() + 5, passing=True) is True
+        assert "consistent=1" in asked[0][1] and "passing=1" in asked[0][1] and "index" not in asked[0][1]
+        began = time.monotonic()
+        assert client.wait("shop", lambda found: not found, began + 0.2) is False
+        assert 0.2 <= time.monotonic() - began < 2
+        assert "index=7" in asked[-1][1] and "wait=" in asked[-1][1]
+
+
+def test_waiting_outlasts_a_lost_leader(serve):
+    answers = {"GET /v1/health/service/shop": (500, "No cluster leader")}
+    url, asked = serve(answers)
+    answers_later = threading.Timer(0.3, answers.update, [{"GET /v1/health/service/shop": (200, "[]")}])
+    answers_later.start()
+    with consul.Consul([url]) as client:
+        assert client.wait("shop", lambda found: not found, time.monotonic() + 10) is True
+    answers_later.join()
+    assert len(asked) > 1
+
+
+def test_waiting_for_a_leader_that_does_not_come_back(serve):
+    url, _ = serve({"GET /v1/health/service/shop": (500, "No cluster leader")})
+    with consul.Consul([url]) as client, pytest.raises(DiscoveryUnavailable):
+        client.wait("shop", lambda found: True, time.monotonic() + 0.3)

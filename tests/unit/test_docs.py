@@ -1,0 +1,125 @@
+"""The documentation says what is there: keys, commands, examples, links."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import itertools
+import re
+import sys
+from pathlib import Path
+
+import jsonschema
+import pytest
+import yaml
+from saltdeploy import definition, schema
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(p for p in [ROOT / "README.md", *DOCS.rglob("*.rst")] if "_build" not in p.parts)
+
+
+@pytest.fixture
+def keytables(monkeypatch):
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+    yield importlib.import_module("keytables")
+    for name in ("keytables", "meanings"):
+        sys.modules.pop(name)
+
+
+def test_every_key_of_the_schema_is_documented_and_no_other(keytables):
+    assert keytables.undocumented() == []
+
+
+def test_a_new_key_and_one_that_is_gone_are_noticed(keytables, monkeypatch):
+    monkeypatch.setitem(schema.STRATEGY["properties"], "pause", {"type": "boolean"})
+    monkeypatch.delitem(schema.CONSUL["properties"], "token")
+    assert keytables.undocumented() == ["consul: token is no key of the schema", "strategy: pause has no meaning"]
+
+
+def test_a_new_mapping_is_noticed(keytables, monkeypatch):
+    monkeypatch.setitem(schema.APPS["additionalProperties"]["properties"], "hooks", schema._object({"migrate": {}}))
+    assert "no table has the keys ['migrate']" in keytables.undocumented()
+
+
+def test_types_and_defaults_are_those_of_the_code(keytables):
+    def shown(name):
+        return {key.strip("`"): (kind, default) for key, kind, default, _ in keytables.rows(name)}
+
+    assert shown("strategy")["waves"][1] == '``[1, "100%"]``'
+    assert shown("strategy")["healthy_deadline"] == (":ref:`duration <durations>`", "``5m``")
+    assert shown("app")["user"] == ("text", "``app-<app>``")
+    assert shown("app")["run"] == ("text", "*required*")
+    assert shown("app")["instances"] == ("whole number, 1 to 1000", "``1``")
+    assert shown("test")["from"] == ("``node``, ``peer``, ``master``", "``node``")
+
+
+def test_the_tutorials_app_is_a_definition():
+    apps = yaml.safe_load((DOCS / "tutorial/hello.sls").read_text())["apps"]
+    environments = yaml.safe_load((ROOT / "demo/pillar/environments/demo.sls").read_text())["environments"]
+    addition = re.search(r"^   (hello: \{.*\})$", (DOCS / "tutorial/own-app.rst").read_text(), re.MULTILINE)
+    environments["demo"]["apps"] = yaml.safe_load(addition[1])
+    hello = definition.load({"apps": apps, "environments": environments}).apps["hello"]
+    assert (hello.version, hello.instances, hello.user) == ("1.0.0", 3, "root")
+    assert [t.origin for t in hello.tests] == ["node", "peer", "master"]
+
+
+def examples():
+    """Return the YAML examples that hold definitions, each with its page and line."""
+    found = []
+    for page in PAGES:
+        lines = page.read_text().splitlines()
+        for number, line in enumerate(lines, 1):
+            if re.search(r"(code-block:: |```)yaml$", line.strip()):
+                block = _indented(lines[number:])
+                if re.search(r"^(apps|environments):", block, re.MULTILINE):
+                    found.append(pytest.param(block, id=f"{page.stem}:{number}"))
+    return found
+
+
+def _indented(lines):
+    """Return what is indented as the first of ``lines`` that is not empty, up to what is not, or to a fence."""
+    first = next(line for line in lines if line.strip())
+    indent = len(first) - len(first.lstrip())
+    inside = itertools.takewhile(lambda line: not line.strip() or re.match(rf" {{{indent}}}(?!```)", line), lines)
+    return "\n".join(line[indent:] for line in inside)
+
+
+@pytest.mark.parametrize("example", examples())
+def test_examples_of_definitions_are_valid(example):
+    """They may be parts of a definition, so nothing is required of them."""
+    found = schema._validator(jsonschema)(schema.PILLAR).iter_errors(yaml.safe_load(example))
+    assert [schema._explain(e) for e in found if e.validator != "required"] == []
+
+
+def functions(path):
+    """Return the public functions of a file: name -> names of arguments."""
+    found = [n for n in ast.parse(path.read_text()).body if isinstance(n, ast.FunctionDef) and n.name[0] != "_"]
+    return {f.name: {a.arg for a in f.args.args} for f in found}
+
+
+def commands():
+    """Return each command of the runner that a page shows: function, names of arguments."""
+    shown = re.compile(r"(?:salt-run(?: -c \S+)?|\bsr) deploy\.(\w+)([^\n`;)#]*)")
+    found = [(page, *match) for page in PAGES for match in shown.findall(page.read_text())]
+    return [pytest.param(f, re.findall(r"\b(\w+)=", rest), id=f"{page.stem}-{f}{rest}") for page, f, rest in found]
+
+
+@pytest.mark.parametrize("function, arguments", commands())
+def test_commands_that_are_shown_exist(function, arguments):
+    known = functions(ROOT / "_runners/deploy.py")
+    assert function in known
+    assert set(arguments) <= known[function]
+
+
+def test_links_of_the_readme_lead_somewhere():
+    links = re.findall(r"\]\((?!https?://)([^)#]+)\)", (ROOT / "README.md").read_text())
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_page_is_in_the_table_of_contents():
+    listed = set(re.findall(r"^   (\w+/[\w-]+)$", (DOCS / "index.rst").read_text(), re.MULTILINE))
+    assert listed == {
+        str(p.relative_to(DOCS).with_suffix("")) for p in PAGES if p.suffix == ".rst" and p.parent != DOCS
+    }

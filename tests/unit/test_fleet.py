@@ -1,0 +1,73 @@
+"""What a minion's answer means: no answer is a failure, and a failure is told in one sentence."""
+
+import pytest
+from saltdeploy.fleet import Reply, _reply
+
+SILENT = "does not answer: is its salt-minion running?"
+
+
+@pytest.mark.parametrize(
+    "data, error",
+    [
+        ({"ret": {"a": 1}, "retcode": 0}, ""),
+        ({"ret": {"a": 1}}, ""),
+        ({"ret": None, "retcode": 0}, ""),
+        ({"failed": True}, SILENT),
+        ({"failed": True, "ret": "late"}, SILENT),
+        ({"out": "no_return"}, SILENT),
+        ({"ret": "boom", "retcode": 1}, "boom"),
+    ],
+)
+def test_reply(data, error):
+    reply = _reply("web1", data, 0.5)
+    assert (reply.node, reply.error, reply.ok, reply.seconds) == ("web1", error, not error, 0.5)
+    if not error:
+        assert reply.value == data["ret"]
+
+
+@pytest.mark.parametrize("value", ["", "ERROR: ", "ERROR executing 'app.start': ", []])
+def test_a_failure_without_words_is_a_failure(value):
+    assert not _reply("web1", {"ret": value, "retcode": 1}, 0).ok
+
+
+def error(value):
+    return _reply("web1", {"ret": value, "retcode": 1}, 0).error
+
+
+@pytest.mark.parametrize(
+    "value, told",
+    [
+        ("ERROR: shop 1.0 is in use", "shop 1.0 is in use"),
+        ("ERROR executing 'app.start': shop is not ready: it's dead", "shop is not ready: it's dead"),
+        ("Error: the thing", "the thing"),
+        (["Rendering SLS failed", "No such file"], "Rendering SLS failed; No such file"),
+        ("'app.observe' is not available.", "'app.observe' is not available. Run: salt '*' saltutil.sync_all"),
+        ({"ok": False}, "failed, and did not say why (retcode 1)"),
+    ],
+)
+def test_the_error_of_a_module(value, told):
+    assert error(value) == told
+
+
+def state(name, result, comment):
+    return {"__id__": name, "result": result, "comment": comment}
+
+
+def test_the_error_of_a_state_run_is_of_the_states_that_failed_first():
+    run = {
+        "pkg_|-a_|-a_|-installed": state("packages", False, "no such package"),
+        "user_|-b_|-b_|-present": state("user", True, "is there"),
+        "app_|-c_|-c_|-installed": state("release", False, "One or more requisite failed: app.packages"),
+        "file_|-d_|-d_|-managed": {"result": False, "comment": "disk full"},
+    }
+    assert error(run) == "packages: no such package; file_|-d_|-d_|-managed: disk full"
+
+
+def test_a_state_run_of_which_only_requisites_failed():
+    run = {"a": state("a", False, "One or more requisite failed: x.y")}
+    assert error(run) == "a: One or more requisite failed: x.y"
+
+
+def test_a_reply_is_ok_without_an_error():
+    assert Reply("web1").ok
+    assert not Reply("web1", error="x").ok

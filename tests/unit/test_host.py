@@ -1,0 +1,419 @@
+"""A node's folder: releases whole or absent, ports without a race, files with the mode that was asked for."""
+
+import contextlib
+import hashlib
+import io
+import json
+import multiprocessing
+import os
+import socket
+import stat
+import tarfile
+import threading
+from dataclasses import replace
+
+import pytest
+from saltdeploy import host
+from saltdeploy.errors import Failed, Refused
+from saltdeploy.host import Host, write_file
+from saltdeploy.model import App, Instance, PortRange, Source
+
+ADDRESS = "127.0.0.1"
+fork = multiprocessing.get_context("fork")
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Host("web1", tmp_path / "srv")
+
+
+def archive(path, text="app"):
+    """Write a tar with one file and return the Source of it."""
+    with tarfile.open(path, "w") as tar:
+        info = tarfile.TarInfo("app")
+        info.size = len(text)
+        tar.addfile(info, io.BytesIO(text.encode()))
+    return Source("archive", str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+@pytest.fixture
+def app(tmp_path):
+    return App("shop", archive(tmp_path / "shop.tar"), "run")
+
+
+def free_ports(count):
+    """Return the first of ``count`` ports in a row that are free on every address."""
+    for first in range(10000 + os.getpid() % 100 * 100, 32000, count):  # the kernel gives out those above
+        with contextlib.suppress(OSError), contextlib.ExitStack() as bound:
+            for port in range(first, first + count):
+                bound.enter_context(socket.socket()).bind(("0.0.0.0", port))
+            return first
+    raise AssertionError("no free ports")
+
+
+def ported(app, count):
+    first = free_ports(count)
+    return replace(app, ports=PortRange(first, first + count - 1))
+
+
+def visible(node):
+    """Return what of the releases can be seen without looking for hidden names."""
+    return [p.name for p in (node.root / "shop/releases").glob("*") if not p.name.startswith(".")]
+
+
+def hidden(node):
+    return [p.name for p in (node.root / "shop/releases").glob(".*") if p.name != ".lock"]
+
+
+# -- releases ---------------------------------------------------------------------------------
+
+
+def test_a_release_is_installed_once(node, app):
+    assert not node.installed(app, "1.0")
+    assert node.install(app, "1.0", None) is True
+    assert (node.release("shop", "1.0") / "app").read_text() == "app"
+    assert node.installed(app, "1.0")
+    inode = (node.release("shop", "1.0") / "app").stat().st_ino
+    assert node.install(app, "1.0", None) is False
+    assert (node.release("shop", "1.0") / "app").stat().st_ino == inode
+    assert node.releases("shop") == ["1.0"]
+
+
+def test_no_releases(node):
+    assert node.releases("shop") == []
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_releases_whose_versions_begin_alike_leave_each_other_alone(node, app, order):
+    versions = ["1.0", "1.0-rc1", "1.0-rc1-2", "1.0.1", "1.0_1", "1.0+a~b"]
+    for version in versions[::order]:
+        node.install(app, version, None)
+    assert node.releases("shop") == sorted(versions)
+    assert all((node.release("shop", v) / "app").read_text() == "app" for v in versions)
+
+
+def test_a_release_can_be_entered_by_the_app_s_user(node, app):
+    before = os.umask(0o022)
+    try:
+        node.install(app, "1.0", None)
+    finally:
+        os.umask(before)
+    path = node.release("shop", "1.0").resolve()
+    while path != node.root.parent:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755, path
+        path = path.parent
+
+
+def test_another_source_under_the_same_version_is_refused(node, app, tmp_path):
+    node.install(app, "1.0", None)
+    other = replace(app, source=archive(tmp_path / "other.tar", "changed"))
+    told = r"shop 1.0 is installed on web1 from another source \(location, sha256 changed\)"
+    with pytest.raises(Refused, match=told):
+        node.install(other, "1.0", None)
+    with pytest.raises(Refused, match="a release never changes"):
+        node.installed(other, "1.0")
+    assert (node.release("shop", "1.0") / "app").read_text() == "app"
+
+
+def test_a_release_that_fails_to_build_leaves_nothing(node, app):
+    broken = replace(app, source=replace(app.source, sha256="0" * 64))
+    with pytest.raises(Failed, match="wrong digest"):
+        node.install(broken, "1.0", None)
+    assert visible(node) == hidden(node) == node.releases("shop") == []
+    assert node.install(app, "1.0", None) is True
+
+
+def test_a_full_disk_is_told_with_node_and_release(node, app):
+    def fetch(url, path):
+        raise OSError(28, "No space left on device")
+
+    salty = replace(app, source=replace(app.source, location="salt://shop.tar"))
+    with pytest.raises(Failed, match="shop 1.0 cannot be installed on web1: .*No space left"):
+        node.install(salty, "1.0", fetch)
+    assert hidden(node) == []
+
+
+def test_killed_while_it_builds_nothing_is_visible_and_the_next_install_cleans_up(node, app):
+    """The build is at half of its artifact's download when its process is killed."""
+    with socket.create_server((ADDRESS, 0)) as server:
+        reached = threading.Event()
+        threading.Thread(target=_serve_half, args=[server, reached], daemon=True).start()
+        url = f"http://{ADDRESS}:{server.getsockname()[1]}/shop.tar"
+        slow = replace(app, source=replace(app.source, location=url))
+        process = fork.Process(target=node.install, args=[slow, "1.0", None])
+        process.start()
+        assert reached.wait(20)
+        process.kill()
+        process.join()
+    assert process.exitcode == -9
+    assert visible(node) == node.releases("shop") == []
+    assert not node.installed(app, "1.0")
+    assert len(hidden(node)) == 1
+    assert node.install(app, "1.0", None) is True
+    assert visible(node) == ["1.0"]
+    assert len(hidden(node)) == 1
+    assert (node.release("shop", "1.0") / "app").read_text() == "app"
+
+
+def _serve_half(server, reached):
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(10000)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + b"x" * 500)
+        reached.set()
+        with contextlib.suppress(ConnectionError):
+            connection.recv(1)  # until the client is gone
+
+
+def _install(node, app, results):
+    results.put(node.install(app, "1.0", None))
+
+
+def test_installed_by_many_at_once_it_is_built_once(node, app):
+    results = fork.SimpleQueue()
+    processes = [fork.Process(target=_install, args=[node, app, results]) for _ in range(4)]
+    for process in processes:
+        process.start()
+    done = [results.get() for _ in processes]
+    for process in processes:
+        process.join()
+    assert sorted(done) == [False, False, False, True]
+    assert len(hidden(node)) == 1
+
+
+def test_remove_release(node, app):
+    node.install(app, "1.0", None)
+    node.install(app, "2.0", None)
+    assert node.remove_release("shop", "1.0") is True
+    assert node.remove_release("shop", "1.0") is False
+    assert node.releases("shop") == ["2.0"]
+    assert len(hidden(node)) == 1
+    assert not node.installed(app, "1.0")
+
+
+def test_a_release_in_use_is_not_removed(node, app):
+    node.install(app, "1.0", None)
+    instance = node.allocate(app, "1.0", ADDRESS, "d1")
+    with pytest.raises(Refused, match="shop 1.0 is in use on web1 by shop_1.0_0: stop that first"):
+        node.remove_release("shop", "1.0")
+    node.forget(instance.id)
+    assert node.remove_release("shop", "1.0") is True
+
+
+# -- instances --------------------------------------------------------------------------------
+
+
+def test_an_allocated_instance_is_known(node, app):
+    shop = ported(app, 2)
+    instance = node.allocate(shop, "1.0_b", ADDRESS, "d1")
+    first = shop.ports.first
+    assert instance == Instance(f"shop_1.0_b_{first}", "web1", "shop", "1.0_b", first, ADDRESS, first, "d1")
+    assert node.instances() == node.instances("shop") == [instance]
+    assert node.instances("other") == []
+    assert node.folder(instance.id) == node.root / "shop/instances" / instance.id
+
+
+def test_a_saved_instance_is_read_back(node, app):
+    instance = replace(node.allocate(app, "1.0", ADDRESS, "d1"), tested=True, held=True)
+    node.save(instance)
+    assert node.instances("shop") == [instance]
+
+
+def test_a_record_of_a_later_saltdeploy_is_read(node, app):
+    instance = node.allocate(app, "1.0", ADDRESS, "d1")
+    path = node.folder(instance.id) / "instance.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "new_field": 1}))
+    assert node.instances() == [instance]
+
+
+def test_an_instance_that_vanishes_meanwhile_is_not_there(node, app, monkeypatch):
+    """As when another job stops it between the listing and the look."""
+    first, second = (node.allocate(app, "1.0", ADDRESS, "d1") for _ in range(2))
+    read = Host.read
+
+    def slow_read(self, path):
+        self.forget(second.id)
+        return read(self, path)
+
+    monkeypatch.setattr(Host, "read", slow_read)
+    assert node.instances() == [first]
+
+
+def test_forgetting_frees_the_port(node, app):
+    shop = ported(app, 1)
+    instance = node.allocate(shop, "1.0", ADDRESS, "d1")
+    with pytest.raises(Failed):
+        node.allocate(shop, "1.0", ADDRESS, "d1")
+    node.forget(instance.id)
+    assert node.allocate(shop, "1.0", ADDRESS, "d2").port == instance.port
+
+
+def test_forgetting_what_is_not_there(node):
+    node.forget("shop_1.0_1")
+
+
+# -- ports ------------------------------------------------------------------------------------
+
+
+def _allocate(node, apps, results, barrier):
+    barrier.wait()
+    for shop in apps:
+        results.put(node.allocate(shop, "1.0", ADDRESS, "d1").port)
+
+
+def test_many_processes_and_two_apps_never_get_one_port_twice(node, app):
+    shop = ported(app, 16)
+    cart = replace(shop, name="cart")
+    results, barrier = fork.SimpleQueue(), fork.Barrier(8)
+    processes = [fork.Process(target=_allocate, args=[node, [shop, cart], results, barrier]) for _ in range(8)]
+    for process in processes:
+        process.start()
+    ports = [results.get() for _ in range(16)]
+    for process in processes:
+        process.join()
+    assert sorted(ports) == list(shop.ports)
+
+
+@pytest.mark.parametrize("listening", [ADDRESS, "0.0.0.0", "::", f"::ffff:{ADDRESS}"])
+def test_a_port_something_listens_on_is_passed_over(node, app, listening):
+    if ":" in listening and not socket.has_dualstack_ipv6():
+        pytest.skip("this machine has no IPv6")
+    shop = ported(app, 2)
+    with socket.socket(socket.AF_INET6 if ":" in listening else socket.AF_INET) as server:
+        if ":" in listening:
+            server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        server.bind((listening, shop.ports.first))
+        server.listen()
+        assert shop.ports.first in node.ports_taken(ADDRESS)
+        assert node.allocate(shop, "1.0", ADDRESS, "d1").port == shop.ports.last
+    assert shop.ports.first not in node.ports_taken(ADDRESS)
+
+
+def test_a_listener_on_another_address_is_no_matter(node, app):
+    shop = ported(app, 1)
+    with socket.create_server(("127.0.0.2", shop.ports.first)):
+        assert node.allocate(shop, "1.0", ADDRESS, "d1").port == shop.ports.first
+
+
+def test_a_port_that_is_bound_without_listening_is_passed_over(node, app):
+    shop = ported(app, 2)
+    with socket.socket() as bound:
+        bound.bind((ADDRESS, shop.ports.first))
+        assert shop.ports.first not in node.ports_taken(ADDRESS)
+        assert node.allocate(shop, "1.0", ADDRESS, "d1").port == shop.ports.last
+
+
+def test_ports_of_instances_are_taken_though_nothing_listens(node, app):
+    shop = ported(app, 2)
+    taken = {node.allocate(shop, v, ADDRESS, "d1").port for v in ("1.0", "2.0")}
+    assert taken == set(shop.ports)
+    assert taken <= node.ports_taken(ADDRESS)
+
+
+def test_an_exhausted_range(node, app):
+    shop = ported(app, 1)
+    node.allocate(shop, "1.0", ADDRESS, "d1")
+    told = f"no port of {shop.ports} is free on web1 for shop: widen apps:shop:ports, or stop what uses it"
+    with pytest.raises(Failed, match=told):
+        node.allocate(shop, "2.0", ADDRESS, "d1")
+    assert len(node.instances()) == 1
+
+
+def test_a_port_that_was_asked_for(node, app):
+    shop = ported(app, 3)
+    wanted = shop.ports.first + 1
+    assert node.allocate(shop, "1.0", ADDRESS, "d1", slot=wanted).port == wanted
+    with pytest.raises(Failed, match=f"^port {wanted} is not free on web1 for shop"):
+        node.allocate(shop, "2.0", ADDRESS, "d1", slot=wanted)
+
+
+def test_an_address_that_is_not_the_node_s(node, app):
+    with pytest.raises(Failed, match="203.0.113.1 is no address of this node: correct it in the environment's nodes"):
+        node.allocate(ported(app, 2), "1.0", "203.0.113.1", "d1")
+
+
+def test_what_a_killed_allocation_left_behind_is_used(node, app):
+    shop = ported(app, 1)
+    node.folder(f"shop_1.0_{shop.ports.first}").mkdir(parents=True)
+    assert node.allocate(shop, "1.0", ADDRESS, "d1").port == shop.ports.first
+
+
+def test_an_app_without_ports_gets_the_lowest_free_number(node, app):
+    first, second, third = (node.allocate(app, v, ADDRESS, "d1") for v in ("1.0", "1.0", "2.0"))
+    assert [i.id for i in (first, second, third)] == ["shop_1.0_0", "shop_1.0_1", "shop_2.0_2"]
+    assert first.port is None
+    node.forget(second.id)
+    assert node.allocate(app, "2.0", ADDRESS, "d1").slot == 1
+    assert node.allocate(app, "2.0", ADDRESS, "d1", slot=7).slot == 7
+    with pytest.raises(Failed, match="slot 7 of shop is in use on web1"):
+        node.allocate(app, "2.0", ADDRESS, "d1", slot=7)
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_listeners_and_connections_by_ipv6(node, app):
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        instance = Instance("shop_1_1", "web1", "shop", "1", 1, "::1", server.getsockname()[1])
+        assert instance.port in node.ports_taken("::1")
+        assert node.connections(instance) == 0
+        with socket.create_connection(server.getsockname()[:2]):
+            assert node.connections(instance) == 1
+
+
+def test_open_connections_are_counted(node, app):
+    port = free_ports(1)
+    with socket.create_server((ADDRESS, port)) as server, socket.create_server(("127.0.0.2", port)) as other:
+        instance = Instance("shop_1_1", "web1", "shop", "1", 1, ADDRESS, port)
+        assert node.connections(instance) == 0
+        with socket.create_connection(server.getsockname()), socket.create_connection(other.getsockname()):
+            assert node.connections(instance) == 1
+            with socket.create_connection(server.getsockname()):
+                assert node.connections(instance) == 2
+
+
+# -- files ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=[0, 0o077], ids=["umask 000", "umask 077"])
+def umask(request):
+    before = os.umask(request.param)
+    yield
+    os.umask(before)
+
+
+@pytest.mark.parametrize("mode", [0o644, 0o600, 0o500])
+def test_files_have_the_mode_asked_for(tmp_path, umask, mode):
+    path = tmp_path / "file"
+    write_file(path, "text", mode)
+    assert path.read_text() == "text"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_secret_is_never_wider_than_asked_for(tmp_path, umask, monkeypatch):
+    """Not even in the moment before its mode is set, nor where a wide file was left behind."""
+    modes = []
+    fchmod = os.fchmod
+    monkeypatch.setattr(os, "fchmod", lambda fd, mode: (modes.append(os.fstat(fd).st_mode), fchmod(fd, mode)))
+    write_file(tmp_path / "secret", "secret", 0o600)
+    assert [stat.S_IMODE(m) & 0o077 for m in modes] == [0]
+    (tmp_path / ".secret.partial").write_text("wide")
+    (tmp_path / ".secret.partial").chmod(0o666)
+    write_file(tmp_path / "secret", "secret", 0o600)
+    assert stat.S_IMODE((tmp_path / "secret").stat().st_mode) == 0o600
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")
+def test_files_are_given_to_their_owner(tmp_path):
+    write_file(tmp_path / "file", "text", 0o600, (12345, 23456))
+    owned = (tmp_path / "file").stat()
+    assert (owned.st_uid, owned.st_gid, stat.S_IMODE(owned.st_mode)) == (12345, 23456, 0o600)
+
+
+def test_a_file_that_cannot_be_written_stays_what_it_was(tmp_path):
+    write_file(tmp_path / "file", "old")
+    with pytest.raises(UnicodeEncodeError):
+        write_file(tmp_path / "file", "new \udc80")
+    assert (tmp_path / "file").read_text() == "old"
+
+
+def test_the_default_root():
+    assert str(Host("web1").root) == host.DEFAULT_ROOT
