@@ -1,0 +1,122 @@
+"""One site for all integration tests: started once, each test leaves it serving."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from demo import getconsul
+from tests.support import apps
+from tests.support.site import NODES, REPOSITORY, Agents, Cli, Pillar
+from tests.support.target import Target
+
+MASTER = "salt_master"
+
+
+@pytest.fixture(scope="session")
+def folder():
+    """A folder with a short path (sockets are in it), that an app's user may enter."""
+    path = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
+    path.chmod(0o755)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def salt_factories_config(folder):
+    return {"root_dir": folder / "s", "start_timeout": 120, "slow_stop": False}
+
+
+@pytest.fixture(scope="session")
+def consul_binary():
+    """The Consul to test with: CONSUL, else what the demo would get."""
+    return os.environ.get("CONSUL") or getconsul.get(REPOSITORY / ".demo" / "bin", say=print)
+
+
+@pytest.fixture(scope="session")
+def agents(folder, consul_binary):
+    agents = Agents(folder / "n", consul_binary)
+    try:
+        agents.start()
+        yield agents
+    finally:
+        agents.stop()
+
+
+@pytest.fixture(scope="session")
+def pillar(folder):
+    return Pillar(folder / "pillar", MASTER)
+
+
+@pytest.fixture(scope="session")
+def master(salt_factories, folder, pillar):
+    """A master that serves this repository's ``salt/``, as a user's would."""
+    tree = folder / "tree"
+    tree.mkdir()
+    for entry in (REPOSITORY / "salt").iterdir():
+        (tree / entry.name).symlink_to(entry.resolve())
+    overrides = {
+        "interface": "127.0.0.1",
+        "file_roots": {"base": [str(tree)]},
+        "pillar_roots": {"base": [str(pillar.folder)]},
+        "auto_accept": True,
+        # salt-run 3008 complains of itself ("unclosed Runner") at every end.
+        "log_granular_levels": {"salt.runner": "error", "salt.minion": "error"},
+        "worker_threads": 3,
+        "timeout": 15,
+        "gather_job_timeout": 15,
+    }
+    daemon = salt_factories.salt_master_daemon(MASTER, overrides=overrides)
+    with daemon.started():
+        yield daemon
+
+
+@pytest.fixture(scope="session")
+def cli(master):
+    return Cli(master.config_dir)
+
+
+@pytest.fixture(scope="session")
+def minions(master, agents, cli, pillar):
+    """The minions, started side by side, with everything synced as README says."""
+    daemons = {
+        node: master.salt_minion_daemon(
+            node,
+            overrides={
+                "saltdeploy": agents.settings(node),
+                "enable_fqdns_grains": False,
+                "enable_gpu_grains": False,
+            },
+        )
+        for node in NODES
+    }
+    assert cli.run("salt-run", "saltutil.sync_all")[0] == 0
+    pillar.write({}, {})
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda daemon: daemon.start(), daemons.values()))
+    code, output = cli.run("salt", "*", "saltutil.sync_all")
+    assert code == 0, output
+    yield daemons
+    for daemon in daemons.values():
+        daemon.terminate()
+
+
+@pytest.fixture(scope="session")
+def archives(folder):
+    """The releases of the test's own app, each of which behaves in its way: see tests/support/apps.py."""
+    return apps.Archives(folder / "artifacts")
+
+
+@pytest.fixture(scope="session")
+def target(minions, agents, pillar, cli, folder):
+    """An app that faults are done to, with two good releases, and one that a fault hits in its tests."""
+    archives = apps.Archives(folder / "target")
+    for version in ("1.0", "1.1"):
+        archives.make(version)
+    archives.make("slow", **{"delay/selftest": 1.5})
+    return Target(agents, pillar, archives, cli)

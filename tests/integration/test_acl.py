@@ -1,0 +1,96 @@
+"""The policy of docs/howto/acl.rst is enough for what a deployment asks of Consul, and without its token nothing works."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+import requests
+from saltdeploy.discovery import Service, connect
+from saltdeploy.errors import Failed
+from saltdeploy.lock import Lock
+from saltdeploy.model import Probe
+
+from demo.config import consul_config
+from demo.daemons import Daemon, Daemons
+from demo.getconsul import version_of
+from tests.support.site import REPOSITORY, until
+
+ADDRESS = "127.0.3.11"
+MANAGEMENT = "00000000-0000-0000-0000-000000000001"
+POLICY = REPOSITORY / "docs/howto/acl-policy.hcl"
+
+
+@pytest.fixture(scope="module")
+def put(folder, consul_binary):
+    """A Consul server that denies by default; call its HTTP API as management."""
+    where = folder / "acl"
+    where.mkdir()
+    new = tuple(map(int, version_of(consul_binary).split("."))) >= (1, 11)
+    tokens = {"initial_management" if new else "master": MANAGEMENT, "agent": MANAGEMENT}
+    config = consul_config("acl1", ADDRESS, [ADDRESS], where / "data")
+    config["acl"] = {"enabled": True, "default_policy": "deny", "tokens": tokens}
+    (where / "consul.json").write_text(json.dumps(config))
+    daemons = Daemons(where)
+    command = (str(consul_binary), "agent", f"-config-file={where}/consul.json")
+    daemons.start(Daemon("consul-acl1", command, where / "log", "test"))
+
+    def call(path, body, verb="put"):
+        headers = {"X-Consul-Token": MANAGEMENT}
+        answer = requests.request(verb, f"http://{ADDRESS}:8500/v1/{path}", json=body, headers=headers, timeout=20)
+        answer.raise_for_status()
+        return answer.json()
+
+    try:
+        until(lambda: call("acl/tokens", None, "get"), 60, "Consul to have its ACLs")
+        yield call
+    finally:
+        daemons.stop()
+
+
+def settings(token):
+    return {"consul": {"agent": "http://{address}:8500", "servers": [f"http://{ADDRESS}:8500"], "token": token}}
+
+
+@pytest.fixture(scope="module")
+def token(put):
+    put("acl/policy", {"Name": "saltdeploy", "Rules": POLICY.read_text()})
+    return put("acl/token", {"Policies": [{"Name": "saltdeploy"}]})["SecretID"]
+
+
+def test_the_documented_policy_is_enough(token):
+    checks = (Probe("tcp", ""),)
+    published = Service("shop_1_80", "shop", ADDRESS, 8500, meta={"app": "shop"}, checks=checks)
+    candidate = Service("shop_2_81_candidate", "shop-candidate", ADDRESS, 8500, expires=60.0)
+    key = "deploy/production/shop/current"
+    with connect(settings(token)) as master, connect(settings(token), ADDRESS) as node:
+        assert master.leader()
+        for service in (published, candidate):
+            node.publish(service)
+        assert set(node.registered()) == {published.id, candidate.id}
+        assert master.wait(
+            "shop", lambda found: [e.id for e in found] == [published.id], time.monotonic() + 20, passing=True
+        )
+        with Lock(master, "deploy/production/shop/lock", {"app": "shop"}) as lock:
+            lock.write({key: {"version": "1"}})
+            lock.check()
+        assert node.read(key)[0] == {"version": "1"}
+        assert key in master.read_all("deploy/production/shop/")
+        for service in (published.id, candidate.id, "unknown"):
+            node.withdraw(service)
+        assert master.wait("shop", lambda found: not found, time.monotonic() + 20)
+
+
+@pytest.mark.parametrize("value", [None, "00000000-0000-0000-0000-00000000dead"])
+def test_without_the_token_it_is_refused_with_advice(put, value):
+    with connect(settings(value)) as master, pytest.raises(Failed, match="see discovery:consul:token"):
+        master.leader()
+
+
+def test_it_allows_nothing_else(token):
+    with connect(settings(token)) as master, connect(settings(token), ADDRESS) as node:
+        with pytest.raises(Failed, match="Consul refuses to"):
+            node.publish(Service("other", "other", ADDRESS, 80))
+        with pytest.raises(Failed, match="Its token may not"):
+            master.write({"deploy/test/shop/current": {}})

@@ -1,0 +1,336 @@
+"""The main job: from pillar to published with one command, and all that goes with it."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import socket
+import subprocess
+import sys
+
+import pytest
+import requests
+
+from demo.requests_loop import RequestLoop
+from tests.support import apps
+from tests.support.site import until
+
+NODES = ("web1", "web2", "web3")
+
+
+@pytest.fixture(scope="module")
+def define(pillar, archives, agents):
+    """Write the pillar: the app ``web`` with changes to it, and to its environment."""
+
+    def write(app=None, **changes):
+        pillar.write({"web": archives.app(**(app or {}))}, {"site": apps.environment(agents, **changes)})
+
+    for version in ("1.0", "1.1", "1.2"):
+        archives.make(version)
+    write()
+    return write
+
+
+@pytest.fixture(autouse=True)
+def defined(define):
+    yield
+    define()
+
+
+@pytest.fixture(scope="module")
+def deploy(minions, cli):
+    """Run ``salt-run deploy.<function>``, which must end well; return its output."""
+
+    def run(function, *args, code=0):
+        found, output = cli.deploy(function, *args)
+        assert found == code, output
+        return output
+
+    return run
+
+
+@pytest.fixture
+def salt(minions, cli):
+    """Run ``salt``, which must end well; return ``{minion: result}``."""
+
+    def run(target, *args, code=0):
+        found, output = cli.run("salt", "--out=json", "--static", target, *args)
+        assert found == code, output
+        return json.loads(output)
+
+    return run
+
+
+def data(deploy, function, *args, code=0):
+    """Run a function with ``--out=json``; return its result, the last document it prints."""
+    decoder, text, documents = json.JSONDecoder(), deploy(function, "--out=json", *args, code=code), []
+    while text.strip():
+        document, end = decoder.raw_decode(text.lstrip())
+        documents.append(document)
+        text = text.lstrip()[end:]
+    return documents[-1]
+
+
+def versions(agents, service="web"):
+    return sorted(version for _, _, version in agents.passing(service).values())
+
+
+def rows(deploy):
+    """Return what ``deploy.status`` has of the app: ``{(node, release, state)}``."""
+    status = data(deploy, "status", "web")
+    return {(i["node"], i["version"], i["state"]) for i in status["apps"][0]["instances"]}
+
+
+@pytest.mark.main_path
+def test_a_release_goes_from_pillar_to_published(deploy, agents):
+    output = deploy("app", "web", "reason=first")
+    assert (
+        output.rstrip()
+        .splitlines()[-1]
+        .startswith("web 1.0 is published in site: 3 instances of 1.0 on web1, web2, web3")
+    )
+    for phase in ("install", "start"):
+        steps = [line.split()[1] for line in output.splitlines() if line.startswith(phase) and "…" not in line]
+        assert sorted(steps) == [f"{node}:" for node in NODES]
+    assert "test     master:" in output and "publish  web2:" in output
+    found = requests.get(f"{agents.url('web2')}/v1/health/service/web?passing", timeout=10).json()
+    assert {e["Service"]["Address"] for e in found} == set(agents.nodes.values())
+    for entry in found:
+        service = entry["Service"]
+        answer = requests.get(f"http://{service['Address']}:{service['Port']}/", timeout=10)
+        assert answer.text == "release 1.0"
+        assert service["Tags"] == ["site", "1.0"]
+        assert service["Meta"]["environment"] == "site"
+    assert agents.passing("web-candidate") == {}
+    assert dns(agents, "web.service.consul") == set(agents.nodes.values())
+
+
+@pytest.mark.main_path
+def test_the_next_release_comes_beside_it_and_no_request_fails(deploy, agents):
+    deploy("app", "web")
+    with RequestLoop(agents.nodes.values(), "web", "/") as clients:
+        assert clients.wait_for("1.0", 10)
+        deploy("app", "web", "version='1.1'")
+        assert clients.wait_for("1.1", 10)
+    assert clients.failures == []
+    assert versions(agents) == ["1.1"] * 3
+    assert rows(deploy) == {(node, "1.1", "published") for node in NODES}
+
+
+def test_the_same_again_changes_nothing(deploy, agents):
+    deploy("app", "web", "version='1.1'")
+    before = agents.passing("web")
+    assert "already published, nothing was done" in deploy("app", "web", "version='1.1'")
+    assert agents.passing("web") == before
+
+
+def test_a_record_that_is_lost_is_written_again(deploy, agents):
+    deploy("app", "web", "version='1.1'")
+    before = rows(deploy)
+    requests.delete(f"{agents.url('web1')}/v1/kv/deploy/site/web/current", timeout=10)
+    assert {state for _, _, state in rows(deploy)} == {"published, not in the record"}
+    deploy("app", "web", "version='1.1'")
+    assert rows(deploy) == before
+
+
+def test_what_somebody_stopped_is_not_in_the_next_record(deploy, salt):
+    deploy("app", "web", "version='1.1'")
+    salt("*", "app.stop", "web", "drain=0")
+    deploy("app", "web", "version='1.0'")
+    assert rows(deploy) == {(node, "1.0", "published") for node in NODES}
+
+
+def test_what_does_not_run_is_not_published(deploy, agents, salt):
+    deploy("app", "web", "version='1.1'")
+    deploy("app", "web", "version='1.2'", "instances=1", "nodes=web3", "publish=False")
+    [candidate] = [i for _, i in agents.passing("web-candidate")]
+    instance = candidate.removesuffix("_candidate")
+    program = f"app-{instance}"
+    supervisor = agents.folder / "web3" / "supervisord.conf"
+    control = [sys.executable, "-m", "supervisor.supervisorctl", "-c", supervisor]
+    subprocess.run([*control, "stop", program], check=True)
+    assert f"{instance} on web3 does not run" in salt("web3", "discovery.publish", "web", f"[{instance}]")["web3"]
+    assert versions(agents) == ["1.1"] * 3
+
+
+def test_a_plan_is_what_would_be_done_and_does_nothing(deploy, agents):
+    deploy("app", "web", "version='1.1'")
+    before = agents.passing("web")
+    plan = data(deploy, "plan", "web", "version='1.2'")
+    assert plan == data(deploy, "app", "web", "version='1.2'", "test=True")
+    assert "wave 1: start, test and publish 1 on web1" in plan["plan"]
+    assert agents.passing("web") == before
+    done = data(deploy, "app", "web", "version='1.2'")
+    assert done["plan"] == plan["plan"]
+    assert {step["phase"] for step in done["steps"]} == {"install", "start", "test", "publish", "healthy", "retire"}
+
+
+@pytest.mark.main_path
+def test_acceptance_by_hand(deploy, agents):
+    deploy("app", "web")
+    output = deploy("app", "web", "version='1.2'", "publish=False")
+    assert "as 3 candidates" in output
+    assert versions(agents) == ["1.0"] * 3
+    assert versions(agents, "web-candidate") == ["1.2"] * 3
+    assert "web: 3 tests passed on" in deploy("test", "web")
+    deploy("publish", "web")
+    assert versions(agents) == ["1.2"] * 3
+    assert versions(agents, "web-candidate") == []
+    assert "no candidate of web" in deploy("publish", "web", code=3)
+
+
+def test_candidates_that_do_not_pass_are_not_published(deploy, agents, archives, define):
+    deploy("app", "web")
+    deploy("app", "web", "version='1.1'", "publish=False")
+    define({"tests": [{"http": {"path": "/", "contains": "release 9"}, "from": "master"}]})
+    assert "does not contain 'release 9'" in deploy("test", "web", code=1)
+    assert "does not contain 'release 9'" in deploy("publish", "web", code=1)
+    assert versions(agents) == ["1.0"] * 3
+    assert versions(agents, "web-candidate") == ["1.1"] * 3
+
+
+@pytest.mark.main_path
+def test_withdraw_takes_from_users_and_publish_gives_back(deploy, agents):
+    deploy("app", "web")
+    assert "confirm=True" in deploy("withdraw", "web", code=3)
+    deploy("withdraw", "web", "nodes=web1")
+    assert len(agents.passing("web")) == 2
+    assert ("web1", "1.0", "candidate") in rows(deploy)
+    deploy("publish", "web")
+    assert len(agents.passing("web")) == 3
+
+
+def test_fewer_instances_some_nodes_and_keeping_the_old(deploy, agents):
+    deploy("app", "web")
+    deploy("app", "web", "version='1.1'", "instances=1", "nodes=web3", "keep=True")
+    assert versions(agents) == ["1.0"] * 3 + ["1.1"]
+    assert ("web3", "1.1", "published") in rows(deploy)
+    deploy("app", "web", "version='1.1'", "instances=2")
+    assert versions(agents) == ["1.1"] * 2
+    deploy("app", "web", "version='1.1'", "instances=4")
+    assert versions(agents) == ["1.1"] * 4
+
+
+def test_history_tells_who_what_and_why(deploy):
+    deploy("app", "web", "version='1.1'")
+    deploy("app", "web", "reason=back to the roots")
+    newest = data(deploy, "history", "web", "limit=1")["history"]
+    assert len(newest) == 1
+    assert newest[0]["reason"] == "back to the roots"
+    assert (newest[0]["version"], newest[0]["retcode"]) == ("1.0", 0)
+    assert sum(step["seconds"] for step in newest[0]["steps"]) > 0
+    assert "back to the roots" in deploy("history", "web")
+
+
+@pytest.mark.main_path
+def test_highstate_restores_what_the_record_says_and_nothing_else(deploy, agents, salt):
+    deploy("app", "web", "version='1.1'")
+    before = agents.passing("web")
+    [state] = salt("web2", "state.apply")["web2"].values()
+    assert (state["result"], state["changes"]) == (True, {})
+
+    # A rebuilt node: nothing of it is left, and its agent has forgotten it too.
+    [instance] = [i for node, i in before if node == "web2"]
+    salt("web2", "app.stop", "web", "drain=0")
+    shutil.rmtree(agents.settings("web2")["root"])
+    assert ("web2", "1.1", "lost") in rows(deploy)
+    [state] = salt("web2", "state.apply", "test=True")["web2"].values()
+    assert state["result"] is None and state["comment"] == f"Would restore {instance}"
+    assert len(agents.passing("web")) == 2
+    [state] = salt("web2", "state.apply")["web2"].values()
+    assert state["changes"] == {"restored": [instance]}, state
+    assert agents.passing("web") == before
+    [state] = salt("web2", "state.apply")["web2"].values()
+    assert state["changes"] == {}
+
+
+def test_highstate_leaves_a_deployment_under_way_alone(deploy, agents, salt, cli, archives, define):
+    archives.make("slow", **{"delay/selftest": 1.5})
+    define()
+    deploy("app", "web")
+    running = cli.start("salt-run", "deploy.app", "web", "version=slow")
+    try:
+        for line in running.stdout:
+            if line.startswith("start "):
+                break
+        [state] = salt("web3", "state.apply")["web3"].values()
+        assert state["comment"] == "web is being deployed: nothing is restored meanwhile"
+    finally:
+        output, _ = running.communicate()
+    assert running.returncode == 0, output
+    assert versions(agents) == ["slow"] * 3
+
+
+def test_what_a_node_does_with_an_instance(deploy, agents, salt):
+    deploy("app", "web")
+    [(instance, shown)] = salt("web1", "app.instances", "web")["web1"].items()
+    assert (shown["state"], shown["version"]) == ("running", "1.0")
+    assert salt("web1", "app.restart", "web")["web1"] == [instance]
+    assert ("web1", instance) in agents.passing("web")
+    assert list(salt("web1", "app.logs", "web")["web1"]) == [instance]
+    assert "1.0" in salt("web1", "app.releases", "web")["web1"]
+    assert "in use" in salt("web1", "app.remove", "web", "'1.0'")["web1"]
+    deploy("app", "web", "version='1.1'")
+    assert salt("web1", "app.remove", "web", "'1.0'")["web1"] is True
+    assert "1.0" not in salt("web1", "app.releases", "web")["web1"]
+    [state] = salt("web1", "state.single", "app.installed", "web", "version='1.0'")["web1"].values()
+    assert state["changes"] == {"installed": "1.0"}
+
+
+@pytest.mark.main_path
+def test_services_that_are_no_apps(agents, salt):
+    service = ("postgres", "port=5432", "address=127.0.1.99", "checks=[]", "meta={role: primary}")
+    would = salt("web1", "state.single", "discovery.published", *service, "test=True")["web1"]
+    assert [s["result"] for s in would.values()] == [None]
+    assert agents.passing("postgres", **{"filter": ""}) == {}
+    [state] = salt("web1", "state.single", "discovery.published", *service)["web1"].values()
+    assert state["changes"] == {"published": "postgres"}
+    [state] = salt("web1", "state.single", "discovery.published", *service)["web1"].values()
+    assert state["changes"] == {}
+    template = "{% for db in salt['discovery.find']('postgres') %}{{ db.address }}:{{ db.port }}{% endfor %}"
+    until(lambda: salt("web2", "discovery.find", "postgres")["web2"], 10, "web2 to find postgres")
+    found = salt("web2", "slsutil.renderer", f"string={template}", "default_renderer=jinja")["web2"]
+    assert found == "127.0.1.99:5432"
+    [state] = salt("web1", "state.single", "discovery.withdrawn", "postgres")["web1"].values()
+    assert state["changes"] == {"withdrawn": "postgres"}
+    assert salt("web2", "discovery.find", "nothing-like-it")["web2"] == []
+
+
+def test_an_app_can_be_made_absent(deploy, agents, salt):
+    deploy("app", "web")
+    [state] = salt("web3", "state.single", "app.absent", "web")["web3"].values()
+    assert "1.0" in state["changes"]["removed"] and len(state["changes"]["stopped"]) == 1
+    assert len(agents.passing("web")) == 2
+    deploy("app", "web")
+    assert len(agents.passing("web")) == 3
+
+
+@pytest.mark.main_path
+def test_a_real_app_from_the_package_index(deploy, agents, pillar, define):
+    """httpbin under gunicorn: what the repository's own pillar says, on one node of this site."""
+    import yaml
+
+    from tests.support.site import REPOSITORY
+
+    httpbin = yaml.safe_load((REPOSITORY / "pillar/apps/httpbin.sls").read_text())["apps"]
+    environment = apps.environment(agents, apps={"httpbin": {"version": "0.10.1", "user": "root", "instances": 2}})
+    environment["strategy"].update(healthy_deadline="60s", progress_deadline="300s")
+    pillar.write(httpbin, {"site": environment})
+    output = deploy("app", "httpbin", "nodes=web1,web2")
+    assert "httpbin 0.10.1 is published in site: 2 instances" in output
+    for address, port, _ in agents.passing("httpbin").values():
+        assert requests.get(f"http://{address}:{port}/get?a=b", timeout=10).json()["args"] == {"a": "b"}
+    deploy("withdraw", "httpbin", "confirm=True")
+
+
+def dns(agents, name):
+    """Return the A records that web1's agent answers for ``name``."""
+    question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
+    question += b"".join(bytes([len(p)]) + p.encode() for p in name.split(".")) + b"\0\x00\x01\x00\x01"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(5)
+        client.sendto(question, (agents.nodes["web1"], 8600))
+        answer = client.recv(4096)
+    # Each answer: a pointer to the name, type A, class, TTL, length 4, address.
+    records = answer[len(question) :].split(b"\xc0\x0c\x00\x01\x00\x01")[1:]
+    return {".".join(map(str, r[6:10])) for r in records}

@@ -1,0 +1,109 @@
+"""The ways in: synced from file roots (the shared site is), and pip, plain and editable."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from pathlib import Path
+
+import pytest
+import yaml
+
+from demo.config import master_config, minion_config
+from demo.daemons import Daemon, Daemons
+from tests.support import apps
+from tests.support.site import REPOSITORY, Cli, Pillar, until
+
+NODE = "piped1"
+FUNCTIONS = ("app.observe", "discovery.find")
+
+
+def test_file_roots_and_sync_bring_everything(minions, cli, folder):
+    """Nothing of ours is installed with pip where the shared site runs; that it deploys is in test_deploy."""
+    code, output = cli.run("salt", "web1", "--out=json", "--static", "sys.list_functions", "app", "discovery")
+    assert code == 0
+    assert set(FUNCTIONS) <= set(json.loads(output)["web1"])
+    code, output = cli.run("salt", "web1", "--out=json", "--static", "sys.list_state_functions", "app", "discovery")
+    states = {
+        "app.installed",
+        "app.running",
+        "app.deployed",
+        "app.absent",
+        "discovery.published",
+        "discovery.withdrawn",
+    }
+    assert states <= set(json.loads(output)["web1"])
+    where = subprocess.run([sys.executable, "-c", "import saltdeploy"], cwd=folder, capture_output=True, text=True)
+    assert "ModuleNotFoundError" in where.stderr
+
+
+@pytest.fixture(params=["plain", "editable"])
+def installed(request, tmp_path_factory):
+    """The bin folder of a virtualenv with Salt, and this bundle installed as README says."""
+    folder = tmp_path_factory.mktemp(request.param)
+    source = folder / "source"
+    ignored = shutil.ignore_patterns(".*", "build", "*.egg-info", "__pycache__")
+    shutil.copytree(REPOSITORY, source, symlinks=True, ignore=ignored)
+    subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
+    bin_ = folder / "venv/bin"
+    # Salt and the rest are those the tests run with: only this bundle is installed anew.
+    site = subprocess.check_output([bin_ / "python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"])
+    Path(site.decode().strip(), "salt.pth").write_text(sysconfig.get_path("purelib"))
+    command = [bin_ / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    where = ["--editable", str(source)] if request.param == "editable" else [str(source)]
+    subprocess.run([*command, *where], check=True)
+    for name in ("salt", "salt-run", "salt-master", "salt-minion", "salt-call"):
+        script = bin_ / name
+        function = name.replace("-", "_") + ("_main" if name == "salt" else "")
+        script.write_text(f"#!{bin_}/python\nfrom salt.scripts import {function} as main\nmain()\n")
+        script.chmod(0o755)
+    return bin_
+
+
+@pytest.fixture
+def piped(installed, agents, folder, archives, request):
+    """A master and a minion out of that virtualenv, on web1's agent; a Cli for them."""
+    archives.make("1.0")
+    root = folder / "p"
+    daemons = Daemons(root)
+    root.mkdir()
+    pillar = Pillar(root / "pillar", "piped_master")
+    node = {"nodes": {NODE: {"address": agents.nodes["web1"]}}}
+    tests = [{"http": "/selftest"}, {"http": "/selftest", "from": "master"}]
+    settings = apps.environment(agents, **node, apps={"piped": {"version": "1.0"}})
+    pillar.write({"piped": archives.app(tests=tests, ports="22000-22009")}, {"piped": settings})
+    tree = subprocess.check_output([installed / "python", "-m", "saltdeploy.loader"], text=True).strip()
+    user, ports = ("root" if os.geteuid() == 0 else os.environ["USER"]), (24605, 24606)
+    master = {
+        **master_config(root / "m", REPOSITORY, user, ports),
+        "id": "piped_master",
+        "file_roots": {"base": [tree]},
+        "pillar_roots": {"base": [str(pillar.folder)]},
+    }
+    saltdeploy = {**agents.settings("web1"), "root": str(root / "srv")}
+    minion = minion_config(NODE, root / "w", user, ports, saltdeploy)
+    for name, config in (("master", master), ("minion", minion)):
+        (root / name).mkdir()
+        (root / name / name).write_text(yaml.safe_dump(config))
+        command = (installed / f"salt-{name}", "-c", root / name)
+        daemons.start(Daemon(name, tuple(map(str, command)), root / f"{name}.log", "test"))
+    cli = Cli(root / "master", installed)
+    try:
+        # While its key is not there yet, "No minions matched" and exits with 0.
+        until(lambda: "True" in cli.run("salt", NODE, "test.ping")[1], 60, "the minion to answer")
+        yield cli
+        cli.run("salt", NODE, "app.stop", "piped", "drain=0")
+    finally:
+        daemons.stop()
+        shutil.rmtree(root)
+
+
+def test_pip_brings_everything(piped, agents):
+    code, output = piped.deploy("app", "piped")
+    assert code == 0, output
+    assert "piped 1.0 is published in piped: 1 instance of 1.0 on piped1" in output
+    assert [version for _, _, version in agents.passing("piped").values()] == ["1.0"]

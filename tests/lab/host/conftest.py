@@ -1,0 +1,106 @@
+"""One real host with systemd, a minion of a Salt master on this machine. Started once for all of these tests."""
+
+from __future__ import annotations
+
+import json
+import socket
+from pathlib import Path
+
+import pytest
+
+from demo import getconsul
+from demo.agents import ask
+from demo.config import consul_config, master_config, minion_config
+from demo.daemons import Daemon
+from lab import hosts
+from lab.site import python
+from tests.support.apps import Archives
+from tests.support.site import REPOSITORY, SCRIPTS, Cli, Pillar, until
+
+NODE, MASTER = "web1", "salt_master"
+PORTS = (4505, 4506)
+
+
+@pytest.fixture(scope="package")
+def lab():
+    """A network with nothing on it."""
+    missing = hosts.lacking()
+    if missing:
+        pytest.fail(missing)
+    with hosts.Lab(wait=hosts.OTHERS) as lab:
+        if lab.kept:
+            pytest.fail("a lab is up on this machine: make lab-down")
+        try:
+            lab.up(REPOSITORY / ".lab", hosts.free_addresses([NODE]))
+            (lab.folder / "files").mkdir()
+            yield lab
+        finally:
+            lab.down()
+
+
+@pytest.fixture(scope="package")
+def archives(lab):
+    """The test's app, whose releases the master serves."""
+    return Archives(lab.folder / "files" / "artifacts")
+
+
+@pytest.fixture(scope="package")
+def pillar(lab):
+    return Pillar(lab.folder / "pillar", MASTER)
+
+
+@pytest.fixture(scope="package")
+def cli(lab, pillar):
+    """Salt's commands on this machine, whose master listens in the lab."""
+    address, folder = lab.gateway, lab.folder / "etc"
+    config = {
+        **master_config(lab.folder / "master", REPOSITORY, "root", PORTS),
+        "interface": address,
+        "file_roots": {"base": [str(REPOSITORY / "salt"), str(lab.folder / "files")]},
+        "pillar_roots": {"base": [str(pillar.folder)]},
+    }
+    folder.mkdir()
+    # JSON is YAML.
+    (folder / "master").write_text(json.dumps(config))
+    command = (SCRIPTS / "salt-master", "-c", folder, "--log-level=warning")
+    lab.daemons.start(Daemon("salt-master", command, lab.folder / "salt-master.log", "lab"))
+    until(lambda: [_connect(address, port) for port in PORTS], 120, "the Salt master to listen")
+    cli = Cli(folder)
+    # The nodes' pillar is made with the bundle, as soon as they come.
+    code, output = cli.run("salt-run", "saltutil.sync_all")
+    assert code == 0, output
+    pillar.write({}, {})
+    return cli
+
+
+@pytest.fixture(scope="package")
+def host(lab, cli):
+    """A host as README wants a node: a minion, and a Consul agent of its own. It says nothing of a runtime."""
+    consul = getconsul.get(REPOSITORY / ".demo" / "bin")
+    address = lab.facts["addresses"][NODE]
+    minion = {**minion_config(NODE, "/var/lib/salt", "root", PORTS, {}), "master": lab.gateway}
+    files = {
+        "etc/consul.json": json.dumps(consul_config(NODE, address, [address], "/var/lib/consul")),
+        "etc/salt/minion": json.dumps(minion),
+    }
+    services = {
+        "consul": "/usr/local/bin/consul agent -config-file=/etc/consul.json",
+        "salt-minion": f"{SCRIPTS}/salt-minion",
+    }
+    binds = (*python(), f"{Path(consul).resolve()}:/usr/local/bin/consul")
+    host = lab.add(hosts.Spec(NODE, address, binds, files, services))
+    host.boot()
+    await_minion(cli)
+    code, output = cli.run("salt", NODE, "saltutil.sync_all")
+    assert code == 0, output
+    until(lambda: ask(host.address, f"/v1/health/node/{NODE}?consistent"), 60, "Consul to have a leader")
+    return host
+
+
+def await_minion(cli):
+    """Wait until the host's minion answers, asking it often."""
+    until(lambda: cli.run("salt", "--timeout=3", NODE, "test.ping")[0] == 0, 120, "the minion to answer")
+
+
+def _connect(address, port):
+    socket.create_connection((address, port), 1).close()

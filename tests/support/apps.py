@@ -1,0 +1,108 @@
+"""A small web app as release archives: each version behaves in its own way."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+SERVER = '''#!/usr/bin/env python3
+"""serve ADDRESS PORT: answers what the file `behaviour` beside it says."""
+import http.server, pathlib, sys, time
+
+HERE = pathlib.Path(__file__).resolve().parent.parent
+behaviour = dict(line.split("=", 1) for line in (HERE / "behaviour").read_text().split())
+if "exit" in behaviour:
+    print("cannot start: the database is missing", file=sys.stderr)
+    sys.exit(int(behaviour["exit"]))
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        time.sleep(float(behaviour.get("delay" + self.path, 0)))
+        status = behaviour.get("status" + self.path, 200)
+        if self.headers["User-Agent"] == "Consul Health Check":
+            status = behaviour.get("consul", status)
+        self.send_response(int(status))
+        self.end_headers()
+        self.wfile.write(("release " + behaviour["version"]).encode())
+
+    def log_message(self, *args):
+        pass
+
+
+class Server(http.server.ThreadingHTTPServer):
+    request_queue_size = 128
+
+
+Server((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
+'''
+
+
+class Archives:
+    """Makes ``web-<version>.tar.gz`` in a folder.
+
+    :param folder: made when needed; ``url`` is what an app's source says.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True)
+        self.digests = {}
+
+    @property
+    def url(self):
+        return f"file://{self.folder}/web-{{version}}.tar.gz"
+
+    def make(self, version, *extra, **behaviour):
+        """Make a release; ``extra`` are further tarfile members. Return its version.
+
+        :param behaviour: ``exit=1``; ``{"status/health": 503}``; ``{"delay/selftest": 60}``; ``consul=503`` is
+            what only Consul is answered.
+        """
+        lines = [f"{k}={v}" for k, v in {"version": version, **behaviour}.items()]
+        path = self.folder / f"web-{version}.tar.gz"
+        with tarfile.open(path, "w:gz") as tar:
+            for name, text, mode in (("bin/serve", SERVER, 0o755), ("behaviour", "\n".join(lines), 0o644)):
+                member = tarfile.TarInfo(name)
+                member.size, member.mode = len(text.encode()), mode
+                tar.addfile(member, io.BytesIO(text.encode()))
+            for member in extra:
+                tar.addfile(member)
+        self.digests[version] = hashlib.sha256(path.read_bytes()).hexdigest()
+        return version
+
+    def app(self, **changes):
+        """Return the definition of the app ``web``, over all releases made so far."""
+        return {
+            "source": {"archive": self.url, "sha256": dict(self.digests)},
+            "run": "./bin/serve {address} {port}",
+            "user": "root",
+            "ports": "21000-21019",
+            "checks": [{"http": "/health", "interval": "1s"}],
+            "tests": [
+                {"http": {"path": "/selftest", "contains": "release"}, "timeout": "2s"},
+                {"http": "/selftest", "from": "peer", "timeout": "2s"},
+                {"http": "/selftest", "from": "master", "timeout": "2s"},
+            ],
+            **changes,
+        }
+
+
+def environment(agents, **changes):
+    """Return the definition of the environment ``site``: the nodes of ``agents``, quick to deploy to."""
+    definition = {
+        "nodes": {node: {"address": address} for node, address in agents.nodes.items()},
+        "discovery": {"consul": {"agent": "http://{address}:8500", "servers": [agents.url(n) for n in agents.nodes]}},
+        "apps": {"web": {"version": "1.0", "instances": 3}},
+        "strategy": {
+            "waves": [1, "100%"],
+            "min_healthy": "500ms",
+            "healthy_deadline": "10s",
+            "progress_deadline": "60s",
+            "drain": "2s",
+            "grace": "200ms",
+        },
+    }
+    return {**definition, **changes}

@@ -1,0 +1,185 @@
+"""A whole site on this machine: Consul servers, supervisords, a Salt master and its minions, all real."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import requests
+import yaml
+
+from demo.config import consul_config, supervisord_config
+from demo.daemons import Daemon, Daemons
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SCRIPTS = Path(sys.executable).parent
+# Tests that run beside others have their nodes elsewhere.
+NETWORK = os.environ.get("SALTDEPLOY_TEST_NETWORK", "127.0.1")
+NODES = {f"web{i}": f"{NETWORK}.1{i}" for i in (1, 2, 3)}
+
+
+class Agents:
+    """Three Consul servers, one a node, and a supervisord for each; stopped and started by name.
+
+    :param folder: a short path: sockets are in it.
+    :param consul: the Consul binary.
+    """
+
+    def __init__(self, folder, consul, nodes=NODES):
+        self.folder, self.consul, self.nodes = Path(folder), consul, nodes
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.daemons = Daemons(self.folder)
+
+    def url(self, node):
+        return f"http://{self.nodes[node]}:8500"
+
+    def start(self):
+        for node in self.nodes:
+            self.start_supervisord(node)
+            self.start_consul(node)
+        self.await_leader()
+
+    def stop(self):
+        self.daemons.stop()
+
+    def start_consul(self, node):
+        config = consul_config(node, self.nodes[node], list(self.nodes.values()), self.folder / node / "consul")
+        # Three servers share two cores with all the rest: a late heartbeat is no lost leader.
+        config["performance"] = {"raft_multiplier": 2}
+        path = self.folder / node / "consul.json"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(config))
+        self._start(f"consul-{node}", [self.consul, "agent", f"-config-file={path}"])
+
+    def start_supervisord(self, node):
+        folder = self.folder / node
+        (folder / "programs").mkdir(parents=True, exist_ok=True)
+        user = "root" if os.geteuid() == 0 else ""
+        (folder / "supervisord.conf").write_text(supervisord_config(folder, folder / "sock", user))
+        command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", folder / "supervisord.conf"]
+        self._start(f"supervisord-{node}", command)
+        until(lambda: (folder / "sock").exists(), 20, f"supervisord of {node} to listen")
+
+    def stop_consul(self, *nodes):
+        names = [f"consul-{n}" for n in nodes]
+        self.daemons.stop(lambda process: process.name in names)
+
+    def await_leader(self):
+        """Wait until every agent answers a consistent read, and all nodes are seen alive."""
+
+        def settled():
+            for node in self.nodes:
+                health = requests.get(f"{self.url(node)}/v1/health/node/{node}?consistent", timeout=10).json()
+                if not health or {c["Status"] for c in health} != {"passing"}:
+                    return False
+            return True
+
+        until(settled, 60, "Consul to have a leader and three healthy nodes")
+
+    def settings(self, node):
+        """Return the ``saltdeploy`` settings of the minion ``node``."""
+        folder = self.folder / node
+        return {
+            "root": str(folder / "srv"),
+            "runtime": "supervisord",
+            "supervisord": {"socket": str(folder / "sock"), "include": str(folder / "programs")},
+        }
+
+    def passing(self, service, **params):
+        """Return ``{(minion, instance id): (address, port, version)}`` of what users find."""
+        entries = requests.get(
+            f"{self.url('web1')}/v1/health/service/{service}",
+            params={"passing": "1", "consistent": "", **params},
+            timeout=30,
+        ).json()
+        services = [entry["Service"] for entry in entries]
+        return {
+            (s["Meta"].get("minion"), s["ID"]): (s["Address"], s["Port"], s["Meta"].get("version")) for s in services
+        }
+
+    def _start(self, name, command):
+        self.daemons.start(Daemon(name, tuple(map(str, command)), self.folder / f"{name}.log", "test"))
+
+
+class Pillar:
+    """The pillar that the master serves: the repository's own loaders over definitions of the test."""
+
+    def __init__(self, folder, master_id):
+        self.folder = Path(folder)
+        for name in ("apps", "environments"):
+            (self.folder / name).mkdir(parents=True)
+        for name in ("all.sls", "own.sls"):
+            shutil.copy(REPOSITORY / "pillar/environments" / name, self.folder / "environments" / name)
+        top = {"base": {master_id: ["apps", "environments.all"], "*": ["apps", "environments.own"]}}
+        self._write("top.sls", top)
+
+    def write(self, apps, environments):
+        """Replace all definitions."""
+        self._write("apps/init.sls", {"apps": apps})
+        self._write("environments/of_test.sls", {"environments": environments})
+
+    def _write(self, name, data):
+        path = self.folder / name
+        partial = path.with_suffix(".partial")
+        partial.write_text(yaml.safe_dump(data))
+        partial.rename(path)
+
+
+class Cli:
+    """Salt's commands as a person runs them: exit code and output as they are."""
+
+    def __init__(self, config_dir, scripts=SCRIPTS):
+        self.config_dir, self.scripts = str(config_dir), scripts
+
+    def start(self, command, *args, **kwargs):
+        """Start a command in a session of its own, its output in pipes; return the Popen."""
+        words = [self.scripts / command, "-c", self.config_dir, *args]
+        return subprocess.Popen(
+            list(map(str, words)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+            **kwargs,
+        )
+
+    def run(self, command, *args, timeout=240):
+        """Run a command to its end; return ``(exit code, output)``."""
+        process = self.start(command, *args)
+        output, _ = process.communicate(timeout=timeout)
+        return process.returncode, output
+
+    def deploy(self, function, *args, timeout=240):
+        """Run ``salt-run deploy.<function>``; return ``(exit code, output)``."""
+        return self.run("salt-run", f"deploy.{function}", *args, timeout=timeout)
+
+
+def kill(pid):
+    """Kill a process and all its children, which have no time to clean up."""
+    process = psutil.Process(pid)
+    for each in [process, *process.children(recursive=True)]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            each.kill()
+
+
+def until(true, seconds, what):
+    """Wait until ``true()``; an AssertionError says what was waited for."""
+    deadline = time.monotonic() + seconds
+    last = None
+    while time.monotonic() < deadline:
+        try:
+            if true():
+                return
+            last = None
+        except (requests.RequestException, ValueError, OSError) as exc:
+            last = exc
+        time.sleep(0.1)
+    raise AssertionError(f"waited {seconds} s for {what}" + (f": {last}" if last else ""))

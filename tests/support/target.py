@@ -1,0 +1,202 @@
+"""An app that faults are done to: what its users have and what lies about, before and after."""
+
+from __future__ import annotations
+
+import json
+import threading
+from dataclasses import dataclass
+
+import psutil
+import requests
+
+from demo import agents as consul
+from demo.requests_loop import RequestLoop
+from tests.support import apps
+
+NAME, PORTS = "shop", (23000, 23019)
+# Short times: it is right or wrong at once on this machine.
+STRATEGY = {
+    "waves": [1, "100%"],
+    "min_healthy": "300ms",
+    "healthy_deadline": "10s",
+    "progress_deadline": "60s",
+    "drain": "3s",
+    "grace": "500ms",
+}
+
+
+class Users(RequestLoop):
+    """Users who ask another agent when one is down, and take what it knew last while there is no leader (as DNS does)."""
+
+    def _find(self):
+        for mode in ("", "&stale"):
+            for address in self.consul:
+                try:
+                    found = consul.ask(address, f"/v1/health/service/{self.service}?passing{mode}", 1.0)
+                except OSError:
+                    continue
+                if not found:
+                    raise OSError(f"{address} knows no healthy instance")
+                service = found[self.total % len(found)]["Service"]
+                return service["Address"], service["Port"], service["Meta"]["version"]
+        raise OSError("no agent answers")
+
+
+@dataclass(frozen=True)
+class Traces:
+    """All that there is of an app, wherever it may leave something."""
+
+    published: dict
+    candidates: set
+    listening: set
+    folders: set
+    record: dict
+    locked: bool
+
+    @property
+    def versions(self):
+        return sorted(version for _, _, version in self.published.values())
+
+    @property
+    def clean(self):
+        """Whether nothing is there but what is published."""
+        where = {(address, port) for address, port, _ in self.published.values()}
+        return (
+            not self.candidates and not self.locked and self.listening == where and self.folders == set(self.published)
+        )
+
+
+class Target:
+    """The app ``shop`` on the site.
+
+    :param archives: its releases: an apps.Archives.
+
+    ``old`` and ``new`` are two releases that are good.
+    """
+
+    old, new = "1.0", "1.1"
+
+    def __init__(self, agents, pillar, archives, cli):
+        self.agents, self.pillar, self.archives, self.cli = agents, pillar, archives, cli
+        self._runs = []
+
+    def define(self, app=None, strategy=None, **environment):
+        """Write the pillar, with these changes to the app, its strategy, its environment."""
+        definition = self.archives.app(**{"ports": "{}-{}".format(*PORTS), **(app or {})})
+        changes = {
+            "apps": {NAME: {"version": "1.0", "instances": 3}},
+            "strategy": {**STRATEGY, **(strategy or {})},
+            **environment,
+        }
+        self.pillar.write({NAME: definition}, {"site": apps.environment(self.agents, **changes)})
+
+    def deploy(self, version, *args, code=0, cli=None):
+        """Run ``deploy.app``, which must exit with ``code``; return its output."""
+        found, output = (cli or self.cli).deploy("app", NAME, f"version='{version}'", *args)
+        assert found == code, output
+        return output
+
+    def start_over(self, version):
+        """Stop all that runs, then deploy ``version``: on the first port of each node."""
+        for command in (("saltutil.refresh_pillar", "wait=True"), ("app.stop", NAME, "drain=0")):
+            code, output = self.cli.run("salt", "*", *command)
+            assert code == 0, output
+        self.deploy(version)
+
+    def start(self, version, *args, cli=None):
+        """Start ``deploy.app``; return the Run."""
+        run = Run((cli or self.cli).start("salt-run", "deploy.app", NAME, f"version='{version}'", *args))
+        self._runs.append(run)
+        return run
+
+    def end(self):
+        """End the runs that a test which failed left behind."""
+        while self._runs:
+            process = self._runs.pop().process
+            if process.poll() is None:
+                process.kill()
+                process.wait()
+
+    def users(self):
+        """Return Users, to be used as a context manager."""
+        return Users(self.agents.nodes.values(), NAME, "/")
+
+    def traces(self):
+        """Return the Traces of this moment, asking any agent that answers."""
+        addresses = set(self.agents.nodes.values())
+        first, last = PORTS
+        return Traces(
+            published=self._services(NAME, "?passing&consistent"),
+            candidates=set(self._services(f"{NAME}-candidate", "?consistent")),
+            listening={
+                (c.laddr.ip, c.laddr.port)
+                for c in psutil.net_connections("tcp")
+                if c.status == psutil.CONN_LISTEN and c.laddr.ip in addresses and first <= c.laddr.port <= last
+            },
+            folders={
+                (node, path.parent.name)
+                for node in self.agents.nodes
+                for path in self.agents.folder.glob(f"{node}/srv/{NAME}/instances/*/instance.json")
+            },
+            record=self._key("current"),
+            locked=self._locked(),
+        )
+
+    def _services(self, name, params):
+        found = self._ask(f"/v1/health/service/{name}{params}")
+        services = [e["Service"] for e in found]
+        return {(s["Meta"]["minion"], s["ID"]): (s["Address"], s["Port"], s["Meta"]["version"]) for s in services}
+
+    def _key(self, key):
+        return self._ask(f"/v1/kv/deploy/site/{NAME}/{key}?raw", missing=None)
+
+    def _locked(self):
+        [entry] = self._ask(f"/v1/kv/deploy/site/{NAME}/lock", missing=[{}])
+        return "Session" in entry
+
+    def _ask(self, path, missing=()):
+        for node in self.agents.nodes:
+            try:
+                response = requests.get(f"{self.agents.url(node)}{path}", timeout=20)
+            except requests.ConnectionError:
+                continue
+            return missing if response.status_code == 404 else json.loads(response.text)
+        raise AssertionError("no agent answers")
+
+
+class Run:
+    """A command under way, whose output is followed line by line."""
+
+    def __init__(self, process):
+        self.process, self.lines = process, []
+
+    def until(self, text, seconds=60):
+        """Read until a line has ``text``; an AssertionError shows the output if none comes."""
+        for line in self._read(seconds):
+            if text in line:
+                return self
+        raise AssertionError(f"no line with {text!r} within {seconds} s:\n{''.join(self.lines)}")
+
+    def end(self, code, seconds=240):
+        """Wait until it ended, with ``code``; return all it printed."""
+        for _ in self._read(seconds):
+            pass
+        output = "".join(self.lines)
+        assert self.process.wait() == code, output
+        return output
+
+    def _read(self, seconds):
+        """Yield lines as they come, until it ends; it is killed after ``seconds``."""
+        impatience = threading.Timer(seconds, self.process.kill)
+        impatience.start()
+        try:
+            for line in self.process.stdout:
+                self.lines.append(line)
+                yield line
+        finally:
+            impatience.cancel()
+
+    def send(self, number):
+        """Send it the signal ``number``."""
+        self.process.send_signal(number)
+        return self
