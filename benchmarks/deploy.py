@@ -1,0 +1,127 @@
+"""What the engine costs over the bare steps: ``make bench``.
+
+``salt-run deploy.app`` of three instances, the release installed already and all waits for health at
+zero, against one script that takes the same steps in the same waves by hand: LocalClient jobs and
+Consul requests, nothing checked, nothing recorded, no lock, no way back. Side by side and
+alternating, on the same three nodes, on this machine; only the ratio of the medians means anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import yaml
+
+from demo.config import master_config, minion_config
+from demo.daemons import Daemon, Daemons
+from tests.support import apps
+from tests.support.site import NODES, REPOSITORY, SCRIPTS, Agents, Cli, Pillar, until
+
+PORTS = (24705, 24706)
+RELEASES = ("1.0", "1.1")
+INSTANT = {
+    "waves": ["100%"],
+    "min_healthy": 0,
+    "healthy_deadline": "30s",
+    "progress_deadline": "120s",
+    "drain": 0,
+    "grace": 0,
+}
+
+
+@contextlib.contextmanager
+def site(consul):
+    """Three nodes with a master, both releases installed, the first one deployed; a Cli for them."""
+    folder = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
+    agents, daemons = Agents(folder / "n", consul), Daemons(folder)
+    try:
+        agents.start()
+        yield prepared(folder, agents, daemons), agents
+    finally:
+        daemons.stop()
+        agents.stop()
+        shutil.rmtree(folder)
+
+
+def prepared(folder, agents, daemons):
+    archives = apps.Archives(folder / "artifacts")
+    for release in RELEASES:
+        archives.make(release)
+    pillar = Pillar(folder / "pillar", "salt_master")
+    pillar.write(
+        {"web": archives.app(tests=[{"http": "/selftest"}])}, {"site": apps.environment(agents, strategy=INSTANT)}
+    )
+    user = "root" if os.geteuid() == 0 else os.environ["USER"]
+    master = {**master_config(folder / "m", REPOSITORY, user, PORTS), "id": "salt_master"}
+    master["pillar_roots"] = {"base": [str(pillar.folder)]}
+    start(daemons, folder, "master", "master", master)
+    cli = Cli(folder / "master")
+    assert cli.run("salt-run", "saltutil.sync_all")[0] == 0
+    for node in NODES:
+        start(daemons, folder, "minion", node, minion_config(node, folder / node, user, PORTS, agents.settings(node)))
+    until(lambda: cli.run("salt", "*", "test.ping")[1].count("True") == len(NODES), 120, "the minions to answer")
+    for command in (["saltutil.sync_all"], *(["app.install", "web", f"'{release}'"] for release in RELEASES)):
+        code, output = cli.run("salt", "*", *command)
+        assert code == 0, output
+    deploy(cli, RELEASES[0])
+    return cli
+
+
+def start(daemons, folder, kind, name, config):
+    (folder / name).mkdir(exist_ok=True)
+    (folder / name / kind).write_text(yaml.safe_dump(config))
+    command = (SCRIPTS / f"salt-{kind}", "-c", folder / name)
+    daemons.start(Daemon(f"{kind}-{name}", tuple(map(str, command)), folder / f"{name}.log", "bench"))
+
+
+def deploy(cli, release):
+    """Deploy with the engine; return seconds, and the peak memory of the runner's process in MB."""
+    began = time.monotonic()
+    process = cli.start("salt-run", "deploy.app", "web", f"version='{release}'")
+    output = process.stdout.read()
+    _, status, used = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    assert process.returncode == 0, output
+    return time.monotonic() - began, used.ru_maxrss / 1024
+
+
+def by_hand(cli, release, agents):
+    """The same with the bare script; return seconds."""
+    began = time.monotonic()
+    command = [sys.executable, "-m", "benchmarks.by_hand", cli.config_dir, release, agents.url("web1")]
+    subprocess.run(command, cwd=REPOSITORY, check=True)
+    return time.monotonic() - began
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--consul", required=True, help="path of a Consul")
+    parser.add_argument("--rounds", type=int, default=7, help="of each, after one that does not count")
+    options = parser.parse_args()
+    times, memory = {"deploy.app": [], "by hand": []}, 0
+    with site(options.consul) as (cli, agents):
+        for number in range(options.rounds + 1):
+            # The releases alternate, so that each run replaces what the one before it started.
+            (engine, peak), bare = deploy(cli, RELEASES[1]), by_hand(cli, RELEASES[0], agents)
+            memory = max(memory, peak)
+            print(f"round {number}: deploy.app {engine:.2f} s, by hand {bare:.2f} s", flush=True)
+            if number:
+                times["deploy.app"].append(engine)
+                times["by hand"].append(bare)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    print(f"medians: deploy.app {medians['deploy.app']:.2f} s, by hand {medians['by hand']:.2f} s")
+    print(f"ratio: {medians['deploy.app'] / medians['by hand']:.2f} (at most 1.5)")
+    print(f"peak memory of the runner: {memory:.0f} MB")
+
+
+if __name__ == "__main__":
+    main()
