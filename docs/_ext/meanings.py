@@ -1,0 +1,176 @@
+"""What each key of a definition means, table by table, as reStructuredText, each in one paragraph."""
+
+MEANINGS = {
+    "app": {
+        "source": "Where a release comes from.",
+        "run": (
+            "The command of an instance. It is split into words as a shell would, and no shell runs it: no pipes,"
+            " no variables, no wildcards. :ref:`Placeholders <placeholders>` are filled in. It starts in the"
+            " release's folder (``./bin/…`` is the release's own) and must stay in the foreground."
+        ),
+        "user": (
+            "Who instances and test commands run as. A minion that is root makes a system user of this name,"
+            " unless it is ``root``; a minion that is not root runs everything as itself, and this is ignored."
+        ),
+        "packages": (
+            "Packages of the system, installed before the release. Debian needs ``python3-venv`` for ``pip`` sources."
+        ),
+        "states": "SLS files of your own, included when a release is installed.",
+        "config": (
+            "Files made for each instance: path below the instance's folder, to a ``salt://`` template (Jinja) in"
+            " which the :ref:`placeholders <placeholders>` are variables. Mode 0600, the app's user's own; find"
+            " them as ``{instance}/<path>``."
+        ),
+        "env": (
+            "Environment variables; :ref:`placeholders <placeholders>` are filled in. ``ADDRESS``, ``PORT`` and"
+            " ``VERSION`` are always set, unless given here."
+        ),
+        "ports": (
+            "The ports instances may listen on: a free one is taken for each. Give a range: with one single port,"
+            " old and new cannot run side by side on a node. None: the app listens on nothing."
+        ),
+        "resources": "What an instance may use, under systemd.",
+        "frontend": "Have the environment's load balancers take requests for this app: see :doc:`/howto/loadbalancer`.",
+        "requires": "Services that must be healthy in discovery, or a deployment is refused.",
+        "roles": "Roles of nodes; an instance goes where one of them is. See :ref:`roles <roles>`.",
+        "checks": (
+            "What an instance must pass to be ready, and what Consul runs for as long as it is published. None,"
+            " for an app with ``ports``: a TCP connection."
+        ),
+        "tests": "What a candidate must pass before it is published, in this order: from node, peer, master.",
+        "strategy": "How this app is deployed, where it differs from the environment's strategy.",
+        "version": "The release to deploy where ``version=`` is not given. Usually set in the environment.",
+        "instances": "How many instances, over all nodes. Usually set in the environment.",
+    },
+    "source": {
+        "archive": (
+            "A tar (also compressed with gzip, bzip2 or xz) or zip file: ``https://``, ``http://``, ``salt://``,"
+            " ``file://`` or a path on the node. ``{version}`` is filled in. Exactly one of ``archive`` and"
+            " ``pip`` is given."
+        ),
+        "pip": (
+            "A project of the Python package index; the release is a virtualenv with exactly that version in it."
+            " Its programs are ``./bin/…``."
+        ),
+        "sha256": (
+            "The archive's SHA-256, without which it is not unpacked: the digest itself; or the place of a file"
+            " that holds it, as ``sha256sum`` writes it (``{version}`` is filled in); or a mapping of version to"
+            " digest, which also says which versions there are. With ``pip`` only the mapping is allowed: the"
+            " digests of the wheel or source archive; pip then wants hashes in ``requirements`` too, for every"
+            " dependency."
+        ),
+        "strip": "How many leading folders of the archive's paths are left out. ``archive`` only.",
+        "requirements": "Further requirements of the virtualenv, as in a requirements file. ``pip`` only.",
+        "python": "The Python that makes the virtualenv; by default the system's ``python3``. ``pip`` only.",
+    },
+    "resources": {
+        "memory": "How much memory, at most; an instance that takes more is killed, and started again.",
+        "cpu": "How much processor time, at most, in percent of one processor.",
+    },
+    "frontend": {
+        "port": "The port that load balancers listen on.",
+        "mode": "Whether they understand what goes through (``http``) or not (``tcp``).",
+    },
+    "check": {
+        "http": "A path; the answer must have a status of 2xx. Before publication it must be 200.",
+        "tcp": "A connection to the instance's port must succeed. Give one of ``http`` and ``tcp``.",
+        "interval": "How often Consul runs it.",
+        "timeout": "How long an answer may take.",
+    },
+    "test": {
+        "http": "A GET request to the instance. Redirects are not followed: elsewhere is another instance.",
+        "tcp": "A connection to the instance's port must succeed.",
+        "command": (
+            "A command in the release's folder, as the app's user, with the app's environment; it must end with"
+            " 0. :ref:`Placeholders <placeholders>` are filled in; no shell runs it. From the node only."
+        ),
+        "from": (
+            "Where the test runs: on the instance's own node, on another node of the environment, or on the master."
+        ),
+        "timeout": "How long it may take. A command that takes longer is killed, its children too.",
+    },
+    "http": {
+        "path": "The path, with a query if there is one.",
+        "status": "The status the answer must have.",
+        "contains": "Text that the answer must contain.",
+    },
+    "environment": {
+        "based_on": (
+            "Another environment: all of it but its nodes is taken over, and merged with what is said here"
+            " (mappings are merged, lists and values are replaced)."
+        ),
+        "scale": (
+            "By how much ``instances`` that come from ``based_on`` are multiplied, rounded, at least 1. A"
+            " number of instances stated here is not scaled."
+        ),
+        "nodes": "The nodes, by Salt minion id. A minion is a node of one environment at most.",
+        "discovery": (
+            "How service discovery is reached; by default a Consul agent on each node and on the master. One"
+            " Consul datacenter for each environment: see :doc:`/reference/discovery`."
+        ),
+        "consul": (
+            "Consul itself, set up by highstate on every node: see :doc:`/howto/environment`. Without it, Consul is"
+            " yours to run."
+        ),
+        "dns": "How nodes resolve ``.consul``, where ``consul`` is given.",
+        "apps": (
+            "The apps that run here, each with what differs here from its definition under ``apps``: any key of"
+            " it (mappings are merged, lists and values are replaced). ``{}``: nothing differs."
+        ),
+        "strategy": "How deployments proceed here.",
+    },
+    "cluster": {
+        "version": "The version of Consul, 1.17 or newer.",
+        "source": (
+            "Where the zip file with the program is, if neither at HashiCorp nor in the master's file roots as"
+            " ``salt://consul/consul_<version>_linux_<architecture>.zip``. ``{version}`` and ``{arch}`` are filled in."
+        ),
+        "sha256": "Its SHA-256, or the place of a file that holds it; by default HashiCorp's own, for HashiCorp's own.",
+        "datacenter": "The name of Consul's datacenter.",
+        "services": "Services that are not our apps, and that nodes may register.",
+    },
+    "dns": {
+        "resolver": "The program that answers on each node.",
+        "upstream": "Name servers for all other names; by default those that the node had.",
+    },
+    "node": {
+        "address": (
+            "The address that instances on this node listen on and are found at. It must be one of the node's own."
+        ),
+        "roles": "What this node is for: see :ref:`roles <roles>`.",
+    },
+    "discovery": {
+        "consul": "How Consul is reached. ``{}``: as the defaults say.",
+    },
+    "consul": {
+        "datacenter": "The datacenter whose catalog and keys are used; by default the asked agent's own.",
+        "agent": "Where a node reaches its own agent. ``{address}`` is the node's address.",
+        "servers": "Where the master reaches Consul: asked in turn until one answers.",
+        "token": "The ACL token, for master and nodes: see :doc:`/howto/acl`.",
+        "ca": "Path of the CA certificate, on master and nodes, that ``https://`` is verified against.",
+    },
+    "strategy": {
+        "waves": (
+            "The sizes of the waves, cumulative: how many of the nodes that get new instances have them when the"
+            " wave is over, as a number or a percentage. A last wave of 100% is implied."
+        ),
+        "min_healthy": "How long all new instances of a wave must be found healthy before the old ones are retired.",
+        "healthy_deadline": (
+            "How long the new instances of a node may take from their start until they are ready, and, counted"
+            " anew, those of a wave until they are found healthy in discovery."
+        ),
+        "progress_deadline": (
+            "How long the installation may take, and how long each wave may take until it is healthy. A candidate"
+            " that is still not published after that leaves discovery by itself."
+        ),
+        "drain": "How long open connections of a retired instance are waited for, at most.",
+        "grace": (
+            "How long a retired instance serves on, at least, after it left the catalog: for clients that still"
+            " have its address. It is at most ``drain``."
+        ),
+        "auto_revert": (
+            "Whether a failed deployment is reverted. If not, the new instances stay as they are, to be looked"
+            " at, and the exit code is 2."
+        ),
+    },
+}
