@@ -38,6 +38,9 @@ ENVIRONMENT = (
     "LANG=C.UTF-8",
     "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 )
+# Only a child is in the host's pid namespace, and it is not nsenter's: that would stop, for good, when the host's init
+# stops all processes to shut down, and reap none; and a host does not go before they are reaped.
+CHILD = ("sh", "-c", '/usr/bin/env "$@"; exit $?', "sh")
 # Seconds: for another lab to end; for a host to boot or go; for a command.
 OTHERS, BOOT, COMMAND = 300, 120, 60
 
@@ -334,7 +337,8 @@ class Host:
         init = self._init()
         if not init:
             raise LabError(f"{self.name} is not up")
-        enter = ["nsenter", f"--target={init}", "--mount", "--uts", "--ipc", "--net", "--pid", *ENVIRONMENT]
+        enter = ["nsenter", "--no-fork", f"--target={init}", "--mount", "--uts", "--ipc", "--net", "--pid"]
+        enter += [*ENVIRONMENT, *CHILD]
         options = {"stdin": subprocess.DEVNULL, "text": True, **options}
         return subprocess.Popen(list(map(str, [*enter, *command])), **options)
 

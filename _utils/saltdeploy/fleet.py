@@ -9,12 +9,17 @@ import time
 from dataclasses import dataclass
 
 import salt.client
+import salt.config
 from salt.exceptions import SaltClientError, SaltReqTimeoutError
 
 from .errors import INTERRUPTS, Failed
 
 # How long the event bus is left alone between two looks at it, in seconds (as LocalClient does).
 POLL = 0.01
+
+# How long the master may take to take a job, in seconds, as its `publish_timeout` has it. Salt 3008 would ask a master
+# that is gone three times, for a minute each.
+PATIENCE = {"request_channel_timeout": 30, "request_channel_tries": 1}
 
 UNKNOWN = "the Salt master has no minion of this name: is its salt-minion running, and its key accepted (salt-key -L)?"
 
@@ -54,7 +59,8 @@ class Fleet:
         if self._cut_off:
             self._close()
         if self._client is None:
-            self._client = salt.client.get_local_client(self.opts["conf_file"])
+            config = salt.config.client_config(self.opts["conf_file"])
+            self._client = salt.client.LocalClient(mopts={**PATIENCE, **config})
         return self._client
 
     def _close(self):

@@ -64,13 +64,13 @@ class Environment:
     def host(self, name):
         return self.lab.host(name)
 
-    def define(self, app=None, strategy=None, **changes):
-        """Write the pillar, with these changes to the app, the strategy, the environment."""
+    def define(self, app=None, strategy=None, httpbin=None, **changes):
+        """Write the pillar, with these changes to the apps, the strategy, the environment."""
         source = {"archive": "salt://artifacts/web-{version}.tar.gz", "sha256": dict(self.archives.digests)}
         shop = self.archives.app(source=source, ports="23000-23019", frontend={"port": PORT}, **(app or {}))
         del shop["user"]
-        httpbin = yaml.safe_load((REPOSITORY / "pillar/apps/httpbin.sls").read_text())["apps"]["httpbin"]
-        httpbin["packages"] = ["python3-venv"]
+        repository = yaml.safe_load((REPOSITORY / "pillar/apps/httpbin.sls").read_text())["apps"]
+        httpbin = {**repository["httpbin"], "packages": ["python3-venv"], **(httpbin or {})}
         addresses = self.lab.facts["addresses"]
         here = {
             "nodes": {n: {"address": addresses[n], "roles": roles} for n, roles in ROLES.items()},
@@ -82,6 +82,7 @@ class Environment:
             "strategy": {**STRATEGY, **(strategy or {})},
             **changes,
         }
+        self.definition = here
         strangers = {STRANGER: {"address": addresses[STRANGER]}, "other2": {"address": "10.0.0.2"}}
         other = {"nodes": strangers, "apps": {NAME: {"env": {"SECRET": "other's"}}}}
         self.pillar.write({NAME: shop, "httpbin": httpbin}, {"site": here, "other": other})
@@ -106,9 +107,14 @@ class Environment:
         }
 
     @property
+    def secrets_file(self):
+        """Where the master keeps the secrets of this environment's Consul."""
+        return self.site.master.root / "etc/salt/pki/saltdeploy/site.json"
+
+    @property
     def secrets(self):
         """What the master keeps of this environment's Consul."""
-        return json.loads((self.site.master.root / "etc/salt/pki/saltdeploy/site.json").read_text())
+        return json.loads(self.secrets_file.read_text())
 
     def consul(self, token="management"):
         """Return the servers' Consul, as the master reaches it."""
@@ -127,8 +133,9 @@ class Environment:
     def versions(self, app=NAME):
         return sorted(self.published(app).values())
 
-    def settle(self, version="1.0"):
-        """Have all hosts up, answering, and serving ``version`` of shop: as each test finds it."""
+    def settle(self, *versions):
+        """Have all hosts up, answering, and serving one of these versions of shop (1.0, if none is named); return it."""
+        versions = versions or ("1.0",)
         for host in self.lab.hosts():
             if not host.runs():
                 host.boot()
@@ -136,8 +143,11 @@ class Environment:
         self.site.await_minions()
         until(lambda: self.members() == len(ROLES), 60, "all Consul agents to be alive")
         self.define()
-        if self.versions() != [version] * 3:
-            self.deploy(NAME, version)
+        found = self.versions()
+        if found not in [[version] * 3 for version in versions]:
+            self.deploy(NAME, versions[0])
+            return versions[0]
+        return found[0]
 
     def members(self):
         """Return how many agents are alive."""
@@ -179,6 +189,11 @@ class Watch:
                     if len(found) < self.least or not set(found) <= self.allowed:
                         self.wrong.append((time.monotonic(), sorted(found)))
                 time.sleep(0.1)
+
+
+def main_pid(host, service):
+    """Return the process id, in the host, of a service."""
+    return host.run("systemctl", "show", service, "--property=MainPID", "--value").strip()
 
 
 @pytest.fixture(scope="package")

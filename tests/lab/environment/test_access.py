@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import ssl
+import sys
 import urllib.error
 import urllib.request
 
@@ -143,6 +144,30 @@ def test_a_minion_has_the_pillar_of_its_own_environment_only(serving):
     assert tokens["nodes"] in text and tokens["agents"][WEBS[1]] in text
     others = [tokens["management"], tokens["deployer"], tokens["agents"][WEBS[2]], serving.secrets["ca"]["key"]]
     assert [secret for secret in others if secret in text or json.dumps(secret) in text] == []
+
+
+def test_a_minion_that_says_it_is_another_gets_nothing_of_it(serving):
+    """With its own key under the other's name it is refused; as itself it gets its own pillar, whatever it asks for."""
+
+    def ask(which):
+        words = ("timeout", "60", sys.executable, "-c", PILLAR, which, WEBS[0])
+        return serving.host(STRANGER).attempt(*words)[1]
+
+    assert "asked as other1: ['other'] False" in ask("other1")
+    answer = ask(WEBS[0])
+    assert "rejected this minion's public key" in answer and "asked" not in answer
+
+
+# Runs with a minion's own Python: asks the master, as the first argument, for the pillar of the second.
+PILLAR = """\
+import sys, salt.config, salt.minion, salt.pillar
+me, other = sys.argv[1:]
+opts = salt.config.minion_config("/etc/salt/minion")
+opts.update(id=me, auth_tries=1, auth_timeout=5, acceptance_wait_time=1, acceptance_wait_time_max=1)
+opts.update(salt.minion.resolve_dns(opts))
+found = salt.pillar.RemotePillar(opts, {}, other, "base").compile_pillar()
+print(f"asked as {me}:", list(found["environments"]), "saltdeploy_consul" in found)
+"""
 
 
 def test_no_secret_is_world_readable_or_on_a_command_line(serving):

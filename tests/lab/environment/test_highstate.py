@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import csv
+import datetime
+import json
 import os
+import ssl
+import time
 
 import pytest
+from saltdeploy import certificates, cluster
 
 from lab import hosts
-from tests.lab.environment.conftest import BALANCER, CLIENT, MASTER, NAME, PORT, ROLES, WEBS
+from tests.lab.environment.conftest import BALANCER, CLIENT, MASTER, NAME, PORT, ROLES, WEBS, Watch, main_pid
 from tests.support.site import until
 
 # Where it must run it fails instead, in the fixture.
+# Seconds: longer than HAProxy takes to notice that names are not resolved any more.
+HELD = 8
 pytestmark = pytest.mark.skipif(bool(hosts.lacking()) and "CI" not in os.environ, reason=hosts.lacking())
 
 
@@ -46,10 +54,85 @@ def test_names_of_services_are_resolved_on_every_node(serving):
         assert {line.split()[0] for line in found.splitlines()} == {addresses[web] for web in WEBS}
 
 
+def ask(serving, count=1):
+    """Have a client ask for the app, each time over a new connection; return what it was answered, line by line."""
+    url = f"http://{serving.host(BALANCER).address}:{PORT}/where"
+    get = f"import urllib.request as r\nfor _ in range({count}): print(r.urlopen('{url}').read().decode())"
+    code, output = serving.host(CLIENT).attempt("python3", "-c", get)
+    return output.splitlines() if code == 0 else []
+
+
 def test_users_reach_the_app_through_the_load_balancer(serving):
-    address = serving.host(BALANCER).address
-    get = f"import urllib.request; print(urllib.request.urlopen('http://{address}:{PORT}/').read().decode())"
-    until(lambda: serving.host(CLIENT).attempt("python3", "-c", get) == (0, "release 1.0\n"), 10, "HAProxy to follow")
+    until(lambda: ask(serving) == ["release 1.0"], 10, "HAProxy to follow")
+
+
+def test_the_load_balancer_keeps_what_it_knew_when_consul_does_not_answer(serving):
+    serving.settle()
+    balancer = serving.host(BALANCER)
+    balancer.run("systemctl", "stop", "consul")
+    try:
+        time.sleep(HELD)
+        assert ask(serving, 30) == ["release 1.0"] * 30
+    finally:
+        balancer.run("systemctl", "start", "consul")
+    until(lambda: serving.members() == len(ROLES), 60, "all Consul agents to be alive")
+
+
+def test_the_load_balancer_keeps_what_it_knew_when_nothing_is_published(serving):
+    """What was withdrawn runs on: better it than nobody."""
+    serving.settle()
+    code, output = serving.cli.deploy("withdraw", NAME, "env=site", "confirm=True")
+    assert code == 0 and serving.published() == {}, output
+    time.sleep(HELD)
+    assert ask(serving, 30) == ["release 1.0"] * 30
+    code, output = serving.cli.deploy("publish", NAME, "env=site")
+    assert code == 0 and serving.versions() == ["1.0"] * 3, output
+
+
+def test_the_load_balancer_honours_weights(serving):
+    """HAProxy takes a weight of SRV in units of 256."""
+    serving.settle()
+    heavy = serving.host(WEBS[0])
+    heavy.run("python3", "-c", WEIGH, serving.secrets["tokens"]["nodes"], NAME, "2560")
+    count = 60
+
+    def shares():
+        before = served(serving)
+        assert len(ask(serving, count)) == count
+        return {node: served(serving)[node] - before[node] for node in WEBS}
+
+    until(lambda: shares()[WEBS[0]] > 0.7 * count, 15, "the heavy one to get the most")
+    serving.deploy(NAME, "1.1")
+    serving.settle()
+
+
+def served(serving):
+    """Return how many requests HAProxy sent to each node, in all."""
+    show = "import socket; s = socket.socket(socket.AF_UNIX); s.connect('/run/haproxy/admin.sock')\n"
+    show += "s.sendall(b'show stat\\n')\nprint(s.makefile().read())"
+    rows = csv.DictReader(serving.host(BALANCER).run("python3", "-c", show).lstrip("# ").splitlines())
+    found = dict.fromkeys(WEBS, 0)
+    addresses = {address: node for node, address in serving.lab.facts["addresses"].items()}
+    for row in rows:
+        node = addresses.get(row["addr"].partition(":")[0])
+        if row["pxname"] == NAME and node in found:
+            found[node] += int(row["stot"])
+    return found
+
+
+WEIGH = """\
+import json, sys, urllib.request
+token, name, weight = sys.argv[1:]
+def ask(path, body=None):
+    data = json.dumps(body).encode() if body else None
+    method = "PUT" if body else "GET"
+    request = urllib.request.Request("http://127.0.0.1:8500" + path, data, {"X-Consul-Token": token}, method=method)
+    return urllib.request.urlopen(request, timeout=10).read()
+[service] = [s for s in json.loads(ask("/v1/agent/services")).values() if s["Service"] == name]
+known = {key: service[key] for key in ("ID", "Address", "Port", "Tags", "Meta")}
+weights = {"Passing": int(weight), "Warning": 1}
+ask("/v1/agent/service/register", {"Name": name, **known, "Weights": weights})
+"""
 
 
 @pytest.mark.parametrize("resolver", ["unbound", "systemd-resolved"])
@@ -91,3 +174,61 @@ def test_an_instance_may_use_what_pillar_allows(serving):
             "systemctl", "show", f"app-{instance}.service", "--property=MemoryMax,CPUQuotaPerSecUSec,NoNewPrivileges"
         )
         assert set(shown.split()) == {f"MemoryMax={200 * 2**20}", "CPUQuotaPerSecUSec=500ms", "NoNewPrivileges=yes"}
+
+
+def test_what_crashes_again_and_again_is_found_by_nobody(serving):
+    """Until it can start again; then it comes back by itself."""
+    serving.settle()
+    before = serving.published()
+    [(node, instance)] = [key for key in before if key[0] == WEBS[2]]
+    host, behaviour = serving.host(node), f"/srv/saltdeploy/{NAME}/releases/1.0/behaviour"
+    unit = f"app-{instance}.service"
+    restarts = ("systemctl", "show", unit, "--property=NRestarts", "--value")
+    host.run("sh", "-c", f"printf '\\nexit=3' >> {behaviour}")
+    try:
+        host.run("kill", "-KILL", main_pid(host, unit))
+        until(lambda: serving.published().keys() == before.keys() - {(node, instance)}, 15, "it to be found no more")
+        names = host.run("getent", "ahostsv4", f"{NAME}.service.consul")
+        assert host.address not in names and len({line.split()[0] for line in names.splitlines()}) == 2
+        tried = int(host.run(*restarts))
+        until(lambda: int(host.run(*restarts)) > tried + 1, 15, "systemd to try again")
+        assert "critical" in serving.cli.deploy("status", NAME, "env=site")[1]
+    finally:
+        host.run("sed", "-i", "/exit=3/d", behaviour)
+    until(lambda: serving.published() == before, 20, "it to come back")
+
+
+def test_a_certificate_is_renewed_before_it_ends(serving):
+    """The one that the master keeps has less than a third of its life left: Consul takes in the next one as it runs."""
+    node, host, path = WEBS[1], serving.host(WEBS[1]), serving.secrets_file
+    kept = json.loads(path.read_text())
+    identity = cluster.identities("site", serving.definition)[node]
+    old = datetime.datetime.now(datetime.timezone.utc) - 0.7 * certificates.NODE_LIFE
+    kept["certificates"][node] = certificates.issue(kept["ca"], *identity, old)
+    path.write_text(json.dumps(kept))
+    before, process = shown_certificate(host), main_pid(host, "consul")
+    assert "/etc/consul.d/tls/node.pem" in serving.highstate(node)[node]
+    renewed = serving.secrets["certificates"][node]["certificate"]
+    until(lambda: shown_certificate(host) == renewed, 10, "Consul to show the new certificate")
+    assert before != renewed and main_pid(host, "consul") == process
+    assert serving.members() == len(ROLES)
+    assert serving.highstate(node)[node] == {}
+
+
+def shown_certificate(host):
+    """Return the certificate that a server shows, PEM."""
+    return ssl.get_server_certificate((host.address, cluster.HTTPS))
+
+
+def test_all_agents_are_restarted_one_after_the_other(serving):
+    """As for a new version of Consul. There is always a leader, or soon another, and no node's instances but its own go."""
+    serving.settle()
+    before = {node: main_pid(serving.host(node), "consul") for node in WEBS}
+    words = ("--batch-size=1", "--list", ",".join(WEBS), "state.apply", "consul.restart")
+    with Watch(serving, 2, {"1.0"}) as watch:
+        code, output = serving.cli.run("salt", *words)
+    assert code == 0, output
+    assert watch.wrong == [] and watch.looks
+    after = {node: main_pid(serving.host(node), "consul") for node in WEBS}
+    assert not set(before.items()) & set(after.items())
+    until(lambda: len(serving.published()) == 3, 30, "all instances to be found again")

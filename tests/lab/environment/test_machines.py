@@ -9,14 +9,15 @@ from __future__ import annotations
 import os
 
 import pytest
+from saltdeploy.lock import TTL
 
 from lab import hosts
-from tests.lab.environment.conftest import MASTER, NAME, WEBS, Watch
+from tests.lab.environment.conftest import MASTER, NAME, WEBS, Watch, main_pid
 from tests.support.site import until
 
 pytestmark = pytest.mark.skipif(bool(hosts.lacking()) and "CI" not in os.environ, reason=hosts.lacking())
 
-OLD, NEW = "1.0", "slow"
+NEW = "slow"
 FAULTY = WEBS[1]
 # All nodes in one wave, so that each phase is on all of them.
 STRATEGY = {"waves": ["100%"], "min_healthy": "3s"}
@@ -29,25 +30,29 @@ PHASES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def settled(serving):
-    """All is well before the test, and again after it: the next deployment succeeds."""
-    serving.settle(OLD)
+@pytest.fixture
+def old(serving):
+    """The release that all run before the test. After it all is well again: the next deployment, of another, succeeds."""
+    old = serving.settle("1.0", "1.1")
     serving.define(strategy=STRATEGY)
-    yield
+    yield old
     for host in serving.lab.hosts():
         host.heal() if host.runs() else host.boot()
     serving.site.await_minions()
     until(lambda: serving.members() == 5, 60, "all Consul agents to be alive")
     serving.define(strategy={"waves": ["100%"]})
-    assert "is published in site: 3 instances of 1.1 on web1, web2, web3" in serving.deploy(NAME, "1.1")
-    assert serving.versions() == ["1.1"] * 3
+    other = {"1.0": "1.1", "1.1": "1.0"}[old]
+    assert f"is published in site: 3 instances of {other} on web1, web2, web3" in serving.deploy(NAME, other)
+    assert serving.versions() == [other] * 3
     with serving.consul() as consul:
         assert consul.instances(f"{NAME}-candidate") == []
 
 
-def truthful(serving, run, *codes):
-    """Wait for the end of a run; what its exit code says must be so."""
+def truthful(serving, run, old, *codes):
+    """Wait for the end of a run; what its exit code says must be so.
+
+    :param old: the release that was published before.
+    """
     for _ in run._read(240):
         pass
     output = "".join(run.lines)
@@ -59,18 +64,18 @@ def truthful(serving, run, *codes):
     if code == 0:
         until(lambda: serving.versions() == [NEW] * 3, 15, "what was said to be published to be so")
     if code == 1:
-        until(lambda: set(serving.versions()) == {OLD}, 15, "what was said to be as before to be so")
+        until(lambda: set(serving.versions()) == {old}, 15, "what was said to be as before to be so")
     return output
 
 
 @pytest.mark.parametrize("phase", PHASES)
-def test_power_cut(serving, phase):
+def test_power_cut(serving, old, phase):
     """Of the three instances those of two machines remain."""
     tested = {"publish", "retire"}
-    with Watch(serving, 2, {OLD, NEW} if phase in tested else {OLD}) as watch:
+    with Watch(serving, 2, {old, NEW} if phase in tested else {old}) as watch:
         run = serving.start(NAME, NEW).until(PHASES[phase])
         serving.host(FAULTY).kill()
-        output = truthful(serving, run, 1, 2)
+        output = truthful(serving, run, old, 1, 2)
     assert f"{FAULTY}: does not answer" in output
     assert watch.wrong == [] and watch.looks
     assert len(serving.versions()) >= 2
@@ -79,30 +84,68 @@ def test_power_cut(serving, phase):
     serving.highstate(FAULTY)
 
 
-def test_the_agent_of_a_node_is_restarted(serving):
+def test_the_agent_of_a_node_is_restarted(serving, old):
     """Its instance is not found until its first check passes; the others are."""
-    with Watch(serving, 2, {OLD, NEW}) as watch:
+    with Watch(serving, 2, {old, NEW}) as watch:
         run = serving.start(NAME, NEW).until(PHASES["publish"])
         serving.host(FAULTY).run("systemctl", "restart", "consul")
-        truthful(serving, run, 0, 1, 2)
+        truthful(serving, run, old, 0, 1, 2)
     assert watch.wrong == [] and watch.looks
 
 
-def test_the_network_between_master_and_a_node_is_cut(serving):
+def test_the_network_between_master_and_a_node_is_cut(serving, old):
     """Users do not need the master: all three instances are found all the time."""
-    with Watch(serving, 3, {OLD}) as watch:
+    with Watch(serving, 3, {old}) as watch:
         run = serving.start(NAME, NEW).until(PHASES["start"])
         serving.host(FAULTY).cut(MASTER)
-        output = truthful(serving, run, 2)
+        output = truthful(serving, run, old, 2)
     assert f"{FAULTY}: does not answer" in output
     assert watch.wrong == [] and watch.looks
-    assert serving.versions() == [OLD] * 3
+    assert serving.versions() == [old] * 3
 
 
-def test_the_network_between_a_node_and_the_servers_is_cut(serving):
-    with Watch(serving, 2, {OLD}) as watch:
+def test_the_network_between_a_node_and_the_servers_is_cut(serving, old):
+    with Watch(serving, 2, {old}) as watch:
         run = serving.start(NAME, NEW).until(PHASES["start"])
         serving.host(FAULTY).cut(WEBS[0], WEBS[2])
-        truthful(serving, run, 1, 2)
+        truthful(serving, run, old, 1, 2)
     assert watch.wrong == [] and watch.looks
     assert len(serving.versions()) >= 2
+
+
+def test_the_leader_of_consul_is_killed(serving, old):
+    """Where it ran, systemd starts it again; an election takes some seconds, which users do not notice."""
+    with serving.consul() as consul:
+        address = consul.leader().partition(":")[0]
+    [leader] = [name for name, known in serving.lab.facts["addresses"].items() if known == address]
+    with Watch(serving, 2, {old, NEW}) as watch:
+        run = serving.start(NAME, NEW).until(PHASES["publish"])
+        serving.host(leader).run("kill", "-KILL", main_pid(serving.host(leader), "consul"))
+        truthful(serving, run, old, 0, 1, 2)
+    assert watch.wrong == [] and watch.looks
+
+
+def test_the_master_is_rebooted(serving, old):
+    """The run ends with it, and says nothing more; no instance is lost, and its lock expires by itself."""
+    with Watch(serving, 3, {old, NEW}) as watch:
+        run = serving.start(NAME, NEW).until(PHASES["publish"])
+        serving.site.master.reboot()
+        assert run.process.wait(60) != 0
+        until(lambda: "is being deployed" not in serving.cli.deploy("status", NAME)[1], 2 * TTL + 5, "the lock to go")
+    assert watch.wrong == [] and watch.looks
+    serving.site.await_minions()
+    assert "stop what an earlier run left behind" in serving.deploy(NAME, old)
+
+
+def test_a_disk_is_full(serving, old):
+    """The release is not installed, nowhere is anything started, and nothing is left on the disk."""
+    host, disk = serving.host(FAULTY), f"/srv/saltdeploy/{NAME}/releases"
+    host.run("mount", "-t", "tmpfs", "-o", "size=8k", "full", disk)
+    try:
+        with Watch(serving, 3, {old}) as watch:
+            output = truthful(serving, serving.start(NAME, NEW), old, 1)
+        assert host.run("ls", disk) == ""
+    finally:
+        host.run("umount", disk)
+    assert f"install on {FAULTY}: " in output and "No space left on device" in output
+    assert watch.wrong == [] and watch.looks

@@ -1,0 +1,84 @@
+"""A real app is deployed while clients ask for it all the time, through the load balancer."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import time
+
+import pytest
+
+from lab import hosts
+from tests.lab.environment.conftest import BALANCER, CLIENT, HTTPBIN
+
+pytestmark = pytest.mark.skipif(bool(hosts.lacking()) and "CI" not in os.environ, reason=hosts.lacking())
+
+APP, OLD, NEW = "httpbin", "0.10.1", "0.10.2"
+# Two kinds of clients: some keep their connection, some make a new one for each request.
+KINDS = {"keep-alive": (), "new connections": ("--header", "Connection: close")}
+# Milliseconds between an answer and the next request: the deployment has the processors to itself for some of the time.
+PACE = "function delay() return 10 end\n"
+
+
+class Load:
+    """wrk on the client's host, one for each of KINDS, for as long as the block lasts."""
+
+    def __init__(self, environment):
+        self.client, self.outputs = environment.host(CLIENT), {}
+        self.url = f"http://{environment.host(BALANCER).address}:{HTTPBIN}/get"
+
+    def __enter__(self):
+        self.client.write("root/pace.lua", PACE)
+        common = ("wrk", "--threads=1", "--connections=4", "--timeout=10s", "--duration=10m", "--script=/root/pace.lua")
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+        self._running = {kind: self.client.popen(*common, *more, self.url, **pipes) for kind, more in KINDS.items()}
+        time.sleep(2)
+        return self
+
+    def __exit__(self, *exc):
+        time.sleep(2)
+        # It reports when it is interrupted.
+        self.client.attempt("pkill", "-INT", "-x", "wrk")
+        self.outputs = {kind: process.communicate(timeout=60)[0] for kind, process in self._running.items()}
+
+    def failed(self):
+        """Return what went wrong, as wrk says it; and see that it asked at all."""
+        for kind, output in self.outputs.items():
+            assert int(re.search(r"(\d+) requests in", output)[1]) > 200, f"{kind}: {output}"
+        wrong = re.compile(r"(Socket errors: .*|Non-2xx or 3xx responses: .*)")
+        return {kind: wrong.findall(output) for kind, output in self.outputs.items() if wrong.findall(output)}
+
+
+@pytest.fixture
+def httpbin(serving):
+    serving.settle()
+    serving.deploy(APP, OLD)
+    serving.host(CLIENT).run("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "--yes", "wrk")
+    yield serving
+    serving.define()
+    serving.deploy(APP, OLD)
+
+
+def test_no_request_fails_where_nothing_is_done(httpbin):
+    """What the others are measured by."""
+    with Load(httpbin) as load:
+        time.sleep(10)
+    assert load.failed() == {}
+
+
+def test_no_request_fails_while_it_is_upgraded_and_while_it_goes_back(httpbin):
+    for version in (NEW, OLD):
+        with Load(httpbin) as load:
+            httpbin.deploy(APP, version)
+        print(version, load.outputs)
+        assert load.failed() == {}, version
+
+
+def test_no_request_fails_when_the_new_release_fails_its_tests(httpbin):
+    httpbin.define(httpbin={"tests": [{"http": {"path": "/get", "contains": "no such thing"}, "from": "peer"}]})
+    with Load(httpbin) as load:
+        output = httpbin.deploy(APP, NEW, code=1)
+    assert "all is as before" in output
+    assert load.failed() == {}
+    assert httpbin.versions(APP) == [OLD] * 3
