@@ -60,8 +60,12 @@ class Probe:
 
 @dataclass(frozen=True)
 class Strategy:
-    """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages."""
+    """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages.
 
+    :param replace: ``beside`` starts a new instance beside the old; ``in_place`` retires the old one first.
+    """
+
+    replace: str = "beside"
     waves: tuple[object, ...] = (1, "100%")
     min_healthy: float = 10.0
     healthy_deadline: float = 300.0
@@ -93,6 +97,11 @@ class App:
     strategy: Strategy = Strategy()
     memory: str = ""
     cpu: str = ""
+
+    @property
+    def in_place(self):
+        """Whether a new instance takes the port of the old one, which is retired first."""
+        return self.strategy.replace == "in_place"
 
     @property
     def candidate(self):

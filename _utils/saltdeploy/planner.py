@@ -51,11 +51,15 @@ class Wave:
     """Nodes handled together: how many instances each starts, then which ids each retires.
 
     :param adopt: per node, the candidates that are already there and are published.
+    :param replace: per node, the ids that are retired before, as what is started takes their port.
+    :param meanwhile: how many instances serve while these are out.
     """
 
     start: dict[str, int]
     retire: dict[str, tuple[str, ...]]
     adopt: dict[str, tuple[Instance, ...]] = field(default_factory=dict)
+    replace: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    meanwhile: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,8 @@ class Plan:
             out.append(f"install {app} {version} on {', '.join(self.install)}")
         for number, wave in enumerate(self.waves, 1):
             verbs = "start, test and publish" if self.publish else "start and test, without publishing,"
+            if wave.replace:
+                out.append(f"wave {number}: first retire {_ids(wave.replace)}, {_while(wave, app)}")
             if wave.start:
                 counts = ", ".join(f"{n} on {node}" for node, n in wave.start.items())
                 out.append(f"wave {number}: {verbs} {counts}")
@@ -105,18 +111,20 @@ def plan(desired, observed):
     kept = _spread_out([i for i in mine if (i.good if desired.publish else _waiting(i))], desired.instances)
     leftovers = [i for i in observed.instances if not _serving(i) and i not in kept]
     old = [i for i in observed.instances if _serving(i) and i not in kept]
+    retire = [] if desired.keep or not desired.publish else old
+    in_the_way = [i for i in retire if desired.app.in_place and i.node in desired.nodes and i.port in desired.app.ports]
     missing = desired.instances - len(kept)
 
     clean = _by_node(leftovers)
     for node, ids in observed.ghosts.items():
         if ids:
             clean[node] = (*clean.get(node, ()), *ids)
-    start = _place(desired, observed, kept, leftovers, missing)
-    retire = [] if desired.keep or not desired.publish else old
+    start = _place(desired, observed, kept, [*leftovers, *in_the_way], missing)
+    replace = {i.node: i for i in in_the_way if i.node in start}
     return Plan(
         clean=clean,
         install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
-        waves=tuple(_waves(desired, start, retire, len(kept))),
+        waves=tuple(_waves(desired, start, retire, len(kept), replace)),
         publish=desired.publish,
     )
 
@@ -168,9 +176,12 @@ def _spread_out(instances, wanted):
     return kept
 
 
-def _place(desired, observed, kept, leftovers, missing):
-    """Return node -> instances to start: fewest of the new release first, then fewest of any."""
-    room = {n: _room(desired.app, observed, leftovers, n) for n in desired.nodes}
+def _place(desired, observed, kept, gone, missing):
+    """Return node -> instances to start: fewest of the new release first, then fewest of any.
+
+    :param gone: instances that leave their ports before anything is started there.
+    """
+    room = {n: _room(desired.app, observed, gone, n) for n in desired.nodes}
     if missing > 0 and not desired.nodes:
         raise Refused(f"no node may run {desired.app.name}: give a node of the environment the role it asks for.")
     new = Counter(i.node for i in kept)
@@ -185,10 +196,10 @@ def _place(desired, observed, kept, leftovers, missing):
     return {n: start[n] for n in desired.nodes if start[n]}
 
 
-def _room(app, observed, leftovers, node):
+def _room(app, observed, gone, node):
     if app.ports is None:
         return math.inf
-    freed = {i.port for i in leftovers if i.node == node}
+    freed = {i.port for i in gone if i.node == node}
     taken = observed.ports_taken.get(node, frozenset()) - freed
     return sum(1 for port in app.ports if port not in taken)
 
@@ -196,33 +207,64 @@ def _room(app, observed, leftovers, node):
 def _no_room(desired, room, missing):
     free = ", ".join(f"{room[n]} on {n}" for n in desired.nodes)
     app = desired.app
-    advice = (
-        f"give {app.name} a range of ports (apps:{app.name}:ports) so that old and new run side by side"
-        if len(app.ports) == 1
-        else f"widen apps:{app.name}:ports"
-    )
     return (
         f"no room for {missing} more of {app.name} {desired.version} beside what runs:"
-        f" ports {app.ports} have free {free}. Either {advice}, or add nodes."
+        f" ports {app.ports} have free {free}. Either {_make_room(desired)}, or add nodes."
     )
 
 
-def _waves(desired, start, retire, already):
-    """Yield waves: nodes in cumulative sizes, each retiring no more than what it has replaced."""
-    groups = _groups(list(start), desired.app.strategy.waves)
-    remaining = list(retire)
-    new = already
+def _make_room(desired):
+    """Say what would make room on the nodes there are."""
+    app = desired.app
+    beside = f"give {app.name} a range of ports (apps:{app.name}:ports) so that old and new run side by side"
+    if len(app.ports) > 1:
+        return f"widen apps:{app.name}:ports"
+    if not app.in_place:
+        return f"{beside}, or have each old one stopped first (apps:{app.name}:strategy: {{replace: in_place}})"
+    if not desired.publish:
+        return f"leave publish=False out (in place, a candidate needs the port of what serves), or {beside}"
+    if desired.keep:
+        return f"leave keep=True out (in place, the new release needs the port of what is kept), or {beside}"
+    return "stop what else uses that port"
+
+
+def _waves(desired, start, old, already, replace=None):
+    """Yield waves: nodes in cumulative sizes, each retiring no more than what it has replaced.
+
+    :param already: how many of the new release serve; ``old``: what is retired in the end.
+    :param replace: node -> the one of ``old`` whose port is taken by what is started there.
+    """
+    replace, serving = replace or {}, already + len(old)
+    most_out = max(1, min(serving, desired.instances) // 2)
+    # Nodes with room come first: they add to what serves before anything is taken from it.
+    nodes = sorted(start, key=lambda n: n in replace)
+    groups = [part for g in _groups(nodes, desired.app.strategy.waves) for part in _split(g, replace, most_out)]
+    remaining = [i for i in old if i not in replace.values()]
     for number, nodes in enumerate(groups, 1):
-        new += sum(start[n] for n in nodes)
+        out = [replace[n] for n in nodes if n in replace]
+        meanwhile = serving - len(out)
+        serving = meanwhile + sum(start[n] for n in nodes)
         last = number == len(groups)
-        surplus = len(remaining) if last else max(0, new + len(remaining) - desired.instances)
+        surplus = len(remaining) if last else max(0, serving - desired.instances)
         here = [i for i in remaining if i.node in nodes]
         elsewhere = [i for i in remaining if i.node not in nodes]
         going = (here + elsewhere)[:surplus]
         remaining = [i for i in remaining if i not in going]
-        yield Wave({n: start[n] for n in nodes}, _by_node(going))
+        serving -= len(going)
+        first = {"replace": _by_node(out), "meanwhile": meanwhile} if out else {}
+        yield Wave({n: start[n] for n in nodes}, _by_node(going), **first)
     if remaining:
         yield Wave({}, _by_node(remaining))
+
+
+def _split(nodes, replace, most_out):
+    """Yield the nodes with room, then the others: no more than ``most_out`` at once."""
+    with_room = [n for n in nodes if n not in replace]
+    full = [n for n in nodes if n in replace]
+    if with_room:
+        yield with_room
+    for at in range(0, len(full), most_out):
+        yield full[at : at + most_out]
 
 
 def _groups(nodes, sizes):
@@ -244,3 +286,10 @@ def _by_node(instances):
 
 def _ids(by_node):
     return ", ".join(f"{i} on {node}" for node, ids in by_node.items() for i in ids)
+
+
+def _while(wave, app):
+    """Say what users have while the instances are out that a wave replaces."""
+    if not wave.meanwhile:
+        return f"and nothing else serves on these nodes: {app} is down there until the new one is published"
+    return f"while {wave.meanwhile} other{'s' * (wave.meanwhile != 1)} serve{'s' * (wave.meanwhile == 1)}"

@@ -93,6 +93,7 @@ TEST = _object(
 
 STRATEGY = _object(
     {
+        "replace": {"enum": ["beside", "in_place"]},
         "waves": {
             "type": "array",
             "minItems": 1,

@@ -12,8 +12,8 @@ OLD, NEW = "1.0", "2.0"
 THREE = ("web1", "web2", "web3")
 
 
-def make_app(ports=PortRange(100, 109), waves=(1, "100%")):
-    return App("shop", Source("pip", "shop"), "run", ports=ports, strategy=Strategy(waves=waves))
+def make_app(ports=PortRange(100, 109), waves=(1, "100%"), replace="beside"):
+    return App("shop", Source("pip", "shop"), "run", ports=ports, strategy=Strategy(replace=replace, waves=waves))
 
 
 def instance(node, version=OLD, slot=100, **flags):
@@ -35,6 +35,11 @@ def desire(instances=3, nodes=THREE, version=NEW, ports=PortRange(100, 109), wav
     return Desired(make_app(ports, waves), version, instances, nodes, **options)
 
 
+def in_place(instances=3, nodes=THREE, waves=(1, "100%"), **options):
+    """Return what is desired of an app with one port, whose old instances go first."""
+    return Desired(make_app(PortRange(100, 100), waves, "in_place"), NEW, instances, nodes, **options)
+
+
 class World:
     """Nodes with instances, which does what a plan says in the small steps the real ones take."""
 
@@ -46,6 +51,9 @@ class World:
     def observed(self):
         there = sorted(self.instances.values(), key=lambda i: (i.node, i.id))
         return observe(*there, taken=self.foreign, releases=self.releases, ghosts=self.ghosts)
+
+    def there(self):
+        return list(self.instances.values())
 
     def serving(self):
         return sum(i.running and i.published for i in self.instances.values())
@@ -69,6 +77,8 @@ class World:
             yield from self._wave(wave, version, made.publish)
 
     def _wave(self, wave, version, publish):
+        yield from self._retire(wave.replace)
+        assert not wave.replace or self.serving() == wave.meanwhile, "others serve than the plan says"
         candidates = [(i.node, i.id) for adopted in wave.adopt.values() for i in adopted]
         for node, count in wave.start.items():
             for _ in range(count):
@@ -78,14 +88,21 @@ class World:
             self.instances[key] = replace(self.instances[key], tested=True)
             yield
         for key in candidates if publish else ():
+            assert self.instances[key].tested, "published what is not tested"
             self.instances[key] = replace(self.instances[key], published=True, held=False)
             yield
-        for node, ids in wave.retire.items():
-            for one in ids:
-                self.instances[node, one] = replace(self.instances[node, one], published=False)
-                yield
-                del self.instances[node, one]
-                yield
+        yield from self._retire(wave.retire)
+
+    def _retire(self, by_node):
+        """All are withdrawn before any is stopped: so many are out at once."""
+        keys = [(node, one) for node, ids in by_node.items() for one in ids]
+        for key in keys:
+            self.instances[key] = replace(self.instances[key], published=False)
+            yield
+        for key in keys:
+            assert not self.instances[key].published, "stopped before it was withdrawn"
+            del self.instances[key]
+            yield
 
     def _start(self, node, version, held):
         assert version in self.releases.get(node, ()), "started what is not installed"

@@ -7,7 +7,7 @@ from saltdeploy.errors import Refused
 from saltdeploy.model import PortRange
 from saltdeploy.planner import Plan, Wave, plan, publication
 
-from tests.support.fleet import NEW, OLD, THREE, desire, instance, observe
+from tests.support.fleet import NEW, OLD, THREE, desire, in_place, instance, observe
 
 
 def test_first_deployment_spreads_over_the_nodes():
@@ -128,7 +128,9 @@ def test_what_serves_untested_is_replaced_but_never_cleaned():
 
 
 def test_no_room_beside_the_only_port():
-    with pytest.raises(Refused, match=r"no room for 1 more of shop 2.0.*ports 100 have free 0 on web1.*a range of"):
+    with pytest.raises(
+        Refused, match=r"no room for 1 more of shop 2.0.*ports 100 have free 0 on web1.*a range of.*in_place"
+    ):
         plan(desire(1, ("web1",), ports=PortRange(100, 100)), observe(instance("web1")))
 
 
@@ -164,6 +166,106 @@ def test_lines_tell_the_plan_in_the_order_of_execution():
 def test_lines_say_when_nothing_is_published():
     made = plan(desire(1, publish=False), observe(releases={"web1": [NEW]}))
     assert made.lines("shop", NEW) == ["wave 1: start and test, without publishing, 1 on web1"]
+
+
+# -- in place ---------------------------------------------------------------------------------
+
+
+def test_in_place_the_old_one_goes_first_and_half_of_them_stay():
+    made = plan(in_place(), observe(*(instance(n) for n in THREE)))
+    old = ("shop_1.0_100",)
+    assert made.waves == tuple(Wave({n: 1}, {}, replace={n: old}, meanwhile=2) for n in THREE)
+    assert made.lines("shop", NEW) == [
+        "install shop 2.0 on web1, web2, web3",
+        "wave 1: first retire shop_1.0_100 on web1, while 2 others serve",
+        "wave 1: start, test and publish 1 on web1",
+        "wave 2: first retire shop_1.0_100 on web2, while 2 others serve",
+        "wave 2: start, test and publish 1 on web2",
+        "wave 3: first retire shop_1.0_100 on web3, while 2 others serve",
+        "wave 3: start, test and publish 1 on web3",
+    ]
+
+
+@pytest.mark.parametrize(
+    "count, waves, sizes",
+    [
+        (2, ("100%",), [1, 1]),
+        (4, ("100%",), [2, 2]),
+        (5, (1, "100%"), [1, 2, 2]),
+        (5, (1, 2, "100%"), [1, 1, 2, 1]),
+    ],
+)
+def test_in_place_a_wave_takes_half_of_them_at_most(count, waves, sizes):
+    nodes = tuple("abcde"[:count])
+    made = plan(in_place(count, nodes, waves), observe(*(instance(n) for n in nodes)))
+    assert [len(wave.replace) for wave in made.waves] == sizes
+
+
+def test_in_place_a_single_instance_is_down_meanwhile_and_the_plan_says_so():
+    made = plan(in_place(1, ("web1",)), observe(instance("web1"), releases={"web1": [NEW]}))
+    assert made.lines("shop", NEW) == [
+        "wave 1: first retire shop_1.0_100 on web1, and nothing else serves on these nodes:"
+        " shop is down there until the new one is published",
+        "wave 1: start, test and publish 1 on web1",
+    ]
+
+
+def test_in_place_a_free_node_is_used_first_so_that_a_single_instance_is_never_down():
+    made = plan(in_place(1, ("web1", "web2")), observe(instance("web1")))
+    assert made.waves == (Wave({"web2": 1}, {"web1": ("shop_1.0_100",)}),)
+
+
+def test_in_place_nodes_with_room_come_in_waves_of_their_own():
+    made = plan(in_place(3, waves=("100%",)), observe(instance("web1")))
+    assert made.waves == (
+        Wave({"web2": 1, "web3": 1}, {}),
+        Wave({"web1": 1}, {}, replace={"web1": ("shop_1.0_100",)}, meanwhile=2),
+    )
+
+
+def test_in_place_what_is_replaced_later_is_not_retired_before():
+    nodes = ("web1", "web2", "web3", "web4")
+    made = plan(in_place(3, nodes), observe(*(instance(n) for n in THREE)))
+    assert made.waves == (
+        Wave({"web4": 1}, {"web3": ("shop_1.0_100",)}),
+        Wave({"web1": 1}, {}, replace={"web1": ("shop_1.0_100",)}, meanwhile=2),
+        Wave({"web2": 1}, {}, replace={"web2": ("shop_1.0_100",)}, meanwhile=2),
+    )
+
+
+def test_in_place_an_old_one_on_another_port_is_not_in_the_way():
+    made = plan(in_place(1, ("web1",)), observe(instance("web1", slot=105)))
+    assert made.waves == (Wave({"web1": 1}, {"web1": ("shop_1.0_105",)}),)
+
+
+def test_in_place_after_a_run_was_killed_the_emptied_node_comes_first():
+    there = observe(instance("web1", NEW, published=False), instance("web2"), instance("web3"))
+    made = plan(in_place(), there)
+    assert made.clean == {"web1": ("shop_2.0_100",)}
+    assert [(wave.start, wave.replace) for wave in made.waves] == [
+        ({"web1": 1}, {}),
+        ({"web2": 1}, {"web2": ("shop_1.0_100",)}),
+        ({"web3": 1}, {"web3": ("shop_1.0_100",)}),
+    ]
+
+
+def test_in_place_first_deployments_and_free_nodes_may_have_candidates():
+    made = plan(in_place(2, publish=False), observe(instance("web1")))
+    assert made.waves == (Wave({"web2": 1}, {}), Wave({"web3": 1}, {}))
+
+
+@pytest.mark.parametrize("option", [{"publish": False}, {"keep": True}], ids=lambda o: next(iter(o)))
+def test_in_place_nothing_can_wait_or_stay_where_its_port_is_needed(option):
+    name = next(iter(option))
+    with pytest.raises(
+        Refused, match=rf"no room for 1 more .*Either leave {name}=\w+ out \(in place, .*a range of ports"
+    ):
+        plan(in_place(1, ("web1",), **option), observe(instance("web1")))
+
+
+def test_in_place_a_stranger_on_the_port_is_not_replaced():
+    with pytest.raises(Refused, match="free 1 on web1, 0 on web2. Either stop what else uses that port, or add nodes"):
+        plan(in_place(2, ("web1", "web2")), observe(instance("web1"), taken={"web2": [100]}))
 
 
 # -- publication of held candidates -----------------------------------------------------------

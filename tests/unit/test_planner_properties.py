@@ -13,7 +13,7 @@ from saltdeploy.planner import Desired, Plan, plan, publication
 
 from tests.support.fleet import NEW, OLD, World, instance, make_app
 
-RANGE = PortRange(100, 105)
+RANGE, ONE = PortRange(100, 105), PortRange(100, 100)
 NODES = ("a", "b", "c", "d")
 STRANGER = None
 WAITING = {"version": NEW, "published": False, "held": True}
@@ -35,30 +35,55 @@ FOUND = [
 ]
 
 
+WAVES = st.sampled_from([(1, "100%"), ("100%",), (1, "25%", "50%"), (2, 3), ("1%", 1, "99%")])
+
+
 @st.composite
 def worlds(draw, found=tuple(FOUND)):
     """Draw nodes ("left" is in the environment no more) with something in some of their slots."""
-    ports = draw(st.sampled_from([RANGE, RANGE, None, PortRange(100, 101), PortRange(100, 100)]))
+    ports = draw(st.sampled_from([RANGE, RANGE, None, PortRange(100, 101), ONE]))
     spots = st.tuples(st.sampled_from((*NODES, "left")), st.sampled_from(list(ports or RANGE)), st.sampled_from(found))
     drawn = draw(st.lists(spots, max_size=10, unique_by=lambda spot: spot[:2]))
-    waves = draw(st.sampled_from([(1, "100%"), ("100%",), (1, "25%", "50%"), (2, 3), ("1%", 1, "99%")]))
-    installed = {node: draw(st.sampled_from([(), (OLD,), (OLD, NEW)])) for node in NODES}
+    return draw(worlds_with(NODES, drawn, make_app(ports, draw(WAVES))))
+
+
+@st.composite
+def worlds_in_place(draw):
+    """Draw nodes with something on most of their ports, mostly what serves; an app with one port may have had others."""
+    nodes = NODES[: draw(st.integers(1, len(NODES)))]
+    usual, nothing = [{"version": OLD}] * len(FOUND), [()]
+    spots = [(node, 100, draw(st.sampled_from([*usual, *FOUND, *nothing]))) for node in nodes]
+    if draw(st.integers(0, 3)) == 0:
+        spots += [("left", 100, {"version": OLD}), (nodes[0], 101, {"version": OLD})][draw(st.integers(0, 1)) :]
+    drawn = [spot for spot in spots if spot[2] != ()]
+    return draw(worlds_with(nodes, drawn, make_app(ONE, draw(WAVES), "in_place")))
+
+
+@st.composite
+def worlds_with(draw, nodes, drawn, app):
+    installed = {node: draw(st.sampled_from([(), (OLD,), (OLD, NEW)])) for node in nodes}
     return World(
-        make_app(ports, waves),
+        app,
         [instance(node, slot=slot, **flags) for node, slot, flags in drawn if flags],
-        {node: {slot for n, slot, flags in drawn if n == node and not flags and ports} for node in NODES},
+        {node: {slot for n, slot, flags in drawn if n == node and not flags and app.ports} for node in nodes},
         installed,
         draw(st.sampled_from([{}, {"a": ()}, {"a": ("shop_0.9_200",), "left": ("shop_0.9_200", "shop_0.9_201")}])),
     )
 
 
 @st.composite
-def deployments(draw):
+def deployments(draw, of=st.one_of(worlds(), worlds_in_place())):
     """Draw a world and something desired of it."""
-    world = draw(worlds())
-    nodes = draw(st.sampled_from([NODES, ("b", "a"), ("d", "b", "c"), ("c",)]))
+    world = draw(of)
+    here = tuple(world.releases)
+    some = [nodes for nodes in (("b", "a"), ("d", "b", "c"), ("c",)) if set(nodes) <= set(here)]
+    nodes = draw(st.sampled_from([here, here, *some]))
     publish, keep = draw(st.sampled_from([(True, False)] * 3 + [(True, True), (False, False)]))
-    return world, Desired(world.app, NEW, draw(st.integers(1, 5)), nodes, publish, keep)
+    most = len(nodes) if world.app.in_place else 5
+    return world, Desired(world.app, NEW, draw(st.integers(1, most)), nodes, publish, keep)
+
+
+BESIDE, IN_PLACE = deployments(worlds()), deployments(worlds_in_place())
 
 
 def plan_or_skip(desired, world, planner=plan):
@@ -70,7 +95,7 @@ def plan_or_skip(desired, world, planner=plan):
 
 # Derandomized: a failure of one run is seen again in the next.
 many = settings(
-    max_examples=150,
+    max_examples=300,
     deadline=None,
     derandomize=True,
     database=None,
@@ -78,11 +103,27 @@ many = settings(
 )
 
 
+def floor(world, desired):
+    """Return how many must serve at any time: none less, but in place half of them, and a single one may be out."""
+    least = min(world.serving(), desired.instances)
+    if not world.app.in_place or not least:
+        return least
+    alone = world.serving() == 1 and not any(_is_free(world, node) for node in desired.nodes)
+    return 0 if alone else max(1, least - least // 2)
+
+
+def _is_free(world, node):
+    """Whether an instance of an app with one port can be started there, nothing being stopped that serves."""
+    serving = any(i.node == node and i.port in world.app.ports and i.published and i.running for i in world.there())
+    return not serving and not world.foreign.get(node)
+
+
 @many
 @given(deployments())
 def test_never_fewer_serve_than_served_before_or_are_desired(drawn):
+    """…or half as many, in place."""
     world, desired = drawn
-    least = min(world.serving(), desired.instances)
+    least = floor(world, desired)
     made = plan_or_skip(desired, world)
     event(f"waves {len(made.waves)}, retires {any(w.retire for w in made.waves)}")
     for _ in world.steps(made, desired.version):
@@ -90,13 +131,44 @@ def test_never_fewer_serve_than_served_before_or_are_desired(drawn):
 
 
 @many
+@given(IN_PLACE)
+def test_in_place_the_plan_says_if_nothing_serves_meanwhile(drawn):
+    """…and of each wave, how many do: the world asserts that."""
+    world, desired = drawn
+    assume(world.serving())
+    made = plan_or_skip(desired, world)
+    says = any("is down there" in line for line in made.lines("shop", desired.version))
+    fewest = min([world.serving(), *(world.serving() for _ in world.steps(made, desired.version))])
+    event(f"down {says}, replaces {any(wave.replace for wave in made.waves)}")
+    assert says == (fewest == 0)
+
+
+@many
+@given(IN_PLACE)
+def test_in_place_only_what_is_in_the_way_goes_first(drawn):
+    world, desired = drawn
+    for wave in plan_or_skip(desired, world).waves:
+        assert all(ids[0].endswith("_100") and len(ids) == 1 for ids in wave.replace.values())
+        assert not wave.replace or wave.replace.keys() == wave.start.keys(), "nodes with room wait for others"
+
+
+@many
+@given(BESIDE)
+def test_beside_nothing_goes_first(drawn):
+    world, desired = drawn
+    assert not any(wave.replace for wave in plan_or_skip(desired, world).waves)
+
+
+@many
 @given(deployments())
 def test_refused_only_if_there_is_no_room(drawn):
     """…and a plan never starts more on a node than its free ports: the world asserts that for each start."""
     world, desired = drawn
-    good = [i for i in world.instances.values() if i.version == NEW and i.good and i.node in desired.nodes]
-    missing = desired.instances - (min(len(good), desired.instances) if desired.publish else 0)
-    serving = {(i.node, i.port) for i in world.instances.values() if i.running and i.published}
+    mine = [i for i in world.there() if i.version == NEW and i.node in desired.nodes]
+    kept = [i for i in mine if (i.good if desired.publish else i.held)]
+    missing = max(0, desired.instances - len(kept))
+    stays = kept if world.app.in_place and desired.publish and not desired.keep else world.there()
+    serving = {(i.node, i.port) for i in stays if i in kept or (i.running and i.published)}
     strangers = {(node, port) for node, ports in world.foreign.items() for port in ports}
     free = sum((n, p) not in serving | strangers for n in desired.nodes for p in desired.app.ports or ())
     try:
@@ -114,7 +186,7 @@ def test_refused_only_if_there_is_no_room(drawn):
 @given(deployments())
 def test_the_plan_leads_to_what_is_desired(drawn):
     world, desired = drawn
-    before = [i for i in world.instances.values() if i.running and i.published]
+    before = [i for i in world.there() if i.running and i.published]
     made = plan_or_skip(desired, world)
     for _ in world.steps(made, desired.version):
         pass
@@ -128,8 +200,8 @@ def test_the_plan_leads_to_what_is_desired(drawn):
 def test_a_run_cut_off_anywhere_is_simply_run_again(drawn, cut, dying):
     """Some of the candidates that the dead run left behind may die before the next one."""
     world, desired = drawn
-    before = [i for i in world.instances.values() if i.running and i.published]
-    least = min(world.serving(), desired.instances)
+    before = [i for i in world.there() if i.running and i.published]
+    least = floor(world, desired)
     steps = world.steps(plan_or_skip(desired, world), desired.version)
     cut_off = sum(1 for _ in zip(range(cut), steps)) == cut
     event(f"cut off {cut_off}")
@@ -147,16 +219,16 @@ def assert_reached(world, desired, before):
     assert not any(world.ghosts.values())
     there = world.counts()
     if not desired.publish:
-        held = [i for i in world.instances.values() if not i.published]
+        held = [i for i in world.there() if not i.published]
         assert len(held) == desired.instances
         assert all(i.held and i.running and i.tested and i.version == NEW and i.node in desired.nodes for i in held)
         assert {(i.node, i.id) for i in before} | {(i.node, i.id) for i in held} == set(world.instances)
         return
-    good = [i for i in world.instances.values() if i.version == NEW and i.good and i.node in desired.nodes]
+    good = [i for i in world.there() if i.version == NEW and i.good and i.node in desired.nodes]
     if desired.keep:
         assert len(good) >= desired.instances
         assert {(i.node, i.id) for i in before} <= set(world.instances)
-        assert all(i.running and i.published for i in world.instances.values())
+        assert all(i.running and i.published for i in world.there())
     else:
         assert there == {(NEW, True, True, True): desired.instances}
         assert len(good) == desired.instances
@@ -165,7 +237,7 @@ def assert_reached(world, desired, before):
 @many
 @given(worlds(found=(*FOUND, WAITING, WAITING, WAITING, WAITING)), st.floats(0, 1), st.booleans(), st.integers(0, 40))
 def test_publication_never_leaves_fewer_and_may_be_cut_off(world, part, keep, cut):
-    mine = [i for i in world.instances.values() if i.version == NEW and i.node in NODES]
+    mine = [i for i in world.there() if i.version == NEW and i.node in NODES]
     most = sum(i.good or i.held for i in mine)
     desired = Desired(world.app, NEW, max(1, round(part * most)), NODES, keep=keep)
     least = min(world.serving(), desired.instances)
@@ -180,6 +252,6 @@ def test_publication_never_leaves_fewer_and_may_be_cut_off(world, part, keep, cu
     for _ in steps:
         assert world.serving() >= least
     assert all(world.instances[key].good for key in adopted)
-    served = [i for i in world.instances.values() if i.published]
+    served = [i for i in world.there() if i.published]
     assert all(i.running for i in served)
     assert keep or all(i.good and i.version == NEW and i.node in NODES for i in served)
