@@ -176,3 +176,13 @@ def test_without_the_lock_nothing_is_changed_back():
     with pytest.raises(executor.NotReverted, match="the lock was lost"):
         run.run(made)
     assert [phase for phase, _ in fleet.ran] == ["install", "retire", "start"]
+
+
+def test_without_the_lock_the_way_back_ends():
+    nodes = ["a", "b"]
+    fleet = Fleet([instance(n) for n in nodes], faults=[5], lost=[8])
+    run, made = deployment(fleet, nodes, ("100%",), "in_place")
+    run.strategy = no_hold(run.strategy)
+    with pytest.raises(executor.NotReverted, match="the lock was lost; after: start on b: fault"):
+        run.run(made)
+    assert fleet.ran[6:] == [("stop", ["b"]), ("restore", ["b"])]
