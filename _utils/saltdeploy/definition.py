@@ -73,7 +73,7 @@ def load(pillar, env=None, strict=True):
                 f"{where}:apps:{app}: there is no such app{nearest(app, apps)}. Defined under `apps`: "
                 + (", ".join(sorted(apps)) or "none")
             )
-    nodes = {n: Node(n, d["address"], tuple(d.get("roles", ()))) for n, d in raw["nodes"].items()}
+    nodes = {n: Node(n, d["address"], tuple(d.get("roles", ())), d.get("zone", "")) for n, d in raw["nodes"].items()}
     environment = Environment(
         name=name,
         nodes=nodes,

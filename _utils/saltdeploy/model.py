@@ -111,11 +111,15 @@ class App:
 
 @dataclass(frozen=True)
 class Node:
-    """A Salt minion of an environment, and the address its instances listen on."""
+    """A Salt minion of an environment, and the address its instances listen on.
+
+    :param zone: what it shares with other nodes and may fail with: a room, a rack, a host of virtual machines.
+    """
 
     name: str
     address: str
     roles: tuple[str, ...] = ()
+    zone: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,11 @@ class Environment:
     nodes: dict[str, Node]
     apps: dict[str, App]
     discovery: dict[str, dict] = field(default_factory=dict)
+
+    @property
+    def zones(self):
+        """The zone of each node."""
+        return {node.name: node.zone for node in self.nodes.values()}
 
     def eligible(self, app):
         """Return the names of the nodes that may run ``app``, in the order of the definition."""

@@ -6,6 +6,7 @@ is already done is not in it, and whatever was left behind is.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -38,17 +39,22 @@ class Observed:
     :param ports_taken: per node, the ports that something listens on or that are allocated.
     :param releases: per node, the versions of the app that are installed.
     :param ghosts: per node, ids that the node's agent has registered without an instance to them.
+    :param zones: per node, the zone it is in. Nodes without one are in one together.
     """
 
     instances: tuple[Instance, ...] = ()
     ports_taken: dict[str, frozenset[int]] = field(default_factory=dict)
     releases: dict[str, frozenset[str]] = field(default_factory=dict)
     ghosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    zones: dict[str, str] = field(default_factory=dict)
+
+    def zone(self, node):
+        return self.zones.get(node, "")
 
 
 @dataclass(frozen=True)
 class Wave:
-    """Nodes handled together: how many instances each starts, then which ids each retires.
+    """Nodes of one zone, handled together: how many instances each starts, then which ids each retires.
 
     :param adopt: per node, the candidates that are already there and are published.
     :param replace: per node, the ids that are retired before, as what is started takes their port.
@@ -108,7 +114,8 @@ def plan(desired, observed):
     :raises Refused: the fleet has no room for it: too few nodes, or ports.
     """
     mine = [i for i in observed.instances if i.version == desired.version and i.node in desired.nodes]
-    kept = _spread_out([i for i in mine if (i.good if desired.publish else _waiting(i))], desired.instances)
+    usable = [i for i in mine if (i.good if desired.publish else _waiting(i))]
+    kept = _spread_out(usable, desired.instances, observed.zone)
     leftovers = [i for i in observed.instances if not _serving(i) and i not in kept]
     old = [i for i in observed.instances if _serving(i) and i not in kept]
     retire = [] if desired.keep or not desired.publish else old
@@ -124,7 +131,7 @@ def plan(desired, observed):
     return Plan(
         clean=clean,
         install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
-        waves=tuple(_waves(desired, start, retire, len(kept), replace)),
+        waves=tuple(_waves(desired, start, retire, len(kept), observed.zone, replace)),
         publish=desired.publish,
     )
 
@@ -151,10 +158,9 @@ def publication(desired, observed):
     for i in candidates:
         by_node[i.node] = (*by_node.get(i.node, ()), i)
     counts = {node: len(by_node[node]) for node in desired.nodes if node in by_node}
-    waves = (
-        Wave({}, wave.retire, {n: by_node[n] for n in wave.start}) for wave in _waves(desired, counts, old, len(good))
-    )
-    return Plan(clean=_by_node(dead), install=(), waves=tuple(waves), publish=True)
+    waves = _waves(desired, counts, old, len(good), observed.zone)
+    adopting = tuple(Wave({}, wave.retire, {n: by_node[n] for n in wave.start}) for wave in waves)
+    return Plan(clean=_by_node(dead), install=(), waves=adopting, publish=True)
 
 
 def _waiting(instance):
@@ -167,32 +173,37 @@ def _serving(instance):
     return instance.published and instance.running
 
 
-def _spread_out(instances, wanted):
-    """Keep at most ``wanted`` of ``instances``, taking the surplus from the fullest nodes."""
+def _spread_out(instances, wanted, zone):
+    """Keep at most ``wanted`` of ``instances``, taking the surplus from the fullest zones, there the fullest nodes."""
     kept = sorted(instances, key=lambda i: (i.node, i.slot))
     while len(kept) > wanted:
-        count = Counter(i.node for i in kept)
-        kept.remove(max(kept, key=lambda i: (count[i.node], i.node, i.slot)))
+        in_zone, on_node = Counter(zone(i.node) for i in kept), Counter(i.node for i in kept)
+        kept.remove(max(kept, key=lambda i: (in_zone[zone(i.node)], on_node[i.node], i.node, i.slot)))
     return kept
 
 
 def _place(desired, observed, kept, gone, missing):
-    """Return node -> instances to start: fewest of the new release first, then fewest of any.
+    """Return node -> instances to start: where the zone has fewest of the new release, then the node, then of any.
 
     :param gone: instances that leave their ports before anything is started there.
     """
     room = {n: _room(desired.app, observed, gone, n) for n in desired.nodes}
     if missing > 0 and not desired.nodes:
         raise Refused(f"no node may run {desired.app.name}: give a node of the environment the role it asks for.")
-    new = Counter(i.node for i in kept)
+    zone, new = observed.zone, Counter(i.node for i in kept)
+    in_zone = Counter(zone(i.node) for i in kept)
     any_release = Counter(i.node for i in observed.instances if _serving(i))
     start = Counter()
     for _ in range(missing):
         open_nodes = [n for n in desired.nodes if room[n] > start[n]]
         if not open_nodes:
             raise Refused(_no_room(desired, room, missing))
-        node = min(open_nodes, key=lambda n: (new[n] + start[n], any_release[n] + start[n], desired.nodes.index(n)))
+        node = min(
+            open_nodes,
+            key=lambda n: (in_zone[zone(n)], new[n] + start[n], any_release[n] + start[n], desired.nodes.index(n)),
+        )
         start[node] += 1
+        in_zone[zone(node)] += 1
     return {n: start[n] for n in desired.nodes if start[n]}
 
 
@@ -228,46 +239,49 @@ def _make_room(desired):
     return "stop what else uses that port"
 
 
-def _waves(desired, start, old, already, replace=None):
+def _waves(desired, start, old, already, zone, replace=None):
     """Yield waves: nodes in cumulative sizes, each retiring no more than what it has replaced.
 
     :param already: how many of the new release serve; ``old``: what is retired in the end.
+    :param zone: gives the zone of a node: no wave touches nodes of two.
     :param replace: node -> the one of ``old`` whose port is taken by what is started there.
     """
     replace, serving = replace or {}, already + len(old)
-    most_out = max(1, min(serving, desired.instances) // 2)
-    # Nodes with room come first: they add to what serves before anything is taken from it.
-    nodes = sorted(start, key=lambda n: n in replace)
-    groups = [part for g in _groups(nodes, desired.app.strategy.waves) for part in _split(g, replace, most_out)]
+    groups = _groups(desired, start, zone, replace, max(1, min(serving, desired.instances) // 2))
     remaining = [i for i in old if i not in replace.values()]
     for number, nodes in enumerate(groups, 1):
         out = [replace[n] for n in nodes if n in replace]
         meanwhile = serving - len(out)
         serving = meanwhile + sum(start[n] for n in nodes)
-        last = number == len(groups)
-        surplus = len(remaining) if last else max(0, serving - desired.instances)
-        here = [i for i in remaining if i.node in nodes]
-        elsewhere = [i for i in remaining if i.node not in nodes]
-        going = (here + elsewhere)[:surplus]
+        surplus = len(remaining) if number == len(groups) else max(0, serving - desired.instances)
+        near = [i for i in remaining if zone(i.node) == zone(nodes[0])]
+        going = sorted(near, key=lambda i: i.node not in nodes)[:surplus]
         remaining = [i for i in remaining if i not in going]
         serving -= len(going)
         first = {"replace": _by_node(out), "meanwhile": meanwhile} if out else {}
         yield Wave({n: start[n] for n in nodes}, _by_node(going), **first)
-    if remaining:
-        yield Wave({}, _by_node(remaining))
+    for place in dict.fromkeys(zone(i.node) for i in remaining):
+        yield Wave({}, _by_node([i for i in remaining if zone(i.node) == place]))
 
 
-def _split(nodes, replace, most_out):
-    """Yield the nodes with room, then the others: no more than ``most_out`` at once."""
-    with_room = [n for n in nodes if n not in replace]
-    full = [n for n in nodes if n in replace]
-    if with_room:
-        yield with_room
-    for at in range(0, len(full), most_out):
-        yield full[at : at + most_out]
+def _groups(desired, start, zone, replace, most_out):
+    """Return the nodes that start something in groups: of the sizes that are wanted, split where they must be.
+
+    :param most_out: of how many nodes at most what serves goes first.
+    """
+    zones = [zone(n) for n in start]
+    # Nodes with room come first: they add to what serves before anything is taken from it.
+    nodes = sorted(start, key=lambda n: (n in replace, zones.index(zone(n))))
+    groups = []
+    for group in _sized(nodes, desired.app.strategy.waves):
+        for (_, full), alike in itertools.groupby(group, lambda n: (zone(n), n in replace)):
+            part = list(alike)
+            size = most_out if full else len(part)
+            groups += [part[at : at + size] for at in range(0, len(part), size)]
+    return groups
 
 
-def _groups(nodes, sizes):
+def _sized(nodes, sizes):
     groups, done = [], 0
     for size in (*sizes, "100%"):
         upto = size if isinstance(size, int) else math.ceil(len(nodes) * int(size[:-1]) / 100)

@@ -139,6 +139,11 @@ MEANINGS = {
             "The address that instances on this node listen on and are found at. It must be one of the node's own."
         ),
         "roles": "What this node is for: see :ref:`roles <roles>`.",
+        "zone": (
+            "What this node shares with others and may fail with: a rack, a room, a machine that hosts it. Instances"
+            " are spread evenly over the zones, and no wave touches nodes of two. Nodes without one are a zone"
+            " together."
+        ),
     },
     "discovery": {
         "consul": "How Consul is reached. ``{}``: as the defaults say.",

@@ -22,13 +22,14 @@ def instance(node, version=OLD, slot=100, **flags):
     return Instance(instance_id("shop", version, slot), node, "shop", version, slot, "127.0.0.1", slot, **flags)
 
 
-def observe(*instances, taken=None, releases=None, ghosts=None):
+def observe(*instances, taken=None, releases=None, ghosts=None, zones=None):
     ports = {}
     for i in instances:
         ports[i.node] = ports.get(i.node, frozenset()) | {i.port}
     for node, more in (taken or {}).items():
         ports[node] = ports.get(node, frozenset()) | frozenset(more)
-    return Observed(tuple(instances), ports, {n: frozenset(v) for n, v in (releases or {}).items()}, ghosts or {})
+    installed = {n: frozenset(v) for n, v in (releases or {}).items()}
+    return Observed(tuple(instances), ports, installed, ghosts or {}, zones or {})
 
 
 def desire(instances=3, nodes=THREE, version=NEW, ports=PortRange(100, 109), waves=(1, "100%"), **options):
@@ -43,14 +44,14 @@ def in_place(instances=3, nodes=THREE, waves=(1, "100%"), **options):
 class World:
     """Nodes with instances, which does what a plan says in the small steps the real ones take."""
 
-    def __init__(self, app, instances, foreign, releases, ghosts):
-        self.app, self.foreign = app, foreign
+    def __init__(self, app, instances, foreign, releases, ghosts, zones):
+        self.app, self.foreign, self.zones = app, foreign, zones
         self.instances = {(i.node, i.id): i for i in instances}
         self.releases, self.ghosts = dict(releases), dict(ghosts)
 
     def observed(self):
         there = sorted(self.instances.values(), key=lambda i: (i.node, i.id))
-        return observe(*there, taken=self.foreign, releases=self.releases, ghosts=self.ghosts)
+        return observe(*there, taken=self.foreign, releases=self.releases, ghosts=self.ghosts, zones=self.zones)
 
     def there(self):
         return list(self.instances.values())

@@ -536,6 +536,13 @@ def test_the_error_of_an_environment_s_strategy_points_there():
     assert message.startswith("environments:test:strategy: min_healthy (600s)")
 
 
+def test_a_node_may_be_in_a_zone():
+    nodes = {"web1": {"address": "10.0.0.1", "zone": "a"}, "web2": {"address": "10.0.0.2"}}
+    assert definition.load(pillar(nodes=nodes)).zones == {"web1": "a", "web2": ""}
+    nodes["web2"]["zone"] = 2
+    assert mistake(pillar(nodes=nodes)).endswith("nodes:web2:zone: found 2, allowed is text (quote a number)")
+
+
 def test_in_place_is_for_an_app_with_one_port():
     app = shop({"ports": 8080, "strategy": {"replace": "in_place"}})
     assert app.in_place and app.ports == PortRange(8080, 8080)

@@ -268,6 +268,49 @@ def test_in_place_a_stranger_on_the_port_is_not_replaced():
         plan(in_place(2, ("web1", "web2")), observe(instance("web1"), taken={"web2": [100]}))
 
 
+# -- zones ------------------------------------------------------------------------------------
+
+FOUR, ZONES = ("a1", "a2", "b1", "b2"), {"a1": "a", "a2": "a", "b1": "b", "b2": "b"}
+
+
+def test_instances_are_spread_over_the_zones_first():
+    made = plan(desire(2, FOUR), observe(zones=ZONES))
+    assert made.waves == (Wave({"a1": 1}, {}), Wave({"b1": 1}, {}))
+    there = observe(instance("a1", NEW), zones=ZONES)
+    assert plan(desire(2, FOUR), there).waves == (Wave({"b1": 1}, {}),)
+
+
+def test_a_wave_is_in_one_zone():
+    there = observe(*(instance(n) for n in FOUR), zones=ZONES)
+    old = ("shop_1.0_100",)
+    assert plan(desire(4, FOUR), there).waves == (
+        Wave({"a1": 1}, {"a1": old}),
+        Wave({"a2": 1}, {"a2": old}),
+        Wave({"b1": 1, "b2": 1}, {"b1": old, "b2": old}),
+    )
+    assert [tuple(wave.start) for wave in plan(desire(4, FOUR, waves=("100%",)), there).waves] == [FOUR[:2], FOUR[2:]]
+
+
+def test_what_is_replaced_in_another_zone_is_retired_in_a_wave_of_its_own():
+    there = observe(instance("b1"), instance("b1", slot=101), zones=ZONES)
+    made = plan(desire(2, ("a1", "a2"), waves=("100%",)), there)
+    assert made.waves == (
+        Wave({"a1": 1, "a2": 1}, {}),
+        Wave({}, {"b1": ("shop_1.0_100", "shop_1.0_101")}),
+    )
+
+
+def test_scaling_down_takes_from_the_fullest_zone():
+    there = observe(*(instance(n, NEW) for n in ("a1", "b1", "b2")), zones=ZONES)
+    assert plan(desire(2, FOUR), there).waves == (Wave({}, {"b2": ("shop_2.0_100",)}),)
+
+
+def test_in_place_a_wave_is_in_one_zone_too():
+    there = observe(*(instance(n) for n in FOUR), zones=ZONES)
+    made = plan(in_place(4, FOUR, waves=("100%",)), there)
+    assert [tuple(wave.replace) for wave in made.waves] == [FOUR[:2], FOUR[2:]]
+
+
 # -- publication of held candidates -----------------------------------------------------------
 
 

@@ -3,6 +3,7 @@
 Plans are run in a simulated world, one small step after the other, so that a run may be cut off between any two.
 """
 
+from collections import Counter
 from dataclasses import replace
 
 from hypothesis import HealthCheck, assume, event, given, settings
@@ -14,7 +15,7 @@ from saltdeploy.planner import Desired, Plan, plan, publication
 from tests.support.fleet import NEW, OLD, World, instance, make_app
 
 RANGE, ONE = PortRange(100, 105), PortRange(100, 100)
-NODES = ("a", "b", "c", "d")
+NODES, SIX = ("a", "b", "c", "d"), ("a", "b", "c", "d", "e", "f")
 STRANGER = None
 WAITING = {"version": NEW, "published": False, "held": True}
 # What may be found in a slot, in whatever state earlier runs, crashes and strangers have left it.
@@ -50,7 +51,7 @@ def worlds(draw, found=tuple(FOUND)):
 @st.composite
 def worlds_in_place(draw):
     """Draw nodes with something on most of their ports, mostly what serves; an app with one port may have had others."""
-    nodes = NODES[: draw(st.integers(1, len(NODES)))]
+    nodes = SIX[: draw(st.integers(1, len(SIX)))]
     usual, nothing = [{"version": OLD}] * len(FOUND), [()]
     spots = [(node, 100, draw(st.sampled_from([*usual, *FOUND, *nothing]))) for node in nodes]
     if draw(st.integers(0, 3)) == 0:
@@ -68,6 +69,7 @@ def worlds_with(draw, nodes, drawn, app):
         {node: {slot for n, slot, flags in drawn if n == node and not flags and app.ports} for node in nodes},
         installed,
         draw(st.sampled_from([{}, {"a": ()}, {"a": ("shop_0.9_200",), "left": ("shop_0.9_200", "shop_0.9_201")}])),
+        {node: draw(st.sampled_from(["x", "y", ""])) for node in nodes} if draw(st.booleans()) else {},
     )
 
 
@@ -95,7 +97,7 @@ def plan_or_skip(desired, world, planner=plan):
 
 # Derandomized: a failure of one run is seen again in the next.
 many = settings(
-    max_examples=300,
+    max_examples=200,
     deadline=None,
     derandomize=True,
     database=None,
@@ -161,16 +163,56 @@ def test_beside_nothing_goes_first(drawn):
 
 @many
 @given(deployments())
+def test_no_wave_touches_two_zones(drawn):
+    world, desired = drawn
+    assert_in_one_zone_each(world, plan_or_skip(desired, world))
+
+
+def assert_in_one_zone_each(world, made):
+    for wave in made.waves:
+        touched = {*wave.start, *wave.adopt, *wave.replace, *wave.retire}
+        assert len({world.zones.get(node, "") for node in touched}) == 1
+
+
+@many
+@given(deployments())
+def test_what_is_started_is_spread_evenly_over_the_zones(drawn):
+    """A zone gets more than another only where the other has no room, or had more before."""
+    world, desired = drawn
+    started = sum((Counter(wave.start) for wave in plan_or_skip(desired, world).waves), Counter())
+    room = Counter({node: _room(world, desired, node) for node in desired.nodes})
+    kept = [i.node for i in world.there() if i.node in desired.nodes and _usable(i, desired)]
+    zones = {zone: [n for n in desired.nodes if world.zones.get(n, "") == zone] for zone in ("x", "y", "")}
+    new = {zone: sum(started[n] + kept.count(n) for n in nodes) for zone, nodes in zones.items()}
+    event(f"zones {len([nodes for nodes in zones.values() if nodes])}")
+    for zone, nodes in zones.items():
+        for other, others in zones.items():
+            if any(started[n] for n in nodes) and any(room[n] > started[n] for n in others):
+                assert new[zone] <= new[other] + 1
+
+
+def _usable(i, desired):
+    return i.version == NEW and (i.good if desired.publish else i.held)
+
+
+def _room(world, desired, node):
+    """Return how many more can be started on ``node``."""
+    if world.app.ports is None:
+        return 99
+    goes = world.app.in_place and desired.publish and not desired.keep
+    stays = [i for i in world.there() if i.node == node and (_usable(i, desired) or not goes)]
+    taken = {i.port for i in stays if (i.running and i.published) or _usable(i, desired)}
+    return len(set(world.app.ports) - taken - set(world.foreign.get(node, ())))
+
+
+@many
+@given(deployments())
 def test_refused_only_if_there_is_no_room(drawn):
     """…and a plan never starts more on a node than its free ports: the world asserts that for each start."""
     world, desired = drawn
-    mine = [i for i in world.there() if i.version == NEW and i.node in desired.nodes]
-    kept = [i for i in mine if (i.good if desired.publish else i.held)]
+    kept = [i for i in world.there() if i.node in desired.nodes and _usable(i, desired)]
     missing = max(0, desired.instances - len(kept))
-    stays = kept if world.app.in_place and desired.publish and not desired.keep else world.there()
-    serving = {(i.node, i.port) for i in stays if i in kept or (i.running and i.published)}
-    strangers = {(node, port) for node, ports in world.foreign.items() for port in ports}
-    free = sum((n, p) not in serving | strangers for n in desired.nodes for p in desired.app.ports or ())
+    free = sum(_room(world, desired, node) for node in desired.nodes)
     try:
         made = plan(desired, world.observed())
     except Refused:
@@ -242,6 +284,7 @@ def test_publication_never_leaves_fewer_and_may_be_cut_off(world, part, keep, cu
     desired = Desired(world.app, NEW, max(1, round(part * most)), NODES, keep=keep)
     least = min(world.serving(), desired.instances)
     made = plan_or_skip(desired, world, publication)
+    assert_in_one_zone_each(world, made)
     adopted = {(i.node, i.id) for wave in made.waves for ids in wave.adopt.values() for i in ids}
     steps = world.steps(made, NEW)
     for _ in zip(range(cut), steps):
