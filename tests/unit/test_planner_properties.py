@@ -149,8 +149,12 @@ def test_in_place_the_plan_says_if_nothing_serves_meanwhile(drawn):
 @many
 @given(IN_PLACE)
 def test_in_place_only_what_is_in_the_way_goes_first(drawn):
+    """…and only once the nodes with room have their instances."""
     world, desired = drawn
-    for wave in plan_or_skip(desired, world).waves:
+    waves = plan_or_skip(desired, world).waves
+    replacing = [bool(wave.replace) for wave in waves if wave.start]
+    assert replacing == sorted(replacing)
+    for wave in waves:
         assert all(ids[0].endswith("_100") and len(ids) == 1 for ids in wave.replace.values())
         assert not wave.replace or wave.replace.keys() == wave.start.keys(), "nodes with room wait for others"
 
