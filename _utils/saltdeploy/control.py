@@ -283,7 +283,7 @@ class Control:
             yield Site(environment, app, fleet, backend, there, chosen, chosen if nodes is not None else there)
 
     def _observe(self, site):
-        return preflight.observe(site.fleet, site.app, site.observed, self.journal)
+        return preflight.observe(site.fleet, site.app, site.observed, self.journal, site.environment.zones)
 
 
 def _about(site, desired):

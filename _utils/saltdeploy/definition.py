@@ -73,7 +73,7 @@ def load(pillar, env=None, strict=True):
                 f"{where}:apps:{app}: there is no such app{nearest(app, apps)}. Defined under `apps`: "
                 + (", ".join(sorted(apps)) or "none")
             )
-    nodes = {n: Node(n, d["address"], tuple(d.get("roles", ()))) for n, d in raw["nodes"].items()}
+    nodes = {n: Node(n, d["address"], tuple(d.get("roles", ())), d.get("zone", "")) for n, d in raw["nodes"].items()}
     environment = Environment(
         name=name,
         nodes=nodes,
@@ -230,6 +230,12 @@ def _app(name, raw, env, where):
         cpu=raw.get("resources", {}).get("cpu", ""),
     )
     _check_placeholders(app, at)
+    if app.in_place and (app.ports is None or len(app.ports) != 1):
+        at = at if "replace" in (raw.get("strategy") or {}) else where
+        raise DefinitionError(
+            f"{at}:strategy:replace: in_place is for an app with one port, and {name} has {app.ports or 'none'}:"
+            f" say `beside` for it (apps:{name}:strategy:replace), or give it one port (apps:{name}:ports)."
+        )
     return app
 
 
@@ -301,12 +307,11 @@ def probe(raw, at):
 
 
 def _strategy(raw, where):
-    values = {k: duration(v) for k, v in raw.items() if k not in ("waves", "auto_revert")}
+    plain = {k: raw[k] for k in ("replace", "auto_revert") if k in raw}
+    values = {k: duration(v) for k, v in raw.items() if k not in ("waves", *plain)}
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])
-    if "auto_revert" in raw:
-        values["auto_revert"] = raw["auto_revert"]
-    strategy = Strategy(**values)
+    strategy = Strategy(**plain, **values)
     at = f"{where}:strategy"
     if not strategy.min_healthy < strategy.healthy_deadline <= strategy.progress_deadline:
         raise DefinitionError(

@@ -51,7 +51,7 @@ class Deployment:
         self.peers, self.before, self.lock, self.identity = peers, before, lock, identity
         self.app, self.strategy = desired.app, desired.app.strategy
         self.acceptance = Acceptance(jobs, environment, self.app, peers)
-        self.started_on, self.adopted, self.published, self.retired = set(), [], [], {}
+        self.started_on, self.adopted, self.published, self.retired, self.replaced = set(), [], [], {}, []
         self.record = before
         # What was seen counts: a killed run recorded less, and what somebody stopped since is to stay stopped.
         # A node that was left out of this deployment because it is dead does not bring back what it ran.
@@ -96,6 +96,7 @@ class Deployment:
 
     def _wave(self, wave):
         self.lock.check()
+        self._make_room(wave.replace)
         until = time.monotonic() + self.strategy.progress_deadline
         candidates = [*self._start(wave.start, until), *self._adopt(wave.adopt)]
         self.lock.check()
@@ -105,6 +106,12 @@ class Deployment:
             self._await_healthy(candidates, until)
         if self.desired.publish:
             self._retire(wave.retire)
+
+    def _make_room(self, ids):
+        """Retire what has the ports of the new instances."""
+        if ids:
+            self.replaced.append(ids)
+            self._stop_old(ids)
 
     def _start(self, counts, until):
         self.started_on.update(counts)
@@ -171,9 +178,13 @@ class Deployment:
         return ""
 
     def _retire(self, ids):
-        """Retire instances, out of the record first: highstate must not bring them back."""
+        """Retire what the new instances have replaced."""
         for node, instances in ids.items():
             self.retired[node] = [*self.retired.get(node, ()), *instances]
+        self._stop_old(ids)
+
+    def _stop_old(self, ids):
+        """Stop instances, out of the record first: highstate must not bring them back."""
         self._drop(ids)
         self._write_record(self._now())
         self.jobs.run("retire", "app.stop", ids, self.app.name, ids, deadline=self._stop_deadline(ids), told=told_ids)
@@ -181,10 +192,12 @@ class Deployment:
     # -- the record ---------------------------------------------------------------------------
 
     def _add(self, instances):
-        for instance in instances:
-            ids = self.runs.setdefault(instance.node, [])
-            if instance.id not in ids:
-                ids.append(instance.id)
+        self._put(ids_by_node(instances))
+
+    def _put(self, ids):
+        for node, instances in ids.items():
+            here = self.runs.setdefault(node, [])
+            here += [i for i in instances if i not in here]
 
     def _drop(self, ids):
         for node, gone in ids.items():
@@ -213,46 +226,74 @@ class Deployment:
     # -- backward -----------------------------------------------------------------------------
 
     def _revert(self, why):
-        """Bring the old instances back, then stop the new ones. Raises Failed or NotReverted, with ``why``."""
+        """Bring the old instances back, and stop the new ones. Raises Failed or NotReverted, with ``why``."""
         if not self.strategy.auto_revert and (self.started_on or self.adopted):
             raise NotReverted(f"auto_revert is off, so the new instances stay as they are, after: {why}")
         try:
             self.lock.check()
-            problems = self._restore() or self._take_back()
+            problems = self._change_back() or self._bring_back() or self._take_back()
         except BaseException as exc:
             problems = [cause(exc)]
         if problems:
             raise NotReverted(f"{'; '.join(problems)}; after: {why}")
         raise Failed(why)
 
-    def _restore(self):
+    def _change_back(self):
+        """Undo the waves that made room, the last one first: so no more are out at once than on the way there."""
+        while self.replaced:
+            old = self.replaced.pop()
+            new = self.started_on & set(old)
+            self.started_on -= new
+            # Should this run be killed now, highstate is to bring back the old one, not the new.
+            self._drop(ids_by_node([i for i in self.published if i.node in old]))
+            self._put(old)
+            # The new one goes first: it has the old one's port.
+            problems = self._try_record(self._now()) + self._stop_new(new) + self._restore(old)
+            if problems:
+                return [*problems, "the other nodes stay as they are, to serve"]
+        return []
+
+    def _bring_back(self):
         """Bring back what was retired; without that the new instances must stay."""
-        job = ("restore", "app.restore", self.retired, self.app.name, self.retired)
-        # It waits for the job that retires them, which may still be at it.
-        deadline = most(self.retired) * self.strategy.healthy_deadline + self._stop_deadline(self.retired)
-        problems = self.jobs.attempt(*job, deadline=deadline, told=told_ids)
+        problems = self._restore(self.retired)
         return problems and [*problems, "the new instances stay published, to serve in their place"]
+
+    def _restore(self, ids):
+        # It waits for the job that retires them, which may still be at it.
+        deadline = most(ids) * self.strategy.healthy_deadline + self._stop_deadline(ids)
+        job = ("restore", "app.restore", ids, self.app.name, ids)
+        return self.jobs.attempt(*job, deadline=deadline, told=told_ids) or self._not_found(ids)
+
+    def _not_found(self, ids):
+        """Wait until users find what was restored: only then anything else may go. Return what is wrong."""
+        wanted = {(node, i) for node, instances in ids.items() for i in instances}
+        deadline = time.monotonic() + self.strategy.healthy_deadline
+        if not wanted or self.discovery.wait(
+            self.app.name, lambda found: wanted <= {(e.minion, e.id) for e in found}, deadline, passing=True
+        ):
+            return []
+        restored = ", ".join(f"{i} on {node}" for node, i in sorted(wanted))
+        return [f"restored, and not healthy in discovery within {self.strategy.healthy_deadline:g}s: {restored}"]
 
     def _take_back(self):
         adopted = ids_by_node(self.adopted)
-        problems = self.jobs.attempt(
-            "withdraw", "discovery.withdraw", adopted, self.app.name, adopted, told=told_ids
-        ) + self.jobs.attempt(
-            "stop",
-            "app.stop",
-            self.started_on,
-            self.app.name,
-            deployment=self.identity.id,
-            deadline=self._stop_deadline(ids_by_node(self.published)),
-            told=told_ids,
-        )
-        if self.published:
-            problems += self._record_again()
+        problems = self.jobs.attempt("withdraw", "discovery.withdraw", adopted, self.app.name, adopted, told=told_ids)
+        problems += self._stop_new(self.started_on)
+        if self.record is not self.before or self.published:
+            problems += self._try_record(self.before)
         return problems
 
-    def _record_again(self):
+    def _stop_new(self, nodes):
+        """Stop what this deployment started on ``nodes``."""
+        deadline = self._stop_deadline(ids_by_node(self.published))
+        job = ("stop", "app.stop", nodes, self.app.name)
+        return self.jobs.attempt(*job, deployment=self.identity.id, deadline=deadline, told=told_ids)
+
+    def _try_record(self, record):
         try:
-            self._write_record(self.before)
+            self._write_record(record)
+        except LockLost:
+            raise
         except Failed as exc:
             return [str(exc)]
         return []

@@ -60,8 +60,12 @@ class Probe:
 
 @dataclass(frozen=True)
 class Strategy:
-    """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages."""
+    """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages.
 
+    :param replace: ``beside`` starts a new instance beside the old; ``in_place`` retires the old one first.
+    """
+
+    replace: str = "beside"
     waves: tuple[object, ...] = (1, "100%")
     min_healthy: float = 10.0
     healthy_deadline: float = 300.0
@@ -95,6 +99,11 @@ class App:
     cpu: str = ""
 
     @property
+    def in_place(self):
+        """Whether a new instance takes the port of the old one, which is retired first."""
+        return self.strategy.replace == "in_place"
+
+    @property
     def candidate(self):
         """The service name a candidate is registered under: never the app's own."""
         return f"{self.name}-candidate"
@@ -102,11 +111,15 @@ class App:
 
 @dataclass(frozen=True)
 class Node:
-    """A Salt minion of an environment, and the address its instances listen on."""
+    """A Salt minion of an environment, and the address its instances listen on.
+
+    :param zone: what it shares with other nodes and may fail with: a room, a rack, a host of virtual machines.
+    """
 
     name: str
     address: str
     roles: tuple[str, ...] = ()
+    zone: str = ""
 
 
 @dataclass(frozen=True)
@@ -117,6 +130,11 @@ class Environment:
     nodes: dict[str, Node]
     apps: dict[str, App]
     discovery: dict[str, dict] = field(default_factory=dict)
+
+    @property
+    def zones(self):
+        """The zone of each node."""
+        return {node.name: node.zone for node in self.nodes.values()}
 
     def eligible(self, app):
         """Return the names of the nodes that may run ``app``, in the order of the definition."""

@@ -6,6 +6,7 @@ is already done is not in it, and whatever was left behind is.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections import Counter
 from dataclasses import dataclass, field
@@ -38,24 +39,33 @@ class Observed:
     :param ports_taken: per node, the ports that something listens on or that are allocated.
     :param releases: per node, the versions of the app that are installed.
     :param ghosts: per node, ids that the node's agent has registered without an instance to them.
+    :param zones: per node, the zone it is in. Nodes without one are in one together.
     """
 
     instances: tuple[Instance, ...] = ()
     ports_taken: dict[str, frozenset[int]] = field(default_factory=dict)
     releases: dict[str, frozenset[str]] = field(default_factory=dict)
     ghosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    zones: dict[str, str] = field(default_factory=dict)
+
+    def zone(self, node):
+        return self.zones.get(node, "")
 
 
 @dataclass(frozen=True)
 class Wave:
-    """Nodes handled together: how many instances each starts, then which ids each retires.
+    """Nodes of one zone, handled together: how many instances each starts, then which ids each retires.
 
     :param adopt: per node, the candidates that are already there and are published.
+    :param replace: per node, the ids that are retired before, as what is started takes their port.
+    :param meanwhile: how many instances serve while these are out.
     """
 
     start: dict[str, int]
     retire: dict[str, tuple[str, ...]]
     adopt: dict[str, tuple[Instance, ...]] = field(default_factory=dict)
+    replace: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    meanwhile: int = 0
 
 
 @dataclass(frozen=True)
@@ -85,6 +95,8 @@ class Plan:
             out.append(f"install {app} {version} on {', '.join(self.install)}")
         for number, wave in enumerate(self.waves, 1):
             verbs = "start, test and publish" if self.publish else "start and test, without publishing,"
+            if wave.replace:
+                out.append(f"wave {number}: first retire {_ids(wave.replace)}, {_while(wave, app)}")
             if wave.start:
                 counts = ", ".join(f"{n} on {node}" for node, n in wave.start.items())
                 out.append(f"wave {number}: {verbs} {counts}")
@@ -102,21 +114,24 @@ def plan(desired, observed):
     :raises Refused: the fleet has no room for it: too few nodes, or ports.
     """
     mine = [i for i in observed.instances if i.version == desired.version and i.node in desired.nodes]
-    kept = _spread_out([i for i in mine if (i.good if desired.publish else _waiting(i))], desired.instances)
+    usable = [i for i in mine if (i.good if desired.publish else _waiting(i))]
+    kept = _spread_out(usable, desired.instances, observed.zone)
     leftovers = [i for i in observed.instances if not _serving(i) and i not in kept]
     old = [i for i in observed.instances if _serving(i) and i not in kept]
+    retire = [] if desired.keep or not desired.publish else old
+    in_the_way = [i for i in retire if desired.app.in_place and i.node in desired.nodes and i.port in desired.app.ports]
     missing = desired.instances - len(kept)
 
     clean = _by_node(leftovers)
     for node, ids in observed.ghosts.items():
         if ids:
             clean[node] = (*clean.get(node, ()), *ids)
-    start = _place(desired, observed, kept, leftovers, missing)
-    retire = [] if desired.keep or not desired.publish else old
+    start = _place(desired, observed, kept, [*leftovers, *in_the_way], missing)
+    replace = {i.node: i for i in in_the_way if i.node in start}
     return Plan(
         clean=clean,
         install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
-        waves=tuple(_waves(desired, start, retire, len(kept))),
+        waves=tuple(_waves(desired, start, retire, len(kept), observed.zone, replace)),
         publish=desired.publish,
     )
 
@@ -143,10 +158,9 @@ def publication(desired, observed):
     for i in candidates:
         by_node[i.node] = (*by_node.get(i.node, ()), i)
     counts = {node: len(by_node[node]) for node in desired.nodes if node in by_node}
-    waves = (
-        Wave({}, wave.retire, {n: by_node[n] for n in wave.start}) for wave in _waves(desired, counts, old, len(good))
-    )
-    return Plan(clean=_by_node(dead), install=(), waves=tuple(waves), publish=True)
+    waves = _waves(desired, counts, old, len(good), observed.zone)
+    adopting = tuple(Wave({}, wave.retire, {n: by_node[n] for n in wave.start}) for wave in waves)
+    return Plan(clean=_by_node(dead), install=(), waves=adopting, publish=True)
 
 
 def _waiting(instance):
@@ -159,36 +173,44 @@ def _serving(instance):
     return instance.published and instance.running
 
 
-def _spread_out(instances, wanted):
-    """Keep at most ``wanted`` of ``instances``, taking the surplus from the fullest nodes."""
+def _spread_out(instances, wanted, zone):
+    """Keep at most ``wanted`` of ``instances``, taking the surplus from the fullest zones, there the fullest nodes."""
     kept = sorted(instances, key=lambda i: (i.node, i.slot))
     while len(kept) > wanted:
-        count = Counter(i.node for i in kept)
-        kept.remove(max(kept, key=lambda i: (count[i.node], i.node, i.slot)))
+        in_zone, on_node = Counter(zone(i.node) for i in kept), Counter(i.node for i in kept)
+        kept.remove(max(kept, key=lambda i: (in_zone[zone(i.node)], on_node[i.node], i.node, i.slot)))
     return kept
 
 
-def _place(desired, observed, kept, leftovers, missing):
-    """Return node -> instances to start: fewest of the new release first, then fewest of any."""
-    room = {n: _room(desired.app, observed, leftovers, n) for n in desired.nodes}
+def _place(desired, observed, kept, gone, missing):
+    """Return node -> instances to start: where the zone has fewest of the new release, then the node, then of any.
+
+    :param gone: instances that leave their ports before anything is started there.
+    """
+    room = {n: _room(desired.app, observed, gone, n) for n in desired.nodes}
     if missing > 0 and not desired.nodes:
         raise Refused(f"no node may run {desired.app.name}: give a node of the environment the role it asks for.")
-    new = Counter(i.node for i in kept)
+    zone, new = observed.zone, Counter(i.node for i in kept)
+    in_zone = Counter(zone(i.node) for i in kept)
     any_release = Counter(i.node for i in observed.instances if _serving(i))
     start = Counter()
     for _ in range(missing):
         open_nodes = [n for n in desired.nodes if room[n] > start[n]]
         if not open_nodes:
             raise Refused(_no_room(desired, room, missing))
-        node = min(open_nodes, key=lambda n: (new[n] + start[n], any_release[n] + start[n], desired.nodes.index(n)))
+        node = min(
+            open_nodes,
+            key=lambda n: (in_zone[zone(n)], new[n] + start[n], any_release[n] + start[n], desired.nodes.index(n)),
+        )
         start[node] += 1
+        in_zone[zone(node)] += 1
     return {n: start[n] for n in desired.nodes if start[n]}
 
 
-def _room(app, observed, leftovers, node):
+def _room(app, observed, gone, node):
     if app.ports is None:
         return math.inf
-    freed = {i.port for i in leftovers if i.node == node}
+    freed = {i.port for i in gone if i.node == node}
     taken = observed.ports_taken.get(node, frozenset()) - freed
     return sum(1 for port in app.ports if port not in taken)
 
@@ -196,36 +218,70 @@ def _room(app, observed, leftovers, node):
 def _no_room(desired, room, missing):
     free = ", ".join(f"{room[n]} on {n}" for n in desired.nodes)
     app = desired.app
-    advice = (
-        f"give {app.name} a range of ports (apps:{app.name}:ports) so that old and new run side by side"
-        if len(app.ports) == 1
-        else f"widen apps:{app.name}:ports"
-    )
     return (
         f"no room for {missing} more of {app.name} {desired.version} beside what runs:"
-        f" ports {app.ports} have free {free}. Either {advice}, or add nodes."
+        f" ports {app.ports} have free {free}. Either {_make_room(desired)}, or add nodes."
     )
 
 
-def _waves(desired, start, retire, already):
-    """Yield waves: nodes in cumulative sizes, each retiring no more than what it has replaced."""
-    groups = _groups(list(start), desired.app.strategy.waves)
-    remaining = list(retire)
-    new = already
+def _make_room(desired):
+    """Say what would make room on the nodes there are."""
+    app = desired.app
+    beside = f"give {app.name} a range of ports (apps:{app.name}:ports) so that old and new run side by side"
+    if len(app.ports) > 1:
+        return f"widen apps:{app.name}:ports"
+    if not app.in_place:
+        return f"{beside}, or have each old one stopped first (apps:{app.name}:strategy: {{replace: in_place}})"
+    if not desired.publish:
+        return f"leave publish=False out (in place, a candidate needs the port of what serves), or {beside}"
+    if desired.keep:
+        return f"leave keep=True out (in place, the new release needs the port of what is kept), or {beside}"
+    return "stop what else uses that port"
+
+
+def _waves(desired, start, old, already, zone, replace=None):
+    """Yield waves: nodes in cumulative sizes, each retiring no more than what it has replaced.
+
+    :param already: how many of the new release serve; ``old``: what is retired in the end.
+    :param zone: gives the zone of a node: no wave touches nodes of two.
+    :param replace: node -> the one of ``old`` whose port is taken by what is started there.
+    """
+    replace, serving = replace or {}, already + len(old)
+    groups = _groups(desired, start, zone, replace, max(1, min(serving, desired.instances) // 2))
+    remaining = [i for i in old if i not in replace.values()]
     for number, nodes in enumerate(groups, 1):
-        new += sum(start[n] for n in nodes)
-        last = number == len(groups)
-        surplus = len(remaining) if last else max(0, new + len(remaining) - desired.instances)
-        here = [i for i in remaining if i.node in nodes]
-        elsewhere = [i for i in remaining if i.node not in nodes]
-        going = (here + elsewhere)[:surplus]
+        out = [replace[n] for n in nodes if n in replace]
+        meanwhile = serving - len(out)
+        serving = meanwhile + sum(start[n] for n in nodes)
+        surplus = len(remaining) if number == len(groups) else max(0, serving - desired.instances)
+        near = [i for i in remaining if zone(i.node) == zone(nodes[0])]
+        going = sorted(near, key=lambda i: i.node not in nodes)[:surplus]
         remaining = [i for i in remaining if i not in going]
-        yield Wave({n: start[n] for n in nodes}, _by_node(going))
-    if remaining:
-        yield Wave({}, _by_node(remaining))
+        serving -= len(going)
+        first = {"replace": _by_node(out), "meanwhile": meanwhile} if out else {}
+        yield Wave({n: start[n] for n in nodes}, _by_node(going), **first)
+    for place in dict.fromkeys(zone(i.node) for i in remaining):
+        yield Wave({}, _by_node([i for i in remaining if zone(i.node) == place]))
 
 
-def _groups(nodes, sizes):
+def _groups(desired, start, zone, replace, most_out):
+    """Return the nodes that start something in groups: of the sizes that are wanted, split where they must be.
+
+    :param most_out: of how many nodes at most what serves goes first.
+    """
+    zones = [zone(n) for n in start]
+    # Nodes with room come first: they add to what serves before anything is taken from it.
+    nodes = sorted(start, key=lambda n: (n in replace, zones.index(zone(n))))
+    groups = []
+    for group in _sized(nodes, desired.app.strategy.waves):
+        for (_, full), alike in itertools.groupby(group, lambda n: (zone(n), n in replace)):
+            part = list(alike)
+            size = most_out if full else len(part)
+            groups += [part[at : at + size] for at in range(0, len(part), size)]
+    return groups
+
+
+def _sized(nodes, sizes):
     groups, done = [], 0
     for size in (*sizes, "100%"):
         upto = size if isinstance(size, int) else math.ceil(len(nodes) * int(size[:-1]) / 100)
@@ -244,3 +300,10 @@ def _by_node(instances):
 
 def _ids(by_node):
     return ", ".join(f"{i} on {node}" for node, ids in by_node.items() for i in ids)
+
+
+def _while(wave, app):
+    """Say what users have while the instances are out that a wave replaces."""
+    if not wave.meanwhile:
+        return f"and nothing else serves on these nodes: {app} is down there until the new one is published"
+    return f"while {wave.meanwhile} other{'s' * (wave.meanwhile != 1)} serve{'s' * (wave.meanwhile == 1)}"

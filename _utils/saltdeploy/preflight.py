@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
+
 from . import __version__
 from .errors import Refused
 from .jobs import TALK_DEADLINE
@@ -29,9 +31,10 @@ def answering(fleet, environment, needed, journal):
     return there
 
 
-def observe(fleet, app, nodes, journal):
+def observe(fleet, app, nodes, journal, zones=MappingProxyType({})):
     """Return what the planner must know of ``app`` on ``nodes``.
 
+    :param zones: the zone of each node.
     :raises Refused: a node cannot tell: no module, another version of it, a dead agent.
     """
     replies = fleet.run("app.observe", nodes, app.name, deadline=TALK_DEADLINE)
@@ -51,6 +54,7 @@ def observe(fleet, app, nodes, journal):
         ports_taken={node: frozenset(value["ports_taken"]) for node, value in seen.items()},
         releases={node: frozenset(value["releases"]) for node, value in seen.items()},
         ghosts={node: tuple(value["ghosts"]) for node, value in seen.items() if value["ghosts"]},
+        zones=dict(zones),
     )
 
 

@@ -93,6 +93,7 @@ TEST = _object(
 
 STRATEGY = _object(
     {
+        "replace": {"enum": ["beside", "in_place"]},
         "waves": {
             "type": "array",
             "minItems": 1,
@@ -194,7 +195,11 @@ ENVIRONMENTS = _map(
             "scale": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
             "nodes": _map(
                 _object(
-                    {"address": {"type": "string", "minLength": 1}, "roles": STRINGS},
+                    {
+                        "address": {"type": "string", "minLength": 1},
+                        "roles": STRINGS,
+                        "zone": {"type": "string", "pattern": NAME},
+                    },
                     ["address"],
                 ),
                 MINION,

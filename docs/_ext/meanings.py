@@ -27,7 +27,8 @@ MEANINGS = {
         ),
         "ports": (
             "The ports instances may listen on: a free one is taken for each. Give a range: with one single port,"
-            " old and new cannot run side by side on a node. None: the app listens on nothing."
+            " old and new cannot run side by side on a node (see ``replace`` in :ref:`definition-strategy`)."
+            " None: the app listens on nothing."
         ),
         "resources": "What an instance may use, under systemd.",
         "frontend": "Have the environment's load balancers take requests for this app: see :doc:`/howto/loadbalancer`.",
@@ -138,6 +139,11 @@ MEANINGS = {
             "The address that instances on this node listen on and are found at. It must be one of the node's own."
         ),
         "roles": "What this node is for: see :ref:`roles <roles>`.",
+        "zone": (
+            "What this node shares with others and may fail with: a rack, a room, a machine that hosts it. Instances"
+            " are spread evenly over the zones, and no wave touches nodes of two. Nodes without one are a zone"
+            " together."
+        ),
     },
     "discovery": {
         "consul": "How Consul is reached. ``{}``: as the defaults say.",
@@ -150,6 +156,12 @@ MEANINGS = {
         "ca": "Path of the CA certificate, on master and nodes, that ``https://`` is verified against.",
     },
     "strategy": {
+        "replace": (
+            "``beside``: a new instance runs beside the old one, which is retired once the new one is published."
+            " ``in_place``, for an app with one port: where the old one has that port, it is retired first; never"
+            " more than half of the instances are out at once, but a single one is down until the new one is"
+            " published. See :doc:`/explanation/deployment`."
+        ),
         "waves": (
             "The sizes of the waves, cumulative: how many of the nodes that get new instances have them when the"
             " wave is over, as a number or a percentage. A last wave of 100% is implied."
@@ -170,7 +182,7 @@ MEANINGS = {
         ),
         "auto_revert": (
             "Whether a failed deployment is reverted. If not, the new instances stay as they are, to be looked"
-            " at, and the exit code is 2."
+            " at, and the exit code is 2; what was replaced in place stays out."
         ),
     },
 }

@@ -346,6 +346,10 @@ def test_a_version_without_a_digest():
             {"strategy": {"waves": ["0%"]}},
             "apps:shop:strategy:waves:0: found '0%', allowed is a number of nodes, or a percentage",
         ),
+        (
+            {"strategy": {"replace": "in-place"}},
+            "apps:shop:strategy:replace: found 'in-place', allowed is one of beside, in_place",
+        ),
         ({"strategy": {"auto_revert": "no"}}, "apps:shop:strategy:auto_revert: found 'no', allowed is true or false"),
         ({"checks": [{"tcp": False}]}, "apps:shop:checks:0:tcp: found False, allowed is true"),
         (
@@ -399,6 +403,10 @@ def test_schema_mistakes(app, message):
         (
             {"strategy": {"waves": [1, "50%", "25%"]}},
             "apps:shop:strategy:waves: [1, '50%', '25%']: sizes are cumulative",
+        ),
+        (
+            {"strategy": {"replace": "in_place"}},
+            "apps:shop:strategy:replace: in_place is for an app with one port, and shop has 20000-20009: say `beside`",
         ),
     ],
 )
@@ -526,6 +534,25 @@ def test_a_test_from_a_peer_needs_a_peer():
 def test_the_error_of_an_environment_s_strategy_points_there():
     message = mistake(pillar(strategy={"min_healthy": "10m"}))
     assert message.startswith("environments:test:strategy: min_healthy (600s)")
+
+
+def test_a_node_may_be_in_a_zone():
+    nodes = {"web1": {"address": "10.0.0.1", "zone": "a"}, "web2": {"address": "10.0.0.2"}}
+    assert definition.load(pillar(nodes=nodes)).zones == {"web1": "a", "web2": ""}
+    nodes["web2"]["zone"] = 2
+    assert mistake(pillar(nodes=nodes)).endswith("nodes:web2:zone: found 2, allowed is text (quote a number)")
+
+
+def test_in_place_is_for_an_app_with_one_port():
+    app = shop({"ports": 8080, "strategy": {"replace": "in_place"}})
+    assert app.in_place and app.ports == PortRange(8080, 8080)
+    assert not shop({"ports": 8080}).in_place
+    message = mistake(pillar(strategy={"replace": "in_place"}))
+    assert message.startswith("environments:test:strategy:replace: in_place is for an app with one port, and shop has")
+    assert "(apps:shop:strategy:replace)" in message
+    none = pillar({"run": "a", "strategy": {"replace": "in_place"}})
+    del none["apps"]["shop"]["ports"]
+    assert "and shop has none" in mistake(none)
 
 
 def test_jsonschema_is_needed_on_the_master_only(monkeypatch):

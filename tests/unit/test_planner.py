@@ -1,47 +1,13 @@
-"""The planner: examples to read, and properties over thousands of generated fleets.
+"""The planner, by examples to read; test_planner_properties.py has what holds in every fleet."""
 
-The properties run plans in a simulated world, one small step after the other, so that a run may be
-cut off between any two.
-"""
-
-from collections import Counter
 from dataclasses import replace
 
 import pytest
-from hypothesis import HealthCheck, assume, event, given, settings
-from hypothesis import strategies as st
 from saltdeploy.errors import Refused
-from saltdeploy.model import App, Instance, PortRange, Source, Strategy, instance_id
-from saltdeploy.planner import Desired, Observed, Plan, Wave, plan, publication
+from saltdeploy.model import PortRange
+from saltdeploy.planner import Plan, Wave, plan, publication
 
-OLD, NEW = "1.0", "2.0"
-THREE = ("web1", "web2", "web3")
-
-
-def make_app(ports=PortRange(100, 109), waves=(1, "100%")):
-    return App("shop", Source("pip", "shop"), "run", ports=ports, strategy=Strategy(waves=waves))
-
-
-def instance(node, version=OLD, slot=100, **flags):
-    """Return an instance that serves, unless ``flags`` say otherwise."""
-    flags = {"running": True, "tested": True, "published": True, **flags}
-    return Instance(instance_id("shop", version, slot), node, "shop", version, slot, "127.0.0.1", slot, **flags)
-
-
-def observe(*instances, taken=None, releases=None, ghosts=None):
-    ports = {}
-    for i in instances:
-        ports[i.node] = ports.get(i.node, frozenset()) | {i.port}
-    for node, more in (taken or {}).items():
-        ports[node] = ports.get(node, frozenset()) | frozenset(more)
-    return Observed(tuple(instances), ports, {n: frozenset(v) for n, v in (releases or {}).items()}, ghosts or {})
-
-
-def desire(instances=3, nodes=THREE, version=NEW, ports=PortRange(100, 109), waves=(1, "100%"), **options):
-    return Desired(make_app(ports, waves), version, instances, nodes, **options)
-
-
-# -- examples ---------------------------------------------------------------------------------
+from tests.support.fleet import NEW, OLD, THREE, desire, in_place, instance, observe
 
 
 def test_first_deployment_spreads_over_the_nodes():
@@ -162,7 +128,9 @@ def test_what_serves_untested_is_replaced_but_never_cleaned():
 
 
 def test_no_room_beside_the_only_port():
-    with pytest.raises(Refused, match=r"no room for 1 more of shop 2.0.*ports 100 have free 0 on web1.*a range of"):
+    with pytest.raises(
+        Refused, match=r"no room for 1 more of shop 2.0.*ports 100 have free 0 on web1.*a range of.*in_place"
+    ):
         plan(desire(1, ("web1",), ports=PortRange(100, 100)), observe(instance("web1")))
 
 
@@ -198,6 +166,149 @@ def test_lines_tell_the_plan_in_the_order_of_execution():
 def test_lines_say_when_nothing_is_published():
     made = plan(desire(1, publish=False), observe(releases={"web1": [NEW]}))
     assert made.lines("shop", NEW) == ["wave 1: start and test, without publishing, 1 on web1"]
+
+
+# -- in place ---------------------------------------------------------------------------------
+
+
+def test_in_place_the_old_one_goes_first_and_half_of_them_stay():
+    made = plan(in_place(), observe(*(instance(n) for n in THREE)))
+    old = ("shop_1.0_100",)
+    assert made.waves == tuple(Wave({n: 1}, {}, replace={n: old}, meanwhile=2) for n in THREE)
+    assert made.lines("shop", NEW) == [
+        "install shop 2.0 on web1, web2, web3",
+        "wave 1: first retire shop_1.0_100 on web1, while 2 others serve",
+        "wave 1: start, test and publish 1 on web1",
+        "wave 2: first retire shop_1.0_100 on web2, while 2 others serve",
+        "wave 2: start, test and publish 1 on web2",
+        "wave 3: first retire shop_1.0_100 on web3, while 2 others serve",
+        "wave 3: start, test and publish 1 on web3",
+    ]
+
+
+@pytest.mark.parametrize(
+    "count, waves, sizes",
+    [
+        (2, ("100%",), [1, 1]),
+        (4, ("100%",), [2, 2]),
+        (5, (1, "100%"), [1, 2, 2]),
+        (5, (1, 2, "100%"), [1, 1, 2, 1]),
+    ],
+)
+def test_in_place_a_wave_takes_half_of_them_at_most(count, waves, sizes):
+    nodes = tuple("abcde"[:count])
+    made = plan(in_place(count, nodes, waves), observe(*(instance(n) for n in nodes)))
+    assert [len(wave.replace) for wave in made.waves] == sizes
+
+
+def test_in_place_a_single_instance_is_down_meanwhile_and_the_plan_says_so():
+    made = plan(in_place(1, ("web1",)), observe(instance("web1"), releases={"web1": [NEW]}))
+    assert made.lines("shop", NEW) == [
+        "wave 1: first retire shop_1.0_100 on web1, and nothing else serves on these nodes:"
+        " shop is down there until the new one is published",
+        "wave 1: start, test and publish 1 on web1",
+    ]
+
+
+def test_in_place_a_free_node_is_used_first_so_that_a_single_instance_is_never_down():
+    made = plan(in_place(1, ("web1", "web2")), observe(instance("web1")))
+    assert made.waves == (Wave({"web2": 1}, {"web1": ("shop_1.0_100",)}),)
+
+
+def test_in_place_nodes_with_room_come_in_waves_of_their_own():
+    made = plan(in_place(3, waves=("100%",)), observe(instance("web1")))
+    assert made.waves == (
+        Wave({"web2": 1, "web3": 1}, {}),
+        Wave({"web1": 1}, {}, replace={"web1": ("shop_1.0_100",)}, meanwhile=2),
+    )
+
+
+def test_in_place_what_is_replaced_later_is_not_retired_before():
+    nodes = ("web1", "web2", "web3", "web4")
+    made = plan(in_place(3, nodes), observe(*(instance(n) for n in THREE)))
+    assert made.waves == (
+        Wave({"web4": 1}, {"web3": ("shop_1.0_100",)}),
+        Wave({"web1": 1}, {}, replace={"web1": ("shop_1.0_100",)}, meanwhile=2),
+        Wave({"web2": 1}, {}, replace={"web2": ("shop_1.0_100",)}, meanwhile=2),
+    )
+
+
+def test_in_place_an_old_one_on_another_port_is_not_in_the_way():
+    made = plan(in_place(1, ("web1",)), observe(instance("web1", slot=105)))
+    assert made.waves == (Wave({"web1": 1}, {"web1": ("shop_1.0_105",)}),)
+
+
+def test_in_place_after_a_run_was_killed_the_emptied_node_comes_first():
+    there = observe(instance("web1", NEW, published=False), instance("web2"), instance("web3"))
+    made = plan(in_place(), there)
+    assert made.clean == {"web1": ("shop_2.0_100",)}
+    assert [(wave.start, wave.replace) for wave in made.waves] == [
+        ({"web1": 1}, {}),
+        ({"web2": 1}, {"web2": ("shop_1.0_100",)}),
+        ({"web3": 1}, {"web3": ("shop_1.0_100",)}),
+    ]
+
+
+def test_in_place_first_deployments_and_free_nodes_may_have_candidates():
+    made = plan(in_place(2, publish=False), observe(instance("web1")))
+    assert made.waves == (Wave({"web2": 1}, {}), Wave({"web3": 1}, {}))
+
+
+@pytest.mark.parametrize("option", [{"publish": False}, {"keep": True}], ids=lambda o: next(iter(o)))
+def test_in_place_nothing_can_wait_or_stay_where_its_port_is_needed(option):
+    name = next(iter(option))
+    with pytest.raises(
+        Refused, match=rf"no room for 1 more .*Either leave {name}=\w+ out \(in place, .*a range of ports"
+    ):
+        plan(in_place(1, ("web1",), **option), observe(instance("web1")))
+
+
+def test_in_place_a_stranger_on_the_port_is_not_replaced():
+    with pytest.raises(Refused, match="free 1 on web1, 0 on web2. Either stop what else uses that port, or add nodes"):
+        plan(in_place(2, ("web1", "web2")), observe(instance("web1"), taken={"web2": [100]}))
+
+
+# -- zones ------------------------------------------------------------------------------------
+
+FOUR, ZONES = ("a1", "a2", "b1", "b2"), {"a1": "a", "a2": "a", "b1": "b", "b2": "b"}
+
+
+def test_instances_are_spread_over_the_zones_first():
+    made = plan(desire(2, FOUR), observe(zones=ZONES))
+    assert made.waves == (Wave({"a1": 1}, {}), Wave({"b1": 1}, {}))
+    there = observe(instance("a1", NEW), zones=ZONES)
+    assert plan(desire(2, FOUR), there).waves == (Wave({"b1": 1}, {}),)
+
+
+def test_a_wave_is_in_one_zone():
+    there = observe(*(instance(n) for n in FOUR), zones=ZONES)
+    old = ("shop_1.0_100",)
+    assert plan(desire(4, FOUR), there).waves == (
+        Wave({"a1": 1}, {"a1": old}),
+        Wave({"a2": 1}, {"a2": old}),
+        Wave({"b1": 1, "b2": 1}, {"b1": old, "b2": old}),
+    )
+    assert [tuple(wave.start) for wave in plan(desire(4, FOUR, waves=("100%",)), there).waves] == [FOUR[:2], FOUR[2:]]
+
+
+def test_what_is_replaced_in_another_zone_is_retired_in_a_wave_of_its_own():
+    there = observe(instance("b1"), instance("b1", slot=101), zones=ZONES)
+    made = plan(desire(2, ("a1", "a2"), waves=("100%",)), there)
+    assert made.waves == (
+        Wave({"a1": 1, "a2": 1}, {}),
+        Wave({}, {"b1": ("shop_1.0_100", "shop_1.0_101")}),
+    )
+
+
+def test_scaling_down_takes_from_the_fullest_zone():
+    there = observe(*(instance(n, NEW) for n in ("a1", "b1", "b2")), zones=ZONES)
+    assert plan(desire(2, FOUR), there).waves == (Wave({}, {"b2": ("shop_2.0_100",)}),)
+
+
+def test_in_place_a_wave_is_in_one_zone_too():
+    there = observe(*(instance(n) for n in FOUR), zones=ZONES)
+    made = plan(in_place(4, FOUR, waves=("100%",)), there)
+    assert [tuple(wave.replace) for wave in made.waves] == [FOUR[:2], FOUR[2:]]
 
 
 # -- publication of held candidates -----------------------------------------------------------
@@ -260,243 +371,3 @@ def test_publication_counts_no_dead_process_as_serving():
     made = publication(desire(), observe(*there, *dead))
     assert made.clean == {"web1": ("shop_1.0_108",), "web2": ("shop_1.0_108",)}
     assert made.waves[0].retire == {"web1": ("shop_1.0_100",)}
-
-
-# -- a world to run plans in ------------------------------------------------------------------
-
-
-class World:
-    """Nodes with instances, which does what a plan says in the small steps the real ones take."""
-
-    def __init__(self, app, instances, foreign, releases, ghosts):
-        self.app, self.foreign = app, foreign
-        self.instances = {(i.node, i.id): i for i in instances}
-        self.releases, self.ghosts = dict(releases), dict(ghosts)
-
-    def observed(self):
-        there = sorted(self.instances.values(), key=lambda i: (i.node, i.id))
-        return observe(*there, taken=self.foreign, releases=self.releases, ghosts=self.ghosts)
-
-    def serving(self):
-        return sum(i.running and i.published for i in self.instances.values())
-
-    def counts(self):
-        """Return how many instances there are of each release and kind."""
-        return Counter((i.version, i.running, i.tested, i.published) for i in self.instances.values())
-
-    def steps(self, made, version):
-        """Execute ``made``; yield after every step."""
-        for node, ids in made.clean.items():
-            for one in ids:
-                self.ghosts[node] = tuple(g for g in self.ghosts.get(node, ()) if g != one)
-                stopped = self.instances.pop((node, one), None)
-                assert not (stopped and stopped.running and stopped.published), "cleaned what serves"
-                yield
-        for node in made.install:
-            self.releases[node] = {*self.releases.get(node, ()), version}
-            yield
-        for wave in made.waves:
-            yield from self._wave(wave, version, made.publish)
-
-    def _wave(self, wave, version, publish):
-        candidates = [(i.node, i.id) for adopted in wave.adopt.values() for i in adopted]
-        for node, count in wave.start.items():
-            for _ in range(count):
-                candidates.append(self._start(node, version, held=not publish))
-                yield
-        for key in candidates:
-            self.instances[key] = replace(self.instances[key], tested=True)
-            yield
-        for key in candidates if publish else ():
-            self.instances[key] = replace(self.instances[key], published=True, held=False)
-            yield
-        for node, ids in wave.retire.items():
-            for one in ids:
-                self.instances[node, one] = replace(self.instances[node, one], published=False)
-                yield
-                del self.instances[node, one]
-                yield
-
-    def _start(self, node, version, held):
-        assert version in self.releases.get(node, ()), "started what is not installed"
-        here = [i for i in self.instances.values() if i.node == node]
-        taken = {i.slot for i in here} | set(self.foreign.get(node, ()))
-        slots = self.app.ports or range(len(taken) + 1)
-        slot = next((s for s in slots if s not in taken), None)
-        assert slot is not None, f"no free port on {node}"
-        made = instance(node, version, slot, tested=False, published=False, held=held)
-        assert (node, made.id) not in self.instances
-        self.instances[node, made.id] = made
-        return node, made.id
-
-
-RANGE = PortRange(100, 105)
-NODES = ("a", "b", "c", "d")
-STRANGER = None
-WAITING = {"version": NEW, "published": False, "held": True}
-# What may be found in a slot, in whatever state earlier runs, crashes and strangers have left it.
-FOUND = [
-    {"version": OLD},
-    {"version": OLD, "tested": False},
-    {"version": OLD, "running": False},
-    {"version": OLD, "running": False, "published": False},
-    {"version": OLD, "published": False},
-    {"version": NEW},
-    {"version": NEW},
-    {"version": NEW, "tested": False},
-    {"version": NEW, "running": False},
-    {"version": NEW, "published": False},
-    {"version": NEW, "published": False, "tested": False},
-    WAITING,
-    STRANGER,
-]
-
-
-@st.composite
-def worlds(draw, found=tuple(FOUND)):
-    """Draw nodes ("left" is in the environment no more) with something in some of their slots."""
-    ports = draw(st.sampled_from([RANGE, RANGE, None, PortRange(100, 101), PortRange(100, 100)]))
-    spots = st.tuples(st.sampled_from((*NODES, "left")), st.sampled_from(list(ports or RANGE)), st.sampled_from(found))
-    drawn = draw(st.lists(spots, max_size=10, unique_by=lambda spot: spot[:2]))
-    waves = draw(st.sampled_from([(1, "100%"), ("100%",), (1, "25%", "50%"), (2, 3), ("1%", 1, "99%")]))
-    installed = {node: draw(st.sampled_from([(), (OLD,), (OLD, NEW)])) for node in NODES}
-    return World(
-        make_app(ports, waves),
-        [instance(node, slot=slot, **flags) for node, slot, flags in drawn if flags],
-        {node: {slot for n, slot, flags in drawn if n == node and not flags and ports} for node in NODES},
-        installed,
-        draw(st.sampled_from([{}, {"a": ()}, {"a": ("shop_0.9_200",), "left": ("shop_0.9_200", "shop_0.9_201")}])),
-    )
-
-
-@st.composite
-def deployments(draw):
-    """Draw a world and something desired of it."""
-    world = draw(worlds())
-    nodes = draw(st.sampled_from([NODES, ("b", "a"), ("d", "b", "c"), ("c",)]))
-    publish, keep = draw(st.sampled_from([(True, False)] * 3 + [(True, True), (False, False)]))
-    return world, Desired(world.app, NEW, draw(st.integers(1, 5)), nodes, publish, keep)
-
-
-def plan_or_skip(desired, world, planner=plan):
-    try:
-        return planner(desired, world.observed())
-    except Refused:
-        assume(False)
-
-
-# Derandomized: a failure of one run is seen again in the next.
-many = settings(
-    max_examples=150,
-    deadline=None,
-    derandomize=True,
-    database=None,
-    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
-)
-
-
-@many
-@given(deployments())
-def test_never_fewer_serve_than_served_before_or_are_desired(drawn):
-    world, desired = drawn
-    least = min(world.serving(), desired.instances)
-    made = plan_or_skip(desired, world)
-    event(f"waves {len(made.waves)}, retires {any(w.retire for w in made.waves)}")
-    for _ in world.steps(made, desired.version):
-        assert world.serving() >= least
-
-
-@many
-@given(deployments())
-def test_refused_only_if_there_is_no_room(drawn):
-    """…and a plan never starts more on a node than its free ports: the world asserts that for each start."""
-    world, desired = drawn
-    good = [i for i in world.instances.values() if i.version == NEW and i.good and i.node in desired.nodes]
-    missing = desired.instances - (min(len(good), desired.instances) if desired.publish else 0)
-    serving = {(i.node, i.port) for i in world.instances.values() if i.running and i.published}
-    strangers = {(node, port) for node, ports in world.foreign.items() for port in ports}
-    free = sum((n, p) not in serving | strangers for n in desired.nodes for p in desired.app.ports or ())
-    try:
-        made = plan(desired, world.observed())
-    except Refused:
-        event("refused")
-        assert desired.app.ports and free < missing
-    else:
-        assert sum(sum(w.start.values()) for w in made.waves) == missing
-        for _ in world.steps(made, desired.version):
-            pass
-
-
-@many
-@given(deployments())
-def test_the_plan_leads_to_what_is_desired(drawn):
-    world, desired = drawn
-    before = [i for i in world.instances.values() if i.running and i.published]
-    made = plan_or_skip(desired, world)
-    for _ in world.steps(made, desired.version):
-        pass
-    assert_reached(world, desired, before)
-    if desired.publish:
-        assert plan(desired, world.observed()) == Plan({}, (), (), True)
-
-
-@many
-@given(deployments(), st.integers(0, 60), st.sets(st.integers(0, 5)))
-def test_a_run_cut_off_anywhere_is_simply_run_again(drawn, cut, dying):
-    """Some of the candidates that the dead run left behind may die before the next one."""
-    world, desired = drawn
-    before = [i for i in world.instances.values() if i.running and i.published]
-    least = min(world.serving(), desired.instances)
-    steps = world.steps(plan_or_skip(desired, world), desired.version)
-    cut_off = sum(1 for _ in zip(range(cut), steps)) == cut
-    event(f"cut off {cut_off}")
-    candidates = [key for key, i in sorted(world.instances.items()) if not i.published]
-    for number in dying & set(range(len(candidates))):
-        key = candidates[number]
-        world.instances[key] = replace(world.instances[key], running=False)
-    for _ in world.steps(plan(desired, world.observed()), desired.version):
-        assert world.serving() >= least
-    assert_reached(world, desired, before)
-
-
-def assert_reached(world, desired, before):
-    """Assert that there is what was desired, of the old what was to stay, and nothing else."""
-    assert not any(world.ghosts.values())
-    there = world.counts()
-    if not desired.publish:
-        held = [i for i in world.instances.values() if not i.published]
-        assert len(held) == desired.instances
-        assert all(i.held and i.running and i.tested and i.version == NEW and i.node in desired.nodes for i in held)
-        assert {(i.node, i.id) for i in before} | {(i.node, i.id) for i in held} == set(world.instances)
-        return
-    good = [i for i in world.instances.values() if i.version == NEW and i.good and i.node in desired.nodes]
-    if desired.keep:
-        assert len(good) >= desired.instances
-        assert {(i.node, i.id) for i in before} <= set(world.instances)
-        assert all(i.running and i.published for i in world.instances.values())
-    else:
-        assert there == {(NEW, True, True, True): desired.instances}
-        assert len(good) == desired.instances
-
-
-@many
-@given(worlds(found=(*FOUND, WAITING, WAITING, WAITING, WAITING)), st.floats(0, 1), st.booleans(), st.integers(0, 40))
-def test_publication_never_leaves_fewer_and_may_be_cut_off(world, part, keep, cut):
-    mine = [i for i in world.instances.values() if i.version == NEW and i.node in NODES]
-    most = sum(i.good or i.held for i in mine)
-    desired = Desired(world.app, NEW, max(1, round(part * most)), NODES, keep=keep)
-    least = min(world.serving(), desired.instances)
-    made = plan_or_skip(desired, world, publication)
-    adopted = {(i.node, i.id) for wave in made.waves for ids in wave.adopt.values() for i in ids}
-    steps = world.steps(made, NEW)
-    for _ in zip(range(cut), steps):
-        assert world.serving() >= least
-    if any(not world.instances[key].published for key in adopted):
-        event("cut off")
-        steps = world.steps(publication(desired, world.observed()), NEW)
-    for _ in steps:
-        assert world.serving() >= least
-    assert all(world.instances[key].good for key in adopted)
-    served = [i for i in world.instances.values() if i.published]
-    assert all(i.running for i in served)
-    assert keep or all(i.good and i.version == NEW and i.node in NODES for i in served)
