@@ -301,11 +301,9 @@ def probe(raw, at):
 
 
 def _strategy(raw, where):
-    values = {k: duration(v) for k, v in raw.items() if k not in ("waves", "auto_revert")}
+    values = {k: v if k in ("waves", "auto_revert", "keep_releases") else duration(v) for k, v in raw.items()}
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])
-    if "auto_revert" in raw:
-        values["auto_revert"] = raw["auto_revert"]
     strategy = Strategy(**values)
     at = f"{where}:strategy"
     if not strategy.min_healthy < strategy.healthy_deadline <= strategy.progress_deadline:
