@@ -16,8 +16,10 @@ A minion may be configured with:
 """
 
 import os
+import time
 
 import saltdeploy
+from saltdeploy import arguments
 from saltdeploy.errors import Failed
 from saltdeploy.lifecycle import Lifecycle
 
@@ -175,7 +177,7 @@ def install(name, version):
     return _lifecycle().install(name, version)
 
 
-def start(name, version, count=1, deployment="manual", held=True, slots=None):
+def start(name, version, count=1, deployment="manual", held=True, slots=None, tests=True):
     """
     Start candidates of an installed release, wait until they are ready, run the tests from the node.
 
@@ -191,6 +193,8 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None):
         Keep them among the candidates until they are published or stopped.
     slots
         The ports to take; by default any of the app's range that are free.
+    tests
+        False runs no tests: what is ready may be published.
 
     Returns ``{"ok", "instances", "failures"}``; what failed is left as it is, to be looked at.
 
@@ -200,7 +204,7 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None):
 
         salt web1 app.start shop 1.4.2
     """
-    return _lifecycle().start(name, version, _mine(count) or 0, deployment, held=held, slots=slots)
+    return _lifecycle().start(name, version, _mine(count) or 0, deployment, held=held, slots=slots, tests=tests)
 
 
 def stop(name, instances=None, deployment=None, drain=None, grace=None):
@@ -301,7 +305,26 @@ def remove(name, version):
     return _lifecycle().host.remove_release(name, version)
 
 
-def logs(name, instances=None, lines=50):
+def prune(name, versions):
+    """
+    Remove releases from this node; return those that were there. Refused where an instance runs one.
+
+    name
+        The app.
+    versions
+        A list of versions; or a mapping of minion id to such lists.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.prune shop '["1.1.0", "1.2.0"]'
+    """
+    host = _lifecycle().host
+    return [version for version in _mine(versions) if host.remove_release(name, version)]
+
+
+def logs(name, instances=None, lines=50, since=None, strict=True):
     """
     Return the last lines that instances printed: ``{id: text}``.
 
@@ -311,6 +334,11 @@ def logs(name, instances=None, lines=50):
         Ids; or a mapping of minion id to ids; all of the app's by default.
     lines
         How many lines of each.
+    since
+        Only what was printed in the last ``10m``, ``1h`` and so on, or since a time
+        (``2026-11-24 10:30``). Needs systemd: supervisord does not keep when a line was printed.
+    strict
+        False leaves out ids that are not on this node.
 
     CLI Example:
 
@@ -318,7 +346,32 @@ def logs(name, instances=None, lines=50):
 
         salt '*' app.logs shop lines=20
     """
-    return _lifecycle().logs(name, _mine(instances), lines)
+    return _lifecycle().logs(name, _mine(instances), lines, arguments.moment(since, time.time()), strict)
+
+
+def command(name, command, instance, timeout=60):
+    """
+    Run a command once, as an instance of an app would: in its release's folder, with its environment
+    and its user. It is split into words as a shell would, and no shell runs it.
+
+    Returns ``{"instance", "code", "output"}``; ``code`` is None where it hung or could not be started.
+
+    name
+        The app.
+    command
+        The command.
+    instance
+        The id of an instance that runs here.
+    timeout
+        Seconds after which it is killed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.command shop './bin/shop --version' shop_1.4.2_20000
+    """
+    return _lifecycle().command(name, command, instance, timeout)
 
 
 def missing(name):

@@ -22,7 +22,7 @@ def output(data, **kwargs):
         return _event(data["event"].get("message", {}), colors)
     if not isinstance(data, dict):
         return str(data)
-    for key, view in (("apps", _status), ("history", _history), ("verdict", _verdict), ("plan", _plan)):
+    for key, view in VIEWS.items():
         if key in data:
             return view(data, colors)
     return str(data)
@@ -51,6 +51,20 @@ def _verdict(data, colors):
     return _paint(data["verdict"], color, colors) + took
 
 
+def _output(data, colors):
+    return "\n".join([*data["output"].splitlines(), _verdict(data, colors)])
+
+
+def _logs(data, colors):
+    blocks = [
+        "\n".join([_paint(f"{node}: {instance}", "GREEN", colors), *(f"  {line}" for line in text.splitlines())])
+        for node, instances in sorted(data["logs"].items())
+        for instance, text in sorted(instances.items())
+    ]
+    blocks += [_paint(f"{node}: {problem}", "RED", colors) for node, problem in sorted(data["problems"].items())]
+    return "\n\n".join(blocks)
+
+
 def _plan(data, _colors):
     head = " ".join(str(data[k]) for k in ("app", "version") if data.get(k))
     return "\n".join([f"{head} in {data['environment']}, the plan:", *(f"  {line}" for line in data["plan"])])
@@ -66,6 +80,8 @@ def _status(data, colors):
             head = f"{app['app']} was never deployed in {data['environment']}: salt-run deploy.app {app['app']}"
         rows = [(i["node"], i["version"], i["address"], i["state"], i["health"]) for i in app["instances"]]
         blocks.append("\n".join([head, *_table(("node", "release", "address", "state", "health"), rows)]))
+        if app["drift"]:
+            blocks[-1] += "\n" + _paint(app["drift"], "YELLOW", colors)
         if app["lock"]:
             blocks[-1] += "\n" + _paint(app["lock"], "YELLOW", colors)
     return "\n\n".join(blocks) or f"{data['environment']} has no apps"
@@ -76,10 +92,18 @@ def _history(data, colors):
         return f"{data['app']} was never deployed in {data['environment']}"
     words = {0: "done", 1: "failed, reverted", 2: "NOT REVERTED"}
     rows = [
-        (_when(h["began"]), h["version"], words.get(h["retcode"], ""), _seconds(h["seconds"]), h["owner"], h["reason"])
+        (
+            _when(h["began"]),
+            h.get("verb", "deploy"),
+            h["version"],
+            words.get(h["retcode"], ""),
+            _seconds(h["seconds"]),
+            h["owner"],
+            h["reason"],
+        )
         for h in data["history"]
     ]
-    lines = _table(("when", "release", "outcome", "took", "by", "reason"), rows)
+    lines = _table(("when", "what", "release", "outcome", "took", "by", "reason"), rows)
     why = [f"{_when(h['began'])}  {textwrap.shorten(h['why'], 200)}" for h in data["history"] if h["why"]]
     return "\n".join([f"{data['app']} in {data['environment']}", *lines, *(_paint(w, "RED", colors) for w in why)])
 
@@ -101,3 +125,14 @@ def _seconds(value):
 
 def _paint(text, color, colors):
     return f"{colors[color]}{text}{colors['ENDC']}" if colors.get(color) else text
+
+
+# The first of these keys that a result has says what it is.
+VIEWS = {
+    "apps": _status,
+    "history": _history,
+    "logs": _logs,
+    "output": _output,
+    "verdict": _verdict,
+    "plan": _plan,
+}

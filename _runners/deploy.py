@@ -1,9 +1,8 @@
 """
-Deploy apps to environments
-===========================
+Deploy apps to environments, and operate them
+=============================================
 
-Every function takes ``env=``, the environment, which may be left out where there is only one, and
-ends ``salt-run`` with
+Every function ends ``salt-run`` with
 
 ====  =====================================================================================
 0     done, or nothing to do
@@ -11,6 +10,21 @@ ends ``salt-run`` with
 2     failed, and not wholly reverted: look now
 3     refused (bad input, somebody else deploys, a precondition is not met): nothing changed
 ====  =====================================================================================
+
+These arguments mean the same wherever they are:
+
+name
+    The app.
+env
+    The environment; may be left out where there is only one.
+version
+    The release.
+nodes
+    Only these nodes (``nodes=web1,web2``).
+test
+    True shows what would be done and does nothing.
+reason
+    Why; kept in the history and shown to whom the lock stops.
 """
 
 import contextlib
@@ -22,25 +36,37 @@ import threading
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from saltdeploy import arguments, control
-from saltdeploy.errors import INTERRUPTS
+from saltdeploy.errors import INTERRUPTS, REFUSED
+
+__func_alias__ = {"exec_": "exec"}
 
 
-def _checked(function):
-    """Refuse arguments that do not fit: salt-run would print the documentation, and exit 0."""
+def _verb(function):
+    """Make of everything that may come of ``function`` a result: salt-run exits 0 on wrong arguments and exceptions."""
     signature = inspect.signature(function)
+    named = {n: p.default for n, p in signature.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
 
     @functools.wraps(function)
-    def checked(*args, **kwargs):
+    def verb(*args, **kwargs):
+        _hang_up_like_ctrl_c()
         try:
-            signature.bind(*args, **kwargs)
-        except TypeError as exc:
-            return _result({"verdict": f"refused, nothing was changed: {exc}", "retcode": control.REFUSED})
-        return function(*args, **kwargs)
+            given = _bound(signature, args, kwargs)
+            arguments.unknown(given["extra"], given["kwargs"], [n for n in named if n != "name"])
+            for name, default in named.items():
+                if isinstance(default, bool):
+                    arguments.flag(name, given[name])
+            result = function(*args, **kwargs)
+        except (SaltInvocationError, CommandExecutionError) as exc:
+            result = {"verdict": f"refused, nothing was changed: {exc}", "retcode": REFUSED}
+        except INTERRUPTS:  # control reverts and returns once there is something to revert
+            result = {"verdict": "interrupted, nothing was changed", "retcode": REFUSED}
+        __context__["retcode"] = result["retcode"]
+        return {"data": result, "outputter": "deploy"}
 
-    return checked
+    return verb
 
 
-@_checked
+@_verb
 def app(
     name=None,
     version=None,
@@ -56,26 +82,19 @@ def app(
 ):
     """
     Install a release beside what runs, test it, publish it, retire what it replaces. A failure
-    reverts: the instances that were published before stay so.
+    reverts: the instances that were published before stay so. Releases beyond ``keep_releases`` are
+    removed in the end.
 
-    name
-        The app.
     version
         The release; by default the one in the environment's definition.
-    env
-        The environment.
     instances
         How many are to run; by default as many as the definition says.
     nodes
-        Only these (``nodes=web1,web2``); what others run is left alone.
+        Only these nodes; what others run is left alone.
     publish
         False starts and tests candidates and leaves them for :py:func:`publish`.
-    test
-        True shows the plan and does nothing.
     keep
         True leaves older releases published beside the new one.
-    reason
-        Why; kept in the history and shown to whom the lock stops.
 
     CLI Example:
 
@@ -83,12 +102,10 @@ def app(
 
         salt-run deploy.app shop version=1.4.3
     """
-    known = ("version", "env", "instances", "nodes", "publish", "test", "keep", "reason")
-    flags = {"publish": publish, "test": test, "keep": keep}
-    return _run("app", extra, kwargs, known, flags, name, env, version, instances, nodes, publish, test, keep, reason)
+    return _control().app(name, env, version, instances, nodes, publish, test, keep, reason)
 
 
-@_checked
+@_verb
 def plan(name=None, version=None, env=None, instances=None, nodes=None, publish=True, keep=False, *extra, **kwargs):
     """
     Show what :py:func:`app` with the same arguments would do.
@@ -99,12 +116,25 @@ def plan(name=None, version=None, env=None, instances=None, nodes=None, publish=
 
         salt-run deploy.plan shop version=1.4.3
     """
-    known = ("version", "env", "instances", "nodes", "publish", "keep")
-    flags = {"publish": publish, "keep": keep}
-    return _run("app", extra, kwargs, known, flags, name, env, version, instances, nodes, publish, True, keep, "")
+    return _control().app(name, env, version, instances, nodes, publish, True, keep, "")
 
 
-@_checked
+@_verb
+def check(name=None, version=None, env=None, instances=None, nodes=None, *extra, **kwargs):
+    """
+    Find out whether :py:func:`app` with the same arguments could begin: the definition is valid, the
+    nodes answer, Consul has a leader, nobody else deploys, there is room. Ends with 0 or 3.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.check shop version=1.4.3
+    """
+    return _control().check(name, env, version, instances, nodes)
+
+
+@_verb
 def publish(
     name=None, version=None, env=None, instances=None, nodes=None, test=False, keep=False, reason="", *extra, **kwargs
 ):
@@ -112,22 +142,12 @@ def publish(
     Test the candidates that ``deploy.app … publish=False`` left once more, publish them, retire what
     they replace.
 
-    name
-        The app.
     version
         The release, where candidates of several wait.
-    env
-        The environment.
     instances
         How many must be published in the end, to replace the old; by default as many as the definition says.
-    nodes
-        Only these.
-    test
-        True shows the plan and does nothing.
     keep
         True leaves older releases published beside the new one.
-    reason
-        Why.
 
     CLI Example:
 
@@ -135,12 +155,122 @@ def publish(
 
         salt-run deploy.publish shop
     """
-    known = ("version", "env", "instances", "nodes", "test", "keep", "reason")
-    flags = {"test": test, "keep": keep}
-    return _run("publish", extra, kwargs, known, flags, name, env, version, instances, nodes, test, keep, reason)
+    return _control().publish(name, env, version, instances, nodes, test, keep, reason)
 
 
-@_checked
+@_verb
+def rollback(name=None, version=None, env=None, skip_tests=False, test=False, reason="", *extra, **kwargs):
+    """
+    Deploy the last good release before the current one, as :py:func:`app` would: with tests, in waves,
+    reverted if it fails. As many instances as the definition says, or as serve now if that is more.
+
+    The last good release is the newest other one that the history has as published. One that was left
+    by a rollback is not good, until it is deployed once more.
+
+    version
+        Go back to this release instead; it must be installed still.
+    skip_tests
+        True skips the acceptance tests, and nothing else.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.rollback shop reason='checkout is broken'
+    """
+    return _control().rollback(name, env, version, skip_tests, test, reason)
+
+
+@_verb
+def scale(name=None, instances=None, env=None, test=False, reason="", *extra, **kwargs):
+    """
+    Run another number of instances of the release that is deployed. The next :py:func:`app` without
+    ``instances=`` goes by the definition's number again.
+
+    instances
+        How many are to run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.scale shop instances=5
+    """
+    return _control().scale(name, env, instances, test, reason)
+
+
+@_verb
+def restart(name=None, env=None, confirm=False, test=False, reason="", *extra, **kwargs):
+    """
+    Restart what is published, wave by wave, and on a node one after the other: withdraw, drain,
+    restart, test, publish; then wait until users find it healthy. The first failure stops it, and what
+    failed stays withdrawn.
+
+    confirm
+        Must be True where there is one instance only: users have none while it restarts.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.restart shop
+    """
+    return _control().restart(name, env, confirm, test, reason)
+
+
+@_verb
+def withdraw(name=None, version=None, env=None, nodes=None, confirm=False, test=False, reason="", *extra, **kwargs):
+    """
+    Take instances out of discovery. They run on, as candidates: :py:func:`publish` brings them back.
+
+    version
+        Only instances of this release.
+    confirm
+        Must be True where no instance would be left.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.withdraw shop nodes=web1
+    """
+    return _control().withdraw(name, env, version, nodes, confirm, test, reason)
+
+
+@_verb
+def remove(name=None, env=None, confirm=False, test=False, reason="", *extra, **kwargs):
+    """
+    Take an app away from an environment: withdraw, drain and stop all its instances, remove its
+    releases, forget what the record has. Its history stays.
+
+    confirm
+        Must be True; without it, this is refused and says what would be removed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.remove shop confirm=True
+    """
+    return _control().remove(name, env, confirm, test, reason)
+
+
+@_verb
+def prune(name=None, env=None, test=False, reason="", *extra, **kwargs):
+    """
+    Remove installed releases beyond ``keep_releases``, the oldest first, from each node that answers.
+    The one that is deployed, the last good one before it, and those that an instance has, stay.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.prune shop
+    """
+    return _control().prune(name, env, test, reason)
+
+
+@_verb
 def test(name=None, version=None, env=None, nodes=None, *extra, **kwargs):
     """
     Run the app's tests from node, peer and master on its candidates; on what is published if there
@@ -152,50 +282,18 @@ def test(name=None, version=None, env=None, nodes=None, *extra, **kwargs):
 
         salt-run deploy.test shop
     """
-    return _run("test", extra, kwargs, ("version", "env", "nodes"), {}, name, env, version, nodes)
+    return _control().test(name, env, version, nodes)
 
 
-@_checked
-def withdraw(name=None, version=None, env=None, nodes=None, confirm=False, test=False, reason="", *extra, **kwargs):
-    """
-    Take instances out of discovery. They run on, as candidates: :py:func:`publish` brings them back.
-
-    name
-        The app.
-    version
-        Only instances of this release.
-    env
-        The environment.
-    nodes
-        Only on these nodes.
-    confirm
-        Must be True where no instance would be left.
-    test
-        True shows the plan and does nothing.
-    reason
-        Why.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt-run deploy.withdraw shop nodes=web1
-    """
-    known = ("version", "env", "nodes", "confirm", "test", "reason")
-    flags = {"confirm": confirm, "test": test}
-    return _run("withdraw", extra, kwargs, known, flags, name, env, version, nodes, confirm, test, reason)
-
-
-@_checked
+@_verb
 def status(name=None, env=None, *extra, **kwargs):
     """
     Show what users find: each instance with its release, address and health, the candidates, what the
-    record has and discovery has not, and who deploys just now. Asks discovery only, no node.
+    record has and discovery has not, in what the definition differs, and who deploys just now. Asks
+    discovery only, no node.
 
     name
         The app; all apps without it.
-    env
-        The environment.
 
     CLI Example:
 
@@ -203,20 +301,16 @@ def status(name=None, env=None, *extra, **kwargs):
 
         salt-run deploy.status
     """
-    return _run("status", extra, kwargs, ("name", "env"), {}, name, env)
+    return _control().status(name, env)
 
 
-@_checked
+@_verb
 def history(name=None, env=None, limit=None, *extra, **kwargs):
     """
-    Show the last deployments of an app: when, who, why, what came of it, how long each phase took.
+    Show what was last done with an app: when, who, why, what came of it, how long each phase took.
 
-    name
-        The app.
-    env
-        The environment.
     limit
-        How many, the newest first; 10 by default.
+        How many, the newest first; 10 by default, 50 are kept.
 
     CLI Example:
 
@@ -224,10 +318,57 @@ def history(name=None, env=None, limit=None, *extra, **kwargs):
 
         salt-run deploy.history shop limit=3
     """
-    return _run("history", extra, kwargs, ("env", "limit"), {}, name, env, limit)
+    return _control().history(name, env, limit)
 
 
-@_checked
+@_verb
+def logs(name=None, env=None, nodes=None, instance=None, lines=50, since=None, *extra, **kwargs):
+    """
+    Show the last lines that instances printed. Ends with 1 if a node could not be asked.
+
+    instance
+        Only the instance with this id.
+    lines
+        How many lines of each.
+    since
+        Only what was printed in the last ``10m``, ``1h`` and so on, or since a time
+        (``since='2026-11-24 10:30'``, the master's time zone). Needs systemd on the nodes.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.logs shop nodes=web1 since=10m
+    """
+    return _control().logs(name, env, nodes, instance, lines, since)
+
+
+@_verb
+def exec_(name=None, command=None, env=None, instance=None, node=None, timeout=60, *extra, **kwargs):
+    """
+    ``deploy.exec``: run a command once, on one node, as a running instance would: in its release's
+    folder, with its environment and its user. Ends with 0 if the command does, else with 1.
+
+    command
+        The command. It is split into words as a shell would, and no shell runs it. It stays in Salt's
+        job cache: no secrets.
+    instance
+        The id of the instance; by default the first that is published.
+    node
+        The node; by default the instance's.
+    timeout
+        How long it may take, in seconds or as ``5m``; then it is killed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.exec shop './bin/shop --version'
+    """
+    return _control().run(name, command, env, instance, node, timeout)
+
+
+@_verb
 def unlock(name=None, env=None, force=False, *extra, **kwargs):
     """
     Show who holds an app's deployment lock; with ``force=True`` take it away. A run that lost its lock
@@ -239,27 +380,20 @@ def unlock(name=None, env=None, force=False, *extra, **kwargs):
 
         salt-run deploy.unlock shop force=True
     """
-    return _run("unlock", extra, kwargs, ("env", "force"), {"force": force}, name, env, force)
+    return _control().unlock(name, env, force)
 
 
-def _run(function, extra, kwargs, known, flags, *args):
-    """Return what the control function does; an error becomes a result: salt-run exits 0 on exceptions."""
-    _hang_up_like_ctrl_c()
+def _control():
+    return control.Control(__opts__, _emit)
+
+
+def _bound(signature, args, kwargs):
     try:
-        arguments.unknown(extra, kwargs, known)
-        for name, value in flags.items():
-            arguments.flag(name, value)
-        result = getattr(control.Control(__opts__, _emit), function)(*args)
-    except (SaltInvocationError, CommandExecutionError) as exc:
-        result = {"verdict": f"refused, nothing was changed: {exc}", "retcode": control.REFUSED}
-    except INTERRUPTS:  # control reverts and returns once there is something to revert
-        result = {"verdict": "interrupted, nothing was changed", "retcode": control.REFUSED}
-    return _result(result)
-
-
-def _result(result):
-    __context__["retcode"] = result["retcode"]
-    return {"data": result, "outputter": "deploy"}
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as exc:
+        raise SaltInvocationError(str(exc)) from exc
+    bound.apply_defaults()
+    return bound.arguments
 
 
 def _hang_up_like_ctrl_c():

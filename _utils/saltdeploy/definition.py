@@ -307,7 +307,7 @@ def probe(raw, at):
 
 
 def _strategy(raw, where):
-    plain = {k: raw[k] for k in ("replace", "auto_revert") if k in raw}
+    plain = {k: raw[k] for k in ("replace", "auto_revert", "keep_releases") if k in raw}
     values = {k: duration(v) for k, v in raw.items() if k not in ("waves", *plain)}
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])

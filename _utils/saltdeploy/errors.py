@@ -2,6 +2,8 @@
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+# Exit codes of salt-run, and the word for each.
+DONE, REVERTED, NOT_REVERTED, REFUSED = range(4)
 # What a signal raises: Ctrl-C, and what salt-run makes of it and of SIGTERM.
 INTERRUPTS = (KeyboardInterrupt, SystemExit)
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
-from . import records
+from . import healthy, records
 from .acceptance import Acceptance
 from .errors import Failed, LockLost
 from .jobs import TALK_DEADLINE, ids_by_node, most, told_ids
@@ -49,7 +49,8 @@ class Deployment:
     def __init__(self, jobs, discovery, environment, desired, peers, observed, before, lock, identity, serving=()):
         self.jobs, self.discovery, self.environment, self.desired = jobs, discovery, environment, desired
         self.peers, self.before, self.lock, self.identity = peers, before, lock, identity
-        self.app, self.strategy = desired.app, desired.app.strategy
+        self.app = desired.app if desired.tests else replace(desired.app, tests=())
+        self.strategy = self.app.strategy
         self.acceptance = Acceptance(jobs, environment, self.app, peers)
         self.started_on, self.adopted, self.published, self.retired, self.replaced = set(), [], [], {}, []
         self.record = before
@@ -80,7 +81,9 @@ class Deployment:
 
     def _clean(self, ids):
         self._drop(ids)
-        self.jobs.run("clean", "app.stop", ids, self.app.name, ids, deadline=self._stop_deadline(ids), told=told_ids)
+        self.jobs.run(
+            "clean", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.strategy, ids), told=told_ids
+        )
 
     def _install(self, nodes):
         self.jobs.run(
@@ -103,7 +106,7 @@ class Deployment:
         self.acceptance.from_elsewhere(candidates)
         if self.desired.publish and candidates:
             self._publish(candidates)
-            self._await_healthy(candidates, until)
+            healthy.wait(self.jobs.journal, self.discovery, self.app, ids_by_node(candidates), until)
         if self.desired.publish:
             self._retire(wave.retire)
 
@@ -131,6 +134,7 @@ class Deployment:
             count=counts,
             deployment=self.identity.id,
             held=not self.desired.publish,
+            tests=self.desired.tests,
             deadline=min(self.strategy.healthy_deadline + slowest + TALK_DEADLINE, until - time.monotonic()),
             told=told,
             wrong=lambda value: "; ".join(value["failures"]),
@@ -151,32 +155,6 @@ class Deployment:
         self.adopted += [i for i in candidates if i.deployment != self.identity.id]
         self.jobs.run("publish", "discovery.publish", ids, self.app.name, ids, told=told_ids)
 
-    def _await_healthy(self, instances, until):
-        """Block until discovery has all as passing, and until they have stayed so for min_healthy."""
-        began = time.monotonic()
-        wanted = {(i.node, i.id) for i in instances}
-        self.jobs.journal.begin("healthy", sorted({i.node for i in instances}))
-        problem = self._unhealthy(wanted, min(began + self.strategy.healthy_deadline, until))
-        what = problem or "found by users: " + ", ".join(f"{i.id} on {i.node}" for i in instances)
-        self.jobs.journal.add("healthy", "", what, time.monotonic() - began, not problem)
-        if problem:
-            raise Failed(problem)
-
-    def _unhealthy(self, wanted, deadline):
-        def missing(found):
-            return wanted - {(e.minion, e.id) for e in found}
-
-        def which():
-            gone = missing(self.discovery.instances(self.app.name, passing=True))
-            return ", ".join(f"{instance} on {node}" for node, instance in sorted(gone or wanted))
-
-        hold = self.strategy.min_healthy
-        if not self.discovery.wait(self.app.name, lambda found: not missing(found), deadline, passing=True):
-            return f"not healthy in discovery within {self.strategy.healthy_deadline:g}s: {which()}"
-        if hold and self.discovery.wait(self.app.name, missing, time.monotonic() + hold, passing=True):
-            return f"did not stay healthy in discovery for {hold:g}s: {which()}"
-        return ""
-
     def _retire(self, ids):
         """Retire what the new instances have replaced."""
         for node, instances in ids.items():
@@ -187,7 +165,9 @@ class Deployment:
         """Stop instances, out of the record first: highstate must not bring them back."""
         self._drop(ids)
         self._write_record(self._now())
-        self.jobs.run("retire", "app.stop", ids, self.app.name, ids, deadline=self._stop_deadline(ids), told=told_ids)
+        self.jobs.run(
+            "retire", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.strategy, ids), told=told_ids
+        )
 
     # -- the record ---------------------------------------------------------------------------
 
@@ -260,7 +240,7 @@ class Deployment:
 
     def _restore(self, ids):
         # It waits for the job that retires them, which may still be at it.
-        deadline = most(ids) * self.strategy.healthy_deadline + self._stop_deadline(ids)
+        deadline = most(ids) * self.strategy.healthy_deadline + stop_deadline(self.strategy, ids)
         job = ("restore", "app.restore", ids, self.app.name, ids)
         return self.jobs.attempt(*job, deadline=deadline, told=told_ids) or self._not_found(ids)
 
@@ -285,7 +265,7 @@ class Deployment:
 
     def _stop_new(self, nodes):
         """Stop what this deployment started on ``nodes``."""
-        deadline = self._stop_deadline(ids_by_node(self.published))
+        deadline = stop_deadline(self.strategy, ids_by_node(self.published))
         job = ("stop", "app.stop", nodes, self.app.name)
         return self.jobs.attempt(*job, deployment=self.identity.id, deadline=deadline, told=told_ids)
 
@@ -298,8 +278,10 @@ class Deployment:
             return [str(exc)]
         return []
 
-    def _stop_deadline(self, ids):
-        return CATALOG_DEADLINE + self.strategy.drain + STOP_TIMEOUT * (1 + most(ids)) + TALK_DEADLINE
+
+def stop_deadline(strategy, ids):
+    """Return how long a job may take that retires ``ids``, in seconds."""
+    return CATALOG_DEADLINE + strategy.drain + STOP_TIMEOUT * (1 + most(ids)) + TALK_DEADLINE
 
 
 def _places(record):

@@ -48,9 +48,10 @@ class Host:
         return self.root / app / "releases" / version
 
     def releases(self, app):
-        """Return the versions of ``app`` that are installed."""
+        """Return the versions of ``app`` that are installed, in the order in which they were."""
         folder = self.root / app / "releases"
-        return sorted(p.name for p in folder.iterdir() if p.is_symlink()) if folder.is_dir() else []
+        links = [p for p in folder.iterdir() if p.is_symlink()] if folder.is_dir() else []
+        return [p.name for p in sorted(links, key=lambda p: (p.lstat().st_mtime_ns, p.name))]
 
     def installed(self, app, version):
         """Return whether this very release is installed.

@@ -8,6 +8,14 @@ from .errors import Failed
 TALK_DEADLINE = 60.0
 
 
+class PhaseFailed(Failed):
+    """A phase failed on ``nodes``; on the others it did not."""
+
+    def __init__(self, message, nodes):
+        super().__init__(message)
+        self.nodes = nodes
+
+
 class Jobs:
     """Runs phases on an open fleet.Fleet and writes them to a journal.Journal."""
 
@@ -20,7 +28,7 @@ class Jobs:
         :param told: what the journal says of a good value.
         :param wrong: what is wrong with a value; empty: nothing.
         :param deadline: seconds for the whole job.
-        :raises Failed: naming every node that failed, and why.
+        :raises PhaseFailed: naming every node that failed, and why.
         """
         if not nodes:
             return {}
@@ -35,7 +43,7 @@ class Jobs:
 
         replies = self.fleet.run(function, nodes, *args, deadline=deadline, on_reply=tell, **kwargs)
         if problems:
-            raise Failed("; ".join(problems[node] for node in sorted(problems)))
+            raise PhaseFailed("; ".join(problems[node] for node in sorted(problems)), sorted(problems))
         return {node: reply.value for node, reply in replies.items()}
 
     def attempt(self, *args, **kwargs):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-LONG = ("install", "start", "healthy", "retire", "restore", "stop")
+LONG = ("install", "start", "healthy", "retire", "restart", "restore", "stop", "remove")
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import definition, discovery, probes, records
+from . import arguments, definition, discovery, probes, records
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import Host
 from .launch import Launch
@@ -23,6 +23,8 @@ LOG_LINES = 15
 # How long a process that cannot be asked must have been up to be ready, in seconds.
 SETTLE = 2.0
 CANDIDATE = "_candidate"
+# How much of what a command printed is brought back, in characters: a job's result has a limit.
+OUTPUT = 100_000
 
 
 class Lifecycle:
@@ -96,15 +98,16 @@ class Lifecycle:
         """Install a release; return whether anything was done."""
         return self.host.install(self.app(name), version, self.fetch)
 
-    def start(self, name, version, count, deployment, held=False, slots=None):
+    def start(self, name, version, count, deployment, held=False, slots=None, tests=True):
         """Start ``count`` candidates of a release and run the tests that are from the node itself.
 
         :param held: keep them in discovery until they are published or stopped; else they leave it
             by themselves when the deployment's deadline is over.
         :param slots: the ports to take; None: any that are free.
+        :param tests: False takes what is ready for tested.
         :returns: ``{"ok", "instances": [...], "failures": [...]}``
         """
-        app = self.app(name)
+        app = self.app(name) if tests else replace(self.app(name), tests=())
         if not self.host.installed(app, version):
             raise Refused(f"{name} {version} is not installed on {self.host.node}: run app.install first.")
         return self._start(app, version, count, deployment, held, slots)
@@ -326,12 +329,36 @@ class Lifecycle:
         good = {i["id"] for i in self.observe(name)["instances"] if i["running"] and i["published"]}
         return [i for i in ids if i not in good]
 
-    # -- helpers ------------------------------------------------------------------------------
+    # -- on demand ----------------------------------------------------------------------------
 
-    def logs(self, name, ids=None, lines=50):
-        """Return ``{id: text}``, the last lines of each instance."""
+    def logs(self, name, ids=None, lines=50, since=None, strict=True):
+        """Return ``{id: text}``, the last lines of each instance.
+
+        :param since: only what was printed since then, in seconds since 1970.
+        :param strict: refuse ids that are not here; else they are left out.
+        """
         app = self.app(name)
-        return {i.id: self.runtime.logs(self._launch(app, i).unit, lines) for i in self._chosen(name, ids)}
+        if not strict and ids is not None:
+            ids = [i.id for i in self.host.instances(name) if i.id in ids]
+        return {i.id: self.runtime.logs(self._launch(app, i).unit, lines, since) for i in self._chosen(name, ids)}
+
+    def command(self, name, command, instance, timeout):
+        """Run ``command`` as the instance would: in its release's folder, with its environment and its user.
+
+        :returns: ``{"instance", "code", "output"}``; the code is None where it hung or could not be started.
+        """
+        app, words, [chosen] = self.app(name), arguments.words(command), self._chosen(name, [instance])
+        state = self.runtime.states().get(instance)
+        if not (state and state.running):
+            raise Refused(f"{instance} on {self.host.node} does not run: see app.logs.")
+        launch = self._launch(app, chosen)
+        try:
+            code, output = probes.execute(words, launch.release, launch.env, app.user, timeout)
+        except probes.ProbeFailed as exc:
+            code, output = None, str(exc)
+        return {"instance": instance, "code": code, "output": output[-OUTPUT:]}
+
+    # -- helpers ------------------------------------------------------------------------------
 
     def _chosen(self, name, ids):
         here = {i.id: i for i in self.host.instances(name)}

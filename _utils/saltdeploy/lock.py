@@ -64,20 +64,20 @@ class Lock:
         if self._lost:
             raise LockLost(f"the deployment lock was lost ({self._lost}): another run may have it. Run again.")
 
-    def write(self, entries):
-        """Write ``{key: value}``, fenced: LockLost if somebody else has the lock."""
-        if not self._write(entries):
+    def write(self, entries, delete=()):
+        """Write ``{key: value}`` and remove the keys ``delete``, fenced: LockLost if somebody else has the lock."""
+        if not self._write(entries, delete):
             self.check()  # which may have got another session
-            if not self._write(entries):
+            if not self._write(entries, delete):
                 self._lost = "somebody else holds it"
                 self.check()
 
-    def _write(self, entries):
+    def _write(self, entries, delete):
         """Write; an election is waited out, once. What is written is the same however often it is."""
         give_up = time.monotonic() + (0 if self._leaderless else ELECTION)
         while True:
             try:
-                written = self.discovery.write(entries, self.key, self.session)
+                written = self.discovery.write(entries, self.key, self.session, delete)
                 self._leaderless = False
                 return written
             except DiscoveryUnavailable:
@@ -137,9 +137,10 @@ def held(holder):
     age = time.time() - holder.get("since", time.time())
     reason = f", reason: {holder['reason']}" if holder.get("reason") else ""
     return (
-        f"{holder.get('app')} is being deployed in {holder.get('environment')} by {holder.get('owner')}"
-        f" for {age:.0f}s (deployment {holder.get('deployment')}{reason}). Wait for it; if that run is dead, the lock"
-        f" expires by itself within {2 * TTL}s, or `salt-run deploy.unlock {holder.get('app')} force=True`."
+        f"{holder.get('app')} is being {holder.get('doing', 'deployed')} in {holder.get('environment')}"
+        f" by {holder.get('owner')} for {age:.0f}s (deployment {holder.get('deployment')}{reason}). Wait for it; if"
+        f" that run is dead, the lock expires by itself within {2 * TTL}s,"
+        f" or `salt-run deploy.unlock {holder.get('app')} force=True`."
     )
 
 

@@ -73,6 +73,7 @@ class Strategy:
     drain: float = 30.0
     grace: float = 2.0
     auto_revert: bool = True
+    keep_releases: int = 5
 
 
 @dataclass(frozen=True)

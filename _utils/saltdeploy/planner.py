@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from .errors import Refused
 from .model import App, Instance
@@ -22,6 +22,7 @@ class Desired:
     :param version: the release to run; ``instances`` of it on ``nodes`` (names, in order of preference).
     :param publish: False leaves tested candidates, held for ``deploy.publish``.
     :param keep: leave instances of other releases published.
+    :param tests: False publishes what is ready without its acceptance tests.
     """
 
     app: App
@@ -30,6 +31,7 @@ class Desired:
     nodes: tuple[str, ...]
     publish: bool = True
     keep: bool = False
+    tests: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,14 +39,14 @@ class Observed:
     """What is there: every instance of the app on the nodes that answered.
 
     :param ports_taken: per node, the ports that something listens on or that are allocated.
-    :param releases: per node, the versions of the app that are installed.
+    :param releases: per node, the versions of the app that are installed, in the order in which they were.
     :param ghosts: per node, ids that the node's agent has registered without an instance to them.
     :param zones: per node, the zone it is in. Nodes without one are in one together.
     """
 
     instances: tuple[Instance, ...] = ()
     ports_taken: dict[str, frozenset[int]] = field(default_factory=dict)
-    releases: dict[str, frozenset[str]] = field(default_factory=dict)
+    releases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     ghosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     zones: dict[str, str] = field(default_factory=dict)
 
@@ -90,21 +92,21 @@ class Plan:
         """Return the plan as a list of sentences, in the order of execution."""
         out = []
         if self.clean:
-            out.append(f"stop what an earlier run left behind: {_ids(self.clean)}")
+            out.append(f"stop what an earlier run left behind: {listed(self.clean)}")
         if self.install:
             out.append(f"install {app} {version} on {', '.join(self.install)}")
         for number, wave in enumerate(self.waves, 1):
             verbs = "start, test and publish" if self.publish else "start and test, without publishing,"
             if wave.replace:
-                out.append(f"wave {number}: first retire {_ids(wave.replace)}, {_while(wave, app)}")
+                out.append(f"wave {number}: first retire {listed(wave.replace)}, {_while(wave, app)}")
             if wave.start:
                 counts = ", ".join(f"{n} on {node}" for node, n in wave.start.items())
                 out.append(f"wave {number}: {verbs} {counts}")
             if wave.adopt:
                 ids = {node: tuple(i.id for i in candidates) for node, candidates in wave.adopt.items()}
-                out.append(f"wave {number}: test again and publish {_ids(ids)}")
+                out.append(f"wave {number}: test again and publish {listed(ids)}")
             if wave.retire:
-                out.append(f"wave {number}: retire {_ids(wave.retire)}")
+                out.append(f"wave {number}: retire {listed(wave.retire)}")
         return out or ["nothing to do: what is desired is what is there"]
 
 
@@ -161,6 +163,55 @@ def publication(desired, observed):
     waves = _waves(desired, counts, old, len(good), observed.zone)
     adopting = tuple(Wave({}, wave.retire, {n: by_node[n] for n in wave.start}) for wave in waves)
     return Plan(clean=_by_node(dead), install=(), waves=adopting, publish=True)
+
+
+def restarts(observed, nodes, sizes):
+    """Return waves, node -> ids, in which all that is published is restarted, one after the other on a node.
+
+    What serves nobody comes first. Never all that serves is in one wave, unless it is a single node's, nor nodes of two
+    zones.
+
+    :param nodes: names in order of preference; ``sizes``: the strategy's waves.
+    """
+    ids = _by_node([i for i in observed.instances if i.published])
+    serving = Counter(i.node for i in observed.instances if _serving(i))
+    order = sorted(ids, key=lambda n: (n in serving, nodes.index(n) if n in nodes else len(nodes), n))
+    groups = [list(part) for group in _sized(order, sizes) for _, part in itertools.groupby(group, observed.zone)]
+    waves = []
+    for group in groups:
+        all_of_it = sum(n in serving for n in group) == len(serving)
+        parts = [group[:1], group[1:]] if all_of_it and len(group) > 1 else [group]
+        waves += [{n: ids[n] for n in part} for part in parts]
+    return waves
+
+
+def prunable(observed, keep, good):
+    """Return node -> versions that may go, the oldest first, so that ``keep`` releases of the app stay in all.
+
+    :param good: versions that stay in any case, as those do that an instance has.
+    """
+    staying = {*good, *(i.version for i in observed.instances)}
+    going = {}
+    for node, releases in sorted(observed.releases.items()):
+        others = [r for r in releases if r not in staying]
+        surplus = len(others) - max(0, keep - (len(releases) - len(others)))
+        if surplus > 0:
+            going[node] = tuple(others[:surplus])
+    return going
+
+
+def installed(observed, plan, version):
+    """Return ``observed`` as it is after the installations of ``plan``."""
+    new = {n: (*observed.releases.get(n, ()), version) for n in plan.install}
+    return replace(observed, releases={**observed.releases, **new})
+
+
+def everything(observed):
+    """Return all there is: node -> ids to stop, node -> versions to remove."""
+    ids = _by_node(observed.instances)
+    for node, ghosts in observed.ghosts.items():
+        ids[node] = (*ids.get(node, ()), *ghosts)
+    return ids, {n: tuple(releases) for n, releases in sorted(observed.releases.items()) if releases}
 
 
 def _waiting(instance):
@@ -298,7 +349,8 @@ def _by_node(instances):
     return grouped
 
 
-def _ids(by_node):
+def listed(by_node):
+    """Return node -> names as text."""
     return ", ".join(f"{i} on {node}" for node, ids in by_node.items() for i in ids)
 
 

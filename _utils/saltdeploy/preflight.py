@@ -11,19 +11,20 @@ from .model import Instance
 from .planner import Observed
 
 
-def answering(fleet, environment, needed, journal):
+def answering(fleet, environment, needed, journal, choice=True):
     """Return the nodes of ``environment`` that answer, each with its pillar fresh.
 
     :param needed: nodes that must; of the others it is only told.
+    :param choice: whether there is ``nodes=`` to leave one out with.
     :raises Refused: one of ``needed`` does not answer.
     """
     replies = fleet.run("saltutil.refresh_pillar", environment.nodes, wait=True, deadline=TALK_DEADLINE)
     there = [n for n in environment.nodes if replies[n].ok]
     silent = [n for n in environment.nodes if n not in there]
     if set(silent) & set(needed):
-        rest = ",".join(n for n in needed if n in there)
+        rest = ",".join(n for n in needed if n in there) if choice else ""
         raise Refused(
-            _by_problem({n: replies[n].error for n in silent if n in needed})
+            by_problem({n: replies[n].error for n in silent if n in needed})
             + (f" Start it there, or leave it out: nodes={rest}" if rest else " Start it there.")
         )
     for node in silent:
@@ -40,7 +41,7 @@ def observe(fleet, app, nodes, journal, zones=MappingProxyType({})):
     replies = fleet.run("app.observe", nodes, app.name, deadline=TALK_DEADLINE)
     problems = {node: reply.error for node, reply in replies.items() if reply.error}
     if problems:
-        raise Refused(_by_problem(problems))
+        raise Refused(by_problem(problems))
     seen = {node: reply.value for node, reply in replies.items()}
     for node, value in seen.items():
         if value["saltdeploy"] != __version__:
@@ -52,7 +53,7 @@ def observe(fleet, app, nodes, journal, zones=MappingProxyType({})):
     return Observed(
         instances=tuple(Instance(**i) for value in seen.values() for i in value["instances"]),
         ports_taken={node: frozenset(value["ports_taken"]) for node, value in seen.items()},
-        releases={node: frozenset(value["releases"]) for node, value in seen.items()},
+        releases={node: tuple(value["releases"]) for node, value in seen.items()},
         ghosts={node: tuple(value["ghosts"]) for node, value in seen.items() if value["ghosts"]},
         zones=dict(zones),
     )
@@ -69,7 +70,7 @@ def requirements(discovery, app):
         )
 
 
-def _by_problem(problems):
+def by_problem(problems):
     """Say each problem once, with all the nodes that have it."""
     nodes = {}
     for node, problem in problems.items():

@@ -121,10 +121,24 @@ def _unexpected(probe, response, body):
 
 def _command(probe, values, env, user):
     command = [definition.fill(word, values) for word in shlex.split(probe.target)]
+    code, output = execute(command, values["release"], env, user, probe.timeout)
+    if code:
+        raise ProbeFailed(f"`{shlex.join(command)}` ended with {code}: {output.strip()[-SHOWN:]}")
+    return output.strip()[-SHOWN:]
+
+
+def execute(command, folder, env, user, timeout):
+    """Run ``command``, a list of words, in ``folder``; return its exit code and what it printed.
+
+    :param env: what its environment has beside this process's.
+    :param user: whom it runs as; empty: as this process.
+    :param timeout: seconds after which it is killed, with its children.
+    :raises ProbeFailed: it cannot be started, or hangs.
+    """
     try:
         process = subprocess.Popen(
             command,
-            cwd=values["release"],
+            cwd=folder,
             env={**os.environ, **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -137,16 +151,14 @@ def _command(probe, values, env, user):
     except OSError as exc:
         raise ProbeFailed(f"{command[0]}: {exc.strerror or exc}") from exc
     try:
-        output, _ = process.communicate(timeout=probe.timeout)
+        output, _ = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired as exc:
         os.killpg(process.pid, signal.SIGKILL)
         # Not until its end: a child that left the group may hold it open.
         process.stdout.close()
         process.wait()
-        raise ProbeFailed(f"`{shlex.join(command)}` hangs: killed after {probe.timeout:g}s") from exc
-    if process.returncode:
-        raise ProbeFailed(f"`{shlex.join(command)}` ended with {process.returncode}: {output.strip()[-SHOWN:]}")
-    return output.strip()[-SHOWN:]
+        raise ProbeFailed(f"`{shlex.join(command)}` hangs: killed after {timeout:g}s") from exc
+    return process.returncode, output
 
 
 def as_user(user):

@@ -5,6 +5,19 @@ Keys under ``deploy/<environment>/<app>/``: ``lock``, ``current``, ``history/<de
 
 from __future__ import annotations
 
+import json
+
+from .errors import DONE, NOT_REVERTED
+
+# How many entries of history are kept for an app: more than anybody looks through, few enough to be read at once.
+KEPT = 50
+# How long an entry may be, in bytes of JSON: base64 makes a third more of it, and Consul takes 512 KB at once.
+LIMIT = 380_000
+# The verbs that take an app to a release.
+DEPLOYING = ("deploy", "publish", "rollback", "scale")
+# To how many characters texts of an entry that is too long are cut, one try after the other.
+CUTS = (1000, 200, 50)
+
 
 def prefix(environment, app):
     """Return the key prefix of an app's record."""
@@ -24,3 +37,59 @@ def current_key(prefix):
 def history_key(prefix, deployment=""):
     """Return the key of one deployment's history, or the prefix of all."""
     return f"{prefix}history/{deployment}"
+
+
+def surplus(keys):
+    """Return those of the history's ``keys`` that make room for one more entry: the oldest beyond what is kept."""
+    return sorted(keys)[: max(0, len(keys) + 1 - KEPT)]
+
+
+def cut(entry):
+    """Return ``entry`` as the history can hold it: if it is too long, its texts are shortened, and it says so."""
+    fitting = entry
+    for length in CUTS:
+        if _size(fitting) <= LIMIT:
+            return fitting
+        texts = {k: _shortened(entry[k], length) for k in ("steps", "plan", "warnings", "why", "verdict")}
+        said = f"this entry was too long: its steps and other texts are shortened to {length} characters each"
+        fitting = {**entry, **texts, "warnings": [*texts["warnings"], said]}
+    if _size(fitting) > LIMIT:
+        fitting.update(steps=[], plan=[], warnings=["this entry was too long: its steps and its plan are left out"])
+    return fitting
+
+
+def last_good(history, current, left=()):
+    """Return the newest entry that published another release than ``current``, None if there is none.
+
+    A release that was left by a rollback is not good, until it is deployed once more.
+
+    :param history: entries, the newest first.
+    :param left: releases that are being left.
+    """
+    others = {current, *left}
+    for entry in history:
+        if entry["retcode"] != DONE:
+            continue
+        record = entry["record"] or {}
+        if record.get("nodes") and record["version"] not in others:
+            return entry
+        others.add(entry.get("left"))
+    return None
+
+
+def running(history, record):
+    """Return the release that users have by now, in part at least: the record's, unless another one got stuck."""
+    newest = next((e for e in history if e.get("verb", "deploy") in DEPLOYING), None)
+    return newest["version"] if newest and newest["retcode"] == NOT_REVERTED else record["version"]
+
+
+def _size(entry):
+    return len(json.dumps(entry))
+
+
+def _shortened(value, length):
+    if isinstance(value, dict):
+        return {k: _shortened(v, length) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_shortened(v, length) for v in value]
+    return f"{value[:length]}…" if isinstance(value, str) and len(value) > length else value

@@ -111,6 +111,7 @@ STRATEGY = _object(
         "drain": DURATION,
         "grace": DURATION,
         "auto_revert": {"type": "boolean"},
+        "keep_releases": {"type": "integer", "minimum": 1, "maximum": 1000},
     }
 )
 

@@ -30,15 +30,27 @@ def of_app(discovery, environment, app):
         }
         for node, i in sorted(recorded - listed)
     ]
+    drift = _drift(app, current, sum(row["state"].startswith("published") for row in rows)) if current else ""
     return {
         "app": app.name,
         "version": (current or {}).get("version", ""),
         "deployment": (current or {}).get("deployment", ""),
         "time": (current or {}).get("time"),
         "desired": app.instances,
+        "drift": drift,
         "instances": rows,
         "lock": held(holder) if session else "",
     }
+
+
+def _drift(app, current, published):
+    """Return in what the definition differs from what is deployed, as a sentence; empty if in nothing."""
+    wrong = []
+    if app.version and app.version != current["version"]:
+        wrong.append(f"release {app.version}, and {current['version']} is deployed")
+    if app.instances != published:
+        wrong.append(f"{app.instances} instance{'s' * (app.instances != 1)}, and {published} published")
+    return f"the definition differs: it says {'; '.join(wrong)}" if wrong else ""
 
 
 def _ours(discovery, service, environment):

@@ -184,5 +184,10 @@ MEANINGS = {
             "Whether a failed deployment is reverted. If not, the new instances stay as they are, to be looked"
             " at, and the exit code is 2; what was replaced in place stays out."
         ),
+        "keep_releases": (
+            "How many releases of an app stay installed on each node, the newest; what is beyond is removed at the"
+            " end of a deployment, or by ``deploy.prune``. The release that is deployed, the last good one before it"
+            " (what ``deploy.rollback`` goes to) and those that an instance has count, and stay in any case."
+        ),
     },
 }

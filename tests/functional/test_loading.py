@@ -7,8 +7,10 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 pytestmark = pytest.mark.main_path
 
-RUNNER = {"app", "plan", "status", "history", "test", "publish", "withdraw", "unlock"}
-APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "logs", "observe", "restore", "missing"}
+RUNNER = {"app", "plan", "check", "publish", "rollback", "scale", "restart", "withdraw", "remove", "prune"}
+RUNNER |= {"status", "history", "test", "logs", "exec", "unlock"}
+APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "prune", "logs", "command", "observe"}
+APP |= {"restore", "missing"}
 
 
 def public(loader, name):
@@ -84,3 +86,48 @@ def test_steps_are_told_in_one_line_and_failures_with_their_cause(outputters):
     lines = outputters["deploy"]({"suffix": "progress", "event": {"message": {"step": failed}}}).splitlines()
     assert lines[0].startswith("start    web1: does not stay up")
     assert [line.strip() for line in lines[1:]] == ["its last lines:", "no database"]
+
+
+def test_logs_are_grouped_by_node_and_instance(outputters):
+    logs = {"web2": {"web_1.0_80": "started\nfine"}, "web1": {"web_1.0_81": "", "web_1.0_80": "started"}}
+    shown = outputters["deploy"]({"logs": logs, "problems": {"web3": "does not answer"}, "retcode": 1})
+    assert shown.splitlines() == [
+        "web1: web_1.0_80",
+        "  started",
+        "",
+        "web1: web_1.0_81",
+        "",
+        "web2: web_1.0_80",
+        "  started",
+        "  fine",
+        "",
+        "web3: does not answer",
+    ]
+
+
+def test_a_command_shows_what_it_printed_and_how_it_ended(outputters):
+    result = {"output": "a\nb\n", "verdict": "ls ended with 0, as web_1.0_80 on web1", "seconds": 0.1, "retcode": 0}
+    assert outputters["deploy"](result).splitlines() == ["a", "b", "ls ended with 0, as web_1.0_80 on web1  (100 ms)"]
+
+
+def test_history_says_what_was_done(outputters):
+    entry = {"verb": "rollback", "version": "1.0", "retcode": 0, "began": 0, "seconds": 4.2, "owner": "ann", "why": ""}
+    shown = outputters["deploy"]({"app": "web", "environment": "site", "history": [{**entry, "reason": "broken"}]})
+    head, row = shown.splitlines()[1:]
+    assert head.split() == ["when", "what", "release", "outcome", "took", "by", "reason"]
+    assert row.split()[2:] == ["rollback", "1.0", "done", "4.2", "s", "ann", "broken"]
+
+
+def test_status_says_where_the_definition_differs(outputters):
+    app = {"app": "web", "version": "1.0", "deployment": "d1", "time": 0, "instances": [], "lock": ""}
+    status = {"apps": [{**app, "drift": "the definition differs"}], "environment": "site", "retcode": 0}
+    assert outputters["deploy"](status).splitlines()[-1] == "the definition differs"
+
+
+def test_wrong_arguments_are_a_result_that_is_refused(runners):
+    result = runners["deploy.scale"]("web", instnaces=3)["data"]
+    assert result["retcode"] == 3
+    assert "unknown argument instnaces= (did you mean `instances`?)" in result["verdict"]
+    assert (
+        "confirm='yes': True or False is allowed" in runners["deploy.remove"]("web", confirm="yes")["data"]["verdict"]
+    )

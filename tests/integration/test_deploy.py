@@ -13,7 +13,7 @@ import requests
 
 from demo.requests_loop import RequestLoop
 from tests.support import apps
-from tests.support.site import until
+from tests.support.site import last_document, until
 
 NODES = ("web1", "web2", "web3")
 
@@ -62,13 +62,8 @@ def salt(minions, cli):
 
 
 def data(deploy, function, *args, code=0):
-    """Run a function with ``--out=json``; return its result, the last document it prints."""
-    decoder, text, documents = json.JSONDecoder(), deploy(function, "--out=json", *args, code=code), []
-    while text.strip():
-        document, end = decoder.raw_decode(text.lstrip())
-        documents.append(document)
-        text = text.lstrip()[end:]
-    return documents[-1]
+    """Run a function with ``--out=json``; return its result."""
+    return last_document(deploy(function, "--out=json", *args, code=code))
 
 
 def versions(agents, service="web"):

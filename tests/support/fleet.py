@@ -28,7 +28,7 @@ def observe(*instances, taken=None, releases=None, ghosts=None, zones=None):
         ports[i.node] = ports.get(i.node, frozenset()) | {i.port}
     for node, more in (taken or {}).items():
         ports[node] = ports.get(node, frozenset()) | frozenset(more)
-    installed = {n: frozenset(v) for n, v in (releases or {}).items()}
+    installed = {n: tuple(v) for n, v in (releases or {}).items()}
     return Observed(tuple(instances), ports, installed, ghosts or {}, zones or {})
 
 

@@ -161,6 +161,21 @@ class Cli:
         """Run ``salt-run deploy.<function>``; return ``(exit code, output)``."""
         return self.run("salt-run", f"deploy.{function}", *args, timeout=timeout)
 
+    def result(self, function, *args, code=0):
+        """Run ``salt-run deploy.<function>``, which must exit with ``code``; return its result as data."""
+        found, text = self.deploy(function, "--out=json", *args)
+        assert found == code, text
+        return last_document(text)
+
+
+def last_document(text):
+    """Return the last of the JSON documents that ``--out=json`` prints: the result, after the progress."""
+    decoder, document = json.JSONDecoder(), None
+    while text.strip():
+        document, end = decoder.raw_decode(text.lstrip())
+        text = text.lstrip()[end:]
+    return document
+
 
 def kill(pid):
     """Kill a process and all its children, which have no time to clean up."""

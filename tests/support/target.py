@@ -142,6 +142,10 @@ class Target:
             locked=self._locked(),
         )
 
+    def history(self):
+        """Return the keys of the app's history, the oldest first."""
+        return self._ask(f"/v1/kv/deploy/site/{NAME}/history/?keys", missing=[])
+
     def _services(self, name, params):
         found = self._ask(f"/v1/health/service/{name}{params}")
         services = [e["Service"] for e in found]

@@ -49,11 +49,18 @@ def test_environment_settings_are_laid_over_the_definition():
     app = shop(
         {"env": {"LOG": "info", "MODE": "fast"}, "strategy": {"drain": 5}, "version": "1.0"},
         {"env": {"LOG": "debug"}, "version": "1.1", "instances": 3, "strategy": {"grace": "1s"}},
-        strategy={"drain": "30s", "min_healthy": "500ms", "auto_revert": False, "waves": [1, "50%"]},
+        strategy={
+            "drain": "30s",
+            "min_healthy": "500ms",
+            "auto_revert": False,
+            "waves": [1, "50%"],
+            "keep_releases": 2,
+        },
     )
     assert app.env == {"LOG": "debug", "MODE": "fast"}
     assert (app.version, app.instances) == ("1.1", 3)
-    assert app.strategy == Strategy(waves=(1, "50%"), min_healthy=0.5, drain=5.0, grace=1.0, auto_revert=False)
+    times = {"min_healthy": 0.5, "drain": 5.0, "grace": 1.0}
+    assert app.strategy == Strategy(waves=(1, "50%"), auto_revert=False, keep_releases=2, **times)
 
 
 def test_loading_leaves_the_pillar_as_it_was():
@@ -337,6 +344,11 @@ def test_a_version_without_a_digest():
         ({"user": "Root"}, "apps:shop:user: found 'Root', allowed is text matching"),
         ({"requires": "postgres"}, "apps:shop:requires: found 'postgres', allowed is a list"),
         ({"strategy": {"drain": "soon"}}, "apps:shop:strategy:drain: found 'soon', allowed is a number of seconds, or"),
+        ({"strategy": {"keep_releases": 0}}, "apps:shop:strategy:keep_releases: found 0, allowed is at least 1"),
+        (
+            {"strategy": {"keep_releases": "5"}},
+            "apps:shop:strategy:keep_releases: found '5', allowed is a whole number",
+        ),
         ({"strategy": {"drain": -1}}, "apps:shop:strategy:drain: found -1, allowed is a number of seconds, or"),
         (
             {"strategy": {"drain": float("inf")}},

@@ -213,6 +213,45 @@ def test_the_token_is_in_the_header_of_every_call_and_never_in_the_url(serve, mo
         assert "token" not in path
 
 
+def test_a_write_and_what_is_removed_are_one_fenced_transaction(serve):
+    url, asked = serve({"PUT /v1/txn": (200, "{}")})
+    with consul.Consul([url]) as client:
+        assert client.write({"a": 1}, "lock", "s1", ["b", "c"]) is True
+    [verbs] = [[v["KV"] for v in json.loads(body)] for *_, body in asked]
+    assert [(v["Verb"], v["Key"]) for v in verbs] == [
+        ("check-session", "lock"),
+        ("set", "a"),
+        ("delete", "b"),
+        ("delete", "c"),
+    ]
+
+
+def test_what_has_no_room_in_one_transaction_goes_into_more_each_fenced(serve):
+    url, asked = serve({"PUT /v1/txn": (200, "{}")})
+    with consul.Consul([url]) as client:
+        assert client.write({"a": 1}, "lock", "s1", [f"old{n}" for n in range(130)])
+    sent = [[v["KV"] for v in json.loads(body)] for *_, body in asked]
+    assert [len(verbs) for verbs in sent] == [64, 64, 6]
+    assert {verbs[0]["Verb"] for verbs in sent} == {"check-session"}
+    assert sent[0][1]["Verb"] == "set"
+    assert [v["Key"] for verbs in sent for v in verbs if v["Verb"] == "delete"] == [f"old{n}" for n in range(130)]
+
+
+def test_after_a_lost_lock_nothing_more_is_removed(serve):
+    url, asked = serve({"PUT /v1/txn": (409, "{}")})
+    with consul.Consul([url]) as client:
+        assert client.write({"a": 1}, "lock", "s1", [f"old{n}" for n in range(130)]) is False
+    assert len(asked) == 1
+
+
+def test_keys(serve):
+    url, asked = serve({"GET /v1/kv/a/": (200, '["a/b", "a/c"]')})
+    with consul.Consul([url]) as client:
+        assert client.keys("a/") == ["a/b", "a/c"]
+        assert client.keys("x/") == []
+    assert "keys=1" in asked[0][1]
+
+
 def test_the_environment_of_consul_s_tools_is_no_matter(serve, monkeypatch):
     url, asked = serve(LEADER)
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")

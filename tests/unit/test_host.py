@@ -88,7 +88,7 @@ def test_releases_whose_versions_begin_alike_leave_each_other_alone(node, app, o
     versions = ["1.0", "1.0-rc1", "1.0-rc1-2", "1.0.1", "1.0_1", "1.0+a~b"]
     for version in versions[::order]:
         node.install(app, version, None)
-    assert node.releases("shop") == sorted(versions)
+    assert node.releases("shop") == versions[::order]
     assert all((node.release("shop", v) / "app").read_text() == "app" for v in versions)
 
 

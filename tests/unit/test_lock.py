@@ -76,3 +76,9 @@ def test_held_says_who_why_since_when_and_what_to_do():
 
 def test_held_without_a_reason():
     assert "(deployment d1). " in held({"app": "shop", "deployment": "d1", "since": time.time()})
+
+
+def test_held_says_what_is_being_done():
+    assert held({"app": "shop", "environment": "test", "doing": "restarted"}).startswith(
+        "shop is being restarted in test"
+    )

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from saltdeploy.errors import Refused
 from saltdeploy.model import PortRange
-from saltdeploy.planner import Plan, Wave, plan, publication
+from saltdeploy.planner import Plan, Wave, everything, installed, plan, prunable, publication, restarts
 
 from tests.support.fleet import NEW, OLD, THREE, desire, in_place, instance, observe
 
@@ -371,3 +371,74 @@ def test_publication_counts_no_dead_process_as_serving():
     made = publication(desire(), observe(*there, *dead))
     assert made.clean == {"web1": ("shop_1.0_108",), "web2": ("shop_1.0_108",)}
     assert made.waves[0].retire == {"web1": ("shop_1.0_100",)}
+
+
+# -- examples of day two ----------------------------------------------------------------------
+
+
+def ids(*nodes, slots=(100,)):
+    return {node: tuple(f"shop_1.0_{slot}" for slot in slots) for node in nodes}
+
+
+def test_restarts_go_in_waves_in_the_order_of_the_nodes():
+    observed = observe(*(instance(n) for n in reversed(THREE)))
+    assert restarts(observed, ["web2", "web1", "web3"], (1, "100%")) == [ids("web2"), ids("web1", "web3")]
+
+
+def test_restarts_are_of_what_is_published():
+    waiting = instance("web2", published=False, held=True)
+    assert restarts(observe(instance("web1"), waiting), THREE, (1,)) == [ids("web1")]
+    assert restarts(observe(waiting), THREE, (1,)) == []
+
+
+def test_restarts_never_take_all_that_serves_at_once():
+    assert restarts(observe(*(instance(n) for n in THREE)), THREE, ("100%",)) == [ids("web1"), ids("web2", "web3")]
+    two = observe(instance("web1"), instance("web1", slot=101))
+    assert restarts(two, THREE, ("100%",)) == [ids("web1", slots=(100, 101))]
+
+
+def test_restarts_begin_with_what_serves_nobody():
+    observed = observe(instance("web1"), instance("web2", running=False))
+    assert restarts(observed, THREE, ("100%",)) == [ids("web2"), ids("web1")]
+
+
+def test_restarts_reach_nodes_that_may_not_run_it_any_more():
+    assert restarts(observe(instance("web9"), instance("web1")), THREE, (1,)) == [ids("web1"), ids("web9")]
+
+
+@pytest.mark.parametrize(
+    "keep, good, going",
+    [
+        (5, (), ()),
+        (3, (), ("1", "2")),
+        (3, ("1",), ("2", "3")),
+        (2, ("5", "1"), ("2", "3", "4")),
+        (1, ("5", "1"), ("2", "3", "4")),
+        (1, ("not installed",), ("1", "2", "3", "4")),
+    ],
+)
+def test_releases_beyond_what_is_kept_go_the_oldest_first(keep, good, going):
+    observed = observe(releases={"web1": ["1", "2", "3", "4", "5"], "web2": ["5"]})
+    assert prunable(observed, keep, good) == ({"web1": going} if going else {})
+
+
+def test_a_release_that_an_instance_has_never_goes():
+    observed = observe(instance("web2", "1", published=False), releases={"web1": ["1", "2"], "web2": ["1", "2", "3"]})
+    assert prunable(observed, 1, ["3"]) == {"web1": ("2",), "web2": ("2",)}
+
+
+def test_what_is_installed_comes_last():
+    observed = observe(releases={"web1": [OLD], "web2": [OLD, NEW]})
+    after = installed(observed, plan(desire(3), observed), NEW)
+    assert after.releases == {"web1": (OLD, NEW), "web2": (OLD, NEW), "web3": (NEW,)}
+
+
+def test_everything_is_what_runs_what_is_registered_and_what_is_installed():
+    observed = observe(
+        instance("web1"),
+        instance("web2", NEW, published=False),
+        releases={"web2": [OLD, NEW], "web3": []},
+        ghosts={"web1": ("shop_0.9_100",)},
+    )
+    stopped = {"web1": ("shop_1.0_100", "shop_0.9_100"), "web2": ("shop_2.0_100",)}
+    assert everything(observed) == (stopped, {"web2": (OLD, NEW)})

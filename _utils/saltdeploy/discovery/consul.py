@@ -26,6 +26,8 @@ CONNECT_TIMEOUT = 2.0
 READ_TIMEOUT = 20.0
 # How long one blocking query is held; Consul adds up to a sixteenth.
 BLOCK = 5.0
+# How much Consul takes in one transaction.
+OPERATIONS = 64
 WORST_FIRST = ("critical", "warning", "passing")
 
 
@@ -172,14 +174,25 @@ class Consul:
             raise _failure(response, f"read keys {prefix}")
         return {e["Key"]: _value(e) for e in json.loads(response.body)}
 
-    def write(self, entries, lock_key=None, session=None):
-        """Write ``{key: value}`` in one transaction, refused whole unless ``session`` holds ``lock_key``.
+    def keys(self, prefix):
+        """Return the keys under ``prefix``."""
+        response = self._call("get", f"/v1/kv/{prefix}", [("keys", "1"), ("consistent", "1")])
+        if response.code not in (200, 404):
+            raise _failure(response, f"read keys {prefix}")
+        return json.loads(response.body) if response.code == 200 else []
+
+    def write(self, entries, lock_key=None, session=None, delete=()):
+        """Write ``{key: value}`` and remove the keys ``delete``, refused unless ``session`` holds ``lock_key``.
+
+        One transaction, whole or not at all; where it has no room for all that is to be removed, more follow.
 
         :returns: whether it was written.
         """
-        verbs = [{"KV": {"Verb": "check-session", "Key": lock_key, "Session": session}}] if session else []
-        verbs += [{"KV": {"Verb": "set", "Key": k, "Value": _encode(v)}} for k, v in entries.items()]
-        return self._transact(verbs)
+        fence = [{"KV": {"Verb": "check-session", "Key": lock_key, "Session": session}}] if session else []
+        verbs = [{"KV": {"Verb": "set", "Key": k, "Value": _encode(v)}} for k, v in entries.items()]
+        verbs += [{"KV": {"Verb": "delete", "Key": key}} for key in delete]
+        room = OPERATIONS - len(fence)
+        return all(self._transact(fence + verbs[n : n + room]) for n in range(0, len(verbs), room))
 
     def _transact(self, verbs):
         response = self._call("put", "/v1/txn", body=verbs)

@@ -12,7 +12,7 @@ import socket
 import xmlrpc.client
 from pathlib import Path
 
-from ..errors import Failed
+from ..errors import Failed, Refused
 from . import PREFIX, STOP_TIMEOUT, State
 
 TEMPLATE = """\
@@ -87,8 +87,10 @@ class Supervisord:
             if info["name"].startswith(PREFIX)
         }
 
-    def logs(self, unit, lines):
+    def logs(self, unit, lines, since=None):
         """Return the last ``lines`` lines that ``unit`` printed."""
+        if since is not None:
+            raise Refused("supervisord does not keep when a line was printed: say lines= in place of since=.")
         if not unit.log.exists():
             return ""
         return "\n".join(unit.log.read_text(errors="replace").splitlines()[-lines:])

@@ -93,11 +93,12 @@ class Systemd:
         blocks = (dict(line.split("=", 1) for line in block.splitlines()) for block in show.split("\n\n") if block)
         return {b["Description"]: _state(b) for b in blocks}
 
-    def logs(self, unit, lines):
-        """Return the last ``lines`` lines that ``unit`` printed."""
+    def logs(self, unit, lines, since=None):
+        """Return the last ``lines`` lines that ``unit`` printed, ``since`` then (in seconds since 1970)."""
         # What one that has just ended printed may still be on its way.
         subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
         chosen = ["--unit", _name(unit.id), "--lines", str(lines)]
+        chosen += [f"--since=@{since:.0f}"] if since is not None else []
         command = ["journalctl", *chosen, "--output=cat", "--no-pager", "--quiet"]
         return subprocess.run(command, capture_output=True, text=True, check=False).stdout.rstrip("\n")
 

@@ -193,7 +193,7 @@ def test_the_next_release_comes_beside_it_and_the_old_units_go(deploy, web, host
 
 def test_what_an_instance_prints_is_in_the_journal(deploy, web, salt):
     deploy("1.1")
-    logs = salt("app.logs", "web")
+    logs = salt("app.logs", "web", "since=1h")
     assert set(logs) == set(web.published())
     for instance, port in web.published().items():
         assert f"release 1.1 on port {port}" in logs[instance].splitlines()

@@ -1,0 +1,41 @@
+"""Whether users find instances, and go on finding them."""
+
+from __future__ import annotations
+
+import time
+
+from .errors import Failed
+from .planner import listed
+
+
+def wait(journal, discovery, app, ids, until):
+    """Block until discovery has all of ``ids`` as passing, and until they have stayed so for min_healthy.
+
+    :param ids: node -> ids of instances.
+    :param until: :func:`time.monotonic` time at which to give up, if ``healthy_deadline`` is not over before.
+    :raises Failed: naming those that are not healthy.
+    """
+    began = time.monotonic()
+    wanted = {(node, i) for node, some in ids.items() for i in some}
+    journal.begin("healthy", sorted(ids))
+    problem = _unhealthy(discovery, app, wanted, min(began + app.strategy.healthy_deadline, until))
+    what = problem or f"found by users: {listed(ids)}"
+    journal.add("healthy", "", what, time.monotonic() - began, not problem)
+    if problem:
+        raise Failed(problem)
+
+
+def _unhealthy(discovery, app, wanted, deadline):
+    def missing(found):
+        return wanted - {(e.minion, e.id) for e in found}
+
+    def which():
+        gone = missing(discovery.instances(app.name, passing=True))
+        return ", ".join(f"{instance} on {node}" for node, instance in sorted(gone or wanted))
+
+    hold = app.strategy.min_healthy
+    if not discovery.wait(app.name, lambda found: not missing(found), deadline, passing=True):
+        return f"not healthy in discovery within {app.strategy.healthy_deadline:g}s: {which()}"
+    if hold and discovery.wait(app.name, missing, time.monotonic() + hold, passing=True):
+        return f"did not stay healthy in discovery for {hold:g}s: {which()}"
+    return ""

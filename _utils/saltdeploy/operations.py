@@ -1,0 +1,210 @@
+"""Verbs for what runs already: restart it, take it from users, remove it, and the releases nobody needs."""
+
+from __future__ import annotations
+
+import time
+
+from . import healthy, planner, records
+from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused
+from .executor import cause, stop_deadline
+from .jobs import Jobs, PhaseFailed, most, told_ids
+from .planner import listed
+from .site import Task, Verbs, look, running
+
+
+class Operations(Verbs):
+    """None of these starts another release. What failed half way is told as it is, and not undone."""
+
+    # -- restart ------------------------------------------------------------------------------
+
+    def restart(self, name, env, confirm, test, reason):
+        """Restart what is published, wave by wave; the first failure stops it."""
+        environment, app = self._definitions(name, env)
+        with self._whole_site(environment, app) as site:
+
+            def decide(observed):
+                waves = planner.restarts(observed, environment.eligible(app), app.strategy.waves)
+                if not waves:
+                    raise Refused(f"nothing of {app.name} is published in {environment.name}: nothing to restart.")
+                if [len(ids) for wave in waves for ids in wave.values()] == [1] and not (confirm or test):
+                    raise Refused(
+                        f"users have one instance of {app.name} only, and none while it restarts: say so with"
+                        f" confirm=True, or run more first: salt-run deploy.scale {app.name} instances=2"
+                    )
+                lines = [f"wave {number}: restart {listed(wave)}" for number, wave in enumerate(waves, 1)]
+                version = (site.record() or {}).get("version", "")
+                return Task(version, lines, True, lambda lock, _: self._restart(site, waves, lock), _restarted)
+
+            return self._carry_out(site, "restart", decide, reason, test)
+
+    def _restart(self, site, waves, lock):
+        record, jobs, strategy = site.record(), Jobs(site.fleet, self.journal), site.app.strategy
+        slowest = strategy.healthy_deadline + sum(t.timeout for t in site.app.tests)
+        for number, wave in enumerate(waves):
+            try:
+                lock.check()
+                deadline = stop_deadline(strategy, wave) + most(wave) * (strategy.drain + slowest)
+                jobs.run("restart", "app.restart", wave, site.app.name, wave, deadline=deadline, told=told_ids)
+                healthy.wait(self.journal, site.discovery, site.app, wave, time.monotonic() + strategy.healthy_deadline)
+            except BaseException as exc:
+                rest = sorted({n for later in waves[number + 1 :] for n in later})
+                untouched = f"{', '.join(rest)} not restarted; " if rest else ""
+                return NOT_REVERTED, f"{untouched}{cause(exc)}", record
+        return DONE, "", record
+
+    # -- withdraw -----------------------------------------------------------------------------
+
+    def withdraw(self, name, env, version, nodes, confirm, test, reason):
+        """Take instances out of discovery; they run on as candidates."""
+        environment, app = self._definitions(name, env)
+        with self._site(environment, app, nodes) as site:
+
+            def decide(observed):
+                published = [i for i in observed.instances if i.published]
+                going = [i for i in published if version in (None, i.version)]
+                if not going:
+                    raise Refused(f"nothing of {name} {version or ''} is published on {', '.join(site.nodes)}.")
+                others = {(e.minion, e.id) for e in site.discovery.instances(app.name, passing=True)}
+                if not others - {(i.node, i.id) for i in going} and not (confirm or test):
+                    raise Refused(f"no instance of {name} would be left for users: say so with confirm=True.")
+                lines = [f"withdraw {i.id} on {i.node}" for i in going]
+                which = ", ".join(sorted({i.version for i in going}))
+                return Task(which, lines, True, lambda lock, _: self._withdraw(site, going, lock), _withdrawn)
+
+            return self._carry_out(site, "withdraw", decide, reason, test)
+
+    def _withdraw(self, site, instances, lock):
+        ids = {}
+        for i in instances:
+            ids.setdefault(i.node, []).append(i.id)
+        record = site.record()
+        if record:
+            left = {n: [i for i in some if i not in ids.get(n, ())] for n, some in record["nodes"].items()}
+            record = {**record, "nodes": {n: some for n, some in left.items() if some}}
+            lock.write({records.current_key(site.prefix): record})
+        jobs = Jobs(site.fleet, self.journal)
+        try:
+            jobs.run("withdraw", "discovery.withdraw", ids, site.app.name, ids, told=told_ids)
+        except (Failed, *INTERRUPTS) as exc:
+            return NOT_REVERTED, cause(exc), record
+        return DONE, "", record
+
+    # -- remove -------------------------------------------------------------------------------
+
+    def remove(self, name, env, confirm, test, reason):
+        """Take an app away: its instances, its releases, its record; the history stays."""
+        environment, app = self._definitions(name, env)
+        with self._whole_site(environment, app) as site:
+
+            def decide(observed):
+                ids, releases = planner.everything(observed)
+                record = site.record()
+                lines = [f"withdraw, drain and stop {listed(ids)}"] if ids else []
+                lines += [f"remove the releases {listed(releases)}"] if releases else []
+                lines += [f"forget what the record has: {running(record)}"] if record else []
+                needing = sorted(a.name for a in environment.apps.values() if app.name in a.requires)
+                if lines and not (confirm or test):
+                    needed = f" {', '.join(needing)} would miss it." if needing else ""
+                    raise Refused(f"say confirm=True to {'; '.join(lines)}.{needed}")
+                return Task(
+                    version=(record or {}).get("version", ""),
+                    lines=lines or ["nothing to do: there is nothing of it"],
+                    changes=bool(lines),
+                    act=lambda lock, _: self._remove(site, ids, releases, record, lock),
+                    verdict=_removed,
+                )
+
+            return self._carry_out(site, "remove", decide, reason, test)
+
+    def _remove(self, site, ids, releases, record, lock):
+        key, jobs = records.current_key(site.prefix), Jobs(site.fleet, self.journal)
+        deadline = stop_deadline(site.app.strategy, ids)
+        try:
+            lock.check()
+            try:
+                jobs.run("stop", "app.stop", ids, site.app.name, ids, deadline=deadline, told=told_ids)
+            except PhaseFailed as exc:
+                record = record and {**record, "nodes": {n: i for n, i in record["nodes"].items() if n in exc.nodes}}
+                if record:
+                    lock.write({key: record})
+                raise
+            if record:
+                lock.write({}, [key])
+                record = None
+            self._remove_releases(site, releases)
+        except BaseException as exc:
+            return NOT_REVERTED, cause(exc), record
+        return DONE, "", None
+
+    # -- prune --------------------------------------------------------------------------------
+
+    def prune(self, name, env, test, reason):
+        """Remove installed releases beyond ``keep_releases``, on each node that answers."""
+        environment, app = self._definitions(name, env)
+        with self._whole_site(environment, app) as site:
+
+            def decide(observed):
+                version = (site.record() or {}).get("version", "")
+                going = self._prunable(site, observed, version)
+                kept = f"nothing to do: no node has a release to spare beyond the {app.strategy.keep_releases} kept"
+                return Task(
+                    version=version,
+                    lines=[f"remove the releases {listed(going)}"] if going else [kept],
+                    changes=bool(going),
+                    act=lambda lock, _: self._prune(site, going),
+                    verdict=lambda result: _pruned(result, going),
+                )
+
+            return self._carry_out(site, "prune", decide, reason, test)
+
+    def _prune(self, site, going):
+        record = site.record()
+        try:
+            self._remove_releases(site, going)
+        except BaseException as exc:
+            return NOT_REVERTED, cause(exc), record
+        return DONE, "", record
+
+    def _prunable(self, site, observed, version, left=()):
+        """Return node -> versions beyond ``keep_releases``; never what runs, nor what a rollback would go to."""
+        good = records.last_good(site.history(), version, left)
+        stay = {version, *([good["record"]["version"]] if good else ())}
+        return planner.prunable(observed, site.app.strategy.keep_releases, stay)
+
+    def _remove_releases(self, site, releases):
+        jobs, name = Jobs(site.fleet, self.journal), site.app.name
+        jobs.run("prune", "app.prune", releases, name, releases, told=lambda removed: f"removed {', '.join(removed)}")
+
+
+def _why(result):
+    return result["why"].partition("\n")[0]
+
+
+def _restarted(result):
+    what, where = f"{result['app']} {result['version']}".rstrip(), result["environment"]
+    if result["retcode"] != DONE:
+        return f"the restart of {what} in {where} FAILED and stopped there, look now ({look(result)}): {_why(result)}"
+    return f"{what} was restarted in {where}: {running(result['record'])}"
+
+
+def _withdrawn(result):
+    if result["retcode"] != DONE:
+        return f"failed: {result['why']}"
+    count, name, where = len(result["plan"]), result["app"], result["environment"]
+    return f"{count} of {name} withdrawn in {where}; they run on: deploy.publish brings them back."
+
+
+def _removed(result):
+    name, where = result["app"], result["environment"]
+    if result["retcode"] != DONE:
+        return f"{name} is NOT wholly removed from {where}, repair and run it again: {_why(result)}"
+    if not result["changed"]:
+        return f"there is nothing of {name} in {where}, nothing was done"
+    return f"{name} is removed from {where}; its history stays"
+
+
+def _pruned(result, going):
+    name, where = result["app"], result["environment"]
+    if result["retcode"] != DONE:
+        return f"releases of {name} in {where} were NOT all removed, repair and run it again: {_why(result)}"
+    return f"{name} in {where}: {f'removed {listed(going)}' if going else result['plan'][0]}"

@@ -1,0 +1,216 @@
+"""An app in an environment with its doors open, and what all verbs of the runner do alike."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import getpass
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import salt.pillar
+
+from . import arguments, definition, discovery, preflight, records
+from .errors import DONE, INTERRUPTS, Failed, Refused
+from .executor import Identity, cause
+from .fleet import Fleet
+from .journal import Journal
+from .lock import Lock
+from .model import App, Environment
+
+# What is being done to an app meanwhile, where it is not a deployment of the usual kind: for whom the lock stops.
+DOING = {
+    "rollback": "rolled back",
+    "scale": "scaled",
+    "restart": "restarted",
+    "withdraw": "withdrawn",
+    "remove": "removed",
+    "prune": "pruned",
+}
+
+
+@dataclass
+class Site:
+    """One app in one environment, with both its doors open: its minions and its discovery.
+
+    :param answering: nodes of the environment that answer.
+    :param nodes: those that are to run the app; ``observed``: those whose instances are looked at.
+    """
+
+    environment: Environment
+    app: App
+    fleet: Fleet
+    discovery: object
+    answering: list[str]
+    nodes: tuple[str, ...]
+    observed: list[str]
+
+    @property
+    def prefix(self):
+        return records.prefix(self.environment.name, self.app.name)
+
+    def record(self):
+        """Return what runs now according to the record, None if nothing ever did."""
+        return self.discovery.read(records.current_key(self.prefix))[0]
+
+    def history(self):
+        """Return the entries of the history, the newest first."""
+        return history(self.discovery, self.prefix)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a verb does, once it is decided.
+
+    :param version: the release it is about.
+    :param lines: what will be done, in sentences; ``changes`` is whether there is anything to do.
+    :param act: ``act(lock, identity)`` does it, and returns the exit code, why, and the record as it is then.
+    :param verdict: ``verdict(result)`` is the outcome in words.
+    :param more: what the result has beside the usual.
+    """
+
+    version: str
+    lines: list[str]
+    changes: bool
+    act: Callable
+    verdict: Callable
+    more: dict = field(default_factory=dict)
+
+
+class Verbs:
+    """The master's side.
+
+    :param opts: the master's options (``__opts__`` of a runner).
+    :param emit: called with each event of the journal as it happens.
+    """
+
+    def __init__(self, opts, emit=lambda event: None):
+        self.opts, self.journal = opts, Journal(emit)
+
+    def _carry_out(self, site, verb, decide, reason, test):
+        """observe → decide → act, with the lock held, and history where something was done.
+
+        :param decide: ``decide(observed)`` returns a Task.
+        """
+        about = {"app": site.app.name, "environment": site.environment.name}
+        if test:
+            task = decide(self._observe(site))
+            return {**about, "version": task.version, **task.more, "plan": task.lines, "retcode": DONE}
+        began = time.time()
+        identity = Identity(_new_id(), owner(), reason)
+        who = {"deployment": identity.id, "owner": identity.owner, "reason": reason}
+        info = {**who, **about, "doing": DOING.get(verb, "deployed")}
+        with Lock(site.discovery, records.lock_key(site.prefix), info) as lock:
+            task = decide(self._observe(site))
+            for line in task.lines:
+                self.journal.say(line)
+            code, why, record = task.act(lock, identity)
+            result = {
+                **about,
+                "version": task.version,
+                "verb": verb,
+                **who,
+                **task.more,
+                "plan": task.lines,
+                "steps": self.journal.as_data(),
+                "warnings": self.journal.warnings,
+                "began": began,
+                "seconds": round(time.time() - began, 3),
+                "changed": task.changes,
+                "why": why,
+                "record": record,
+                "retcode": code,
+            }
+            result["verdict"] = task.verdict(result)
+            if task.changes:
+                self._remember(site, lock, identity, result)
+        return result
+
+    def _remember(self, site, lock, identity, result):
+        """Keep ``result`` as history. What was done is told even where that fails."""
+        try:
+            old = records.surplus(site.discovery.keys(records.history_key(site.prefix)))
+            lock.write({records.history_key(site.prefix, identity.id): records.cut(result)}, old)
+        except (Failed, *INTERRUPTS) as exc:
+            self.journal.warn(f"the history of this run could not be written: {cause(exc)}")
+
+    # -- ways in ------------------------------------------------------------------------------
+
+    def _environment(self, env):
+        # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
+        opts = {**self.opts, "pillar_safe_render_error": False}
+        pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
+        if pillar.get("_errors"):
+            raise Refused(f"the pillar has errors: {'; '.join(map(str, pillar['_errors']))}")
+        if not pillar.get("environments"):
+            raise Refused(
+                f"this master's own pillar has no environments: in pillar/top.sls, give {self.opts['id']!r}"
+                " (its id) environments.all, and define one in pillar/environments/."
+            )
+        return definition.load(pillar, env)
+
+    def _definitions(self, name, env):
+        if not name:
+            raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
+        environment = self._environment(env)
+        return environment, definition.find_app(environment, str(name))
+
+    @contextlib.contextmanager
+    def _site(self, environment, app, nodes):
+        """Preflight of what starts instances, with both doors open."""
+        chosen = arguments.nodes(environment, app, nodes)
+        with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
+            preflight.requirements(backend, app)
+            there = preflight.answering(fleet, environment, chosen, self.journal)
+            yield Site(environment, app, fleet, backend, there, chosen, chosen if nodes is not None else there)
+
+    @contextlib.contextmanager
+    def _whole_site(self, environment, app):
+        """Preflight of what is done to all that is there: the nodes that the record names must answer."""
+        with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
+            backend.leader()
+            site = Site(environment, app, fleet, backend, [], tuple(environment.nodes), [])
+            recorded = (site.record() or {}).get("nodes", {})
+            needed = [n for n in environment.nodes if n in recorded]
+            site.observed = preflight.answering(fleet, environment, needed, self.journal, choice=False)
+            site.answering = site.observed
+            for node in sorted(set(recorded) - set(environment.nodes)):
+                self.journal.warn(f"{node} is no node of {environment.name} any more: what it runs is not seen.")
+            yield site
+
+    def _observe(self, site):
+        return preflight.observe(site.fleet, site.app, site.observed, self.journal, site.environment.zones)
+
+
+def history(backend, prefix):
+    """Return the entries of an app's history, the newest first."""
+    entries = backend.read_all(records.history_key(prefix))
+    return [entries[key] for key in sorted(entries, reverse=True)]
+
+
+def running(record):
+    """Return in words what ``record`` says runs."""
+    nodes = (record or {}).get("nodes", {})
+    total = sum(map(len, nodes.values()))
+    if not total:
+        return "nothing is published"
+    return f"{total} instance{'s' * (total != 1)} of {record['version']} on {', '.join(sorted(nodes))}"
+
+
+def look(result):
+    """Return what to run to see what has become of an app."""
+    return f"salt-run deploy.status {result['app']} env={result['environment']}"
+
+
+def owner():
+    """Return who runs this, and where."""
+    return f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
+
+
+def _new_id():
+    """Return the id of a deployment: sorts by time, and two at once differ."""
+    return f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,0 +1,257 @@
+"""Day two: what is done with an app that is deployed. Each verb does its work, and what it refuses changes nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+
+import psutil
+import pytest
+import requests
+
+from tests.support import apps
+from tests.support.target import NAME, PORTS, Target
+
+NODES = ["web1", "web2", "web3"]
+# What it prints is for the logs.
+RUN = "sh -c 'echo this is release {version}; exec ./bin/serve {address} {port}'"
+BROKEN = {"tests": [{"http": {"path": "/", "contains": "release 9"}, "from": "master"}]}
+
+
+@pytest.fixture(scope="module")
+def site(minions, agents, pillar, cli, folder):
+    """The app, with nothing of it there and no history."""
+    archives = apps.Archives(folder / "day-two")
+    for version in ("1.0", "1.1", "1.2", "never"):
+        archives.make(version)
+    target = Target(agents, pillar, archives, cli)
+    define(target)
+    if any(releases(target, node) for node in NODES):
+        assert cli.deploy("remove", NAME, "confirm=True")[0] == 0
+    requests.delete(f"{agents.url('web1')}/v1/kv/deploy/site/{NAME}/?recurse", timeout=10)
+    return target
+
+
+@pytest.fixture(autouse=True)
+def defined(site):
+    yield
+    define(site)
+
+
+def define(site, app=None, **strategy):
+    quick = {"waves": ["100%"], "min_healthy": "100ms", "grace": "100ms", **strategy}
+    site.define(app={"run": RUN, **(app or {})}, strategy=quick)
+
+
+@pytest.fixture
+def verb(site):
+    """Run a verb on the app, which must end with ``code``; return what it prints."""
+
+    def run(function, *args, code=0):
+        found, output = site.cli.deploy(function, NAME, *args)
+        assert found == code, output
+        return output
+
+    return run
+
+
+@pytest.fixture
+def refused(site, verb):
+    """Run a verb that is refused; return what it prints. Nothing is changed."""
+
+    def run(function, *args):
+        before = everything(site)
+        output = verb(function, *args, code=3)
+        assert "refused, nothing was changed: " in output
+        assert everything(site) == before
+        return output
+
+    return run
+
+
+def everything(site):
+    return site.traces(), processes(site), {n: releases(site, n) for n in NODES}, site.history()
+
+
+def serves(site, version):
+    """Deploy ``version``, unless it is what users have."""
+    if site.traces().versions != [version] * 3:
+        site.deploy(version)
+
+
+def releases(site, node):
+    found = (site.agents.folder / node / "srv" / NAME / "releases").glob("*")
+    return sorted(path.name for path in found if path.is_symlink())
+
+
+def processes(site):
+    """Return ``{(address, port): pid}`` of what listens."""
+    first, last = PORTS
+    return {
+        tuple(c.laddr): c.pid
+        for c in psutil.net_connections("tcp")
+        if c.status == psutil.CONN_LISTEN and c.laddr.ip in site.agents.nodes.values() and first <= c.laddr.port <= last
+    }
+
+
+def test_rollback_goes_back_to_the_last_good_release(site, verb, refused):
+    assert "is not deployed in site" in refused("rollback")
+    site.deploy("1.0")
+    site.deploy("1.1")
+    output = verb("rollback", "reason=checkout is broken")
+    first, *_, last = output.strip().splitlines()
+    assert first.strip().startswith("back from shop 1.1 to 1.0, deployed 20")
+    assert "shop 1.0 is published in site: 3 instances of 1.0 on web1, web2, web3, rolled back from 1.1" in last
+    assert site.traces().versions == ["1.0"] * 3 and site.traces().clean
+    newest = site.cli.result("history", NAME, "limit=1")["history"][0]
+    assert (newest["verb"], newest["left"], newest["reason"]) == ("rollback", "1.1", "checkout is broken")
+    # What was left is not good.
+    assert "no good release before 1.0" in refused("rollback")
+
+
+def test_rollback_to_a_release_that_is_retained(site, verb, refused):
+    serves(site, "1.0")
+    assert "installed on no node any more. Retained are: 1.1." in refused("rollback", "version=never")
+    # Tests apply, unless they are skipped.
+    define(site, BROKEN)
+    assert "does not contain 'release 9'" in verb("rollback", "version='1.1'", code=1)
+    assert site.traces().versions == ["1.0"] * 3
+    assert "back from shop 1.0 to 1.1, deployed" in verb("rollback", "version='1.1'", "skip_tests=True")
+    assert site.traces().versions == ["1.1"] * 3
+
+
+def test_scale(site, verb, refused):
+    serves(site, "1.1")
+    assert "how many of shop? Say instances=, the definition has 3" in refused("scale")
+    assert "The definition says 3: so will the next deploy.app" in verb("scale", "instances=1")
+    assert site.traces().versions == ["1.1"]
+    drift = "the definition differs: it says release 1.0, and 1.1 is deployed; 3 instances, and 1 published"
+    assert drift in verb("status")
+    assert "users have one instance of shop only" in refused("restart")
+    site.deploy("1.0")
+    assert site.traces().versions == ["1.0"] * 3
+
+
+def test_restart_goes_wave_by_wave_and_no_request_fails(site, verb):
+    define(site, waves=[1, "100%"], grace="500ms")
+    serves(site, "1.0")
+    before = processes(site)
+    with site.users() as users:
+        assert users.wait_for("1.0", 10)
+        output = verb("restart")
+    assert users.failures == []
+    assert "shop 1.0 was restarted in site: 3 instances of 1.0 on web1, web2, web3" in output
+    assert [line.split()[:3] for line in output.splitlines() if "wave" in line] == [
+        ["wave", "1:", "restart"],
+        ["wave", "2:", "restart"],
+    ]
+    after = processes(site)
+    assert after.keys() == before.keys() and not set(after.values()) & set(before.values())
+
+
+def test_restart_stops_where_it_fails_and_says_so(site, verb):
+    define(site, waves=[1, 2, "100%"])
+    serves(site, "1.0")
+    before = processes(site)
+    behaviour = site.agents.folder / "web2" / "srv" / NAME / "releases" / "1.0" / "behaviour"
+    good = behaviour.read_text()
+    behaviour.write_text(f"{good}\nexit=1")
+    output = verb("restart", code=2)
+    assert "FAILED and stopped there, look now" in output
+    assert "web3 not restarted; restart on web2: shop_1.0_" in output
+    web3 = site.agents.nodes["web3"]
+    assert [pid for (ip, _), pid in processes(site).items() if ip == web3] == [
+        pid for (ip, _), pid in before.items() if ip == web3
+    ]
+    assert {node for node, _ in site.traces().published} == {"web1", "web3"}
+    behaviour.write_text(good)
+
+
+def test_releases_beyond_what_is_kept_are_removed(site, verb):
+    assert {"1.0", "1.1"} <= set(releases(site, "web1"))
+    define(site, keep_releases=1)
+    # In place of 1.0, of which the last test has left two.
+    assert "prune" in site.deploy("1.2")
+    # What runs, and what a rollback goes to, stay.
+    assert [releases(site, n) for n in NODES] == [["1.0", "1.2"]] * 3
+    verb("rollback")
+    assert site.traces().versions == ["1.0"] * 3
+    assert "removed 1.2 on web1, 1.2 on web2, 1.2 on web3" in verb("prune")
+    assert [releases(site, n) for n in NODES] == [["1.0"]] * 3
+    assert site.traces().versions == ["1.0"] * 3
+
+
+def test_logs_of_all_nodes_or_of_some(site, verb, refused):
+    serves(site, "1.0")
+    found = site.cli.result("logs", NAME)["logs"]
+    assert {(n, i, text) for n, some in found.items() for i, text in some.items()} == {
+        (node, i, "this is release 1.0") for node, i in site.traces().published
+    }
+    instance = next(i for node, i in site.traces().published if node == "web2")
+    output = verb("logs", "nodes=web2", f"instance={instance}", "lines=5")
+    assert output.splitlines() == [f"web2: {instance}", "  this is release 1.0"]
+    assert "supervisord does not keep when a line was printed" in refused("logs", "since=10m")
+    assert "no instance shop_9_1 of shop is on web1, web2, web3" in refused("logs", "instance=shop_9_1")
+
+
+def test_exec(site, verb, refused):
+    serves(site, "1.0")
+    (node, instance), (address, port, _) = min(site.traces().published.items())
+    output = verb("exec", "sh -c 'cat behaviour; echo; echo $ADDRESS:$PORT'")
+    assert output.splitlines()[:2] == ["version=1.0", f"{address}:{port}"]
+    assert f"ended with 0, as {instance} on {node}" in output
+    assert "ended with 3, as shop_" in verb("exec", "sh -c 'exit 3'", "node=web3", code=1)
+    assert "hangs: killed after 1s" in verb("exec", "sleep 60", "timeout=1", code=1)
+    assert "no instance of shop shop_9_1. There are: shop_1.0_" in refused("exec", "ls", "instance=shop_9_1")
+    assert "which command?" in refused("exec", "")
+
+
+def test_shown_only_nothing_is_done(site, verb):
+    serves(site, "1.0")
+    before = everything(site)
+    assert "shop 1.2 can be deployed in site" in verb("check", "version='1.2'")
+    assert "wave 1: restart shop_1.0_" in verb("restart", "test=True")
+    assert "forget what the record has: 3 instances" in verb("remove", "test=True")
+    assert everything(site) == before
+
+
+def test_while_somebody_deploys_all_is_refused(site, refused):
+    url = f"{site.agents.url('web1')}/v1"
+    session = requests.put(f"{url}/session/create", json={"TTL": "30s"}, timeout=10).json()["ID"]
+    holder = {"app": NAME, "environment": "site", "owner": "ann@salt", "deployment": "d1"}
+    lock = f"{url}/kv/deploy/site/{NAME}/lock"
+    assert requests.put(f"{lock}?acquire={session}", json=holder, timeout=10).json()
+    try:
+        for words in (["check"], ["rollback"], ["remove", "confirm=True"]):
+            assert "shop is being deployed in site by ann@salt" in refused(*words)
+    finally:
+        requests.put(f"{lock}?release={session}", timeout=10)
+
+
+def test_history_is_bounded(site, verb):
+    entry = {"verb": "deploy", "version": "1.1", "retcode": 1, "record": None}
+    value = base64.b64encode(json.dumps(entry).encode()).decode()
+    keys = [f"deploy/site/{NAME}/history/20000101-000000-{n:04}" for n in range(60)]
+    sets = [{"KV": {"Verb": "set", "Key": key, "Value": value}} for key in keys]
+    requests.put(f"{site.agents.url('web1')}/v1/txn", json=sets, timeout=10).raise_for_status()
+    before = site.history()
+    verb("restart")
+    after = site.history()
+    assert len(before) > 60 and len(after) == 50
+    assert after[:-1] == before[-49:]
+
+
+def test_remove_leaves_nothing_but_the_history(site, verb, refused):
+    serves(site, "1.0")
+    site.deploy("1.2", "publish=False", "instances=1", "nodes=web1")
+    output = refused("remove")
+    assert "say confirm=True to withdraw, drain and stop shop_1.0_" in output
+    assert "remove the releases 1.0 on web1" in output
+    entries = site.history()
+    assert "shop is removed from site; its history stays" in verb("remove", "confirm=True")
+    traces = site.traces()
+    assert (traces.published, traces.candidates, traces.listening, traces.folders) == ({}, set(), set(), set())
+    assert traces.record is None and not traces.locked
+    assert [releases(site, n) for n in NODES] == [[]] * 3
+    assert site.history()[:-1] == entries[1:]
+    assert "was never deployed in site" in verb("status")
