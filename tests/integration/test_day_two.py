@@ -229,6 +229,7 @@ def test_while_somebody_deploys_all_is_refused(site, refused):
 
 
 def test_history_is_bounded(site, verb):
+    serves(site, "1.0")
     entry = {"verb": "deploy", "version": "1.1", "retcode": 1, "record": None}
     value = base64.b64encode(json.dumps(entry).encode()).decode()
     keys = [f"deploy/site/{NAME}/history/20000101-000000-{n:04}" for n in range(60)]
