@@ -82,8 +82,8 @@ def _status(data, colors):
         blocks.append("\n".join([head, *_table(("node", "release", "address", "state", "health"), rows)]))
         if app["drift"]:
             blocks[-1] += "\n" + _paint(app["drift"], "YELLOW", colors)
-        if app["lock"]:
-            blocks[-1] += "\n" + _paint(app["lock"], "YELLOW", colors)
+        for sentence in filter(None, (app["paused"], app["lock"])):
+            blocks[-1] += "\n" + _paint(sentence, "YELLOW", colors)
     return "\n\n".join(blocks) or f"{data['environment']} has no apps"
 
 

@@ -159,6 +159,36 @@ def publish(
 
 
 @_verb
+def promote(name=None, env=None, test=False, reason="", *extra, **kwargs):
+    """
+    Go on with a deployment that is paused after its first wave (``strategy: {pause: …}``): the other
+    waves follow, and the old instances are retired.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.promote shop
+    """
+    return _control().promote(name, env, test, reason)
+
+
+@_verb
+def abort(name=None, env=None, test=False, reason="", *extra, **kwargs):
+    """
+    Take back a deployment that is paused: what it started is retired, and the release before it serves
+    as it did. If none is paused: stop the candidates that ``publish=False`` left.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.abort shop reason='too slow'
+    """
+    return _control().abort(name, env, test, reason)
+
+
+@_verb
 def rollback(name=None, version=None, env=None, skip_tests=False, test=False, reason="", *extra, **kwargs):
     """
     Deploy the last good release before the current one, as :py:func:`app` would: with tests, in waves,

@@ -5,13 +5,16 @@ Whatever is raised from here means that nothing was changed.
 
 from __future__ import annotations
 
+import math
 import time
+from dataclasses import replace
 
-from . import arguments, definition, planner, records
+from . import arguments, definition, discovery, planner, records
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused
 from .executor import Deployment, NotReverted, cause
 from .jobs import Jobs
 from .looking import Looking
+from .model import version_of
 from .operations import Operations
 from .site import Task, look, running
 
@@ -27,10 +30,79 @@ class Control(Operations, Looking):
         with self._site(environment, app, nodes) as site:
 
             def decide(observed):
-                desired = planner.Desired(app, version, count, site.nodes, publish, keep)
+                site.not_paused()
+                desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=app.strategy.pause > 0)
                 return self._deployment(site, observed, desired, planner.plan(desired, observed))
 
-            return self._carry_out(site, "deploy", decide, reason, test)
+            result = self._carry_out(site, "deploy", decide, reason, test)
+        pauses = result["retcode"] == DONE and (result.get("record") or {}).get("paused")
+        return self._wait_out(environment, app, result) if pauses and math.isfinite(app.strategy.pause) else result
+
+    def promote(self, name, env, test, reason):
+        """Go on with the deployment that is paused."""
+        environment, app = self._definitions(name, env)
+        version, paused = self._paused(environment, app)
+        with self._site(environment, app, paused["nodes"]) as site:
+
+            def decide(observed):
+                desired = planner.Desired(app, version, paused["instances"], site.nodes)
+                # The record changes in any case.
+                return replace(self._deployment(site, observed, desired, planner.plan(desired, observed)), changes=True)
+
+            return self._carry_out(site, "promote", decide, reason, test)
+
+    def abort(self, name, env, test, reason):
+        """Take back the deployment that is paused; without one, stop the candidates that wait for publication."""
+        environment, app = self._definitions(name, env)
+        with self._site(environment, app, None) as site:
+
+            def decide(observed):
+                record = site.record() or {}
+                paused, version = record.get("paused"), record.get("version", "")
+                if paused:
+                    origin = definition.check_version(app, paused["from"])
+                    desired = planner.Desired(app, origin, paused["before"], site.nodes)
+                    plan = planner.plan(desired, observed)
+                else:
+                    desired = planner.Desired(app, version, app.instances, site.nodes)
+                    plan = planner.without_candidates(observed)
+                    if not plan:
+                        raise Refused(f"nothing of {name} is paused in {environment.name}, and no candidate waits.")
+                task = self._deployment(site, observed, desired, plan, left=version if paused else "")
+                said = version if paused else ""
+                return replace(task, changes=True, verdict=lambda result: _aborted(result, desired, said))
+
+            return self._carry_out(site, "abort", decide, reason, test)
+
+    def _paused(self, environment, app):
+        """Return the release that is paused, and what the record has of it; Refused if none is."""
+        with discovery.connect(environment.discovery) as backend:
+            record = backend.read(records.current_key(records.prefix(environment.name, app.name)))[0] or {}
+        if not record.get("paused"):
+            raise Refused(f"no deployment of {app.name} is paused in {environment.name}: see deploy.status {app.name}")
+        return definition.check_version(app, record["version"]), record["paused"]
+
+    def _wait_out(self, environment, app, result):
+        """Wait as long as the pause is to last, without the lock, then go on. What does not stay healthy goes back."""
+        record, key = result["record"], records.current_key(records.prefix(environment.name, app.name))
+        new = {(n, i) for n, ids in record["nodes"].items() for i in ids if version_of(i) == record["version"]}
+        self.journal.say(f"paused for {app.strategy.pause:g}s: deploy.promote goes on at once, deploy.abort goes back")
+
+        def lost(found):
+            return new - {(e.minion, e.id) for e in found}
+
+        try:
+            with discovery.connect(environment.discovery) as backend:
+                gone = backend.wait(app.name, lost, time.monotonic() + app.strategy.pause, passing=True)
+                now = backend.read(key)[0]
+        except (Failed, *INTERRUPTS) as exc:
+            return {**result, "verdict": f"{records.paused(app.name, record)}. ({cause(exc)})", "retcode": NOT_REVERTED}
+        if now != record:
+            return {**result, "verdict": f"somebody went on with {app.name} meanwhile: {look(result)}"}
+        if not gone:
+            return self.promote(app.name, environment.name, False, result["reason"])
+        back = self.abort(app.name, environment.name, False, "it did not stay healthy while it was paused")
+        return {**back, "retcode": back["retcode"] or REVERTED}
 
     def publish(self, name, env, version, instances, nodes, test, keep, reason):
         """Publish the candidates that ``publish=False`` left."""
@@ -40,6 +112,7 @@ class Control(Operations, Looking):
         with self._site(environment, app, nodes) as site:
 
             def decide(observed):
+                site.not_paused()
                 waiting = sorted({i.version for i in observed.instances if i.held and not i.published})
                 if wanted is None and len(waiting) > 1:
                     raise Refused(f"candidates of several releases wait: say version=, one of {', '.join(waiting)}")
@@ -77,6 +150,7 @@ class Control(Operations, Looking):
         with self._site(environment, app, None) as site:
 
             def decide(observed):
+                site.not_paused()
                 version = definition.check_version(app, _recorded(site)["version"])
                 desired = planner.Desired(app, version, count, site.nodes)
                 said = f". The definition says {app.instances}: so will the next deploy.app without instances="
@@ -177,8 +251,17 @@ def _verdict(result, desired, said):
         return f"{what} FAILED in {where} and is NOT wholly reverted, look now ({look(result)}): {why}"
     if result["retcode"] == REVERTED:
         return f"{what} was not deployed in {where}; all is as before ({running(result['record'])}): {why}"
+    if result["record"] and result["record"].get("paused"):
+        return f"{records.paused(result['app'], result['record'])}. Published are {running(result['record'])}"
     if not desired.publish:
         candidates = f"{desired.instances} candidate{'s' * (desired.instances != 1)}"
         return f"{what} waits in {where} as {candidates}: look at it, then salt-run deploy.publish {result['app']}"
     done = "is published" if result["changed"] else "was already published, nothing was done"
     return f"{what} {done} in {where}: {running(result['record'])}{said}"
+
+
+def _aborted(result, desired, paused):
+    if result["retcode"] != DONE:
+        return _verdict(result, desired, "")
+    what = f"{result['app']} {paused} is taken back" if paused else f"the candidates of {result['app']} are stopped"
+    return f"{what} in {result['environment']}: {running(result['record'])}"

@@ -307,8 +307,8 @@ def probe(raw, at):
 
 
 def _strategy(raw, where):
-    plain = {k: raw[k] for k in ("replace", "auto_revert", "keep_releases") if k in raw}
-    values = {k: duration(v) for k, v in raw.items() if k not in ("waves", *plain)}
+    plain = {k: raw[k] for k in ("replace", "auto_revert", "keep_releases", "when_paused") if k in raw}
+    values = {k: math.inf if v == "manual" else duration(v) for k, v in raw.items() if k not in ("waves", *plain)}
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])
     strategy = Strategy(**plain, **values)

@@ -58,6 +58,7 @@ class Deployment:
         # A node that was left out of this deployment because it is dead does not bring back what it ran.
         unseen = set(peers) - set(observed)
         self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
+        self._serving = len(serving)
         self._add(serving)
 
     def run(self, plan):
@@ -71,7 +72,7 @@ class Deployment:
             self._install(plan.install)
             for wave in plan.waves:
                 self._wave(wave)
-            self._correct_record()
+            self._correct_record(plan.paused)
         except LockLost as exc:
             raise NotReverted(str(exc)) from exc
         except BaseException as exc:  # whatever it was, an interrupt too: the fleet is not left half deployed
@@ -192,11 +193,27 @@ class Deployment:
             "nodes": {n: list(ids) for n, ids in self.runs.items() if ids},
         }
 
-    def _correct_record(self):
-        """Write the record if it is not what runs: a run that was killed had no time to, or somebody removed it."""
-        now = self._now()
-        if self.desired.publish and _places(now) != _places(self.record):
+    def _correct_record(self, paused):
+        """Write the record if it is not what is so: of a pause, or of what runs, where a killed run had no time to."""
+        now = {**self._now(), **({"paused": self._pause()} if paused else {})}
+        said = (self.record or {}).get("paused")
+        if self.desired.publish and (paused or said or _places(now) != _places(self.record)):
             self._write_record(now)
+
+    def _pause(self):
+        """Return all that somebody needs who goes on from here, or back."""
+        before = self.before or {}
+        # What takes the place of a paused deployment goes back to where that one began.
+        origin = before.get("paused") or {"from": before.get("version", ""), "before": self._serving}
+        return {
+            "from": origin["from"],
+            "before": origin["before"],
+            "instances": self.desired.instances,
+            "nodes": list(self.desired.nodes),
+            "by": self.identity.owner,
+            "reason": self.identity.reason,
+            "since": time.time(),
+        }
 
     def _write_record(self, record):
         prefix = records.prefix(self.environment.name, self.app.name)

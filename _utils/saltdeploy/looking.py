@@ -25,6 +25,7 @@ class Looking(Verbs):
             holder, _, session = site.discovery.read(records.lock_key(site.prefix))
             if session:
                 raise Refused(held(holder))
+            site.not_paused()
             plan = planner.plan(planner.Desired(app, version, count, site.nodes), self._observe(site))
             there = ", ".join(site.answering)
         verdict = (

@@ -63,6 +63,8 @@ class Strategy:
     """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages.
 
     :param replace: ``beside`` starts a new instance beside the old; ``in_place`` retires the old one first.
+    :param pause: how long to wait after the first wave; infinite: until somebody says how to go on.
+    :param when_paused: whether another deployment is refused meanwhile, or takes the place of the paused one.
     """
 
     replace: str = "beside"
@@ -73,6 +75,8 @@ class Strategy:
     drain: float = 30.0
     grace: float = 2.0
     auto_revert: bool = True
+    pause: float = 0.0
+    when_paused: str = "refuse"
     keep_releases: int = 5
 
 
@@ -169,3 +173,8 @@ class Instance:
 def instance_id(app, version, slot):
     """Return the id of the instance of ``app`` at ``version`` in ``slot``."""
     return SEPARATOR.join((app, version, str(slot)))
+
+
+def version_of(instance):
+    """Return the version in the id of an instance."""
+    return instance.rsplit(SEPARATOR, 1)[0].partition(SEPARATOR)[2]

@@ -6,10 +6,11 @@ is already done is not in it, and whatever was left behind is.
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import math
 from collections import Counter
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from .errors import Refused
 from .model import App, Instance
@@ -23,6 +24,7 @@ class Desired:
     :param publish: False leaves tested candidates, held for ``deploy.publish``.
     :param keep: leave instances of other releases published.
     :param tests: False publishes what is ready without its acceptance tests.
+    :param pause: stop after the first wave, and keep what it replaces, until it is said how to go on.
     """
 
     app: App
@@ -32,6 +34,7 @@ class Desired:
     publish: bool = True
     keep: bool = False
     tests: bool = True
+    pause: bool = False
 
 
 @dataclass(frozen=True)
@@ -78,12 +81,14 @@ class Plan:
         first, per node.
     :param install: nodes that install the release.
     :param publish: whether what the waves start is published.
+    :param paused: whether more is to follow, once somebody has said so: it is planned anew then.
     """
 
     clean: dict[str, tuple[str, ...]]
     install: tuple[str, ...]
     waves: tuple[Wave, ...]
     publish: bool
+    paused: bool = False
 
     def __bool__(self):
         return bool(self.clean or self.install or self.waves)
@@ -107,6 +112,8 @@ class Plan:
                 out.append(f"wave {number}: test again and publish {listed(ids)}")
             if wave.retire:
                 out.append(f"wave {number}: retire {listed(wave.retire)}")
+        if self.paused:
+            out.append("pause: the rest waits, and nothing old is retired, until deploy.promote or deploy.abort")
         return out or ["nothing to do: what is desired is what is there"]
 
 
@@ -130,12 +137,22 @@ def plan(desired, observed):
             clean[node] = (*clean.get(node, ()), *ids)
     start = _place(desired, observed, kept, [*leftovers, *in_the_way], missing)
     replace = {i.node: i for i in in_the_way if i.node in start}
+    waves = tuple(_waves(desired, start, retire, len(kept), observed.zone, replace))
+    # Where nothing is replaced there is nothing to go back to.
+    paused = bool(desired.pause and desired.publish and retire and start)
     return Plan(
         clean=clean,
         install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
-        waves=tuple(_waves(desired, start, retire, len(kept), observed.zone, replace)),
+        waves=(dataclasses.replace(waves[0], retire={}),) if paused else waves,
         publish=desired.publish,
+        paused=paused,
     )
+
+
+def without_candidates(observed):
+    """Return the Plan that stops the candidates that wait for publication."""
+    waiting = [i for i in observed.instances if _waiting(i)]
+    return Plan(clean=_by_node(waiting), install=(), waves=(), publish=True)
 
 
 def publication(desired, observed):
@@ -203,7 +220,7 @@ def prunable(observed, keep, good):
 def installed(observed, plan, version):
     """Return ``observed`` as it is after the installations of ``plan``."""
     new = {n: (*observed.releases.get(n, ()), version) for n in plan.install}
-    return replace(observed, releases={**observed.releases, **new})
+    return dataclasses.replace(observed, releases={**observed.releases, **new})
 
 
 def everything(observed):

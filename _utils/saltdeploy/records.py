@@ -6,6 +6,7 @@ Keys under ``deploy/<environment>/<app>/``: ``lock``, ``current``, ``history/<de
 from __future__ import annotations
 
 import json
+import time
 
 from .errors import DONE, NOT_REVERTED
 
@@ -14,7 +15,7 @@ KEPT = 50
 # How long an entry may be, in bytes of JSON: base64 makes a third more of it, and Consul takes 512 KB at once.
 LIMIT = 380_000
 # The verbs that take an app to a release.
-DEPLOYING = ("deploy", "publish", "rollback", "scale")
+DEPLOYING = ("deploy", "publish", "promote", "abort", "rollback", "scale")
 # To how many characters texts of an entry that is too long are cut, one try after the other.
 CUTS = (1000, 200, 50)
 
@@ -30,13 +31,32 @@ def lock_key(prefix):
 
 
 def current_key(prefix):
-    """Return the key of what runs now: ``{"version", "deployment", "time", "nodes": {node: [id, …]}}``."""
+    """Return the key of what runs now: ``{"version", "deployment", "time", "nodes": {node: [id, …]}}``.
+
+    While a deployment is paused there is ``paused``, too: see :func:`paused`.
+    """
     return f"{prefix}current"
 
 
 def history_key(prefix, deployment=""):
     """Return the key of one deployment's history, or the prefix of all."""
     return f"{prefix}history/{deployment}"
+
+
+def paused(app, record):
+    """Return the sentence on a deployment that is paused; empty if none is.
+
+    :param record: ``paused`` in it has ``from`` (the release before) and ``before`` (how many of it), ``instances`` and
+        ``nodes`` (what is desired), ``by``, ``reason``, ``since``.
+    """
+    about = (record or {}).get("paused")
+    if not about:
+        return ""
+    reason = f", reason: {about['reason']}" if about["reason"] else ""
+    return (
+        f"{app} {record['version']} is paused after its first wave, for {time.time() - about['since']:.0f}s, by"
+        f" {about['by']}{reason}: look at it, then salt-run deploy.promote {app}, or deploy.abort {app}"
+    )
 
 
 def surplus(keys):
@@ -71,7 +91,7 @@ def last_good(history, current, left=()):
         if entry["retcode"] != DONE:
             continue
         record = entry["record"] or {}
-        if record.get("nodes") and record["version"] not in others:
+        if record.get("nodes") and not record.get("paused") and record["version"] not in others:
             return entry
         others.add(entry.get("left"))
     return None

@@ -111,6 +111,11 @@ STRATEGY = _object(
         "drain": DURATION,
         "grace": DURATION,
         "auto_revert": {"type": "boolean"},
+        "pause": {
+            "description": "manual, or a duration: seconds, or 500ms, 10s, 5m, 1h",
+            "anyOf": [{"const": "manual"}, DURATION],
+        },
+        "when_paused": {"enum": ["refuse", "supersede"]},
         "keep_releases": {"type": "integer", "minimum": 1, "maximum": 1000},
     }
 )

@@ -9,6 +9,7 @@ import os
 import secrets
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -20,7 +21,7 @@ from .executor import Identity, cause
 from .fleet import Fleet
 from .journal import Journal
 from .lock import Lock
-from .model import App, Environment
+from .model import App, Environment, version_of
 
 # What is being done to an app meanwhile, where it is not a deployment of the usual kind: for whom the lock stops.
 DOING = {
@@ -28,6 +29,8 @@ DOING = {
     "scale": "scaled",
     "restart": "restarted",
     "withdraw": "withdrawn",
+    "promote": "promoted",
+    "abort": "aborted",
     "remove": "removed",
     "prune": "pruned",
 }
@@ -56,6 +59,12 @@ class Site:
     def record(self):
         """Return what runs now according to the record, None if nothing ever did."""
         return self.discovery.read(records.current_key(self.prefix))[0]
+
+    def not_paused(self):
+        """Raise Refused if a deployment is paused, and nothing may take its place."""
+        sentence = records.paused(self.app.name, self.record())
+        if sentence and self.app.strategy.when_paused == "refuse":
+            raise Refused(sentence)
 
     def history(self):
         """Return the entries of the history, the newest first."""
@@ -195,10 +204,11 @@ def history(backend, prefix):
 def running(record):
     """Return in words what ``record`` says runs."""
     nodes = (record or {}).get("nodes", {})
-    total = sum(map(len, nodes.values()))
-    if not total:
+    counts = Counter(version_of(i) for ids in nodes.values() for i in ids)
+    if not counts:
         return "nothing is published"
-    return f"{total} instance{'s' * (total != 1)} of {record['version']} on {', '.join(sorted(nodes))}"
+    parts = [f"{count} instance{'s' * (count != 1)} of {version}" for version, count in sorted(counts.items())]
+    return f"{' and '.join(parts)} on {', '.join(sorted(nodes))}"
 
 
 def look(result):

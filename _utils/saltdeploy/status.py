@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import records
 from .lifecycle import CANDIDATE
 from .lock import held
+from .model import version_of
 
 
 def of_app(discovery, environment, app):
@@ -23,7 +24,7 @@ def of_app(discovery, environment, app):
         {
             "id": i,
             "node": node,
-            "version": i.rsplit("_", 1)[0].partition("_")[2],
+            "version": version_of(i),
             "address": "",
             "state": "lost",
             "health": "",
@@ -40,6 +41,7 @@ def of_app(discovery, environment, app):
         "drift": drift,
         "instances": rows,
         "lock": held(holder) if session else "",
+        "paused": records.paused(app.name, current),
     }
 
 

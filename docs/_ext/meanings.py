@@ -180,6 +180,15 @@ MEANINGS = {
             "How long a retired instance serves on, at least, after it left the catalog: for clients that still"
             " have its address. It is at most ``drain``."
         ),
+        "pause": (
+            "Stop after the first wave, and keep what it replaces: ``manual``, until ``deploy.promote`` or"
+            " ``deploy.abort``; or for so long, and then go on if what is new stayed healthy. 0: no pause. See"
+            " :doc:`/howto/canary`."
+        ),
+        "when_paused": (
+            "What another deployment meets while one is paused: ``refuse``, so that nobody decides on a canary by"
+            " accident; or ``supersede``: it takes its place."
+        ),
         "auto_revert": (
             "Whether a failed deployment is reverted. If not, the new instances stay as they are, to be looked"
             " at, and the exit code is 2; what was replaced in place stays out."

@@ -7,7 +7,20 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 pytestmark = pytest.mark.main_path
 
-RUNNER = {"app", "plan", "check", "publish", "rollback", "scale", "restart", "withdraw", "remove", "prune"}
+RUNNER = {
+    "app",
+    "plan",
+    "check",
+    "publish",
+    "promote",
+    "abort",
+    "rollback",
+    "scale",
+    "restart",
+    "withdraw",
+    "remove",
+    "prune",
+}
 RUNNER |= {"status", "history", "test", "logs", "exec", "unlock"}
 APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "prune", "logs", "command", "observe"}
 APP |= {"restore", "missing"}
@@ -119,7 +132,7 @@ def test_history_says_what_was_done(outputters):
 
 
 def test_status_says_where_the_definition_differs(outputters):
-    app = {"app": "web", "version": "1.0", "deployment": "d1", "time": 0, "instances": [], "lock": ""}
+    app = {"app": "web", "version": "1.0", "deployment": "d1", "time": 0, "instances": [], "lock": "", "paused": ""}
     status = {"apps": [{**app, "drift": "the definition differs"}], "environment": "site", "retcode": 0}
     assert outputters["deploy"](status).splitlines()[-1] == "the definition differs"
 

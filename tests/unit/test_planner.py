@@ -373,6 +373,35 @@ def test_publication_counts_no_dead_process_as_serving():
     assert made.waves[0].retire == {"web1": ("shop_1.0_100",)}
 
 
+# -- examples of a pause ----------------------------------------------------------------------
+
+
+def test_a_pause_comes_after_the_first_wave_and_nothing_old_goes_before_it():
+    observed = observe(*(instance(n) for n in THREE))
+    made = plan(desire(pause=True), observed)
+    assert made.waves == (Wave({"web1": 1}, {}),) and made.install == THREE and made.paused
+    assert "deploy.promote or deploy.abort" in made.lines("shop", NEW)[-1]
+
+
+def test_what_follows_a_pause_is_the_rest():
+    there = [instance(n) for n in THREE] + [instance("web1", NEW, 101)]
+    made = plan(desire(), observe(*there))
+    assert [wave.start for wave in made.waves] == [{"web2": 1}, {"web3": 1}] and not made.paused
+    assert sorted(i for wave in made.waves for ids in wave.retire.values() for i in ids) == ["shop_1.0_100"] * 3
+
+
+def test_the_way_back_from_a_pause_starts_nothing():
+    there = [instance(n) for n in THREE] + [instance("web1", NEW, 101)]
+    made = plan(desire(version=OLD), observe(*there))
+    assert made.waves == (Wave({}, {"web1": ("shop_2.0_101",)}),) and not made.install
+
+
+def test_there_is_no_pause_where_nothing_is_replaced():
+    assert not plan(desire(pause=True), observe()).paused
+    assert not plan(desire(pause=True), observe(*(instance(n, NEW) for n in THREE))).paused
+    assert not plan(desire(pause=True, publish=False), observe(*(instance(n) for n in THREE))).paused
+
+
 # -- examples of day two ----------------------------------------------------------------------
 
 

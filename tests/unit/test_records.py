@@ -14,6 +14,11 @@ def entry(version, verb="deploy", retcode=0, recorded=None, **more):
     return {"verb": verb, "version": version, "retcode": retcode, "record": record, **more}
 
 
+def paused(version):
+    found = entry(version)
+    return {**found, "record": {**found["record"], "paused": {"from": "1"}}}
+
+
 def rolled_back(left, version):
     return entry(version, "rollback", left=left)
 
@@ -34,6 +39,8 @@ def good(current, *oldest_first):
         ([entry("1"), entry("bad", retcode=1, recorded="1"), entry("2")], "2", "1"),
         # It was not published.
         ([entry("1"), entry("2", recorded="1"), entry("3")], "3", "1"),
+        # It was a canary only.
+        ([entry("1"), paused("2"), {**entry("2", "abort", recorded="1"), "left": "2"}, entry("3")], "3", "1"),
         # Nothing of it was published any more.
         ([entry("1"), {**entry("0", "withdraw"), "record": {"version": "0", "nodes": {}}}, entry("2")], "2", "1"),
         ([entry("1"), {**entry("1", "remove"), "record": None}, entry("2")], "2", "1"),
