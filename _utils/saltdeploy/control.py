@@ -60,6 +60,8 @@ class Control(Operations, Looking):
                 record = site.record() or {}
                 paused, version = record.get("paused"), record.get("version", "")
                 if paused:
+                    if not paused["from"]:
+                        raise Refused(f"the record has not what served before {version}: deploy that, by its version.")
                     origin = definition.check_version(app, paused["from"])
                     desired = planner.Desired(app, origin, paused["before"], site.nodes)
                     plan = planner.plan(desired, observed)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from pathlib import Path
 import socket
 import subprocess
 import sys
@@ -227,7 +228,7 @@ def test_highstate_restores_what_the_record_says_and_nothing_else(deploy, agents
     # A rebuilt node: nothing of it is left, and its agent has forgotten it too.
     [instance] = [i for node, i in before if node == "web2"]
     salt("web2", "app.stop", "web", "drain=0")
-    shutil.rmtree(agents.settings("web2")["root"])
+    shutil.rmtree(Path(agents.settings("web2")["root"]) / "web")
     assert ("web2", "1.1", "lost") in rows(deploy)
     [state] = salt("web2", "state.apply", "test=True")["web2"].values()
     assert state["result"] is None and state["comment"] == f"Would restore {instance}"
