@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import requests
