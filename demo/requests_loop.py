@@ -9,8 +9,8 @@ import time
 
 from . import agents
 
-# Seconds between two requests, and for one.
-PAUSE, TIMEOUT = 0.02, 5.0
+# Seconds for a request.
+TIMEOUT = 5.0
 # Failures that are told one by one.
 SHOWN = 10
 
@@ -23,7 +23,11 @@ class RequestLoop:
     :param consul: addresses of Consul agents; each lookup asks another.
     :param service: the service's name.
     :param path: what is requested of an instance, over a new connection each time.
+
+    ``pause`` is how long it waits between two requests, in seconds.
     """
+
+    pause = 0.02
 
     def __init__(self, consul, service, path):
         self.consul, self.service, self.path = list(consul), service, path
@@ -49,7 +53,7 @@ class RequestLoop:
         """Return whether ``version`` answered at least once more within ``seconds``."""
         before, deadline = self.answered[version], time.monotonic() + seconds
         while self.answered[version] == before and time.monotonic() < deadline:
-            time.sleep(PAUSE)
+            time.sleep(self.pause)
         return self.answered[version] > before
 
     def report(self):
@@ -72,7 +76,7 @@ class RequestLoop:
                 self.answered[version] += 1
             except (OSError, ValueError) as exc:
                 self.failures.append(f"{time.strftime('%H:%M:%S')} {target}: {exc}")
-            self._stop.wait(PAUSE)
+            self._stop.wait(self.pause)
 
     def _find(self):
         """Return address, port and version of one healthy instance."""

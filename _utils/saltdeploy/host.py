@@ -187,13 +187,13 @@ class Host:
     def ports_taken(self, address):
         """Return the ports that instances have, or that something listens on at ``address``."""
         here = (address, f"::ffff:{address}", "0.0.0.0", "::")
-        listening = {port for ip, port in _sockets(LISTENING) if ip in here}
+        listening = {port for ip, port in sockets(LISTENING) if ip in here}
         return listening | {i.port for i in self.instances() if i.port}
 
     def connections(self, instance):
         """Return how many connections to ``instance`` are open."""
         here = (instance.address, f"::ffff:{instance.address}")
-        return sum(port == instance.port and ip in here for ip, port in _sockets(ESTABLISHED))
+        return sum(port == instance.port and ip in here for ip, port in sockets(ESTABLISHED))
 
     def forget(self, instance):
         """Remove the folder of ``instance``, which frees its port."""
@@ -221,7 +221,7 @@ def _locked(path):
         yield
 
 
-def _sockets(state):
+def sockets(state):
     """Return ``(address, port)`` of this node's TCP sockets that are in ``state``.
 
     Not by psutil: it asks every process for its sockets, which takes a tenth of a second and more.

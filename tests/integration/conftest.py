@@ -16,6 +16,8 @@ from tests.support.site import NODES, REPOSITORY, Agents, Cli, Pillar
 from tests.support.target import Target
 
 MASTER = "salt_master"
+# Else each daemon writes all it does to a file, and sends it to pytest: a third of all the work.
+QUIET = {"log_level_logfile": "warning", **{f"pytest-{d}": {"log": {"level": "warning"}} for d in ("master", "minion")}}
 
 
 @pytest.fixture(scope="session")
@@ -66,6 +68,7 @@ def master(salt_factories, folder, pillar):
         "pillar_roots": {"base": [str(pillar.folder)]},
         "auto_accept": True,
         # salt-run 3008 complains of itself ("unclosed Runner") at every end.
+        **QUIET,
         "log_granular_levels": {"salt.runner": "error", "salt.minion": "error"},
         "worker_threads": 3,
         "timeout": 15,
@@ -88,6 +91,7 @@ def minions(master, agents, cli, pillar):
         node: master.salt_minion_daemon(
             node,
             overrides={
+                **QUIET,
                 "saltdeploy": agents.settings(node),
                 "enable_fqdns_grains": False,
                 "enable_gpu_grains": False,

@@ -6,8 +6,8 @@ import json
 import threading
 from dataclasses import dataclass
 
-import psutil
 import requests
+from saltdeploy import host
 
 from demo import agents as consul
 from demo.requests_loop import RequestLoop
@@ -27,6 +27,8 @@ STRATEGY = {
 
 class Users(RequestLoop):
     """Users who ask another agent when one is down, and take what it knew last while there is no leader (as DNS does)."""
+
+    pause = 0.05
 
     def _find(self):
         for mode in ("", "&stale"):
@@ -129,9 +131,9 @@ class Target:
             published=self._services(NAME, "?passing&consistent"),
             candidates=set(self._services(f"{NAME}-candidate", "?consistent")),
             listening={
-                (c.laddr.ip, c.laddr.port)
-                for c in psutil.net_connections("tcp")
-                if c.status == psutil.CONN_LISTEN and c.laddr.ip in addresses and first <= c.laddr.port <= last
+                (address, port)
+                for address, port in host.sockets(host.LISTENING)
+                if address in addresses and first <= port <= last
             },
             folders={
                 (node, path.parent.name)

@@ -21,7 +21,7 @@ def entry(port, version):
 def loop(monkeypatch):
     """A loop that finds one instance of 1 that works and one of 2 whose answers the test sets."""
     answers = {1: (200, b"{}"), 2: (200, b"{}")}
-    monkeypatch.setattr(requests_loop, "PAUSE", 0.001)
+    monkeypatch.setattr(requests_loop.RequestLoop, "pause", 0.001)
     monkeypatch.setattr(requests_loop.agents, "ask", lambda agent, path, timeout: [entry(1, "1"), entry(2, "2")])
 
     def get(address, port, path, timeout):

@@ -188,7 +188,7 @@ class Watch:
                     self.looks += 1
                     if len(found) < self.least or not set(found) <= self.allowed:
                         self.wrong.append((time.monotonic(), sorted(found)))
-                time.sleep(0.1)
+                time.sleep(0.2)
 
 
 def main_pid(host, service):
