@@ -10,13 +10,12 @@ import os
 import threading
 import time
 
+from .discovery import ELECTION
 from .errors import INTERRUPTS, DiscoveryUnavailable, Failed, LockLost, Refused
 
 # Consul frees an unrenewed session after one to two TTLs; less than 10 s it does not accept.
 TTL = 15
 LOCK_DELAY = 1.0
-# How long a write waits for Consul's servers to elect a leader, in seconds: up to 13.5, measured on 1.8.7.
-ELECTION = 15.0
 
 
 class Lock:

@@ -337,7 +337,7 @@ def test_consul_loses_its_leader(target, agents):
     agents.stop_consul("web2", "web3")
     try:
         output = run.end(1)
-        says(output, "status 500, expected 200", "all is as before", "history of this deployment could not be written")
+        says(output, "status 500, expected 200", "all is as before", "history of this run could not be written")
         output = target.deploy(target.new, code=3)
         says(output, "refused, nothing was changed: Consul has no leader", "ore than half of its servers must run")
     finally:

@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 
 from ..errors import DiscoveryUnavailable, Failed
-from . import Endpoint
+from . import ELECTION, Endpoint
 
 CONNECT_TIMEOUT = 2.0
 # During leader loss an agent answers a registration after 7 to 14 seconds.
@@ -108,7 +108,7 @@ class Consul:
     def wait(self, name, until, deadline, passing=False):
         """Block on the catalog until ``until(endpoints)`` is true; return whether it became so.
 
-        :param deadline: :func:`time.monotonic` time at which to give up.
+        :param deadline: :func:`time.monotonic` time at which to give up. An election is waited out, also then.
         """
         index = 0
         while True:
@@ -116,9 +116,9 @@ class Consul:
             try:
                 seen, endpoints = self._instances(name, index, min(BLOCK, max(left, 0.05)), passing)
             except DiscoveryUnavailable:
-                if left <= 0:
+                if left <= -ELECTION:
                     raise
-                time.sleep(min(0.2, left))
+                time.sleep(0.2)
                 index = 0
                 continue
             if until(endpoints):
