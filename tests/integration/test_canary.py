@@ -104,11 +104,11 @@ def test_it_goes_back_by_itself_if_the_canary_does_not_stay_healthy(target, mini
 
 def test_another_release_takes_its_place_where_that_is_said(target, releases):
     before, new = releases
-    target.archives.make("canary")
+    target.archives.make("first")
     target.define(strategy={"pause": "manual", "when_paused": "supersede"})
-    target.deploy("canary")
+    target.deploy("first")
     target.deploy(new)
-    assert target.traces().versions == sorted([new, "canary", before, before, before])
+    assert target.traces().versions == sorted([new, "first", before, before, before])
     assert f"is taken back in site: 3 instances of {before}" in deploy(target, "abort")
 
 

@@ -379,7 +379,8 @@ def test_waiting_outlasts_a_lost_leader(serve):
     assert len(asked) > 1
 
 
-def test_waiting_for_a_leader_that_does_not_come_back(serve):
+def test_waiting_for_a_leader_that_does_not_come_back(serve, monkeypatch):
+    monkeypatch.setattr(consul, "ELECTION", 0.3)
     url, _ = serve({"GET /v1/health/service/shop": (500, "No cluster leader")})
     with consul.Consul([url]) as client, pytest.raises(DiscoveryUnavailable):
         client.wait("shop", lambda found: True, time.monotonic() + 0.3)
