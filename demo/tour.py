@@ -26,6 +26,8 @@ What to try next, from the repository's root:
   {SALT_RUN} deploy.plan {APP} version={NEXT}
   {SALT_RUN} deploy.app {APP} version={NEXT}
   {SALT_RUN} deploy.history {APP}
+  {SALT_RUN} deploy.rollback {APP}
+  {SALT_RUN} deploy.logs {APP} lines=5
 
   a candidate that nobody sees, tested, then published:
   {SALT_RUN} deploy.app {APP} version={FIRST} publish=False
