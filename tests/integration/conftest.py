@@ -124,3 +124,23 @@ def target(minions, agents, pillar, cli, folder):
         archives.make(version)
     archives.make("slow", **{"delay/selftest": 1.5})
     return Target(agents, pillar, archives, cli)
+
+
+@pytest.fixture
+def users(target, minions):
+    """Users during the test. None of their requests fails, and three instances of one release are left."""
+    target.define()
+    if target.traces().versions not in ([target.old] * 3, [target.new] * 3):
+        target.start_over(target.old)
+    with target.users() as users:
+        yield users
+        target.end()
+    assert users.failures == []
+    assert target.traces().clean and len(target.traces().published) == 3 and len(set(target.traces().versions)) == 1
+
+
+@pytest.fixture
+def releases(target):
+    """The release that serves, and another one."""
+    before = target.traces().versions[0]
+    return before, {target.old: target.new, target.new: target.old}[before]

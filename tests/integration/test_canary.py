@@ -7,31 +7,7 @@ import pytest
 from tests.support.target import NAME
 
 
-@pytest.fixture(autouse=True)
-def users(target, minions):
-    """Users during the test. None of their requests fails, and three instances of one release are left."""
-    target.define()
-    if target.traces().versions not in ([target.old] * 3, [target.new] * 3):
-        target.start_over(target.old)
-    with target.users() as users:
-        yield users
-        target.end()
-    assert users.failures == []
-    assert target.traces().clean and len(target.traces().published) == 3 and len(set(target.traces().versions)) == 1
-
-
-@pytest.fixture
-def releases(target):
-    """The release that serves, and another one."""
-    before = target.traces().versions[0]
-    return before, {target.old: target.new, target.new: target.old}[before]
-
-
-def deploy(target, function, *args, code=0):
-    """Run a function of the runner, which must exit with ``code``; return its output."""
-    found, output = target.cli.deploy(function, NAME, *args)
-    assert found == code, output
-    return output
+pytestmark = pytest.mark.usefixtures("users")
 
 
 def test_it_waits_for_somebody_and_goes_on(target, users, releases):
@@ -43,18 +19,18 @@ def test_it_waits_for_somebody_and_goes_on(target, users, releases):
     paused = target.traces()
     assert paused.versions == sorted([new, before, before, before]) and paused.clean
     assert users.wait_for(new, 20)
-    output = deploy(target, "status")
+    output = target.run("status")
     assert "is paused after its first wave" in output and "reason: a canary" in output
 
     # Whoever forgets that it is paused is told, and changes nothing.
     for function, args in (("app", (f"version='{new}'",)), ("scale", ("instances=2",)), ("check", ())):
-        assert "is paused after its first wave" in deploy(target, function, *args, code=3)
+        assert "is paused after its first wave" in target.run(function, *args, code=3)
     assert target.traces() == paused
 
-    output = deploy(target, "promote")
+    output = target.run("promote")
     assert f"{NAME} {new} is published in site: 3 instances of {new}" in output
     assert target.traces().versions == [new] * 3
-    assert "no deployment of shop is paused" in deploy(target, "promote", code=3)
+    assert "no deployment of shop is paused" in target.run("promote", code=3)
 
 
 def test_it_goes_back_and_that_release_is_none_to_roll_back_to(target, releases):
@@ -63,13 +39,13 @@ def test_it_goes_back_and_that_release_is_none_to_roll_back_to(target, releases)
     target.archives.make("canary")
     target.define(strategy={"pause": "manual"})
     target.deploy("canary")
-    output = deploy(target, "abort", "reason=no good")
+    output = target.run("abort", "reason=no good")
     assert f"{NAME} canary is taken back in site: 3 instances of {before}" in output
     assert "start " not in output and target.traces().published == old
-    assert "nothing of shop is paused in site, and no candidate waits" in deploy(target, "abort", code=3)
+    assert "nothing of shop is paused in site, and no candidate waits" in target.run("abort", code=3)
     target.define()
     target.deploy(new)
-    assert f"back from {NAME} {new} to {before}" in deploy(target, "rollback", "test=True")
+    assert f"back from {NAME} {new} to {before}" in target.run("rollback", "test=True")
 
 
 def test_a_highstate_leaves_the_canary_alone(target, releases):
@@ -79,7 +55,7 @@ def test_a_highstate_leaves_the_canary_alone(target, releases):
     code, output = target.cli.run("salt", "*", "state.apply")
     assert code == 0 and "Changes:   \n  " not in output, output
     assert target.traces() == paused
-    deploy(target, "abort")
+    target.run("abort")
 
 
 def test_it_waits_for_a_time_and_goes_on_by_itself(target, users, releases):
@@ -109,12 +85,12 @@ def test_another_release_takes_its_place_where_that_is_said(target, releases):
     target.deploy("first")
     target.deploy(new)
     assert target.traces().versions == sorted([new, "first", before, before, before])
-    assert f"is taken back in site: 3 instances of {before}" in deploy(target, "abort")
+    assert f"is taken back in site: 3 instances of {before}" in target.run("abort")
 
 
 def test_candidates_that_wait_are_stopped(target, releases):
     before = target.traces()
     target.deploy(releases[1], "publish=False")
     assert len(target.traces().candidates) == 3
-    assert f"the candidates of {NAME} are stopped in site: 3 instances" in deploy(target, "abort")
+    assert f"the candidates of {NAME} are stopped in site: 3 instances" in target.run("abort")
     assert target.traces() == before

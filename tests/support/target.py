@@ -98,6 +98,12 @@ class Target:
         assert found == code, output
         return output
 
+    def run(self, function, *args, code=0):
+        """Run ``deploy.<function>`` on the app, which must exit with ``code``; return its output."""
+        found, output = self.cli.deploy(function, NAME, *args)
+        assert found == code, output
+        return output
+
     def start_over(self, version):
         """Stop all that runs, then deploy ``version``: on the first port of each node."""
         for command in (("saltutil.refresh_pillar", "wait=True"), ("app.stop", NAME, "drain=0")):
