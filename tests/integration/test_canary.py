@@ -6,7 +6,6 @@ import pytest
 
 from tests.support.target import NAME
 
-
 pytestmark = pytest.mark.usefixtures("users")
 
 
