@@ -75,6 +75,21 @@ def leader():
         return agent.leader()
 
 
+def failing():
+    """
+    Return the ids of what this node's agent has registered and users do not find: a check of it does not
+    pass, or has not run yet.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.failing
+    """
+    with _agent() as agent:
+        return agent.failing()
+
+
 def find(name, passing=True):
     """
     Return the endpoints of a service: a list of ``{"address", "port", "id", "node", "tags", "meta",

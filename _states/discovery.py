@@ -77,7 +77,7 @@ def withdrawn(name, service_id=None):
     return ret
 
 
-def ready(name, deadline=120):
+def ready(name, deadline=120, passing=False):
     """
     Wait until this node's agent knows a leader, and lets this node in.
 
@@ -85,6 +85,9 @@ def ready(name, deadline=120):
         Any.
     deadline
         Seconds to wait.
+    passing
+        Wait, too, until users find all that the agent has registered: an agent that was restarted takes
+        nothing for healthy before it has checked it.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "Discovery answers"}
     if __opts__["test"]:
@@ -93,10 +96,14 @@ def ready(name, deadline=120):
     while True:
         try:
             __salt__["discovery.leader"]()
-            return ret
+            failing = __salt__["discovery.failing"]() if passing else []
+            if not failing:
+                return ret
+            problem = f"not healthy: {', '.join(failing)}; see deploy.status"
         except (CommandExecutionError, SaltInvocationError) as exc:
-            if time.monotonic() > until:
-                return {**ret, "result": False, "comment": f"not within {deadline}s: {exc}"}
+            problem = exc
+        if time.monotonic() > until:
+            return {**ret, "result": False, "comment": f"not within {deadline}s: {problem}"}
         time.sleep(0.5)
 
 

@@ -78,6 +78,18 @@ def test_a_state_that_cannot_look_fails_with_a_comment(states, state):
     assert "does not answer" in ret["comment"]
 
 
+def test_ready_waits_until_users_find_what_the_node_published(states, modules, monkeypatch):
+    """Not without being asked to."""
+    answers = [["shop_1.0_80"], ["shop_1.0_80"], []]
+    fakes = {"discovery.leader": lambda: "", "discovery.failing": lambda: answers.pop(0)}
+    monkeypatch.setitem(states["discovery.ready"].__globals__, "__salt__", fakes)
+    assert states["discovery.ready"]("agent")["result"] is True and len(answers) == 3
+    assert states["discovery.ready"]("agent", passing=True)["result"] is True and answers == []
+    answers += [["shop_1.0_80"]] * 2
+    late = states["discovery.ready"]("agent", deadline=0, passing=True)
+    assert late["result"] is False and "not healthy: shop_1.0_80" in late["comment"]
+
+
 def test_installed_tells_in_test_mode_what_it_would_do(test_mode, states, tmp_path):
     ret = states["app.installed"]("web", "1.0")
     assert (ret["result"], ret["changes"], ret["comment"]) == (None, {"installed": "1.0"}, "Would install web 1.0")

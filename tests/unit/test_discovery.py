@@ -384,3 +384,23 @@ def test_waiting_for_a_leader_that_does_not_come_back(serve, monkeypatch):
     url, _ = serve({"GET /v1/health/service/shop": (500, "No cluster leader")})
     with consul.Consul([url]) as client, pytest.raises(DiscoveryUnavailable):
         client.wait("shop", lambda found: True, time.monotonic() + 0.3)
+
+
+def test_what_users_do_not_find_of_an_agent_s_own_services(serve):
+    """One is not checked yet, which the agent knows first; one is not in the catalog yet; another node's has its id."""
+    mine = {"s1": "web1", "unchecked": "web1", "unlisted": "web1"}
+    services = {i: entry(ID=i, Meta={"minion": minion})["Service"] for i, minion in mine.items()}
+    checks = {
+        "c1": {"ServiceID": "unchecked", "Status": "critical"},
+        "serfHealth": {"ServiceID": "", "Status": "critical"},
+    }
+    found = [("s1", "web1"), ("unchecked", "web1"), ("unlisted", "web2")]
+    listed = [entry("passing", ID=i, Meta={"minion": minion}) for i, minion in found]
+    answers = {
+        "GET /v1/agent/services": (200, json.dumps(services)),
+        "GET /v1/agent/checks": (200, json.dumps(checks)),
+        "GET /v1/health/service/shop": (200, json.dumps(listed)),
+    }
+    url, _ = serve(answers)
+    with consul.Consul([url]) as client:
+        assert client.failing() == ["unchecked", "unlisted"]

@@ -101,6 +101,16 @@ class Consul:
             for i, s in services.items()
         }
 
+    def failing(self):
+        """Return the ids of the agent's own services that users do not find: a check does not pass, or not yet."""
+        mine, checks = self.registered(), self._get("/v1/agent/checks").values()
+        # After a restart the agent knows at once that nothing is checked yet, the catalog a moment later.
+        failing = {c["ServiceID"] for c in checks if c["ServiceID"] and c["Status"] != "passing"}
+        for name in {e.name for i, e in mine.items() if i not in failing}:
+            found = [(e.id, e.meta) for e in self.instances(name, passing=True)]
+            failing |= {i for i, e in mine.items() if e.name == name and (i, e.meta) not in found}
+        return sorted(failing & set(mine))
+
     def instances(self, name, passing=False):
         """Return the Endpoints of service ``name``, read consistently, in a stable order."""
         return self._instances(name, passing=passing)[1]

@@ -13,7 +13,7 @@ import pytest
 from saltdeploy import certificates, cluster
 
 from lab import hosts
-from tests.lab.environment.conftest import BALANCER, CLIENT, MASTER, NAME, PORT, ROLES, WEBS, main_pid
+from tests.lab.environment.conftest import BALANCER, CLIENT, MASTER, NAME, PORT, ROLES, WEBS, Watch, main_pid
 from tests.support.site import until
 
 # Where it must run it fails instead, in the fixture.
@@ -221,3 +221,17 @@ def test_a_certificate_is_renewed_before_it_ends(serving):
 def shown_certificate(host):
     """Return the certificate that a server shows, PEM."""
     return ssl.get_server_certificate((host.address, cluster.HTTPS))
+
+
+def test_all_agents_are_restarted_one_after_the_other(serving):
+    """As for a new version of Consul. There is always a leader, or soon another, and no node's instances but its own go."""
+    serving.settle()
+    before = {node: main_pid(serving.host(node), "consul") for node in WEBS}
+    words = ("--batch-size=1", "--list", ",".join(WEBS), "state.apply", "consul.restart")
+    with Watch(serving, 2, {"1.0"}) as watch:
+        code, output = serving.cli.run("salt", *words)
+    assert code == 0, output
+    assert watch.wrong == [] and watch.looks
+    after = {node: main_pid(serving.host(node), "consul") for node in WEBS}
+    assert not set(before.items()) & set(after.items())
+    assert len(serving.published()) == 3
