@@ -4,6 +4,12 @@ import os
 import signal
 
 import pytest
+from saltfactories.plugins.event_listener import EventListener
+
+# The servers of pytest-salt-factories listen on all addresses, on a port that was free on one a moment before: with
+# other tests running beside these it may be taken by now. So each process has an address of its own: numbers of
+# processes have 22 bits (PID_MAX_LIMIT in Linux' threads.h), and so has this network.
+ADDRESS = str(ipaddress.ip_address("127.64.0.0") + os.getpid())
 
 
 def pytest_configure():
@@ -13,14 +19,18 @@ def pytest_configure():
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
 def pytest_sessionstart(session):
-    # The log server of pytest-salt-factories listens on all addresses, on a port that was free on one a moment before;
-    # with tests running beside each other it may be taken by now. So each process has an address of its own: numbers
-    # of processes have 22 bits (PID_MAX_LIMIT in Linux' threads.h), and so has this network.
-    log_server = session.config.pluginmanager.get_plugin("saltfactories-log-server")
-    log_server.log_host = str(ipaddress.ip_address("127.64.0.0") + os.getpid())
+    session.config.pluginmanager.get_plugin("saltfactories-log-server").log_host = ADDRESS
     return (yield)
 
 
 def pytest_unconfigure():
     # Salt's daemons log over the network to pytest until they are gone, after it closed its streams.
     logging.raiseExceptions = False
+
+
+@pytest.fixture(scope="session")
+def event_listener():
+    listener = EventListener()
+    listener.host = ADDRESS
+    with listener:
+        yield listener
