@@ -6,6 +6,7 @@
     <root>/<app>/.lock                             taken while instances are stopped or brought back
     <root>/<app>/releases/<version>                link to .<version>@<random>/files; whole or absent
     <root>/<app>/instances/<id>/instance.json      which release, port, deployment; tested or not
+    <root>/.downloads/                             what was fetched over HTTP: see artifacts
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from . import sources
+from . import disk, sources
+from .artifacts import Artifacts
 from .errors import Failed, Refused
 from .model import Instance, instance_id
 
