@@ -88,8 +88,8 @@ class Artifacts:
         """
         names = os.listdir(self.folder) if self.folder.is_dir() else ()
         for digest in {name.partition(".")[0] for name in names} - {""}:
-            # Held: somebody is at it.
-            with contextlib.suppress(BlockingIOError), _locked(self._path(digest, ".lock"), fcntl.LOCK_NB):
+            # Held (BlockingIOError): somebody is at it. And whatever cannot be tidied now can the next time.
+            with contextlib.suppress(OSError), _locked(self._path(digest, ".lock"), fcntl.LOCK_NB):
                 self._tidy(digest, digest in used, parts)
                 self._path(digest, ".lock").unlink()
 

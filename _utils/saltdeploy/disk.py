@@ -114,13 +114,11 @@ def is_full(exc):
 
 def human(size):
     """Return ``size`` (bytes) as people write it."""
-    for unit in ("B", "kB", "MB"):
-        if size < 1000:
-            break
+    units = ["B", "kB", "MB", "GB"]
+    while size >= 1000 and len(units) > 1:
         size /= 1000
-    else:
-        unit = "GB"
-    return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+        units.pop(0)
+    return f"{size:.0f} {units[0]}" if size >= 10 or units[0] == "B" else f"{size:.1f} {units[0]}"
 
 
 def _existing(folder):

@@ -5,7 +5,6 @@ Beside the file that is brought lies ``<file>.from`` for as long as it is not wh
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
@@ -19,6 +18,7 @@ from .errors import Failed
 
 # Seconds to connect, and between two pieces of a download.
 HTTP_TIMEOUT = (5, 60)
+HEAD_TIMEOUT = (5, 10)
 # Seconds that a whole download may take, with all its tries: the next deployment waits for this one to let go of the
 # app's releases.
 DOWNLOAD_TIMEOUT = 3600
@@ -38,10 +38,11 @@ class _BrokenOff(Exception):
 
 def size(url):
     """Return the size of ``url`` in bytes as its server says it, without bringing it; None: it does not say."""
-    with contextlib.suppress(requests.RequestException):
-        with requests.head(url, headers=PLAIN, timeout=HTTP_TIMEOUT, allow_redirects=True) as response:
-            return _length(response) if response.status_code == 200 else None
-    return None
+    try:
+        response = requests.head(url, headers=PLAIN, timeout=HEAD_TIMEOUT, allow_redirects=True)
+    except requests.RequestException:  # who brings it will tell
+        return None
+    return _length(response) if response.status_code == 200 else None
 
 
 def fetch_verified(url, path, digest, room=lambda size, have: None):

@@ -66,8 +66,7 @@ def room(source, version, folder, fetch, artifacts):
         have = artifacts.here(_digest(source, version, url, folder, fetch))
         artifacts.require(downloads.size(url) or have, have)
     else:
-        path = Path(_local(url))
-        artifacts.require(path.stat().st_size if path.is_file() else 0)
+        _require_copy(url, artifacts)
 
 
 def _build_archive(source, version, target, fetch, artifacts):
@@ -78,12 +77,14 @@ def _build_archive(source, version, target, fetch, artifacts):
     if url.startswith(HTTP):
         archive = artifacts.get(url, wanted)
     else:
+        if not url.startswith("salt://"):
+            _require_copy(url, artifacts)
         _bring(url, archive, fetch)
         found = downloads.sha256(archive)
         if found != wanted:
             raise Failed(f"{url}: wrong digest: sha256 is {found}, the definition says {wanted}. Nothing was unpacked.")
     try:
-        disk.require([disk.unpacked(archive, target)])
+        disk.require([disk.unpacked(archive, artifacts.releases)])
         _unpack(archive, target, source.strip)
     except (*UNREADABLE, OSError) as exc:
         if isinstance(exc, OSError) and disk.is_full(exc):
@@ -129,6 +130,12 @@ def _bring(url, path, fetch):
             if disk.is_full(exc):
                 raise
             raise Failed(f"{url}: cannot be copied: {exc.strerror or exc}") from exc
+
+
+def _require_copy(url, artifacts):
+    """Raise disk.NoRoom if there is none for a file of this node, and for at least as much unpacked."""
+    path = Path(_local(url))
+    disk.require([disk.Need(artifacts.releases, 2 * path.stat().st_size if path.is_file() else 0)])
 
 
 def _local(url):
