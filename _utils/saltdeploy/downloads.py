@@ -129,6 +129,7 @@ def _transfer(url, path, room, deadline):
             whole = None if whole is None else have + whole
         elif response.status_code == 200:
             have, whole = 0, _length(response)
+            discard(path)  # also for the room that it takes
         else:
             raise _unusable(url, path, response, have)
         if whole is not None:
@@ -167,8 +168,7 @@ def _receive(url, path, response, deadline):
 
 
 def _begin(url, path, response):
-    """Start with an empty file, which is noted as a part of what ``response`` brings."""
-    discard(path)
+    """Make an empty file, which is noted as a part of what ``response`` brings."""
     etag, date = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
     # A weak tag is the same for what only means the same: pieces of that make no file (RFC 9110, If-Range).
     validator = etag if etag.startswith('"') else date

@@ -146,7 +146,7 @@ class Host:
         """Return the digests of the archives that the releases of all apps are made of."""
         found = set()
         for link in self.root.glob("*/releases/*"):
-            with contextlib.suppress(OSError):  # a file of somebody's, or another job has just removed it
+            with contextlib.suppress(OSError, ValueError):  # somebody's file, or another job has just removed it
                 found.add(json.loads((link.resolve().parent / "release.json").read_text()).get("artifact"))
         return found
 
