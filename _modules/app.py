@@ -156,6 +156,28 @@ def needs(name):
     return {"packages": list(app.packages), "user": user, "states": list(app.states)}
 
 
+def room(name, version):
+    """
+    Return True if a release is installed, or this node's disks have room for it; an error says where they have
+    not. Nothing is changed. How much an archive needs is known here only from its size; before it is unpacked,
+    :py:func:`install` looks again, at what is in it.
+
+    name
+        The app.
+    version
+        The release's version.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.room shop 1.4.2
+    """
+    lifecycle = _lifecycle()
+    lifecycle.host.room(lifecycle.app(name), version, _fetch)
+    return True
+
+
 def install(name, version):
     """
     Install a release beside the others; return whether anything was done. Whole or absent: the

@@ -27,11 +27,12 @@ class Looking(Verbs):
                 raise Refused(held(holder))
             site.not_paused()
             plan = planner.plan(planner.Desired(app, version, count, site.nodes), self._observe(site))
+            preflight.room(site.fleet, app, version, plan.install)
             there = ", ".join(site.answering)
         verdict = (
             f"{name} {version} can be deployed in {environment.name}: its definition is valid, its nodes answer"
             f" ({there}), Consul has a leader, nobody deploys {name}, and there is room for"
-            f" {count} instance{'s' * (count != 1)}."
+            f" {count} instance{'s' * (count != 1)} and on the disks."
         )
         lines = plan.lines(app.name, version)
         about = {"app": app.name, "environment": environment.name, "version": version}

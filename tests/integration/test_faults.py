@@ -127,11 +127,15 @@ def test_a_full_disk(target, agents):
     target.define()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8k", "full", disk], check=True)
     try:
+        (disk / "log").write_bytes(bytes(8 << 10))
+        refused = target.run("check", "version=big", code=3)
         output = target.deploy("big", code=1)
-        assert [p.name for p in disk.iterdir() if p.name != ".lock"] == []
+        assert [p.name for p in disk.iterdir()] == ["log"]
     finally:
         subprocess.run(["umount", disk], check=True)
-    says(output, "install on web2: ", "No space left on device", "all is as before")
+    told = f"{NAME} big cannot be installed on web2: no room in {disk}: "
+    says(refused, told, " are needed, ", " and 0 B are free")
+    says(output, "install on web2: ", told, "all is as before")
     assert target.traces() == before
 
 
