@@ -119,7 +119,7 @@ class Bus:
             log.warning("The event %s was not fired", tag, exc_info=exc)
             fired = False
         if not fired:
-            self.problem = f"events were not all fired on the master's bus, the last of them {tag}: see the master's log"
+            self.problem = f"events were not all fired on the master's bus, at last {tag}: see the master's log"
 
 
 class Outbox:
@@ -181,7 +181,8 @@ class Outbox:
         try:
             headers = {**self.webhook.headers, **_authorization(self.webhook.token_file)}
         except (OSError, ValueError) as exc:
-            return f"token_file {self.webhook.token_file}: {getattr(exc, 'strerror', None) or type(exc).__name__}", False
+            why = getattr(exc, "strerror", None) or type(exc).__name__
+            return f"token_file {self.webhook.token_file}: {why}", False
         try:
             # No retries of urllib3: it logs them with path and query. No redirects: they make a GET of it.
             with self._post(

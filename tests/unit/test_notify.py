@@ -77,7 +77,12 @@ def test_a_phase_is_told_once_it_has_ended_on_all_its_nodes(bus, journal):
     assert all({**ABOUT, "version": "1.1"}.items() <= data.items() for _, data in bus)
     assert [data["number"] for _, data in bus] == [1, 2, 3, 4]
     assert (begin["nodes"], begin["plan"], begin["outcome"]) == (["a", "b"], ["do it"], "")
-    assert (install["nodes"], install["outcome"], install["seconds"], install["wave"]) == (["a", "b"], "done", 2.5, None)
+    assert (install["nodes"], install["outcome"], install["seconds"], install["wave"]) == (
+        ["a", "b"],
+        "done",
+        2.5,
+        None,
+    )
     assert (healthy["nodes"], healthy["wave"]) == (["a"], 1)
     assert (end["nodes"], end["outcome"], end["retcode"], end["wave"]) == (["a", "b"], "done", 0, None)
 
@@ -86,7 +91,11 @@ def test_all_nodes_that_failed_are_named_and_a_long_error_is_cut(bus, journal):
     with notifier(journal) as told:
         told.begin("1.1", [], [])
         journal.begin("start", ["a", "b", "c"])
-        for node, what, ok in (("c", "start on c: y" + "y" * 2000, False), ("a", "start on a: x", False), ("b", "", True)):
+        for node, what, ok in (
+            ("c", "start on c: y" + "y" * 2000, False),
+            ("a", "start on a: x", False),
+            ("b", "", True),
+        ):
             journal.add("start", node, what, 1, ok)
         told.end(result(REVERTED, "z" * 2000))
     failed, end = bus[1][1], bus[2][1]
@@ -137,7 +146,9 @@ def test_a_run_that_changes_nothing_is_not_told(bus, journal):
     assert bus == []
 
 
-@pytest.mark.parametrize("exc, error", [(Failed("no leader"), "no leader"), (KeyboardInterrupt(), "it was interrupted")])
+@pytest.mark.parametrize(
+    "exc, error", [(Failed("no leader"), "no leader"), (KeyboardInterrupt(), "it was interrupted")]
+)
 def test_what_is_raised_half_way_is_told_and_raised(bus, journal, exc, error):
     with pytest.raises(type(exc)), notifier(journal) as told:
         told.begin("1.1", [], [])
@@ -291,7 +302,7 @@ def test_the_cause_of_a_failure_is_said():
         try:
             raise ssl.SSLCertVerificationError(1, "certificate verify failed")
         except OSError:
-            raise requests.exceptions.SSLError("geheim")
+            raise requests.exceptions.SSLError("geheim")  # noqa: B904 (requests has it as its context)
     except OSError as exc:
         assert notify._reason(exc) == "SSLError: certificate verify failed"
     assert notify._reason(requests.ReadTimeout("geheim")) == "no answer within 3s"
