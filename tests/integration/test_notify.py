@@ -55,16 +55,16 @@ def receiver():
 
 
 @pytest.fixture
-def fired(event_listener):
-    """Return what was fired on the master's bus since the test began, once a run has ended: tags with their data."""
-    before = len(list(event_listener.store)) and list(event_listener.store)[-1].stamp
+def fired(event_listener, target):
+    """Return what the last run fired on the master's bus, in its order, once its end is there: tags with their data."""
 
     def events():
-        found = [e for e in list(event_listener.store) if e.daemon_id == MASTER and e.tag.startswith("saltdeploy/")]
-        return [(e.tag, e.data) for e in found if not before or e.stamp > before]
+        id = target.history()[-1].rsplit("/", 1)[1]
+        ours = [e for e in list(event_listener.store) if e.daemon_id == MASTER and e.tag.startswith("saltdeploy/")]
+        return [(e.tag, e.data) for e in ours if e.data["deployment"] == id]
 
     def ended():
-        until(lambda: events() and events()[-1][0].endswith("/end"), 30, "the event of the end")
+        until(lambda: any(tag.endswith("/end") for tag, _ in events()), 30, "the event of the end")
         return events()
 
     return ended
@@ -85,8 +85,7 @@ def test_all_is_told_in_its_order(target, receiver, fired, releases, folder):
     assert last_parts(events) == ["begin", "install", *WAVE, *WAVE, "end"]
     assert receiver.received == [{"tag": tag, "data": data} for tag, data in events]
 
-    id = target.history()[-1].rsplit("/", 1)[1]
-    about = {"app": NAME, "environment": "site", "deployment": id, "version": releases[1], "verb": "deploy"}
+    about = {"app": NAME, "environment": "site", "version": releases[1], "verb": "deploy"}
     for number, (_, data) in enumerate(events, 1):
         assert {**about, "reason": "a try", "number": number, "error": ""}.items() <= data.items()
         assert "@" in data["owner"]
