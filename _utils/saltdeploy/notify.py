@@ -54,7 +54,7 @@ class Notifier:
         if self._hook:
             self._hook.start()
         self.about["version"], self._begun = version, time.monotonic()
-        self.journal.observer, self.journal.wave = self._phases, None
+        self.journal.observer = self._phases
         self._tell("begin", nodes=sorted(nodes), plan=list(plan))
 
     def end(self, result):

@@ -190,6 +190,17 @@ def test_a_bus_that_is_gone_is_a_warning(journal, tmp_path):
     assert "not all fired on the master's bus" in warning and "saltdeploy/test/shop/end" in warning
 
 
+def test_whatever_the_bus_raises_the_run_goes_on(journal, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no loop")
+
+    monkeypatch.setattr(notify.salt.utils.event, "get_master_event", broken)
+    with notify.Notifier({"sock_dir": "/"}, journal, None, dict(ABOUT)) as told:
+        told.begin("1.1", [], [])
+        told.end(result())
+    assert "not all fired" in journal.warnings[0]
+
+
 # -- the webhook --------------------------------------------------------------------------------
 
 
