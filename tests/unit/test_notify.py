@@ -10,8 +10,12 @@ import requests
 import salt.config
 from saltdeploy import definition, events, notify
 from saltdeploy.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError, Failed
+from saltdeploy.fleet import Reply
 from saltdeploy.journal import Journal
-from saltdeploy.model import Webhook
+from saltdeploy.model import PortRange, Webhook
+from saltdeploy.operations import Operations
+
+from tests.support.fleet import make_app
 
 URL = "https://user:geheim@chat.example.com:8443/hooks/geheim?token=geheim"
 ABOUT = {
@@ -199,6 +203,32 @@ def test_whatever_the_bus_raises_the_run_goes_on(journal, monkeypatch):
         told.begin("1.1", [], [])
         told.end(result())
     assert "not all fired" in journal.warnings[0]
+
+
+def test_a_restart_tells_its_waves():
+    class Nodes:
+        def run(self, function, nodes, *args, deadline, on_reply):
+            for node in nodes:
+                on_reply(Reply(node, ["shop_1.0_100"]))
+            return {}
+
+    verbs, told = Operations({}), []
+    verbs.journal.observer = events.Phases(lambda what, **data: told.append((what, verbs.journal.wave, data["nodes"])))
+    site = SimpleNamespace(
+        record=lambda: None,
+        app=make_app(PortRange(100, 105)),
+        fleet=Nodes(),
+        # It finds them healthy, and then none that is lost.
+        discovery=SimpleNamespace(wait=lambda name, until, *_, passing: until.__name__ == "<lambda>"),
+    )
+    waves = [{"a": ["shop_1.0_100"]}, {"b": ["shop_1.0_100"], "c": ["shop_1.0_100"]}]
+    assert verbs._restart(site, waves, SimpleNamespace(check=lambda: None))[0] == DONE
+    assert told == [
+        ("restart", 1, ["a"]),
+        ("healthy", 1, ["a"]),
+        ("restart", 2, ["b", "c"]),
+        ("healthy", 2, ["b", "c"]),
+    ]
 
 
 # -- the webhook --------------------------------------------------------------------------------
