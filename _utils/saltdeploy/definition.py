@@ -8,7 +8,7 @@ import re
 import shlex
 import string
 
-from . import schema
+from . import events, schema
 from .errors import DefinitionError, Refused
 from .model import App, Environment, Node, PortRange, Probe, Source, Strategy
 from .schema import nearest, shown
@@ -79,6 +79,7 @@ def load(pillar, env=None, strict=True):
         nodes=nodes,
         apps={a: _app(a, merge(apps[a], s or {}), raw, where) for a, s in raw["apps"].items()},
         discovery=raw.get("discovery") or {"consul": {}},
+        webhook=events.webhook(raw.get("notify") or {}, f"{where}:notify"),
     )
     for app in environment.apps.values():
         if any(test.origin == "peer" for test in app.tests) and len(nodes) < 2:
@@ -169,7 +170,7 @@ def own_environment(environments, minion):
     mine = [name for name, env in environments.items() if minion in _mapping(env, "nodes")]
     if len(mine) > 1:
         raise DefinitionError(f"environments: {minion} is a node of both {' and '.join(sorted(mine))}: keep it in one.")
-    return {"environments": {name: resolve(environments, name) for name in mine}}
+    return {"environments": {name: events.for_node(resolve(environments, name)) for name in mine}}
 
 
 def fill(text, values):

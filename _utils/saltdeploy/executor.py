@@ -70,8 +70,10 @@ class Deployment:
         try:
             self._clean(plan.clean)
             self._install(plan.install)
-            for wave in plan.waves:
+            for number, wave in enumerate(plan.waves, 1):
+                self.jobs.journal.wave = number
                 self._wave(wave)
+            self.jobs.journal.wave = None
             self._correct_record(plan.paused)
         except LockLost as exc:
             raise NotReverted(str(exc)) from exc

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 # An instance's id is <app>_<version>_<slot>. An app name has no "_" and a slot is a number, so
 # the id is unambiguous; it serves as directory, unit, supervisord program and Consul service id.
@@ -128,6 +129,26 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Webhook:
+    """Where events are sent. What of it may be secret is not shown where it is printed.
+
+    :param token_file: a file on the master with a token, sent as ``Authorization: Bearer``; empty: none.
+    :param events: which are sent: last parts of tags.
+    """
+
+    url: str = field(repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    token_file: str = ""
+    events: tuple[str, ...] = ()
+
+    @property
+    def place(self):
+        """Scheme, host and port of the URL: all of it that may be told."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+@dataclass(frozen=True)
 class Environment:
     """A named place: nodes, apps with their settings, and its service discovery."""
 
@@ -135,6 +156,7 @@ class Environment:
     nodes: dict[str, Node]
     apps: dict[str, App]
     discovery: dict[str, dict] = field(default_factory=dict)
+    webhook: Webhook | None = None
 
     @property
     def zones(self):

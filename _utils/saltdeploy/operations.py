@@ -41,6 +41,7 @@ class Operations(Verbs):
         record, jobs, strategy = site.record(), Jobs(site.fleet, self.journal), site.app.strategy
         slowest = strategy.healthy_deadline + sum(t.timeout for t in site.app.tests)
         for number, wave in enumerate(waves):
+            self.journal.wave = number + 1
             try:
                 lock.check()
                 deadline = stop_deadline(strategy, wave) + most(wave) * (strategy.drain + slowest)

@@ -10,6 +10,7 @@ import math
 import re
 
 from .errors import DefinitionError, Refused
+from .events import EVENTS
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # a DNS label that leaves room for "-candidate"
 VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,62}$"
@@ -194,6 +195,24 @@ DNS = _object(
     }
 )
 
+# What may be a secret is writeOnly: no message shows what was found there.
+WEBHOOK = _object(
+    {
+        "url": {"type": "string", "pattern": r"^https?://[!-~]+$", "writeOnly": True},
+        "headers": {
+            "type": "object",
+            "propertyNames": {"type": "string", "pattern": r"^[A-Za-z0-9-]+$", "writeOnly": True},
+            "additionalProperties": {"type": "string", "pattern": r"^[ -~]*$", "writeOnly": True},
+            "writeOnly": True,
+        },
+        "token_file": {"type": "string", "pattern": "^/"},
+        "events": {"type": "array", "items": {"enum": list(EVENTS)}},
+    },
+    writeOnly=True,
+)
+
+NOTIFY = _object({"webhook": WEBHOOK}, writeOnly=True)
+
 ENVIRONMENTS = _map(
     _object(
         {
@@ -213,6 +232,7 @@ ENVIRONMENTS = _map(
             "discovery": _object({"consul": CONSUL}),
             "consul": CLUSTER,
             "dns": DNS,
+            "notify": NOTIFY,
             "apps": _map(_object({**APP_PROPERTIES, **PLACED}), NAME),
             "strategy": STRATEGY,
         },
@@ -298,7 +318,8 @@ def _explain(error):
         "const": lambda v: str(v).lower(),
     }.get(error.validator, lambda v: error.message)(error.validator_value)
     what = "the name " if "propertyNames" in error.schema_path else ""
-    return f"{path}: found {what}{shown(error.instance)}, allowed is {allowed.get('description', wanted)}"
+    found = "what is not shown, since it may be a secret" if allowed.get("writeOnly") else shown(error.instance)
+    return f"{path}: found {what}{found}, allowed is {allowed.get('description', wanted)}"
 
 
 def shown(value):

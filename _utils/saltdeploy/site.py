@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import salt.pillar
 
-from . import arguments, definition, discovery, preflight, records
+from . import arguments, definition, discovery, notify, preflight, records
 from .errors import DONE, INTERRUPTS, Failed, Refused
 from .executor import Identity, cause
 from .fleet import Fleet
@@ -113,10 +113,13 @@ class Verbs:
         identity = Identity(_new_id(), owner(), reason)
         who = {"deployment": identity.id, "owner": identity.owner, "reason": reason}
         info = {**who, **about, "doing": DOING.get(verb, "deployed")}
-        with Lock(site.discovery, records.lock_key(site.prefix), info) as lock:
+        notifier = notify.Notifier(self.opts, self.journal, site.environment.webhook, {**about, **who, "verb": verb})
+        with notifier, Lock(site.discovery, records.lock_key(site.prefix), info) as lock:
             task = decide(self._observe(site))
             for line in task.lines:
                 self.journal.say(line)
+            if task.changes:
+                notifier.begin(task.version, task.lines, site.nodes)
             code, why, record = task.act(lock, identity)
             result = {
                 **about,
@@ -135,6 +138,7 @@ class Verbs:
                 "retcode": code,
             }
             result["verdict"] = task.verdict(result)
+            notifier.end(result)
             if task.changes:
                 self._remember(site, lock, identity, result)
         return result

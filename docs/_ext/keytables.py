@@ -23,6 +23,8 @@ SECTIONS = {
     "consul": schema.CONSUL,
     "cluster": schema.CLUSTER,
     "dns": schema.DNS,
+    "notify": schema.NOTIFY,
+    "webhook": schema.WEBHOOK,
     "strategy": schema.STRATEGY,
 }
 

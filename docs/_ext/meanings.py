@@ -114,6 +114,7 @@ MEANINGS = {
             " yours to run."
         ),
         "dns": "How nodes resolve ``.consul``, where ``consul`` is given.",
+        "notify": "Who else is told what is done to apps here, beside the master's event bus.",
         "apps": (
             "The apps that run here, each with what differs here from its definition under ``apps``: any key of"
             " it (mappings are merged, lists and values are replaced). ``{}``: nothing differs."
@@ -133,6 +134,22 @@ MEANINGS = {
     "dns": {
         "resolver": "The program that answers on each node.",
         "upstream": "Name servers for all other names; by default those that the node had.",
+    },
+    "notify": {
+        "webhook": "Where :doc:`events </reference/events>` are sent to, beside the master's event bus.",
+    },
+    "webhook": {
+        "url": (
+            "The URL that each event is posted to; it must be given. An environment that is ``based_on`` this one has"
+            " the same webhook: say ``events: []`` there to send nothing; with another ``url``, say ``headers`` and"
+            " ``token_file`` there too, or these are sent to it."
+        ),
+        "headers": "Further headers of each request.",
+        "token_file": (
+            "Path of a file on the master, whose content is sent as ``Authorization: Bearer …``. It is read for each"
+            " event."
+        ),
+        "events": "Which events are sent, by the last part of their tag; by default all. ``[]``: none.",
     },
     "node": {
         "address": (
