@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from .model import PHASES
+
 LONG = ("install", "start", "healthy", "retire", "restart", "restore", "stop", "remove")
 
 
@@ -31,7 +33,7 @@ class Journal:
 
     def begin(self, phase, nodes):
         """Tell that ``phase`` begins on ``nodes``, if it is one that may last."""
-        if phase in LONG:
+        if phase in LONG or phase in PHASES:
             self._emit({"begin": phase, "nodes": list(nodes)})
 
     def add(self, phase, node, what, seconds, ok=True):
