@@ -121,8 +121,8 @@ def refuse_unknown(app, version, marks):
         if one["state"] != "done":
             raise Refused(
                 f"{one['phase']} `{one['command']}` of {app} {version} must run once, and {told(one)}. Look at what it"
-                f" has done there, then say that it is done: salt-run deploy.hooks {app} version={version} settle=done;"
-                " or settle=again, to have it run again."
+                f" has done, then say that it is done: salt-run deploy.hooks {app} {_argument(version)} settle=done; or"
+                " settle=again, to have it run again."
             )
 
 
@@ -137,7 +137,7 @@ def frozen(app, record):
     about = (record or {}).get("frozen")
     if not about:
         return ""
-    on, back = f"deploy.app {app} version={about['version']}", f"deploy.rollback {app}"
+    on, back = f"deploy.app {app} {_argument(about['version'])}", f"deploy.rollback {app}"
     if record.get("paused"):
         on, back = f"deploy.promote {app}", f"deploy.abort {app}"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about["since"]))
@@ -146,3 +146,8 @@ def frozen(app, record):
         f" {about['why'].partition(chr(10))[0]}. Nothing was reverted. Look at it, then go on: salt-run {on}; or back:"
         f" {back}"
     )
+
+
+def _argument(version):
+    """Return ``version`` as an argument of a command: text, whatever it looks like to YAML."""
+    return f"version=\"'{version}'\""
