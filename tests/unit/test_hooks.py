@@ -292,6 +292,13 @@ class Hooked(Fleet):
 
     fails = None
 
+    def read_all(self, prefix):
+        return {}
+
+    def write(self, values, delete=()):
+        if [*values, *delete][0].endswith("/current"):
+            super().write(values)
+
     def run(self, phase, function, nodes, *args, **kwargs):
         if function != "deploy.hook":
             return super().run(phase, function, nodes, *args, **{k: v for k, v in kwargs.items() if k != "wrong"})
@@ -301,13 +308,14 @@ class Hooked(Fleet):
         return {}
 
 
-def hooked(replacing="beside", fails=None, on_failure="revert", waves=(1, "100%")):
+def hooked(replacing="beside", fails=None, on_failure="revert", once=False):
     nodes = ["a", "b"]
     fleet = Hooked([instance(n) for n in nodes])
     fleet.fails = fails
-    run, made = deployment(fleet, nodes, waves, replacing)
+    run, made = deployment(fleet, nodes, (1, "100%"), replacing)
     run.strategy = no_hold(run.strategy)
-    run.hooks.app = replace(run.app, hooks={phase: (Hook("./a", on_failure=on_failure),) for phase in PHASES})
+    hook = Hook("./a", once=once, on_failure=on_failure)
+    run.hooks.app = replace(run.app, hooks=dict.fromkeys(PHASES, (hook,)))
     return fleet, run, made
 
 
@@ -332,6 +340,34 @@ def test_in_place_it_is_prepared_while_the_old_one_serves():
         "after_retire",
         "start",
     ]
+
+
+def test_what_runs_once_comes_before_the_first_or_after_the_last():
+    fleet, run, made = hooked(once=True)
+    run.run(made)
+    assert [entry for entry in fleet.ran if entry[0] in (*PHASES, "start", "retire")] == [
+        ("before_install", ["a"]),
+        ("after_install", ["a"]),
+        ("before_start", ["a"]),
+        ("start", ["a"]),
+        ("before_publish", ["a"]),
+        ("before_retire", ["a"]),
+        ("retire", ["a"]),
+        ("start", ["b"]),
+        ("after_start", ["b"]),
+        ("after_publish", ["b"]),
+        ("retire", ["b"]),
+        ("after_retire", ["a"]),
+    ]
+
+
+@pytest.mark.parametrize("replacing, ran", [("beside", []), ("in_place", ["before_retire"])])
+def test_while_it_is_paused_what_comes_after_the_last_waits(replacing, ran):
+    fleet, run, made = hooked(replacing, once=True)
+    first = replace(made.waves[0], retire={})
+    run.run(replace(made, waves=(first,), paused=True))
+    phases = ["before_install", "after_install", "before_start", *ran, "before_publish"]
+    assert [phase for phase, _ in fleet.ran if phase in PHASES] == phases
 
 
 @pytest.mark.parametrize("replacing", ["beside", "in_place"])
@@ -363,7 +399,7 @@ def test_what_is_frozen_stays_and_the_record_says_so(phase, version):
 
 def test_a_run_that_comes_to_its_end_is_frozen_no_more():
     fleet, run, _ = hooked()
-    run.record = run.before = {**run.before, "frozen": {}}
+    fleet.record = run.record = run.before = {**run.before, "frozen": {"why": "x"}}
     run.run(Plan({}, (), (), True))
     assert "frozen" not in fleet.record and fleet.record["nodes"] == run.before["nodes"]
 
