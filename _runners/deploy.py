@@ -399,6 +399,26 @@ def exec_(name=None, command=None, env=None, instance=None, node=None, timeout=6
 
 
 @_verb
+def hooks(name=None, version=None, env=None, settle=None, *extra, **kwargs):
+    """
+    Show which hooks that run once have run, for which release, where and when. A deployment refuses to
+    begin where one was started and no run saw its end: look at what it has done, and say so here.
+
+    version
+        Only hooks of this release.
+    settle
+        ``done``: what was started and not seen to end is done. ``again``: the next deployment runs it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.hooks shop version=1.4.3 settle=done
+    """
+    return _control().hooks(name, env, version, settle)
+
+
+@_verb
 def unlock(name=None, env=None, force=False, *extra, **kwargs):
     """
     Show who holds an app's deployment lock; with ``force=True`` take it away. A run that lost its lock

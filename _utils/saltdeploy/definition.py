@@ -8,7 +8,7 @@ import re
 import shlex
 import string
 
-from . import events, schema
+from . import events, hooks, schema
 from .errors import DefinitionError, Refused
 from .model import App, Environment, Node, PortRange, Probe, Source, Strategy
 from .schema import nearest, shown
@@ -226,6 +226,7 @@ def _app(name, raw, env, where):
         roles=tuple(raw.get("roles", ())),
         checks=tuple(probe(c, f"{at}:checks:{i}") for i, c in enumerate(raw.get("checks", ()))),
         tests=tuple(probe(t, f"{at}:tests:{i}") for i, t in enumerate(raw.get("tests", ()))),
+        hooks=hooks.parse(raw.get("hooks", {}), f"{at}:hooks", duration),
         strategy=strategy,
         memory=raw.get("resources", {}).get("memory", ""),
         cpu=raw.get("resources", {}).get("cpu", ""),
@@ -330,6 +331,7 @@ def _check_placeholders(app, at):
     texts = [("run", app.run)]
     texts += [(f"env:{k}", v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
+    texts += hooks.texts(app)
     for key, text in texts:
         try:
             names = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]
@@ -345,6 +347,8 @@ def _check_placeholders(app, at):
                     f"{at}:{key}: unknown placeholder {{{name}}}{nearest(name, PLACEHOLDERS)}."
                     f" Allowed: {', '.join(PLACEHOLDERS)}. A brace of your own is written twice."
                 )
+            if name == "port" and key.startswith("hooks:"):
+                raise DefinitionError(f"{at}:{key}: {text!r}: {hooks.NO_PORT}")
             if name == "port" and app.ports is None:
                 raise DefinitionError(f"{at}:ports: is missing, and {key} uses {{port}}.")
     listens = [p for p in (*app.checks, *app.tests) if p.kind in ("http", "tcp")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from .errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError
-from .model import Webhook
+from .model import PHASES, Webhook
 
 # The last part of each tag. Reactors are written for these: more may come, none is renamed.
 EVENTS = (
@@ -22,6 +22,7 @@ EVENTS = (
     "stop",
     "restore",
     "prune",
+    *PHASES,
     "paused",
     "end",
 )

@@ -9,19 +9,26 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from . import healthy, records
+from . import healthy, hookrun, records
 from .acceptance import Acceptance
-from .errors import Failed, LockLost
+from .errors import INTERRUPTS, Failed, LockLost
 from .jobs import TALK_DEADLINE, ids_by_node, most, told_ids
 from .lifecycle import CATALOG_DEADLINE
-from .model import Instance
+from .model import Instance, version_of
 from .runtime import STOP_TIMEOUT
 
 log = logging.getLogger(__name__)
 
 
 class NotReverted(Failed):
-    """A deployment failed and could not be undone: somebody must look."""
+    """A deployment failed and could not be undone: somebody must look.
+
+    :param record: the record as it is then, None where nobody can tell.
+    """
+
+    def __init__(self, message, record=None):
+        super().__init__(message)
+        self.record = record
 
 
 @dataclass(frozen=True)
@@ -52,6 +59,7 @@ class Deployment:
         self.app = desired.app if desired.tests else replace(desired.app, tests=())
         self.strategy = self.app.strategy
         self.acceptance = Acceptance(jobs, environment, self.app, peers)
+        self.hooks = hookrun.Hooks(jobs, discovery, environment.name, self.app, desired.version, lock, identity)
         self.started_on, self.adopted, self.published, self.retired, self.replaced = set(), [], [], {}, []
         self.record = before
         # What was seen counts: a killed run recorded less, and what somebody stopped since is to stay stopped.
@@ -72,11 +80,14 @@ class Deployment:
             self._install(plan.install)
             for number, wave in enumerate(plan.waves, 1):
                 self.jobs.journal.wave = number
-                self._wave(wave)
+                self._wave(wave, hookrun.starts_last(plan, number, self.runs, self.desired))
             self.jobs.journal.wave = None
+            self._retired_all(plan)
             self._correct_record(plan.paused)
         except LockLost as exc:
             raise NotReverted(str(exc)) from exc
+        except hookrun.Freeze as exc:
+            self._freeze(str(exc))
         except BaseException as exc:  # whatever it was, an interrupt too: the fleet is not left half deployed
             self._revert(cause(exc))
 
@@ -89,6 +100,7 @@ class Deployment:
         )
 
     def _install(self, nodes):
+        self.hooks.run("before_install", nodes)
         self.jobs.run(
             "install",
             "state.apply",
@@ -99,17 +111,25 @@ class Deployment:
             deadline=self.strategy.progress_deadline,
             told=lambda _: f"{self.app.name} {self.desired.version}",
         )
+        self.hooks.run("after_install", nodes)
 
-    def _wave(self, wave):
+    def _wave(self, wave, last):
+        """Handle one wave; ``last`` is whether it is the last one that starts or publishes anything."""
         self.lock.check()
+        self.hooks.run("before_start", list(wave.start))
         self._make_room(wave.replace)
         until = time.monotonic() + self.strategy.progress_deadline
-        candidates = [*self._start(wave.start, until), *self._adopt(wave.adopt)]
+        started = self._start(wave.start, until)
+        # The time that hooks take is not the wave's.
+        until += self.hooks.run("after_start", ids_by_node(started), once=last)
+        candidates = [*started, *self._adopt(wave.adopt)]
         self.lock.check()
         self.acceptance.from_elsewhere(candidates)
         if self.desired.publish and candidates:
+            until += self.hooks.run("before_publish", ids_by_node(candidates))
             self._publish(candidates)
             healthy.wait(self.jobs.journal, self.discovery, self.app, ids_by_node(candidates), until)
+            self.hooks.run("after_publish", ids_by_node(candidates), once=last)
         if self.desired.publish:
             self._retire(wave.retire)
 
@@ -166,11 +186,20 @@ class Deployment:
 
     def _stop_old(self, ids):
         """Stop instances, out of the record first: highstate must not bring them back."""
+        self.hooks.run("before_retire", ids, on=hookrun.newest(self.runs, self.desired, ids))
         self._drop(ids)
         self._write_record(self._now())
         self.jobs.run(
             "retire", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.strategy, ids), told=told_ids
         )
+        self.hooks.run("after_retire", ids, once=False)
+
+    def _retired_all(self, plan):
+        """Run the hooks that come once, when nothing old is left."""
+        if plan.paused and any(version_of(i) != self.desired.version for ids in self.runs.values() for i in ids):
+            return
+        gone = {n: ids for wave in plan.waves for part in (wave.replace, wave.retire) for n, ids in part.items()}
+        self.hooks.run("after_retire", gone, on=hookrun.newest(self.runs, self.desired, gone), every=False)
 
     # -- the record ---------------------------------------------------------------------------
 
@@ -198,7 +227,7 @@ class Deployment:
     def _correct_record(self, paused):
         """Write the record if it is not what is so: of a pause, or of what runs, where a killed run had no time to."""
         now = {**self._now(), **({"paused": self._pause()} if paused else {})}
-        said = (self.record or {}).get("paused")
+        said = {"paused", "frozen"} & set(self.record or ())
         if self.desired.publish and (paused or said or _places(now) != _places(self.record)):
             self._write_record(now)
 
@@ -216,6 +245,28 @@ class Deployment:
             "reason": self.identity.reason,
             "since": time.time(),
         }
+
+    def _freeze(self, why):
+        """Leave all as it is, and have the record say so. Raises NotReverted, with ``why``."""
+        said = self.record or {}
+        new = hookrun.count(self.runs, self.desired)
+        about = {
+            "version": self.desired.version,
+            "why": why,
+            "by": self.identity.owner,
+            "reason": self.identity.reason,
+            "deployment": self.identity.id,
+            "since": time.time(),
+        }
+        # Who promotes or aborts a deployment that is paused can do so still.
+        kept = {"paused": said["paused"]} if "paused" in said else {}
+        version = self.desired.version if new else said.get("version", self.desired.version)
+        record = {**self._now(), **kept, "version": version, "frozen": about}
+        try:
+            self._write_record(record)
+        except (Failed, *INTERRUPTS) as exc:
+            raise NotReverted(f"frozen, and the record does not say so ({cause(exc)}): {why}") from exc
+        raise NotReverted(f"frozen: {why}", record)
 
     def _write_record(self, record):
         prefix = records.prefix(self.environment.name, self.app.name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from .model import PHASES
+
 LONG = ("install", "start", "healthy", "retire", "restart", "restore", "stop", "remove")
 
 
@@ -35,7 +37,7 @@ class Journal:
         """Tell that ``phase`` begins on ``nodes``, if it is one that may last."""
         if self.observer:
             self.observer.begin(phase, nodes)
-        if phase in LONG:
+        if phase in LONG or phase in PHASES:
             self._emit({"begin": phase, "nodes": list(nodes)})
 
     def add(self, phase, node, what, seconds, ok=True):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import arguments, definition, discovery, planner, preflight, records, status
+from . import arguments, definition, discovery, hookrun, hooks, planner, preflight, records, status
 from .acceptance import Acceptance
 from .errors import DONE, REVERTED, Failed, Refused
 from .fleet import Fleet
@@ -28,6 +28,8 @@ class Looking(Verbs):
             site.not_paused()
             plan = planner.plan(planner.Desired(app, version, count, site.nodes), self._observe(site))
             preflight.room(site.fleet, app, version, plan.install)
+            if app.hooks and plan:
+                hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
             there = ", ".join(site.answering)
         verdict = (
             f"{name} {version} can be deployed in {environment.name}: its definition is valid, its nodes answer"

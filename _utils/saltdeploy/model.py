@@ -10,6 +10,10 @@ from urllib.parse import urlsplit
 SEPARATOR = "_"
 
 
+# What is done to a release and its instances, in order: a hook runs before or after one of these.
+PHASES = tuple(f"{when}_{what}" for what in ("install", "start", "publish", "retire") for when in ("before", "after"))
+
+
 @dataclass(frozen=True)
 class PortRange:
     """Inclusive range of TCP ports that instances of an app may listen on."""
@@ -60,6 +64,21 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Hook:
+    """A command that a deployment runs at one of the PHASES.
+
+    :param timeout: seconds after which it is killed, and has failed.
+    :param once: on one node, and not again for the same release; else on each node of the wave.
+    :param on_failure: ``revert`` the deployment, or ``freeze`` it as it is.
+    """
+
+    command: str
+    timeout: float = 300.0
+    once: bool = False
+    on_failure: str = "revert"
+
+
+@dataclass(frozen=True)
 class Strategy:
     """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages.
 
@@ -100,6 +119,7 @@ class App:
     roles: tuple[str, ...] = ()
     checks: tuple[Probe, ...] = ()
     tests: tuple[Probe, ...] = ()
+    hooks: dict[str, tuple[Hook, ...]] = field(default_factory=dict)
     strategy: Strategy = Strategy()
     memory: str = ""
     cpu: str = ""

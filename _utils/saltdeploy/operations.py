@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import healthy, planner, records
+from . import healthy, hookrun, hooks, planner, records
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused
 from .executor import cause, stop_deadline
 from .jobs import Jobs, PhaseFailed, most, told_ids
@@ -133,6 +133,9 @@ class Operations(Verbs):
                 lock.write({}, [key])
                 record = None
             self._remove_releases(site, releases)
+            marks = site.discovery.keys(hooks.marks_key(site.prefix))
+            if marks:
+                lock.write({}, marks)
         except BaseException as exc:
             return NOT_REVERTED, cause(exc), record
         return DONE, "", None
@@ -152,16 +155,17 @@ class Operations(Verbs):
                     version=version,
                     lines=[f"remove the releases {listed(going)}"] if going else [kept],
                     changes=bool(going),
-                    act=lambda lock, _: self._prune(site, going),
+                    act=lambda lock, _: self._prune(site, observed, going, lock),
                     verdict=lambda result: _pruned(result, going),
                 )
 
             return self._carry_out(site, "prune", decide, reason, test)
 
-    def _prune(self, site, going):
+    def _prune(self, site, observed, going, lock):
         record = site.record()
         try:
             self._remove_releases(site, going)
+            hookrun.forget(site.discovery, lock, site.prefix, observed, going)
         except BaseException as exc:
             return NOT_REVERTED, cause(exc), record
         return DONE, "", record

@@ -1,6 +1,7 @@
 """The record of an app in an environment: what runs where now, and what was done before.
 
-Keys under ``deploy/<environment>/<app>/``: ``lock``, ``current``, ``history/<deployment>``.
+Keys under ``deploy/<environment>/<app>/``: ``lock``, ``current``, ``history/<deployment>``,
+and ``hooks/…`` (see hooks).
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ def lock_key(prefix):
 def current_key(prefix):
     """Return the key of what runs now: ``{"version", "deployment", "time", "nodes": {node: [id, …]}}``.
 
-    While a deployment is paused there is ``paused``, too: see :func:`paused`.
+    While a deployment is paused there is ``paused``, too: see :func:`paused`; while it is frozen, ``frozen``.
     """
     return f"{prefix}current"
 
@@ -91,7 +92,8 @@ def last_good(history, current, left=()):
         if entry["retcode"] != DONE:
             continue
         record = entry["record"] or {}
-        if record.get("nodes") and not record.get("paused") and record["version"] not in others:
+        unfinished = record.get("paused") or record.get("frozen")
+        if record.get("nodes") and not unfinished and record["version"] not in others:
             return entry
         others.add(entry.get("left"))
     return None

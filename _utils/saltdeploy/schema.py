@@ -11,6 +11,7 @@ import re
 
 from .errors import DefinitionError, Refused
 from .events import EVENTS
+from .model import PHASES
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # a DNS label that leaves room for "-candidate"
 VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,62}$"
@@ -92,6 +93,28 @@ TEST = _object(
     }
 )
 
+HOOK = _object(
+    {
+        "command": {"type": "string", "minLength": 1},
+        "timeout": DURATION,
+        "once": {"type": "boolean"},
+        "on_failure": {"enum": ["revert", "freeze"]},
+    },
+    ["command"],
+)
+
+COMMAND = {
+    "description": "a command, or command, timeout, once and on_failure",
+    "anyOf": [{"type": "string", "minLength": 1}, HOOK],
+}
+
+COMMANDS = {
+    "description": "a command, or command, timeout, once and on_failure; or a list of these",
+    "anyOf": [*COMMAND["anyOf"], {"type": "array", "items": COMMAND}],
+}
+
+HOOKS = _object(dict.fromkeys(PHASES, COMMANDS))
+
 STRATEGY = _object(
     {
         "replace": {"enum": ["beside", "in_place"]},
@@ -157,6 +180,7 @@ APP_PROPERTIES = {
     "roles": STRINGS,
     "checks": {"type": "array", "items": CHECK},
     "tests": {"type": "array", "items": TEST},
+    "hooks": HOOKS,
     "strategy": STRATEGY,
 }
 

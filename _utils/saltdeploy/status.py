@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import records
+from . import hooks, records
 from .lifecycle import CANDIDATE
 from .lock import held
 from .model import version_of
@@ -42,6 +42,7 @@ def of_app(discovery, environment, app):
         "instances": rows,
         "lock": held(holder) if session else "",
         "paused": records.paused(app.name, current),
+        "frozen": hooks.frozen(app.name, current),
     }
 
 

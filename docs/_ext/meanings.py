@@ -39,6 +39,7 @@ MEANINGS = {
             " for an app with ``ports``: a TCP connection."
         ),
         "tests": "What a candidate must pass before it is published, in this order: from node, peer, master.",
+        "hooks": "Commands that a deployment runs before and after what it does: see :doc:`/howto/hooks`.",
         "strategy": "How this app is deployed, where it differs from the environment's strategy.",
         "version": "The release to deploy where ``version=`` is not given. Usually set in the environment.",
         "instances": "How many instances, over all nodes. Usually set in the environment.",
@@ -63,6 +64,51 @@ MEANINGS = {
         "strip": "How many leading folders of the archive's paths are left out. ``archive`` only.",
         "requirements": "Further requirements of the virtualenv, as in a requirements file. ``pip`` only.",
         "python": "The Python that makes the virtualenv; by default the system's ``python3``. ``pip`` only.",
+    },
+    "hooks": {
+        "before_install": (
+            "On the nodes that do not have the release yet, all at once, before it is installed. In the folder of the"
+            " app's releases, as the minion's own user: on a new node there is no release and no user of the app."
+        ),
+        "after_install": "On those nodes, when all of them have it.",
+        "before_start": (
+            "On the nodes of the wave where instances are to be started; in place, before the old ones go. Migrations"
+            " that the new release needs belong here."
+        ),
+        "after_start": "When the new instances are up and have passed their tests from the node.",
+        "before_publish": "When they have passed all tests, before users find them.",
+        "after_publish": "When users find them, healthy for ``min_healthy``.",
+        "before_retire": (
+            "On the nodes where old instances are to go, while users find them still. Where the new release is not"
+            " installed, it runs in the old one."
+        ),
+        "after_retire": (
+            "When they are stopped. With ``once``: when nothing old is left, so that what only the old release needs"
+            " can be removed."
+        ),
+    },
+    "hook": {
+        "command": (
+            "The command, in the release's folder, as the app's user, with the app's environment; it must end with 0."
+            " :ref:`Placeholders <placeholders>` but ``{port}`` are filled in; no shell runs it. ``INSTANCES`` and"
+            " ``PORTS`` in its environment are the ids and the ports of the instances on that node that it is about,"
+            " where there are any yet. It is shown and kept in the history: no secrets, those belong into ``env``."
+        ),
+        "timeout": (
+            "How long it may take; then it is killed, with its children, and has failed. By default long enough for"
+            " most migrations, and short enough for somebody who waits: a lock held by others in the database, for"
+            " one, is not waited for until the next day."
+        ),
+        "once": (
+            "Whether it runs on one node only, and once for a release: also if that is deployed again. By default it"
+            " runs on every node of every wave: running too often what prepares a node is harmless, and leaving out"
+            " nodes is not."
+        ),
+        "on_failure": (
+            "What becomes of the deployment when it fails: ``revert``, the default, since what users had before served"
+            " them; or ``freeze``: nothing more is changed, neither on nor back, for what must not be followed by"
+            " the old release, either."
+        ),
     },
     "resources": {
         "memory": "How much memory, at most; an instance that takes more is killed, and started again.",

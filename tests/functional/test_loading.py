@@ -21,7 +21,7 @@ RUNNER = {
     "remove",
     "prune",
 }
-RUNNER |= {"status", "history", "test", "logs", "exec", "unlock"}
+RUNNER |= {"status", "history", "test", "logs", "exec", "hooks", "unlock"}
 APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "prune", "logs", "command", "observe"}
 APP |= {"restore", "missing"}
 
@@ -33,7 +33,8 @@ def public(loader, name):
 def test_modules_are_loaded_with_examples(modules):
     assert public(modules, "app") >= APP
     assert public(modules, "discovery") >= {"publish", "withdraw", "find", "register", "deregister"}
-    for name in ("app", "discovery"):
+    assert public(modules, "deploy") == {"hook"}
+    for name in ("app", "discovery", "deploy"):
         for function in public(modules, name):
             assert "CLI Example:" in modules[f"{name}.{function}"].__doc__, function
 
