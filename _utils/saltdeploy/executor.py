@@ -9,12 +9,12 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from . import healthy, records
+from . import healthy, records, traffic
 from .acceptance import Acceptance
 from .errors import Failed, LockLost
 from .jobs import TALK_DEADLINE, ids_by_node, most, told_ids
 from .lifecycle import CATALOG_DEADLINE
-from .model import Instance
+from .model import NORMAL_WEIGHT, Instance
 from .runtime import STOP_TIMEOUT
 
 log = logging.getLogger(__name__)
@@ -54,6 +54,7 @@ class Deployment:
         self.acceptance = Acceptance(jobs, environment, self.app, peers)
         self.started_on, self.adopted, self.published, self.retired, self.replaced = set(), [], [], {}, []
         self.record = before
+        self.plan, self.waiting, self.weighed, self.weights = None, {}, False, traffic.weights(serving)
         # What was seen counts: a killed run recorded less, and what somebody stopped since is to stay stopped.
         # A node that was left out of this deployment because it is dead does not bring back what it ran.
         unseen = set(peers) - set(observed)
@@ -67,9 +68,11 @@ class Deployment:
         :raises Failed: it failed, and all is as before.
         :raises NotReverted: it failed, and is not wholly undone.
         """
+        self.plan = plan
         try:
             self._clean(plan.clean)
             self._install(plan.install)
+            self._weigh(plan.weigh)
             for wave in plan.waves:
                 self._wave(wave)
             self._correct_record(plan.paused)
@@ -98,6 +101,14 @@ class Deployment:
             told=lambda _: f"{self.app.name} {self.desired.version}",
         )
 
+    def _weigh(self, weights):
+        """Give what serves these weights: node -> id -> weight."""
+        self.weighed = bool(weights)
+        self.jobs.run(*self._weighing(weights), deadline=stop_deadline(self.strategy, weights), told=told_ids)
+
+    def _weighing(self, weights):
+        return "weigh", "discovery.weigh", weights, self.app.name, weights
+
     def _wave(self, wave):
         self.lock.check()
         self._make_room(wave.replace)
@@ -105,10 +116,11 @@ class Deployment:
         candidates = [*self._start(wave.start, until), *self._adopt(wave.adopt)]
         self.lock.check()
         self.acceptance.from_elsewhere(candidates)
-        if self.desired.publish and candidates:
+        self.waiting = ids_by_node(candidates)
+        if self.plan.publish and candidates:
             self._publish(candidates)
             healthy.wait(self.jobs.journal, self.discovery, self.app, ids_by_node(candidates), until)
-        if self.desired.publish:
+        if self.plan.publish:
             self._retire(wave.retire)
 
     def _make_room(self, ids):
@@ -134,7 +146,7 @@ class Deployment:
             self.desired.version,
             count=counts,
             deployment=self.identity.id,
-            held=not self.desired.publish,
+            held=not self.plan.publish,
             tests=self.desired.tests,
             deadline=min(self.strategy.healthy_deadline + slowest + TALK_DEADLINE, until - time.monotonic()),
             told=told,
@@ -154,7 +166,8 @@ class Deployment:
         self.published += candidates
         self._add(candidates)
         self.adopted += [i for i in candidates if i.deployment != self.identity.id]
-        self.jobs.run("publish", "discovery.publish", ids, self.app.name, ids, told=told_ids)
+        weight = self.plan.canary.new if self.plan.canary else NORMAL_WEIGHT
+        self.jobs.run("publish", "discovery.publish", ids, self.app.name, ids, weight=weight, told=told_ids)
 
     def _retire(self, ids):
         """Retire what the new instances have replaced."""
@@ -213,6 +226,7 @@ class Deployment:
             "by": self.identity.owner,
             "reason": self.identity.reason,
             "since": time.time(),
+            **traffic.recorded(self.plan.canary, self.desired.version, self.runs, self.waiting),
         }
 
     def _write_record(self, record):
@@ -276,9 +290,17 @@ class Deployment:
         adopted = ids_by_node(self.adopted)
         problems = self.jobs.attempt("withdraw", "discovery.withdraw", adopted, self.app.name, adopted, told=told_ids)
         problems += self._stop_new(self.started_on)
+        problems += self._weigh_back()
         if self.record is not self.before or self.published:
             problems += self._try_record(self.before)
         return problems
+
+    def _weigh_back(self):
+        """Give all that served before the weight it had; what was restored came back with the normal one."""
+        if not self.weighed and not (self.retired and traffic.unusual(self.weights)):
+            return []
+        deadline = stop_deadline(self.strategy, self.weights)
+        return self.jobs.attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids)
 
     def _stop_new(self, nodes):
         """Stop what this deployment started on ``nodes``."""

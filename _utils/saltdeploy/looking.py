@@ -26,7 +26,9 @@ class Looking(Verbs):
             if session:
                 raise Refused(held(holder))
             site.not_paused()
-            plan = planner.plan(planner.Desired(app, version, count, site.nodes), self._observe(site))
+            plan = planner.plan(
+                planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0), self._observe(site)
+            )
             there = ", ".join(site.answering)
         verdict = (
             f"{name} {version} can be deployed in {environment.name}: its definition is valid, its nodes answer"

@@ -7,6 +7,9 @@ from dataclasses import dataclass, field
 # An instance's id is <app>_<version>_<slot>. An app name has no "_" and a slot is a number, so
 # the id is unambiguous; it serves as directory, unit, supervisord program and Consul service id.
 SEPARATOR = "_"
+# The weight of an instance in discovery. All that serves has weights of this size, never Consul's default of 1: else
+# those whose weight changes first would have all the traffic, until the others follow.
+NORMAL_WEIGHT = 25600
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,7 @@ class Strategy:
 
     :param replace: ``beside`` starts a new instance beside the old; ``in_place`` retires the old one first.
     :param pause: how long to wait after the first wave; infinite: until somebody says how to go on.
+    :param canary: its traffic meanwhile: ``full`` (as for any instance), ``<N>%``, or ``candidate`` (none).
     :param when_paused: whether another deployment is refused meanwhile, or takes the place of the paused one.
     """
 
@@ -76,6 +80,7 @@ class Strategy:
     grace: float = 2.0
     auto_revert: bool = True
     pause: float = 0.0
+    canary: str = "full"
     when_paused: str = "refuse"
     keep_releases: int = 5
 
@@ -163,6 +168,7 @@ class Instance:
     tested: bool = False
     held: bool = False
     published: bool = False
+    weight: int = NORMAL_WEIGHT
 
     @property
     def good(self):

@@ -24,6 +24,7 @@ class Fleet:
 
     def __init__(self, instances, faults=(), interrupts=(), lost=()):
         self.instances = {(i.node, i.id): i.published for i in instances}
+        self.weights = {(i.node, i.id): i.weight for i in instances}
         self.faults, self.interrupts, self.lost = faults, interrupts, lost
         self.fewest, self.ran, self.record, self.journal = len(self.instances), [], None, self
         self.begin = self.add = lambda *args: None
@@ -62,6 +63,11 @@ class Fleet:
         self._add(node, instance_id("shop", NEW, slot), False)
         started = instance(node, NEW, slot, published=False, deployment="d")
         return {"instances": [started.__dict__], "failures": []}
+
+    def weigh(self, node, ids, _):
+        for one in ids[node]:
+            assert self.instances[node, one], "weighed what is not published"
+            self.weights[node, one] = ids[node][one]
 
     def publish(self, node, ids, _):
         for one in ids[node]:
