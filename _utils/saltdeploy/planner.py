@@ -150,7 +150,7 @@ def plan(desired, observed):
     waves = (*adopted, *_waves(desired, start, retire, len(kept), observed.zone, replace))
     # Where nothing is replaced there is nothing to go back to.
     paused = bool(desired.pause and desired.publish and retire and start)
-    canary = traffic.canary(desired.app, len(old), len(kept) + sum(waves[0].start.values())) if paused else None
+    canary = traffic.canary(desired, [*kept, *old], sum(waves[0].start.values())) if paused else None
     # What only goes keeps its weight: a canary that is taken back must not get more.
     staying = [*kept, *(old if start or not retire else ())] if desired.publish else []
     return Plan(

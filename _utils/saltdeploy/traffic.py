@@ -65,13 +65,17 @@ def check(strategy, at):
         )
 
 
-def canary(app, old, new):
-    """Return the Canary of ``app`` where ``new`` instances are paused beside ``old`` ones; None if it is as any other.
+def canary(desired, serving, starting):
+    """Return the Canary of a release that will be paused; None if each of its instances gets what any other does.
 
+    :param desired: a planner.Desired; ``serving``: the instances that serve by now.
+    :param starting: how many more of the release will, once it is paused.
     :raises Refused: no weights give it the share that is asked.
     """
-    asked = app.strategy.canary
-    if asked == FULL:
+    app, asked = desired.app, desired.app.strategy.canary
+    old = sum(i.version != desired.version for i in serving)
+    new = len(serving) - old + starting
+    if asked == FULL or not old:
         return None
     if asked == CANDIDATE:
         return Canary(asked)
