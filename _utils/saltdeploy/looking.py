@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import arguments, definition, discovery, planner, preflight, records, status
+from . import arguments, definition, discovery, planner, preflight, records, status, traffic
 from .acceptance import Acceptance
 from .errors import DONE, REVERTED, Failed, Refused
 from .fleet import Fleet
@@ -26,9 +26,9 @@ class Looking(Verbs):
             if session:
                 raise Refused(held(holder))
             site.not_paused()
-            plan = planner.plan(
-                planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0), self._observe(site)
-            )
+            traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
+            desired = planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0)
+            plan = planner.plan(desired, self._observe(site))
             there = ", ".join(site.answering)
         verdict = (
             f"{name} {version} can be deployed in {environment.name}: its definition is valid, its nodes answer"

@@ -154,7 +154,10 @@ class Environment:
 
 @dataclass(frozen=True)
 class Instance:
-    """A process of a release on a node, as observed. ``slot`` is its port, or an index for an app without."""
+    """A process of a release on a node, as observed. ``slot`` is its port, or an index for an app without.
+
+    :param weight: in discovery, while it is published.
+    """
 
     id: str
     node: str

@@ -126,7 +126,7 @@ def refuse_unseen(app, endpoints, observed):
     if unseen and app.strategy.canary.endswith("%"):
         raise Refused(
             f"apps:{app.name}:strategy:canary: {app.strategy.canary} is a share of all that serves, and instances on"
-            f" {', '.join(unseen)} are left out: leave nodes= out, or say `canary: full`."
+            f" {', '.join(unseen)} cannot be weighed: start the minion there, leave nodes= out, or say `canary: full`."
         )
 
 
