@@ -19,7 +19,7 @@ import os
 import time
 
 import saltdeploy
-from saltdeploy import arguments
+from saltdeploy import arguments, weighing
 from saltdeploy.errors import Failed
 from saltdeploy.lifecycle import Lifecycle
 
@@ -398,7 +398,7 @@ def command(name, command, instance, timeout=60):
 
 def missing(name):
     """
-    Return what the record says this node runs and it does not, and why nothing is missing.
+    Return what the record says this node runs and it does not, or with another weight, and why nothing is missing.
 
     name
         The app.
@@ -409,13 +409,14 @@ def missing(name):
 
         salt web1 app.missing shop
     """
-    ids, reason = _lifecycle().missing(name)
+    ids, reason = weighing.missing(_lifecycle(), name)
     return {"instances": ids, "reason": reason}
 
 
 def restore(name, instances=None):
     """
-    Bring instances that do not serve back: installed, started, tested, published. Returns their ids.
+    Bring instances that do not serve back: installed, started, tested, published; and give those with a wrong
+    weight the one that the record says. Returns their ids.
 
     name
         The app.
@@ -429,4 +430,5 @@ def restore(name, instances=None):
         salt web1 app.restore shop
     """
     lifecycle = _lifecycle()
-    return lifecycle.restore(name, lifecycle.missing(name)[0] if instances is None else _mine(instances))
+    ids = weighing.missing(lifecycle, name)[0] if instances is None else _mine(instances)
+    return weighing.restore(lifecycle, name, ids)

@@ -7,7 +7,7 @@ external host), and find any of them. The node's own agent is asked: pillar
 ``environments:<name>:discovery``.
 """
 
-from saltdeploy import nodes
+from saltdeploy import nodes, weighing
 from saltdeploy.lifecycle import Lifecycle
 
 
@@ -23,7 +23,7 @@ def _mine(value):
     return value.get(__opts__["id"], []) if isinstance(value, dict) else value
 
 
-def publish(name, instances=None):
+def publish(name, instances=None, weight=None):
     """
     Put instances of an app that passed their tests into discovery. Returns their ids.
 
@@ -31,6 +31,8 @@ def publish(name, instances=None):
         The app.
     instances
         Ids; or a mapping of minion id to ids; all of the app's on this node by default.
+    weight
+        The weight of each, 1 to 65535; by default the one it had.
 
     CLI Example:
 
@@ -38,7 +40,26 @@ def publish(name, instances=None):
 
         salt web1 discovery.publish shop
     """
-    return _lifecycle().publish(name, _mine(instances))
+    return _lifecycle().publish(name, _mine(instances), nodes.check_weight(name, weight))
+
+
+def weigh(name, weights):
+    """
+    Give published instances of an app other weights, where they have others. Returns the ids of those.
+
+    name
+        The app.
+    weights
+        A mapping of id to weight, 1 to 65535; or a mapping of minion id to such mappings.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.weigh shop '{shop_1.4.2_20000: 25600}'
+    """
+    mine = weights.get(__opts__["id"], weights)
+    return weighing.weigh(_lifecycle(), name, {i: nodes.check_weight(i, weight) for i, weight in mine.items()})
 
 
 def withdraw(name, instances=None):
@@ -93,7 +114,7 @@ def failing():
 def find(name, passing=True):
     """
     Return the endpoints of a service: a list of ``{"address", "port", "id", "node", "tags", "meta",
-    "status"}``, ``[]`` if there is none.
+    "status", "weight"}``, ``[]`` if there is none.
 
     name
         The service.
@@ -111,10 +132,9 @@ def find(name, passing=True):
         salt web1 discovery.find postgres
     """
     with _agent() as agent:
-        return [
-            {k: getattr(e, k) for k in ("address", "port", "id", "node", "meta", "status")} | {"tags": list(e.tags)}
-            for e in agent.instances(name, passing=passing)
-        ]
+        keys = ("address", "port", "id", "node", "meta", "status", "weight")
+        found = agent.instances(name, passing=passing)
+        return [{k: getattr(e, k) for k in keys} | {"tags": list(e.tags)} for e in found]
 
 
 def registered(service_id):
@@ -166,6 +186,8 @@ def register(name, **service):
         A mapping of further facts.
     checks
         A list of checks as in an app's definition; by default a TCP connection to the port.
+    weight
+        Its part of the requests beside those of the service's others, 1 to 65535; Consul's default is 1.
 
     CLI Example:
 

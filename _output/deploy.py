@@ -82,7 +82,9 @@ def _status(data, colors):
         blocks.append("\n".join([head, *_table(("node", "release", "address", "state", "health"), rows)]))
         if app["drift"]:
             blocks[-1] += "\n" + _paint(app["drift"], "YELLOW", colors)
-        for sentence in filter(None, (app["paused"], app.get("frozen"), app["lock"])):
+        share = app.get("share")
+        gets = "" if share is None else f"{app['version']} gets {share:.1%} of the traffic, by weights"
+        for sentence in filter(None, (app["paused"], app.get("frozen"), gets, app["lock"])):
             blocks[-1] += "\n" + _paint(sentence, "YELLOW", colors)
     return "\n\n".join(blocks) or f"{data['environment']} has no apps"
 

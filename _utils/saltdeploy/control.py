@@ -9,12 +9,12 @@ import math
 import time
 from dataclasses import replace
 
-from . import arguments, definition, discovery, hookrun, hooks, planner, records
+from . import arguments, definition, discovery, hookrun, hooks, planner, records, traffic
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused
 from .executor import Deployment, NotReverted, cause
 from .jobs import Jobs
+from .lifecycle import CANDIDATE
 from .looking import Looking
-from .model import version_of
 from .operations import Operations
 from .settling import Settling
 from .site import Task, look, running
@@ -32,6 +32,7 @@ class Control(Operations, Looking, Settling):
 
             def decide(observed):
                 site.not_paused()
+                traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=app.strategy.pause > 0)
                 return self._deployment(site, observed, desired, planner.plan(desired, observed))
 
@@ -46,7 +47,7 @@ class Control(Operations, Looking, Settling):
         with self._site(environment, app, paused["nodes"]) as site:
 
             def decide(observed):
-                desired = planner.Desired(app, version, paused["instances"], site.nodes)
+                desired = planner.Desired(app, version, paused["instances"], site.nodes, adopt=True)
                 # The record changes in any case.
                 return replace(self._deployment(site, observed, desired, planner.plan(desired, observed)), changes=True)
 
@@ -88,15 +89,15 @@ class Control(Operations, Looking, Settling):
     def _wait_out(self, environment, app, result):
         """Wait as long as the pause is to last, without the lock, then go on. What does not stay healthy goes back."""
         record, key = result["record"], records.current_key(records.prefix(environment.name, app.name))
-        new = {(n, i) for n, ids in record["nodes"].items() for i in ids if version_of(i) == record["version"]}
+        service, new = traffic.watched(app, record)
         self.journal.say(f"paused for {app.strategy.pause:g}s: deploy.promote goes on at once, deploy.abort goes back")
 
         def lost(found):
-            return new - {(e.minion, e.id) for e in found}
+            return new - {(e.minion, e.id.removesuffix(CANDIDATE)) for e in found}
 
         try:
             with discovery.connect(environment.discovery) as backend:
-                gone = backend.wait(app.name, lost, time.monotonic() + app.strategy.pause, passing=True)
+                gone = backend.wait(service, lost, time.monotonic() + app.strategy.pause, passing=True)
                 now = backend.read(key)[0]
         except (Failed, *INTERRUPTS) as exc:
             return {**result, "verdict": f"{records.paused(app.name, record)}. ({cause(exc)})", "retcode": NOT_REVERTED}

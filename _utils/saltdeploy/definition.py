@@ -8,7 +8,7 @@ import re
 import shlex
 import string
 
-from . import events, hooks, schema
+from . import events, hooks, schema, traffic
 from .errors import DefinitionError, Refused
 from .model import App, Environment, Node, PortRange, Probe, Source, Strategy
 from .schema import nearest, shown
@@ -232,6 +232,7 @@ def _app(name, raw, env, where):
         cpu=raw.get("resources", {}).get("cpu", ""),
     )
     _check_placeholders(app, at)
+    traffic.check(strategy, at if "canary" in (raw.get("strategy") or {}) else where)
     if app.in_place and (app.ports is None or len(app.ports) != 1):
         at = at if "replace" in (raw.get("strategy") or {}) else where
         raise DefinitionError(
@@ -309,7 +310,7 @@ def probe(raw, at):
 
 
 def _strategy(raw, where):
-    plain = {k: raw[k] for k in ("replace", "auto_revert", "keep_releases", "when_paused") if k in raw}
+    plain = {k: raw[k] for k in ("replace", "auto_revert", "keep_releases", "when_paused", "canary") if k in raw}
     values = {k: math.inf if v == "manual" else duration(v) for k, v in raw.items() if k not in ("waves", *plain)}
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])

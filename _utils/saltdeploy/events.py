@@ -15,6 +15,7 @@ EVENTS = (
     "start",
     "test",
     "publish",
+    "weigh",
     "healthy",
     "retire",
     "restart",

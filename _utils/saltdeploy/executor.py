@@ -9,12 +9,12 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from . import healthy, hookrun, records
+from . import healthy, hookrun, records, traffic
 from .acceptance import Acceptance
 from .errors import INTERRUPTS, Failed, LockLost
 from .jobs import TALK_DEADLINE, ids_by_node, most, told_ids
 from .lifecycle import CATALOG_DEADLINE
-from .model import Instance, version_of
+from .model import NORMAL_WEIGHT, Instance, version_of
 from .runtime import STOP_TIMEOUT
 
 log = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ class Deployment:
         self.hooks = hookrun.Hooks(jobs, discovery, environment.name, self.app, desired.version, lock, identity)
         self.started_on, self.adopted, self.published, self.retired, self.replaced = set(), [], [], {}, []
         self.record = before
+        self.plan, self.waiting, self.weighed, self.weights = None, {}, False, traffic.weights(serving)
         # What was seen counts: a killed run recorded less, and what somebody stopped since is to stay stopped.
         # A node that was left out of this deployment because it is dead does not bring back what it ran.
         unseen = set(peers) - set(observed)
@@ -75,9 +76,11 @@ class Deployment:
         :raises Failed: it failed, and all is as before.
         :raises NotReverted: it failed, and is not wholly undone.
         """
+        self.plan = plan
         try:
             self._clean(plan.clean)
             self._install(plan.install)
+            self._weigh(plan.weigh)
             for number, wave in enumerate(plan.waves, 1):
                 self.jobs.journal.wave = number
                 self._wave(wave, hookrun.starts_last(plan, number, self.runs, self.desired))
@@ -113,6 +116,14 @@ class Deployment:
         )
         self.hooks.run("after_install", nodes)
 
+    def _weigh(self, weights):
+        """Give what serves these weights: node -> id -> weight."""
+        self.weighed = bool(weights)
+        self.jobs.run(*self._weighing(weights), deadline=stop_deadline(self.strategy, weights), told=told_ids)
+
+    def _weighing(self, weights):
+        return "weigh", "discovery.weigh", weights, self.app.name, weights
+
     def _wave(self, wave, last):
         """Handle one wave; ``last`` is whether it is the last one that starts or publishes anything."""
         self.lock.check()
@@ -125,12 +136,13 @@ class Deployment:
         candidates = [*started, *self._adopt(wave.adopt)]
         self.lock.check()
         self.acceptance.from_elsewhere(candidates)
-        if self.desired.publish and candidates:
+        self.waiting = ids_by_node(candidates)
+        if self.plan.publish and candidates:
             until += self.hooks.run("before_publish", ids_by_node(candidates))
             self._publish(candidates)
             healthy.wait(self.jobs.journal, self.discovery, self.app, ids_by_node(candidates), until)
             self.hooks.run("after_publish", ids_by_node(candidates), once=last)
-        if self.desired.publish:
+        if self.plan.publish:
             self._retire(wave.retire)
 
     def _make_room(self, ids):
@@ -156,7 +168,7 @@ class Deployment:
             self.desired.version,
             count=counts,
             deployment=self.identity.id,
-            held=not self.desired.publish,
+            held=not self.plan.publish,
             tests=self.desired.tests,
             deadline=min(self.strategy.healthy_deadline + slowest + TALK_DEADLINE, until - time.monotonic()),
             told=told,
@@ -176,7 +188,8 @@ class Deployment:
         self.published += candidates
         self._add(candidates)
         self.adopted += [i for i in candidates if i.deployment != self.identity.id]
-        self.jobs.run("publish", "discovery.publish", ids, self.app.name, ids, told=told_ids)
+        weight = self.plan.canary.new if self.plan.canary else NORMAL_WEIGHT
+        self.jobs.run("publish", "discovery.publish", ids, self.app.name, ids, weight=weight, told=told_ids)
 
     def _retire(self, ids):
         """Retire what the new instances have replaced."""
@@ -244,6 +257,7 @@ class Deployment:
             "by": self.identity.owner,
             "reason": self.identity.reason,
             "since": time.time(),
+            **traffic.recorded(self.plan.canary, self.desired.version, self.runs, self.waiting),
         }
 
     def _freeze(self, why):
@@ -329,9 +343,17 @@ class Deployment:
         adopted = ids_by_node(self.adopted)
         problems = self.jobs.attempt("withdraw", "discovery.withdraw", adopted, self.app.name, adopted, told=told_ids)
         problems += self._stop_new(self.started_on)
+        problems += self._weigh_back()
         if self.record is not self.before or self.published:
             problems += self._try_record(self.before)
         return problems
+
+    def _weigh_back(self):
+        """Give all that served before the weight it had; what was restored came back with the normal one."""
+        if not self.weighed and not (self.retired and traffic.unusual(self.weights)):
+            return []
+        deadline = stop_deadline(self.strategy, self.weights)
+        return self.jobs.attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids)
 
     def _stop_new(self, nodes):
         """Stop what this deployment started on ``nodes``."""

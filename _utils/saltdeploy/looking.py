@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import arguments, definition, discovery, hookrun, hooks, planner, preflight, records, status
+from . import arguments, definition, discovery, hookrun, hooks, planner, preflight, records, status, traffic
 from .acceptance import Acceptance
 from .errors import DONE, REVERTED, Failed, Refused
 from .fleet import Fleet
@@ -26,10 +26,12 @@ class Looking(Verbs):
             if session:
                 raise Refused(held(holder))
             site.not_paused()
-            plan = planner.plan(planner.Desired(app, version, count, site.nodes), self._observe(site))
-            preflight.room(site.fleet, app, version, plan.install)
+            traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
+            desired = planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0)
+            plan = planner.plan(desired, self._observe(site))
             if app.hooks and plan:
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
+            preflight.room(site.fleet, app, version, plan.install)
             there = ", ".join(site.answering)
         verdict = (
             f"{name} {version} can be deployed in {environment.name}: its definition is valid, its nodes answer"

@@ -8,6 +8,9 @@ from urllib.parse import urlsplit
 # An instance's id is <app>_<version>_<slot>. An app name has no "_" and a slot is a number, so
 # the id is unambiguous; it serves as directory, unit, supervisord program and Consul service id.
 SEPARATOR = "_"
+# The weight of an instance in discovery. All that serves has weights of this size, never Consul's default of 1: else
+# those whose weight changes first would have all the traffic, until the others follow.
+NORMAL_WEIGHT = 25600
 
 
 # What is done to a release and its instances, in order: a hook runs before or after one of these.
@@ -84,6 +87,7 @@ class Strategy:
 
     :param replace: ``beside`` starts a new instance beside the old; ``in_place`` retires the old one first.
     :param pause: how long to wait after the first wave; infinite: until somebody says how to go on.
+    :param canary: its traffic meanwhile: ``full`` (as for any instance), ``<N>%``, or ``candidate`` (none).
     :param when_paused: whether another deployment is refused meanwhile, or takes the place of the paused one.
     """
 
@@ -96,6 +100,7 @@ class Strategy:
     grace: float = 2.0
     auto_revert: bool = True
     pause: float = 0.0
+    canary: str = "full"
     when_paused: str = "refuse"
     keep_releases: int = 5
 
@@ -191,7 +196,10 @@ class Environment:
 
 @dataclass(frozen=True)
 class Instance:
-    """A process of a release on a node, as observed. ``slot`` is its port, or an index for an app without."""
+    """A process of a release on a node, as observed. ``slot`` is its port, or an index for an app without.
+
+    :param weight: in discovery, while it is published.
+    """
 
     id: str
     node: str
@@ -205,6 +213,7 @@ class Instance:
     tested: bool = False
     held: bool = False
     published: bool = False
+    weight: int = NORMAL_WEIGHT
 
     @property
     def good(self):

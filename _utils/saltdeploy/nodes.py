@@ -8,7 +8,8 @@ from . import definition, discovery, schema
 from .errors import Refused
 from .model import Probe
 
-ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks")
+ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks", "weight")
+HEAVIEST = 65535
 
 
 def agent(minion, pillar):
@@ -47,4 +48,12 @@ def service(minion, pillar, name, **given):
         tags=tuple(given.get("tags") or ()),
         meta={"minion": minion, **{k: str(v) for k, v in (given.get("meta") or {}).items()}},
         checks=tuple(checks),
+        weight=check_weight(name, given.get("weight")),
     )
+
+
+def check_weight(name, weight):
+    """Return ``weight``, None or a number; Refused if discovery cannot have it for ``name``."""
+    if weight is not None and (type(weight) is not int or not 1 <= weight <= HEAVIEST):
+        raise Refused(f"weight {weight!r} of {name} is not a whole number from 1 to {HEAVIEST}")
+    return weight

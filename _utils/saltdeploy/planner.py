@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+from . import traffic
 from .errors import Refused
 from .model import App, Instance
 
@@ -25,6 +26,7 @@ class Desired:
     :param keep: leave instances of other releases published.
     :param tests: False publishes what is ready without its acceptance tests.
     :param pause: stop after the first wave, and keep what it replaces, until it is said how to go on.
+    :param adopt: publish the candidates that such a pause left, once they pass their tests again.
     """
 
     app: App
@@ -35,6 +37,7 @@ class Desired:
     keep: bool = False
     tests: bool = True
     pause: bool = False
+    adopt: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +85,8 @@ class Plan:
     :param install: nodes that install the release.
     :param publish: whether what the waves start is published.
     :param paused: whether more is to follow, once somebody has said so: it is planned anew then.
+    :param canary: what of the traffic is for the new release while it is paused; None: what any instance gets.
+    :param weigh: per node, ids of what serves and is to have another weight in discovery, before the waves.
     """
 
     clean: dict[str, tuple[str, ...]]
@@ -89,9 +94,11 @@ class Plan:
     waves: tuple[Wave, ...]
     publish: bool
     paused: bool = False
+    canary: traffic.Canary | None = None
+    weigh: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __bool__(self):
-        return bool(self.clean or self.install or self.waves)
+        return bool(self.clean or self.install or self.waves or self.weigh)
 
     def lines(self, app, version):
         """Return the plan as a list of sentences, in the order of execution."""
@@ -100,6 +107,7 @@ class Plan:
             out.append(f"stop what an earlier run left behind: {listed(self.clean)}")
         if self.install:
             out.append(f"install {app} {version} on {', '.join(self.install)}")
+        out += [f"give other weights in discovery: {traffic.listed(self.weigh)}"] if self.weigh else []
         for number, wave in enumerate(self.waves, 1):
             verbs = "start, test and publish" if self.publish else "start and test, without publishing,"
             if wave.replace:
@@ -112,6 +120,7 @@ class Plan:
                 out.append(f"wave {number}: test again and publish {listed(ids)}")
             if wave.retire:
                 out.append(f"wave {number}: retire {listed(wave.retire)}")
+        out += [f"canary: {self.canary.describe(app, version)}"] if self.canary else []
         if self.paused:
             out.append("pause: the rest waits, and nothing old is retired, until deploy.promote or deploy.abort")
         return out or ["nothing to do: what is desired is what is there"]
@@ -123,7 +132,7 @@ def plan(desired, observed):
     :raises Refused: the fleet has no room for it: too few nodes, or ports.
     """
     mine = [i for i in observed.instances if i.version == desired.version and i.node in desired.nodes]
-    usable = [i for i in mine if (i.good if desired.publish else _waiting(i))]
+    usable = [i for i in mine if (i.good if desired.publish else _waiting(i)) or (desired.adopt and _waiting(i))]
     kept = _spread_out(usable, desired.instances, observed.zone)
     leftovers = [i for i in observed.instances if not _serving(i) and i not in kept]
     old = [i for i in observed.instances if _serving(i) and i not in kept]
@@ -137,15 +146,21 @@ def plan(desired, observed):
             clean[node] = (*clean.get(node, ()), *ids)
     start = _place(desired, observed, kept, [*leftovers, *in_the_way], missing)
     replace = {i.node: i for i in in_the_way if i.node in start}
-    waves = tuple(_waves(desired, start, retire, len(kept), observed.zone, replace))
+    adopted = _adoptions(kept, observed.zone) if desired.adopt else ()
+    waves = (*adopted, *_waves(desired, start, retire, len(kept), observed.zone, replace))
     # Where nothing is replaced there is nothing to go back to.
     paused = bool(desired.pause and desired.publish and retire and start)
+    canary = traffic.canary(desired, [*kept, *old], sum(waves[0].start.values())) if paused else None
+    # What only goes keeps its weight: a canary that is taken back must not get more.
+    staying = [*kept, *(old if start or not retire else ())] if desired.publish else []
     return Plan(
         clean=clean,
         install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
         waves=(dataclasses.replace(waves[0], retire={}),) if paused else waves,
-        publish=desired.publish,
+        publish=desired.publish and not (canary and canary.hidden),
         paused=paused,
+        canary=canary,
+        weigh=traffic.changed(staying, desired.version, canary),
     )
 
 
@@ -357,6 +372,13 @@ def _sized(nodes, sizes):
             groups.append(nodes[done:upto])
             done = min(upto, len(nodes))
     return groups
+
+
+def _adoptions(kept, zone):
+    """Yield waves that publish those of ``kept`` that are not."""
+    candidates = sorted((i for i in kept if not i.published), key=lambda i: (zone(i.node), i.node, i.slot))
+    for _, near in itertools.groupby(candidates, lambda i: zone(i.node)):
+        yield Wave({}, {}, {node: tuple(some) for node, some in itertools.groupby(near, lambda i: i.node)})
 
 
 def _by_node(instances):

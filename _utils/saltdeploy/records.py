@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 
+from . import traffic
 from .errors import DONE, NOT_REVERTED
 
 # How many entries of history are kept for an app: more than anybody looks through, few enough to be read at once.
@@ -48,14 +49,16 @@ def paused(app, record):
     """Return the sentence on a deployment that is paused; empty if none is.
 
     :param record: ``paused`` in it has ``from`` (the release before) and ``before`` (how many of it), ``instances`` and
-        ``nodes`` (what is desired), ``by``, ``reason``, ``since``.
+        ``nodes`` (what is desired), ``by``, ``reason``, ``since``; with a share, ``canary``
+        and ``weights`` (release -> weight of each instance) or ``candidates`` (node -> ids).
     """
     about = (record or {}).get("paused")
     if not about:
         return ""
     reason = f", reason: {about['reason']}" if about["reason"] else ""
+    gets, seconds = traffic.told(about), time.time() - about["since"]
     return (
-        f"{app} {record['version']} is paused after its first wave, for {time.time() - about['since']:.0f}s, by"
+        f"{app} {record['version']} is paused after its first wave{gets}, for {seconds:.0f}s, by"
         f" {about['by']}{reason}: look at it, then salt-run deploy.promote {app}, or deploy.abort {app}"
     )
 

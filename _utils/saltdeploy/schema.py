@@ -139,6 +139,10 @@ STRATEGY = _object(
             "description": "manual, or a duration: seconds, or 500ms, 10s, 5m, 1h",
             "anyOf": [{"const": "manual"}, DURATION],
         },
+        "canary": {
+            "description": "full, candidate, or a percentage from 1% to 99%",
+            "anyOf": [{"enum": ["full", "candidate"]}, {"type": "string", "pattern": r"^[1-9][0-9]?%$"}],
+        },
         "when_paused": {"enum": ["refuse", "supersede"]},
         "keep_releases": {"type": "integer", "minimum": 1, "maximum": 1000},
     }

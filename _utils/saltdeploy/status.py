@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import hooks, records
+from . import hooks, records, traffic
 from .lifecycle import CANDIDATE
 from .lock import held
 from .model import version_of
@@ -17,7 +17,8 @@ def of_app(discovery, environment, app):
     current, _, _ = discovery.read(records.current_key(prefix))
     holder, _, session = discovery.read(records.lock_key(prefix))
     recorded = {(node, i) for node, ids in (current or {}).get("nodes", {}).items() for i in ids}
-    rows = [_row(e, "published", recorded) for e in _ours(discovery, app.name, environment)]
+    published = _ours(discovery, app.name, environment)
+    rows = [_row(e, _published(e, current), recorded) for e in published]
     listed = {(row["node"], row["id"]) for row in rows}
     rows += [_row(e, "candidate", recorded) for e in _ours(discovery, app.candidate, environment)]
     rows += [
@@ -43,7 +44,15 @@ def of_app(discovery, environment, app):
         "lock": held(holder) if session else "",
         "paused": records.paused(app.name, current),
         "frozen": hooks.frozen(app.name, current),
+        "share": traffic.share(published, current["version"]) if (current or {}).get("paused") else None,
     }
+
+
+def _published(endpoint, current):
+    """Return the state of what is published, with its weight if that is not what the record says."""
+    wanted = traffic.weight_of(current, endpoint.id)
+    wrong = f", with weight {endpoint.weight} and not {wanted}" if endpoint.weight != wanted else ""
+    return f"published{wrong}"
 
 
 def _drift(app, current, published):
@@ -62,7 +71,7 @@ def _ours(discovery, service, environment):
 
 def _row(endpoint, state, recorded):
     instance = endpoint.id.removesuffix(CANDIDATE)
-    unexpected = state == "published" and (endpoint.minion, instance) not in recorded
+    unexpected = state.startswith("published") and (endpoint.minion, instance) not in recorded
     return {
         "id": instance,
         "node": endpoint.minion,

@@ -248,6 +248,11 @@ MEANINGS = {
             " ``deploy.abort``; or for so long, and then go on if what is new stayed healthy. 0: no pause. See"
             " :doc:`/howto/canary`."
         ),
+        "canary": (
+            "What of the traffic the new release gets while it is paused: ``full``, each instance as much as any other;"
+            " ``25%``, all of them together, by weights in discovery; ``candidate``, none, as it is found under"
+            " ``<app>-candidate`` only. The last two need ``pause``, and ``replace: beside``. See :doc:`/howto/canary`."
+        ),
         "when_paused": (
             "What another deployment meets while one is paused: ``refuse``, so that nobody decides on a canary by"
             " accident; or ``supersede``: it takes its place."

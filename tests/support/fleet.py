@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from saltdeploy.model import App, Instance, PortRange, Source, Strategy, instance_id
+from saltdeploy.model import NORMAL_WEIGHT, App, Instance, PortRange, Source, Strategy, instance_id
 from saltdeploy.planner import Desired, Observed
 
 OLD, NEW = "1.0", "2.0"
@@ -74,10 +74,15 @@ class World:
         for node in made.install:
             self.releases[node] = {*self.releases.get(node, ()), version}
             yield
+        for node, weights in made.weigh.items():
+            for one, weight in weights.items():
+                assert self.instances[node, one].good, "weighed what does not serve"
+                self.instances[node, one] = replace(self.instances[node, one], weight=weight)
+                yield
         for wave in made.waves:
-            yield from self._wave(wave, version, made.publish)
+            yield from self._wave(wave, version, made.publish, made.canary.new if made.canary else NORMAL_WEIGHT)
 
-    def _wave(self, wave, version, publish):
+    def _wave(self, wave, version, publish, weight):
         yield from self._retire(wave.replace)
         assert not wave.replace or self.serving() == wave.meanwhile, "others serve than the plan says"
         candidates = [(i.node, i.id) for adopted in wave.adopt.values() for i in adopted]
@@ -90,7 +95,7 @@ class World:
             yield
         for key in candidates if publish else ():
             assert self.instances[key].tested, "published what is not tested"
-            self.instances[key] = replace(self.instances[key], published=True, held=False)
+            self.instances[key] = replace(self.instances[key], published=True, held=False, weight=weight)
             yield
         yield from self._retire(wave.retire)
 

@@ -109,6 +109,15 @@ class Target:
         assert found == code, output
         return output
 
+    def call(self, nodes, function, *args):
+        """Run an execution module's function on ``nodes``."""
+        code, output = self.cli.run("salt", nodes, function, *args)
+        assert code == 0, output
+
+    def ask(self, path):
+        """Return what Consul answers to a GET request."""
+        return self._ask(path)
+
     def start_over(self, version):
         """Stop all that runs, then deploy ``version``: on the first port of each node."""
         for command in (("saltutil.refresh_pillar", "wait=True"), ("app.stop", self.name, "drain=0")):

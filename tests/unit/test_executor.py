@@ -1,5 +1,6 @@
 """The executor's way back, on a fleet that is simulated job by job, with a fault in any of them."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import event, given, settings
 from hypothesis import strategies as st
 from saltdeploy import executor
 from saltdeploy.errors import Failed, LockLost
-from saltdeploy.model import Environment, PortRange, instance_id
+from saltdeploy.model import NORMAL_WEIGHT, Environment, PortRange, instance_id
 from saltdeploy.planner import plan
 
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
@@ -24,16 +25,18 @@ class Fleet:
 
     def __init__(self, instances, faults=(), interrupts=(), lost=()):
         self.instances = {(i.node, i.id): i.published for i in instances}
+        self.weights = {(i.node, i.id): i.weight for i in instances}
         self.faults, self.interrupts, self.lost = faults, interrupts, lost
         self.fewest, self.ran, self.record, self.journal = len(self.instances), [], None, self
         self.begin = self.add = lambda *args: None
 
     # -- jobs.Jobs
 
-    def run(self, phase, function, nodes, *args, told, count=None, deployment=None, **kwargs):
+    def run(self, phase, function, nodes, *args, told, count=None, deployment=None, weight=None, **kwargs):
         if not nodes:
             return {}
         number, replies = len(self.ran), {}
+        self.weight = weight
         self.ran.append((phase, sorted(nodes)))
         fails = sorted(nodes)[-1] if number in self.faults else None
         for node in sorted(nodes):
@@ -63,26 +66,38 @@ class Fleet:
         started = instance(node, NEW, slot, published=False, deployment="d")
         return {"instances": [started.__dict__], "failures": []}
 
+    def weigh(self, node, ids, _):
+        for one in ids[node]:
+            assert self.instances[node, one], "weighed what is not published"
+            self.weights[node, one] = ids[node][one]
+
     def publish(self, node, ids, _):
         for one in ids[node]:
             self.instances[node, one] = True
+            self.weights[node, one] = self.weight
 
     def retire(self, node, ids, _):
         for one in ids[node]:
             assert one not in (self.record or {}).get("nodes", {}).get(node, ()), "highstate would bring it back"
-            del self.instances[node, one]
+            del self.instances[node, one], self.weights[node, one]
 
     def stop(self, node, _, deployment):
         assert deployment == "d"
         for at, one in list(self.instances):
             if at == node and f"_{NEW}_" in one:
                 del self.instances[at, one]
+                self.weights.pop((at, one), None)
 
     def restore(self, node, ids, _):
         for one in ids[node]:
             if (node, one) not in self.instances:
                 self._add(node, one, True)
             self.instances[node, one] = True
+            self.weights.setdefault((node, one), NORMAL_WEIGHT)
+
+    def parts(self):
+        """Return node, id, release and port of each instance."""
+        return [(node, one, *one.split("_")[1:2], int(one.split("_")[2])) for node, one in self.instances]
 
     def _add(self, node, one, published):
         port = one.rsplit("_")[-1]
@@ -186,3 +201,55 @@ def test_without_the_lock_the_way_back_ends():
     with pytest.raises(executor.NotReverted, match="the lock was lost; after: start on b: fault"):
         run.run(made)
     assert fleet.ran[6:] == [("stop", ["b"]), ("restore", ["b"])]
+
+
+def canary_deployment(fleet, canary, going_on):
+    """Return a Deployment that pauses with a share of the traffic, or goes on from there; its plan, and its record."""
+    app = make_app(RANGE)
+    app = replace(app, strategy=replace(app.strategy, canary=canary, pause=1.0))
+    there = [
+        instance(node, version, slot, weight=fleet.weights[node, one]) for node, one, version, slot in fleet.parts()
+    ]
+    desired = Desired(app, NEW, 3, tuple("abc"), pause=not going_on, adopt=going_on)
+    before = fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}
+    identity, environment = executor.Identity("d", "me"), Environment("e", {}, {"shop": app})
+    made = executor.Deployment(fleet, fleet, environment, desired, "abc", "abc", before, fleet, identity, there)
+    made.strategy = no_hold(made.strategy)
+    return made, plan(desired, observe(*there))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(st.sampled_from(["50%", "10%", "candidate"]), st.integers(0, 15), st.booleans())
+def test_whatever_fails_of_a_canary_all_weigh_what_they_did(canary, number, going_on):
+    """…the instances that were retired meanwhile, too."""
+    there = [instance(n, weight=5120) for n in "abc"]
+    there += [instance("a", NEW, 101, weight=2560, deployment="before")] if going_on else []
+    fleet = Fleet(there, faults=[number])
+    run, made = canary_deployment(fleet, canary, going_on)
+    before = dict(fleet.weights)
+    try:
+        run.run(made)
+    except Failed as exc:
+        event(f"failed in {fleet.ran[number][0]}, going on {going_on}")
+        assert type(exc) is Failed and fleet.weights == before
+    else:
+        event("succeeded")
+        paused = fleet.record.get("paused", {})
+        assert bool(paused) != going_on and (going_on or paused["canary"] == canary)
+
+
+def test_a_paused_share_is_in_the_record_with_its_weights():
+    fleet = Fleet([instance(n) for n in "abc"])
+    run, made = canary_deployment(fleet, "50%", False)
+    run.run(made)
+    assert fleet.record["paused"]["weights"] == {OLD: 22016, NEW: 65280}
+    assert fleet.weights == {**{(n, "shop_1.0_100"): 22016 for n in "abc"}, ("a", "shop_2.0_101"): 65280}
+
+
+def test_a_paused_candidate_is_in_the_record_and_not_published():
+    fleet = Fleet([instance(n) for n in "abc"])
+    run, made = canary_deployment(fleet, "candidate", False)
+    run.run(made)
+    assert fleet.record["paused"]["candidates"] == {"a": ["shop_2.0_101"]}
+    assert fleet.record["nodes"] == {n: ["shop_1.0_100"] for n in "abc"}
+    assert fleet.instances["a", "shop_2.0_101"] is False and "publish" not in [phase for phase, _ in fleet.ran]
