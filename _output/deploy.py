@@ -82,7 +82,7 @@ def _status(data, colors):
         blocks.append("\n".join([head, *_table(("node", "release", "address", "state", "health"), rows)]))
         if app["drift"]:
             blocks[-1] += "\n" + _paint(app["drift"], "YELLOW", colors)
-        for sentence in filter(None, (app["paused"], app["lock"])):
+        for sentence in filter(None, (app["paused"], app["warm"], app["lock"])):
             blocks[-1] += "\n" + _paint(sentence, "YELLOW", colors)
     return "\n\n".join(blocks) or f"{data['environment']} has no apps"
 

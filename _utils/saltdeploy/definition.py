@@ -8,7 +8,7 @@ import re
 import shlex
 import string
 
-from . import schema
+from . import bluegreen, schema
 from .errors import DefinitionError, Refused
 from .model import App, Environment, Node, PortRange, Probe, Source, Strategy
 from .schema import nearest, shown
@@ -81,6 +81,7 @@ def load(pillar, env=None, strict=True):
         discovery=raw.get("discovery") or {"consul": {}},
     )
     for app in environment.apps.values():
+        bluegreen.check_room(app, len(environment.eligible(app)))
         if any(test.origin == "peer" for test in app.tests) and len(nodes) < 2:
             raise DefinitionError(
                 f"apps:{app.name}:tests: a test is `from: peer`, but environment {name} has one node."
@@ -230,6 +231,7 @@ def _app(name, raw, env, where):
         cpu=raw.get("resources", {}).get("cpu", ""),
     )
     _check_placeholders(app, at)
+    bluegreen.check(app, raw.get("strategy") or {}, env.get("strategy") or {}, at, where)
     if app.in_place and (app.ports is None or len(app.ports) != 1):
         at = at if "replace" in (raw.get("strategy") or {}) else where
         raise DefinitionError(

@@ -5,7 +5,37 @@ from __future__ import annotations
 import time
 
 from .errors import Failed
+from .jobs import ids_by_node
 from .planner import listed
+
+# How long discovery is waited for to have what is warm as healthy, in seconds: it was so all the time.
+SEEN = 10.0
+
+
+def still(journal, discovery, app, instances):
+    """Make sure that the checks of unpublished ``instances``, which ran before, pass in discovery.
+
+    :raises Failed: naming those whose do not, and what to do.
+    """
+    if not instances:
+        return
+    began, ids = time.monotonic(), ids_by_node(instances)
+    wanted = {(i.node, i.id) for i in instances}
+    journal.begin("healthy", sorted(ids))
+    passed = discovery.wait(
+        app.candidate, lambda found: wanted <= {(e.minion, e.id) for e in found}, began + SEEN, passing=True
+    )
+    found = {(e.minion, e.id) for e in (() if passed else discovery.instances(app.candidate, passing=True))}
+    problem = "" if passed else _not_warm(app, wanted - found or wanted)
+    journal.add("healthy", "", problem or f"warm: {listed(ids)}", time.monotonic() - began, passed)
+    if problem:
+        raise Failed(problem)
+
+
+def _not_warm(app, sick):
+    which = ", ".join(f"{i} on {node}" for node, i in sorted(sick))
+    how = "; ".join(f"salt {node} app.stop {app.name} instances='[{i}]'" for node, i in sorted(sick))
+    return f"kept warm, and not healthy in discovery: {which}. To have it started anew, stop it ({how}), then try again"
 
 
 def wait(journal, discovery, app, ids, until):
