@@ -6,6 +6,7 @@ import time
 
 from .errors import Failed
 from .jobs import ids_by_node
+from .lifecycle import CANDIDATE
 from .planner import listed
 
 # How long discovery is waited for to have what is warm as healthy, in seconds: it was so all the time.
@@ -22,11 +23,13 @@ def still(journal, discovery, app, instances):
     began, ids = time.monotonic(), ids_by_node(instances)
     wanted = {(i.node, i.id) for i in instances}
     journal.begin("healthy", sorted(ids))
-    passed = discovery.wait(
-        app.candidate, lambda found: wanted <= {(e.minion, e.id) for e in found}, began + SEEN, passing=True
-    )
-    found = {(e.minion, e.id) for e in (() if passed else discovery.instances(app.candidate, passing=True))}
-    problem = "" if passed else _not_warm(app, wanted - found or wanted)
+
+    def missing(found):
+        return wanted - {(e.minion, e.id.removesuffix(CANDIDATE)) for e in found}
+
+    passed = discovery.wait(app.candidate, lambda found: not missing(found), began + SEEN, passing=True)
+    sick = set() if passed else missing(discovery.instances(app.candidate, passing=True)) or wanted
+    problem = _not_warm(app, sick) if sick else ""
     journal.add("healthy", "", problem or f"warm: {listed(ids)}", time.monotonic() - began, passed)
     if problem:
         raise Failed(problem)
