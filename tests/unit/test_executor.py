@@ -29,6 +29,7 @@ class Fleet:
         self.faults, self.interrupts, self.lost = faults, interrupts, lost
         self.fewest, self.ran, self.record, self.journal = len(self.instances), [], None, self
         self.begin = self.add = lambda *args: None
+        self.held, self.restarted = [], []
 
     # -- jobs.Jobs
 
@@ -37,6 +38,7 @@ class Fleet:
             return {}
         number, replies = len(self.ran), {}
         self.ran.append((phase, sorted(nodes)))
+        self.held += [kwargs["held"]] if phase == "withdraw" else []
         fails = sorted(nodes)[-1] if number in self.faults else None
         for node in sorted(nodes):
             if node != fails:
@@ -73,6 +75,10 @@ class Fleet:
         for one in ids[node]:
             self.instances[node, one] = False
 
+    def clean(self, node, ids, _):
+        for one in ids[node]:
+            del self.instances[node, one]
+
     def retire(self, node, ids, _):
         for one in ids[node]:
             assert one not in (self.record or {}).get("nodes", {}).get(node, ()), "highstate would bring it back"
@@ -88,6 +94,8 @@ class Fleet:
         for one in ids[node]:
             if (node, one) not in self.instances:
                 self._add(node, one, True)
+            if not self.instances[node, one]:
+                self.restarted.append((node, one))
             self.instances[node, one] = True
 
     def _add(self, node, one, published):
@@ -242,6 +250,34 @@ def test_blue_green_a_way_back_that_fails_leaves_all_as_it_was(fault):
         back.run(made)
     assert (fleet.instances, fleet.record) == (before, record)
     assert fleet.fewest == 2
+    # Else deploy.publish would take them for candidates that wait.
+    assert fleet.held and not any(fleet.held)
+
+
+def test_blue_green_what_was_withdrawn_is_published_again_not_started():
+    nodes = ["a", "b"]
+    fleet = Fleet([instance(n) for n in nodes], faults=[3])  # after install, start and publish
+    run, made = deployment(fleet, nodes, ("100%",), "blue_green")
+    before, record = dict(fleet.instances), fleet.record
+    with pytest.raises(Failed, match="withdraw on b: fault"):
+        run.run(made)
+    assert (fleet.instances, fleet.record, fleet.restarted) == (before, record, [])
+
+
+def test_blue_green_what_made_way_is_not_said_to_be_warm_after_a_failure():
+    nodes = ["a"]
+    fleet = Fleet([instance("a")])
+    before = instance("a", "0.9", 101, published=False)
+    fleet.instances["a", before.id] = False
+    run, _ = deployment(fleet, nodes, ("100%",), "blue_green")
+    entry = {"until": time.time() + 600, "nodes": {"a": [before.id]}}
+    run.before = run.record = {**fleet.record, "warm": entry}
+    observed = replace(observe(instance("a"), before), warm=frozenset([("a", before.id)]))
+    fleet.faults = [2]  # after clean and install
+    with pytest.raises(Failed, match="start on a: fault"):
+        run.run(plan(run.desired, observed))
+    assert fleet.record == {"version": OLD, "nodes": {"a": ["shop_1.0_100"]}}
+    assert fleet.instances == {("a", "shop_1.0_100"): True}
 
 
 def test_blue_green_what_is_not_healthy_any_more_is_not_published():
