@@ -170,7 +170,9 @@ class Deployment:
         if ids:
             self.withdrawn, self.retired = ids, dict(ids)
             self._drop(ids)
-            self.warm = bluegreen.kept(self.warm, ids, time.time() + self.strategy.warm)
+            # Of an earlier set nothing is left, unless this run only goes on with what one that was cut off began.
+            earlier = None if self.published else self.warm
+            self.warm = bluegreen.kept(earlier, ids, time.time() + self.strategy.warm)
             self._write_record(self._now())
             self.jobs.run("withdraw", "discovery.withdraw", ids, self.app.name, ids, held=False, told=told_ids)
 

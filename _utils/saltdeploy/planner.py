@@ -187,8 +187,8 @@ def publication(desired, observed):
         )
     dead = [i for i in observed.instances if i.published and not i.running]
     if desired.app.blue_green:
-        dead += bluegreen.warm(desired, observed) if candidates and old else []
-        return Plan(_by_node(dead), (), _flip(desired, {}, candidates, old), True)
+        gone = [i for i in observed.instances if not (_serving(i) or _waiting(i))] if candidates and old else dead
+        return Plan(_by_node(gone), (), _flip(desired, {}, candidates, old), True)
     by_node = {}
     for i in candidates:
         by_node[i.node] = (*by_node.get(i.node, ()), i)

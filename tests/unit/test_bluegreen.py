@@ -145,6 +145,13 @@ def test_candidates_that_somebody_looked_at_are_published_all_at_once():
     assert not bluegreen.returning(wave), "what is new has to stay healthy for min_healthy"
 
 
+def test_publication_stops_what_was_warm_before_and_what_a_dead_run_left():
+    held = [instance(n, NEW, 102, published=False, held=True) for n in TWO]
+    there = (resting("web1", "0.9"), resting("web2", "0.9"), *(instance(n, slot=101) for n in TWO), *held)
+    made = publication(desire(), seen(*there, warm=[("web1", "shop_0.9_100")]))
+    assert made.clean == dict.fromkeys(TWO, ("shop_0.9_100",))
+
+
 def test_what_is_warm_is_no_candidate_for_publication():
     with pytest.raises(Refused, match="no candidate of shop 1.0 waits"):
         publication(desire(OLD), seen(*FLIPPED, warm=WARM))
