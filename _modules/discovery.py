@@ -40,7 +40,9 @@ def publish(name, instances=None, weight=None):
 
         salt web1 discovery.publish shop
     """
-    return _lifecycle().publish(name, _mine(instances), nodes.check_weight(name, weight))
+    lifecycle, checked = _lifecycle(), nodes.check_weight(name, weight)
+    with lifecycle.host.alone(name):
+        return lifecycle.publish(name, _mine(instances), checked)
 
 
 def weigh(name, weights):
@@ -62,7 +64,7 @@ def weigh(name, weights):
     return weighing.weigh(_lifecycle(), name, {i: nodes.check_weight(i, weight) for i, weight in mine.items()})
 
 
-def withdraw(name, instances=None):
+def withdraw(name, instances=None, held=True):
     """
     Take instances of an app out of discovery; they run on, as candidates. Returns their ids, once the
     catalog is without them.
@@ -71,6 +73,9 @@ def withdraw(name, instances=None):
         The app.
     instances
         Ids; or a mapping of minion id to ids; all of the app's on this node by default.
+    held
+        Whether they wait for ``deploy.publish``. If not, the next deployment stops them, unless the
+        record has them as warm.
 
     CLI Example:
 
@@ -78,7 +83,9 @@ def withdraw(name, instances=None):
 
         salt web1 discovery.withdraw shop
     """
-    return _lifecycle().withdraw(name, _mine(instances))
+    lifecycle = _lifecycle()
+    with lifecycle.host.alone(name):
+        return lifecycle.withdraw(name, _mine(instances), held)
 
 
 def leader():

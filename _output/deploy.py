@@ -84,7 +84,7 @@ def _status(data, colors):
             blocks[-1] += "\n" + _paint(app["drift"], "YELLOW", colors)
         share = app.get("share")
         gets = "" if share is None else f"{app['version']} gets {share:.1%} of the traffic, by weights"
-        for sentence in filter(None, (app["paused"], app.get("frozen"), gets, app["lock"])):
+        for sentence in filter(None, (app["paused"], app.get("frozen"), gets, app["warm"], app["lock"])):
             blocks[-1] += "\n" + _paint(sentence, "YELLOW", colors)
     return "\n\n".join(blocks) or f"{data['environment']} has no apps"
 

@@ -197,6 +197,8 @@ def rollback(name=None, version=None, env=None, skip_tests=False, test=False, re
     The last good release is the newest other one that the history has as published. One that was left
     by a rollback is not good, until it is deployed once more.
 
+    What a blue-green deployment keeps warm is published as it is: none of it is started.
+
     version
         Go back to this release instead; it must be installed still.
     skip_tests
@@ -290,6 +292,7 @@ def prune(name=None, env=None, test=False, reason="", *extra, **kwargs):
     """
     Remove installed releases beyond ``keep_releases``, the oldest first, from each node that answers.
     The one that is deployed, the last good one before it, and those that an instance has, stay.
+    What was kept warm by a blue-green deployment is retired, if its time is over.
 
     CLI Example:
 

@@ -9,7 +9,7 @@ import math
 import time
 from dataclasses import replace
 
-from . import arguments, definition, discovery, hookrun, hooks, planner, records, traffic
+from . import arguments, bluegreen, definition, discovery, hookrun, hooks, planner, records, traffic
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused
 from .executor import Deployment, NotReverted, cause
 from .jobs import Jobs
@@ -196,7 +196,7 @@ class Control(Operations, Looking, Settling):
         except NotReverted as exc:
             return NOT_REVERTED, str(exc), exc.record
         except Failed as exc:
-            return REVERTED, str(exc), before
+            return REVERTED, str(exc), deployment.before
         if plan and desired.publish:
             self._tidy(site, planner.installed(observed, plan, desired.version), desired.version, left, lock)
         return DONE, "", deployment.record
@@ -269,7 +269,8 @@ def _verdict(result, desired, said):
         candidates = f"{desired.instances} candidate{'s' * (desired.instances != 1)}"
         return f"{what} waits in {where} as {candidates}: look at it, then salt-run deploy.publish {result['app']}"
     done = "is published" if result["changed"] else "was already published, nothing was done"
-    return f"{what} {done} in {where}: {running(result['record'])}{said}"
+    warm = bluegreen.told(result["app"], (result["record"] or {}).get("warm"), time.time())
+    return f"{what} {done} in {where}: {running(result['record'])}{said}{warm and f'. {warm}'}"
 
 
 def _aborted(result, desired, paused):

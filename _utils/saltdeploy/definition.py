@@ -8,7 +8,7 @@ import re
 import shlex
 import string
 
-from . import events, hooks, schema, traffic
+from . import bluegreen, events, hooks, schema, traffic
 from .errors import DefinitionError, Refused
 from .model import App, Environment, Node, PortRange, Probe, Source, Strategy
 from .schema import nearest, shown
@@ -82,6 +82,7 @@ def load(pillar, env=None, strict=True):
         webhook=events.webhook(raw.get("notify") or {}, f"{where}:notify"),
     )
     for app in environment.apps.values():
+        bluegreen.check_room(app, len(environment.eligible(app)))
         if any(test.origin == "peer" for test in app.tests) and len(nodes) < 2:
             raise DefinitionError(
                 f"apps:{app.name}:tests: a test is `from: peer`, but environment {name} has one node."
@@ -233,6 +234,7 @@ def _app(name, raw, env, where):
     )
     _check_placeholders(app, at)
     traffic.check(strategy, at if "canary" in (raw.get("strategy") or {}) else where)
+    bluegreen.check(app, raw.get("strategy") or {}, env.get("strategy") or {}, at, where)
     if app.in_place and (app.ports is None or len(app.ports) != 1):
         at = at if "replace" in (raw.get("strategy") or {}) else where
         raise DefinitionError(

@@ -9,7 +9,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from . import healthy, hookrun, records, traffic
+from . import bluegreen, healthy, hookrun, records, traffic
 from .acceptance import Acceptance
 from .errors import INTERRUPTS, Failed, LockLost
 from .jobs import TALK_DEADLINE, ids_by_node, most, told_ids
@@ -61,8 +61,8 @@ class Deployment:
         self.acceptance = Acceptance(jobs, environment, self.app, peers)
         self.hooks = hookrun.Hooks(jobs, discovery, environment.name, self.app, desired.version, lock, identity)
         self.started_on, self.adopted, self.published, self.retired, self.replaced = set(), [], [], {}, []
-        self.record = before
         self.plan, self.waiting, self.weighed, self.weights = None, {}, False, traffic.weights(serving)
+        self.record, self.withdrawn, self.warm = before, {}, (before or {}).get("warm")
         # What was seen counts: a killed run recorded less, and what somebody stopped since is to stay stopped.
         # A node that was left out of this deployment because it is dead does not bring back what it ran.
         unseen = set(peers) - set(observed)
@@ -98,6 +98,11 @@ class Deployment:
 
     def _clean(self, ids):
         self._drop(ids)
+        cooled = bluegreen.cooled(self.before, ids)
+        if cooled != self.before:
+            # What is stopped here is not warm any more, whatever becomes of the rest.
+            self._write_record(cooled)
+            self.before = cooled
         self.jobs.run(
             "clean", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.strategy, ids), told=told_ids
         )
@@ -140,9 +145,11 @@ class Deployment:
         if self.plan.publish and candidates:
             until += self.hooks.run("before_publish", ids_by_node(candidates))
             self._publish(candidates)
-            healthy.wait(self.jobs.journal, self.discovery, self.app, ids_by_node(candidates), until)
+            app = bluegreen.at_once(self.app) if bluegreen.returning(wave) else self.app
+            healthy.wait(self.jobs.journal, self.discovery, app, ids_by_node(candidates), until)
             self.hooks.run("after_publish", ids_by_node(candidates), once=last)
         if self.plan.publish:
+            self._withdraw(wave.withdraw)
             self._retire(wave.retire)
 
     def _make_room(self, ids):
@@ -177,8 +184,9 @@ class Deployment:
         return [Instance(**i) for value in replies.values() for i in value["instances"]]
 
     def _adopt(self, candidates):
-        """Take candidates that an earlier deployment left for publication, once they pass their own tests again."""
+        """Take what an earlier deployment left, held for publication or warm, once it passes its own tests again."""
         taken = [i for instances in candidates.values() for i in instances]
+        healthy.still(self.jobs.journal, self.discovery, self.app, [i for i in taken if not i.held])
         self.acceptance.from_nodes(taken)
         return taken
 
@@ -186,10 +194,22 @@ class Deployment:
         self.lock.check()
         ids = ids_by_node(candidates)
         self.published += candidates
+        self.warm = bluegreen.without(self.warm, ids)
         self._add(candidates)
         self.adopted += [i for i in candidates if i.deployment != self.identity.id]
         weight = self.plan.canary.new if self.plan.canary else NORMAL_WEIGHT
         self.jobs.run("publish", "discovery.publish", ids, self.app.name, ids, weight=weight, told=told_ids)
+
+    def _withdraw(self, ids):
+        """Take what the new instances have replaced from users, and keep it warm."""
+        if ids:
+            self.withdrawn, self.retired = ids, dict(ids)
+            self._drop(ids)
+            # Of an earlier set nothing is left, unless this run only goes on with what one that was cut off began.
+            earlier = None if self.published else self.warm
+            self.warm = bluegreen.kept(earlier, ids, time.time() + self.strategy.warm)
+            self._write_record(self._now())
+            self.jobs.run("withdraw", "discovery.withdraw", ids, self.app.name, ids, held=False, told=told_ids)
 
     def _retire(self, ids):
         """Retire what the new instances have replaced."""
@@ -227,6 +247,7 @@ class Deployment:
     def _drop(self, ids):
         for node, gone in ids.items():
             self.runs[node] = [i for i in self.runs.get(node, ()) if i not in gone]
+        self.warm = bluegreen.without(self.warm, ids)
 
     def _now(self):
         """Return the record of what is published and runs now, on which node."""
@@ -235,13 +256,15 @@ class Deployment:
             "deployment": self.identity.id,
             "time": time.time(),
             "nodes": {n: list(ids) for n, ids in self.runs.items() if ids},
+            **({"warm": self.warm} if self.warm else {}),
         }
 
     def _correct_record(self, paused):
         """Write the record if it is not what is so: of a pause, or of what runs, where a killed run had no time to."""
         now = {**self._now(), **({"paused": self._pause()} if paused else {})}
         said = {"paused", "frozen"} & set(self.record or ())
-        if self.desired.publish and (paused or said or _places(now) != _places(self.record)):
+        is_so = _places(now) == _places(self.record) and now.get("warm") == (self.record or {}).get("warm")
+        if self.desired.publish and (paused or said or not is_so):
             self._write_record(now)
 
     def _pause(self):
@@ -319,6 +342,9 @@ class Deployment:
 
     def _bring_back(self):
         """Bring back what was retired; without that the new instances must stay."""
+        # What was only withdrawn runs still; if it does not, it is started again like the rest.
+        ids = self.withdrawn
+        self.jobs.attempt("publish", "discovery.publish", ids, self.app.name, ids, told=told_ids)
         problems = self._restore(self.retired)
         return problems and [*problems, "the new instances stay published, to serve in their place"]
 
@@ -341,7 +367,8 @@ class Deployment:
 
     def _take_back(self):
         adopted = ids_by_node(self.adopted)
-        problems = self.jobs.attempt("withdraw", "discovery.withdraw", adopted, self.app.name, adopted, told=told_ids)
+        job = ("withdraw", "discovery.withdraw", adopted, self.app.name, adopted)
+        problems = self.jobs.attempt(*job, held=any(i.held for i in self.adopted), told=told_ids)
         problems += self._stop_new(self.started_on)
         problems += self._weigh_back()
         if self.record is not self.before or self.published:

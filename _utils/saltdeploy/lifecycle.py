@@ -199,12 +199,12 @@ class Lifecycle:
             self.host.save(instance)
         return [i.id for i in chosen]
 
-    def withdraw(self, name, ids=None):
+    def withdraw(self, name, ids=None, held=True):
         """Take instances out of discovery; they run on, as candidates. Return their ids when the catalog has none."""
         app, chosen = self.app(name), self._chosen(name, ids)
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
-            self.host.save(replace(instance, held=True))
+            self.host.save(replace(instance, held=held))
             self.discovery.publish(self._service(app, instance, candidate=True))
         return [i.id for i in chosen]
 

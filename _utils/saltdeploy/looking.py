@@ -11,6 +11,7 @@ from .lock import held
 from .site import Verbs, history, owner
 
 HISTORY_LIMIT = 10
+UNPUBLISHED = ("candidate", "warm")
 
 
 class Looking(Verbs):
@@ -46,7 +47,9 @@ class Looking(Verbs):
         """Run the app's tests, from everywhere, on its candidates; without any on what is published."""
         environment, app = self._definitions(name, env)
         with self._site(environment, app, nodes) as site:
-            running = [i for i in self._observe(site).instances if i.running]
+            observed = self._observe(site)
+            # What is warm is no candidate: it is tested where its release is named.
+            running = [i for i in observed.instances if i.running and (version or (i.node, i.id) not in observed.warm)]
             chosen = [i for i in running if version in (None, i.version)]
             chosen = [i for i in chosen if not i.published] or chosen
             if not chosen:
@@ -144,9 +147,9 @@ class Looking(Verbs):
 
 def _instance(state, instance, node):
     """Return the node and the id of the instance that was asked for, published ones first."""
-    rows = sorted((r for r in state["instances"] if r["state"] != "lost"), key=lambda r: r["state"] == "candidate")
+    rows = sorted((r for r in state["instances"] if r["state"] != "lost"), key=lambda r: r["state"] in UNPUBLISHED)
     fitting = [r for r in rows if instance in (None, r["id"]) and node in (None, r["node"])]
-    if not fitting or (instance is None and fitting[0]["state"] == "candidate"):
+    if not fitting or (instance is None and fitting[0]["state"] in UNPUBLISHED):
         there = ", ".join(f"{r['id']} on {r['node']} ({r['state']})" for r in rows)
         asked = " ".join(filter(None, [instance, node and f"on {node}"])) or "that is published"
         raise Refused(f"no instance of {state['app']} {asked}. There are: {there or 'none'}; say instance= and node=")

@@ -85,7 +85,9 @@ class Hook:
 class Strategy:
     """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages.
 
-    :param replace: ``beside`` starts a new instance beside the old; ``in_place`` retires the old one first.
+    :param replace: ``beside`` starts a new instance beside the old; ``in_place`` retires the old one first;
+        ``blue_green`` publishes the whole new set, then withdraws the old one.
+    :param warm: how long the set that ``blue_green`` withdrew runs on.
     :param pause: how long to wait after the first wave; infinite: until somebody says how to go on.
     :param canary: its traffic meanwhile: ``full`` (as for any instance), ``<N>%``, or ``candidate`` (none).
     :param when_paused: whether another deployment is refused meanwhile, or takes the place of the paused one.
@@ -99,6 +101,7 @@ class Strategy:
     drain: float = 30.0
     grace: float = 2.0
     auto_revert: bool = True
+    warm: float = 600.0
     pause: float = 0.0
     canary: str = "full"
     when_paused: str = "refuse"
@@ -133,6 +136,11 @@ class App:
     def in_place(self):
         """Whether a new instance takes the port of the old one, which is retired first."""
         return self.strategy.replace == "in_place"
+
+    @property
+    def blue_green(self):
+        """Whether the whole new set is published before anything of the old one is withdrawn."""
+        return self.strategy.replace == "blue_green"
 
     @property
     def candidate(self):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from . import healthy, hookrun, hooks, planner, records
+from . import bluegreen, healthy, hookrun, hooks, planner, records
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused
 from .executor import cause, stop_deadline
 from .jobs import Jobs, PhaseFailed, most, told_ids
@@ -148,22 +149,30 @@ class Operations(Verbs):
         with self._whole_site(environment, app) as site:
 
             def decide(observed):
-                version = (site.record() or {}).get("version", "")
-                going = self._prunable(site, observed, version)
+                record = site.record()
+                version, over = (record or {}).get("version", ""), bluegreen.over(record, observed)
+                rest = [i for i in observed.instances if i.id not in over.get(i.node, ())]
+                going = self._prunable(site, replace(observed, instances=tuple(rest)), version)
+                retired = [f"retire what is not to be warm any more: {listed(over)}"] if over else []
                 kept = f"nothing to do: no node has a release to spare beyond the {app.strategy.keep_releases} kept"
                 return Task(
                     version=version,
-                    lines=[f"remove the releases {listed(going)}"] if going else [kept],
-                    changes=bool(going),
-                    act=lambda lock, _: self._prune(site, observed, going, lock),
-                    verdict=lambda result: _pruned(result, going),
+                    lines=[*retired, *([f"remove the releases {listed(going)}"] if going else [])] or [kept],
+                    changes=bool(over or going),
+                    act=lambda lock, _: self._prune(site, observed, over, going, lock),
+                    verdict=lambda result: _pruned(result, over, going),
                 )
 
             return self._carry_out(site, "prune", decide, reason, test)
 
-    def _prune(self, site, observed, going, lock):
+    def _prune(self, site, observed, over, going, lock):
         record = site.record()
         try:
+            if over:
+                jobs, deadline = Jobs(site.fleet, self.journal), stop_deadline(site.app.strategy, over)
+                jobs.run("retire", "app.stop", over, site.app.name, over, deadline=deadline, told=told_ids)
+                record = bluegreen.cooled(record, over)
+                lock.write({records.current_key(site.prefix): record})
             self._remove_releases(site, going)
             hookrun.forget(site.discovery, lock, site.prefix, observed, going)
         except BaseException as exc:
@@ -208,8 +217,9 @@ def _removed(result):
     return f"{name} is removed from {where}; its history stays"
 
 
-def _pruned(result, going):
+def _pruned(result, over, going):
     name, where = result["app"], result["environment"]
     if result["retcode"] != DONE:
         return f"releases of {name} in {where} were NOT all removed, repair and run it again: {_why(result)}"
-    return f"{name} in {where}: {f'removed {listed(going)}' if going else result['plan'][0]}"
+    done = [f"{what} {listed(ids)}" for what, ids in (("retired", over), ("removed", going)) if ids]
+    return f"{name} in {where}: {'; '.join(done) or result['plan'][0]}"

@@ -12,7 +12,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
-from . import traffic
+from . import bluegreen, traffic
 from .errors import Refused
 from .model import App, Instance
 
@@ -48,6 +48,7 @@ class Observed:
     :param releases: per node, the versions of the app that are installed, in the order in which they were.
     :param ghosts: per node, ids that the node's agent has registered without an instance to them.
     :param zones: per node, the zone it is in. Nodes without one are in one together.
+    :param warm: ``(node, id)`` of what a blue-green deployment withdrew, and is to be kept running still.
     """
 
     instances: tuple[Instance, ...] = ()
@@ -55,6 +56,7 @@ class Observed:
     releases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     ghosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     zones: dict[str, str] = field(default_factory=dict)
+    warm: frozenset[tuple[str, str]] = frozenset()
 
     def zone(self, node):
         return self.zones.get(node, "")
@@ -67,6 +69,7 @@ class Wave:
     :param adopt: per node, the candidates that are already there and are published.
     :param replace: per node, the ids that are retired before, as what is started takes their port.
     :param meanwhile: how many instances serve while these are out.
+    :param withdraw: per node, the ids that are taken from users before anything is retired, and run on, warm.
     """
 
     start: dict[str, int]
@@ -74,6 +77,7 @@ class Wave:
     adopt: dict[str, tuple[Instance, ...]] = field(default_factory=dict)
     replace: dict[str, tuple[str, ...]] = field(default_factory=dict)
     meanwhile: int = 0
+    withdraw: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -118,6 +122,8 @@ class Plan:
             if wave.adopt:
                 ids = {node: tuple(i.id for i in candidates) for node, candidates in wave.adopt.items()}
                 out.append(f"wave {number}: test again and publish {listed(ids)}")
+            if wave.withdraw:
+                out.append(f"wave {number}: withdraw {listed(wave.withdraw)}, to run on, warm")
             if wave.retire:
                 out.append(f"wave {number}: retire {listed(wave.retire)}")
         out += [f"canary: {self.canary.describe(app, version)}"] if self.canary else []
@@ -126,6 +132,7 @@ class Plan:
         return out or ["nothing to do: what is desired is what is there"]
 
 
+@bluegreen.making_room
 def plan(desired, observed):
     """Return the Plan that takes ``observed`` to ``desired``.
 
@@ -134,20 +141,25 @@ def plan(desired, observed):
     mine = [i for i in observed.instances if i.version == desired.version and i.node in desired.nodes]
     usable = [i for i in mine if (i.good if desired.publish else _waiting(i)) or (desired.adopt and _waiting(i))]
     kept = _spread_out(usable, desired.instances, observed.zone)
-    leftovers = [i for i in observed.instances if not _serving(i) and i not in kept]
+    warm = bluegreen.warm(desired, observed)
+    again = _spread_out(bluegreen.again(desired, warm), desired.instances - len(kept), observed.zone)
+    missing = desired.instances - len(kept) - len(again)
     old = [i for i in observed.instances if _serving(i) and i not in kept]
     retire = [] if desired.keep or not desired.publish else old
     in_the_way = [i for i in retire if desired.app.in_place and i.node in desired.nodes and i.port in desired.app.ports]
-    missing = desired.instances - len(kept)
-
+    # Ports are for two sets: what is warm makes way for the next set that is replaced, and for nothing else.
+    staying = [*kept, *(again if retire and (again or missing) else warm)]
+    leftovers = [i for i in observed.instances if not _serving(i) and i not in staying]
     clean = _by_node(leftovers)
     for node, ids in observed.ghosts.items():
         if ids:
             clean[node] = (*clean.get(node, ()), *ids)
-    start = _place(desired, observed, kept, [*leftovers, *in_the_way], missing)
+    start = _place(desired, observed, [*kept, *again], [*leftovers, *in_the_way], missing)
     replace = {i.node: i for i in in_the_way if i.node in start}
-    adopted = _adoptions(kept, observed.zone) if desired.adopt else ()
-    waves = (*adopted, *_waves(desired, start, retire, len(kept), observed.zone, replace))
+    waves = _flip(desired, start, again, retire)
+    if not desired.app.blue_green:
+        adopted = _adoptions(kept, observed.zone) if desired.adopt else ()
+        waves = (*adopted, *_waves(desired, start, retire, len(kept), observed.zone, replace))
     # Where nothing is replaced there is nothing to go back to.
     paused = bool(desired.pause and desired.publish and retire and start)
     canary = traffic.canary(desired, [*kept, *old], sum(waves[0].start.values())) if paused else None
@@ -188,6 +200,9 @@ def publication(desired, observed):
             f" start as many first (deploy.app {app} publish=False), say instances=, or keep=True to keep the old ones."
         )
     dead = [i for i in observed.instances if i.published and not i.running]
+    if desired.app.blue_green:
+        gone = [i for i in observed.instances if not (_serving(i) or _waiting(i))] if candidates and old else dead
+        return Plan(_by_node(gone), (), _flip(desired, {}, candidates, old), True)
     by_node = {}
     for i in candidates:
         by_node[i.node] = (*by_node.get(i.node, ()), i)
@@ -345,6 +360,12 @@ def _waves(desired, start, old, already, zone, replace=None):
         yield Wave({n: start[n] for n in nodes}, _by_node(going), **first)
     for place in dict.fromkeys(zone(i.node) for i in remaining):
         yield Wave({}, _by_node([i for i in remaining if zone(i.node) == place]))
+
+
+def _flip(desired, start, adopt, old):
+    """Return the one wave of a blue-green deployment, none if nothing changes."""
+    keep, retire = (_by_node(some) for some in bluegreen.parted(desired, old))
+    return (Wave(start, retire, bluegreen.by_node(adopt), withdraw=keep),) if start or adopt or old else ()
 
 
 def _groups(desired, start, zone, replace, most_out):

@@ -117,7 +117,7 @@ HOOKS = _object(dict.fromkeys(PHASES, COMMANDS))
 
 STRATEGY = _object(
     {
-        "replace": {"enum": ["beside", "in_place"]},
+        "replace": {"enum": ["beside", "in_place", "blue_green"]},
         "waves": {
             "type": "array",
             "minItems": 1,
@@ -135,6 +135,7 @@ STRATEGY = _object(
         "drain": DURATION,
         "grace": DURATION,
         "auto_revert": {"type": "boolean"},
+        "warm": DURATION,
         "pause": {
             "description": "manual, or a duration: seconds, or 500ms, 10s, 5m, 1h",
             "anyOf": [{"const": "manual"}, DURATION],

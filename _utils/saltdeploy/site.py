@@ -11,11 +11,11 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import salt.pillar
 
-from . import arguments, definition, discovery, notify, preflight, records
+from . import arguments, bluegreen, definition, discovery, notify, preflight, records
 from .errors import DONE, INTERRUPTS, Failed, Refused
 from .executor import Identity, cause
 from .fleet import Fleet
@@ -196,7 +196,8 @@ class Verbs:
             yield site
 
     def _observe(self, site):
-        return preflight.observe(site.fleet, site.app, site.observed, self.journal, site.environment.zones)
+        observed = preflight.observe(site.fleet, site.app, site.observed, self.journal, site.environment.zones)
+        return replace(observed, warm=bluegreen.still(site.record(), time.time()))
 
 
 def history(backend, prefix):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import hooks, records, traffic
+import time
+
+from . import bluegreen, hooks, records, traffic
 from .lifecycle import CANDIDATE
 from .lock import held
 from .model import version_of
@@ -11,7 +13,8 @@ from .model import version_of
 def of_app(discovery, environment, app):
     """Return the state of ``app`` in ``environment`` as plain data.
 
-    Each instance is ``published``, a ``candidate``, or ``lost``: recorded, and not in discovery.
+    Each instance is ``published``, a ``candidate``, ``warm`` (withdrawn, to be published again at once), or ``lost``:
+    recorded, and not in discovery.
     """
     prefix = records.prefix(environment.name, app.name)
     current, _, _ = discovery.read(records.current_key(prefix))
@@ -21,6 +24,10 @@ def of_app(discovery, environment, app):
     rows = [_row(e, _published(e, current), recorded) for e in published]
     listed = {(row["node"], row["id"]) for row in rows}
     rows += [_row(e, "candidate", recorded) for e in _ours(discovery, app.candidate, environment)]
+    warm = bluegreen.recorded(current)
+    for row in rows:
+        if row["state"] == "candidate" and (row["node"], row["id"]) in warm:
+            row["state"] = "warm"
     rows += [
         {
             "id": i,
@@ -45,6 +52,7 @@ def of_app(discovery, environment, app):
         "paused": records.paused(app.name, current),
         "frozen": hooks.frozen(app.name, current),
         "share": traffic.share(published, current["version"]) if (current or {}).get("paused") else None,
+        "warm": bluegreen.told(app.name, _warm(current, rows), time.time()),
     }
 
 
@@ -53,6 +61,15 @@ def _published(endpoint, current):
     wanted = traffic.weight_of(current, endpoint.id)
     wrong = f", with weight {endpoint.weight} and not {wanted}" if endpoint.weight != wanted else ""
     return f"published{wrong}"
+
+
+def _warm(current, rows):
+    """Return what the record has of what is warm, of those that are there still."""
+    there = {(row["node"], row["id"]) for row in rows if row["state"] == "warm"}
+    gone = {}
+    for node, instance in bluegreen.recorded(current) - there:
+        gone.setdefault(node, []).append(instance)
+    return bluegreen.without((current or {}).get("warm"), gone)
 
 
 def _drift(app, current, published):

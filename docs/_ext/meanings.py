@@ -223,7 +223,9 @@ MEANINGS = {
             "``beside``: a new instance runs beside the old one, which is retired once the new one is published."
             " ``in_place``, for an app with one port: where the old one has that port, it is retired first; never"
             " more than half of the instances are out at once, but a single one is down until the new one is"
-            " published. See :doc:`/explanation/deployment`."
+            " published. See :doc:`/explanation/deployment`. ``blue_green``: all new instances run and are tested"
+            " before any is published; then they are, and all old ones are withdrawn. It needs two ports for each"
+            " instance. See :doc:`/howto/bluegreen`."
         ),
         "waves": (
             "The sizes of the waves, cumulative: how many of the nodes that get new instances have them when the"
@@ -260,6 +262,11 @@ MEANINGS = {
         "auto_revert": (
             "Whether a failed deployment is reverted. If not, the new instances stay as they are, to be looked"
             " at, and the exit code is 2; what was replaced in place stays out."
+        ),
+        "warm": (
+            "For how long the set that ``blue_green`` withdrew runs on, unpublished, so that ``deploy.rollback`` has"
+            " nothing to start: long enough by default to see in a release's figures that it is bad, short enough"
+            " that the double of memory is needed for a while only. 0: it is retired at once."
         ),
         "keep_releases": (
             "How many releases of an app stay installed on each node, the newest; what is beyond is removed at the"

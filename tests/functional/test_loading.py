@@ -146,7 +146,8 @@ def test_history_says_what_was_done(outputters):
 
 def test_status_says_where_the_definition_differs(outputters):
     app = {"app": "web", "version": "1.0", "deployment": "d1", "time": 0, "instances": [], "lock": "", "paused": ""}
-    status = {"apps": [{**app, "drift": "the definition differs"}], "environment": "site", "retcode": 0}
+    app |= {"warm": "", "drift": "the definition differs"}
+    status = {"apps": [app], "environment": "site", "retcode": 0}
     assert outputters["deploy"](status).splitlines()[-1] == "the definition differs"
 
 

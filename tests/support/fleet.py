@@ -48,10 +48,12 @@ class World:
         self.app, self.foreign, self.zones = app, foreign, zones
         self.instances = {(i.node, i.id): i for i in instances}
         self.releases, self.ghosts = dict(releases), dict(ghosts)
+        self.warm = set()
 
     def observed(self):
         there = sorted(self.instances.values(), key=lambda i: (i.node, i.id))
-        return observe(*there, taken=self.foreign, releases=self.releases, ghosts=self.ghosts, zones=self.zones)
+        seen = observe(*there, taken=self.foreign, releases=self.releases, ghosts=self.ghosts, zones=self.zones)
+        return replace(seen, warm=frozenset(self.warm))
 
     def there(self):
         return list(self.instances.values())
@@ -59,9 +61,14 @@ class World:
     def serving(self):
         return sum(i.running and i.published for i in self.instances.values())
 
+    def is_warm(self):
+        """Return what is warm: node and id of each."""
+        return {k for k in self.warm & set(self.instances) if not self.instances[k].published}
+
     def counts(self):
-        """Return how many instances there are of each release and kind."""
-        return Counter((i.version, i.running, i.tested, i.published) for i in self.instances.values())
+        """Return how many instances there are of each release and kind; what is warm is not counted."""
+        there = [i for key, i in self.instances.items() if key not in self.is_warm()]
+        return Counter((i.version, i.running, i.tested, i.published) for i in there)
 
     def steps(self, made, version):
         """Execute ``made``; yield after every step."""
@@ -97,7 +104,17 @@ class World:
             assert self.instances[key].tested, "published what is not tested"
             self.instances[key] = replace(self.instances[key], published=True, held=False, weight=weight)
             yield
+        yield from self._withdraw(wave.withdraw)
         yield from self._retire(wave.retire)
+
+    def _withdraw(self, by_node):
+        """The record has it first."""
+        keys = [(node, one) for node, ids in by_node.items() for one in ids]
+        self.warm |= set(keys)
+        yield
+        for key in keys:
+            self.instances[key] = replace(self.instances[key], published=False)
+            yield
 
     def _retire(self, by_node):
         """All are withdrawn before any is stopped: so many are out at once."""
