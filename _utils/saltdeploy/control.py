@@ -9,9 +9,10 @@ import math
 import time
 from dataclasses import replace
 
-from . import arguments, definition, discovery, planner, records
+from . import arguments, definition, discovery, measuring, planner, records
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused
 from .executor import Deployment, NotReverted, cause
+from .fleet import Fleet
 from .jobs import Jobs
 from .looking import Looking
 from .model import version_of
@@ -31,7 +32,8 @@ class Control(Operations, Looking):
 
             def decide(observed):
                 site.not_paused()
-                desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=app.strategy.pause > 0)
+                pause = app.strategy.pause > 0
+                desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=pause, analysis=True)
                 return self._deployment(site, observed, desired, planner.plan(desired, observed))
 
             result = self._carry_out(site, "deploy", decide, reason, test)
@@ -45,7 +47,7 @@ class Control(Operations, Looking):
         with self._site(environment, app, paused["nodes"]) as site:
 
             def decide(observed):
-                desired = planner.Desired(app, version, paused["instances"], site.nodes)
+                desired = planner.Desired(app, version, paused["instances"], site.nodes, analysis=True)
                 # The record changes in any case.
                 return replace(self._deployment(site, observed, desired, planner.plan(desired, observed)), changes=True)
 
@@ -96,15 +98,29 @@ class Control(Operations, Looking):
         try:
             with discovery.connect(environment.discovery) as backend:
                 gone = backend.wait(app.name, lost, time.monotonic() + app.strategy.pause, passing=True)
+                bad = "it did not stay healthy while it was paused" if gone else self._measure(environment, app, record)
                 now = backend.read(key)[0]
         except (Failed, *INTERRUPTS) as exc:
             return {**result, "verdict": f"{records.paused(app.name, record)}. ({cause(exc)})", "retcode": NOT_REVERTED}
         if now != record:
             return {**result, "verdict": f"somebody went on with {app.name} meanwhile: {look(result)}"}
-        if not gone:
+        if not bad:
             return self.promote(app.name, environment.name, False, result["reason"])
-        back = self.abort(app.name, environment.name, False, "it did not stay healthy while it was paused")
+        back = self.abort(app.name, environment.name, False, bad)
         return {**back, "retcode": back["retcode"] or REVERTED}
+
+    def _measure(self, environment, app, record):
+        """Measure once more, before a pause ends by itself; return what is wrong. Nobody holds the lock meanwhile."""
+        version = record["version"]
+        node, instance = next((n, i) for n, ids in record["nodes"].items() for i in ids if version_of(i) == version)
+        try:
+            with Fleet(self.opts) as fleet:
+                measuring.run(
+                    Jobs(fleet, self.journal), app, measuring.Where(environment.name, version, node, instance)
+                )
+        except Failed as exc:
+            return f"at the end of the pause, {exc}"
+        return ""
 
     def publish(self, name, env, version, instances, nodes, test, keep, reason):
         """Publish the candidates that ``publish=False`` left."""
@@ -119,7 +135,7 @@ class Control(Operations, Looking):
                 if wanted is None and len(waiting) > 1:
                     raise Refused(f"candidates of several releases wait: say version=, one of {', '.join(waiting)}")
                 chosen = wanted or definition.check_version(app, waiting[0] if waiting else None)
-                desired = planner.Desired(app, chosen, count, site.nodes, keep=keep)
+                desired = planner.Desired(app, chosen, count, site.nodes, keep=keep, analysis=True)
                 return self._deployment(site, observed, desired, planner.publication(desired, observed))
 
             return self._carry_out(site, "publish", decide, reason, test)

@@ -7,8 +7,9 @@ import math
 import re
 import shlex
 import string
+from dataclasses import replace
 
-from . import schema
+from . import analysis, schema
 from .errors import DefinitionError, Refused
 from .model import App, Environment, Node, PortRange, Probe, Source, Strategy
 from .schema import nearest, shown
@@ -209,6 +210,7 @@ def _app(name, raw, env, where):
     strategy = _strategy(
         merge(env.get("strategy") or {}, raw.get("strategy") or {}), at if raw.get("strategy") else where
     )
+    strategy = replace(strategy, analysis=_gates(raw.get("strategy") or {}, env.get("strategy") or {}, at, where))
     app = App(
         name=name,
         source=_source(raw["source"], f"{at}:source"),
@@ -308,7 +310,8 @@ def probe(raw, at):
 
 def _strategy(raw, where):
     plain = {k: raw[k] for k in ("replace", "auto_revert", "keep_releases", "when_paused") if k in raw}
-    values = {k: math.inf if v == "manual" else duration(v) for k, v in raw.items() if k not in ("waves", *plain)}
+    others = ("waves", "analysis", *plain)
+    values = {k: math.inf if v == "manual" else duration(v) for k, v in raw.items() if k not in others}
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])
     strategy = Strategy(**plain, **values)
@@ -325,10 +328,17 @@ def _strategy(raw, where):
     return strategy
 
 
+def _gates(own, of_environment, at, where):
+    """Return the gates of an app, its own before those of the environment, each list named where it is written."""
+    raw, at = (own, at) if "analysis" in own else (of_environment, where)
+    return analysis.gates(raw.get("analysis", ()), f"{at}:strategy:analysis", duration)
+
+
 def _check_placeholders(app, at):
     texts = [("run", app.run)]
     texts += [(f"env:{k}", v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
+    texts += [(f"strategy:analysis:{i}:command", g.command) for i, g in enumerate(app.strategy.analysis) if g.command]
     for key, text in texts:
         try:
             names = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]

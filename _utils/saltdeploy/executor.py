@@ -9,7 +9,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from . import healthy, records
+from . import healthy, measuring, records
 from .acceptance import Acceptance
 from .errors import Failed, LockLost
 from .jobs import TALK_DEADLINE, ids_by_node, most, told_ids
@@ -108,8 +108,14 @@ class Deployment:
         if self.desired.publish and candidates:
             self._publish(candidates)
             healthy.wait(self.jobs.journal, self.discovery, self.app, ids_by_node(candidates), until)
+            self._measure(candidates)
         if self.desired.publish:
             self._retire(wave.retire)
+
+    def _measure(self, candidates):
+        if self.desired.analysis:
+            where = measuring.Where(self.environment.name, self.desired.version, candidates[0].node, candidates[0].id)
+            measuring.run(self.jobs, self.app, where, self.lock.check)
 
     def _make_room(self, ids):
         """Retire what has the ports of the new instances."""

@@ -25,6 +25,7 @@ class Desired:
     :param keep: leave instances of other releases published.
     :param tests: False publishes what is ready without its acceptance tests.
     :param pause: stop after the first wave, and keep what it replaces, until it is said how to go on.
+    :param analysis: measure what each wave published, as the strategy says, before what it replaces is retired.
     """
 
     app: App
@@ -35,6 +36,7 @@ class Desired:
     keep: bool = False
     tests: bool = True
     pause: bool = False
+    analysis: bool = False
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,7 @@ class Plan:
     :param install: nodes that install the release.
     :param publish: whether what the waves start is published.
     :param paused: whether more is to follow, once somebody has said so: it is planned anew then.
+    :param analysis: what is measured of each wave, by name.
     """
 
     clean: dict[str, tuple[str, ...]]
@@ -89,6 +92,7 @@ class Plan:
     waves: tuple[Wave, ...]
     publish: bool
     paused: bool = False
+    analysis: tuple[str, ...] = ()
 
     def __bool__(self):
         return bool(self.clean or self.install or self.waves)
@@ -110,6 +114,8 @@ class Plan:
             if wave.adopt:
                 ids = {node: tuple(i.id for i in candidates) for node, candidates in wave.adopt.items()}
                 out.append(f"wave {number}: test again and publish {listed(ids)}")
+            if self.analysis and (wave.start or wave.adopt):
+                out.append(f"wave {number}: measure {', '.join(self.analysis)}")
             if wave.retire:
                 out.append(f"wave {number}: retire {listed(wave.retire)}")
         if self.paused:
@@ -146,6 +152,7 @@ def plan(desired, observed):
         waves=(dataclasses.replace(waves[0], retire={}),) if paused else waves,
         publish=desired.publish,
         paused=paused,
+        analysis=_measured(desired),
     )
 
 
@@ -179,7 +186,7 @@ def publication(desired, observed):
     counts = {node: len(by_node[node]) for node in desired.nodes if node in by_node}
     waves = _waves(desired, counts, old, len(good), observed.zone)
     adopting = tuple(Wave({}, wave.retire, {n: by_node[n] for n in wave.start}) for wave in waves)
-    return Plan(clean=_by_node(dead), install=(), waves=adopting, publish=True)
+    return Plan(clean=_by_node(dead), install=(), waves=adopting, publish=True, analysis=_measured(desired))
 
 
 def restarts(observed, nodes, sizes):
@@ -229,6 +236,12 @@ def everything(observed):
     for node, ghosts in observed.ghosts.items():
         ids[node] = (*ids.get(node, ()), *ghosts)
     return ids, {n: tuple(releases) for n, releases in sorted(observed.releases.items()) if releases}
+
+
+def _measured(desired):
+    """Return the names of what is measured of each wave: only of what users get."""
+    wanted = desired.analysis and desired.publish
+    return tuple(gate.name for gate in desired.app.strategy.analysis) if wanted else ()
 
 
 def _waiting(instance):

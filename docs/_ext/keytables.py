@@ -5,6 +5,7 @@ from __future__ import annotations
 from meanings import MEANINGS
 from saltdeploy import cluster, definition, schema
 from saltdeploy.discovery import DEFAULT_URL
+from saltdeploy.model import Gate
 
 ENVIRONMENT = schema.ENVIRONMENTS["additionalProperties"]
 
@@ -24,6 +25,9 @@ SECTIONS = {
     "cluster": schema.CLUSTER,
     "dns": schema.DNS,
     "strategy": schema.STRATEGY,
+    "analysis": schema.GATE,
+    "measured": schema.MEASURED,
+    "prometheus": schema.PROMETHEUS,
 }
 
 NAMES = {
@@ -88,6 +92,7 @@ def _defaults():
         "frontend": {"mode": "http"},
         "consul": {"agent": DEFAULT_URL, "servers": [DEFAULT_URL]},
         "strategy": app["strategy"].__dict__,
+        "analysis": Gate("", "").__dict__,
     }
 
 
