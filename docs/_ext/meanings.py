@@ -199,9 +199,9 @@ MEANINGS = {
             " (what ``deploy.rollback`` goes to) and those that an instance has count, and stay in any case."
         ),
         "analysis": (
-            "What is measured of each wave while it serves users, before what it replaces is retired; a bad one reverts."
-            " A list of :ref:`gates <definition-analysis>`; an app's own list takes the place of the environment's, and"
-            " ``[]`` is none. See :doc:`/howto/analysis`."
+            "What is measured of each wave while it serves users, before what it replaces is retired; a bad one"
+            " reverts. A list of :ref:`gates <definition-analysis>`; an app's own list takes the place of that of the"
+            " environment, and ``[]`` is none. See :doc:`/howto/analysis`."
         ),
     },
     "analysis": {
