@@ -189,7 +189,7 @@ def _gate(raw, at, duration):
         where = {"command": raw["command"]}
     else:
         source = raw[kind]
-        where = {"url": source["url"], "headers": dict(source.get("headers", {}))}
+        where = {"url": source["url"], "headers": _headers(source.get("headers", {}), f"{at}:{kind}")}
         where.update({"pointer": source["json"]} if kind == "http" else {"query": source["query"]})
     gate = Gate(
         name=raw["name"],
@@ -202,6 +202,15 @@ def _gate(raw, at, duration):
     )
     _check(gate, raw, at)
     return gate
+
+
+def _headers(raw, at):
+    """Return headers without the newline that YAML leaves at the end of a block. Values are secrets: none is shown."""
+    headers = {name: value.strip() for name, value in raw.items()}
+    for name, value in headers.items():
+        if not (value.isascii() and value.isprintable()):
+            raise DefinitionError(f"{at}:headers:{name}: has characters that no header may have: only printable ASCII.")
+    return headers
 
 
 def _check(gate, raw, at):

@@ -570,6 +570,17 @@ def test_a_mistake_in_the_environments_strategy_is_named_there():
         load(None, [{"name": "a", "http": HTTP}])
 
 
+def test_the_newline_that_yaml_leaves_is_no_part_of_a_header():
+    [one] = load([{"name": "a", "http": {**HTTP, "headers": {"Authorization": "Bearer x\n"}}, "max": 1}])
+    assert one.headers == {"Authorization": "Bearer x"}
+
+
+def test_a_header_that_is_refused_is_not_shown():
+    with pytest.raises(DefinitionError, match="^apps:shop:strategy:analysis:0:http:headers:X-Key: has") as caught:
+        load([{"name": "a", "http": {**HTTP, "headers": {"X-Key": "sec\nret"}}, "max": 1}])
+    assert "ret" not in str(caught.value).partition(": has")[2]
+
+
 def test_two_gates_have_two_names():
     with pytest.raises(DefinitionError, match="^apps:shop:strategy:analysis:1:name: there is another `a`"):
         load([{"name": "a", "command": "x"}, {"name": "a", "command": "y"}])
