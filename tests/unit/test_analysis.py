@@ -273,7 +273,8 @@ def test_a_server_that_drips_is_left_alone_in_time():
         with server.accept()[0] as connection:
             connection.recv(10000)
             connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
-            while not ended.wait(0.02):
+            until = time.monotonic() + 10
+            while not ended.wait(0.02) and time.monotonic() < until:
                 connection.sendall(b"1")
 
     ended = threading.Event()
