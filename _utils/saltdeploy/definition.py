@@ -210,7 +210,7 @@ def _app(name, raw, env, where):
     strategy = _strategy(
         merge(env.get("strategy") or {}, raw.get("strategy") or {}), at if raw.get("strategy") else where
     )
-    strategy = replace(strategy, analysis=_gates(raw.get("strategy") or {}, env.get("strategy") or {}, at, where))
+    strategy = replace(strategy, analysis=_gates(raw, env, at, where))
     app = App(
         name=name,
         source=_source(raw["source"], f"{at}:source"),
@@ -328,17 +328,18 @@ def _strategy(raw, where):
     return strategy
 
 
-def _gates(own, of_environment, at, where):
+def _gates(raw, env, at, where):
     """Return the gates of an app, its own before those of the environment, each list named where it is written."""
-    raw, at = (own, at) if "analysis" in own else (of_environment, where)
-    return analysis.gates(raw.get("analysis", ()), f"{at}:strategy:analysis", duration)
+    own, of_environment = raw.get("strategy") or {}, env.get("strategy") or {}
+    written, at = (own, at) if "analysis" in own else (of_environment, where)
+    usable = [name for name in PLACEHOLDERS if name != "port" or "ports" in raw]
+    return analysis.gates(written.get("analysis", ()), f"{at}:strategy:analysis", duration, usable)
 
 
 def _check_placeholders(app, at):
     texts = [("run", app.run)]
     texts += [(f"env:{k}", v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
-    texts += [(f"strategy:analysis:{i}:command", g.command) for i, g in enumerate(app.strategy.analysis) if g.command]
     for key, text in texts:
         try:
             names = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]

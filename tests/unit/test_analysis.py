@@ -554,7 +554,9 @@ def test_an_app_has_its_own_gates_in_place_of_the_environments():
             ":prometheus:url: found 'http://x/?y', allowed",
         ),
         ({"prometheus": {**PROMETHEUS, "query": "x{a='{port}'}"}, "max": 1}, ":prometheus:query: unknown placeholder"),
-        ({"command": "x {nope}"}, ":command: unknown placeholder {nope}"),
+        ({"command": "x {nope}"}, ":command: unknown placeholder {nope} (did you mean `node`?). Allowed: "),
+        ({"command": "x {port}"}, ":command: unknown placeholder {port}. Allowed: address, version, release"),
+        ({"command": "x {"}, ":command: 'x {': Single '{' encountered in format string. A brace of your own is"),
         ({"command": "x 'y"}, ':command: "x \'y": No closing quotation'),
         ({"command": " "}, ":command: ' ': is empty"),
         ({"command": "x", "name": "Not A Label"}, ":name: found 'Not A Label', allowed is text matching"),
@@ -569,6 +571,8 @@ def test_a_mistake_is_named_by_its_key_path(wrong, words):
 def test_a_mistake_in_the_environments_strategy_is_named_there():
     with pytest.raises(DefinitionError, match="^environments:e:strategy:analysis:0: needs `max` or `min`"):
         load(None, [{"name": "a", "http": HTTP}])
+    with pytest.raises(DefinitionError, match="^environments:e:strategy:analysis:0:command: unknown placeholder"):
+        load(None, [{"name": "a", "command": "x {verison}"}])
 
 
 def test_the_newline_that_yaml_leaves_is_no_part_of_a_header():
