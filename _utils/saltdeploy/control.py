@@ -9,7 +9,7 @@ import math
 import time
 from dataclasses import replace
 
-from . import arguments, definition, discovery, measuring, planner, records
+from . import arguments, definition, discovery, healthy, measuring, planner, records
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused
 from .executor import Deployment, NotReverted, cause
 from .fleet import Fleet
@@ -98,7 +98,11 @@ class Control(Operations, Looking):
         try:
             with discovery.connect(environment.discovery) as backend:
                 gone = backend.wait(app.name, lost, time.monotonic() + app.strategy.pause, passing=True)
-                bad = "it did not stay healthy while it was paused" if gone else self._measure(environment, app, record)
+                bad = (
+                    "it did not stay healthy while it was paused"
+                    if gone
+                    else self._measure(environment, app, new, backend)
+                )
                 now = backend.read(key)[0]
         except (Failed, *INTERRUPTS) as exc:
             return {**result, "verdict": f"{records.paused(app.name, record)}. ({cause(exc)})", "retcode": NOT_REVERTED}
@@ -109,15 +113,13 @@ class Control(Operations, Looking):
         back = self.abort(app.name, environment.name, False, bad)
         return {**back, "retcode": back["retcode"] or REVERTED}
 
-    def _measure(self, environment, app, record):
+    def _measure(self, environment, app, new, backend):
         """Measure once more, before a pause ends by itself; return what is wrong. Nobody holds the lock meanwhile."""
-        version = record["version"]
-        node, instance = next((n, i) for n, ids in record["nodes"].items() for i in ids if version_of(i) == version)
+        node, instance = min(new)
+        where = measuring.Where(environment.name, version_of(instance), node, instance)
         try:
             with Fleet(self.opts) as fleet:
-                measuring.run(
-                    Jobs(fleet, self.journal), app, measuring.Where(environment.name, version, node, instance)
-                )
+                measuring.run(Jobs(fleet, self.journal), app, where, lambda: healthy.still(backend, app, new))
         except Failed as exc:
             return f"at the end of the pause, {exc}"
         return ""

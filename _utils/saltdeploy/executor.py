@@ -113,9 +113,13 @@ class Deployment:
             self._retire(wave.retire)
 
     def _measure(self, candidates):
+        def check():
+            self.lock.check()
+            healthy.still(self.discovery, self.app, [(i.node, i.id) for i in candidates])
+
         if self.desired.analysis:
             where = measuring.Where(self.environment.name, self.desired.version, candidates[0].node, candidates[0].id)
-            measuring.run(self.jobs, self.app, where, self.lock.check)
+            measuring.run(self.jobs, self.app, where, check)
 
     def _make_room(self, ids):
         """Retire what has the ports of the new instances."""

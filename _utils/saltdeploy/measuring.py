@@ -43,7 +43,7 @@ def run(jobs, app, where, check=lambda: None):
 
     :param jobs: a jobs.Jobs.
     :param where: a Where.
-    :param check: called now and then; what it raises ends the measuring.
+    :param check: called now and then, and at the end; what it raises ends the measuring.
     :raises Failed: a gate is not passed: its name, what was measured, and what is wanted.
     """
     gates = {gate.name: gate for gate in app.strategy.analysis}
@@ -85,6 +85,7 @@ class _Run:
                 due[name] = began + gate.interval
             else:
                 waiting.remove(name)
+        self.check()
 
     def _begin(self, gate):
         """Have a measurement arrive, after ``timeout`` at the latest."""

@@ -415,11 +415,12 @@ def test_a_signal_ends_it_although_a_server_hangs(hanging, monkeypatch):
 # -- as a part of a deployment ----------------------------------------------------------------
 
 
-def deploy(gates, analysis=True, lost=()):
+def deploy(gates, analysis=True, lost=(), begun=lambda fleet: None):
     """Deploy beside what runs on three nodes, simulated; return the fleet, and what is raised."""
     nodes = ["a", "b", "c"]
     there = [instance(n) for n in nodes]
     fleet = Simulated(there, lost=lost)
+    begun(fleet)
     app = make_app()
     strategy = Strategy(**{**app.strategy.__dict__, "analysis": gates, "min_healthy": 0})
     app = type(app)(**{**app.__dict__, "strategy": strategy})
@@ -460,6 +461,20 @@ def test_a_later_wave_that_is_measured_badly_brings_the_old_ones_back(web):
     web.answers["/"] = lambda: (200, {}, str(next(numbers)))
     fleet, problem = deploy((gate(url=web.url, count=1),))
     assert type(problem) is Failed and released(fleet) == [OLD] * 3 and all(fleet.instances.values())
+
+
+def test_what_does_not_stay_healthy_while_it_is_measured_is_reverted(web):
+    def sicken():
+        for there, one in fleets[0].instances:
+            if NEW in one:
+                fleets[0].instances[there, one] = False
+        return 200, {}, "1"
+
+    fleets, web.answers["/"] = [], sicken
+    fleet, problem = deploy((gate(url=web.url, count=1),), begun=fleets.append)
+    assert type(problem) is Failed
+    assert str(problem) == "did not stay healthy in discovery while it was measured: shop_2.0_101 on a"
+    assert released(fleet) == [OLD] * 3
 
 
 def test_a_lock_that_is_lost_meanwhile_leaves_all_as_it_is(web):
