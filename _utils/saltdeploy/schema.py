@@ -115,6 +115,56 @@ COMMANDS = {
 
 HOOKS = _object(dict.fromkeys(PHASES, COMMANDS))
 
+# A password in a URL would end in messages and logs.
+BARE_URL = r"^https?://[^/?#@\s]+"
+HEADERS = _map({"type": "string"}, r"^[A-Za-z0-9-]+$")
+
+MEASURED = _object(
+    {
+        "url": {
+            "description": "an http:// or https:// URL, a password not in it but in headers",
+            "type": "string",
+            "pattern": BARE_URL + r"([/?]\S*)?$",
+        },
+        "json": {
+            "description": "a JSON Pointer: /data/error_rate; empty: the whole document is the number",
+            "type": "string",
+            "pattern": r"^(/.*)?$",
+        },
+        "headers": HEADERS,
+    },
+    ["url", "json"],
+)
+
+PROMETHEUS = _object(
+    {
+        "url": {
+            "description": "the http:// or https:// URL that /api/v1/query is below, a password in headers",
+            "type": "string",
+            "pattern": BARE_URL + r"(/[^?#\s]*)?$",
+        },
+        "query": {"type": "string", "minLength": 1},
+        "headers": HEADERS,
+    },
+    ["url", "query"],
+)
+
+GATE = _object(
+    {
+        "name": {"type": "string", "pattern": NAME},
+        "http": MEASURED,
+        "prometheus": PROMETHEUS,
+        "command": {"type": "string", "minLength": 1},
+        "max": {"type": "number"},
+        "min": {"type": "number"},
+        "interval": DURATION,
+        "count": {"type": "integer", "minimum": 1, "maximum": 1000},
+        "failure_limit": {"type": "integer", "minimum": 0, "maximum": 999},
+        "timeout": DURATION,
+    },
+    ["name"],
+)
+
 STRATEGY = _object(
     {
         "replace": {"enum": ["beside", "in_place", "blue_green"]},
@@ -146,6 +196,7 @@ STRATEGY = _object(
         },
         "when_paused": {"enum": ["refuse", "supersede"]},
         "keep_releases": {"type": "integer", "minimum": 1, "maximum": 1000},
+        "analysis": {"type": "array", "items": GATE},
     }
 )
 
