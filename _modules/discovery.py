@@ -7,7 +7,7 @@ external host), and find any of them. The node's own agent is asked: pillar
 ``environments:<name>:discovery``.
 """
 
-from saltdeploy import nodes
+from saltdeploy import names, nodes
 from saltdeploy.lifecycle import Lifecycle
 
 
@@ -19,8 +19,8 @@ def _agent():
     return nodes.agent(__opts__["id"], __pillar__)
 
 
-def _mine(value):
-    return value.get(__opts__["id"], []) if isinstance(value, dict) else value
+def _ids(value):
+    return names.instances(value.get(__opts__["id"], []) if isinstance(value, dict) else value)
 
 
 def publish(name, instances=None):
@@ -38,7 +38,7 @@ def publish(name, instances=None):
 
         salt web1 discovery.publish shop
     """
-    return _lifecycle().publish(name, _mine(instances))
+    return _lifecycle().publish(name, _ids(instances))
 
 
 def withdraw(name, instances=None):
@@ -57,7 +57,7 @@ def withdraw(name, instances=None):
 
         salt web1 discovery.withdraw shop
     """
-    return _lifecycle().withdraw(name, _mine(instances))
+    return _lifecycle().withdraw(name, _ids(instances))
 
 
 def leader():
@@ -113,7 +113,7 @@ def find(name, passing=True):
     with _agent() as agent:
         return [
             {k: getattr(e, k) for k in ("address", "port", "id", "node", "meta", "status")} | {"tags": list(e.tags)}
-            for e in agent.instances(name, passing=passing)
+            for e in agent.instances(nodes.identifier(name), passing=passing)
         ]
 
 
@@ -131,7 +131,7 @@ def registered(service_id):
         salt db1 discovery.registered postgres
     """
     with _agent() as agent:
-        found = agent.registered().get(service_id)
+        found = agent.registered().get(nodes.identifier(service_id))
     return None if found is None else found.meta.get("digest", "")
 
 
@@ -193,7 +193,7 @@ def deregister(service_id):
         salt db1 discovery.deregister postgres
     """
     with _agent() as agent:
-        agent.withdraw(service_id)
+        agent.withdraw(nodes.identifier(service_id))
     return service_id
 
 

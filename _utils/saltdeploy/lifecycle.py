@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import arguments, definition, discovery, probes, records
+from . import arguments, definition, discovery, names, probes, records
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import Host
 from .launch import Launch
@@ -86,7 +86,8 @@ class Lifecycle:
 
     def _registered(self, name):
         """Return the services of app ``name`` that the agent has from us: id -> Endpoint."""
-        return {i: e for i, e in self.discovery.registered().items() if e.meta.get("app") == name}
+        found = {i: e for i, e in self.discovery.registered().items() if e.meta.get("app") == name}
+        return {i: e for i, e in found.items() if names.is_instance(i.removesuffix(CANDIDATE))}
 
     def _observed(self, instance, registered):
         state = self.runtime.states().get(instance.id)

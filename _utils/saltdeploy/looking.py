@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import arguments, definition, discovery, planner, preflight, records, status
+from . import arguments, definition, discovery, names, planner, preflight, records, status
 from .acceptance import Acceptance
 from .errors import DONE, REVERTED, Failed, Refused
 from .fleet import Fleet
@@ -11,6 +11,8 @@ from .lock import held
 from .site import Verbs, history, owner
 
 HISTORY_LIMIT = 10
+# How much of a command is shown, in characters.
+SHOWN = 300
 
 
 class Looking(Verbs):
@@ -40,6 +42,7 @@ class Looking(Verbs):
     def test(self, name, env, version, nodes):
         """Run the app's tests, from everywhere, on its candidates; without any on what is published."""
         environment, app = self._definitions(name, env)
+        version = arguments.release(app, version)
         with self._site(environment, app, nodes) as site:
             running = [i for i in self._observe(site).instances if i.running]
             chosen = [i for i in running if version in (None, i.version)]
@@ -60,10 +63,11 @@ class Looking(Verbs):
     def status(self, name, env):
         """Return what discovery and the record have of one app, or of all."""
         environment = self._environment(env)
-        names = [definition.find_app(environment, name).name] if name else list(environment.apps)
+        every = name is None or name == ""
+        chosen = list(environment.apps) if every else [definition.find_app(environment, arguments.word(name)).name]
         with discovery.connect(environment.discovery) as backend:
             backend.leader()
-            apps = [status.of_app(backend, environment, environment.apps[n]) for n in names]
+            apps = [status.of_app(backend, environment, environment.apps[n]) for n in chosen]
         return {"environment": environment.name, "apps": apps, "retcode": DONE}
 
     def history(self, name, env, limit):
@@ -97,8 +101,8 @@ class Looking(Verbs):
         environment, app = self._definitions(name, env)
         chosen = arguments.nodes(environment, app, nodes)
         wanted = {
-            "instances": None if instance is None else [instance],
-            "lines": arguments.count("lines", lines, None),
+            "instances": None if instance is None else [names.instance(instance)],
+            "lines": arguments.count("lines", lines, None, arguments.LINES),
             "since": None if since is None else arguments.since(since),
             "strict": False,
         }
@@ -119,6 +123,8 @@ class Looking(Verbs):
         environment, app = self._definitions(name, env)
         arguments.words(command)
         timeout = arguments.seconds("timeout", timeout)
+        instance = None if instance is None else names.instance(instance)
+        node = arguments.text("node", node)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             where, which = _instance(status.of_app(backend, environment, app), instance, node)
             job = (app.name, command, which, timeout)
@@ -132,7 +138,7 @@ class Looking(Verbs):
             "instance": which,
             **ran,
             "seconds": round(reply.seconds, 3),
-            "verdict": f"{command} {how}, as {which} on {where}",
+            "verdict": f"{command if len(command) <= SHOWN else command[:SHOWN] + '…'} {how}, as {which} on {where}",
             "retcode": DONE if ran["code"] == 0 else REVERTED,
         }
 

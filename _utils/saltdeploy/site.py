@@ -106,6 +106,7 @@ class Verbs:
         :param decide: ``decide(observed)`` returns a Task.
         """
         about = {"app": site.app.name, "environment": site.environment.name}
+        reason = arguments.text("reason", reason, arguments.REASON) or ""
         if test:
             task = decide(self._observe(site))
             return {**about, "version": task.version, **task.more, "plan": task.lines, "retcode": DONE}
@@ -160,13 +161,13 @@ class Verbs:
                 f"this master's own pillar has no environments: in pillar/top.sls, give {self.opts['id']!r}"
                 " (its id) environments.all, and define one in pillar/environments/."
             )
-        return definition.load(pillar, env)
+        return definition.load(pillar, arguments.word(env))
 
     def _definitions(self, name, env):
         if not name:
             raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
         environment = self._environment(env)
-        return environment, definition.find_app(environment, str(name))
+        return environment, definition.find_app(environment, arguments.word(name))
 
     @contextlib.contextmanager
     def _site(self, environment, app, nodes):
