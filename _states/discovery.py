@@ -14,6 +14,7 @@ Services in discovery that are not our apps
 import time
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+from saltdeploy import names
 
 
 def published(name, service_id=None, address=None, port=None, tags=None, meta=None, checks=None):
@@ -90,6 +91,10 @@ def ready(name, deadline=120, passing=False):
         nothing for healthy before it has checked it.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "Discovery answers"}
+    try:
+        names.deadline(deadline)
+    except SaltInvocationError as exc:
+        return {**ret, "result": False, "comment": str(exc)}
     if __opts__["test"]:
         return ret
     until = time.monotonic() + deadline
@@ -117,6 +122,11 @@ def resolved(name, deadline=60):
         Seconds to wait: Consul's DNS answers nothing before its token is known.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
+    try:
+        names.host(name)
+        names.deadline(deadline)
+    except SaltInvocationError as exc:
+        return {**ret, "result": False, "comment": str(exc)}
     if __opts__["test"]:
         return {**ret, "comment": f"Would resolve {name}"}
     until = time.monotonic() + deadline

@@ -55,8 +55,8 @@ def check(definitions):
 def misshapen(what, exc):
     """Return the DefinitionError for one of WRONG_SHAPE, which has no key path."""
     return DefinitionError(
-        f"{what}: not as a definition must be ({type(exc).__name__}: {words.shown(str(exc))}): salt-run deploy.check, on"
-        " the master, names the place."
+        f"{what}: not as a definition must be ({type(exc).__name__}: {words.shown(str(exc))}): salt-run deploy.check,"
+        " on the master, names the place."
     )
 
 

@@ -314,7 +314,7 @@ def probe(raw, at):
     for key, seconds in times.items():
         if not 0 < seconds <= bounds.DURATION:
             raise DefinitionError(
-                f"{at}:{key}: found {shown(raw[key])}, allowed is more than 0, at most {bounds.LONGEST}"
+                f"{at}:{key}: found {shown(raw[key])}, more than 0 is allowed, up to {bounds.LONGEST}"
             )
     http = raw["http"] if kind == "http" and isinstance(raw["http"], dict) else {}
     return Probe(
@@ -333,7 +333,7 @@ def _strategy(raw, where):
     for key, seconds in values.items():
         if seconds > bounds.DURATION and raw[key] != "manual":
             raise DefinitionError(
-                f"{where}:strategy:{key}: found {shown(raw[key])}, allowed is at most {bounds.LONGEST}"
+                f"{where}:strategy:{key}: found {shown(raw[key])}, at most {bounds.LONGEST} are allowed"
             )
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])

@@ -294,7 +294,7 @@ class Lifecycle:
 
         :returns: ``(ids, reason)``; the reason says why nothing is to be done, or is empty.
         """
-        prefix = records.prefix(self.environment.name, name)
+        prefix = records.prefix(self.environment.name, names.app(name))
         _, _, session = self.discovery.read(records.lock_key(prefix))
         if session:
             return [], f"{name} is being deployed: nothing is restored meanwhile"

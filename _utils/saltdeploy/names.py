@@ -13,6 +13,8 @@ NAME, VERSION = re.compile(schema.NAME), re.compile(schema.VERSION)
 INSTANCE = re.compile(r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_[0-9]{1,5}")
 # What `deploy.app` may ask for, see the schema; and the ports there are.
 INSTANCES, SLOTS = schema.PLACED["instances"]["maximum"], range(65536)
+# More than a deployment has on a node, or a node of releases.
+LISTED = 1000
 TARGET = {"id", "node", "address", "port", "version"}
 
 
@@ -83,7 +85,19 @@ def seconds(name, value):
     return value
 
 
+def deadline(value):
+    """Return ``value``, a number of seconds; Refused if it is none."""
+    return seconds("deadline", "" if value is None else value)
+
+
+def host(value):
+    """Return ``value``; Refused if it cannot be the name or the address of a host."""
+    if not isinstance(value, str) or not re.fullmatch(schema.ADDRESS, value):
+        raise Refused(f"{shown(value)} is no name of a host: it must match {schema.ADDRESS}{odd(value)}")
+    return value
+
+
 def _list(name, value):
-    if not isinstance(value, (list, tuple)):
-        raise Refused(f"{name}={shown(value)}: a list is allowed, '[a, b]' on the command line")
+    if not isinstance(value, (list, tuple)) or len(value) > LISTED:
+        raise Refused(f"{name}={shown(value)}: a list of at most {LISTED} is allowed, '[a, b]' on the command line")
     return value
