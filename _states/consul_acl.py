@@ -99,7 +99,9 @@ def token(name, accessor, secret, management, rights, url=URL):
     url
         A server, or an agent.
     """
-    return _ensure(name, management, url, lambda acl: acl.token(accessor, secret, name, rights), accessor, secret, rights)
+    return _ensure(
+        name, management, url, lambda acl: acl.token(accessor, secret, name, rights), accessor, secret, rights
+    )
 
 
 def tokens_known(name, accessors, management, url=URL):

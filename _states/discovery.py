@@ -14,7 +14,7 @@ Services in discovery that are not our apps
 import time
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from saltdeploy import names
+from saltdeploy import names, words
 
 
 def published(name, service_id=None, address=None, port=None, tags=None, meta=None, checks=None):
@@ -38,7 +38,7 @@ def published(name, service_id=None, address=None, port=None, tags=None, meta=No
     """
     given = {"service_id": service_id, "address": address, "port": port, "tags": tags, "meta": meta, "checks": checks}
     service = {key: value for key, value in given.items() if value is not None}
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is published"}
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{words.name(name)} is published"}
     try:
         wanted = __salt__["discovery.digest"](name, **service)
         found = __salt__["discovery.registered"](service_id or name)
@@ -64,7 +64,7 @@ def withdrawn(name, service_id=None):
         Its id on this agent; the name by default.
     """
     target = service_id or name
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{target} is not published"}
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{words.name(target)} is not published"}
     try:
         if __salt__["discovery.registered"](target) is None:
             return ret

@@ -214,7 +214,7 @@ def _chain(environments, name):
             )
         if not isinstance(name, str) or name not in environments:
             raise DefinitionError(
-                f"environments:{chain[-1]}:based_on: there is no environment {shown(name)}"
+                f"environments:{words.name((chain or [name])[-1])}:based_on: there is no environment {shown(name)}"
                 f"{nearest(name, environments)}. Defined: {words.listed(environments)}"
             )
         chain.append(name)

@@ -67,7 +67,7 @@ def nearest(given, known):
         return ""
     candidates = [k for k in list(known)[:COMPARED] if isinstance(k, str) and len(k) <= 4 * VALUE]
     match = difflib.get_close_matches(given, candidates, n=1)
-    return f" (did you mean `{match[0]}`?)" if match else ""
+    return f" (did you mean `{harmless(match[0])}`{odd(match[0])}?)" if match else ""
 
 
 def odd(value):

@@ -72,12 +72,17 @@ def test_arguments(target):
 
 NODE = "a: {address: 10.0.0.1}"
 FILES = {
-    "key twice": (f"environments:\n  site:\n    nodes: {{{NODE}}}\n    nodes: {{}}\n", "found the key 'nodes' a second"),
+    "key twice": (
+        f"environments:\n  site:\n    nodes: {{{NODE}}}\n    nodes: {{}}\n",
+        "found the key 'nodes' a second",
+    ),
     "deep": ("[" * 500_000, "line 1: more than 16 mappings and lists deep"),
     "large": ("environments:\n" + "".join(f"  e{n}: {{nodes: {{}}}}\n" for n in range(500_000)), "more than 1048576"),
     "holds itself": ("environments: &e {site: {nodes: *e}}", "mappings and lists deep"),
     "many of the same": (
-        "\n".join(["environments:", "  a0: &a0 [x, x]", *(f"  a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 30))]),
+        "\n".join(
+            ["environments:", "  a0: &a0 [x, x]", *(f"  a{n}: &a{n} [*a{n - 1}, *a{n - 1}]" for n in range(1, 30))]
+        ),
         "entr",
     ),
     "no UTF-8": (b"environments: {s\xefte: {}}", "is not UTF-8"),

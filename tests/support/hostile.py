@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-LONG = 1_000_000
+LONG = 100_000
 # One of each kind, and for each kind what is known to break a program that did not expect it.
 JUNK = {
     "nothing": None,
