@@ -60,6 +60,8 @@ def _verb(function):
             for name, default in named.items():
                 if isinstance(default, bool):
                     arguments.flag(name, given[name])
+                if name == "reason":
+                    arguments.text(name, given[name], arguments.REASON)
             result = function(*args, **kwargs)
         except (SaltInvocationError, CommandExecutionError) as exc:
             result = {"verdict": words.message(f"refused, nothing was changed: {exc}"), "retcode": REFUSED}

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 
 import salt.pillar
 
-from . import arguments, definition, discovery, preflight, records
+from . import arguments, definition, discovery, preflight, records, words
 from .errors import DONE, INTERRUPTS, Failed, Refused
 from .executor import Identity, cause
 from .fleet import Fleet
@@ -155,7 +155,8 @@ class Verbs:
         opts = {**self.opts, "pillar_safe_render_error": False}
         pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
         if pillar.get("_errors"):
-            raise Refused(f"the pillar has errors: {'; '.join(map(str, pillar['_errors']))}")
+            errors = (words.without_traceback(str(error)) for error in pillar["_errors"])
+            raise Refused(f"the pillar has errors: {'; '.join(errors)}")
         if not pillar.get("environments"):
             raise Refused(
                 f"this master's own pillar has no environments: in pillar/top.sls, give {self.opts['id']!r}"

@@ -34,7 +34,7 @@ class _Short(reprlib.Repr):
         return repr(value[: VALUE + 1])
 
     def repr_int(self, value, _level):
-        return repr(value) if abs(value) < HUGE else f"a number of {value.bit_length() * 30103 // 100000 + 1} digits"
+        return repr(value) if abs(value) < HUGE else f"a number of about {round(value.bit_length() * 0.30103)} digits"
 
 
 def shown(value):
@@ -94,6 +94,12 @@ def reading(value):
 def harmless(text):
     """Return ``text`` with what could act on a terminal, or could not be written to one, escaped."""
     return HARMFUL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def without_traceback(text):
+    """Return ``text`` without the traceback in it: what came before, and its last line."""
+    before, found, traceback = text.partition("Traceback (most recent call last)")
+    return before.rstrip() + " " + traceback.rstrip().rpartition("\n")[2] if found else text
 
 
 def message(text):
