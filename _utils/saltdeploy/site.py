@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import getpass
+import logging
 import os
 import secrets
 import socket
@@ -153,7 +154,8 @@ class Verbs:
     def _environment(self, env):
         # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
         opts = {**self.opts, "pillar_safe_render_error": False}
-        pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
+        with _without_log("salt.pillar", "salt.template", "salt.utils.templates"):
+            pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
         if pillar.get("_errors"):
             errors = (words.without_traceback(str(error)) for error in pillar["_errors"])
             raise Refused(f"the pillar has errors: {'; '.join(errors)}")
@@ -195,6 +197,19 @@ class Verbs:
 
     def _observe(self, site):
         return preflight.observe(site.fleet, site.app, site.observed, self.journal, site.environment.zones)
+
+
+@contextlib.contextmanager
+def _without_log(*names):
+    """Keep Salt's loggers ``names`` quiet: of an error that is told, they would print the traceback too."""
+    loggers = [logger for logger in map(logging.getLogger, names) if not logger.isEnabledFor(logging.DEBUG)]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.disabled = False
 
 
 def history(backend, prefix):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import re
 import reprlib
 import unicodedata
@@ -97,9 +98,13 @@ def harmless(text):
 
 
 def without_traceback(text):
-    """Return ``text`` without the traceback in it: what came before, and its last line."""
-    before, found, traceback = text.partition("Traceback (most recent call last)")
-    return before.rstrip() + " " + traceback.rstrip().rpartition("\n")[2] if found else text
+    """Return ``text`` without the traceback in it: what comes before, and what the last exception says."""
+    before, found, _ = text.partition("Traceback (most recent call last)")
+    if not found:
+        return text
+    lines = text.rpartition("Traceback (most recent call last)")[2].splitlines()[1:]
+    said = itertools.dropwhile(lambda line: line.startswith(" "), lines)
+    return f"{before.rstrip()} {' '.join(line.strip() for line in said)}".rstrip()
 
 
 def message(text):

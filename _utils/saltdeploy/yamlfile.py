@@ -61,7 +61,7 @@ def load(path):
         raise DefinitionError(f"{path}: is not UTF-8: {exc.reason} at byte {exc.start}") from exc
     # What PyYAML's own constructors raise on `!!int x`, `!!bool x`, a number of 5000 digits.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as exc:
-        raise DefinitionError(f"{path}: is not YAML: {words.message(str(exc))}") from exc
+        raise DefinitionError(f"{path}: is not YAML: {words.message(' '.join(str(exc).split()))}") from exc
 
 
 def _measure(path, text):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import sys
 import time
+import traceback
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -289,3 +290,16 @@ def test_lists_of_names_are_cut():
     assert words.listed([]) == "none"
     assert words.listed(["b", "a"]) == "a, b"
     assert words.listed(f"{n:03}" for n in range(100)).endswith("018, 019 and 80 more")
+
+
+def test_of_a_traceback_its_last_exception_is_told():
+    try:
+        try:
+            int("x")
+        except ValueError as exc:
+            raise DefinitionError("a: is wrong\n  in line 2") from exc
+    except DefinitionError:
+        text = "Rendering failed:\n" + traceback.format_exc()
+    said = words.without_traceback(text)
+    assert said == "Rendering failed: saltdeploy.errors.DefinitionError: a: is wrong in line 2"
+    assert words.without_traceback("no error") == "no error"
