@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import copy
+import re
 import sys
 import time
 import traceback
+from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from saltdeploy import bounds, definition, words
+from saltdeploy import arguments, bounds, definition, words
 from saltdeploy.errors import DefinitionError, Refused
 from saltdeploy.model import Environment
 
@@ -303,3 +305,11 @@ def test_of_a_traceback_its_last_exception_is_told():
     said = words.without_traceback(text)
     assert said == "Rendering failed: saltdeploy.errors.DefinitionError: a: is wrong in line 2"
     assert words.without_traceback("no error") == "no error"
+
+
+def test_the_limits_are_documented():
+    page = (Path(__file__).resolve().parents[2] / "docs/reference/limits.rst").read_text()
+    numbers = {bounds.FILE, bounds.DEPTH, bounds.ENTRIES, bounds.CHARACTERS, bounds.TEXT, bounds.ALIASES, bounds.BASES}
+    numbers |= {bounds.MERGED, arguments.INSTANCES, arguments.LINES, arguments.REASON, words.VALUE}
+    assert {n for n in numbers if not re.search(rf"\b{n}\b", page)} == set()
+    assert bounds.LONGEST in page
