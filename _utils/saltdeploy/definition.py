@@ -183,7 +183,7 @@ def own_environment(environments, minion):
     try:
         return {"environments": {name: resolve(environments, name) for name in mine}}
     except bounds.WRONG_SHAPE as exc:
-        raise bounds.misshapen(f"environments:{mine[0]}", exc) from exc
+        raise bounds.misshapen(f"environments:{words.name(mine[0])}", exc) from exc
 
 
 def fill(text, values):
@@ -314,7 +314,7 @@ def probe(raw, at):
     for key, seconds in times.items():
         if not 0 < seconds <= bounds.DURATION:
             raise DefinitionError(
-                f"{at}:{key}: found {shown(raw[key])}, more than 0 is allowed, up to {bounds.LONGEST}"
+                f"{at}:{key}: found {shown(raw[key])}, allowed is more than 0, up to {bounds.LONGEST}"
             )
     http = raw["http"] if kind == "http" and isinstance(raw["http"], dict) else {}
     return Probe(
