@@ -19,7 +19,7 @@ import os
 import time
 
 import saltdeploy
-from saltdeploy import arguments, weighing
+from saltdeploy import arguments, names, weighing
 from saltdeploy.errors import Failed
 from saltdeploy.lifecycle import Lifecycle
 
@@ -47,6 +47,10 @@ def _render(template, path, context):
 def _mine(value):
     """One job serves many nodes: a mapping of minion id to value gives each its own."""
     return value.get(__opts__["id"], []) if isinstance(value, dict) else value
+
+
+def _ids(value):
+    return names.instances(_mine(value))
 
 
 def observe(name):
@@ -226,7 +230,9 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
 
         salt web1 app.start shop 1.4.2
     """
-    return _lifecycle().start(name, version, _mine(count) or 0, deployment, held=held, slots=slots, tests=tests)
+    count = names.whole("count", _mine(count) or 0, 0, names.INSTANCES)
+    slots, deployment = names.slots(slots), arguments.text("deployment", deployment)
+    return _lifecycle().start(name, version, count, deployment, held=held, slots=slots, tests=tests)
 
 
 def stop(name, instances=None, deployment=None, drain=None, grace=None):
@@ -251,7 +257,8 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None):
 
         salt web1 app.stop shop instances='[shop_1.4.2_20000]'
     """
-    return _lifecycle().stop(name, _mine(instances), deployment, drain, grace)
+    drain, grace = names.seconds("drain", drain), names.seconds("grace", grace)
+    return _lifecycle().stop(name, _ids(instances), deployment, drain, grace)
 
 
 def restart(name, instances=None):
@@ -269,7 +276,7 @@ def restart(name, instances=None):
 
         salt web1 app.restart shop
     """
-    return _lifecycle().restart(name, _mine(instances))
+    return _lifecycle().restart(name, _ids(instances))
 
 
 def test(name, instances=None):
@@ -287,7 +294,7 @@ def test(name, instances=None):
 
         salt web1 app.test shop
     """
-    return _lifecycle().test(name, _mine(instances))
+    return _lifecycle().test(name, _ids(instances))
 
 
 def test_peers(name, targets):
@@ -306,7 +313,7 @@ def test_peers(name, targets):
 
         salt web2 app.test_peers shop '[{id: shop_1_80, node: web1, address: 192.0.2.1, port: 80, version: "1"}]'
     """
-    return _lifecycle().test_others(name, _mine(targets))
+    return _lifecycle().test_others(name, names.targets(_mine(targets)))
 
 
 def remove(name, version):
@@ -343,7 +350,7 @@ def prune(name, versions):
         salt web1 app.prune shop '["1.1.0", "1.2.0"]'
     """
     host = _lifecycle().host
-    return [version for version in _mine(versions) if host.remove_release(name, version)]
+    return [version for version in names.versions(_mine(versions)) if host.remove_release(name, version)]
 
 
 def logs(name, instances=None, lines=50, since=None, strict=True):
@@ -368,7 +375,8 @@ def logs(name, instances=None, lines=50, since=None, strict=True):
 
         salt '*' app.logs shop lines=20
     """
-    return _lifecycle().logs(name, _mine(instances), lines, arguments.moment(since, time.time()), strict)
+    lines = arguments.count("lines", lines, 50, arguments.LINES)
+    return _lifecycle().logs(name, _ids(instances), lines, arguments.moment(since, time.time()), strict)
 
 
 def command(name, command, instance, timeout=60, placeholders=False):
@@ -395,7 +403,8 @@ def command(name, command, instance, timeout=60, placeholders=False):
 
         salt web1 app.command shop './bin/shop --version' shop_1.4.2_20000
     """
-    return _lifecycle().command(name, command, instance, timeout, placeholders)
+    timeout = arguments.seconds("timeout", timeout)
+    return _lifecycle().command(name, command, names.instance(instance), timeout, placeholders)
 
 
 def missing(name):
@@ -432,5 +441,5 @@ def restore(name, instances=None):
         salt web1 app.restore shop
     """
     lifecycle = _lifecycle()
-    ids = weighing.missing(lifecycle, name)[0] if instances is None else _mine(instances)
+    ids = weighing.missing(lifecycle, name)[0] if instances is None else _ids(instances)
     return weighing.restore(lifecycle, name, ids)

@@ -7,7 +7,7 @@ external host), and find any of them. The node's own agent is asked: pillar
 ``environments:<name>:discovery``.
 """
 
-from saltdeploy import nodes, weighing
+from saltdeploy import names, nodes, weighing
 from saltdeploy.lifecycle import Lifecycle
 
 
@@ -19,8 +19,8 @@ def _agent():
     return nodes.agent(__opts__["id"], __pillar__)
 
 
-def _mine(value):
-    return value.get(__opts__["id"], []) if isinstance(value, dict) else value
+def _ids(value):
+    return names.instances(value.get(__opts__["id"], []) if isinstance(value, dict) else value)
 
 
 def publish(name, instances=None, weight=None):
@@ -42,7 +42,7 @@ def publish(name, instances=None, weight=None):
     """
     lifecycle, checked = _lifecycle(), nodes.check_weight(name, weight)
     with lifecycle.host.alone(name):
-        return lifecycle.publish(name, _mine(instances), checked)
+        return lifecycle.publish(name, _ids(instances), checked)
 
 
 def weigh(name, weights):
@@ -60,8 +60,7 @@ def weigh(name, weights):
 
         salt web1 discovery.weigh shop '{shop_1.4.2_20000: 25600}'
     """
-    mine = weights.get(__opts__["id"], weights)
-    return weighing.weigh(_lifecycle(), name, {i: nodes.check_weight(i, weight) for i, weight in mine.items()})
+    return weighing.weigh(_lifecycle(), name, nodes.check_weights(__opts__["id"], weights))
 
 
 def withdraw(name, instances=None, held=True):
@@ -85,7 +84,7 @@ def withdraw(name, instances=None, held=True):
     """
     lifecycle = _lifecycle()
     with lifecycle.host.alone(name):
-        return lifecycle.withdraw(name, _mine(instances), held)
+        return lifecycle.withdraw(name, _ids(instances), held)
 
 
 def leader():
@@ -140,7 +139,7 @@ def find(name, passing=True):
     """
     with _agent() as agent:
         keys = ("address", "port", "id", "node", "meta", "status", "weight")
-        found = agent.instances(name, passing=passing)
+        found = agent.instances(nodes.identifier(name), passing=passing)
         return [{k: getattr(e, k) for k in keys} | {"tags": list(e.tags)} for e in found]
 
 
@@ -158,7 +157,7 @@ def registered(service_id):
         salt db1 discovery.registered postgres
     """
     with _agent() as agent:
-        found = agent.registered().get(service_id)
+        found = agent.registered().get(nodes.identifier(service_id))
     return None if found is None else found.meta.get("digest", "")
 
 
@@ -222,7 +221,7 @@ def deregister(service_id):
         salt db1 discovery.deregister postgres
     """
     with _agent() as agent:
-        agent.withdraw(service_id)
+        agent.withdraw(nodes.identifier(service_id))
     return service_id
 
 

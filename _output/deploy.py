@@ -6,11 +6,15 @@ One line for each step as it happens, and at the end a verdict in one line. ``--
 """
 
 import datetime
+import re
 import textwrap
 
 import salt.utils.color
 
 WIDTH = 8
+# Control characters but for line break and tab, and what turns the direction of text: what an app has printed, or
+# somebody has given as reason, must not act on a terminal. (The package may not be there where a job is looked up.)
+HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def output(data, **kwargs):
@@ -18,6 +22,7 @@ def output(data, **kwargs):
     Return ``data`` of the ``deploy`` runner, or an event of one, as text.
     """
     colors = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
+    data = _harmless(data)
     if isinstance(data, dict) and set(data) == {"suffix", "event"}:
         return _event(data["event"].get("message", {}), colors)
     if not isinstance(data, dict):
@@ -26,6 +31,17 @@ def output(data, **kwargs):
         if key in data:
             return view(data, colors)
     return str(data)
+
+
+def _harmless(data):
+    """Return ``data`` with what could act on a terminal escaped in all its texts."""
+    if isinstance(data, dict):
+        return {_harmless(key): _harmless(value) for key, value in data.items()}
+    if isinstance(data, (list, tuple)):
+        return [_harmless(value) for value in data]
+    if isinstance(data, str):
+        return HARMFUL.sub(lambda match: match[0].encode("unicode_escape").decode(), data)
+    return data
 
 
 def _event(event, colors):

@@ -30,13 +30,18 @@ reason
 import contextlib
 import functools
 import inspect
+import logging
 import signal
 import sys
 import threading
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from saltdeploy import arguments, control
-from saltdeploy.errors import INTERRUPTS, REFUSED
+from saltdeploy import arguments, control, words
+from saltdeploy.errors import INTERRUPTS, NOT_REVERTED, REFUSED
+
+log = logging.getLogger(__name__)
+
+FAULT = "a fault of saltdeploy itself, look now (salt-run deploy.status): {}: {}. Where it is: the same, with -l debug"
 
 __func_alias__ = {"exec_": "exec"}
 
@@ -55,11 +60,17 @@ def _verb(function):
             for name, default in named.items():
                 if isinstance(default, bool):
                     arguments.flag(name, given[name])
+                if name == "reason":
+                    arguments.text(name, given[name], arguments.REASON)
             result = function(*args, **kwargs)
         except (SaltInvocationError, CommandExecutionError) as exc:
-            result = {"verdict": f"refused, nothing was changed: {exc}", "retcode": REFUSED}
+            result = {"verdict": words.message(f"refused, nothing was changed: {exc}"), "retcode": REFUSED}
         except INTERRUPTS:  # control reverts and returns once there is something to revert
             result = {"verdict": "interrupted, nothing was changed", "retcode": REFUSED}
+        except Exception as exc:
+            # A fault of ours, and nobody knows how far it came. Salt would print a traceback, and end with 1.
+            log.debug("deploy.%s", function.__name__, exc_info=True)
+            result = {"verdict": words.message(FAULT.format(type(exc).__name__, exc)), "retcode": NOT_REVERTED}
         __context__["retcode"] = result["retcode"]
         return {"data": result, "outputter": "deploy"}
 

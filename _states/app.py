@@ -12,6 +12,7 @@ nothing else, so that it never undoes a deployment.
 """
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+from saltdeploy import names
 
 
 def room(name, app, version):
@@ -26,12 +27,12 @@ def room(name, app, version):
     version
         The release.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"there is room for {app} {version}"}
+    ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
         __salt__["app.room"](app, version)
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
-    return ret
+    return {**ret, "comment": f"there is room for {app} {version}"}
 
 
 def installed(name, version):
@@ -43,8 +44,9 @@ def installed(name, version):
     version
         The release.
     """
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} {version} is installed"}
+    ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
+        ret["comment"] = f"{names.app(name)} {names.version(version)} is installed"
         if __salt__["app.installed"](name, version):
             return ret
         ret["changes"] = {"installed": version}
@@ -71,6 +73,7 @@ def running(name, version, instances=1):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
+        _ = names.app(name), names.version(version), names.whole("instances", instances, 0, names.INSTANCES)
         observed = __salt__["app.observe"](name)["instances"]
         missing = instances - len([i for i in observed if i["version"] == version and i["running"] and i["tested"]])
         if missing <= 0:
@@ -98,7 +101,7 @@ def deployed(name):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
-        missing = __salt__["app.missing"](name)
+        missing = __salt__["app.missing"](names.app(name))
         if not missing["instances"]:
             ret["comment"] = missing["reason"] or f"{name} runs here as the record says"
             return ret
@@ -122,13 +125,11 @@ def absent(name, version=None):
     version
         The release; all of them without it.
     """
-    ret = {
-        "name": name,
-        "changes": {},
-        "result": True,
-        "comment": f"{name} {version or ''} is absent".replace("  ", " "),
-    }
+    ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
+        ret["comment"] = (
+            f"{names.app(name)} is absent" if version is None else f"{name} {names.version(version)} is absent"
+        )
         ids = [i["id"] for i in __salt__["app.observe"](name)["instances"] if version in (None, i["version"])]
         releases = [r for r in __salt__["app.releases"](name) if version in (None, r)]
         if not ids and not releases:

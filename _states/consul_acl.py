@@ -19,6 +19,7 @@ No secret is in what a state returns.
 """
 
 from salt.exceptions import SaltException
+from saltdeploy import bounds, names, words
 from saltdeploy.acl import Acl
 
 URL = "http://127.0.0.1:8500"
@@ -39,10 +40,11 @@ def bootstrapped(name, secret, deadline=120):
     if __opts__["test"]:
         return {**ret, "comment": "Would bootstrap access control if nobody did", "result": None}
     try:
+        bounds.check([name, secret])
         with Acl([name], token=secret) as acl:
-            done = acl.bootstrap(secret, deadline)
-    except SaltException as exc:
-        return {**ret, "result": False, "comment": str(exc)}
+            done = acl.bootstrap(secret, names.deadline(deadline))
+    except (SaltException, *bounds.WRONG_SHAPE) as exc:
+        return {**ret, "result": False, "comment": _problem(exc)}
     if done:
         ret.update(changes={"bootstrapped": name}, comment="Access control was bootstrapped")
     return ret
@@ -61,7 +63,7 @@ def policy(name, rules, management, url=URL):
     url
         A server, or an agent.
     """
-    return _ensure(name, management, url, lambda acl: acl.policy(name, rules))
+    return _ensure(name, management, url, lambda acl: acl.policy(name, rules), rules)
 
 
 def role(name, policies, management, url=URL):
@@ -77,7 +79,7 @@ def role(name, policies, management, url=URL):
     url
         A server, or an agent.
     """
-    return _ensure(name, management, url, lambda acl: acl.role(name, policies))
+    return _ensure(name, management, url, lambda acl: acl.role(name, policies), policies)
 
 
 def token(name, accessor, secret, management, rights, url=URL):
@@ -97,7 +99,9 @@ def token(name, accessor, secret, management, rights, url=URL):
     url
         A server, or an agent.
     """
-    return _ensure(name, management, url, lambda acl: acl.token(accessor, secret, name, rights))
+    return _ensure(
+        name, management, url, lambda acl: acl.token(accessor, secret, name, rights), accessor, secret, rights
+    )
 
 
 def tokens_known(name, accessors, management, url=URL):
@@ -120,18 +124,25 @@ def tokens_known(name, accessors, management, url=URL):
             acl.remove_token(accessor)
         return {"removed": sorted(stale.values())} if stale else {}
 
-    return _ensure(f"tokens {name}", management, url, ensure)
+    return _ensure(name, management, url, ensure, accessors)
 
 
-def _ensure(name, management, url, ensure):
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is as wanted"}
+def _ensure(name, management, url, ensure, *given):
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{words.name(name)} is as wanted"}
     try:
+        bounds.check([name, management, url, *given])
         with Acl([url], token=management) as acl:
             acl.dry = __opts__["test"]
             ret["changes"] = ensure(acl)
-    except SaltException as exc:
-        return {**ret, "result": False, "comment": str(exc)}
+    except (SaltException, *bounds.WRONG_SHAPE) as exc:
+        return {**ret, "changes": {}, "result": False, "comment": _problem(exc)}
     if ret["changes"]:
         done = (None, f"Would change {name}") if __opts__["test"] else (True, f"{name} was changed")
         ret["result"], ret["comment"] = done
     return ret
+
+
+def _problem(exc):
+    """Return what is said of ``exc``; of what is no error of ours, an argument of a wrong shape is the cause."""
+    said = str(exc) if isinstance(exc, SaltException) else f"wrong arguments: {type(exc).__name__}: {exc}"
+    return words.message(said)

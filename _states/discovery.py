@@ -14,6 +14,7 @@ Services in discovery that are not our apps
 import time
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+from saltdeploy import names, words
 
 
 def published(name, service_id=None, address=None, port=None, tags=None, meta=None, checks=None, weight=None):
@@ -40,7 +41,7 @@ def published(name, service_id=None, address=None, port=None, tags=None, meta=No
     given = {"service_id": service_id, "address": address, "port": port, "tags": tags, "meta": meta, "checks": checks}
     given["weight"] = weight
     service = {key: value for key, value in given.items() if value is not None}
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{name} is published"}
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{words.name(name)} is published"}
     try:
         wanted = __salt__["discovery.digest"](name, **service)
         found = __salt__["discovery.registered"](service_id or name)
@@ -66,7 +67,7 @@ def withdrawn(name, service_id=None):
         Its id on this agent; the name by default.
     """
     target = service_id or name
-    ret = {"name": name, "changes": {}, "result": True, "comment": f"{target} is not published"}
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"{words.name(target)} is not published"}
     try:
         if __salt__["discovery.registered"](target) is None:
             return ret
@@ -93,6 +94,10 @@ def ready(name, deadline=120, passing=False):
         nothing for healthy before it has checked it.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "Discovery answers"}
+    try:
+        names.deadline(deadline)
+    except SaltInvocationError as exc:
+        return {**ret, "result": False, "comment": str(exc)}
     if __opts__["test"]:
         return ret
     until = time.monotonic() + deadline
@@ -120,6 +125,11 @@ def resolved(name, deadline=60):
         Seconds to wait: Consul's DNS answers nothing before its token is known.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
+    try:
+        names.host(name)
+        names.deadline(deadline)
+    except SaltInvocationError as exc:
+        return {**ret, "result": False, "comment": str(exc)}
     if __opts__["test"]:
         return {**ret, "comment": f"Would resolve {name}"}
     until = time.monotonic() + deadline

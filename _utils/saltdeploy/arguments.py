@@ -6,67 +6,105 @@ import datetime
 import re
 import shlex
 
-from . import definition, schema
+from . import bounds, definition, schema
+from . import words as said
 from .errors import Refused
-from .schema import nearest
+from .words import nearest, shown
 
-DURATION = schema.DURATION["anyOf"][1]["pattern"]
+DURATION = re.compile(schema.DURATION["anyOf"][1]["pattern"])
+# As many instances as a definition may ask for, and more lines than anybody reads.
+INSTANCES, LINES = schema.PLACED["instances"]["maximum"], 100_000
+# A reason is kept with each of 50 entries of history and shown on a line.
+REASON = 500
+# Ten years, in seconds: what was printed before is not asked for.
+LONG_AGO = 3650 * 86400.0
 
 
 def unknown(extra, kwargs, known):
     """Raise Refused if there are positional arguments left over, or ``kwargs`` holds one that is not Salt's own."""
     if extra:
-        raise Refused(f"too many arguments, from {extra[0]!r} on. By name there are: {', '.join(known)}")
+        raise Refused(f"too many arguments, from {shown(extra[0])} on. By name there are: {', '.join(known)}")
     stray = sorted(k for k in kwargs if not k.startswith("__"))
     if stray:
-        raise Refused(f"unknown argument {stray[0]}={nearest(stray[0], known)}. There are: {', '.join(known)}")
+        raise Refused(
+            f"unknown argument {said.name(stray[0])}={nearest(stray[0], known)}. There are: {', '.join(known)}"
+        )
+
+
+def word(value):
+    """Return ``value``, a name; the command line makes a number of one like 2048."""
+    number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < said.HUGE
+    return str(value) if number else value
+
+
+def text(name, value, most=bounds.TEXT):
+    """Return ``value``, as text (None: None); Refused if it is a list or a mapping, or too long."""
+    value = word(value)
+    if isinstance(value, float):
+        value = str(value)
+    if value is not None and (not isinstance(value, str) or len(value) > most):
+        raise Refused(f"{name}={shown(value)}: text is allowed, of at most {most} characters")
+    return value
+
+
+def release(app, value):
+    """Return ``value``, a version (None: any, None); Refused if it cannot be one."""
+    return None if value is None else definition.usable_version(app, value)
 
 
 def flag(name, value):
     """Return ``value``; Refused if it is neither true nor false."""
     if not isinstance(value, bool):
-        raise Refused(f"{name}={value!r}: True or False is allowed")
+        raise Refused(f"{name}={shown(value)}: True or False is allowed")
     return value
 
 
-def count(name, value, default):
-    """Return ``value`` (None: ``default``); Refused if it is not a whole number of at least one."""
+def count(name, value, default, most=INSTANCES):
+    """Return ``value`` (None: ``default``); Refused if it is not a whole number from one to ``most``."""
     if value is None:
         return default
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise Refused(f"{name}={value!r}: a whole number from 1 is allowed")
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
+        raise Refused(f"{name}={shown(value)}: a whole number from 1 is allowed, at most {most}")
     return value
 
 
 def seconds(name, value):
     """Return ``value``, a duration, in seconds; Refused if it is none, or nothing."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not (number or re.search(DURATION, str(value))) or definition.duration(value) <= 0:
-        raise Refused(f"{name}={value!r}: {schema.DURATION['description']} is allowed")
+    if not ((number and value <= bounds.DURATION) or _is_duration(value)) or not definition.duration(value) > 0:
+        raise Refused(f"{name}={shown(value)}: {schema.DURATION['description']} is allowed")
+    if definition.duration(value) > bounds.DURATION:
+        raise Refused(f"{name}={shown(value)}: at most {bounds.LONGEST} is allowed")
     return definition.duration(value)
+
+
+def _is_duration(value):
+    return isinstance(value, str) and DURATION.fullmatch(value)
 
 
 def words(command):
     """Return the words of ``command``, split as a shell would; Refused if there is none, or a quote is open."""
     if not isinstance(command, str) or not command.strip():
         raise Refused(
-            f"which command? Say it after the app's name, for example './bin/shop --version'; not {command!r}"
+            f"which command? Say it after the app's name, for example './bin/shop --version'; not {shown(command)}"
         )
     try:
+        if len(command) > bounds.TEXT or "\0" in command:
+            raise ValueError(f"at most {bounds.TEXT} characters are allowed, and no NUL")
         return shlex.split(command)
     except ValueError as exc:
-        raise Refused(f"command {command!r}: {exc}") from exc
+        raise Refused(f"command {shown(command)}: {exc}") from exc
 
 
 def since(value):
     """Return ``value``, a duration or a time, so that it means the same on every node; Refused if it is neither."""
-    if re.search(DURATION, str(value)):
-        return str(value)
+    if _is_duration(value) and definition.duration(value) <= LONG_AGO:
+        return value
     try:
-        return datetime.datetime.fromisoformat(str(value).replace("Z", "+00:00")).astimezone().isoformat()
-    except ValueError:
+        return datetime.datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone().isoformat()
+    except (AttributeError, OverflowError, TypeError, ValueError):
         raise Refused(
-            f"since={value!r}: how long ago (30s, 10m, 1h), or a time ('2026-11-24 10:30') is allowed"
+            f"since={shown(value)}: how long ago (30s, 10m, 1h), or a time ('2026-11-24 10:30') is allowed"
         ) from None
 
 
@@ -91,10 +129,13 @@ def nodes(environment, app, value):
         )
     if value is None:
         return tuple(eligible)
-    given = [n.strip() for n in value.split(",")] if isinstance(value, str) else list(value)
+    given = [n.strip() for n in value.split(",")] if isinstance(value, str) else value
+    if not isinstance(given, (list, tuple)) or not given:
+        raise Refused(f"nodes={shown(value)}: names separated by commas are allowed, or a list of names")
     for name in given:
-        if name not in environment.nodes:
-            raise Refused(f"nodes: {environment.name} has no node {name!r}{nearest(name, environment.nodes)}.")
+        if not isinstance(name, str) or name not in environment.nodes:
+            about = f"{nearest(name, environment.nodes)}{said.odd(name)}"
+            raise Refused(f"nodes: {environment.name} has no node {shown(name)}{about}.")
         if name not in eligible:
-            raise Refused(f"nodes: {name} may not run {app.name}: eligible by role are {', '.join(eligible)}")
+            raise Refused(f"nodes: {name} may not run {app.name}: eligible by role are {said.listed(eligible)}")
     return tuple(n for n in eligible if n in given)

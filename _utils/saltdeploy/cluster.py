@@ -9,7 +9,7 @@ import ipaddress
 import uuid
 
 from .errors import DefinitionError
-from .schema import shown
+from .words import shown
 
 SERVER = "consul-server"
 DATACENTER = "dc1"

@@ -9,10 +9,10 @@ import shlex
 import string
 from dataclasses import replace
 
-from . import analysis, bluegreen, events, hooks, schema, traffic
+from . import analysis, bluegreen, bounds, clashes, events, hooks, schema, traffic, words
 from .errors import DefinitionError, Refused
 from .model import App, Environment, Node, PortRange, Probe, Source, Strategy
-from .schema import nearest, shown
+from .words import nearest, shown
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 PLACEHOLDERS = ("address", "port", "version", "release", "instance", "app", "environment", "node")
@@ -40,10 +40,12 @@ def choose_environment(pillar, name=None):
         )
     if name is None:
         if len(known) > 1:
-            raise Refused(f"which environment? Say env=NAME, one of: {', '.join(known)}")
+            raise Refused(f"which environment? Say env=NAME, one of: {words.listed(known)}")
         return known[0]
     if name not in known:
-        raise Refused(f"unknown environment {shown(name)}{nearest(name, known)}. Defined: {', '.join(known)}")
+        raise Refused(
+            f"unknown environment {shown(name)}{nearest(name, known)}{words.odd(name)}. Defined: {words.listed(known)}"
+        )
     return name
 
 
@@ -59,22 +61,22 @@ def load(pillar, env=None, strict=True):
     apps = _named(pillar, "apps")
     chain = _chain(pillar["environments"], name)
     used = {app for link in chain for app in _mapping(pillar["environments"][link], "apps")}
-    schema.validate(
-        {
-            "apps": {a: apps[a] for a in apps if a in used},
-            "environments": {link: pillar["environments"][link] for link in chain},
-        },
-        strict,
-    )
+    wanted = {
+        "apps": {a: apps[a] for a in apps if a in used},
+        "environments": {link: pillar["environments"][link] for link in chain},
+    }
+    bounds.check(wanted)
+    schema.validate(wanted, strict)
     raw = resolve(pillar["environments"], name)
     where = f"environments:{name}"
     for app in raw["apps"]:
         if app not in apps:
             raise DefinitionError(
                 f"{where}:apps:{app}: there is no such app{nearest(app, apps)}. Defined under `apps`: "
-                + (", ".join(sorted(apps)) or "none")
+                + words.listed(apps)
             )
     nodes = {n: Node(n, d["address"], tuple(d.get("roles", ())), d.get("zone", "")) for n, d in raw["nodes"].items()}
+    clashes.check(where, raw, apps)
     environment = Environment(
         name=name,
         nodes=nodes,
@@ -101,7 +103,10 @@ def load_own(minion, pillar):
         raise Refused(f"the pillar of {minion} has errors: {'; '.join(map(str, pillar['_errors']))}")
     if not pillar.get("environments"):
         raise Refused(f"{minion} is a node of no environment: add it to `nodes` of one, then saltutil.refresh_pillar.")
-    environment = load(pillar, strict=False)
+    try:
+        environment = load(pillar, strict=False)
+    except bounds.WRONG_SHAPE as exc:  # only without jsonschema on the node; the master has it
+        raise bounds.misshapen(f"the definitions in the pillar of {minion}", exc) from exc
     if minion not in environment.nodes:
         raise Refused(f"{minion} is not a node of environment {environment.name}: add it to its `nodes`.")
     return environment
@@ -109,28 +114,29 @@ def load_own(minion, pillar):
 
 def find_app(environment, name):
     """Return the App called ``name`` in ``environment``; Refused names the nearest if there is none."""
-    if name not in environment.apps:
+    if not isinstance(name, str) or name not in environment.apps:
         known = sorted(environment.apps)
         raise Refused(
-            f"unknown app {shown(name)} in environment {environment.name}{nearest(name, known)}. "
-            f"Apps there: {', '.join(known) or 'none'}"
+            f"unknown app {shown(name)} in environment {environment.name}{nearest(name, known)}{words.odd(name)}. "
+            f"Apps there: {words.listed(known)}"
         )
     return environment.apps[name]
 
 
 def check_version(app, version):
     """Return the version to deploy: ``version``, else the definition's; Refused if it is not usable."""
-    version = _usable_version(app, version)
+    version = usable_version(app, version)
     digests = app.source.sha256
     if isinstance(digests, dict) and version not in digests:
         raise Refused(
             f"unknown version {version} of {app.name}{nearest(version, digests)}: no digest of it under"
-            f" apps:{app.name}:source:sha256 (there: {', '.join(sorted(digests)) or 'none'})"
+            f" apps:{app.name}:source:sha256 (there: {words.listed(digests)})"
         )
     return version
 
 
-def _usable_version(app, version):
+def usable_version(app, version):
+    """Return the version meant: ``version``, else the definition's; Refused if it cannot be one."""
     if version is None or version == "":
         if not app.version:
             raise Refused(
@@ -139,10 +145,14 @@ def _usable_version(app, version):
         return app.version
     if isinstance(version, (int, float)) and not isinstance(version, bool):
         raise Refused(
-            f"version {version} was read as a number and may have lost digits: quote it twice, version=\"'{version}'\""
+            f"version {shown(version)} was read as a number and may have lost digits: quote it twice,"
+            f" version=\"'{shown(version)}'\""
         )
     if not isinstance(version, str) or not VERSION.fullmatch(version):
-        raise Refused(f"version {shown(version)} is not usable: allowed is {schema.VERSION} (at most 63 characters)")
+        raise Refused(
+            f"version {shown(version)} is not usable: allowed is {schema.VERSION} (at most 63 characters)"
+            f"{words.odd(version)}"
+        )
     return version
 
 
@@ -171,8 +181,12 @@ def own_environment(environments, minion):
     """
     mine = [name for name, env in environments.items() if minion in _mapping(env, "nodes")]
     if len(mine) > 1:
-        raise DefinitionError(f"environments: {minion} is a node of both {' and '.join(sorted(mine))}: keep it in one.")
-    return {"environments": {name: events.for_node(resolve(environments, name)) for name in mine}}
+        both = " and ".join(sorted(map(words.name, mine))[:2])
+        raise DefinitionError(f"environments: {minion} is a node of both {both}: keep it in one.")
+    try:
+        return {"environments": {name: events.for_node(resolve(environments, name)) for name in mine}}
+    except bounds.WRONG_SHAPE as exc:
+        raise bounds.misshapen(f"environments:{words.name(mine[0])}", exc) from exc
 
 
 def fill(text, values):
@@ -187,7 +201,8 @@ def _named(pillar, key):
         raise DefinitionError(f"{key}: found {shown(found)}, allowed is a mapping of name to definition")
     for name in found:
         if not isinstance(name, str):
-            raise DefinitionError(f"{key}: found the name {shown(name)}, allowed is text (quote a number)")
+            hint = words.reading(name)
+            raise DefinitionError(f"{key}: found the name {shown(name)}, allowed is text (quote a number){hint}")
     return found
 
 
@@ -196,10 +211,14 @@ def _chain(environments, name):
     while name:
         if name in chain:
             raise DefinitionError(f"environments:{name}:based_on: goes round in a circle: {' > '.join([*chain, name])}")
+        if len(chain) == bounds.BASES:
+            raise DefinitionError(
+                f"environments:{chain[0]}:based_on: at most {bounds.BASES} may be based on one another"
+            )
         if not isinstance(name, str) or name not in environments:
             raise DefinitionError(
-                f"environments:{chain[-1]}:based_on: there is no environment {shown(name)}"
-                f"{nearest(name, environments)}. Defined: {', '.join(sorted(environments))}"
+                f"environments:{words.name((chain or [name])[-1])}:based_on: there is no environment {shown(name)}"
+                f"{nearest(name, environments)}. Defined: {words.listed(environments)}"
             )
         chain.append(name)
         env = environments[name]
@@ -300,8 +319,10 @@ def probe(raw, at):
         raise DefinitionError(f"{at}:from: a command runs where the release is installed: `node` is allowed only.")
     times = {key: duration(raw.get(key, default)) for key, default in (("interval", "2s"), ("timeout", "10s"))}
     for key, seconds in times.items():
-        if not seconds:
-            raise DefinitionError(f"{at}:{key}: found {shown(raw[key])}, allowed is more than 0")
+        if not 0 < seconds <= bounds.DURATION:
+            raise DefinitionError(
+                f"{at}:{key}: found {shown(raw[key])}, allowed is more than 0, up to {bounds.LONGEST}"
+            )
     http = raw["http"] if kind == "http" and isinstance(raw["http"], dict) else {}
     return Probe(
         kind=kind,
@@ -317,6 +338,11 @@ def _strategy(raw, where):
     plain = {k: raw[k] for k in ("replace", "auto_revert", "keep_releases", "when_paused", "canary") if k in raw}
     others = ("waves", "analysis", *plain)
     values = {k: math.inf if v == "manual" else duration(v) for k, v in raw.items() if k not in others}
+    for key, seconds in values.items():
+        if seconds > bounds.DURATION and raw[key] != "manual":
+            raise DefinitionError(
+                f"{where}:strategy:{key}: found {shown(raw[key])}, at most {bounds.LONGEST} are allowed"
+            )
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])
     strategy = Strategy(**plain, **values)
@@ -329,7 +355,7 @@ def _strategy(raw, where):
     for kind in (int, str):
         sizes = [w if kind is int else int(w[:-1]) for w in strategy.waves if isinstance(w, kind)]
         if sizes != sorted(set(sizes)):
-            raise DefinitionError(f"{at}:waves: {list(strategy.waves)}: sizes are cumulative and must grow.")
+            raise DefinitionError(f"{at}:waves: {shown(list(strategy.waves))}: sizes are cumulative and must grow.")
     return strategy
 
 
@@ -354,11 +380,11 @@ def _check_placeholders(app, at):
             if set(names) <= set(PLACEHOLDERS):
                 fill(text, {**dict.fromkeys(PLACEHOLDERS, ""), "port": 0})
         except ValueError as exc:
-            raise DefinitionError(f"{at}:{key}: {text!r}: {exc}. A brace of your own is written twice.") from exc
+            raise DefinitionError(f"{at}:{key}: {shown(text)}: {exc}. A brace of your own is written twice.") from exc
         for name in names:
             if name not in PLACEHOLDERS:
                 raise DefinitionError(
-                    f"{at}:{key}: unknown placeholder {{{name}}}{nearest(name, PLACEHOLDERS)}."
+                    f"{at}:{key}: unknown placeholder {{{name and words.name(name)}}}{nearest(name, PLACEHOLDERS)}."
                     f" Allowed: {', '.join(PLACEHOLDERS)}. A brace of your own is written twice."
                 )
             if name == "port" and key.startswith("hooks:"):

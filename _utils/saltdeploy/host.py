@@ -23,7 +23,7 @@ import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from . import disk, sources
+from . import disk, names, sources
 from .artifacts import Artifacts
 from .errors import Failed, Refused
 from .model import Instance, instance_id
@@ -47,11 +47,11 @@ class Host:
 
     def release(self, app, version):
         """Return the path of an installed release (it may not exist)."""
-        return self.root / app / "releases" / version
+        return self.root / names.app(app) / "releases" / names.version(version)
 
     def releases(self, app):
         """Return the versions of ``app`` that are installed, in the order in which they were."""
-        folder = self.root / app / "releases"
+        folder = self.root / names.app(app) / "releases"
         links = [p for p in folder.iterdir() if p.is_symlink()] if folder.is_dir() else []
         return [p.name for p in sorted(links, key=lambda p: (p.lstat().st_mtime_ns, p.name))]
 
@@ -167,7 +167,7 @@ class Host:
     @contextlib.contextmanager
     def alone(self, app):
         """Hold off other jobs that stop or bring back instances of ``app``: one may outlast the run that sent it."""
-        folder = self.root / app
+        folder = self.root / names.app(app)
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / ".lock"):
             yield
@@ -176,12 +176,12 @@ class Host:
 
     def folder(self, instance):
         """Return the folder of an instance, given its id."""
-        return self.root / instance.split("_", 1)[0] / "instances" / instance
+        return self.root / names.instance(instance).split("_", 1)[0] / "instances" / instance
 
     def instances(self, app=None):
         """Return the instances that are known here: of ``app``, or of all."""
         found = []
-        for path in sorted(self.root.glob(f"{app or '*'}/instances/*/instance.json")):
+        for path in sorted(self.root.glob(f"{'*' if app is None else names.app(app)}/instances/*/instance.json")):
             with contextlib.suppress(FileNotFoundError):  # another job has just stopped it
                 found.append(self.read(path))
         return found

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import arguments, definition, discovery, probes, records
+from . import arguments, definition, discovery, names, probes, records
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import Host
 from .launch import Launch
@@ -86,7 +86,8 @@ class Lifecycle:
 
     def _registered(self, name):
         """Return the services of app ``name`` that the agent has from us: id -> Endpoint."""
-        return {i: e for i, e in self.discovery.registered().items() if e.meta.get("app") == name}
+        found = {i: e for i, e in self.discovery.registered().items() if e.meta.get("app") == name}
+        return {i: e for i, e in found.items() if names.is_instance(i.removesuffix(CANDIDATE))}
 
     def _observed(self, instance, registered):
         state = self.runtime.states().get(instance.id)
@@ -295,7 +296,7 @@ class Lifecycle:
 
         :returns: ``(ids, reason)``; the reason says why nothing is to be done, or is empty.
         """
-        prefix = records.prefix(self.environment.name, name)
+        prefix = records.prefix(self.environment.name, names.app(name))
         _, _, session = self.discovery.read(records.lock_key(prefix))
         if session:
             return [], f"{name} is being deployed: nothing is restored meanwhile"

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from . import arguments, definition, discovery, hookrun, hooks, planner, preflight, records, status, traffic
+from . import (
+    arguments,
+    definition,
+    discovery,
+    hookrun,
+    hooks,
+    names,
+    planner,
+    preflight,
+    records,
+    status,
+    traffic,
+)
 from .acceptance import Acceptance
 from .errors import DONE, REVERTED, Failed, Refused
 from .fleet import Fleet
@@ -12,6 +24,8 @@ from .site import Verbs, history, owner
 
 HISTORY_LIMIT = 10
 UNPUBLISHED = ("candidate", "warm")
+# How much of a command is shown, in characters.
+SHOWN = 300
 
 
 class Looking(Verbs):
@@ -46,6 +60,7 @@ class Looking(Verbs):
     def test(self, name, env, version, nodes):
         """Run the app's tests, from everywhere, on its candidates; without any on what is published."""
         environment, app = self._definitions(name, env)
+        version = arguments.release(app, version)
         with self._site(environment, app, nodes) as site:
             observed = self._observe(site)
             # What is warm is no candidate: it is tested where its release is named.
@@ -68,10 +83,11 @@ class Looking(Verbs):
     def status(self, name, env):
         """Return what discovery and the record have of one app, or of all."""
         environment = self._environment(env)
-        names = [definition.find_app(environment, name).name] if name else list(environment.apps)
+        every = name is None or name == ""
+        chosen = list(environment.apps) if every else [definition.find_app(environment, arguments.word(name)).name]
         with discovery.connect(environment.discovery) as backend:
             backend.leader()
-            apps = [status.of_app(backend, environment, environment.apps[n]) for n in names]
+            apps = [status.of_app(backend, environment, environment.apps[n]) for n in chosen]
         return {"environment": environment.name, "apps": apps, "retcode": DONE}
 
     def history(self, name, env, limit):
@@ -105,8 +121,8 @@ class Looking(Verbs):
         environment, app = self._definitions(name, env)
         chosen = arguments.nodes(environment, app, nodes)
         wanted = {
-            "instances": None if instance is None else [instance],
-            "lines": arguments.count("lines", lines, None),
+            "instances": None if instance is None else [names.instance(instance)],
+            "lines": arguments.count("lines", lines, None, arguments.LINES),
             "since": None if since is None else arguments.since(since),
             "strict": False,
         }
@@ -127,6 +143,8 @@ class Looking(Verbs):
         environment, app = self._definitions(name, env)
         arguments.words(command)
         timeout = arguments.seconds("timeout", timeout)
+        instance = None if instance is None else names.instance(instance)
+        node = arguments.text("node", node)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             where, which = _instance(status.of_app(backend, environment, app), instance, node)
             job = (app.name, command, which, timeout)
@@ -140,7 +158,7 @@ class Looking(Verbs):
             "instance": which,
             **ran,
             "seconds": round(reply.seconds, 3),
-            "verdict": f"{command} {how}, as {which} on {where}",
+            "verdict": f"{command if len(command) <= SHOWN else command[:SHOWN] + '…'} {how}, as {which} on {where}",
             "retcode": DONE if ran["code"] == 0 else REVERTED,
         }
 

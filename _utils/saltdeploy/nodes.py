@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 
-from . import definition, discovery, schema
-from .errors import Refused
+from . import bounds, definition, discovery, names, schema
+from .errors import DefinitionError, Refused
 from .model import Probe
+from .words import name as said
+from .words import odd, shown
 
 ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks", "weight")
 HEAVIEST = 65535
+IDENTIFIER = r"[A-Za-z0-9_~+=:.@-]{1,255}"
 
 
 def agent(minion, pillar):
@@ -28,16 +31,15 @@ def service(minion, pillar, name, **given):
     """
     unknown = sorted(set(given) - set(ARGUMENTS))
     if unknown:
-        raise Refused(f"unknown argument {unknown[0]}: allowed are {', '.join(ARGUMENTS)}")
-    if not re.fullmatch(schema.NAME, str(name)):
-        raise Refused(f"service name {name!r} is not a DNS label: it must match {schema.NAME}")
+        raise Refused(f"unknown argument {said(unknown[0])}: allowed are {', '.join(ARGUMENTS)}")
+    if not isinstance(name, str) or not re.fullmatch(schema.NAME, name):
+        raise Refused(f"service name {shown(name)} is not a DNS label: it must match {schema.NAME}{odd(name)}")
+    _plain(name, given)
     environment = definition.load_own(minion, pillar)
     port = given.get("port")
-    if port is not None and (not isinstance(port, int) or not 1 <= port <= 65535):
-        raise Refused(f"port {port!r} of service {name} is not a number from 1 to 65535")
-    checks = [
-        definition.probe(check, f"service {name}: check {n}") for n, check in enumerate(given.get("checks") or ())
-    ]
+    if port is not None and (not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535):
+        raise Refused(f"port {shown(port)} of service {name} is not a number from 1 to 65535")
+    checks = [_check(check, f"service {name}: check {n}") for n, check in enumerate(given.get("checks") or ())]
     if "checks" not in given and port is not None:
         checks = [Probe("tcp", "")]
     return discovery.Service(
@@ -55,5 +57,49 @@ def service(minion, pillar, name, **given):
 def check_weight(name, weight):
     """Return ``weight``, None or a number; Refused if discovery cannot have it for ``name``."""
     if weight is not None and (type(weight) is not int or not 1 <= weight <= HEAVIEST):
-        raise Refused(f"weight {weight!r} of {name} is not a whole number from 1 to {HEAVIEST}")
+        raise Refused(f"weight {shown(weight)} of {said(name)} is not a whole number from 1 to {HEAVIEST}")
     return weight
+
+
+def check_weights(minion, weights):
+    """Return what ``weights`` has for ``minion``, id -> weight; Refused if that is no such mapping."""
+    mine = weights.get(minion, weights) if isinstance(weights, dict) else None
+    if not isinstance(mine, dict) or None in mine.values():
+        raise Refused(f"weights={shown(weights)}: a mapping of id to weight is allowed")
+    return {names.instance(i): check_weight(i, weight) for i, weight in mine.items()}
+
+
+def identifier(value):
+    """Return ``value``, the id or the name of a service; Refused if it cannot be one: it is part of a URL."""
+    if not isinstance(value, str) or not re.fullmatch(IDENTIFIER, value):
+        raise Refused(f"{shown(value)} is no id of a service: it must match {IDENTIFIER}{odd(value)}")
+    return value
+
+
+def _plain(name, given):
+    """Raise Refused on arguments of another shape than :func:`service` takes."""
+    try:
+        bounds.check(given)
+    except DefinitionError as exc:
+        raise Refused(f"service {name}: {exc}") from exc
+    if given.get("service_id") is not None:
+        identifier(given["service_id"])
+    address, tags, meta = (given.get(key) for key in ("address", "tags", "meta"))
+    if address is not None and not (isinstance(address, str) and re.fullmatch(schema.ADDRESS, address)):
+        raise Refused(f"address {shown(address)} of service {name} is none: it must match {schema.ADDRESS}")
+    if tags is not None and not (isinstance(tags, (list, tuple)) and all(isinstance(tag, str) for tag in tags)):
+        raise Refused(f"tags {shown(tags)} of service {name} are no list of texts")
+    if meta is not None and not (isinstance(meta, dict) and all(isinstance(key, str) for key in meta)):
+        raise Refused(f"meta {shown(meta)} of service {name} is no mapping of text to text")
+    if not isinstance(given.get("checks"), (list, tuple, type(None))):
+        raise Refused(f"checks {shown(given['checks'])} of service {name} are no list of checks")
+
+
+def _check(raw, at):
+    """Return the Probe that ``raw`` describes; Refused if it describes none."""
+    if isinstance(raw, dict) and isinstance(raw.get("http", ""), str) and raw.get("tcp", True) is True:
+        try:
+            return definition.probe(raw, at)
+        except bounds.WRONG_SHAPE:
+            pass
+    raise Refused(f"{at}: found {shown(raw)}, allowed is a check as in the definition of an app")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import bluegreen, healthy, hookrun, hooks, planner, records
+from . import arguments, bluegreen, healthy, hookrun, hooks, planner, records
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused
 from .executor import cause, stop_deadline
 from .jobs import Jobs, PhaseFailed, most, told_ids
@@ -59,6 +59,7 @@ class Operations(Verbs):
     def withdraw(self, name, env, version, nodes, confirm, test, reason):
         """Take instances out of discovery; they run on as candidates."""
         environment, app = self._definitions(name, env)
+        version = arguments.release(app, version)
         with self._site(environment, app, nodes) as site:
 
             def decide(observed):

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import yaml
-
-from . import cluster, definition
+from . import bounds, cluster, definition, words, yamlfile
 from .errors import DefinitionError
 
 
@@ -20,12 +18,13 @@ def all_environments(folder, opts=None):
     """
     environments = {}
     for path in sorted(Path(folder).glob("*.sls")):
-        text = path.read_text()
-        if text.startswith("#!"):
+        if yamlfile.is_program(path):
             continue
-        for name, environment in _environments(path, text).items():
+        for name, environment in _environments(path).items():
             if name in environments:
-                raise DefinitionError(f"{path}: environment {name} is defined in another file too: keep one.")
+                raise DefinitionError(
+                    f"{path}: environment {words.name(name)} is defined in another file too: keep one."
+                )
             environments[name] = environment
     # All of them before any is changed: one may be based on another.
     computed = {name: _discovery_of_master(environments, name, opts) for name in environments} if opts else {}
@@ -59,7 +58,7 @@ def _discovery_of_master(environments, name, opts):
     try:
         resolved = definition.resolve(environments, name)
         wanted = cluster.wanted(resolved)
-    except (AttributeError, KeyError, TypeError, DefinitionError):
+    except (*bounds.WRONG_SHAPE, DefinitionError):
         return None  # whoever uses this environment is told what is wrong with it
     if not wanted:
         return None
@@ -78,12 +77,13 @@ def _store(opts):
     return secrets.Secrets(secrets.folder(opts))
 
 
-def _environments(path, text):
-    try:
-        data = yaml.safe_load(text) or {}
-    except yaml.YAMLError as exc:
-        raise DefinitionError(f"{path}: is not YAML: {exc}") from exc
+def _environments(path):
+    data = yamlfile.load(path)
     environments = data.get("environments") if isinstance(data, dict) else None
     if not isinstance(environments, dict):
         raise DefinitionError(f"{path}: must hold a mapping `environments`, of names to definitions.")
+    try:
+        bounds.check({"environments": environments})
+    except DefinitionError as exc:
+        raise DefinitionError(f"{path}: {exc}") from exc
     return environments

@@ -5,17 +5,20 @@ It is the reference of what may be written: descriptions here are the reference 
 
 from __future__ import annotations
 
-import difflib
+import itertools
 import math
 import re
 
+from . import words
 from .errors import DefinitionError, Refused
 from .events import EVENTS
 from .model import PHASES
+from .words import nearest, shown
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # a DNS label that leaves room for "-candidate"
 VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,62}$"
-MINION = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+MINION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
+ADDRESS = r"^[A-Za-z0-9:][A-Za-z0-9.:%-]{0,252}$"
 USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))."  # a relative path without ".."
 DURATION = {
@@ -249,10 +252,10 @@ APPS = _map(_object({**APP_PROPERTIES, **PLACED}, ["source", "run"]), NAME)
 
 CONSUL = _object(
     {
-        "datacenter": {"type": "string"},
+        "datacenter": {"type": "string", "pattern": r"^[A-Za-z0-9_-]*$"},
         "agent": {"type": "string", "pattern": r"^https?://"},
         "servers": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": r"^https?://"}},
-        "token": {"type": "string"},
+        "token": {"type": "string", "pattern": r"^[!-~]*$"},
         "ca": {"type": "string"},
     }
 )
@@ -301,7 +304,7 @@ ENVIRONMENTS = _map(
             "nodes": _map(
                 _object(
                     {
-                        "address": {"type": "string", "minLength": 1},
+                        "address": {"type": "string", "pattern": ADDRESS},
                         "roles": STRINGS,
                         "zone": {"type": "string", "pattern": NAME},
                     },
@@ -327,6 +330,9 @@ PILLAR = {
     "properties": {"apps": APPS, "environments": ENVIRONMENTS},
 }
 
+# How many mistakes are looked for: only one is told.
+MISTAKES = 100
+
 TYPES = {
     "object": "a mapping",
     "array": "a list",
@@ -350,11 +356,12 @@ def validate(definitions, strict=True):
             raise Refused("jsonschema is not installed on the master: `salt-pip install jsonschema`.") from None
         return
     errors = sorted(
-        _validator(jsonschema)(PILLAR).iter_errors(definitions),
+        itertools.islice(_validator(jsonschema)(PILLAR).iter_errors(definitions), MISTAKES),
         key=lambda e: [str(p) for p in e.absolute_path],
     )
     if errors:
-        more = f" ({len(errors) - 1} more like it)" if len(errors) > 1 else ""
+        some = f"{len(errors) - 1}{' or' if len(errors) == MISTAKES else ''}"
+        more = f" ({some} more like it)" if len(errors) > 1 else ""
         raise DefinitionError(_explain(errors[0]) + more)
 
 
@@ -366,7 +373,7 @@ def _validator(jsonschema):
             yield jsonschema.ValidationError(f"{instance!r} does not match {wanted}")
 
     def number(_checker, value):
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+        return integer(_checker, value) or (isinstance(value, float) and math.isfinite(value))
 
     def integer(_checker, value):
         return isinstance(value, int) and not isinstance(value, bool)
@@ -377,12 +384,13 @@ def _validator(jsonschema):
 
 
 def _explain(error):
-    path = ":".join(str(p) for p in error.absolute_path)
+    path = words.path(error.absolute_path)
     allowed = error.schema
     if error.validator == "additionalProperties":
         known = sorted(allowed.get("properties", {}))
         stray = sorted(set(error.instance) - set(known), key=str)[0]
-        return f"{path}:{stray}: unknown key{nearest(stray, known)}. Allowed here: {', '.join(known)}"
+        about = f"{_about(stray)}{nearest(stray, known)}"
+        return f"{path}:{words.name(stray)}: unknown key{about}. Allowed here: {', '.join(known)}"
     if error.validator == "required":
         missing = sorted(set(error.validator_value) - set(error.instance))[0]
         return f"{path}:{missing}: is missing"
@@ -399,16 +407,15 @@ def _explain(error):
     }.get(error.validator, lambda v: error.message)(error.validator_value)
     what = "the name " if "propertyNames" in error.schema_path else ""
     found = "what is not shown, since it may be a secret" if allowed.get("writeOnly") else shown(error.instance)
-    return f"{path}: found {what}{found}, allowed is {allowed.get('description', wanted)}"
+    about = _about(error.instance) if _text(error, allowed) and not allowed.get("writeOnly") else ""
+    return f"{path}: found {what}{found}, allowed is {allowed.get('description', wanted)}{about}"
 
 
-def shown(value):
-    """Return ``value`` for a message, cut to 60 characters."""
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
+def _text(error, allowed):
+    """Return whether text was wanted where something is wrong, so that what YAML makes of text matters."""
+    options = allowed.get("anyOf", [allowed])
+    return error.validator == "pattern" or any("string" in str(option.get("type")) for option in options)
 
 
-def nearest(name, known):
-    """Return `` (did you mean `x`?)`` if one of ``known`` is much like ``name``, else nothing."""
-    match = difflib.get_close_matches(str(name), [str(k) for k in known], n=1)
-    return f" (did you mean `{match[0]}`?)" if match else ""
+def _about(value):
+    return words.odd(value) if isinstance(value, str) else words.reading(value)

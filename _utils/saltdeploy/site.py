@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import getpass
+import logging
 import os
 import secrets
 import socket
@@ -15,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import salt.pillar
 
-from . import arguments, bluegreen, definition, discovery, notify, preflight, records
+from . import arguments, bluegreen, definition, discovery, notify, preflight, records, words
 from .errors import DONE, INTERRUPTS, Failed, Refused
 from .executor import Identity, cause
 from .fleet import Fleet
@@ -106,6 +107,7 @@ class Verbs:
         :param decide: ``decide(observed)`` returns a Task.
         """
         about = {"app": site.app.name, "environment": site.environment.name}
+        reason = arguments.text("reason", reason, arguments.REASON) or ""
         if test:
             task = decide(self._observe(site))
             return {**about, "version": task.version, **task.more, "plan": task.lines, "retcode": DONE}
@@ -156,21 +158,23 @@ class Verbs:
     def _environment(self, env):
         # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
         opts = {**self.opts, "pillar_safe_render_error": False}
-        pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
+        with _without_log("salt.pillar", "salt.template", "salt.utils.templates"):
+            pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
         if pillar.get("_errors"):
-            raise Refused(f"the pillar has errors: {'; '.join(map(str, pillar['_errors']))}")
+            errors = (words.without_traceback(str(error)) for error in pillar["_errors"])
+            raise Refused(f"the pillar has errors: {'; '.join(errors)}")
         if not pillar.get("environments"):
             raise Refused(
                 f"this master's own pillar has no environments: in pillar/top.sls, give {self.opts['id']!r}"
                 " (its id) environments.all, and define one in pillar/environments/."
             )
-        return definition.load(pillar, env)
+        return definition.load(pillar, arguments.word(env))
 
     def _definitions(self, name, env):
         if not name:
             raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
         environment = self._environment(env)
-        return environment, definition.find_app(environment, str(name))
+        return environment, definition.find_app(environment, arguments.word(name))
 
     @contextlib.contextmanager
     def _site(self, environment, app, nodes):
@@ -198,6 +202,19 @@ class Verbs:
     def _observe(self, site):
         observed = preflight.observe(site.fleet, site.app, site.observed, self.journal, site.environment.zones)
         return replace(observed, warm=bluegreen.still(site.record(), time.time()))
+
+
+@contextlib.contextmanager
+def _without_log(*names):
+    """Keep Salt's loggers ``names`` quiet: of an error that is told, they would print the traceback too."""
+    loggers = [logger for logger in map(logging.getLogger, names) if not logger.isEnabledFor(logging.DEBUG)]
+    for logger in loggers:
+        logger.disabled = True
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.disabled = False
 
 
 def history(backend, prefix):

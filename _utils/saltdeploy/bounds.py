@@ -1,0 +1,82 @@
+"""How much a definition may hold. Looked at before anything else is, so that all else may be simple.
+
+``docs/reference/limits.rst`` says where each of the numbers comes from.
+"""
+
+from __future__ import annotations
+
+from . import words
+from .errors import DefinitionError
+
+# Mappings and lists within each other: the schema has 8.
+DEPTH = 16
+# Keys and list entries of an environment and its apps, and the characters of all texts together.
+ENTRIES, CHARACTERS = 200_000, 2_000_000
+# One text, in characters of up to 4 bytes: Linux takes no argument and no environment variable over 128 KiB.
+TEXT = 30_000
+# An integer that travels to a node: MessagePack has no larger ones.
+INTEGER = 2**63
+# A file of environments, in bytes; aliases in it; mappings that one `<<` merges.
+FILE, ALIASES, MERGED = 2**20, 1000, 10
+# Environments that are based on one another.
+BASES = 16
+# A duration, in seconds: 30 days.
+DURATION = 30 * 86400.0
+LONGEST = f"{DURATION / 86400:g} days"
+# What comes of a definition that was not validated, where it has another shape than it should.
+WRONG_SHAPE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
+
+
+def check(definitions):
+    """Raise DefinitionError with the key path of what is too deep, too long, too much, or no plain data.
+
+    Not recursive, and it ends early: a value that holds itself, or many times the same (YAML's anchors), is too much.
+    """
+    entries = characters = 0
+    stack = [((), definitions)]
+    while stack:
+        keys, value = stack.pop()
+        if isinstance(value, (dict, list)):
+            if len(keys) >= DEPTH:
+                _refuse(keys, f"is {len(keys)} mappings and lists deep, at most {DEPTH} are allowed")
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            entries += len(value)
+            if entries > ENTRIES:
+                _refuse(keys, f"one entry too many: all definitions together may have {ENTRIES}")
+            for key, inner in items:
+                characters += _scalar(keys, key, "the name ") if isinstance(value, dict) else 0
+                stack.append(((*keys, key), inner))
+        else:
+            characters += _scalar(keys, value)
+        if characters > CHARACTERS:
+            _refuse(keys, f"one text too many: all definitions together may have {CHARACTERS} characters")
+
+
+def misshapen(what, exc):
+    """Return the DefinitionError for one of WRONG_SHAPE, which has no key path."""
+    return DefinitionError(
+        f"{what}: not as a definition must be ({type(exc).__name__}: {words.shown(str(exc))}): salt-run deploy.check,"
+        " on the master, names the place."
+    )
+
+
+def _scalar(keys, value, what=""):
+    """Return how many characters ``value`` has; refuse what is not plain data, or too large."""
+    plain = value is None or isinstance(value, (str, bool, float, int))
+    if not plain:
+        _refuse(keys, f"found {what}{words.shown(value)}, allowed are mappings, lists, text, numbers, true and false")
+    if isinstance(value, str):
+        if len(value) > TEXT:
+            _refuse(keys, f"found {what}{words.shown(value)} of {len(value)} characters, at most {TEXT} are allowed")
+        harmful = words.CONTROL.search(value)
+        if harmful:
+            place = f"character {harmful.start() + 1}, U+{ord(harmful[0]):04X}"
+            _refuse(keys, f"found {what}{words.shown(value)}: {place}, is not allowed in any text")
+        return len(value)
+    if isinstance(value, int) and not -INTEGER <= value < INTEGER:
+        _refuse(keys, f"found {what}{words.shown(value)}: a whole number has at most 63 bits")
+    return 0
+
+
+def _refuse(keys, problem):
+    raise DefinitionError(f"{words.path(keys) or 'the definitions'}: {problem}")

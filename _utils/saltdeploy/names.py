@@ -1,0 +1,119 @@
+"""Names, versions and ids that a function on a node is given. They become paths: checked before they do."""
+
+from __future__ import annotations
+
+import math
+import re
+
+from . import bounds, schema
+from .errors import Refused
+from .model import PHASES
+from .words import odd, shown
+
+NAME, VERSION = re.compile(schema.NAME), re.compile(schema.VERSION)
+INSTANCE = re.compile(r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_[0-9]{1,5}")
+# What `deploy.app` may ask for, see the schema; and the ports there are.
+INSTANCES, SLOTS = schema.PLACED["instances"]["maximum"], range(65536)
+# More than a deployment has on a node, or a node of releases.
+LISTED = 1000
+TARGET = {"id", "node", "address", "port", "version"}
+
+
+def app(value):
+    """Return ``value``; Refused if it cannot be the name of an app."""
+    if not isinstance(value, str) or not NAME.fullmatch(value):
+        raise Refused(f"app {shown(value)}: a name is text matching {schema.NAME}{odd(value)}")
+    return value
+
+
+def version(value):
+    """Return ``value``; Refused if it cannot be a version."""
+    if not isinstance(value, str) or not VERSION.fullmatch(value):
+        quote = f": quote it twice, \"'{shown(value)}'\"" if isinstance(value, (int, float)) else odd(value)
+        raise Refused(f"version {shown(value)}: a version is text matching {schema.VERSION}{quote}")
+    return value
+
+
+def is_instance(value):
+    """Return whether ``value`` can be the id of an instance."""
+    return isinstance(value, str) and INSTANCE.fullmatch(value) is not None
+
+
+def instance(value):
+    """Return ``value``; Refused if it cannot be the id of an instance."""
+    if not is_instance(value):
+        raise Refused(f"instance {shown(value)}: an id is <app>_<version>_<port>, as app.instances shows it")
+    return value
+
+
+def instances(value):
+    """Return ``value``, a list of ids, or None; Refused if it is neither."""
+    return None if value is None else [instance(i) for i in _list("instances", value)]
+
+
+def versions(value):
+    """Return ``value``, a list of versions; Refused if it is none."""
+    return [version(v) for v in _list("versions", value)]
+
+
+def keys(name, value):
+    """Return ``value``, a list of texts; Refused if it is none."""
+    for key in _list(name, value):
+        if not isinstance(key, str):
+            raise Refused(f"{name}: found {shown(key)}, text is allowed")
+    return value
+
+
+def phase(value):
+    """Return ``value``, what hooks run before or after; Refused if it is none of these."""
+    if not isinstance(value, str) or value not in PHASES:
+        raise Refused(f"phase {shown(value)}: one of {', '.join(PHASES)} is allowed")
+    return value
+
+
+def slots(value):
+    """Return ``value``, a list of ports, or None; Refused if it is neither."""
+    return None if value is None else [whole("slots", slot, 0, SLOTS[-1]) for slot in _list("slots", value)]
+
+
+def targets(value):
+    """Return ``value``, a list of instances as plain data; Refused if it is none."""
+    for target in _list("targets", value):
+        if not isinstance(target, dict) or not set(target) >= TARGET:
+            raise Refused(f"targets: found {shown(target)}, a mapping with {', '.join(sorted(TARGET))} is allowed")
+    return value
+
+
+def whole(name, value, least, most):
+    """Return ``value``; Refused if it is no whole number from ``least`` to ``most``."""
+    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
+        raise Refused(f"{name}={shown(value)}: a whole number from {least} to {most} is allowed")
+    return value
+
+
+def seconds(name, value):
+    """Return ``value``, a number of seconds, or None; Refused if it is neither, or more than 30 days."""
+    if value is None:
+        return None
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not 0 <= value <= bounds.DURATION or math.isnan(value):
+        raise Refused(f"{name}={shown(value)}: a number of seconds is allowed, at most {bounds.DURATION:g}")
+    return value
+
+
+def deadline(value):
+    """Return ``value``, a number of seconds; Refused if it is none."""
+    return seconds("deadline", "" if value is None else value)
+
+
+def host(value):
+    """Return ``value``; Refused if it cannot be the name or the address of a host."""
+    if not isinstance(value, str) or not re.fullmatch(schema.ADDRESS, value):
+        raise Refused(f"{shown(value)} is no name of a host: it must match {schema.ADDRESS}{odd(value)}")
+    return value
+
+
+def _list(name, value):
+    if not isinstance(value, (list, tuple)) or len(value) > LISTED:
+        raise Refused(f"{name}={shown(value)}: a list of at most {LISTED} is allowed, '[a, b]' on the command line")
+    return value

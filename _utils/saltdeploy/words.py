@@ -1,0 +1,113 @@
+"""How what others wrote is said in a message: short, whatever its size, and harmless to a terminal."""
+
+from __future__ import annotations
+
+import difflib
+import itertools
+import re
+import reprlib
+import unicodedata
+
+# How long a value, and a whole message, may be, in characters.
+VALUE, MESSAGE = 60, 2000
+# How many names are listed, and how many are looked through for a similar one.
+LISTED, COMPARED = 20, 1000
+# An integer from here on has more digits than are shown; Python refuses to write those of more than 4300 at all.
+HUGE = 10**VALUE
+# Control characters but for line break and tab, and halves of characters; and with what is not seen or turns the
+# direction of text, which a text may have, and a message may not.
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+
+
+class _Short(reprlib.Repr):
+    """``repr`` that looks at the beginning of a value only."""
+
+    def __init__(self):
+        super().__init__()
+        self.maxlevel = self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 4
+        self.maxother = self.maxlong = VALUE
+
+    def repr_str(self, value, _level):
+        return repr(value[: VALUE + 1])
+
+    def repr_bytes(self, value, _level):
+        return repr(value[: VALUE + 1])
+
+    def repr_int(self, value, _level):
+        return repr(value) if abs(value) < HUGE else f"a number of about {round(value.bit_length() * 0.30103)} digits"
+
+
+def shown(value):
+    """Return ``value`` for a message, cut to 60 characters, control characters escaped."""
+    text = _Short().repr(value)
+    return harmless(text if len(text) <= VALUE else text[: VALUE - 3] + "…")
+
+
+def name(value):
+    """Return ``value``, a key or a name, without quotes where it can be read so."""
+    plain = isinstance(value, str) and 0 < len(value) <= VALUE and value.isprintable()
+    return harmless(value) if plain else shown(value)
+
+
+def path(keys):
+    """Return the key path of ``keys``."""
+    return ":".join(name(key) for key in keys)
+
+
+def listed(names):
+    """Return ``names`` sorted, separated by commas, the first 20 of them; ``none`` if there are none."""
+    ordered = sorted(map(name, names))
+    more = f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else ""
+    return ", ".join(ordered[:LISTED]) + more or "none"
+
+
+def nearest(given, known):
+    """Return `` (did you mean `x`?)`` if one of ``known`` is much like ``given``, else nothing."""
+    if not isinstance(given, str) or len(given) > 4 * VALUE:
+        return ""
+    candidates = [k for k in list(known)[:COMPARED] if isinstance(k, str) and len(k) <= 4 * VALUE]
+    match = difflib.get_close_matches(given, candidates, n=1)
+    return f" (did you mean `{harmless(match[0])}`{odd(match[0])}?)" if match else ""
+
+
+def odd(value):
+    """Return a sentence on the first character of ``value`` that is not printable ASCII; nothing if all are."""
+    if not isinstance(value, str):
+        return ""
+    found = next(((n, c) for n, c in enumerate(value, 1) if not " " <= c <= "~"), None)
+    if not found:
+        return ""
+    number, char = found
+    named = unicodedata.name(char, "a control character" if unicodedata.category(char) == "Cc" else "no character")
+    return f": character {number} is U+{ord(char):04X} ({named}), and only ASCII is allowed"
+
+
+def reading(value):
+    """Return what to do where YAML made no text of a word; nothing where it is text, or a number."""
+    if isinstance(value, bool):
+        return " (YAML reads on, off, yes, no, true and false so: quote the text)"
+    if value is None:
+        return " (YAML reads nothing, ~ and null so: quote the text)"
+    return ""
+
+
+def harmless(text):
+    """Return ``text`` with what could act on a terminal, or could not be written to one, escaped."""
+    return HARMFUL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
+
+
+def without_traceback(text):
+    """Return ``text`` without the traceback in it: what comes before, and what the last exception says."""
+    before, found, _ = text.partition("Traceback (most recent call last)")
+    if not found:
+        return text
+    lines = text.rpartition("Traceback (most recent call last)")[2].splitlines()[1:]
+    said = itertools.dropwhile(lambda line: line.startswith(" "), lines)
+    return f"{before.rstrip()} {' '.join(line.strip() for line in said)}".rstrip()
+
+
+def message(text):
+    """Return ``text`` as a message: harmless, and of 2000 characters at most."""
+    text = text if len(text) <= MESSAGE else f"{text[: MESSAGE - 20]}… (cut)"
+    return harmless(text)

@@ -1,0 +1,209 @@
+"""Every function that Salt loads is given junk, for each of its arguments: it answers in the way Salt expects."""
+
+from __future__ import annotations
+
+import inspect
+import time
+from types import SimpleNamespace
+
+import pytest
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+from saltdeploy.errors import Failed
+
+from tests.support.hostile import ALL, is_fit_to_be_shown
+
+# What each argument is where another one is junk.
+GOOD = {
+    "name": "web",
+    "version": "1.0",
+    "targets": [],
+    "versions": [],
+    "command": "true",
+    "instance": "web_1.0_80",
+    "service_id": "db",
+    "app": "web",
+    "weights": {},
+    "phase": "before_start",
+    "hooks": [],
+    "deadline": 0,
+    "secret": "00000000-0000-0000-0000-000000000000",
+    "rules": "",
+    "management": "",
+    "policies": [],
+    "accessor": "00000000-0000-0000-0000-000000000000",
+    "accessors": [],
+    "rights": {},
+}
+# Seconds that one call may take: far more than it takes, and far less than what does not end.
+SECONDS = 20
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    """The agent that is nowhere is not asked again."""
+    clock = SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic, time=time.time)
+    monkeypatch.setattr("saltdeploy.discovery.consul.time", clock)
+
+
+def arguments(function):
+    return [n for n, p in inspect.signature(function).parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD]
+
+
+def calls(function, also=(), junks=ALL):
+    """Yield what ``function`` is called with: junk for one argument, and what is good for those that must be there."""
+    parameters = inspect.signature(function).parameters
+    needed = {n: GOOD[n] for n in arguments(function) if parameters[n].default is inspect.Parameter.empty}
+    needed.update({n: GOOD[n] for n in ("deadline",) if n in parameters})
+    for argument in [*arguments(function), *also]:
+        for label, junk in junks.items():
+            yield f"{argument} is a {label}", {**needed, argument: junk}
+
+
+def functions(loader, *names):
+    return sorted(f for f in loader if f.partition(".")[0] in names)
+
+
+def test_modules(modules):
+    """What a function takes in spite of all is right, too: that it raises nothing else is what counts."""
+    refused = 0
+    for name in functions(modules, "app", "deploy", "discovery"):
+        also = (
+            ("address", "port", "tags", "meta", "checks") if name in ("discovery.register", "discovery.digest") else ()
+        )
+        for what, kwargs in calls(modules[name], also):
+            began = time.monotonic()
+            try:
+                modules[name](**kwargs)
+            except (CommandExecutionError, SaltInvocationError) as exc:
+                refused += 1
+                assert is_fit_to_be_shown(str(exc)), f"{name}, {what}: {exc!s:.500}"
+            except Exception as exc:
+                pytest.fail(f"{name}, {what}: {type(exc).__name__}: {exc!s:.500}")
+            assert time.monotonic() - began < SECONDS, f"{name}, {what}"
+    assert refused > 1000
+
+
+def test_states(states):
+    for name in functions(states, "app", "discovery", "consul_acl"):
+        # Those ask a Consul for each; and only the state tree uses them.
+        some = dict(list(ALL.items())[::4]) if name.startswith("consul_acl.") else ALL
+        for what, kwargs in calls(states[name], junks=some):
+            try:
+                ret = states[name](**kwargs)
+            except Exception as exc:
+                pytest.fail(f"{name}, {what}: {type(exc).__name__}: {exc!s:.500}")
+            assert ret["result"] in (True, False), f"{name}, {what}"
+            assert ret["result"] or (ret["changes"] == {} and is_fit_to_be_shown(ret["comment"])), f"{name}, {what}"
+
+
+class NoMaster:
+    """A Fleet without a master."""
+
+    def __init__(self, opts):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exc):
+        pass
+
+    def run(self, *args, **kwargs):
+        raise Failed("the Salt master does not answer")
+
+
+@pytest.fixture
+def runner(runners, opts, monkeypatch):
+    """The runner, with a pillar, and neither a master nor a Consul."""
+    opts["pillar"]["environments"]["site"]["discovery"]["consul"]["servers"] = ["http://127.0.0.1:1"]
+    compiled = SimpleNamespace(compile_pillar=lambda: opts["pillar"])
+    monkeypatch.setattr("saltdeploy.site.salt.pillar.Pillar", lambda *args: compiled)
+    for module in ("site", "looking"):
+        monkeypatch.setattr(f"saltdeploy.{module}.Fleet", NoMaster)
+    return runners
+
+
+def verbs(runners):
+    return {f.partition(".")[2]: runners[f] for f in functions(runners, "deploy")}
+
+
+def test_every_verb_of_the_runner(runner):
+    """Whatever it is given, it ends with 3: at the latest because Consul does not answer."""
+    for verb, function in verbs(runner).items():
+        for what, kwargs in calls(function):
+            given = {"name": "web", **({"command": "true"} if verb == "exec" else {}), **kwargs}
+            result = function(**given)["data"]
+            assert result["retcode"] == 3, f"deploy.{verb}, {what}: {result}"
+            assert is_fit_to_be_shown(result["verdict"]), f"deploy.{verb}, {what}"
+
+
+def test_positional_and_unknown_arguments_of_every_verb(runner):
+    for verb, function in verbs(runner).items():
+        for label, junk in ALL.items():
+            for result in (function("web", *[junk] * 20), function("web", **{"a\x1bb" * 100: junk})):
+                assert result["data"]["retcode"] == 3, f"deploy.{verb}, {label}"
+                assert is_fit_to_be_shown(result["data"]["verdict"]), f"deploy.{verb}, {label}"
+
+
+def test_a_fault_of_ours_is_no_traceback_and_no_claim_that_nothing_was_changed(runner, monkeypatch):
+    def fail(*args):
+        raise KeyError("x\x1b" * 5000)
+
+    monkeypatch.setattr("saltdeploy.control.Control.status", fail)
+    result = runner["deploy.status"]()["data"]
+    assert result["retcode"] == 2
+    assert "a fault of saltdeploy itself, look now" in result["verdict"] and "KeyError" in result["verdict"]
+    assert is_fit_to_be_shown(result["verdict"])
+
+
+def test_what_is_shown_does_nothing_to_a_terminal(outputters):
+    hostile = "\x1b]0;title\x07\r\x9b2J\u202e\ud800"
+    logs = {"logs": {f"web{hostile}": {"web_1.0_80": f"one\n{hostile}two\tthree"}}, "problems": {}, "retcode": 0}
+    event = {"suffix": "progress", "event": {"message": {"say": hostile}}}
+    for data in (logs, {"verdict": hostile, "retcode": 3}, event, {"output": hostile, "verdict": "", "retcode": 0}):
+        shown = outputters["deploy"](data)
+        assert all(c.isprintable() or c in "\n\t" for c in shown), ascii(shown)
+        assert r"\x1b]0;title\x07\r\x9b2J\u202e\ud800" in shown
+    assert "two\tthree" in outputters["deploy"](logs)
+
+
+@pytest.mark.parametrize(
+    "given", ["../../../precious", "/precious", "web_1.0_80/../../../precious", "web_1.0_80\n", "*"]
+)
+def test_an_instance_is_no_way_out_of_the_root(modules, tmp_path, given):
+    """What is stopped is removed, with its folder."""
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (tmp_path / "srv/web/instances").mkdir(parents=True)
+    given = given.replace("/precious", str(precious)) if given.startswith("/") else given
+    with pytest.raises(SaltInvocationError, match="an id is <app>_<version>_<port>"):
+        modules["app.stop"]("web", [given])
+    assert precious.is_dir()
+
+
+@pytest.mark.parametrize(
+    "app, version", [("web", "../../../precious"), ("../../precious", "1.0"), ("*", "1.0"), ("", "")]
+)
+def test_a_release_is_no_way_out_of_the_root(modules, tmp_path, app, version):
+    """What is removed is what the link of its name leads to."""
+    (tmp_path / "files/inside").mkdir(parents=True)
+    (tmp_path / "precious").symlink_to(tmp_path / "files/inside")
+    (tmp_path / "srv/web/releases").mkdir(parents=True)
+    with pytest.raises(SaltInvocationError, match="text matching"):
+        modules["app.remove"](app, version)
+    assert (tmp_path / "files/inside").is_dir()
+
+
+def test_a_version_that_is_a_number_is_not_said_to_be_absent(states):
+    """YAML makes 1.1 of 1.10, and no release is called so."""
+    ret = states["app.absent"]("web", version=1.1)
+    assert ret["result"] is False
+    assert "quote it" in ret["comment"]
+
+
+@pytest.mark.parametrize("deadline", [float("nan"), float("inf"), "1m", None])
+def test_a_state_that_waits_has_a_deadline_it_reaches(states, deadline):
+    for name in ("discovery.ready", "discovery.resolved"):
+        ret = states[name]("localhost", deadline=deadline)
+        assert ret["result"] is False
+        assert "deadline=" in ret["comment"]
