@@ -1,5 +1,5 @@
 # One line each, calling the real thing. README says what to expect.
-.PHONY: demo demo-down lab lab-down test matrix unit lint docs bench
+.PHONY: demo demo-down lab lab-down test properties matrix unit lint docs bench
 
 PYTHON ?= python3
 ENV ?= test
@@ -21,6 +21,9 @@ test:        ## every test, and the main path again on the oldest that is suppor
 
 unit:        ## the tests that need no daemon
 	$(PYTHON) tests/run.py unit
+
+properties:  ## the properties of planner, executor and nodes, over thousands of generated cases each
+	$(PYTHON) tests/run.py properties
 
 matrix:      ## all integration tests on each supported combination: long
 	$(PYTHON) tests/run.py matrix

@@ -2,6 +2,22 @@ import logging
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# Derandomized: a failure of one run is seen again in the next.
+settings.register_profile(
+    "usual",
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
+# Other cases each time: `make properties`.
+settings.register_profile(
+    "thorough", settings.get_profile("usual"), max_examples=5000, derandomize=False, print_blob=True
+)
+settings.load_profile("usual")
 
 
 def pytest_configure():

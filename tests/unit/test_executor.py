@@ -3,7 +3,7 @@
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from saltdeploy import executor
 from saltdeploy.errors import Failed, LockLost
@@ -122,7 +122,6 @@ def no_hold(strategy):
 WAVES = st.sampled_from([(1, "100%"), ("100%",), (1, 2, "100%")])
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(st.integers(1, 5), WAVES, st.sampled_from(["beside", "in_place"]), st.integers(0, 25), st.booleans())
 def test_whatever_fails_all_is_as_before_and_enough_served_all_the_time(count, waves, replace, number, interrupted):
     nodes = list("abcde"[:count])
