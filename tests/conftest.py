@@ -15,7 +15,7 @@ settings.register_profile(
 )
 # Other cases each time: `make properties`.
 settings.register_profile(
-    "thorough", settings.get_profile("usual"), max_examples=5000, derandomize=False, print_blob=True
+    "thorough", settings.get_profile("usual"), max_examples=2000, derandomize=False, print_blob=True
 )
 settings.load_profile("usual")
 

@@ -163,6 +163,20 @@ def bench(arguments):
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 
 
+def bench_planning(arguments):
+    """How planning grows with the fleet: printed, and drawn for the documentation."""
+    folder = REPOSITORY / "tests/requirements"
+    requirements = (folder / "salt-3008.txt", folder / "python-consul.txt", REPOSITORY / "benchmarks/requirements.txt")
+    command = [python("bench", *requirements), "-m", "benchmarks.planning", "--plot=docs/explanation/planning.svg"]
+    return subprocess.run([*command, *arguments], cwd=REPOSITORY, check=False).returncode
+
+
+def bench_publication(arguments):
+    """From publish until DNS has it, against a bare register call."""
+    command = [test_python(), "-m", "benchmarks.publication", f"--consul={newest_consul()}", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+
+
 COMMANDS = {
     "all": all_tests,
     "unit": unit,
@@ -171,6 +185,8 @@ COMMANDS = {
     "lint": lint,
     "docs": docs,
     "bench": bench,
+    "bench-planning": bench_planning,
+    "bench-publication": bench_publication,
 }
 
 
