@@ -30,10 +30,10 @@ def names(count):
     return tuple(f"node{number:05}" for number in range(count))
 
 
-def fleet(count):
+def fleet(count, zones=ZONES):
     """Return what a rolling deployment is planned from, with an instance on each node to be replaced."""
     nodes = names(count)
-    zones = {node: f"zone{number % ZONES}" for number, node in enumerate(nodes)}
+    zones = {node: f"zone{number % zones}" for number, node in enumerate(nodes)}
     there = observe(*map(instance, nodes), releases=dict.fromkeys(nodes, (OLD,)), zones=zones)
     return Desired(make_app(waves=(1, "10%", "100%")), NEW, count, nodes), there
 
@@ -58,6 +58,7 @@ def pillar(apps, nodes):
 # What is measured: how it is called, the sizes, what is prepared of one, and what is done with it.
 MEASURED = {
     "plan a rolling deployment": ("nodes", NODES, fleet, lambda given: planner.plan(*given)),
+    "plan it, each node a zone": ("nodes", NODES, lambda n: fleet(n, zones=n), lambda given: planner.plan(*given)),
     "plan with half too many": ("nodes", NODES, shrinking, lambda given: planner.plan(*given)),
     "read the definitions (10 apps)": ("nodes", NODES, lambda n: pillar(FEW, n), definition.load),
     "read the definitions (10 nodes)": ("apps", APPS, lambda n: pillar(n, FEW), definition.load),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from .errors import Refused
@@ -256,23 +256,24 @@ def _waves(desired, start, old, already, zone, replace=None):
     """
     replace, serving = replace or {}, already + len(old)
     groups = _groups(desired, start, zone, replace, max(1, min(serving, desired.instances) // 2))
-    gone = set(replace.values())
-    remaining = [i for i in old if i not in gone]
+    gone, near = set(replace.values()), defaultdict(list)
+    for i in old:
+        if i not in gone:
+            near[zone(i.node)].append(i)
     for number, nodes in enumerate(groups, 1):
         out = [replace[n] for n in nodes if n in replace]
         meanwhile = serving - len(out)
         serving = meanwhile + sum(start[n] for n in nodes)
-        surplus = len(remaining) if number == len(groups) else max(0, serving - desired.instances)
-        near = [i for i in remaining if zone(i.node) == zone(nodes[0])]
-        starting = set(nodes)
-        going = sorted(near, key=lambda i: i.node not in starting)[:surplus]
-        gone = set(going)
-        remaining = [i for i in remaining if i not in gone]
+        here, starting = near[zone(nodes[0])], set(nodes)
+        surplus = len(here) if number == len(groups) else max(0, serving - desired.instances)
+        going = sorted(here, key=lambda i: i.node not in starting)[:surplus]
+        gone.update(going)
+        near[zone(nodes[0])] = [i for i in here if i not in gone]
         serving -= len(going)
         first = {"replace": _by_node(out), "meanwhile": meanwhile} if out else {}
         yield Wave({n: start[n] for n in nodes}, _by_node(going), **first)
-    for place in dict.fromkeys(zone(i.node) for i in remaining):
-        yield Wave({}, _by_node([i for i in remaining if zone(i.node) == place]))
+    for place in dict.fromkeys(zone(i.node) for i in old if i not in gone):
+        yield Wave({}, _by_node(near[place]))
 
 
 def _groups(desired, start, zone, replace, most_out):

@@ -58,7 +58,7 @@ MUTATIONS = [
         "test_never_fewer_serve_than_served_before_or_are_desired",
         "all old instances are retired with the first wave",
         "else max(0, serving - desired.instances)",
-        "else len(remaining)",
+        "else len(here)",
     ),
     planner(
         "test_never_fewer_serve_than_served_before_or_are_desired",
@@ -93,8 +93,8 @@ MUTATIONS = [
     planner(
         "test_no_wave_touches_two_zones",
         "a wave retires instances in other zones than it starts in",
-        "near = [i for i in remaining if zone(i.node) == zone(nodes[0])]",
-        "near = remaining",
+        "here, starting = near[zone(nodes[0])], set(nodes)",
+        "here, starting = [i for i in old if i not in gone], set(nodes)",
     ),
     planner(
         "test_a_wave_is_no_larger_than_the_strategy_says",
