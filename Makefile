@@ -1,5 +1,5 @@
 # One line each, calling the real thing. README says what to expect.
-.PHONY: demo demo-down lab lab-down test matrix unit lint docs bench
+.PHONY: demo demo-down lab lab-down test properties matrix unit lint docs bench bench-planning bench-publication
 
 PYTHON ?= python3
 ENV ?= test
@@ -22,6 +22,9 @@ test:        ## every test, and the main path again on the oldest that is suppor
 unit:        ## the tests that need no daemon
 	$(PYTHON) tests/run.py unit
 
+properties:  ## the properties of planner, executor and nodes, over thousands of generated cases each
+	$(PYTHON) tests/run.py properties
+
 matrix:      ## all integration tests on each supported combination: long
 	$(PYTHON) tests/run.py matrix
 
@@ -33,3 +36,9 @@ docs:        ## the documentation, as HTML, in docs/_build
 
 bench:       ## the measurements that docs quote
 	$(PYTHON) tests/run.py bench
+
+bench-planning: ## how planning grows with the fleet, and the plot of it in docs
+	$(PYTHON) tests/run.py bench-planning
+
+bench-publication: ## from publish until DNS has it, against a bare register call
+	$(PYTHON) tests/run.py bench-publication

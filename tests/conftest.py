@@ -4,12 +4,28 @@ import os
 import signal
 
 import pytest
+from hypothesis import HealthCheck, settings
 from saltfactories.plugins.event_listener import EventListener
 
 # The servers of pytest-salt-factories listen on all addresses, on a port that was free on one a moment before: with
 # other tests running beside these it may be taken by now. So each process has an address of its own: numbers of
 # processes have 22 bits (PID_MAX_LIMIT in Linux' threads.h), and so has this network.
 ADDRESS = str(ipaddress.ip_address("127.64.0.0") + os.getpid())
+
+# Derandomized: a failure of one run is seen again in the next.
+settings.register_profile(
+    "usual",
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.filter_too_much, HealthCheck.too_slow],
+)
+# Other cases each time: `make properties`.
+settings.register_profile(
+    "thorough", settings.get_profile("usual"), max_examples=2000, derandomize=False, print_blob=True
+)
+settings.load_profile("usual")
 
 
 def pytest_configure():

@@ -1,4 +1,4 @@
-"""What ``make test``, ``matrix``, ``lint``, ``docs`` and ``bench`` do. Standard library only.
+"""What ``make test``, ``properties``, ``matrix``, ``lint``, ``docs`` and ``bench`` do. Standard library only.
 
 Salt comes in two supported lines, the Consul client in two packages, Consul in many versions.
 ``all`` runs every test on the newest of each, and the main path on the oldest of each, two at a time;
@@ -124,6 +124,13 @@ def unit(arguments):
     return TESTS.run(test_python(), "tests/unit", "tests/functional", *arguments)
 
 
+def properties(arguments):
+    """The properties, over thousands of generated cases each."""
+    tests = ("test_planner_properties.py", "test_executor.py", "test_lifecycle_properties.py")
+    paths = [f"tests/unit/{name}" for name in tests]
+    return TESTS.run(test_python(), *paths, "--hypothesis-profile=thorough", *arguments)
+
+
 def matrix(arguments):
     """All integration tests on every combination."""
     consuls = [consul(NEWEST), consul(OLDEST)]
@@ -156,7 +163,31 @@ def bench(arguments):
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 
 
-COMMANDS = {"all": all_tests, "unit": unit, "matrix": matrix, "lint": lint, "docs": docs, "bench": bench}
+def bench_planning(arguments):
+    """How planning grows with the fleet: printed, and drawn for the documentation."""
+    folder = REPOSITORY / "tests/requirements"
+    requirements = (folder / "salt-3008.txt", folder / "python-consul.txt", REPOSITORY / "benchmarks/requirements.txt")
+    command = [python("bench", *requirements), "-m", "benchmarks.planning", "--plot=docs/explanation/planning.svg"]
+    return subprocess.run([*command, *arguments], cwd=REPOSITORY, check=False).returncode
+
+
+def bench_publication(arguments):
+    """From publish until DNS has it, against a bare register call."""
+    command = [test_python(), "-m", "benchmarks.publication", f"--consul={newest_consul()}", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+
+
+COMMANDS = {
+    "all": all_tests,
+    "unit": unit,
+    "properties": properties,
+    "matrix": matrix,
+    "lint": lint,
+    "docs": docs,
+    "bench": bench,
+    "bench-planning": bench_planning,
+    "bench-publication": bench_publication,
+}
 
 
 def main():

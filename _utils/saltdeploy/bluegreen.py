@@ -73,7 +73,8 @@ def warm(desired, observed):
 
 def again(desired, warm):
     """Return which of ``warm`` are of the release that is desired, where it is to run."""
-    return [i for i in warm if desired.publish and i.version == desired.version and i.node in desired.nodes]
+    here = set(desired.nodes)
+    return [i for i in warm if desired.publish and i.version == desired.version and i.node in here]
 
 
 def making_room(plan):
@@ -93,13 +94,17 @@ def making_room(plan):
 
 def by_node(instances):
     """Return node -> instances."""
-    return {n: tuple(i for i in instances if i.node == n) for n in dict.fromkeys(i.node for i in instances)}
+    grouped = {}
+    for i in instances:
+        grouped[i.node] = (*grouped.get(i.node, ()), i)
+    return grouped
 
 
 def parted(desired, old):
     """Return which of ``old`` are kept warm, and which are retired: what is of no use to go back to."""
     keep = [i for i in old if desired.app.strategy.warm and i.good and i.version != desired.version]
-    return keep, [i for i in old if i not in keep]
+    staying = set(keep)
+    return keep, [i for i in old if i not in staying]
 
 
 def returning(wave):

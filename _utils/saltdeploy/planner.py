@@ -9,12 +9,14 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections import Counter
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
 from . import bluegreen, traffic
 from .errors import Refused
 from .model import App, Instance
+from .placement import place as _place
+from .placement import spread_out as _spread_out
 
 
 @dataclass(frozen=True)
@@ -144,7 +146,8 @@ def plan(desired, observed):
 
     :raises Refused: the fleet has no room for it: too few nodes, or ports.
     """
-    mine = [i for i in observed.instances if i.version == desired.version and i.node in desired.nodes]
+    here = set(desired.nodes)
+    mine = [i for i in observed.instances if i.version == desired.version and i.node in here]
     usable = [i for i in mine if (i.good if desired.publish else _waiting(i)) or (desired.adopt and _waiting(i))]
     kept = _spread_out(usable, desired.instances, observed.zone)
     warm = bluegreen.warm(desired, observed)
@@ -152,9 +155,9 @@ def plan(desired, observed):
     missing = desired.instances - len(kept) - len(again)
     old = [i for i in observed.instances if _serving(i) and i not in kept]
     retire = [] if desired.keep or not desired.publish else old
-    in_the_way = [i for i in retire if desired.app.in_place and i.node in desired.nodes and i.port in desired.app.ports]
+    in_the_way = [i for i in retire if desired.app.in_place and i.node in here and i.port in desired.app.ports]
     # Ports are for two sets: what is warm makes way for the next set that is replaced, and for nothing else.
-    staying = [*kept, *(again if retire and (again or missing) else warm)]
+    staying = {*kept, *(again if retire and (again or missing) else warm)}
     leftovers = [i for i in observed.instances if not _serving(i) and i not in staying]
     clean = _by_node(leftovers)
     for node, ids in observed.ghosts.items():
@@ -171,7 +174,7 @@ def plan(desired, observed):
     canary = traffic.canary(desired, [*kept, *old], sum(waves[0].start.values())) if paused else None
     hidden = canary is not None and canary.hidden
     # What only goes keeps its weight: a canary that is taken back must not get more.
-    staying = [*kept, *(old if start or not retire else ())] if desired.publish else []
+    weighing = [*kept, *(old if start or not retire else ())] if desired.publish else []
     return Plan(
         clean=clean,
         install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
@@ -179,7 +182,7 @@ def plan(desired, observed):
         publish=desired.publish and not hidden,
         paused=paused,
         canary=canary,
-        weigh=traffic.changed(staying, desired.version, canary),
+        weigh=traffic.changed(weighing, desired.version, canary),
         analysis=() if hidden else _measured(desired),
     )
 
@@ -196,10 +199,12 @@ def publication(desired, observed):
     :raises Refused: there is none, or fewer than ``desired.instances`` would be left.
     """
     app, version = desired.app.name, desired.version
-    mine = [i for i in observed.instances if i.version == version and i.node in desired.nodes]
+    here = set(desired.nodes)
+    mine = [i for i in observed.instances if i.version == version and i.node in here]
     candidates = [i for i in mine if _waiting(i)]
     good = [i for i in mine if i.good]
-    old = [] if desired.keep else [i for i in observed.instances if _serving(i) and i not in good]
+    staying = set(good)
+    old = [] if desired.keep else [i for i in observed.instances if _serving(i) and i not in staying]
     if not candidates and not (good and old):
         raise Refused(f"no candidate of {app} {version} waits for publication: salt-run deploy.app {app} publish=False")
     if len(candidates) + len(good) < desired.instances and not desired.keep:
@@ -230,7 +235,8 @@ def restarts(observed, nodes, sizes):
     """
     ids = _by_node([i for i in observed.instances if i.published])
     serving = Counter(i.node for i in observed.instances if _serving(i))
-    order = sorted(ids, key=lambda n: (n in serving, nodes.index(n) if n in nodes else len(nodes), n))
+    preference = {n: rank for rank, n in enumerate(nodes)}
+    order = sorted(ids, key=lambda n: (n in serving, preference.get(n, len(nodes)), n))
     groups = [list(part) for group in _sized(order, sizes) for _, part in itertools.groupby(group, observed.zone)]
     waves = []
     for group in groups:
@@ -285,72 +291,6 @@ def _serving(instance):
     return instance.published and instance.running
 
 
-def _spread_out(instances, wanted, zone):
-    """Keep at most ``wanted`` of ``instances``, taking the surplus from the fullest zones, there the fullest nodes."""
-    kept = sorted(instances, key=lambda i: (i.node, i.slot))
-    while len(kept) > wanted:
-        in_zone, on_node = Counter(zone(i.node) for i in kept), Counter(i.node for i in kept)
-        kept.remove(max(kept, key=lambda i: (in_zone[zone(i.node)], on_node[i.node], i.node, i.slot)))
-    return kept
-
-
-def _place(desired, observed, kept, gone, missing):
-    """Return node -> instances to start: where the zone has fewest of the new release, then the node, then of any.
-
-    :param gone: instances that leave their ports before anything is started there.
-    """
-    room = {n: _room(desired.app, observed, gone, n) for n in desired.nodes}
-    if missing > 0 and not desired.nodes:
-        raise Refused(f"no node may run {desired.app.name}: give a node of the environment the role it asks for.")
-    zone, new = observed.zone, Counter(i.node for i in kept)
-    in_zone = Counter(zone(i.node) for i in kept)
-    any_release = Counter(i.node for i in observed.instances if _serving(i))
-    start = Counter()
-    for _ in range(missing):
-        open_nodes = [n for n in desired.nodes if room[n] > start[n]]
-        if not open_nodes:
-            raise Refused(_no_room(desired, room, missing))
-        node = min(
-            open_nodes,
-            key=lambda n: (in_zone[zone(n)], new[n] + start[n], any_release[n] + start[n], desired.nodes.index(n)),
-        )
-        start[node] += 1
-        in_zone[zone(node)] += 1
-    return {n: start[n] for n in desired.nodes if start[n]}
-
-
-def _room(app, observed, gone, node):
-    if app.ports is None:
-        return math.inf
-    freed = {i.port for i in gone if i.node == node}
-    taken = observed.ports_taken.get(node, frozenset()) - freed
-    return sum(1 for port in app.ports if port not in taken)
-
-
-def _no_room(desired, room, missing):
-    free = ", ".join(f"{room[n]} on {n}" for n in desired.nodes)
-    app = desired.app
-    return (
-        f"no room for {missing} more of {app.name} {desired.version} beside what runs:"
-        f" ports {app.ports} have free {free}. Either {_make_room(desired)}, or add nodes."
-    )
-
-
-def _make_room(desired):
-    """Say what would make room on the nodes there are."""
-    app = desired.app
-    beside = f"give {app.name} a range of ports (apps:{app.name}:ports) so that old and new run side by side"
-    if len(app.ports) > 1:
-        return f"widen apps:{app.name}:ports"
-    if not app.in_place:
-        return f"{beside}, or have each old one stopped first (apps:{app.name}:strategy: {{replace: in_place}})"
-    if not desired.publish:
-        return f"leave publish=False out (in place, a candidate needs the port of what serves), or {beside}"
-    if desired.keep:
-        return f"leave keep=True out (in place, the new release needs the port of what is kept), or {beside}"
-    return "stop what else uses that port"
-
-
 def _waves(desired, start, old, already, zone, replace=None):
     """Yield waves: nodes in cumulative sizes, each retiring no more than what it has replaced.
 
@@ -360,20 +300,24 @@ def _waves(desired, start, old, already, zone, replace=None):
     """
     replace, serving = replace or {}, already + len(old)
     groups = _groups(desired, start, zone, replace, max(1, min(serving, desired.instances) // 2))
-    remaining = [i for i in old if i not in replace.values()]
+    gone, near = set(replace.values()), defaultdict(list)
+    for i in old:
+        if i not in gone:
+            near[zone(i.node)].append(i)
     for number, nodes in enumerate(groups, 1):
         out = [replace[n] for n in nodes if n in replace]
         meanwhile = serving - len(out)
         serving = meanwhile + sum(start[n] for n in nodes)
-        surplus = len(remaining) if number == len(groups) else max(0, serving - desired.instances)
-        near = [i for i in remaining if zone(i.node) == zone(nodes[0])]
-        going = sorted(near, key=lambda i: i.node not in nodes)[:surplus]
-        remaining = [i for i in remaining if i not in going]
+        here, starting = near[zone(nodes[0])], set(nodes)
+        surplus = len(here) if number == len(groups) else max(0, serving - desired.instances)
+        going = sorted(here, key=lambda i: i.node not in starting)[:surplus]
+        gone.update(going)
+        near[zone(nodes[0])] = [i for i in here if i not in gone]
         serving -= len(going)
         first = {"replace": _by_node(out), "meanwhile": meanwhile} if out else {}
         yield Wave({n: start[n] for n in nodes}, _by_node(going), **first)
-    for place in dict.fromkeys(zone(i.node) for i in remaining):
-        yield Wave({}, _by_node([i for i in remaining if zone(i.node) == place]))
+    for place in dict.fromkeys(zone(i.node) for i in old if i not in gone):
+        yield Wave({}, _by_node(near[place]))
 
 
 def _flip(desired, start, adopt, old):
@@ -387,9 +331,9 @@ def _groups(desired, start, zone, replace, most_out):
 
     :param most_out: of how many nodes at most what serves goes first.
     """
-    zones = [zone(n) for n in start]
+    zones = {place: rank for rank, place in enumerate(dict.fromkeys(zone(n) for n in start))}
     # Nodes with room come first: they add to what serves before anything is taken from it.
-    nodes = sorted(start, key=lambda n: (n in replace, zones.index(zone(n))))
+    nodes = sorted(start, key=lambda n: (n in replace, zones[zone(n)]))
     groups = []
     for group in _sized(nodes, desired.app.strategy.waves):
         for (_, full), alike in itertools.groupby(group, lambda n: (zone(n), n in replace)):

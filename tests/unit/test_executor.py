@@ -5,7 +5,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from hypothesis import event, given, settings
+from hypothesis import event, given
 from hypothesis import strategies as st
 from saltdeploy import bluegreen, executor
 from saltdeploy.errors import Failed, LockLost
@@ -152,7 +152,6 @@ def no_hold(strategy):
 WAVES = st.sampled_from([(1, "100%"), ("100%",), (1, 2, "100%")])
 
 
-@settings(max_examples=300, deadline=None, derandomize=True, database=None)
 @given(
     st.integers(1, 5), WAVES, st.sampled_from(["beside", "in_place", "blue_green"]), st.integers(0, 25), st.booleans()
 )
@@ -237,7 +236,6 @@ def canary_deployment(fleet, canary, going_on):
     return made, plan(desired, observe(*there))
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
 @given(st.sampled_from(["50%", "10%", "candidate"]), st.integers(0, 15), st.booleans())
 def test_whatever_fails_of_a_canary_all_weigh_what_they_did(canary, number, going_on):
     """…the instances that were retired meanwhile, too."""

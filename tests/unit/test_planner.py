@@ -471,3 +471,17 @@ def test_everything_is_what_runs_what_is_registered_and_what_is_installed():
     )
     stopped = {"web1": ("shop_1.0_100", "shop_0.9_100"), "web2": ("shop_2.0_100",)}
     assert everything(observed) == (stopped, {"web2": (OLD, NEW)})
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize("wanted", [desire, in_place])
+def test_a_large_fleet_is_planned_in_a_moment(wanted):
+    """The time is for a busy machine; what grows with the square of the nodes takes minutes."""
+    nodes = tuple(f"node{number:05}" for number in range(10_000))
+    there = observe(*(instance(node) for node in nodes))
+    made = plan(wanted(len(nodes), nodes), there)
+    assert sum(sum(wave.start.values()) for wave in made.waves) == len(nodes)
+    assert sum(map(len, restarts(there, list(nodes), (1, "100%")))) == len(nodes)
+    twice = observe(*(instance(node, NEW, slot) for node in nodes for slot in (100, 101)))
+    kept = plan(wanted(len(nodes), nodes), twice)
+    assert sum(len(ids) for wave in kept.waves for ids in wave.retire.values()) == len(nodes)

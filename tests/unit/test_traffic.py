@@ -12,7 +12,7 @@ from saltdeploy.model import NORMAL_WEIGHT, Strategy
 
 from tests.support.fleet import NEW, OLD, World, instance, make_app
 from tests.unit.test_definition import mistake, pillar, shop
-from tests.unit.test_planner_properties import SIX, WAITING, WAVES, many, worlds_with
+from tests.unit.test_planner_properties import SIX, WAITING, WAVES, worlds_with
 
 COUNTS, PERCENT = st.one_of(st.integers(1, 10), st.integers(1, 1000)), st.integers(1, 99)
 
@@ -25,7 +25,6 @@ def haproxy(weight):
 # -- weights ----------------------------------------------------------------------------------
 
 
-@many
 @given(PERCENT, COUNTS, COUNTS)
 def test_the_share_is_within_one_point_of_what_was_asked(percent, old, new):
     """…to who goes by SRV weights, and to HAProxy, which knows 256 of them."""
@@ -37,7 +36,6 @@ def test_the_share_is_within_one_point_of_what_was_asked(percent, old, new):
         assert abs(new * of_new / (new * of_new + old * of_old) - percent / 100) <= 0.01
 
 
-@many
 @given(PERCENT, st.integers(1, 200), st.integers(1, 200))
 def test_only_a_share_that_no_weights_give_is_refused(percent, old, new):
     if traffic.balanced(percent / 100, old, new):
@@ -47,7 +45,6 @@ def test_only_a_share_that_no_weights_give_is_refused(percent, old, new):
     assert most < percent / 100 - 0.01 or least > percent / 100 + 0.01
 
 
-@many
 @given(st.integers(1, 98), st.integers(1, 5), st.integers(1, 4))
 def test_with_a_few_instances_any_share_can_be_had(percent, old, new):
     assert traffic.balanced(percent / 100, old, new)
@@ -145,7 +142,6 @@ def share(world):
     return sum(i.weight for i in serving if i.version == NEW) / sum(i.weight for i in serving)
 
 
-@many
 @given(SHARES, st.integers(0, 30))
 def test_a_pause_has_the_share_that_is_asked_also_where_a_run_was_cut_off(drawn, cut):
     """…whatever weights it was left with."""
@@ -161,7 +157,6 @@ def test_a_pause_has_the_share_that_is_asked_also_where_a_run_was_cut_off(drawn,
         assert {i.weight for i in world.there()} <= {NORMAL_WEIGHT}
 
 
-@many
 @given(ANY, st.integers(0, 30))
 def test_on_promotion_all_weigh_the_same_before_anything_else_starts(drawn, cut):
     world, desired = drawn
@@ -182,7 +177,6 @@ def test_on_promotion_all_weigh_the_same_before_anything_else_starts(drawn, cut)
     assert not plan(promoted, world)
 
 
-@many
 @given(st.integers(1, 6), PERCENT)
 def test_on_the_way_back_the_canary_never_gets_more(count, percent):
     names = tuple("abcdef"[:count])
@@ -195,7 +189,6 @@ def test_on_the_way_back_the_canary_never_gets_more(count, percent):
     assert [(i.version, i.weight) for i in world.there()] == [(OLD, NORMAL_WEIGHT)] * count
 
 
-@many
 @given(CANDIDATES)
 def test_no_user_gets_a_candidate_and_none_is_started_twice(drawn):
     world, desired = drawn

@@ -1,0 +1,155 @@
+"""From ``publish`` until users find the instance in DNS, against one bare register call: ``make bench-publication``.
+
+On a real Consul, whose DNS is asked without a pause from before the call until it answers. Publishing is what
+``discovery.publish`` does on a node: it reads the node's definitions, sees that the instance has passed its tests and
+runs, registers it with its checks, takes its candidate out, and keeps what it did. Bare is one PUT of the same address
+and port with a check, of a service of another name. By turns; only the ratio of the medians means anything.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import random
+import shutil
+import socket
+import statistics
+import struct
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+import requests
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
+
+from saltdeploy.lifecycle import Lifecycle
+
+from demo.config import CONSUL_DNS
+from tests.support import apps
+from tests.support.site import NETWORK, Agents
+
+NODE, RELEASE, APP, BARE = "web1", "1.0", "web", "bare"
+MOST = 1.2
+# What a name must have appeared, or be gone, within; in seconds.
+PATIENCE = 20.0
+
+
+class Dns:
+    """Consul's DNS, asked over UDP as a resolver would."""
+
+    def __init__(self, address):
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.settimeout(5)
+        self._socket.connect((address, CONSUL_DNS))
+
+    def close(self):
+        self._socket.close()
+
+    def answers(self, service):
+        """Return how many addresses ``service`` has."""
+        number = random.getrandbits(16)
+        labels = b"".join(bytes([len(part)]) + part.encode() for part in f"{service}.service.consul".split("."))
+        # Recursion desired; one question: type A, class IN.
+        self._socket.send(struct.pack(">6H", number, 0x0100, 1, 0, 0, 0) + labels + b"\0" + struct.pack(">2H", 1, 1))
+        while True:
+            found, _, _, count = struct.unpack(">4H", self._socket.recv(4096)[:8])
+            if found == number:
+                return count
+
+    def await_count(self, service, wanted):
+        """Ask until ``service`` has ``wanted`` addresses; return the time."""
+        deadline = time.monotonic() + PATIENCE
+        while time.monotonic() < deadline:
+            if self.answers(service) == wanted:
+                return time.monotonic()
+        raise AssertionError(f"{service} has not {wanted} addresses in DNS after {PATIENCE:g} s")
+
+
+class Node:
+    """One node with Consul, supervisord and one instance, that is a candidate."""
+
+    def __init__(self, folder, agents):
+        archives = apps.Archives(folder / "artifacts")
+        archives.make(RELEASE)
+        app = archives.app(tests=[{"http": "/selftest"}])
+        self.pillar = {"apps": {APP: app}, "environments": {"site": apps.environment(agents)}}
+        self.settings, self.url = agents.settings(NODE), agents.url(NODE)
+        node = self.lifecycle()
+        node.install(APP, RELEASE)
+        started = node.start(APP, RELEASE, 1, "bench", held=True)
+        assert started["ok"], started
+        [self.instance] = started["instances"]
+
+    def lifecycle(self):
+        return Lifecycle(NODE, self.pillar, self.settings, None, None)
+
+    def publish(self):
+        self.lifecycle().publish(APP, [self.instance["id"]])
+
+    def withdraw(self):
+        self.lifecycle().withdraw(APP, [self.instance["id"]])
+
+    def register(self):
+        address, port = self.instance["address"], self.instance["port"]
+        check = {"HTTP": f"http://{address}:{port}/health", "Interval": "1s", "Timeout": "10s", "Status": "passing"}
+        body = {"ID": BARE, "Name": BARE, "Address": address, "Port": port, "Checks": [check]}
+        requests.put(f"{self.url}/v1/agent/service/register", json=body, timeout=10).raise_for_status()
+
+    def deregister(self):
+        requests.put(f"{self.url}/v1/agent/service/deregister/{BARE}", timeout=10).raise_for_status()
+
+
+def timed(dns, service, enter, leave):
+    """Return the seconds from the call of ``enter`` until DNS has the service; it is gone again afterwards."""
+    seen, asking = [], threading.Event()
+
+    def ask():
+        dns.answers(service)
+        asking.set()
+        seen.append(dns.await_count(service, 1))
+
+    watcher = threading.Thread(target=ask)
+    watcher.start()
+    asking.wait(PATIENCE)
+    began = time.monotonic()
+    enter()
+    watcher.join()
+    leave()
+    dns.await_count(service, 0)
+    return seen[0] - began
+
+
+def main():
+    """Measure, and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--consul", required=True, help="path of a Consul")
+    parser.add_argument("--rounds", type=int, default=50, help="of each, after five that do not count")
+    options = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
+    agents = Agents(folder / "n", options.consul, {NODE: f"{NETWORK}.11"})
+    times = {"publish": [], "bare": []}
+    try:
+        agents.start()
+        node = Node(folder, agents)
+        with contextlib.closing(Dns(agents.nodes[NODE])) as dns:
+            for number in range(options.rounds + 5):
+                engine = timed(dns, APP, node.publish, node.withdraw)
+                bare = timed(dns, BARE, node.register, node.deregister)
+                if number >= 5:
+                    times["publish"].append(engine * 1000)
+                    times["bare"].append(bare * 1000)
+    finally:
+        agents.stop()
+        shutil.rmtree(folder)
+    medians = {name: statistics.median(values) for name, values in times.items()}
+    for name, values in times.items():
+        low, _, high = statistics.quantiles(values, n=4)
+        print(f"{name}: median {medians[name]:.1f} ms, half of them within {low:.1f} to {high:.1f} ms")
+    print(f"ratio: {medians['publish'] / medians['bare']:.2f} (at most {MOST})")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,135 @@
+"""What one node never does with its instances, whatever state they are in and however late the catalog is."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from types import SimpleNamespace
+
+from hypothesis import event, given
+from hypothesis import strategies as st
+from saltdeploy.discovery import Endpoint
+from saltdeploy.errors import DiscoveryUnavailable, Refused
+from saltdeploy.lifecycle import Lifecycle
+
+from tests.support.fleet import instance
+
+SLOTS = range(100, 104)
+PILLAR = {
+    "apps": {"shop": {"source": {"pip": "shop"}, "run": "shop", "user": "root", "ports": "100-109"}},
+    "environments": {"e": {"nodes": {"a": {"address": "127.0.0.1"}}, "apps": {"shop": {"version": "1.0"}}}},
+}
+
+
+class Node:
+    """Stands for a node's host, runtime and discovery at once.
+
+    :param late: how often the catalog is read before it has what the agent was told; None: it never has.
+    """
+
+    def __init__(self, instances, late):
+        self.node, self.late, self.here = "a", late, {i.id: i for i in instances}
+        self.agent = {i.id: self._endpoint(i.id) for i in instances if i.published}
+        self.catalog = dict(self.agent)
+
+    @staticmethod
+    def _endpoint(one, name="shop"):
+        return Endpoint(one, name, "a", "127.0.0.1", 100, meta={"app": "shop", "minion": "a"})
+
+    # -- the host
+
+    def instances(self, app=None):
+        return list(self.here.values())
+
+    def save(self, one):
+        self.here[one.id] = one
+
+    def forget(self, one):
+        self.here.pop(one, None)
+
+    @contextlib.contextmanager
+    def alone(self, app):
+        yield
+
+    def connections(self, one):
+        return 0
+
+    # -- the runtime
+
+    def states(self):
+        return {i.id: SimpleNamespace(running=i.running) for i in self.here.values()}
+
+    def stop(self, one):
+        assert one not in self.catalog, "stopped while users may still be sent to it"
+        if one in self.here:
+            self.here[one] = replace(self.here[one], running=False)
+
+    # -- discovery
+
+    def registered(self):
+        return dict(self.agent)
+
+    def publish(self, service):
+        one = self.here[service.id.removesuffix("_candidate")]
+        assert service.name == "shop-candidate" or (one.tested and one.running), "published untested"
+        self.agent[service.id] = self._endpoint(service.id, service.name)
+
+    def withdraw(self, one):
+        self.agent.pop(one, None)
+
+    def wait(self, name, until, deadline):
+        for _ in range(100 if self.late is None else self.late):
+            if until(list(self.catalog.values())):
+                return True
+        if self.late is not None:
+            self.catalog = {i: e for i, e in self.agent.items() if e.name == "shop"}
+        return until(list(self.catalog.values()))
+
+
+FLAGS = st.fixed_dictionaries({name: st.booleans() for name in ("running", "tested", "published")})
+NODES = st.builds(
+    Node,
+    st.lists(st.tuples(st.sampled_from(SLOTS), FLAGS), max_size=4, unique_by=lambda spot: spot[0]).map(
+        lambda spots: [instance("a", slot=slot, **flags) for slot, flags in spots]
+    ),
+    st.sampled_from([0, 1, 3, None]),
+)
+
+
+def lifecycle(node):
+    made = Lifecycle("a", PILLAR, {}, None, None)
+    made.host = made._runtime = made._discovery = node
+    return made
+
+
+@given(NODES, st.sets(st.sampled_from(SLOTS)))
+def test_nothing_stops_that_users_may_still_be_sent_to(node, slots):
+    """…even where the catalog never follows; then it says so, and all runs on."""
+    ids = [i.id for i in node.instances() if i.slot in slots]
+    before = dict(node.here)
+    try:
+        stopped = lifecycle(node).stop("shop", ids, drain=0, grace=0)
+    except DiscoveryUnavailable:
+        event("the catalog never followed")
+        assert node.late is None
+        assert node.here == before
+    else:
+        assert stopped == sorted(ids)
+        assert set(node.here) == set(before) - set(ids)
+        assert not set(ids) & set(node.agent)
+
+
+@given(NODES, st.sets(st.sampled_from(SLOTS)))
+def test_only_what_runs_and_has_passed_its_tests_is_published(node, slots):
+    """…and where one of several may not be, none is."""
+    ids = [i.id for i in node.instances() if i.slot in slots]
+    may = all(node.here[one].tested and node.here[one].running for one in ids)
+    before = set(node.agent)
+    try:
+        lifecycle(node).publish("shop", ids)
+    except Refused:
+        assert not may
+        assert set(node.agent) == before
+    else:
+        assert may
+        assert set(node.agent) == before | set(ids)

@@ -1,0 +1,246 @@
+"""Every property finds the bug that it is there for: each such bug is put in once, on purpose."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hypothesis import Phase, settings
+
+from tests.support.mutants import mutant, over
+
+TABLE = Path(__file__).resolve().parents[2] / "docs/explanation/properties.rst"
+# What is changed, and the module with its properties; or the one that it is a part of, with that one's.
+TESTS = {
+    "saltdeploy.planner": "tests.unit.test_planner_properties",
+    "saltdeploy.placement": "saltdeploy.planner",
+    "saltdeploy.executor": "tests.unit.test_executor",
+    "saltdeploy.lifecycle": "tests.unit.test_lifecycle_properties",
+}
+# Found is enough: how small the case can be made is for whoever meets such a bug.
+FIND = {"phases": (Phase.explicit, Phase.generate), "report_multiple_bugs": False}
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """A bug, put into ``module`` by ``new`` in the place of ``old``, and the property that finds it."""
+
+    module: str
+    property: str
+    bug: str
+    old: str
+    new: str
+
+
+def planner(*what):
+    return Mutation("saltdeploy.planner", *what)
+
+
+def placement(*what):
+    return Mutation("saltdeploy.placement", *what)
+
+
+def executor(*what):
+    return Mutation("saltdeploy.executor", *what)
+
+
+def lifecycle(*what):
+    return Mutation("saltdeploy.lifecycle", *what)
+
+
+MUTATIONS = [
+    planner(
+        "test_never_fewer_serve_than_served_before_or_are_desired",
+        "all old instances are retired with the first wave",
+        "else max(0, serving - desired.instances)",
+        "else len(here)",
+    ),
+    planner(
+        "test_never_fewer_serve_than_served_before_or_are_desired",
+        "what serves is stopped at once, neither withdrawn nor seen gone",
+        "if not _serving(i) and i not in staying]",
+        "if i not in staying]",
+    ),
+    planner(
+        "test_never_fewer_serve_than_served_before_or_are_desired",
+        "in place, the whole wave is out at once",
+        "size = most_out if full else len(part)",
+        "size = len(part)",
+    ),
+    planner(
+        "test_in_place_the_plan_says_if_nothing_serves_meanwhile",
+        "a plan does not say that the app is down meanwhile",
+        "    if not wave.meanwhile:\n",
+        "    if wave.meanwhile:\n",
+    ),
+    planner(
+        "test_in_place_only_what_is_in_the_way_goes_first",
+        "in place, instances are taken out before nodes with room have theirs",
+        "key=lambda n: (n in replace, zones[zone(n)])",
+        "key=lambda n: zones[zone(n)]",
+    ),
+    planner(
+        "test_beside_nothing_goes_first",
+        "an app with a range of ports is deployed in place",
+        "if desired.app.in_place and i.node",
+        "if desired.app.ports and i.node",
+    ),
+    planner(
+        "test_no_wave_touches_two_zones",
+        "a wave retires instances in other zones than it starts in",
+        "here, starting = near[zone(nodes[0])], set(nodes)",
+        "here, starting = [i for i in old if i not in gone], set(nodes)",
+    ),
+    planner(
+        "test_a_wave_is_no_larger_than_the_strategy_says",
+        "two waves are in flight at once: what waits for the canary is started with it",
+        "for group in _sized(nodes, desired.app.strategy.waves):",
+        "for group in [nodes]:",
+    ),
+    placement(
+        "test_nothing_is_touched_outside_of_the_deployment",
+        "an instance is started on a node that is none of the deployment's",
+        "    return {n: start[n] for n in desired.nodes if start[n]}",
+        "    return {**{n: start[n] for n in desired.nodes if start[n]}, **({'left': 1} if missing > 0 else {})}",
+    ),
+    placement(
+        "test_what_is_started_is_spread_evenly_over_the_zones",
+        "zones are forgotten when nodes are chosen",
+        "[(zone(n), (new[n]",
+        "[('', (new[n]",
+    ),
+    placement(
+        "test_refused_only_if_there_is_no_room",
+        "ports that something else listens on are taken for free",
+        "taken = observed.ports_taken.get(node, frozenset()) - freed[node]",
+        "taken = {i.port for i in observed.instances if i.node == node} - freed[node]",
+    ),
+    planner(
+        "test_the_plan_leads_to_what_is_desired",
+        "what has not passed its tests is left published",
+        "(i.good if desired.publish else _waiting(i))",
+        "(_serving(i) if desired.publish else _waiting(i))",
+    ),
+    planner(
+        "test_the_plan_leads_to_what_is_desired",
+        "a second run installs again, so its plan is not empty",
+        "install=tuple(n for n in start if desired.version not in observed.releases.get(n, ()))",
+        "install=tuple(desired.nodes)",
+    ),
+    planner(
+        "test_a_run_cut_off_anywhere_is_simply_run_again",
+        "candidates that an interrupted run left behind are forgotten",
+        "if not _serving(i) and i not in staying]",
+        "if not _serving(i) and i not in staying and (i.published or not i.running)]",
+    ),
+    planner(
+        "test_publication_never_leaves_fewer_and_may_be_cut_off",
+        "instances yet to be published count as serving already",
+        "waves = _waves(desired, counts, old, len(good), observed.zone)",
+        "waves = _waves(desired, counts, old, len(good) + len(candidates), observed.zone)",
+    ),
+    planner(
+        "test_blue_green_nothing_is_withdrawn_before_all_that_is_new_serves",
+        "a blue-green deployment proceeds in waves",
+        "if not desired.app.blue_green:",
+        "if True:",
+    ),
+    planner(
+        "test_blue_green_the_way_back_starts_nothing",
+        "what is warm is not used again",
+        "again = _spread_out(bluegreen.again(desired, warm), desired.instances - len(kept), observed.zone)",
+        "again = {}",
+    ),
+    executor(
+        "test_whatever_fails_all_is_as_before_and_enough_served_all_the_time",
+        "old instances are retired before the new ones are published",
+        "self._publish(candidates)",
+        "self._stop_old(wave.retire); self._publish(candidates); wave = replace(wave, retire={})",
+    ),
+    executor(
+        "test_whatever_fails_all_is_as_before_and_enough_served_all_the_time",
+        "a deployment that fails does not bring back what it has retired",
+        "problems = self._change_back() or self._bring_back() or self._take_back()",
+        "problems = self._change_back() or self._take_back()",
+    ),
+    executor(
+        "test_whatever_fails_of_a_canary_all_weigh_what_they_did",
+        "a canary that fails leaves its weights behind",
+        "        problems += self._weigh_back()\n",
+        "",
+    ),
+    lifecycle(
+        "test_nothing_stops_that_users_may_still_be_sent_to",
+        "an instance is stopped before the catalog has confirmed that it is withdrawn",
+        "if listed and not self.discovery.wait(",
+        "if not listed and not self.discovery.wait(",
+    ),
+    lifecycle(
+        "test_only_what_runs_and_has_passed_its_tests_is_published",
+        "what has not passed its tests is published",
+        "            if not instance.tested:\n",
+        "            if instance.tested is None:\n",
+    ),
+]
+
+
+def properties(module, *changes):
+    """Return the module of the properties of ``module``, over a copy of it with ``changes``."""
+    made = mutant(module, *changes)
+    while TESTS[module] in TESTS:
+        module, made = TESTS[module], over(TESTS[module], module, made)
+    return over(TESTS[module], module, made)
+
+
+def names():
+    """Return all properties: pairs of the module that they are in, and a name."""
+    found = []
+    for tests in sorted(set(TESTS.values()) - set(TESTS)):
+        source = Path(importlib.util.find_spec(tests).origin).read_text()
+        functions = [f for f in ast.parse(source).body if isinstance(f, ast.FunctionDef)]
+        given = [f.name for f in functions if any("given(" in ast.unparse(d) for d in f.decorator_list)]
+        found += [(tests, name) for name in given]
+    return found
+
+
+@pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.bug.replace(" ", "-"))
+def test_the_property_finds_the_bug(mutation):
+    check = getattr(properties(mutation.module, (mutation.old, mutation.new)), mutation.property)
+    with pytest.raises(AssertionError):
+        settings(**FIND)(check)()
+
+
+@pytest.mark.parametrize("module", TESTS)
+def test_without_a_bug_nothing_is_found(module):
+    copy = properties(module)
+    for tests, name in names():
+        if tests == copy.__name__:
+            settings(max_examples=30, **FIND)(getattr(copy, name))()
+
+
+def test_each_property_finds_one():
+    assert {(properties(m.module).__name__, m.property) for m in MUTATIONS} == set(names())
+
+
+def test_a_mutation_that_has_lost_its_place_is_noticed():
+    with pytest.raises(LookupError, match="write the mutation anew"):
+        mutant("saltdeploy.planner", ("what the planner has not", ""))
+
+
+def test_the_module_itself_stays_as_it_is():
+    before = sys.modules["saltdeploy.planner"]
+    copy = properties("saltdeploy.planner")
+    assert copy.plan is not before.plan
+    assert sys.modules["saltdeploy.planner"] is before is sys.modules["saltdeploy"].planner
+
+
+def test_the_table_of_the_documentation_is_this_one():
+    rows = re.findall(
+        r"^   \* - ``(test_\w+)``\n     - (.+)\n     - (\w+): ``(.+)``\n", TABLE.read_text(), re.MULTILINE
+    )
+    assert rows == [(m.property, m.bug, m.module.split(".")[1], " ".join(m.old.split())) for m in MUTATIONS]
