@@ -19,7 +19,7 @@ import os
 import time
 
 import saltdeploy
-from saltdeploy import arguments, names
+from saltdeploy import arguments, names, weighing
 from saltdeploy.errors import Failed
 from saltdeploy.lifecycle import Lifecycle
 
@@ -158,6 +158,28 @@ def needs(name):
     app = _lifecycle().app(name)
     user = app.user if os.geteuid() == 0 and app.user != "root" else ""
     return {"packages": list(app.packages), "user": user, "states": list(app.states)}
+
+
+def room(name, version):
+    """
+    Return True if a release is installed, or this node's disks have room for it; an error says where they have
+    not. Nothing is changed. How much an archive needs is known here only from its size; before it is unpacked,
+    :py:func:`install` looks again, at what is in it.
+
+    name
+        The app.
+    version
+        The release's version.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.room shop 1.4.2
+    """
+    lifecycle = _lifecycle()
+    lifecycle.host.room(lifecycle.app(name), version, _fetch)
+    return True
 
 
 def install(name, version):
@@ -384,7 +406,7 @@ def command(name, command, instance, timeout=60):
 
 def missing(name):
     """
-    Return what the record says this node runs and it does not, and why nothing is missing.
+    Return what the record says this node runs and it does not, or with another weight, and why nothing is missing.
 
     name
         The app.
@@ -395,13 +417,14 @@ def missing(name):
 
         salt web1 app.missing shop
     """
-    ids, reason = _lifecycle().missing(name)
+    ids, reason = weighing.missing(_lifecycle(), name)
     return {"instances": ids, "reason": reason}
 
 
 def restore(name, instances=None):
     """
-    Bring instances that do not serve back: installed, started, tested, published. Returns their ids.
+    Bring instances that do not serve back: installed, started, tested, published; and give those with a wrong
+    weight the one that the record says. Returns their ids.
 
     name
         The app.
@@ -415,4 +438,5 @@ def restore(name, instances=None):
         salt web1 app.restore shop
     """
     lifecycle = _lifecycle()
-    return lifecycle.restore(name, lifecycle.missing(name)[0] if instances is None else _ids(instances))
+    ids = weighing.missing(lifecycle, name)[0] if instances is None else _ids(instances)
+    return weighing.restore(lifecycle, name, ids)

@@ -7,7 +7,7 @@ external host), and find any of them. The node's own agent is asked: pillar
 ``environments:<name>:discovery``.
 """
 
-from saltdeploy import names, nodes
+from saltdeploy import names, nodes, weighing
 from saltdeploy.lifecycle import Lifecycle
 
 
@@ -23,7 +23,7 @@ def _ids(value):
     return names.instances(value.get(__opts__["id"], []) if isinstance(value, dict) else value)
 
 
-def publish(name, instances=None):
+def publish(name, instances=None, weight=None):
     """
     Put instances of an app that passed their tests into discovery. Returns their ids.
 
@@ -31,6 +31,8 @@ def publish(name, instances=None):
         The app.
     instances
         Ids; or a mapping of minion id to ids; all of the app's on this node by default.
+    weight
+        The weight of each, 1 to 65535; by default the one it had.
 
     CLI Example:
 
@@ -38,10 +40,32 @@ def publish(name, instances=None):
 
         salt web1 discovery.publish shop
     """
-    return _lifecycle().publish(name, _ids(instances))
+    lifecycle, checked = _lifecycle(), nodes.check_weight(name, weight)
+    ids = _ids(instances)
+    with lifecycle.host.alone(name):
+        return lifecycle.publish(name, ids, checked)
 
 
-def withdraw(name, instances=None):
+def weigh(name, weights):
+    """
+    Give published instances of an app other weights, where they have others. Returns the ids of those.
+
+    name
+        The app.
+    weights
+        A mapping of id to weight, 1 to 65535; or a mapping of minion id to such mappings.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.weigh shop '{shop_1.4.2_20000: 25600}'
+    """
+    mine = names.weights(weights.get(__opts__["id"], weights) if isinstance(weights, dict) else weights)
+    return weighing.weigh(_lifecycle(), name, {i: nodes.check_weight(i, weight) for i, weight in mine.items()})
+
+
+def withdraw(name, instances=None, held=True):
     """
     Take instances of an app out of discovery; they run on, as candidates. Returns their ids, once the
     catalog is without them.
@@ -50,6 +74,9 @@ def withdraw(name, instances=None):
         The app.
     instances
         Ids; or a mapping of minion id to ids; all of the app's on this node by default.
+    held
+        Whether they wait for ``deploy.publish``. If not, the next deployment stops them, unless the
+        record has them as warm.
 
     CLI Example:
 
@@ -57,7 +84,9 @@ def withdraw(name, instances=None):
 
         salt web1 discovery.withdraw shop
     """
-    return _lifecycle().withdraw(name, _ids(instances))
+    lifecycle, ids = _lifecycle(), _ids(instances)
+    with lifecycle.host.alone(name):
+        return lifecycle.withdraw(name, ids, held)
 
 
 def leader():
@@ -93,7 +122,7 @@ def failing():
 def find(name, passing=True):
     """
     Return the endpoints of a service: a list of ``{"address", "port", "id", "node", "tags", "meta",
-    "status"}``, ``[]`` if there is none.
+    "status", "weight"}``, ``[]`` if there is none.
 
     name
         The service.
@@ -111,10 +140,9 @@ def find(name, passing=True):
         salt web1 discovery.find postgres
     """
     with _agent() as agent:
-        return [
-            {k: getattr(e, k) for k in ("address", "port", "id", "node", "meta", "status")} | {"tags": list(e.tags)}
-            for e in agent.instances(nodes.identifier(name), passing=passing)
-        ]
+        keys = ("address", "port", "id", "node", "meta", "status", "weight")
+        found = agent.instances(nodes.identifier(name), passing=passing)
+        return [{k: getattr(e, k) for k in keys} | {"tags": list(e.tags)} for e in found]
 
 
 def registered(service_id):
@@ -166,6 +194,8 @@ def register(name, **service):
         A mapping of further facts.
     checks
         A list of checks as in an app's definition; by default a TCP connection to the port.
+    weight
+        Its part of the requests beside those of the service's others, 1 to 65535; Consul's default is 1.
 
     CLI Example:
 

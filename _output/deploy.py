@@ -98,7 +98,9 @@ def _status(data, colors):
         blocks.append("\n".join([head, *_table(("node", "release", "address", "state", "health"), rows)]))
         if app["drift"]:
             blocks[-1] += "\n" + _paint(app["drift"], "YELLOW", colors)
-        for sentence in filter(None, (app["paused"], app["lock"])):
+        share = app.get("share")
+        gets = "" if share is None else f"{app['version']} gets {share:.1%} of the traffic, by weights"
+        for sentence in filter(None, (app["paused"], app.get("frozen"), gets, app["warm"], app["lock"])):
             blocks[-1] += "\n" + _paint(sentence, "YELLOW", colors)
     return "\n\n".join(blocks) or f"{data['environment']} has no apps"
 
@@ -112,7 +114,7 @@ def _history(data, colors):
             _when(h["began"]),
             h.get("verb", "deploy"),
             h["version"],
-            words.get(h["retcode"], ""),
+            "FROZEN" if h["why"].startswith("frozen") else words.get(h["retcode"], ""),
             _seconds(h["seconds"]),
             h["owner"],
             h["reason"],

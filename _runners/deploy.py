@@ -208,6 +208,8 @@ def rollback(name=None, version=None, env=None, skip_tests=False, test=False, re
     The last good release is the newest other one that the history has as published. One that was left
     by a rollback is not good, until it is deployed once more.
 
+    What a blue-green deployment keeps warm is published as it is: none of it is started.
+
     version
         Go back to this release instead; it must be installed still.
     skip_tests
@@ -301,6 +303,7 @@ def prune(name=None, env=None, test=False, reason="", *extra, **kwargs):
     """
     Remove installed releases beyond ``keep_releases``, the oldest first, from each node that answers.
     The one that is deployed, the last good one before it, and those that an instance has, stay.
+    What was kept warm by a blue-green deployment is retired, if its time is over.
 
     CLI Example:
 
@@ -407,6 +410,26 @@ def exec_(name=None, command=None, env=None, instance=None, node=None, timeout=6
         salt-run deploy.exec shop './bin/shop --version'
     """
     return _control().run(name, command, env, instance, node, timeout)
+
+
+@_verb
+def hooks(name=None, version=None, env=None, settle=None, *extra, **kwargs):
+    """
+    Show which hooks that run once have run, for which release, where and when. A deployment refuses to
+    begin where one was started and no run saw its end: look at what it has done, and say so here.
+
+    version
+        Only hooks of this release.
+    settle
+        ``done``: what was started and not seen to end is done. ``again``: the next deployment runs it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.hooks shop version=1.4.3 settle=done
+    """
+    return _control().hooks(name, env, version, settle)
 
 
 @_verb

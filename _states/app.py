@@ -15,6 +15,26 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 from saltdeploy import names
 
 
+def room(name, app, version):
+    """
+    Ensure that this node's disks have room for a release, unless it is installed. Changes nothing: for the beginning
+    of what does.
+
+    name
+        What the state is called.
+    app
+        The app.
+    version
+        The release.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": f"there is room for {app} {version}"}
+    try:
+        __salt__["app.room"](app, version)
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return _failed(ret, exc)
+    return ret
+
+
 def installed(name, version):
     """
     Ensure a release is installed; what runs is not touched.

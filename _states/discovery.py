@@ -17,7 +17,7 @@ from salt.exceptions import CommandExecutionError, SaltInvocationError
 from saltdeploy import names, words
 
 
-def published(name, service_id=None, address=None, port=None, tags=None, meta=None, checks=None):
+def published(name, service_id=None, address=None, port=None, tags=None, meta=None, checks=None, weight=None):
     """
     Ensure a service is registered with this node's agent, as given.
 
@@ -35,8 +35,11 @@ def published(name, service_id=None, address=None, port=None, tags=None, meta=No
         A mapping of further facts.
     checks
         A list of checks as in an app's definition; by default a TCP connection to the port.
+    weight
+        Its part of the requests beside those of the service's others, 1 to 65535; Consul's default is 1.
     """
     given = {"service_id": service_id, "address": address, "port": port, "tags": tags, "meta": meta, "checks": checks}
+    given["weight"] = weight
     service = {key: value for key, value in given.items() if value is not None}
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{words.name(name)} is published"}
     try:

@@ -9,17 +9,18 @@ import math
 import time
 from dataclasses import replace
 
-from . import arguments, definition, discovery, planner, records
+from . import arguments, bluegreen, definition, discovery, hookrun, hooks, planner, records, traffic
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused
 from .executor import Deployment, NotReverted, cause
 from .jobs import Jobs
+from .lifecycle import CANDIDATE
 from .looking import Looking
-from .model import version_of
 from .operations import Operations
+from .settling import Settling
 from .site import Task, look, running
 
 
-class Control(Operations, Looking):
+class Control(Operations, Looking, Settling):
     """All verbs of the runner, which documents each."""
 
     def app(self, name, env, version, instances, nodes, publish, test, keep, reason):
@@ -31,6 +32,7 @@ class Control(Operations, Looking):
 
             def decide(observed):
                 site.not_paused()
+                traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=app.strategy.pause > 0)
                 return self._deployment(site, observed, desired, planner.plan(desired, observed))
 
@@ -45,7 +47,7 @@ class Control(Operations, Looking):
         with self._site(environment, app, paused["nodes"]) as site:
 
             def decide(observed):
-                desired = planner.Desired(app, version, paused["instances"], site.nodes)
+                desired = planner.Desired(app, version, paused["instances"], site.nodes, adopt=True)
                 # The record changes in any case.
                 return replace(self._deployment(site, observed, desired, planner.plan(desired, observed)), changes=True)
 
@@ -87,15 +89,15 @@ class Control(Operations, Looking):
     def _wait_out(self, environment, app, result):
         """Wait as long as the pause is to last, without the lock, then go on. What does not stay healthy goes back."""
         record, key = result["record"], records.current_key(records.prefix(environment.name, app.name))
-        new = {(n, i) for n, ids in record["nodes"].items() for i in ids if version_of(i) == record["version"]}
+        service, new = traffic.watched(app, record)
         self.journal.say(f"paused for {app.strategy.pause:g}s: deploy.promote goes on at once, deploy.abort goes back")
 
         def lost(found):
-            return new - {(e.minion, e.id) for e in found}
+            return new - {(e.minion, e.id.removesuffix(CANDIDATE)) for e in found}
 
         try:
             with discovery.connect(environment.discovery) as backend:
-                gone = backend.wait(app.name, lost, time.monotonic() + app.strategy.pause, passing=True)
+                gone = backend.wait(service, lost, time.monotonic() + app.strategy.pause, passing=True)
                 now = backend.read(key)[0]
         except (Failed, *INTERRUPTS) as exc:
             return {**result, "verdict": f"{records.paused(app.name, record)}. ({cause(exc)})", "retcode": NOT_REVERTED}
@@ -169,10 +171,14 @@ class Control(Operations, Looking):
         :param said: what the verdict adds where it succeeds.
         :param left: the release that a rollback leaves.
         """
+        marks = hookrun.marks(site.discovery, site.prefix, desired.version) if site.app.hooks else {}
+        if plan.install or plan.waves:
+            hooks.refuse_unknown(site.app.name, desired.version, marks)
         return Task(
             version=desired.version,
-            lines=plan.lines(site.app.name, desired.version),
-            changes=bool(plan),
+            lines=[*plan.lines(site.app.name, desired.version), *hooks.lines(site.app, plan, marks)],
+            # One that is frozen is not any more, and the record changes.
+            changes=bool(plan) or "frozen" in (site.record() or {}),
             act=lambda lock, identity: self._execute(site, observed, desired, plan, lock, identity, left),
             verdict=lambda result: _verdict(result, desired, said),
             more={"left": left} if left else {},
@@ -188,19 +194,21 @@ class Control(Operations, Looking):
         try:
             deployment.run(plan)
         except NotReverted as exc:
-            return NOT_REVERTED, str(exc), None
+            return NOT_REVERTED, str(exc), exc.record
         except Failed as exc:
-            return REVERTED, str(exc), before
+            return REVERTED, str(exc), deployment.before
         if plan and desired.publish:
-            self._tidy(site, planner.installed(observed, plan, desired.version), desired.version, left)
+            self._tidy(site, planner.installed(observed, plan, desired.version), desired.version, left, lock)
         return DONE, "", deployment.record
 
-    def _tidy(self, site, observed, version, left):
+    def _tidy(self, site, observed, version, left, lock):
         """Remove what is beyond ``keep_releases``. Where that fails, the deployment has not."""
         if all(len(releases) <= site.app.strategy.keep_releases for releases in observed.releases.values()):
             return
         try:
-            self._remove_releases(site, self._prunable(site, observed, version, (left,)))
+            going = self._prunable(site, observed, version, (left,))
+            self._remove_releases(site, going)
+            hookrun.forget(site.discovery, lock, site.prefix, observed, going)
         except (Exception, *INTERRUPTS) as exc:
             self.journal.warn(f"old releases were not removed, see deploy.prune: {cause(exc)}")
 
@@ -249,6 +257,8 @@ def _verdict(result, desired, said):
     """Return the outcome in words a person understands at once."""
     what, where = f"{result['app']} {result['version']}", result["environment"]
     why = result["why"].partition("\n")[0]
+    if result["retcode"] == NOT_REVERTED and result["record"]:
+        return f"{hooks.frozen(result['app'], result['record'])}. Published are {running(result['record'])}"
     if result["retcode"] == NOT_REVERTED:
         return f"{what} FAILED in {where} and is NOT wholly reverted, look now ({look(result)}): {why}"
     if result["retcode"] == REVERTED:
@@ -259,7 +269,8 @@ def _verdict(result, desired, said):
         candidates = f"{desired.instances} candidate{'s' * (desired.instances != 1)}"
         return f"{what} waits in {where} as {candidates}: look at it, then salt-run deploy.publish {result['app']}"
     done = "is published" if result["changed"] else "was already published, nothing was done"
-    return f"{what} {done} in {where}: {running(result['record'])}{said}"
+    warm = bluegreen.told(result["app"], (result["record"] or {}).get("warm"), time.time())
+    return f"{what} {done} in {where}: {running(result['record'])}{said}{warm and f'. {warm}'}"
 
 
 def _aborted(result, desired, paused):

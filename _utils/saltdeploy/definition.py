@@ -8,7 +8,7 @@ import re
 import shlex
 import string
 
-from . import bounds, clashes, schema, words
+from . import bluegreen, bounds, clashes, events, hooks, schema, traffic, words
 from .errors import DefinitionError, Refused
 from .model import App, Environment, Node, PortRange, Probe, Source, Strategy
 from .words import nearest, shown
@@ -81,8 +81,10 @@ def load(pillar, env=None, strict=True):
         nodes=nodes,
         apps={a: _app(a, merge(apps[a], s or {}), raw, where) for a, s in raw["apps"].items()},
         discovery=raw.get("discovery") or {"consul": {}},
+        webhook=events.webhook(raw.get("notify") or {}, f"{where}:notify"),
     )
     for app in environment.apps.values():
+        bluegreen.check_room(app, len(environment.eligible(app)))
         if any(test.origin == "peer" for test in app.tests) and len(nodes) < 2:
             raise DefinitionError(
                 f"apps:{app.name}:tests: a test is `from: peer`, but environment {name} has one node."
@@ -181,7 +183,7 @@ def own_environment(environments, minion):
         both = " and ".join(sorted(map(words.name, mine))[:2])
         raise DefinitionError(f"environments: {minion} is a node of both {both}: keep it in one.")
     try:
-        return {"environments": {name: resolve(environments, name) for name in mine}}
+        return {"environments": {name: events.for_node(resolve(environments, name)) for name in mine}}
     except bounds.WRONG_SHAPE as exc:
         raise bounds.misshapen(f"environments:{words.name(mine[0])}", exc) from exc
 
@@ -244,11 +246,14 @@ def _app(name, raw, env, where):
         roles=tuple(raw.get("roles", ())),
         checks=tuple(probe(c, f"{at}:checks:{i}") for i, c in enumerate(raw.get("checks", ()))),
         tests=tuple(probe(t, f"{at}:tests:{i}") for i, t in enumerate(raw.get("tests", ()))),
+        hooks=hooks.parse(raw.get("hooks", {}), f"{at}:hooks", duration),
         strategy=strategy,
         memory=raw.get("resources", {}).get("memory", ""),
         cpu=raw.get("resources", {}).get("cpu", ""),
     )
     _check_placeholders(app, at)
+    traffic.check(strategy, at if "canary" in (raw.get("strategy") or {}) else where)
+    bluegreen.check(app, raw.get("strategy") or {}, env.get("strategy") or {}, at, where)
     if app.in_place and (app.ports is None or len(app.ports) != 1):
         at = at if "replace" in (raw.get("strategy") or {}) else where
         raise DefinitionError(
@@ -328,7 +333,7 @@ def probe(raw, at):
 
 
 def _strategy(raw, where):
-    plain = {k: raw[k] for k in ("replace", "auto_revert", "keep_releases", "when_paused") if k in raw}
+    plain = {k: raw[k] for k in ("replace", "auto_revert", "keep_releases", "when_paused", "canary") if k in raw}
     values = {k: math.inf if v == "manual" else duration(v) for k, v in raw.items() if k not in ("waves", *plain)}
     for key, seconds in values.items():
         if seconds > bounds.DURATION and raw[key] != "manual":
@@ -355,6 +360,7 @@ def _check_placeholders(app, at):
     texts = [("run", app.run)]
     texts += [(f"env:{k}", v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
+    texts += hooks.texts(app)
     for key, text in texts:
         try:
             names = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]
@@ -370,6 +376,8 @@ def _check_placeholders(app, at):
                     f"{at}:{key}: unknown placeholder {{{name and words.name(name)}}}{nearest(name, PLACEHOLDERS)}."
                     f" Allowed: {', '.join(PLACEHOLDERS)}. A brace of your own is written twice."
                 )
+            if name == "port" and key.startswith("hooks:"):
+                raise DefinitionError(f"{at}:{key}: {text!r}: {hooks.NO_PORT}")
             if name == "port" and app.ports is None:
                 raise DefinitionError(f"{at}:ports: is missing, and {key} uses {{port}}.")
     listens = [p for p in (*app.checks, *app.tests) if p.kind in ("http", "tcp")]

@@ -5,7 +5,40 @@ from __future__ import annotations
 import time
 
 from .errors import Failed
+from .jobs import ids_by_node
+from .lifecycle import CANDIDATE
 from .planner import listed
+
+# How long discovery is waited for to have what is warm as healthy, in seconds: it was so all the time.
+SEEN = 10.0
+
+
+def still(journal, discovery, app, instances):
+    """Make sure that the checks of unpublished ``instances``, which ran before, pass in discovery.
+
+    :raises Failed: naming those whose do not, and what to do.
+    """
+    if not instances:
+        return
+    began, ids = time.monotonic(), ids_by_node(instances)
+    wanted = {(i.node, i.id) for i in instances}
+    journal.begin("healthy", sorted(ids))
+
+    def missing(found):
+        return wanted - {(e.minion, e.id.removesuffix(CANDIDATE)) for e in found}
+
+    passed = discovery.wait(app.candidate, lambda found: not missing(found), began + SEEN, passing=True)
+    sick = set() if passed else missing(discovery.instances(app.candidate, passing=True)) or wanted
+    problem = _not_warm(app, sick) if sick else ""
+    journal.add("healthy", "", problem or f"warm: {listed(ids)}", time.monotonic() - began, passed)
+    if problem:
+        raise Failed(problem)
+
+
+def _not_warm(app, sick):
+    which = ", ".join(f"{i} on {node}" for node, i in sorted(sick))
+    how = "; ".join(f"salt {node} app.stop {app.name} instances='[{i}]'" for node, i in sorted(sick))
+    return f"kept warm, and not healthy in discovery: {which}. To have it started anew, stop it ({how}), then try again"
 
 
 def wait(journal, discovery, app, ids, until):

@@ -6,6 +6,7 @@
     <root>/<app>/.lock                             taken while instances are stopped or brought back
     <root>/<app>/releases/<version>                link to .<version>@<random>/files; whole or absent
     <root>/<app>/instances/<id>/instance.json      which release, port, deployment; tested or not
+    <root>/.downloads/                             what was fetched over HTTP: see artifacts
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from . import names, sources
+from . import disk, names, sources
+from .artifacts import Artifacts
 from .errors import Failed, Refused
 from .model import Instance, instance_id
 
@@ -72,37 +74,81 @@ class Host:
         return True
 
     def install(self, app, version, fetch):
-        """Install a release; return whether anything was done."""
+        """Install a release; return whether anything was done.
+
+        :raises Failed: it could not be; of the release nothing is left then, of a download what the next try goes on
+            with, unless it was the disk that is full.
+        """
         folder = self.release(app.name, version).parent
-        folder.mkdir(parents=True, exist_ok=True)
+        with self._telling(app, version):
+            folder.mkdir(parents=True, exist_ok=True)
+            return self._install(app, version, folder, fetch)
+
+    def _install(self, app, version, folder, fetch):
         with _locked(folder / ".lock"):
             if self.installed(app, version):
                 return False
             # A version holds no "@": what an install of 1.0 throws away is never the release 1.0-rc1.
             for partial in folder.glob(f".{version}@*"):
                 shutil.rmtree(partial)
+            artifacts = Artifacts(self.root, app.name, folder)
             build = Path(tempfile.mkdtemp(prefix=f".{version}@", dir=folder))
             try:
-                self._build(app, version, build, fetch)
-            except BaseException:
+                with artifacts:
+                    self._build(app, version, build, fetch, artifacts)
+            except BaseException as exc:
                 shutil.rmtree(build)
+                if isinstance(exc, Exception):  # what was interrupted will go on
+                    artifacts.tidy(self._made_of(), parts=False)
                 raise
+            artifacts.tidy(self._made_of())
         return True
 
-    def _build(self, app, version, build, fetch):
+    def _build(self, app, version, build, fetch, artifacts):
         files = build / "files"
         files.mkdir()
         build.chmod(0o755)
-        try:
-            sources.build(app.source, version, files, fetch)
-            record = {"app": app.name, "version": version, "origin": sources.origin(app.source, version)}
-            write_file(build / "release.json", json.dumps(record, indent=1))
-            os.sync()
-        except OSError as exc:
-            raise Failed(f"{app.name} {version} cannot be installed on {self.node}: {exc}") from exc
+        digest = sources.build(app.source, version, files, fetch, artifacts)
+        origin = sources.origin(app.source, version)
+        record = {"app": app.name, "version": version, "origin": origin, "artifact": digest}
+        write_file(build / "release.json", json.dumps(record, indent=1))
+        os.sync()
         link = build / "link"
         link.symlink_to(Path(build.name) / "files")
         link.rename(self.release(app.name, version))
+
+    def room(self, app, version, fetch):
+        """Do nothing if there is room for a release, or it is installed; nothing is changed.
+
+        :raises Failed: there is not.
+        """
+        if self.installed(app, version):
+            return
+        artifacts = Artifacts(self.root, app.name, self.release(app.name, version).parent)
+        with self._telling(app, version), tempfile.TemporaryDirectory() as folder:
+            sources.room(app.source, version, Path(folder), fetch, artifacts)
+
+    @contextlib.contextmanager
+    def _telling(self, app, version):
+        """Make Failed, naming release and node, of what a file system says."""
+        try:
+            yield
+        except OSError as exc:
+            raise Failed(f"{app.name} {version} cannot be installed on {self.node}: {self._said(exc)}") from exc
+
+    def _said(self, exc):
+        if isinstance(exc, disk.NoRoom) or not disk.is_full(exc):
+            return str(exc)
+        free = disk.human(disk.space(self.root).free)
+        return f"{exc}. In {self.root} {free} are free, now that what was begun is removed again: make room there."
+
+    def _made_of(self):
+        """Return the digests of the archives that the releases of all apps are made of."""
+        found = set()
+        for link in self.root.glob("*/releases/*"):
+            with contextlib.suppress(OSError, ValueError):  # somebody's file, or another job has just removed it
+                found.add(json.loads((link.resolve().parent / "release.json").read_text()).get("artifact"))
+        return found
 
     def remove_release(self, app, version):
         """Remove a release; return whether there was one. Refused while an instance runs it."""
@@ -115,6 +161,7 @@ class Host:
         build = release.resolve().parent
         release.unlink()
         shutil.rmtree(build)
+        Artifacts(self.root, app, release.parent).tidy(self._made_of())
         return True
 
     @contextlib.contextmanager

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
+from .model import PHASES
+
 LONG = ("install", "start", "healthy", "retire", "restart", "restore", "stop", "remove")
 
 
@@ -28,10 +30,14 @@ class Journal:
         self._emit = emit
         self.steps = []
         self.warnings = []
+        # Who makes events of phases while something is done (begin, add), and the number of the wave, from 1.
+        self.observer = self.wave = None
 
     def begin(self, phase, nodes):
         """Tell that ``phase`` begins on ``nodes``, if it is one that may last."""
-        if phase in LONG:
+        if self.observer:
+            self.observer.begin(phase, nodes)
+        if phase in LONG or phase in PHASES:
             self._emit({"begin": phase, "nodes": list(nodes)})
 
     def add(self, phase, node, what, seconds, ok=True):
@@ -39,6 +45,8 @@ class Journal:
         step = Step(phase, node, what, round(seconds, 3), ok)
         self.steps.append(step)
         self._emit({"step": asdict(step)})
+        if self.observer:
+            self.observer.add(step)
 
     def as_data(self):
         """Return the steps as a list of mappings."""

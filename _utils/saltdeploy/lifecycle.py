@@ -91,7 +91,8 @@ class Lifecycle:
 
     def _observed(self, instance, registered):
         state = self.runtime.states().get(instance.id)
-        return replace(instance, running=bool(state and state.running), published=instance.id in registered)
+        seen = {"weight": registered[instance.id].weight} if instance.id in registered else {}
+        return replace(instance, running=bool(state and state.running), published=bool(seen), **seen)
 
     # -- starting -----------------------------------------------------------------------------
 
@@ -181,9 +182,10 @@ class Lifecycle:
 
     # -- publishing ---------------------------------------------------------------------------
 
-    def publish(self, name, ids=None):
+    def publish(self, name, ids=None, weight=None):
         """Put tested instances into discovery, out of the candidates; return their ids.
 
+        :param weight: what each has there; None: what it had.
         :raises Refused: one is not tested, or not running.
         """
         app, chosen, states = self.app(name), self._chosen(name, ids), self.runtime.states()
@@ -192,18 +194,18 @@ class Lifecycle:
                 raise Refused(f"{instance.id} on {self.host.node} has not passed its tests: it is not published.")
             if instance.id not in states or not states[instance.id].running:
                 raise Refused(f"{instance.id} on {self.host.node} does not run: see app.logs; it is not published.")
-        for instance in chosen:
+        for instance in (replace(i, held=False, weight=weight or i.weight) for i in chosen):
             self.discovery.publish(self._service(app, instance))
             self.discovery.withdraw(instance.id + CANDIDATE)
-            self.host.save(replace(instance, held=False))
+            self.host.save(instance)
         return [i.id for i in chosen]
 
-    def withdraw(self, name, ids=None):
+    def withdraw(self, name, ids=None, held=True):
         """Take instances out of discovery; they run on, as candidates. Return their ids when the catalog has none."""
         app, chosen = self.app(name), self._chosen(name, ids)
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
-            self.host.save(replace(instance, held=True))
+            self.host.save(replace(instance, held=held))
             self.discovery.publish(self._service(app, instance, candidate=True))
         return [i.id for i in chosen]
 
@@ -395,4 +397,5 @@ class Lifecycle:
             },
             checks=self._checks(app, instance),
             expires=expires,
+            weight=instance.weight,
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import arguments, definition, discovery, names, planner, preflight, records, status
+from . import arguments, definition, discovery, hookrun, hooks, names, planner, preflight, records, status, traffic
 from .acceptance import Acceptance
 from .errors import DONE, REVERTED, Failed, Refused
 from .fleet import Fleet
@@ -13,6 +13,7 @@ from .site import Verbs, history, owner
 HISTORY_LIMIT = 10
 # How much of a command is shown, in characters.
 SHOWN = 300
+UNPUBLISHED = ("candidate", "warm")
 
 
 class Looking(Verbs):
@@ -28,12 +29,17 @@ class Looking(Verbs):
             if session:
                 raise Refused(held(holder))
             site.not_paused()
-            plan = planner.plan(planner.Desired(app, version, count, site.nodes), self._observe(site))
+            traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
+            desired = planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0)
+            plan = planner.plan(desired, self._observe(site))
+            if app.hooks and plan:
+                hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
+            preflight.room(site.fleet, app, version, plan.install)
             there = ", ".join(site.answering)
         verdict = (
             f"{name} {version} can be deployed in {environment.name}: its definition is valid, its nodes answer"
             f" ({there}), Consul has a leader, nobody deploys {name}, and there is room for"
-            f" {count} instance{'s' * (count != 1)}."
+            f" {count} instance{'s' * (count != 1)} and on the disks."
         )
         lines = plan.lines(app.name, version)
         about = {"app": app.name, "environment": environment.name, "version": version}
@@ -44,7 +50,9 @@ class Looking(Verbs):
         environment, app = self._definitions(name, env)
         version = arguments.release(app, version)
         with self._site(environment, app, nodes) as site:
-            running = [i for i in self._observe(site).instances if i.running]
+            observed = self._observe(site)
+            # What is warm is no candidate: it is tested where its release is named.
+            running = [i for i in observed.instances if i.running and (version or (i.node, i.id) not in observed.warm)]
             chosen = [i for i in running if version in (None, i.version)]
             chosen = [i for i in chosen if not i.published] or chosen
             if not chosen:
@@ -145,9 +153,9 @@ class Looking(Verbs):
 
 def _instance(state, instance, node):
     """Return the node and the id of the instance that was asked for, published ones first."""
-    rows = sorted((r for r in state["instances"] if r["state"] != "lost"), key=lambda r: r["state"] == "candidate")
+    rows = sorted((r for r in state["instances"] if r["state"] != "lost"), key=lambda r: r["state"] in UNPUBLISHED)
     fitting = [r for r in rows if instance in (None, r["id"]) and node in (None, r["node"])]
-    if not fitting or (instance is None and fitting[0]["state"] == "candidate"):
+    if not fitting or (instance is None and fitting[0]["state"] in UNPUBLISHED):
         there = ", ".join(f"{r['id']} on {r['node']} ({r['state']})" for r in rows)
         asked = " ".join(filter(None, [instance, node and f"on {node}"])) or "that is published"
         raise Refused(f"no instance of {state['app']} {asked}. There are: {there or 'none'}; say instance= and node=")

@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from urllib.parse import urlsplit
 
 # An instance's id is <app>_<version>_<slot>. An app name has no "_" and a slot is a number, so
 # the id is unambiguous; it serves as directory, unit, supervisord program and Consul service id.
 SEPARATOR = "_"
+# The weight of an instance in discovery. All that serves has weights of this size, never Consul's default of 1: else
+# those whose weight changes first would have all the traffic, until the others follow.
+NORMAL_WEIGHT = 25600
+
+
+# What is done to a release and its instances, in order: a hook runs before or after one of these.
+PHASES = tuple(f"{when}_{what}" for what in ("install", "start", "publish", "retire") for when in ("before", "after"))
 
 
 @dataclass(frozen=True)
@@ -59,11 +67,29 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class Hook:
+    """A command that a deployment runs at one of the PHASES.
+
+    :param timeout: seconds after which it is killed, and has failed.
+    :param once: on one node, and not again for the same release; else on each node of the wave.
+    :param on_failure: ``revert`` the deployment, or ``freeze`` it as it is.
+    """
+
+    command: str
+    timeout: float = 300.0
+    once: bool = False
+    on_failure: str = "revert"
+
+
+@dataclass(frozen=True)
 class Strategy:
     """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages.
 
-    :param replace: ``beside`` starts a new instance beside the old; ``in_place`` retires the old one first.
+    :param replace: ``beside`` starts a new instance beside the old; ``in_place`` retires the old one first;
+        ``blue_green`` publishes the whole new set, then withdraws the old one.
+    :param warm: how long the set that ``blue_green`` withdrew runs on.
     :param pause: how long to wait after the first wave; infinite: until somebody says how to go on.
+    :param canary: its traffic meanwhile: ``full`` (as for any instance), ``<N>%``, or ``candidate`` (none).
     :param when_paused: whether another deployment is refused meanwhile, or takes the place of the paused one.
     """
 
@@ -75,7 +101,9 @@ class Strategy:
     drain: float = 30.0
     grace: float = 2.0
     auto_revert: bool = True
+    warm: float = 600.0
     pause: float = 0.0
+    canary: str = "full"
     when_paused: str = "refuse"
     keep_releases: int = 5
 
@@ -99,6 +127,7 @@ class App:
     roles: tuple[str, ...] = ()
     checks: tuple[Probe, ...] = ()
     tests: tuple[Probe, ...] = ()
+    hooks: dict[str, tuple[Hook, ...]] = field(default_factory=dict)
     strategy: Strategy = Strategy()
     memory: str = ""
     cpu: str = ""
@@ -107,6 +136,11 @@ class App:
     def in_place(self):
         """Whether a new instance takes the port of the old one, which is retired first."""
         return self.strategy.replace == "in_place"
+
+    @property
+    def blue_green(self):
+        """Whether the whole new set is published before anything of the old one is withdrawn."""
+        return self.strategy.replace == "blue_green"
 
     @property
     def candidate(self):
@@ -128,6 +162,26 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Webhook:
+    """Where events are sent. What of it may be secret is not shown where it is printed.
+
+    :param token_file: a file on the master with a token, sent as ``Authorization: Bearer``; empty: none.
+    :param events: which are sent: last parts of tags.
+    """
+
+    url: str = field(repr=False)
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    token_file: str = ""
+    events: tuple[str, ...] = ()
+
+    @property
+    def place(self):
+        """Scheme, host and port of the URL: all of it that may be told."""
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+
+
+@dataclass(frozen=True)
 class Environment:
     """A named place: nodes, apps with their settings, and its service discovery."""
 
@@ -135,6 +189,7 @@ class Environment:
     nodes: dict[str, Node]
     apps: dict[str, App]
     discovery: dict[str, dict] = field(default_factory=dict)
+    webhook: Webhook | None = None
 
     @property
     def zones(self):
@@ -149,7 +204,10 @@ class Environment:
 
 @dataclass(frozen=True)
 class Instance:
-    """A process of a release on a node, as observed. ``slot`` is its port, or an index for an app without."""
+    """A process of a release on a node, as observed. ``slot`` is its port, or an index for an app without.
+
+    :param weight: in discovery, while it is published.
+    """
 
     id: str
     node: str
@@ -163,6 +221,7 @@ class Instance:
     tested: bool = False
     held: bool = False
     published: bool = False
+    weight: int = NORMAL_WEIGHT
 
     @property
     def good(self):

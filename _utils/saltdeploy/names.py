@@ -10,7 +10,7 @@ from .errors import Refused
 from .words import odd, shown
 
 NAME, VERSION = re.compile(schema.NAME), re.compile(schema.VERSION)
-INSTANCE = re.compile(r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_[0-9]{1,5}")
+INSTANCE = re.compile(r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_([0-9]{1,5}|hook)")
 # What `deploy.app` may ask for, see the schema; and the ports there are.
 INSTANCES, SLOTS = schema.PLACED["instances"]["maximum"], range(65536)
 # More than a deployment has on a node, or a node of releases.
@@ -53,6 +53,13 @@ def instances(value):
 def versions(value):
     """Return ``value``, a list of versions; Refused if it is none."""
     return [version(v) for v in _list("versions", value)]
+
+
+def weights(value):
+    """Return ``value``, a mapping of ids to weights; Refused if it is none."""
+    if not isinstance(value, dict) or len(value) > LISTED:
+        raise Refused(f"weights={shown(value)}: a mapping of id to weight is allowed, '{{shop_1.4.2_20000: 2}}'")
+    return {instance(key): weight for key, weight in value.items()}
 
 
 def slots(value):

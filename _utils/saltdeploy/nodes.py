@@ -11,7 +11,8 @@ from .words import name as said
 from .words import odd, shown
 
 IDENTIFIER = r"[A-Za-z0-9_~+=:.@-]{1,255}"
-ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks")
+ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks", "weight")
+HEAVIEST = 65535
 
 
 def agent(minion, pillar):
@@ -49,6 +50,7 @@ def service(minion, pillar, name, **given):
         tags=tuple(given.get("tags") or ()),
         meta={"minion": minion, **{k: str(v) for k, v in (given.get("meta") or {}).items()}},
         checks=tuple(checks),
+        weight=check_weight(name, given.get("weight")),
     )
 
 
@@ -86,3 +88,10 @@ def _check(raw, at):
         except bounds.WRONG_SHAPE:
             pass
     raise Refused(f"{at}: found {shown(raw)}, allowed is a check as in the definition of an app")
+
+
+def check_weight(name, weight):
+    """Return ``weight``, None or a number; Refused if discovery cannot have it for ``name``."""
+    if weight is not None and (type(weight) is not int or not 1 <= weight <= HEAVIEST):
+        raise Refused(f"weight {shown(weight)} of {said(name)} is not a whole number from 1 to {HEAVIEST}")
+    return weight

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
-from . import arguments, healthy, planner, records
+from . import arguments, bluegreen, healthy, hookrun, hooks, planner, records
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused
 from .executor import cause, stop_deadline
 from .jobs import Jobs, PhaseFailed, most, told_ids
@@ -41,6 +42,7 @@ class Operations(Verbs):
         record, jobs, strategy = site.record(), Jobs(site.fleet, self.journal), site.app.strategy
         slowest = strategy.healthy_deadline + sum(t.timeout for t in site.app.tests)
         for number, wave in enumerate(waves):
+            self.journal.wave = number + 1
             try:
                 lock.check()
                 deadline = stop_deadline(strategy, wave) + most(wave) * (strategy.drain + slowest)
@@ -133,6 +135,9 @@ class Operations(Verbs):
                 lock.write({}, [key])
                 record = None
             self._remove_releases(site, releases)
+            marks = site.discovery.keys(hooks.marks_key(site.prefix))
+            if marks:
+                lock.write({}, marks)
         except BaseException as exc:
             return NOT_REVERTED, cause(exc), record
         return DONE, "", None
@@ -145,23 +150,32 @@ class Operations(Verbs):
         with self._whole_site(environment, app) as site:
 
             def decide(observed):
-                version = (site.record() or {}).get("version", "")
-                going = self._prunable(site, observed, version)
+                record = site.record()
+                version, over = (record or {}).get("version", ""), bluegreen.over(record, observed)
+                rest = [i for i in observed.instances if i.id not in over.get(i.node, ())]
+                going = self._prunable(site, replace(observed, instances=tuple(rest)), version)
+                retired = [f"retire what is not to be warm any more: {listed(over)}"] if over else []
                 kept = f"nothing to do: no node has a release to spare beyond the {app.strategy.keep_releases} kept"
                 return Task(
                     version=version,
-                    lines=[f"remove the releases {listed(going)}"] if going else [kept],
-                    changes=bool(going),
-                    act=lambda lock, _: self._prune(site, going),
-                    verdict=lambda result: _pruned(result, going),
+                    lines=[*retired, *([f"remove the releases {listed(going)}"] if going else [])] or [kept],
+                    changes=bool(over or going),
+                    act=lambda lock, _: self._prune(site, observed, over, going, lock),
+                    verdict=lambda result: _pruned(result, over, going),
                 )
 
             return self._carry_out(site, "prune", decide, reason, test)
 
-    def _prune(self, site, going):
+    def _prune(self, site, observed, over, going, lock):
         record = site.record()
         try:
+            if over:
+                jobs, deadline = Jobs(site.fleet, self.journal), stop_deadline(site.app.strategy, over)
+                jobs.run("retire", "app.stop", over, site.app.name, over, deadline=deadline, told=told_ids)
+                record = bluegreen.cooled(record, over)
+                lock.write({records.current_key(site.prefix): record})
             self._remove_releases(site, going)
+            hookrun.forget(site.discovery, lock, site.prefix, observed, going)
         except BaseException as exc:
             return NOT_REVERTED, cause(exc), record
         return DONE, "", record
@@ -204,8 +218,9 @@ def _removed(result):
     return f"{name} is removed from {where}; its history stays"
 
 
-def _pruned(result, going):
+def _pruned(result, over, going):
     name, where = result["app"], result["environment"]
     if result["retcode"] != DONE:
         return f"releases of {name} in {where} were NOT all removed, repair and run it again: {_why(result)}"
-    return f"{name} in {where}: {f'removed {listed(going)}' if going else result['plan'][0]}"
+    done = [f"{what} {listed(ids)}" for what, ids in (("retired", over), ("removed", going)) if ids]
+    return f"{name} in {where}: {'; '.join(done) or result['plan'][0]}"

@@ -12,6 +12,7 @@ import math
 from collections import Counter
 from dataclasses import dataclass, field
 
+from . import bluegreen, traffic
 from .errors import Refused
 from .model import App, Instance
 
@@ -25,6 +26,7 @@ class Desired:
     :param keep: leave instances of other releases published.
     :param tests: False publishes what is ready without its acceptance tests.
     :param pause: stop after the first wave, and keep what it replaces, until it is said how to go on.
+    :param adopt: publish the candidates that such a pause left, once they pass their tests again.
     """
 
     app: App
@@ -35,6 +37,7 @@ class Desired:
     keep: bool = False
     tests: bool = True
     pause: bool = False
+    adopt: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Observed:
     :param releases: per node, the versions of the app that are installed, in the order in which they were.
     :param ghosts: per node, ids that the node's agent has registered without an instance to them.
     :param zones: per node, the zone it is in. Nodes without one are in one together.
+    :param warm: ``(node, id)`` of what a blue-green deployment withdrew, and is to be kept running still.
     """
 
     instances: tuple[Instance, ...] = ()
@@ -52,6 +56,7 @@ class Observed:
     releases: dict[str, tuple[str, ...]] = field(default_factory=dict)
     ghosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     zones: dict[str, str] = field(default_factory=dict)
+    warm: frozenset[tuple[str, str]] = frozenset()
 
     def zone(self, node):
         return self.zones.get(node, "")
@@ -64,6 +69,7 @@ class Wave:
     :param adopt: per node, the candidates that are already there and are published.
     :param replace: per node, the ids that are retired before, as what is started takes their port.
     :param meanwhile: how many instances serve while these are out.
+    :param withdraw: per node, the ids that are taken from users before anything is retired, and run on, warm.
     """
 
     start: dict[str, int]
@@ -71,6 +77,7 @@ class Wave:
     adopt: dict[str, tuple[Instance, ...]] = field(default_factory=dict)
     replace: dict[str, tuple[str, ...]] = field(default_factory=dict)
     meanwhile: int = 0
+    withdraw: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -82,6 +89,8 @@ class Plan:
     :param install: nodes that install the release.
     :param publish: whether what the waves start is published.
     :param paused: whether more is to follow, once somebody has said so: it is planned anew then.
+    :param canary: what of the traffic is for the new release while it is paused; None: what any instance gets.
+    :param weigh: per node, ids of what serves and is to have another weight in discovery, before the waves.
     """
 
     clean: dict[str, tuple[str, ...]]
@@ -89,9 +98,11 @@ class Plan:
     waves: tuple[Wave, ...]
     publish: bool
     paused: bool = False
+    canary: traffic.Canary | None = None
+    weigh: dict[str, dict[str, int]] = field(default_factory=dict)
 
     def __bool__(self):
-        return bool(self.clean or self.install or self.waves)
+        return bool(self.clean or self.install or self.waves or self.weigh)
 
     def lines(self, app, version):
         """Return the plan as a list of sentences, in the order of execution."""
@@ -100,6 +111,7 @@ class Plan:
             out.append(f"stop what an earlier run left behind: {listed(self.clean)}")
         if self.install:
             out.append(f"install {app} {version} on {', '.join(self.install)}")
+        out += [f"give other weights in discovery: {traffic.listed(self.weigh)}"] if self.weigh else []
         for number, wave in enumerate(self.waves, 1):
             verbs = "start, test and publish" if self.publish else "start and test, without publishing,"
             if wave.replace:
@@ -110,42 +122,57 @@ class Plan:
             if wave.adopt:
                 ids = {node: tuple(i.id for i in candidates) for node, candidates in wave.adopt.items()}
                 out.append(f"wave {number}: test again and publish {listed(ids)}")
+            if wave.withdraw:
+                out.append(f"wave {number}: withdraw {listed(wave.withdraw)}, to run on, warm")
             if wave.retire:
                 out.append(f"wave {number}: retire {listed(wave.retire)}")
+        out += [f"canary: {self.canary.describe(app, version)}"] if self.canary else []
         if self.paused:
             out.append("pause: the rest waits, and nothing old is retired, until deploy.promote or deploy.abort")
         return out or ["nothing to do: what is desired is what is there"]
 
 
+@bluegreen.making_room
 def plan(desired, observed):
     """Return the Plan that takes ``observed`` to ``desired``.
 
     :raises Refused: the fleet has no room for it: too few nodes, or ports.
     """
     mine = [i for i in observed.instances if i.version == desired.version and i.node in desired.nodes]
-    usable = [i for i in mine if (i.good if desired.publish else _waiting(i))]
+    usable = [i for i in mine if (i.good if desired.publish else _waiting(i)) or (desired.adopt and _waiting(i))]
     kept = _spread_out(usable, desired.instances, observed.zone)
-    leftovers = [i for i in observed.instances if not _serving(i) and i not in kept]
+    warm = bluegreen.warm(desired, observed)
+    again = _spread_out(bluegreen.again(desired, warm), desired.instances - len(kept), observed.zone)
+    missing = desired.instances - len(kept) - len(again)
     old = [i for i in observed.instances if _serving(i) and i not in kept]
     retire = [] if desired.keep or not desired.publish else old
     in_the_way = [i for i in retire if desired.app.in_place and i.node in desired.nodes and i.port in desired.app.ports]
-    missing = desired.instances - len(kept)
-
+    # Ports are for two sets: what is warm makes way for the next set that is replaced, and for nothing else.
+    staying = [*kept, *(again if retire and (again or missing) else warm)]
+    leftovers = [i for i in observed.instances if not _serving(i) and i not in staying]
     clean = _by_node(leftovers)
     for node, ids in observed.ghosts.items():
         if ids:
             clean[node] = (*clean.get(node, ()), *ids)
-    start = _place(desired, observed, kept, [*leftovers, *in_the_way], missing)
+    start = _place(desired, observed, [*kept, *again], [*leftovers, *in_the_way], missing)
     replace = {i.node: i for i in in_the_way if i.node in start}
-    waves = tuple(_waves(desired, start, retire, len(kept), observed.zone, replace))
+    waves = _flip(desired, start, again, retire)
+    if not desired.app.blue_green:
+        adopted = _adoptions(kept, observed.zone) if desired.adopt else ()
+        waves = (*adopted, *_waves(desired, start, retire, len(kept), observed.zone, replace))
     # Where nothing is replaced there is nothing to go back to.
     paused = bool(desired.pause and desired.publish and retire and start)
+    canary = traffic.canary(desired, [*kept, *old], sum(waves[0].start.values())) if paused else None
+    # What only goes keeps its weight: a canary that is taken back must not get more.
+    staying = [*kept, *(old if start or not retire else ())] if desired.publish else []
     return Plan(
         clean=clean,
         install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
         waves=(dataclasses.replace(waves[0], retire={}),) if paused else waves,
-        publish=desired.publish,
+        publish=desired.publish and not (canary and canary.hidden),
         paused=paused,
+        canary=canary,
+        weigh=traffic.changed(staying, desired.version, canary),
     )
 
 
@@ -173,6 +200,9 @@ def publication(desired, observed):
             f" start as many first (deploy.app {app} publish=False), say instances=, or keep=True to keep the old ones."
         )
     dead = [i for i in observed.instances if i.published and not i.running]
+    if desired.app.blue_green:
+        gone = [i for i in observed.instances if not (_serving(i) or _waiting(i))] if candidates and old else dead
+        return Plan(_by_node(gone), (), _flip(desired, {}, candidates, old), True)
     by_node = {}
     for i in candidates:
         by_node[i.node] = (*by_node.get(i.node, ()), i)
@@ -332,6 +362,12 @@ def _waves(desired, start, old, already, zone, replace=None):
         yield Wave({}, _by_node([i for i in remaining if zone(i.node) == place]))
 
 
+def _flip(desired, start, adopt, old):
+    """Return the one wave of a blue-green deployment, none if nothing changes."""
+    keep, retire = (_by_node(some) for some in bluegreen.parted(desired, old))
+    return (Wave(start, retire, bluegreen.by_node(adopt), withdraw=keep),) if start or adopt or old else ()
+
+
 def _groups(desired, start, zone, replace, most_out):
     """Return the nodes that start something in groups: of the sizes that are wanted, split where they must be.
 
@@ -357,6 +393,13 @@ def _sized(nodes, sizes):
             groups.append(nodes[done:upto])
             done = min(upto, len(nodes))
     return groups
+
+
+def _adoptions(kept, zone):
+    """Yield waves that publish those of ``kept`` that are not."""
+    candidates = sorted((i for i in kept if not i.published), key=lambda i: (zone(i.node), i.node, i.slot))
+    for _, near in itertools.groupby(candidates, lambda i: zone(i.node)):
+        yield Wave({}, {}, {node: tuple(some) for node, some in itertools.groupby(near, lambda i: i.node)})
 
 
 def _by_node(instances):

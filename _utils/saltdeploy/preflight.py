@@ -70,6 +70,14 @@ def requirements(discovery, app):
         )
 
 
+def room(fleet, app, version, nodes):
+    """Raise Refused if there is no room for a release on one of ``nodes``, or its artifact cannot be had there."""
+    replies = fleet.run("app.room", nodes, app.name, version, deadline=TALK_DEADLINE)
+    problems = {node: reply.error for node, reply in replies.items() if reply.error}
+    if problems:
+        raise Refused(by_problem(problems))
+
+
 def by_problem(problems):
     """Say each problem once, with all the nodes that have it."""
     nodes = {}

@@ -1,6 +1,7 @@
 """The record of an app in an environment: what runs where now, and what was done before.
 
-Keys under ``deploy/<environment>/<app>/``: ``lock``, ``current``, ``history/<deployment>``.
+Keys under ``deploy/<environment>/<app>/``: ``lock``, ``current``, ``history/<deployment>``,
+and ``hooks/…`` (see hooks).
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import json
 import time
 
+from . import traffic
 from .errors import DONE, NOT_REVERTED
 
 # How many entries of history are kept for an app: more than anybody looks through, few enough to be read at once.
@@ -33,7 +35,7 @@ def lock_key(prefix):
 def current_key(prefix):
     """Return the key of what runs now: ``{"version", "deployment", "time", "nodes": {node: [id, …]}}``.
 
-    While a deployment is paused there is ``paused``, too: see :func:`paused`.
+    While a deployment is paused there is ``paused``, too: see :func:`paused`; while it is frozen, ``frozen``.
     """
     return f"{prefix}current"
 
@@ -47,14 +49,16 @@ def paused(app, record):
     """Return the sentence on a deployment that is paused; empty if none is.
 
     :param record: ``paused`` in it has ``from`` (the release before) and ``before`` (how many of it), ``instances`` and
-        ``nodes`` (what is desired), ``by``, ``reason``, ``since``.
+        ``nodes`` (what is desired), ``by``, ``reason``, ``since``; with a share, ``canary``
+        and ``weights`` (release -> weight of each instance) or ``candidates`` (node -> ids).
     """
     about = (record or {}).get("paused")
     if not about:
         return ""
     reason = f", reason: {about['reason']}" if about["reason"] else ""
+    gets, seconds = traffic.told(about), time.time() - about["since"]
     return (
-        f"{app} {record['version']} is paused after its first wave, for {time.time() - about['since']:.0f}s, by"
+        f"{app} {record['version']} is paused after its first wave{gets}, for {seconds:.0f}s, by"
         f" {about['by']}{reason}: look at it, then salt-run deploy.promote {app}, or deploy.abort {app}"
     )
 
@@ -91,7 +95,8 @@ def last_good(history, current, left=()):
         if entry["retcode"] != DONE:
             continue
         record = entry["record"] or {}
-        if record.get("nodes") and not record.get("paused") and record["version"] not in others:
+        unfinished = record.get("paused") or record.get("frozen")
+        if record.get("nodes") and not unfinished and record["version"] not in others:
             return entry
         others.add(entry.get("left"))
     return None

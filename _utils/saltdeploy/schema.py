@@ -11,6 +11,8 @@ import re
 
 from . import words
 from .errors import DefinitionError, Refused
+from .events import EVENTS
+from .model import PHASES
 from .words import nearest, shown
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # a DNS label that leaves room for "-candidate"
@@ -94,9 +96,31 @@ TEST = _object(
     }
 )
 
+HOOK = _object(
+    {
+        "command": {"type": "string", "minLength": 1},
+        "timeout": DURATION,
+        "once": {"type": "boolean"},
+        "on_failure": {"enum": ["revert", "freeze"]},
+    },
+    ["command"],
+)
+
+COMMAND = {
+    "description": "a command, or command, timeout, once and on_failure",
+    "anyOf": [{"type": "string", "minLength": 1}, HOOK],
+}
+
+COMMANDS = {
+    "description": "a command, or command, timeout, once and on_failure; or a list of these",
+    "anyOf": [*COMMAND["anyOf"], {"type": "array", "items": COMMAND}],
+}
+
+HOOKS = _object(dict.fromkeys(PHASES, COMMANDS))
+
 STRATEGY = _object(
     {
-        "replace": {"enum": ["beside", "in_place"]},
+        "replace": {"enum": ["beside", "in_place", "blue_green"]},
         "waves": {
             "type": "array",
             "minItems": 1,
@@ -114,9 +138,14 @@ STRATEGY = _object(
         "drain": DURATION,
         "grace": DURATION,
         "auto_revert": {"type": "boolean"},
+        "warm": DURATION,
         "pause": {
             "description": "manual, or a duration: seconds, or 500ms, 10s, 5m, 1h",
             "anyOf": [{"const": "manual"}, DURATION],
+        },
+        "canary": {
+            "description": "full, candidate, or a percentage from 1% to 99%",
+            "anyOf": [{"enum": ["full", "candidate"]}, {"type": "string", "pattern": r"^[1-9][0-9]?%$"}],
         },
         "when_paused": {"enum": ["refuse", "supersede"]},
         "keep_releases": {"type": "integer", "minimum": 1, "maximum": 1000},
@@ -159,6 +188,7 @@ APP_PROPERTIES = {
     "roles": STRINGS,
     "checks": {"type": "array", "items": CHECK},
     "tests": {"type": "array", "items": TEST},
+    "hooks": HOOKS,
     "strategy": STRATEGY,
 }
 
@@ -197,6 +227,24 @@ DNS = _object(
     }
 )
 
+# What may be a secret is writeOnly: no message shows what was found there.
+WEBHOOK = _object(
+    {
+        "url": {"type": "string", "pattern": r"^https?://[!-~]+$", "writeOnly": True},
+        "headers": {
+            "type": "object",
+            "propertyNames": {"type": "string", "pattern": r"^[A-Za-z0-9-]+$", "writeOnly": True},
+            "additionalProperties": {"type": "string", "pattern": r"^[ -~]*$", "writeOnly": True},
+            "writeOnly": True,
+        },
+        "token_file": {"type": "string", "pattern": "^/"},
+        "events": {"type": "array", "items": {"enum": list(EVENTS)}},
+    },
+    writeOnly=True,
+)
+
+NOTIFY = _object({"webhook": WEBHOOK}, writeOnly=True)
+
 ENVIRONMENTS = _map(
     _object(
         {
@@ -216,6 +264,7 @@ ENVIRONMENTS = _map(
             "discovery": _object({"consul": CONSUL}),
             "consul": CLUSTER,
             "dns": DNS,
+            "notify": NOTIFY,
             "apps": _map(_object({**APP_PROPERTIES, **PLACED}), NAME),
             "strategy": STRATEGY,
         },
@@ -307,7 +356,11 @@ def _explain(error):
     }.get(error.validator, lambda v: error.message)(error.validator_value)
     what = "the name " if "propertyNames" in error.schema_path else ""
     about = _about(error.instance) if _text(error, allowed) else ""
-    return f"{path}: found {what}{shown(error.instance)}, allowed is {allowed.get('description', wanted)}{about}"
+    if allowed.get("writeOnly"):
+        found, about = "what is not shown, since it may be a secret", ""
+    else:
+        found = shown(error.instance)
+    return f"{path}: found {what}{found}, allowed is {allowed.get('description', wanted)}{about}"
 
 
 def _text(error, allowed):

@@ -12,11 +12,11 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import salt.pillar
 
-from . import arguments, definition, discovery, preflight, records, words
+from . import arguments, bluegreen, definition, discovery, notify, preflight, records, words
 from .errors import DONE, INTERRUPTS, Failed, Refused
 from .executor import Identity, cause
 from .fleet import Fleet
@@ -115,10 +115,13 @@ class Verbs:
         identity = Identity(_new_id(), owner(), reason)
         who = {"deployment": identity.id, "owner": identity.owner, "reason": reason}
         info = {**who, **about, "doing": DOING.get(verb, "deployed")}
-        with Lock(site.discovery, records.lock_key(site.prefix), info) as lock:
+        notifier = notify.Notifier(self.opts, self.journal, site.environment.webhook, {**about, **who, "verb": verb})
+        with notifier, Lock(site.discovery, records.lock_key(site.prefix), info) as lock:
             task = decide(self._observe(site))
             for line in task.lines:
                 self.journal.say(line)
+            if task.changes:
+                notifier.begin(task.version, task.lines, site.nodes)
             code, why, record = task.act(lock, identity)
             result = {
                 **about,
@@ -137,6 +140,7 @@ class Verbs:
                 "retcode": code,
             }
             result["verdict"] = task.verdict(result)
+            notifier.end(result)
             if task.changes:
                 self._remember(site, lock, identity, result)
         return result
@@ -196,7 +200,8 @@ class Verbs:
             yield site
 
     def _observe(self, site):
-        return preflight.observe(site.fleet, site.app, site.observed, self.journal, site.environment.zones)
+        observed = preflight.observe(site.fleet, site.app, site.observed, self.journal, site.environment.zones)
+        return replace(observed, warm=bluegreen.still(site.record(), time.time()))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import lzma
 import os
 import re
@@ -11,23 +10,19 @@ import stat
 import subprocess
 import sys
 import tarfile
-import time
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
 
-import requests
-
+from . import disk, downloads
+from .artifacts import Artifacts
 from .errors import Failed, Refused
 
-# Seconds to connect, and between two pieces of a download.
-HTTP_TIMEOUT = (5, 60)
-# Seconds that a whole download may take: the next deployment waits for this one to let go of the app's releases.
-DOWNLOAD_TIMEOUT = 3600
 PIP_TIMEOUT = 900
 # What a damaged or encrypted archive raises.
 UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
 UNREADABLE += (EOFError, LookupError, ValueError, RuntimeError)
+HTTP = ("http://", "https://")
 FOREIGN_PYTHON = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
 
@@ -43,38 +38,65 @@ def origin(source, version):
     }
 
 
-def build(source, version, target, fetch):
-    """Make the files of a release in the empty folder ``target``.
+def build(source, version, target, fetch, artifacts=None):
+    """Make the files of a release in the empty folder ``target``; return the digest of what it is made of, if known.
 
     :param fetch: ``fetch(url, path)`` brings a ``salt://`` file.
+    :param artifacts: the node's artifacts.Artifacts; by default some of its own, beside ``target``.
     :raises Refused: the digest is not known for this version.
     :raises Failed: it could not be fetched, is not what its digest says, or would escape its folder.
+    :raises OSError: among them disk.NoRoom: it cannot be written.
     """
     if source.kind == "pip":
         _build_pip(source, version, target)
-    else:
-        _build_archive(source, version, target, fetch)
+        return ""
+    return _build_archive(source, version, target, fetch, artifacts or Artifacts(target.parent, "", target))
 
 
-def _build_archive(source, version, target, fetch):
+def room(source, version, folder, fetch, artifacts):
+    """Do nothing if there is room for a release, as far as can be told before anything of it is here.
+
+    :param folder: for what is fetched to tell; empty.
+    :raises disk.NoRoom: there is not.
+    """
     url = source.location.replace("{version}", version)
-    wanted = _digest(source, version, url, target, fetch)
+    if source.kind == "pip" or url.startswith("salt://"):
+        artifacts.require(0)
+    elif url.startswith(HTTP):
+        have = artifacts.here(_digest(source, version, url, folder, fetch))
+        artifacts.require(downloads.size(url) or have, have)
+    else:
+        _require_copy(url, artifacts)
+
+
+def _build_archive(source, version, target, fetch, artifacts):
+    url = source.location.replace("{version}", version)
+    wanted = _digest(source, version, url, target.parent, fetch)
     # The name's ending is no matter: what the file is, is seen in the file.
     archive = target.parent / "artifact"
-    _download(url, archive, fetch)
-    found = _sha256(archive)
-    if found != wanted:
-        raise Failed(f"{url}: wrong digest: sha256 is {found}, the definition says {wanted}. Nothing was unpacked.")
+    if url.startswith(HTTP):
+        archive = artifacts.get(url, wanted)
+    else:
+        if not url.startswith("salt://"):
+            _require_copy(url, artifacts)
+        _bring(url, archive, fetch)
+        found = downloads.sha256(archive)
+        if found != wanted:
+            raise Failed(f"{url}: wrong digest: sha256 is {found}, the definition says {wanted}. Nothing was unpacked.")
     try:
+        disk.require([disk.unpacked(archive, artifacts.releases)])
         _unpack(archive, target, source.strip)
     except (*UNREADABLE, OSError) as exc:
+        if isinstance(exc, OSError) and disk.is_full(exc):
+            raise
         raise Failed(f"{url}: cannot be unpacked: {exc}") from exc
     if not any(target.iterdir()):
         raise Failed(f"{url}: is empty{f' below {source.strip} folders (source:strip)' if source.strip else ''}.")
-    archive.unlink()
+    (target.parent / "artifact").unlink(missing_ok=True)
+    return wanted
 
 
-def _digest(source, version, url, target, fetch):
+def _digest(source, version, url, folder, fetch):
     wanted = source.sha256
     if isinstance(wanted, dict):
         if version not in wanted:
@@ -85,8 +107,8 @@ def _digest(source, version, url, target, fetch):
         return wanted[version].lower()
     if re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
         return wanted.lower()
-    sums = target.parent / "sha256"
-    _download(wanted.replace("{version}", version), sums, fetch)
+    sums = folder / "sha256"
+    _bring(wanted.replace("{version}", version), sums, fetch)
     lines = [line.split() for line in sums.read_text(errors="replace").splitlines() if line.strip()]
     name = PurePosixPath(url).name
     named = [line[0] for line in lines if len(line) > 1 and line[-1].lstrip("*").rpartition("/")[2] == name]
@@ -96,39 +118,28 @@ def _digest(source, version, url, target, fetch):
     return digest
 
 
-def _download(url, path, fetch):
+def _bring(url, path, fetch):
     if url.startswith("salt://"):
         fetch(url, path)
-    elif url.startswith(("http://", "https://")):
-        _download_http(url, path)
+    elif url.startswith(HTTP):
+        downloads.fetch(url, path)
     else:
         try:
-            shutil.copyfile(url[len("file://") :] if url.startswith("file://") else url, path)
+            shutil.copyfile(_local(url), path)
         except OSError as exc:
+            if disk.is_full(exc):
+                raise
             raise Failed(f"{url}: cannot be copied: {exc.strerror or exc}") from exc
 
 
-def _download_http(url, path):
-    deadline = time.monotonic() + DOWNLOAD_TIMEOUT
-    try:
-        with requests.get(url, stream=True, timeout=HTTP_TIMEOUT) as response:
-            if response.status_code != 200:
-                raise Failed(f"{url}: the server answers {response.status_code} {response.reason}")
-            with path.open("wb") as out:
-                for piece in response.iter_content(1 << 16):
-                    out.write(piece)
-                    if time.monotonic() > deadline:
-                        raise Failed(f"{url}: is not there after {DOWNLOAD_TIMEOUT}s")
-    except requests.RequestException as exc:
-        raise Failed(f"{url}: cannot be fetched: {exc}") from exc
+def _require_copy(url, artifacts):
+    """Raise disk.NoRoom if there is none for a file of this node, and for at least as much unpacked."""
+    path = Path(_local(url))
+    disk.require([disk.Need(artifacts.releases, 2 * path.stat().st_size if path.is_file() else 0)])
 
 
-def _sha256(path):
-    digest = hashlib.sha256()
-    with path.open("rb") as data:
-        for piece in iter(lambda: data.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
+def _local(url):
+    return url[len("file://") :] if url.startswith("file://") else url
 
 
 def _unpack(archive, target, strip):

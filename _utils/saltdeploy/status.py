@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from . import records
+import time
+
+from . import bluegreen, hooks, records, traffic
 from .lifecycle import CANDIDATE
 from .lock import held
 from .model import version_of
@@ -11,15 +13,21 @@ from .model import version_of
 def of_app(discovery, environment, app):
     """Return the state of ``app`` in ``environment`` as plain data.
 
-    Each instance is ``published``, a ``candidate``, or ``lost``: recorded, and not in discovery.
+    Each instance is ``published``, a ``candidate``, ``warm`` (withdrawn, to be published again at once), or ``lost``:
+    recorded, and not in discovery.
     """
     prefix = records.prefix(environment.name, app.name)
     current, _, _ = discovery.read(records.current_key(prefix))
     holder, _, session = discovery.read(records.lock_key(prefix))
     recorded = {(node, i) for node, ids in (current or {}).get("nodes", {}).items() for i in ids}
-    rows = [_row(e, "published", recorded) for e in _ours(discovery, app.name, environment)]
+    published = _ours(discovery, app.name, environment)
+    rows = [_row(e, _published(e, current), recorded) for e in published]
     listed = {(row["node"], row["id"]) for row in rows}
     rows += [_row(e, "candidate", recorded) for e in _ours(discovery, app.candidate, environment)]
+    warm = bluegreen.recorded(current)
+    for row in rows:
+        if row["state"] == "candidate" and (row["node"], row["id"]) in warm:
+            row["state"] = "warm"
     rows += [
         {
             "id": i,
@@ -42,7 +50,26 @@ def of_app(discovery, environment, app):
         "instances": rows,
         "lock": held(holder) if session else "",
         "paused": records.paused(app.name, current),
+        "frozen": hooks.frozen(app.name, current),
+        "share": traffic.share(published, current["version"]) if (current or {}).get("paused") else None,
+        "warm": bluegreen.told(app.name, _warm(current, rows), time.time()),
     }
+
+
+def _published(endpoint, current):
+    """Return the state of what is published, with its weight if that is not what the record says."""
+    wanted = traffic.weight_of(current, endpoint.id)
+    wrong = f", with weight {endpoint.weight} and not {wanted}" if endpoint.weight != wanted else ""
+    return f"published{wrong}"
+
+
+def _warm(current, rows):
+    """Return what the record has of what is warm, of those that are there still."""
+    there = {(row["node"], row["id"]) for row in rows if row["state"] == "warm"}
+    gone = {}
+    for node, instance in bluegreen.recorded(current) - there:
+        gone.setdefault(node, []).append(instance)
+    return bluegreen.without((current or {}).get("warm"), gone)
 
 
 def _drift(app, current, published):
@@ -61,7 +88,7 @@ def _ours(discovery, service, environment):
 
 def _row(endpoint, state, recorded):
     instance = endpoint.id.removesuffix(CANDIDATE)
-    unexpected = state == "published" and (endpoint.minion, instance) not in recorded
+    unexpected = state.startswith("published") and (endpoint.minion, instance) not in recorded
     return {
         "id": instance,
         "node": endpoint.minion,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from meanings import MEANINGS
 from saltdeploy import cluster, definition, schema
 from saltdeploy.discovery import DEFAULT_URL
+from saltdeploy.model import Hook
 
 ENVIRONMENT = schema.ENVIRONMENTS["additionalProperties"]
 
@@ -14,6 +15,8 @@ SECTIONS = {
     "source": schema.SOURCE,
     "check": schema.CHECK,
     "test": schema.TEST,
+    "hooks": schema.HOOKS,
+    "hook": schema.HOOK,
     "resources": schema.RESOURCES,
     "frontend": schema.FRONTEND,
     "http": next(s for s in schema.HTTP["anyOf"] if s.get("type") == "object"),
@@ -23,6 +26,8 @@ SECTIONS = {
     "consul": schema.CONSUL,
     "cluster": schema.CLUSTER,
     "dns": schema.DNS,
+    "notify": schema.NOTIFY,
+    "webhook": schema.WEBHOOK,
     "strategy": schema.STRATEGY,
 }
 
@@ -81,6 +86,7 @@ def _defaults():
         "source": app["source"].__dict__,
         "check": probe,
         "test": {**probe, "from": probe["origin"]},
+        "hook": Hook("").__dict__,
         "http": probe,
         "environment": {"scale": 1},
         "cluster": {"datacenter": cluster.DATACENTER},

@@ -39,6 +39,7 @@ MEANINGS = {
             " for an app with ``ports``: a TCP connection."
         ),
         "tests": "What a candidate must pass before it is published, in this order: from node, peer, master.",
+        "hooks": "Commands that a deployment runs before and after what it does: see :doc:`/howto/hooks`.",
         "strategy": "How this app is deployed, where it differs from the environment's strategy.",
         "version": "The release to deploy where ``version=`` is not given. Usually set in the environment.",
         "instances": "How many instances, over all nodes. Usually set in the environment.",
@@ -63,6 +64,51 @@ MEANINGS = {
         "strip": "How many leading folders of the archive's paths are left out. ``archive`` only.",
         "requirements": "Further requirements of the virtualenv, as in a requirements file. ``pip`` only.",
         "python": "The Python that makes the virtualenv; by default the system's ``python3``. ``pip`` only.",
+    },
+    "hooks": {
+        "before_install": (
+            "On the nodes that do not have the release yet, all at once, before it is installed. In the folder of the"
+            " app's releases, as the minion's own user: on a new node there is no release and no user of the app."
+        ),
+        "after_install": "On those nodes, when all of them have it.",
+        "before_start": (
+            "On the nodes of the wave where instances are to be started; in place, before the old ones go. Migrations"
+            " that the new release needs belong here."
+        ),
+        "after_start": "When the new instances are up and have passed their tests from the node.",
+        "before_publish": "When they have passed all tests, before users find them.",
+        "after_publish": "When users find them, healthy for ``min_healthy``.",
+        "before_retire": (
+            "On the nodes where old instances are to go, while users find them still. Where the new release is not"
+            " installed, it runs in the old one."
+        ),
+        "after_retire": (
+            "When they are stopped. With ``once``: when nothing old is left, so that what only the old release needs"
+            " can be removed."
+        ),
+    },
+    "hook": {
+        "command": (
+            "The command, in the release's folder, as the app's user, with the app's environment; it must end with 0."
+            " :ref:`Placeholders <placeholders>` but ``{port}`` are filled in; no shell runs it. ``INSTANCES`` and"
+            " ``PORTS`` in its environment are the ids and the ports of the instances on that node that it is about,"
+            " where there are any yet. It is shown and kept in the history: no secrets, those belong into ``env``."
+        ),
+        "timeout": (
+            "How long it may take; then it is killed, with its children, and has failed. By default long enough for"
+            " most migrations, and short enough for somebody who waits: a lock held by others in the database, for"
+            " one, is not waited for until the next day."
+        ),
+        "once": (
+            "Whether it runs on one node only, and once for a release: also if that is deployed again. By default it"
+            " runs on every node of every wave: running too often what prepares a node is harmless, and leaving out"
+            " nodes is not."
+        ),
+        "on_failure": (
+            "What becomes of the deployment when it fails: ``revert``, the default, since what users had before served"
+            " them; or ``freeze``: nothing more is changed, neither on nor back, for what must not be followed by"
+            " the old release, either."
+        ),
     },
     "resources": {
         "memory": "How much memory, at most; an instance that takes more is killed, and started again.",
@@ -114,6 +160,7 @@ MEANINGS = {
             " yours to run."
         ),
         "dns": "How nodes resolve ``.consul``, where ``consul`` is given.",
+        "notify": "Who else is told what is done to apps here, beside the master's event bus.",
         "apps": (
             "The apps that run here, each with what differs here from its definition under ``apps``: any key of"
             " it (mappings are merged, lists and values are replaced). ``{}``: nothing differs."
@@ -133,6 +180,22 @@ MEANINGS = {
     "dns": {
         "resolver": "The program that answers on each node.",
         "upstream": "Name servers for all other names; by default those that the node had.",
+    },
+    "notify": {
+        "webhook": "Where :doc:`events </reference/events>` are sent to, beside the master's event bus.",
+    },
+    "webhook": {
+        "url": (
+            "The URL that each event is posted to; it must be given. An environment that is ``based_on`` this one has"
+            " the same webhook: say ``events: []`` there to send nothing; with another ``url``, say ``headers`` and"
+            " ``token_file`` there too, or these are sent to it."
+        ),
+        "headers": "Further headers of each request.",
+        "token_file": (
+            "Path of a file on the master, whose content is sent as ``Authorization: Bearer …``. It is read for each"
+            " event."
+        ),
+        "events": "Which events are sent, by the last part of their tag; by default all. ``[]``: none.",
     },
     "node": {
         "address": (
@@ -160,7 +223,9 @@ MEANINGS = {
             "``beside``: a new instance runs beside the old one, which is retired once the new one is published."
             " ``in_place``, for an app with one port: where the old one has that port, it is retired first; never"
             " more than half of the instances are out at once, but a single one is down until the new one is"
-            " published. See :doc:`/explanation/deployment`."
+            " published. See :doc:`/explanation/deployment`. ``blue_green``: all new instances run and are tested"
+            " before any is published; then they are, and all old ones are withdrawn. It needs two ports for each"
+            " instance. See :doc:`/howto/bluegreen`."
         ),
         "waves": (
             "The sizes of the waves, cumulative: how many of the nodes that get new instances have them when the"
@@ -185,6 +250,11 @@ MEANINGS = {
             " ``deploy.abort``; or for so long, and then go on if what is new stayed healthy. 0: no pause. See"
             " :doc:`/howto/canary`."
         ),
+        "canary": (
+            "What of the traffic the new release gets while it is paused: ``full``, each instance as much as any other;"
+            " ``25%``, all of them together, by weights in discovery; ``candidate``, none, as it is found under"
+            " ``<app>-candidate`` only. The last two need ``pause``, and ``replace: beside``. See :doc:`/howto/canary`."
+        ),
         "when_paused": (
             "What another deployment meets while one is paused: ``refuse``, so that nobody decides on a canary by"
             " accident; or ``supersede``: it takes its place."
@@ -192,6 +262,11 @@ MEANINGS = {
         "auto_revert": (
             "Whether a failed deployment is reverted. If not, the new instances stay as they are, to be looked"
             " at, and the exit code is 2; what was replaced in place stays out."
+        ),
+        "warm": (
+            "For how long the set that ``blue_green`` withdrew runs on, unpublished, so that ``deploy.rollback`` has"
+            " nothing to start: long enough by default to see in a release's figures that it is bad, short enough"
+            " that the double of memory is needed for a while only. 0: it is retired at once."
         ),
         "keep_releases": (
             "How many releases of an app stay installed on each node, the newest; what is beyond is removed at the"

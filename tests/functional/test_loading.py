@@ -21,7 +21,7 @@ RUNNER = {
     "remove",
     "prune",
 }
-RUNNER |= {"status", "history", "test", "logs", "exec", "unlock"}
+RUNNER |= {"status", "history", "test", "logs", "exec", "hooks", "unlock"}
 APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "prune", "logs", "command", "observe"}
 APP |= {"restore", "missing"}
 
@@ -33,7 +33,8 @@ def public(loader, name):
 def test_modules_are_loaded_with_examples(modules):
     assert public(modules, "app") >= APP
     assert public(modules, "discovery") >= {"publish", "withdraw", "find", "register", "deregister"}
-    for name in ("app", "discovery"):
+    assert public(modules, "deploy") == {"hook"}
+    for name in ("app", "discovery", "deploy"):
         for function in public(modules, name):
             assert "CLI Example:" in modules[f"{name}.{function}"].__doc__, function
 
@@ -45,7 +46,7 @@ def test_runner_is_loaded_with_examples(runners):
 
 
 def test_states_are_loaded(states):
-    assert public(states, "app") == {"installed", "running", "deployed", "absent"}
+    assert public(states, "app") == {"installed", "running", "deployed", "absent", "room"}
     assert public(states, "discovery") == {"published", "withdrawn", "ready", "resolved"}
     assert public(states, "consul_acl") == {"bootstrapped", "policy", "role", "token", "tokens_known"}
 
@@ -145,7 +146,8 @@ def test_history_says_what_was_done(outputters):
 
 def test_status_says_where_the_definition_differs(outputters):
     app = {"app": "web", "version": "1.0", "deployment": "d1", "time": 0, "instances": [], "lock": "", "paused": ""}
-    status = {"apps": [{**app, "drift": "the definition differs"}], "environment": "site", "retcode": 0}
+    app |= {"warm": "", "drift": "the definition differs"}
+    status = {"apps": [app], "environment": "site", "retcode": 0}
     assert outputters["deploy"](status).splitlines()[-1] == "the definition differs"
 
 

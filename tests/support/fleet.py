@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from saltdeploy.model import App, Instance, PortRange, Source, Strategy, instance_id
+from saltdeploy.model import NORMAL_WEIGHT, App, Instance, PortRange, Source, Strategy, instance_id
 from saltdeploy.planner import Desired, Observed
 
 OLD, NEW = "1.0", "2.0"
@@ -48,10 +48,12 @@ class World:
         self.app, self.foreign, self.zones = app, foreign, zones
         self.instances = {(i.node, i.id): i for i in instances}
         self.releases, self.ghosts = dict(releases), dict(ghosts)
+        self.warm = set()
 
     def observed(self):
         there = sorted(self.instances.values(), key=lambda i: (i.node, i.id))
-        return observe(*there, taken=self.foreign, releases=self.releases, ghosts=self.ghosts, zones=self.zones)
+        seen = observe(*there, taken=self.foreign, releases=self.releases, ghosts=self.ghosts, zones=self.zones)
+        return replace(seen, warm=frozenset(self.warm))
 
     def there(self):
         return list(self.instances.values())
@@ -59,9 +61,14 @@ class World:
     def serving(self):
         return sum(i.running and i.published for i in self.instances.values())
 
+    def is_warm(self):
+        """Return what is warm: node and id of each."""
+        return {k for k in self.warm & set(self.instances) if not self.instances[k].published}
+
     def counts(self):
-        """Return how many instances there are of each release and kind."""
-        return Counter((i.version, i.running, i.tested, i.published) for i in self.instances.values())
+        """Return how many instances there are of each release and kind; what is warm is not counted."""
+        there = [i for key, i in self.instances.items() if key not in self.is_warm()]
+        return Counter((i.version, i.running, i.tested, i.published) for i in there)
 
     def steps(self, made, version):
         """Execute ``made``; yield after every step."""
@@ -74,10 +81,15 @@ class World:
         for node in made.install:
             self.releases[node] = {*self.releases.get(node, ()), version}
             yield
+        for node, weights in made.weigh.items():
+            for one, weight in weights.items():
+                assert self.instances[node, one].good, "weighed what does not serve"
+                self.instances[node, one] = replace(self.instances[node, one], weight=weight)
+                yield
         for wave in made.waves:
-            yield from self._wave(wave, version, made.publish)
+            yield from self._wave(wave, version, made.publish, made.canary.new if made.canary else NORMAL_WEIGHT)
 
-    def _wave(self, wave, version, publish):
+    def _wave(self, wave, version, publish, weight):
         yield from self._retire(wave.replace)
         assert not wave.replace or self.serving() == wave.meanwhile, "others serve than the plan says"
         candidates = [(i.node, i.id) for adopted in wave.adopt.values() for i in adopted]
@@ -90,9 +102,19 @@ class World:
             yield
         for key in candidates if publish else ():
             assert self.instances[key].tested, "published what is not tested"
-            self.instances[key] = replace(self.instances[key], published=True, held=False)
+            self.instances[key] = replace(self.instances[key], published=True, held=False, weight=weight)
             yield
+        yield from self._withdraw(wave.withdraw)
         yield from self._retire(wave.retire)
+
+    def _withdraw(self, by_node):
+        """The record has it first."""
+        keys = [(node, one) for node, ids in by_node.items() for one in ids]
+        self.warm |= set(keys)
+        yield
+        for key in keys:
+            self.instances[key] = replace(self.instances[key], published=False)
+            yield
 
     def _retire(self, by_node):
         """All are withdrawn before any is stopped: so many are out at once."""

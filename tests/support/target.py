@@ -69,51 +69,65 @@ class Traces:
 
 
 class Target:
-    """The app ``shop`` on the site.
+    """An app on the site.
 
     :param archives: its releases: an apps.Archives.
+    :param ports: the first and the last of its ports.
 
     ``old`` and ``new`` are two releases that are good.
     """
 
     old, new = "1.0", "1.1"
 
-    def __init__(self, agents, pillar, archives, cli):
+    def __init__(self, agents, pillar, archives, cli, name=NAME, ports=PORTS):
         self.agents, self.pillar, self.archives, self.cli = agents, pillar, archives, cli
+        self.name, self.ports = name, ports
         self._runs = []
 
     def define(self, app=None, strategy=None, **environment):
         """Write the pillar, with these changes to the app, its strategy, its environment."""
-        definition = self.archives.app(**{"ports": "{}-{}".format(*PORTS), **(app or {})})
         changes = {
-            "apps": {NAME: {"version": "1.0", "instances": 3}},
+            "apps": {self.name: {"version": "1.0", "instances": 3}},
             "strategy": {**STRATEGY, **(strategy or {})},
             **environment,
         }
-        self.pillar.write({NAME: definition}, {"site": apps.environment(self.agents, **changes)})
+        self.pillar.write({self.name: self.app(**(app or {}))}, {"site": apps.environment(self.agents, **changes)})
+
+    def app(self, **changes):
+        """Return the app's definition."""
+        return self.archives.app(**{"ports": "{}-{}".format(*self.ports), **changes})
 
     def deploy(self, version, *args, code=0, cli=None):
         """Run ``deploy.app``, which must exit with ``code``; return its output."""
-        found, output = (cli or self.cli).deploy("app", NAME, f"version='{version}'", *args)
+        found, output = (cli or self.cli).deploy("app", self.name, f"version='{version}'", *args)
         assert found == code, output
         return output
 
     def run(self, function, *args, code=0):
         """Run ``deploy.<function>`` on the app, which must exit with ``code``; return its output."""
-        found, output = self.cli.deploy(function, NAME, *args)
+        found, output = self.cli.deploy(function, self.name, *args)
         assert found == code, output
         return output
 
+    def call(self, nodes, function, *args):
+        """Run an execution module's function on ``nodes``."""
+        code, output = self.cli.run("salt", nodes, function, *args)
+        assert code == 0, output
+
+    def ask(self, path):
+        """Return what Consul answers to a GET request."""
+        return self._ask(path)
+
     def start_over(self, version):
         """Stop all that runs, then deploy ``version``: on the first port of each node."""
-        for command in (("saltutil.refresh_pillar", "wait=True"), ("app.stop", NAME, "drain=0")):
+        for command in (("saltutil.refresh_pillar", "wait=True"), ("app.stop", self.name, "drain=0")):
             code, output = self.cli.run("salt", "*", *command)
             assert code == 0, output
         self.deploy(version)
 
     def start(self, version, *args, cli=None):
         """Start ``deploy.app``; return the Run."""
-        run = Run((cli or self.cli).start("salt-run", "deploy.app", NAME, f"version='{version}'", *args))
+        run = Run((cli or self.cli).start("salt-run", "deploy.app", self.name, f"version='{version}'", *args))
         self._runs.append(run)
         return run
 
@@ -127,15 +141,15 @@ class Target:
 
     def users(self):
         """Return Users, to be used as a context manager."""
-        return Users(self.agents.nodes.values(), NAME, "/")
+        return Users(self.agents.nodes.values(), self.name, "/")
 
     def traces(self):
         """Return the Traces of this moment, asking any agent that answers."""
         addresses = set(self.agents.nodes.values())
-        first, last = PORTS
+        first, last = self.ports
         return Traces(
-            published=self._services(NAME, "?passing&consistent"),
-            candidates=set(self._services(f"{NAME}-candidate", "?consistent")),
+            published=self._services(self.name, "?passing&consistent"),
+            candidates=set(self._services(f"{self.name}-candidate", "?consistent")),
             listening={
                 (address, port)
                 for address, port in host.sockets(host.LISTENING)
@@ -144,7 +158,7 @@ class Target:
             folders={
                 (node, path.parent.name)
                 for node in self.agents.nodes
-                for path in self.agents.folder.glob(f"{node}/srv/{NAME}/instances/*/instance.json")
+                for path in self.agents.folder.glob(f"{node}/srv/{self.name}/instances/*/instance.json")
             },
             record=self._key("current"),
             locked=self._locked(),
@@ -152,7 +166,7 @@ class Target:
 
     def history(self):
         """Return the keys of the app's history, the oldest first."""
-        return self._ask(f"/v1/kv/deploy/site/{NAME}/history/?keys", missing=[])
+        return self._ask(f"/v1/kv/deploy/site/{self.name}/history/?keys", missing=[])
 
     def _services(self, name, params):
         found = self._ask(f"/v1/health/service/{name}{params}")
@@ -160,10 +174,10 @@ class Target:
         return {(s["Meta"]["minion"], s["ID"]): (s["Address"], s["Port"], s["Meta"]["version"]) for s in services}
 
     def _key(self, key):
-        return self._ask(f"/v1/kv/deploy/site/{NAME}/{key}?raw", missing=None)
+        return self._ask(f"/v1/kv/deploy/site/{self.name}/{key}?raw", missing=None)
 
     def _locked(self):
-        [entry] = self._ask(f"/v1/kv/deploy/site/{NAME}/lock", missing=[{}])
+        [entry] = self._ask(f"/v1/kv/deploy/site/{self.name}/lock", missing=[{}])
         return "Session" in entry
 
     def _ask(self, path, missing=()):

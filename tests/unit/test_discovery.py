@@ -45,6 +45,15 @@ def test_registration_of_a_tcp_check():
     assert check == {"Name": "tcp", "TCP": "10.0.0.1:80", "Interval": "2s", "Timeout": "10s", "Status": "passing"}
 
 
+def test_registration_with_a_weight():
+    """A check that warns takes nothing of it: users get what warns as they do without weights."""
+    assert consul._registration(replace(SERVICE, weight=256))["Weights"] == {"Passing": 256, "Warning": 256}
+
+
+def test_an_endpoint_has_its_weight():
+    assert consul._endpoint(entry(Weights={"Passing": 256, "Warning": 1})).weight == 256
+
+
 def test_registration_without_a_port():
     assert "Port" not in consul._registration(replace(SERVICE, port=None, checks=()))
 
@@ -70,6 +79,7 @@ def test_digest_is_of_the_whole_registration():
         {"meta": {"app": "x"}},
         {"checks": (replace(CHECK, interval=1.0),)},
         {"expires": 1.0},
+        {"weight": 2},
     ]
     digests = {replace(SERVICE, **change).digest for change in changes}
     assert len(digests | {SERVICE.digest}) == len(changes) + 1

@@ -51,6 +51,8 @@ def test_types_and_defaults_are_those_of_the_code(keytables):
     assert shown("app")["user"] == ("text", "``app-<app>``")
     assert shown("app")["run"] == ("text", "*required*")
     assert shown("app")["instances"] == ("whole number, 1 to 1000", "``1``")
+    assert [shown("hook")[key][1] for key in ("timeout", "once", "on_failure")] == ["``5m``", "``false``", "``revert``"]
+    assert shown("hook")["command"] == ("text", "*required*")
     assert shown("test")["from"] == ("``node``, ``peer``, ``master``", "``node``")
 
 

@@ -1,13 +1,15 @@
 """The executor's way back, on a fleet that is simulated job by job, with a fault in any of them."""
 
+import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from saltdeploy import executor
+from saltdeploy import bluegreen, executor
 from saltdeploy.errors import Failed, LockLost
-from saltdeploy.model import Environment, PortRange, instance_id
+from saltdeploy.model import NORMAL_WEIGHT, Environment, PortRange, Strategy, instance_id
 from saltdeploy.planner import plan
 
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
@@ -24,17 +26,21 @@ class Fleet:
 
     def __init__(self, instances, faults=(), interrupts=(), lost=()):
         self.instances = {(i.node, i.id): i.published for i in instances}
+        self.weights = {(i.node, i.id): i.weight for i in instances}
         self.faults, self.interrupts, self.lost = faults, interrupts, lost
         self.fewest, self.ran, self.record, self.journal = len(self.instances), [], None, self
         self.begin = self.add = lambda *args: None
+        self.held, self.restarted = [], []
 
     # -- jobs.Jobs
 
-    def run(self, phase, function, nodes, *args, told, count=None, deployment=None, **kwargs):
+    def run(self, phase, function, nodes, *args, told, count=None, deployment=None, weight=None, **kwargs):
         if not nodes:
             return {}
         number, replies = len(self.ran), {}
+        self.weight = weight
         self.ran.append((phase, sorted(nodes)))
+        self.held += [kwargs["held"]] if phase == "withdraw" else []
         fails = sorted(nodes)[-1] if number in self.faults else None
         for node in sorted(nodes):
             if node != fails:
@@ -63,26 +69,48 @@ class Fleet:
         started = instance(node, NEW, slot, published=False, deployment="d")
         return {"instances": [started.__dict__], "failures": []}
 
+    def weigh(self, node, ids, _):
+        for one in ids[node]:
+            assert self.instances[node, one], "weighed what is not published"
+            self.weights[node, one] = ids[node][one]
+
     def publish(self, node, ids, _):
         for one in ids[node]:
             self.instances[node, one] = True
+            self.weights[node, one] = self.weight
+
+    def withdraw(self, node, ids, _):
+        for one in ids[node]:
+            self.instances[node, one] = False
+
+    def clean(self, node, ids, _):
+        for one in ids[node]:
+            del self.instances[node, one]
 
     def retire(self, node, ids, _):
         for one in ids[node]:
             assert one not in (self.record or {}).get("nodes", {}).get(node, ()), "highstate would bring it back"
-            del self.instances[node, one]
+            del self.instances[node, one], self.weights[node, one]
 
     def stop(self, node, _, deployment):
         assert deployment == "d"
         for at, one in list(self.instances):
             if at == node and f"_{NEW}_" in one:
                 del self.instances[at, one]
+                self.weights.pop((at, one), None)
 
     def restore(self, node, ids, _):
         for one in ids[node]:
             if (node, one) not in self.instances:
                 self._add(node, one, True)
+            if not self.instances[node, one]:
+                self.restarted.append((node, one))
             self.instances[node, one] = True
+            self.weights.setdefault((node, one), NORMAL_WEIGHT)
+
+    def parts(self):
+        """Return node, id, release and port of each instance."""
+        return [(node, one, *one.split("_")[1:2], int(one.split("_")[2])) for node, one in self.instances]
 
     def _add(self, node, one, published):
         port = one.rsplit("_")[-1]
@@ -92,7 +120,9 @@ class Fleet:
     # -- discovery, and the lock
 
     def wait(self, name, until, deadline, passing):
-        return until([SimpleNamespace(minion=n, id=i) for (n, i), published in self.instances.items() if published])
+        public = name == "shop"
+        found = [(n, i if public else f"{i}_candidate") for (n, i), seen in self.instances.items() if seen == public]
+        return until([SimpleNamespace(minion=n, id=i) for n, i in found])
 
     def check(self):
         if len(self.ran) in self.lost:
@@ -123,7 +153,9 @@ WAVES = st.sampled_from([(1, "100%"), ("100%",), (1, 2, "100%")])
 
 
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
-@given(st.integers(1, 5), WAVES, st.sampled_from(["beside", "in_place"]), st.integers(0, 25), st.booleans())
+@given(
+    st.integers(1, 5), WAVES, st.sampled_from(["beside", "in_place", "blue_green"]), st.integers(0, 25), st.booleans()
+)
 def test_whatever_fails_all_is_as_before_and_enough_served_all_the_time(count, waves, replace, number, interrupted):
     nodes = list("abcde"[:count])
     fault = {"interrupts" if interrupted else "faults": [number]}
@@ -140,8 +172,10 @@ def test_whatever_fails_all_is_as_before_and_enough_served_all_the_time(count, w
         assert (fleet.instances, fleet.record) == (before, record)
     else:
         event("succeeded")
-        assert all(f"_{NEW}_" in one and published for (_, one), published in fleet.instances.items())
-    assert fleet.fewest >= (count if replace == "beside" else (count + 1) // 2 if count > 1 else 0)
+        warm = bluegreen.recorded(fleet.record)
+        assert warm == (set(before) if replace == "blue_green" else set())
+        assert all((f"_{NEW}_" in key[1]) == seen == (key not in warm) for key, seen in fleet.instances.items())
+    assert fleet.fewest >= (count if replace != "in_place" else (count + 1) // 2 if count > 1 else 0)
 
 
 def test_in_place_the_last_node_is_changed_back_first_the_new_one_before_the_old():
@@ -186,3 +220,140 @@ def test_without_the_lock_the_way_back_ends():
     with pytest.raises(executor.NotReverted, match="the lock was lost; after: start on b: fault"):
         run.run(made)
     assert fleet.ran[6:] == [("stop", ["b"]), ("restore", ["b"])]
+
+
+def canary_deployment(fleet, canary, going_on):
+    """Return a Deployment that pauses with a share of the traffic, or goes on from there; its plan, and its record."""
+    app = make_app(RANGE)
+    app = replace(app, strategy=replace(app.strategy, canary=canary, pause=1.0))
+    there = [
+        instance(node, version, slot, weight=fleet.weights[node, one]) for node, one, version, slot in fleet.parts()
+    ]
+    desired = Desired(app, NEW, 3, tuple("abc"), pause=not going_on, adopt=going_on)
+    before = fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}
+    identity, environment = executor.Identity("d", "me"), Environment("e", {}, {"shop": app})
+    made = executor.Deployment(fleet, fleet, environment, desired, "abc", "abc", before, fleet, identity, there)
+    made.strategy = no_hold(made.strategy)
+    return made, plan(desired, observe(*there))
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(st.sampled_from(["50%", "10%", "candidate"]), st.integers(0, 15), st.booleans())
+def test_whatever_fails_of_a_canary_all_weigh_what_they_did(canary, number, going_on):
+    """…the instances that were retired meanwhile, too."""
+    there = [instance(n, weight=5120) for n in "abc"]
+    there += [instance("a", NEW, 101, weight=2560, deployment="before")] if going_on else []
+    fleet = Fleet(there, faults=[number])
+    run, made = canary_deployment(fleet, canary, going_on)
+    before = dict(fleet.weights)
+    try:
+        run.run(made)
+    except Failed as exc:
+        event(f"failed in {fleet.ran[number][0]}, going on {going_on}")
+        assert type(exc) is Failed and fleet.weights == before
+    else:
+        event("succeeded")
+        paused = fleet.record.get("paused", {})
+        assert bool(paused) != going_on and (going_on or paused["canary"] == canary)
+
+
+def test_a_paused_share_is_in_the_record_with_its_weights():
+    fleet = Fleet([instance(n) for n in "abc"])
+    run, made = canary_deployment(fleet, "50%", False)
+    run.run(made)
+    assert fleet.record["paused"]["weights"] == {OLD: 22016, NEW: 65280}
+    assert fleet.weights == {**{(n, "shop_1.0_100"): 22016 for n in "abc"}, ("a", "shop_2.0_101"): 65280}
+
+
+def test_a_paused_candidate_is_in_the_record_and_not_published():
+    fleet = Fleet([instance(n) for n in "abc"])
+    run, made = canary_deployment(fleet, "candidate", False)
+    run.run(made)
+    assert fleet.record["paused"]["candidates"] == {"a": ["shop_2.0_101"]}
+    assert fleet.record["nodes"] == {n: ["shop_1.0_100"] for n in "abc"}
+    assert fleet.instances["a", "shop_2.0_101"] is False and "publish" not in [phase for phase, _ in fleet.ran]
+
+
+def flipped(fleet, nodes):
+    """Deploy blue-green, and return what takes it back: a Deployment of the old release, and its plan."""
+    run, made = deployment(fleet, nodes, ("100%",), "blue_green")
+    run.run(made)
+    there = [instance(n, i.split("_")[1], int(i[-3:]), published=seen) for (n, i), seen in fleet.instances.items()]
+    desired = Desired(run.app, OLD, len(nodes), tuple(nodes))
+    observed = replace(observe(*there), warm=bluegreen.still(fleet.record, time.time()))
+    serving = [i for i in there if i.published]
+    identity = executor.Identity("back", "me")
+    more = (run.environment, desired, nodes, nodes, fleet.record, fleet, identity, serving)
+    back = executor.Deployment(fleet, fleet, *more)
+    fleet.ran.clear()
+    return back, plan(desired, observed)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    """Nothing has to stay healthy for a while."""
+    monkeypatch.setattr(Strategy, "min_healthy", 0.0)
+
+
+def test_blue_green_the_way_back_only_publishes_and_withdraws():
+    nodes = ["a", "b"]
+    fleet = Fleet([instance(n) for n in nodes])
+    back, made = flipped(fleet, nodes)
+    back.run(made)
+    assert fleet.ran == [("publish", nodes), ("withdraw", nodes)]
+    assert fleet.record["version"] == OLD and fleet.record["nodes"] == {n: ["shop_1.0_100"] for n in nodes}
+    assert fleet.record["warm"]["nodes"] == {n: ["shop_2.0_101"] for n in nodes}
+    assert fleet.fewest == 2
+
+
+@pytest.mark.parametrize("fault", [0, 1])
+def test_blue_green_a_way_back_that_fails_leaves_all_as_it_was(fault):
+    nodes = ["a", "b"]
+    fleet = Fleet([instance(n) for n in nodes])
+    back, made = flipped(fleet, nodes)
+    before, record, fleet.faults = dict(fleet.instances), fleet.record, [fault]
+    with pytest.raises(Failed, match="fault"):
+        back.run(made)
+    assert (fleet.instances, fleet.record) == (before, record)
+    assert fleet.fewest == 2
+    # Else deploy.publish would take them for candidates that wait.
+    assert fleet.held and not any(fleet.held)
+
+
+def test_blue_green_what_was_withdrawn_is_published_again_not_started():
+    nodes = ["a", "b"]
+    fleet = Fleet([instance(n) for n in nodes], faults=[3])  # after install, start and publish
+    run, made = deployment(fleet, nodes, ("100%",), "blue_green")
+    before, record = dict(fleet.instances), fleet.record
+    with pytest.raises(Failed, match="withdraw on b: fault"):
+        run.run(made)
+    assert (fleet.instances, fleet.record, fleet.restarted) == (before, record, [])
+
+
+def test_blue_green_what_made_way_is_not_said_to_be_warm_after_a_failure():
+    nodes = ["a"]
+    fleet = Fleet([instance("a")])
+    before = instance("a", "0.9", 101, published=False)
+    fleet.instances["a", before.id] = False
+    run, _ = deployment(fleet, nodes, ("100%",), "blue_green")
+    entry = {"until": time.time() + 600, "nodes": {"a": [before.id]}}
+    run.before = run.record = {**fleet.record, "warm": entry}
+    observed = replace(observe(instance("a"), before), warm=frozenset([("a", before.id)]))
+    fleet.faults = [2]  # after clean and install
+    with pytest.raises(Failed, match="start on a: fault"):
+        run.run(plan(run.desired, observed))
+    assert fleet.record == {"version": OLD, "nodes": {"a": ["shop_1.0_100"]}}
+    assert fleet.instances == {("a", "shop_1.0_100"): True}
+
+
+def test_blue_green_what_is_not_healthy_any_more_is_not_published():
+    nodes = ["a", "b"]
+    fleet = Fleet([instance(n) for n in nodes])
+    back, made = flipped(fleet, nodes)
+    wait, instances = fleet.wait, fleet.instances
+    fleet.wait = lambda name, *args, **kwargs: name == "shop" and wait(name, *args, **kwargs)
+    fleet.instances = lambda name, passing: [SimpleNamespace(minion="a", id="shop_1.0_100_candidate")]
+    with pytest.raises(Failed, match="not healthy in discovery: shop_1.0_100 on b. .*salt b app.stop shop"):
+        back.run(made)
+    fleet.instances = instances
+    assert fleet.ran == []

@@ -62,6 +62,16 @@ def worlds_in_place(draw):
 
 
 @st.composite
+def worlds_blue_green(draw, found=FOUND):
+    """Draw nodes on which some of what nobody finds is warm; a run that was killed may have been about to withdraw."""
+    unpublished = [{"version": v, "published": False} for v in (OLD, OLD, OLD, NEW, NEW)]
+    world = draw(worlds(found=(*found, *unpublished)))
+    world.app = make_app(world.app.ports, draw(WAVES), "blue_green")
+    world.warm = {key for key, i in sorted(world.instances.items()) if not i.held and draw(st.booleans())}
+    return world
+
+
+@st.composite
 def worlds_with(draw, nodes, drawn, app):
     installed = {node: draw(st.sampled_from([(), (OLD,), (OLD, NEW)])) for node in nodes}
     return World(
@@ -75,7 +85,7 @@ def worlds_with(draw, nodes, drawn, app):
 
 
 @st.composite
-def deployments(draw, of=st.one_of(worlds(), worlds_in_place())):
+def deployments(draw, of=st.one_of(worlds(), worlds_in_place(), worlds_blue_green())):
     """Draw a world and something desired of it."""
     world = draw(of)
     here = tuple(world.releases)
@@ -86,7 +96,9 @@ def deployments(draw, of=st.one_of(worlds(), worlds_in_place())):
     return world, Desired(world.app, NEW, count, nodes, publish, keep)
 
 
-BESIDE, IN_PLACE = deployments(worlds()), deployments(worlds_in_place())
+SOME_WAIT = (*FOUND, *[WAITING] * 4)
+BESIDE, IN_PLACE, BLUE_GREEN = map(deployments, (worlds(), worlds_in_place(), worlds_blue_green()))
+IN_WAVES = st.one_of(BESIDE, IN_PLACE)
 
 
 def plan_or_skip(desired, world, planner=plan):
@@ -167,7 +179,7 @@ def test_beside_nothing_goes_first(drawn):
 
 
 @many
-@given(deployments())
+@given(IN_WAVES)
 def test_no_wave_touches_two_zones(drawn):
     world, desired = drawn
     assert_in_one_zone_each(world, plan_or_skip(desired, world))
@@ -180,7 +192,7 @@ def assert_in_one_zone_each(world, made):
 
 
 @many
-@given(deployments())
+@given(IN_WAVES)
 def test_what_is_started_is_spread_evenly_over_the_zones(drawn):
     """A zone gets more than another only where the other has no room, or had more before."""
     world, desired = drawn
@@ -224,7 +236,8 @@ def test_refused_only_if_there_is_no_room(drawn):
         event("refused")
         assert desired.app.ports and free < missing
     else:
-        assert sum(sum(w.start.values()) for w in made.waves) == missing
+        adopted = sum(len(some) for w in made.waves for some in w.adopt.values())
+        assert sum(sum(w.start.values()) for w in made.waves) == missing - adopted
         for _ in world.steps(made, desired.version):
             pass
 
@@ -261,35 +274,93 @@ def test_a_run_cut_off_anywhere_is_simply_run_again(drawn, cut, dying):
     assert_reached(world, desired, before)
 
 
+@many
+@given(BLUE_GREEN, st.integers(0, 60))
+def test_blue_green_nothing_is_withdrawn_before_all_that_is_new_serves(drawn, cut):
+    """…and what was withdrawn stays, warm, until its time is over; then a next run retires it, and nothing else."""
+    world, desired = drawn
+    assume(desired.publish and not desired.keep)
+    old = {(i.node, i.id) for i in world.there() if i.good and i.version == OLD}
+    made = plan_or_skip(desired, world)
+    assert len(made.waves) <= 1
+    for _ in zip(range(cut), world.steps(made, NEW)):
+        assert_all_of_a_set_serve(world, desired, old)
+    for _ in world.steps(plan(desired, world.observed()), NEW):
+        assert_all_of_a_set_serve(world, desired, old)
+    event(f"old {bool(old)}, cut off {bool(made) and bool(cut)}")
+    serving = {key for key, i in world.instances.items() if i.published}
+    again = Desired(world.app, NEW, desired.instances, desired.nodes)
+    world.warm.clear()
+    last = plan(again, world.observed())
+    assert (last.waves, last.install) == ((), ())
+    for _ in world.steps(last, NEW):
+        pass
+    assert set(world.instances) == serving
+
+
+def assert_all_of_a_set_serve(world, desired, old):
+    new = [i for i in world.there() if i.good and i.version == NEW and i.node in desired.nodes]
+    if not old <= {key for key, i in world.instances.items() if i.published}:
+        assert len(new) >= desired.instances
+
+
+@many
+@given(worlds_blue_green(found=(*[{"version": OLD}] * 8, *FOUND)), st.integers(1, 3), st.integers(0, 60))
+def test_blue_green_the_way_back_starts_nothing(world, count, cut):
+    """…cut off or not: all of the old set that served is published as it is, and the new one is warm in its place."""
+    old = {(i.node, i.id) for i in world.there() if i.good and i.version == OLD and i.node in NODES}
+    assume(old)
+    for _ in world.steps(plan_or_skip(Desired(world.app, NEW, count, NODES), world), NEW):
+        pass
+    assert old <= world.is_warm()
+    new = {key for key, i in world.instances.items() if i.published}
+    back = Desired(world.app, OLD, len(old), NODES)
+    made = plan(back, world.observed())
+    least = min(world.serving(), len(old))
+    assert not made.install and not any(wave.start for wave in made.waves)
+    for _ in zip(range(cut), world.steps(made, OLD)):
+        assert world.serving() >= least
+    for _ in world.steps(plan(back, world.observed()), OLD):
+        assert world.serving() >= least
+    assert not plan(back, world.observed())
+    assert len([i for i in world.there() if i.good and i.version == OLD]) == len(old) == world.serving()
+    assert new <= world.is_warm()
+
+
 def assert_reached(world, desired, before):
     """Assert that there is what was desired, of the old what was to stay, and nothing else."""
     assert not any(world.ghosts.values())
-    there = world.counts()
+    there, warm = world.counts(), world.is_warm()
+    assert world.app.blue_green or not warm
+    assert all(world.instances[key].running and world.instances[key].tested for key in warm)
     if not desired.publish:
-        held = [i for i in world.there() if not i.published]
+        held = [i for i in world.there() if not i.published and (i.node, i.id) not in warm]
         assert len(held) == desired.instances
         assert all(i.held and i.running and i.tested and i.version == NEW and i.node in desired.nodes for i in held)
-        assert {(i.node, i.id) for i in before} | {(i.node, i.id) for i in held} == set(world.instances)
+        assert {(i.node, i.id) for i in before} | {(i.node, i.id) for i in held} | warm == set(world.instances)
         return
     good = [i for i in world.there() if i.version == NEW and i.good and i.node in desired.nodes]
     if desired.keep:
         assert len(good) >= desired.instances
         assert {(i.node, i.id) for i in before} <= set(world.instances)
-        assert all(i.running and i.published for i in world.there())
+        assert all(i.running and i.published for i in world.there() if (i.node, i.id) not in warm)
     else:
         assert there == {(NEW, True, True, True): desired.instances}
         assert len(good) == desired.instances
 
 
 @many
-@given(worlds(found=(*FOUND, WAITING, WAITING, WAITING, WAITING)), st.floats(0, 1), st.booleans(), st.integers(0, 40))
+@given(st.one_of(worlds(SOME_WAIT), worlds_blue_green(SOME_WAIT)), st.floats(0, 1), st.booleans(), st.integers(0, 40))
 def test_publication_never_leaves_fewer_and_may_be_cut_off(world, part, keep, cut):
     mine = [i for i in world.there() if i.version == NEW and i.node in NODES]
     most = sum(i.good or i.held for i in mine)
     desired = Desired(world.app, NEW, max(1, round(part * most)), NODES, keep=keep)
     least = min(world.serving(), desired.instances)
     made = plan_or_skip(desired, world, publication)
-    assert_in_one_zone_each(world, made)
+    if world.app.blue_green:
+        assert len(made.waves) == 1
+    else:
+        assert_in_one_zone_each(world, made)
     adopted = {(i.node, i.id) for wave in made.waves for ids in wave.adopt.values() for i in ids}
     steps = world.steps(made, NEW)
     for _ in zip(range(cut), steps):

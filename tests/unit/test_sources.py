@@ -12,7 +12,7 @@ import zipfile
 import zlib
 
 import pytest
-from saltdeploy import sources
+from saltdeploy import downloads, sources
 from saltdeploy.errors import Failed, Refused
 from saltdeploy.model import Source
 
@@ -394,7 +394,8 @@ def test_a_server_that_has_it_not(site, artifacts):
         sources.build(Source("archive", f"{base}/shop-1.0.tgz", sha256="0" * 64), "1.0", site.files, None)
 
 
-def test_a_server_that_is_not_there(site, artifacts):
+def test_a_server_that_is_not_there(site, artifacts, monkeypatch):
+    monkeypatch.setattr(downloads, "WAITS", (0, 0, 0))
     with pytest.raises(Failed, match="http://127.0.0.1:1/shop: cannot be fetched: .*refused"):
         sources.build(Source("archive", "http://127.0.0.1:1/shop", sha256="0" * 64), "1.0", site.files, None)
 
@@ -408,7 +409,7 @@ def test_a_download_that_does_not_end(site, artifacts, monkeypatch):
             yield b"x" * 65536
 
     served["/shop"] = endless()
-    monkeypatch.setattr(sources, "DOWNLOAD_TIMEOUT", 0.2)
+    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", 0.2)
     with pytest.raises(Failed, match="shop: is not there after 0.2s"):
         sources.build(Source("archive", f"{base}/shop", sha256="0" * 64), "1.0", site.files, None)
     gone.set()

@@ -19,6 +19,7 @@ class Service:
 
     :param checks: what discovery runs for as long as the service is registered.
     :param expires: seconds after which it leaves discovery by itself; None: it stays.
+    :param weight: its part of the requests, beside those of the others, 1 to 65535; None: the backend's default.
     """
 
     id: str
@@ -29,6 +30,7 @@ class Service:
     meta: dict[str, str] = field(default_factory=dict)
     checks: tuple[Probe, ...] = ()
     expires: float | None = None
+    weight: int | None = None
 
     @property
     def digest(self):
@@ -48,6 +50,7 @@ class Endpoint:
     tags: tuple[str, ...] = ()
     meta: dict[str, str] = field(default_factory=dict)
     status: str = "passing"
+    weight: int = 1
 
     @property
     def minion(self):

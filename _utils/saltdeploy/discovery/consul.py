@@ -97,7 +97,9 @@ class Consul:
         """Return the agent's own services: id -> Endpoint."""
         services = self._get("/v1/agent/services")
         return {
-            i: Endpoint(i, s["Service"], "", s["Address"], s["Port"], tuple(s["Tags"] or ()), s["Meta"] or {})
+            i: Endpoint(
+                i, s["Service"], "", s["Address"], s["Port"], tuple(s["Tags"] or ()), s["Meta"] or {}, weight=_weight(s)
+            )
             for i, s in services.items()
         }
 
@@ -296,6 +298,9 @@ def _registration(service):
     }
     if service.port is not None:
         body["Port"] = service.port
+    if service.weight is not None:
+        # A warning is no reason to get less: it is not without weights.
+        body["Weights"] = {"Passing": service.weight, "Warning": service.weight}
     if service.expires is not None:
         # Consul reaps after one minute of critical at the earliest.
         body["Checks"].append(
@@ -334,7 +339,12 @@ def _endpoint(entry):
         tags=tuple(service["Tags"] or ()),
         meta=service["Meta"] or {},
         status=next((s for s in WORST_FIRST if s in statuses), "passing"),
+        weight=_weight(service),
     )
+
+
+def _weight(service):
+    return (service.get("Weights") or {}).get("Passing", 1)
 
 
 def _encode(value):

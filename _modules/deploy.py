@@ -1,0 +1,42 @@
+"""
+What a deployment does on this node beside the instances
+========================================================
+"""
+
+from saltdeploy import hooknode
+from saltdeploy.lifecycle import Lifecycle
+
+
+def _render(template, path, context):
+    return __salt__["cp.get_template"](template, str(path), template="jinja", **context)
+
+
+def hook(name, phase, version, hooks, instances=None):
+    """
+    Run hooks of an app on this node, one after the other, up to the first that fails: in the folder of
+    a release, with its environment and its user. Before an installation: in the folder of the app's
+    releases, as the minion's own user.
+
+    Returns ``{"node", "ran", "problem", "failed", "ended"}``: the commands that ended well, what is wrong
+    (empty: nothing), the key of the hook that failed, and whether its end was seen.
+
+    name
+        The app.
+    phase
+        ``before_start``, for example: the key of ``hooks`` in the app's definition.
+    version
+        The release. Where it is not installed here, the one of the first instance is taken.
+    hooks
+        The keys of the hooks to run: ``<phase>-<beginning of the SHA-256 of the command>``.
+    instances
+        A mapping of minion id to the ids of the instances that it is about.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 deploy.hook shop before_start 1.4.2 '[before_start-0a1b2c3d4e5f]'
+    """
+    settings = __salt__["config.get"]("saltdeploy", {}) or {}
+    lifecycle = Lifecycle(__opts__["id"], __pillar__, settings, None, _render)
+    return hooknode.run(lifecycle, name, phase, version, hooks, (instances or {}).get(__opts__["id"], ()))

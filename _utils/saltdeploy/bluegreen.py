@@ -1,0 +1,175 @@
+"""Blue-green: the whole new set is published, then the old one withdrawn, which runs on, warm, for a while.
+
+Pure: the clock is the caller's. The record has what is warm, in ``warm``: ``{"until": …, "nodes": {node: [id]}}``.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from dataclasses import replace
+
+from .errors import DefinitionError, Refused
+from .model import version_of
+
+# -- definitions ------------------------------------------------------------------------------
+
+
+def check(app, own, shared, at, where):
+    """Refuse what has no meaning together.
+
+    :param own: the strategy as ``app`` has it, ``shared``: as the environment has it; ``at`` and ``where`` are their
+        key paths.
+    :raises DefinitionError: naming the key path.
+    """
+    if own.get("warm") and app.strategy.warm and not app.blue_green:
+        raise DefinitionError(
+            f"{at}:strategy:warm: has a meaning with `replace: blue_green` only, and {app.name} has"
+            f" `{app.strategy.replace}`: leave it out, or say `warm: 0`."
+        )
+    if not app.blue_green:
+        return
+    if app.strategy.pause:
+        raise DefinitionError(
+            f"{at if 'pause' in own else where}:strategy:pause: a blue_green deployment has no first wave to pause"
+            f" after. To look at the new set before users have it: deploy.app {app.name} publish=False, then"
+            f" deploy.publish {app.name}. Leave `pause` out, or say `pause: 0` for it (apps:{app.name}:strategy:pause)."
+        )
+    # Waves that the environment has for its other apps are no mistake.
+    said = [(at, own)] if "replace" in own else [(at, own), (where, shared)]
+    for path, strategy in said:
+        if strategy.get("waves", ["100%"]) != ["100%"]:
+            raise DefinitionError(
+                f'{path}:strategy:waves: blue_green replaces all at once: leave `waves` out, or say ["100%"].'
+            )
+
+
+def check_room(app, nodes):
+    """Refuse ports on which a second set cannot run beside the first.
+
+    :param nodes: how many nodes may run ``app``.
+    :raises DefinitionError: naming the key path.
+    """
+    if not app.blue_green or app.ports is None or not nodes or nodes * len(app.ports) >= 2 * app.instances:
+        return
+    needed = -(-2 * app.instances // nodes)
+    raise DefinitionError(
+        f"apps:{app.name}:ports: {app.ports} has {len(app.ports)} on each of {nodes} node{'s' * (nodes != 1)}, and"
+        f" blue_green needs two for each of the {app.instances} instances, old and new: give {needed} ports or more."
+    )
+
+
+# -- planning ---------------------------------------------------------------------------------
+
+
+def warm(desired, observed):
+    """Return the instances that are kept warm, and may be published again as they are."""
+    if not desired.app.blue_green:
+        return []
+    return [
+        i for i in observed.instances if (i.node, i.id) in observed.warm and i.running and i.tested and not i.published
+    ]
+
+
+def again(desired, warm):
+    """Return which of ``warm`` are of the release that is desired, where it is to run."""
+    return [i for i in warm if desired.publish and i.version == desired.version and i.node in desired.nodes]
+
+
+def making_room(plan):
+    """Make ``plan`` try without what is warm before it is refused: that serves nobody, and has ports."""
+
+    @functools.wraps(plan)
+    def planned(desired, observed):
+        try:
+            return plan(desired, observed)
+        except Refused:
+            if not observed.warm:
+                raise
+            return plan(desired, replace(observed, warm=frozenset()))
+
+    return planned
+
+
+def by_node(instances):
+    """Return node -> instances."""
+    return {n: tuple(i for i in instances if i.node == n) for n in dict.fromkeys(i.node for i in instances)}
+
+
+def parted(desired, old):
+    """Return which of ``old`` are kept warm, and which are retired: what is of no use to go back to."""
+    keep = [i for i in old if desired.app.strategy.warm and i.good and i.version != desired.version]
+    return keep, [i for i in old if i not in keep]
+
+
+def returning(wave):
+    """Whether ``wave`` only publishes what is warm."""
+    return bool(wave.adopt) and not wave.start and not any(i.held for some in wave.adopt.values() for i in some)
+
+
+def at_once(app):
+    """Return ``app`` without the time that something new must stay healthy: what is warm has done so for longer."""
+    return replace(app, strategy=replace(app.strategy, min_healthy=0.0))
+
+
+# -- the record -------------------------------------------------------------------------------
+
+
+def recorded(record):
+    """Return ``(node, id)`` of all that ``record`` has as warm."""
+    entry = (record or {}).get("warm") or {"nodes": {}}
+    return frozenset((node, i) for node, ids in entry["nodes"].items() for i in ids)
+
+
+def still(record, now):
+    """Return ``(node, id)`` of what is to be kept warm at ``now``, in seconds since 1970."""
+    return recorded(record) if recorded(record) and now < record["warm"]["until"] else frozenset()
+
+
+def over(record, observed):
+    """Return node -> ids of what was kept warm, and is there for longer than it was to be."""
+    ids = {}
+    for i in observed.instances:
+        if (i.node, i.id) in recorded(record) - observed.warm and not i.published:
+            ids[i.node] = (*ids.get(i.node, ()), i.id)
+    return ids
+
+
+def kept(entry, ids, until):
+    """Return what is warm once node -> ``ids`` are too: all of it until then."""
+    nodes = {node: list(some) for node, some in (entry or {"nodes": {}})["nodes"].items()}
+    for node, some in ids.items():
+        here = nodes.setdefault(node, [])
+        here += [i for i in some if i not in here]
+    return {"until": until, "nodes": nodes}
+
+
+def without(entry, ids):
+    """Return what is warm once node -> ``ids`` are not any more; None if nothing is."""
+    left = {n: [i for i in some if i not in ids.get(n, ())] for n, some in (entry or {"nodes": {}})["nodes"].items()}
+    nodes = {node: some for node, some in left.items() if some}
+    return {**entry, "nodes": nodes} if nodes else None
+
+
+def cooled(record, ids):
+    """Return ``record`` without node -> ``ids`` among what is warm."""
+    if not record or "warm" not in record:
+        return record
+    entry = without(record["warm"], ids)
+    return {**{k: v for k, v in record.items() if k != "warm"}, **({"warm": entry} if entry else {})}
+
+
+def told(app, entry, now):
+    """Return the sentence on what is warm; empty if nothing is.
+
+    :param app: the app's name.
+    :param now: seconds since 1970.
+    """
+    if not entry:
+        return ""
+    versions = sorted({version_of(i) for ids in entry["nodes"].values() for i in ids})
+    when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["until"]))
+    if now >= entry["until"]:
+        return f"{app} {', '.join(versions)} was warm until {when}: salt-run deploy.prune {app} retires it"
+    how = " or ".join(f"salt-run deploy.rollback {app} version={version}" for version in versions)
+    return f"{app} {', '.join(versions)} runs on, warm, until {when}: {how} publishes it at once"

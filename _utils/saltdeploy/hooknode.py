@@ -1,0 +1,101 @@
+"""Runs hooks on a node, in the environment of a release."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import subprocess
+
+from . import definition, hooks, probes
+from .errors import Refused
+from .launch import Launch
+from .model import Instance, version_of
+
+# Hooks are no instance: what stands for one has a folder with the app's configuration, for as long as they run.
+STAND_IN = "{app}_{version}_hook"
+# How much of what a failed hook printed is brought back, in characters.
+OUTPUT = 2000
+
+
+def run(lifecycle, name, phase, version, keys, instances=()):
+    """Run those hooks of ``phase`` that ``keys`` name, one after the other, up to the first that fails.
+
+    :param lifecycle: a lifecycle.Lifecycle.
+    :param version: the release that is deployed; where it is not installed, that of the first instance is taken.
+    :param instances: ids of the instances on this node that the phase is about.
+    :returns: ``{"node", "ran": [command, …], "problem", "failed", "ended"}``: what is wrong; the key of the hook that
+        failed, empty if none could be started, None if none failed; whether its end was seen.
+    """
+    outcome = {"node": lifecycle.host.node, "ran": [], "problem": "", "failed": None, "ended": True}
+    try:
+        app = lifecycle.app(name)
+        chosen = _chosen(app, phase, keys, lifecycle.host.node)
+        with _place(lifecycle, app, phase, version, instances) as (folder, values, env, user):
+            for key, hook in chosen.items():
+                words = [definition.fill(word, values) for word in shlex.split(hook.command)]
+                problem, ended = _run(hook, words, folder, env, user)
+                if problem:
+                    return {**outcome, "problem": problem, "failed": key, "ended": ended}
+                outcome["ran"].append(hook.command)
+    except Refused as exc:
+        return {**outcome, "problem": str(exc), "failed": ""}
+    return outcome
+
+
+def _chosen(app, phase, keys, node):
+    """Return ``{key: Hook}``, in the order of ``keys``."""
+    here = {hooks.key(phase, hook): hook for hook in app.hooks.get(phase, ())}
+    if set(keys) - set(here):
+        raise Refused(
+            f"the pillar of {node} has other hooks for {phase} of {app.name} than the master's:"
+            f" salt {node} saltutil.refresh_pillar wait=True"
+        )
+    return {key: here[key] for key in keys}
+
+
+@contextlib.contextmanager
+def _place(lifecycle, app, phase, version, instances):
+    """Yield where hooks run: folder, placeholders, what the environment has more, user."""
+    host = lifecycle.host
+    installing = phase == "before_install"
+    there = host.releases(app.name)
+    if not installing and version not in there:
+        version = next((version_of(i) for i in instances if version_of(i) in there), version)
+        if version not in there:
+            raise Refused(f"{app.name} {version} is not installed on {host.node}: no hook of {phase} can run there.")
+    port = app.ports.first if app.ports else None
+    name = STAND_IN.format(app=app.name, version=version)
+    stand_in = Instance(name, host.node, app.name, version, 0, lifecycle.node.address, port)
+    launch = Launch(app, stand_in, host, lifecycle.environment.name)
+    env = _env(launch.env, app, instances)
+    if installing:
+        # The release is not there yet, and on a new node neither is its user.
+        folder = launch.release.parent
+        folder.mkdir(parents=True, exist_ok=True)
+        yield folder, launch.values, env, ""
+        return
+    launch.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        launch.write(lifecycle.render)
+        yield launch.release, launch.values, env, app.user
+    finally:
+        host.forget(name)
+
+
+def _env(env, app, instances):
+    """Return the release's environment ``env`` as hooks have it: with the instances they are about."""
+    own = {k: v for k, v in env.items() if k != "PORT" or k in app.env}
+    ports = [i.rpartition("_")[2] for i in instances] if app.ports else []
+    return {"INSTANCES": " ".join(instances), "PORTS": " ".join(ports), **own}
+
+
+def _run(hook, words, folder, env, user):
+    """Run one hook; return what is wrong (empty: nothing), and whether its end was seen."""
+    try:
+        code, output = probes.execute(words, folder, env, user, hook.timeout)
+    except probes.ProbeFailed as exc:
+        # What it had begun in a database, for one, may go on after it was killed.
+        return f"hook `{hook.command}`: {exc}", not isinstance(exc.__cause__, subprocess.TimeoutExpired)
+    if code:
+        return f"hook `{hook.command}` ended with {code}\n{output.strip()[-OUTPUT:]}".rstrip(), True
+    return "", True

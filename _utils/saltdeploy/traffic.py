@@ -1,0 +1,197 @@
+"""What share of the traffic a paused release gets, as weights in discovery. Pure: no I/O.
+
+A client that takes Consul's SRV records by their weights, or HAProxy that follows them, sends each instance its
+weight's part of all requests.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from .errors import DefinitionError, Refused
+from .model import NORMAL_WEIGHT, version_of
+
+FULL, CANDIDATE = "full", "candidate"
+# HAProxy makes ceil(weight / 256) of the weight of an SRV record: multiples of 256 are to it what they are here.
+UNIT = 256
+# The most that SRV records can say is 65535.
+MOST = 65535 // UNIT
+USUAL = NORMAL_WEIGHT // UNIT
+# How far from what was asked a share may be, and from where on a nearer one is not worth changing the old instances.
+TOLERANCE, CLOSE = 0.01, 0.005
+
+
+@dataclass(frozen=True)
+class Canary:
+    """What a paused release gets: ``asked`` as the definition says it, and the weight of each instance.
+
+    :param old: weight of what serves already; ``new``: of the paused release's instances.
+    """
+
+    asked: str
+    old: int = NORMAL_WEIGHT
+    new: int = NORMAL_WEIGHT
+
+    @property
+    def hidden(self):
+        """Whether users of the app do not get it at all."""
+        return self.asked == CANDIDATE
+
+    def weight(self, instance, version):
+        """Return the weight that ``instance`` is to have, where ``version`` is the paused release."""
+        return self.new if instance.version == version else self.old
+
+    def describe(self, app, version):
+        """Return what ``version`` gets, as a sentence."""
+        if self.hidden:
+            return f"{version} is found as {app}-candidate only, users of {app} do not get it"
+        each = f"{self.new} for each new instance, {self.old} for each old one"
+        return f"{version} gets {self.asked} of the traffic, by weights: {each}"
+
+
+def check(strategy, at):
+    """Raise DefinitionError if the canary of ``strategy``, whose key path is ``at``, can never be one."""
+    if strategy.canary == FULL:
+        return
+    key = f"{at}:strategy:canary: found '{strategy.canary}'"
+    if not strategy.pause:
+        raise DefinitionError(
+            f"{key}, and no pause, after which it would end: say for how long (strategy: {{pause: 10m}}, or manual)."
+        )
+    if strategy.replace == "in_place":
+        raise DefinitionError(
+            f"{key}, and the strategy is `replace: in_place`: there the canary has the place of an old instance,"
+            f" and its share. Allowed is {FULL}; or say `replace: beside`."
+        )
+
+
+def canary(desired, serving, starting):
+    """Return the Canary of a release that will be paused; None if each of its instances gets what any other does.
+
+    :param desired: a planner.Desired; ``serving``: the instances that serve by now.
+    :param starting: how many more of the release will, once it is paused.
+    :raises Refused: no weights give it the share that is asked.
+    """
+    app, asked = desired.app, desired.app.strategy.canary
+    old = sum(i.version != desired.version for i in serving)
+    new = len(serving) - old + starting
+    if asked == FULL or not old:
+        return None
+    if asked == CANDIDATE:
+        return Canary(asked)
+    found = balanced(int(asked[:-1]) / 100, old, new)
+    if not found:
+        raise Refused(
+            f"apps:{app.name}:strategy:canary: {asked} of the traffic cannot go to {new} new beside {old} old: weights"
+            f" reach from {_reached(1, MOST, old, new):.2%} to {_reached(MOST, 1, old, new):.2%} there. Ask for a share"
+            " between, or for another size of the first wave (waves)."
+        )
+    return Canary(asked, *found)
+
+
+def balanced(wanted, old, new):
+    """Return the weights of each old and each new instance, with which the new ones get a share; None if none do.
+
+    :param wanted: the share of the new ones together, more than 0 and less than 1.
+    :param old: how many serve already; ``new``: how many are new. Both at least 1.
+    """
+    ratio = wanted * old / ((1 - wanted) * new)
+    pairs = [(units, min(MOST, max(1, round(units * ratio)))) for units in range(1, MOST + 1)]
+
+    def off(pair):
+        return abs(_reached(pair[1], pair[0], old, new) - wanted)
+
+    # Where it is close enough, the old ones keep the weight they have, or nearly.
+    best = min(pairs, key=lambda pair: (max(off(pair), CLOSE), abs(pair[0] - USUAL)))
+    return (best[0] * UNIT, best[1] * UNIT) if off(best) <= TOLERANCE else None
+
+
+def _reached(of_new, of_old, old, new):
+    return new * of_new / (new * of_new + old * of_old)
+
+
+def share(endpoints, version):
+    """Return the part of the traffic that ``version`` gets of what passes, 0 to 1; None if nothing passes.
+
+    :param endpoints: a discovery.Endpoint of each published instance.
+    """
+    passing = [e for e in endpoints if e.status == "passing"]
+    total = sum(e.weight for e in passing)
+    return sum(e.weight for e in passing if e.meta.get("version") == version) / total if total else None
+
+
+def refuse_unseen(app, endpoints, observed):
+    """Raise Refused if a share is asked for, and some of what serves is on none of the nodes that were ``observed``."""
+    unseen = sorted({e.minion for e in endpoints} - set(observed))
+    if unseen and app.strategy.canary.endswith("%"):
+        raise Refused(
+            f"apps:{app.name}:strategy:canary: {app.strategy.canary} is a share of all that serves, and instances on"
+            f" {', '.join(unseen)} cannot be weighed: start the minion there, leave nodes= out, or say `canary: full`."
+        )
+
+
+def weights(instances):
+    """Return node -> id -> weight."""
+    by_node = {}
+    for i in instances:
+        by_node.setdefault(i.node, {})[i.id] = i.weight
+    return by_node
+
+
+def changed(instances, version, found):
+    """Return node -> id -> weight, of those of ``instances`` that serve with another weight than they are to have.
+
+    :param version: the release that is deployed; ``found``: its Canary, None: all weigh the same.
+    """
+    wanted = found or Canary(FULL)
+    ordered = sorted((i for i in instances if i.good), key=lambda i: (i.node, i.slot))
+    weighed = {i: replace(i, weight=wanted.weight(i, version)) for i in ordered}
+    return weights(to_be for is_now, to_be in weighed.items() if is_now != to_be)
+
+
+def listed(by_node):
+    """Return node -> id -> weight as text."""
+    return ", ".join(f"{w} for {i} on {node}" for node, ids in by_node.items() for i, w in ids.items())
+
+
+def unusual(by_node):
+    """Return whether any of node -> id -> weight is not the normal one."""
+    return any(weight != NORMAL_WEIGHT for ids in by_node.values() for weight in ids.values())
+
+
+# -- the record -------------------------------------------------------------------------------
+
+
+def recorded(found, version, published, candidates):
+    """Return what the record has of a Canary while it is paused.
+
+    :param published: node -> ids of the instances that are published; ``candidates``: of those that are not.
+    """
+    if not found:
+        return {}
+    if found.hidden:
+        return {"canary": found.asked, "candidates": candidates}
+    versions = {version_of(i) for ids in published.values() for i in ids}
+    return {"canary": found.asked, "weights": {v: found.new if v == version else found.old for v in versions}}
+
+
+def weight_of(record, instance):
+    """Return the weight that ``record`` wants for the instance with this id."""
+    return ((record or {}).get("paused") or {}).get("weights", {}).get(version_of(instance), NORMAL_WEIGHT)
+
+
+def told(paused):
+    """Return what a paused release has, to be put behind "is paused"; ``paused`` is from the record."""
+    asked = paused.get("canary", FULL)
+    if asked == CANDIDATE:
+        return ", as a candidate that no user gets"
+    return "" if asked == FULL else f", with {asked} of the traffic"
+
+
+def watched(app, record):
+    """Return which service has what is paused, and the new instances: ``(name, {(node, id), …})``."""
+    paused = record["paused"]
+    if paused.get("canary") == CANDIDATE:
+        return app.candidate, {(n, i) for n, ids in paused["candidates"].items() for i in ids}
+    new = {(n, i) for n, ids in record["nodes"].items() for i in ids if version_of(i) == record["version"]}
+    return app.name, new

@@ -1,0 +1,43 @@
+"""The weights of one node's instances in discovery: changed where they are not what they are to be."""
+
+from __future__ import annotations
+
+from . import records, traffic
+
+
+def weigh(lifecycle, name, weights):
+    """Give what serves of app ``name`` the weights ``{id: weight}``; return the ids of those that had others."""
+    with lifecycle.host.alone(name):
+        wrong = _wrong(lifecycle, name, weights)
+        for instance in wrong:
+            lifecycle.publish(name, [instance], weights[instance])
+    return wrong
+
+
+def missing(lifecycle, name):
+    """Return what is not as the record says, ``(ids, reason)``: as Lifecycle.missing, and what has a wrong weight."""
+    ids, reason = lifecycle.missing(name)
+    if reason:
+        return ids, reason
+    record = _record(lifecycle, name)
+    here = (record or {}).get("nodes", {}).get(lifecycle.host.node, [])
+    wrong = _wrong(lifecycle, name, {i: traffic.weight_of(record, i) for i in here})
+    return [*ids, *(i for i in wrong if i not in ids)], ""
+
+
+def restore(lifecycle, name, ids):
+    """Bring those of ``ids`` back that do not serve, and all to the weight that the record says; return which."""
+    restored = lifecycle.restore(name, ids)
+    record = _record(lifecycle, name)
+    weighed = weigh(lifecycle, name, {i: traffic.weight_of(record, i) for i in ids})
+    return [*restored, *(i for i in weighed if i not in restored)]
+
+
+def _wrong(lifecycle, name, weights):
+    """Return the ids of those that serve with another weight. What does not serve has no traffic to share."""
+    serving = [i for i in lifecycle.observe(name)["instances"] if i["published"] and i["running"] and i["tested"]]
+    return [i["id"] for i in serving if i["weight"] != weights.get(i["id"], i["weight"])]
+
+
+def _record(lifecycle, name):
+    return lifecycle.discovery.read(records.current_key(records.prefix(lifecycle.environment.name, name)))[0]

@@ -1,0 +1,98 @@
+"""A run is killed at each of its steps, one after the other: users never notice, and the same command repairs all."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from tests.support import apps
+from tests.support.site import REPOSITORY
+from tests.support.target import STRATEGY, Target
+
+# So many deployments at a time, each of an app of its own: a killed one waits more than it works.
+LANES = {"crash-a": (24000, 24019), "crash-b": (24020, 24039), "crash-c": (24040, 24059)}
+# More than a deployment has steps.
+NUMBERS = range(1, 60)
+# What must have been among them.
+STEPS = {
+    *(
+        f"{one_of}{job}"
+        for job in ("state.apply", "app.start", "discovery.publish", "app.stop")
+        for one_of in ("", "one of ")
+    ),
+    *("app.test_peers", "write current", "write history"),
+}
+
+
+class Lane:
+    """One of the apps, and what was done to it."""
+
+    def __init__(self, target, folder, releases):
+        self.target, self.folder, self.releases, self.steps = target, folder, iter(releases), []
+
+    def run(self, numbers):
+        """Kill a deployment at each of these steps, repair it, and end after one that had no such step."""
+        self.target.deploy(next(self.releases))
+        with self.target.users() as users:
+            for number in numbers:
+                version = next(self.releases)
+                step = self._killed(number, version)
+                if step:
+                    self._sane(step, version)
+                    output = self.target.deploy(version)
+                    assert f"{self.target.name} {version} " in output
+                    self.steps.append(step)
+                after = self.target.traces()
+                assert (after.versions, after.clean) == ([version] * 3, True), (step, after)
+                assert users.failures == [], step
+                if not step:
+                    return self.steps
+        raise AssertionError(f"more steps than there are: {self.steps}")
+
+    def _killed(self, number, version):
+        """Kill a deployment at step ``number``; return the step, empty if it came to its end before."""
+        path = self.folder / f"{self.target.name}-{number}"
+        arguments = ["-c", self.target.cli.config_dir, "deploy.app", self.target.name, f"version='{version}'"]
+        command = [sys.executable, "-m", "tests.support.crash", str(number), path, *arguments]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
+        steps = path.read_text().splitlines()
+        if done.returncode == -signal.SIGKILL:
+            assert len(steps) == number
+            return steps[-1]
+        assert done.returncode == 0 and len(steps) < number, done.stdout + done.stderr
+        return ""
+
+    def _sane(self, step, version):
+        """Users have as many instances as before, and only such as passed their tests."""
+        left = self.target.traces()
+        assert len(left.published) >= 3, (step, left)
+        for node, instance in left.published:
+            folder = self.target.agents.folder / node / "srv" / self.target.name / "instances" / instance
+            assert json.loads((folder / "instance.json").read_text())["tested"], (step, instance)
+
+
+@pytest.fixture
+def lanes(minions, agents, pillar, cli, folder):
+    archives = apps.Archives(folder / "crashes")
+    releases = [archives.make(f"{number}.0") for number in NUMBERS]
+    targets = [Target(agents, pillar, archives, cli, name, ports) for name, ports in LANES.items()]
+    settings = {name: {"version": "1.0", "instances": 3} for name in LANES}
+    pillar.write(
+        {target.name: target.app() for target in targets},
+        {"site": apps.environment(agents, apps=settings, strategy={**STRATEGY, "drain": "1s"})},
+    )
+    yield [Lane(target, folder, releases) for target in targets]
+    for target in targets:
+        target.run("remove", "confirm=True")
+
+
+def test_killed_at_every_step(lanes):
+    with ThreadPoolExecutor(len(lanes)) as pool:
+        under_way = [pool.submit(lane.run, NUMBERS[at :: len(lanes)]) for at, lane in enumerate(lanes)]
+        steps = [step for each in under_way for step in each.result()]
+    assert set(steps) >= STEPS, steps

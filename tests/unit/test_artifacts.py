@@ -1,0 +1,300 @@
+"""A node fetches an archive once for all its apps, and keeps it for as long as a release is made of it."""
+
+import hashlib
+import io
+import multiprocessing
+import os
+import subprocess
+import tarfile
+import threading
+import time
+
+import pytest
+from saltdeploy import artifacts, disk, downloads, host
+from saltdeploy.artifacts import Artifacts
+from saltdeploy.errors import Failed
+from saltdeploy.host import Host
+from saltdeploy.model import App, Source
+
+from tests.support.fileserver import Answer, serving
+
+fork = multiprocessing.get_context("fork")
+
+
+def archive(content=b"app", compression=""):
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode=f"w:{compression}") as tar:
+        info = tarfile.TarInfo("app")
+        info.size = len(content)
+        tar.addfile(info, io.BytesIO(content))
+    return out.getvalue()
+
+
+@pytest.fixture
+def server():
+    with serving(archive()) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    monkeypatch.setattr(downloads, "WAITS", (0, 0, 0))
+
+
+@pytest.fixture
+def node(tmp_path):
+    return Host("web1", tmp_path / "srv")
+
+
+def digest(server):
+    return hashlib.sha256(server.content).hexdigest()
+
+
+def app(server, name="shop"):
+    return App(name, Source("archive", server.url, sha256=digest(server)), "run")
+
+
+def kept(node):
+    """Return what lies in the node's downloads, each name without its digest."""
+    folder = node.root / ".downloads"
+    return sorted(p.name.partition(".")[1] + p.name.partition(".")[2] for p in folder.iterdir())
+
+
+def broken_off(server, node, app):
+    server.answers = [Answer(cut=2000), *[Answer(status=503)] * 3]
+    with pytest.raises(Failed, match="the server answers 503"):
+        node.install(app, "1.0", None)
+    server.asked.clear()
+
+
+# -- once -------------------------------------------------------------------------------------
+
+
+def test_apps_and_versions_of_one_archive_fetch_it_once(server, node):
+    node.install(app(server), "1.0", None)
+    node.install(app(server), "2.0", None)
+    node.install(app(server, "worker"), "1.0", None)
+    assert server.ranges == [None]
+    assert (node.release("worker", "1.0") / "app").read_bytes() == b"app"
+
+
+def test_a_release_that_is_installed_fetches_nothing(server, node):
+    node.install(app(server), "1.0", None)
+    server.answers = [Answer(status=500)]
+    assert node.install(app(server), "1.0", None) is False
+    assert len(server.asked) == 1
+
+
+def _install(node, app, results):
+    results.put(node.install(app, "1.0", None))
+
+
+def test_at_the_same_time_it_is_fetched_once_too(server, node):
+    """The first is held at half of it until the others wait, or have done what they must not."""
+    go_on = threading.Event()
+    server.answers = [Answer(wait=go_on)]
+    results = fork.SimpleQueue()
+    apps = [app(server, f"app{n}") for n in range(4)]
+    processes = [fork.Process(target=_install, args=[node, app, results]) for app in apps]
+    for process in processes:
+        process.start()
+    while not all((node.root / app.name / "releases" / ".lock").exists() for app in apps):
+        time.sleep(0.01)
+    go_on.set()
+    assert [results.get() for _ in processes] == [True] * 4
+    for process in processes:
+        process.join()
+    assert server.ranges == [None]
+    assert all((node.release(app.name, "1.0") / "app").read_bytes() == b"app" for app in apps)
+    assert kept(node) == [""]
+
+
+def test_what_is_kept_is_verified_again(server, node):
+    node.install(app(server), "1.0", None)
+    [whole] = (node.root / ".downloads").iterdir()
+    whole.write_bytes(b"damaged")
+    node.install(app(server), "2.0", None)
+    assert len(server.asked) == 2
+    assert whole.read_bytes() == server.content
+
+
+def test_another_job_s_archive_is_waited_for(server, tmp_path):
+    """The lock is removed by who holds it: who waits for it must not go on with the one that is gone."""
+    holder = Artifacts(tmp_path, "shop", tmp_path)
+    with holder:
+        whole = holder.get(server.url, digest(server))
+        with (
+            pytest.raises(BlockingIOError),
+            artifacts._locked(whole.with_name(f"{whole.name}.lock"), artifacts.fcntl.LOCK_NB),
+        ):
+            pass
+        Artifacts(tmp_path, "other", tmp_path).tidy(set())
+        assert whole.exists()
+    Artifacts(tmp_path, "other", tmp_path).tidy(set())
+    assert not whole.exists()
+
+
+def _count(path, counter, times):
+    for _ in range(times):
+        with artifacts._locked(path):
+            value = int(counter.read_text())
+            counter.write_text(str(value + 1))
+            path.unlink()
+
+
+def test_a_lock_that_is_removed_holds(tmp_path):
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    processes = [fork.Process(target=_count, args=[tmp_path / "lock", counter, 200]) for _ in range(4)]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join()
+    assert counter.read_text() == "800"
+
+
+# -- as long as a release ---------------------------------------------------------------------
+
+
+def test_it_goes_with_its_last_release(server, node):
+    node.install(app(server), "1.0", None)
+    node.install(app(server, "worker"), "1.0", None)
+    node.remove_release("shop", "1.0")
+    assert kept(node) == [""]
+    node.remove_release("worker", "1.0")
+    assert kept(node) == []
+
+
+def test_a_part_is_gone_on_with_and_then_gone(server, node):
+    server.content = archive(os.urandom(5000))
+    broken_off(server, node, app(server))
+    assert kept(node) == [".app", ".partial", ".partial.from"]
+    node.install(app(server), "1.0", None)
+    assert server.ranges == ["bytes=2000-"]
+    assert kept(node) == [""]
+
+
+def test_a_part_goes_when_its_app_has_installed_something_else(server, node):
+    server.content = archive(os.urandom(5000))
+    broken_off(server, node, app(server))
+    server.content = archive()
+    node.install(app(server, "worker"), "1.0", None)
+    assert kept(node) == ["", ".app", ".partial", ".partial.from"]
+    node.install(app(server), "2.0", None)
+    assert kept(node) == [""]
+
+
+def test_a_part_goes_after_a_time(server, node, monkeypatch):
+    server.content = archive(os.urandom(5000))
+    broken_off(server, node, app(server))
+    monkeypatch.setattr(artifacts, "STALE", -1)
+    server.content = archive()
+    node.install(app(server, "worker"), "1.0", None)
+    assert kept(node) == [""]
+
+
+def test_an_archive_that_cannot_be_unpacked_is_not_kept(server, node):
+    server.content = b"no archive"
+    with pytest.raises(Failed, match="neither a tar nor a zip"):
+        node.install(app(server), "1.0", None)
+    assert kept(node) == []
+
+
+def test_a_release_from_before_downloads_were_kept_is_no_trouble(server, node):
+    node.install(app(server), "1.0", None)
+    record = node.release("shop", "1.0").resolve().parent / "release.json"
+    record.write_text(record.read_text().replace('"artifact"', '"other"'))
+    (node.root / "shop/releases/note").write_text("somebody's")
+    node.install(app(server), "2.0", None)
+    assert node.releases("shop") == ["1.0", "2.0"]
+
+
+# -- room -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small(node):
+    """A disk of 1 MiB for the node's folder."""
+    if os.geteuid() != 0:
+        pytest.skip("mounts a small disk")
+    node.root.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "small", node.root], check=True)
+    yield
+    subprocess.run(["umount", node.root], check=True)
+
+
+def left(node):
+    return sorted(str(p.relative_to(node.root)) for p in node.root.rglob("*") if p.is_file() and p.name != ".lock")
+
+
+def test_what_does_not_fit_is_refused_before_anything_is_fetched(server, node, small):
+    """Download and release are on one disk: half a megabyte twice does not fit into one."""
+    server.content = archive(os.urandom(550_000))
+    told = (
+        f"shop 1.0 cannot be installed on web1: no room in {node.root}/.downloads and {node.root}/shop/releases:"
+        " 1.1 MB are needed, 52 kB must stay free, and 1.0 MB are free. Make room there"
+    )
+    with pytest.raises(Failed, match=told.replace(".", r"\.")):
+        node.room(app(server), "1.0", None)
+    assert server.asked == [] and list(node.root.iterdir()) == []
+    # A server that does not tell in advance tells when it is asked for the file.
+    server.head = 405
+    node.room(app(server), "1.0", None)
+    with pytest.raises(Failed, match=told.replace(".", r"\.")):
+        node.install(app(server), "1.0", None)
+    assert left(node) == []
+
+
+def test_what_does_not_fit_unpacked_is_refused_before_it_is_unpacked(server, node, small, monkeypatch):
+    server.content = archive(bytes(1_200_000), "gz")
+    node.room(app(server), "1.0", None)
+    with pytest.raises(
+        Failed, match=f"cannot be installed on web1: no room in {node.root}/shop/releases: 1.2 MB are needed"
+    ):
+        node.install(app(server), "1.0", None)
+    assert left(node) == []
+
+
+@pytest.mark.parametrize("share", [0.7, 1.5], ids=["while it unpacks", "while it is fetched"])
+def test_a_disk_that_becomes_full_is_left_as_it_was(server, node, small, monkeypatch, share):
+    """Nobody foresaw it: something else fills it meanwhile."""
+    monkeypatch.setattr(disk, "require", lambda needs: None)
+    server.content = archive(os.urandom(int(share * 1_000_000)))
+    with pytest.raises(Failed, match=r"cannot be installed on web1: .*No space left on device.* 1\.0 MB are free, now"):
+        node.install(app(server), "1.0", None)
+    assert left(node) == []
+    assert node.releases("shop") == []
+
+
+def test_what_is_installed_needs_no_room(server, node, monkeypatch):
+    node.install(app(server), "1.0", None)
+    monkeypatch.setattr(host.sources, "room", None)
+    node.room(app(server), "1.0", None)
+
+
+def test_what_is_here_needs_no_room_again(server, node, monkeypatch):
+    needs = []
+    monkeypatch.setattr(disk, "require", lambda found: needs.append([need.bytes for need in found]))
+    node.room(app(server), "1.0", None)
+    server.content = archive(os.urandom(5000))
+    broken_off(server, node, app(server))
+    size = len(server.content)
+    needs.clear()
+    node.room(app(server), "1.0", None)
+    node.install(app(server), "1.0", None)
+    node.room(app(server), "2.0", None)
+    assert [n for n in needs if len(n) == 2] == [[size - 2000, size], [size - 2000, size], [0, size]]
+
+
+@pytest.mark.parametrize(
+    "location, needed",
+    [("{path}", [200]), ("file://{path}", [200]), ("/gone", [0]), ("salt://shop.tar", [0, 0])],
+)
+def test_room_for_other_sources(node, tmp_path, monkeypatch, location, needed):
+    needs = []
+    monkeypatch.setattr(disk, "require", lambda found: needs.append([need.bytes for need in found]))
+    path = tmp_path / "shop.tar"
+    path.write_bytes(b"x" * 100)
+    source = Source("archive", location.format(path=path), sha256="0" * 64)
+    node.room(App("shop", source, "run"), "1.0", None)
+    assert needs == [needed]

@@ -1,0 +1,116 @@
+"""Hooks on a node: where they run, as what, with what, and what is told of one that fails."""
+
+from dataclasses import replace
+
+import pytest
+from saltdeploy import hooknode, hooks
+from saltdeploy.host import Host
+from saltdeploy.model import App, Environment, Hook, Node, PortRange, Source
+
+PRINT = """sh -c 'echo "$PWD $VERSION $LEVEL $URL ${{PORT-none}} [$INSTANCES] [$PORTS]" > {instance}/../../out'"""
+ID = "shop_1.0_101"
+
+
+class Lifecycle:
+    """Stands for lifecycle.Lifecycle: a real folder of releases, of which 1.0 and 1.1 are installed."""
+
+    def __init__(self, root, app):
+        self.host, self.node, self._app = Host("web1", root), Node("web1", "127.0.0.1"), app
+        self.environment = Environment("site", {"web1": self.node}, {"shop": app})
+        for version in ("1.0", "1.1"):
+            link = self.host.release("shop", version)
+            (link.parent / f".{version}").mkdir(parents=True)
+            link.symlink_to(f".{version}")
+
+    def app(self, name):
+        return self._app
+
+    def render(self, url, path, context):
+        path.write_text(f"{url} {context['port']}")
+
+    def run(self, version="1.1", phase="before_start", instances=(), only=None):
+        keys = [hooks.key(phase, hook) for hook in only or self._app.hooks[phase]]
+        return hooknode.run(self, "shop", phase, version, keys, instances)
+
+
+@pytest.fixture
+def node(tmp_path):
+    """Return a Lifecycle whose app has these hooks before it starts and before it is installed."""
+
+    def make(*commands, **changes):
+        some = tuple(Hook(command) if isinstance(command, str) else command for command in commands)
+        phases = dict.fromkeys(("before_start", "before_install", "before_retire"), some)
+        app = App("shop", Source("pip", "shop"), "run", user="root", ports=PortRange(100, 109), hooks=phases)
+        env = {"LEVEL": "info", "URL": "http://{address}:{port}"}
+        return Lifecycle(tmp_path / "srv", replace(app, env=env, **changes))
+
+    return make
+
+
+def test_it_runs_in_the_environment_of_the_release(node):
+    there = node(PRINT)
+    assert there.run(instances=[ID, "shop_1.0_102"]) == {
+        "node": "web1",
+        "ran": [PRINT],
+        "problem": "",
+        "failed": None,
+        "ended": True,
+    }
+    release = there.host.release("shop", "1.1").resolve()
+    assert (there.host.root / "shop" / "out").read_text() == (
+        f"{release} 1.1 info http://127.0.0.1:100 none [{ID} shop_1.0_102] [101 102]\n"
+    )
+
+
+def test_it_has_the_configuration_which_is_gone_afterwards(node):
+    there = node("grep -q 'salt://shop.ini 100' {instance}/etc/shop.ini", config={"etc/shop.ini": "salt://shop.ini"})
+    assert there.run()["problem"] == ""
+    assert list((there.host.root / "shop" / "instances").iterdir()) == []
+    assert there.host.instances("shop") == []
+
+
+def test_the_first_that_fails_ends_it_with_what_it_printed(node):
+    there = node("true", "sh -c 'echo no table; exit 3'", "touch {instance}/../../out")
+    outcome = there.run()
+    assert outcome["problem"] == "hook `sh -c 'echo no table; exit 3'` ended with 3\nno table"
+    assert (outcome["ran"], outcome["ended"]) == (["true"], True)
+    assert outcome["failed"] == hooks.key("before_start", Hook("sh -c 'echo no table; exit 3'"))
+    assert not (there.host.root / "shop" / "out").exists()
+
+
+@pytest.mark.parametrize(
+    "hook, said, ended",
+    [
+        (Hook("sleep 60", timeout=0.2), "hook `sleep 60`: `sleep 60` hangs: killed after 0.2s", False),
+        (Hook("./bin/none"), "hook `./bin/none`: ./bin/none: No such file or directory", True),
+    ],
+)
+def test_whether_its_end_was_seen(node, hook, said, ended):
+    outcome = node(hook).run()
+    assert (outcome["problem"], outcome["ended"]) == (said, ended)
+
+
+def test_before_an_installation_it_runs_beside_the_releases(node):
+    there = node("sh -c 'pwd > out; echo $VERSION >> out'", user="nobody-like-this")
+    assert there.run(version="2.0", phase="before_install")["problem"] == ""
+    folder = there.host.root / "shop" / "releases"
+    assert (folder / "out").read_text() == f"{folder}\n2.0\n"
+
+
+def test_where_the_release_is_not_installed_it_runs_in_the_one_that_goes(node):
+    there = node("sh -c 'pwd > ../out'")
+    assert there.run(version="2.0", phase="before_retire", instances=[ID])["problem"] == ""
+    assert (there.host.root / "shop/releases/out").read_text().strip().endswith("/.1.0")
+    outcome = there.run(version="2.0")
+    assert outcome["problem"] == "shop 2.0 is not installed on web1: no hook of before_start can run there."
+    assert outcome["failed"] == "" and outcome["ended"]
+
+
+def test_a_hook_that_only_the_master_knows_is_refused_before_any_runs(node):
+    there = node("touch {instance}/../../out")
+    outcome = there.run(only=[Hook("touch {instance}/../../out"), Hook("./other")])
+    assert (
+        "other hooks for before_start of shop than the master's: salt web1 saltutil.refresh_pillar"
+        in outcome["problem"]
+    )
+    assert not (there.host.root / "shop" / "out").exists()

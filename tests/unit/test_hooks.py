@@ -1,0 +1,425 @@
+"""Hooks: what is defined, what is remembered of them, and how one that fails ends a deployment."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from saltdeploy import control, definition, executor, hooks, records
+from saltdeploy.errors import DefinitionError, Failed, LockLost, Refused
+from saltdeploy.hookrun import Freeze, Hooks, forget, newest, starts_last
+from saltdeploy.jobs import TALK_DEADLINE, PhaseFailed
+from saltdeploy.model import PHASES, Hook
+from saltdeploy.planner import Desired, Plan, Wave, plan
+
+from tests.support.fleet import NEW, desire, instance, make_app, observe
+from tests.unit.test_executor import Fleet, deployment, no_hold
+
+PREFIX = "deploy/site/shop/"
+WHO = executor.Identity("d1", "ann@deploy1")
+
+
+def load(app_hooks, placed=None, ports="20000-20009"):
+    pillar = {
+        "apps": {"shop": {"source": {"pip": "shop"}, "run": "./shop", "ports": ports, "hooks": app_hooks}},
+        "environments": {"site": {"nodes": {"web1": {"address": "a"}}, "apps": {"shop": placed or {}}}},
+    }
+    return definition.load(pillar).apps["shop"].hooks
+
+
+def mistake(app_hooks):
+    with pytest.raises(DefinitionError) as caught:
+        load(app_hooks)
+    return str(caught.value)
+
+
+# -- definitions ------------------------------------------------------------------------------
+
+
+def test_a_command_a_mapping_or_a_list_of_both():
+    migrate = {"command": "./migrate", "once": True, "timeout": "10m", "on_failure": "freeze"}
+    assert load(
+        {"before_start": "./a", "after_start": migrate, "after_retire": ["./a", migrate], "before_retire": []}
+    ) == {
+        "before_start": (Hook("./a", 300, False, "revert"),),
+        "after_start": (Hook("./migrate", 600, True, "freeze"),),
+        "after_retire": (Hook("./a"), Hook("./migrate", 600, True, "freeze")),
+    }
+
+
+def test_an_environment_replaces_the_hooks_of_a_phase():
+    placed = {"hooks": {"before_start": "./b", "after_start": []}}
+    assert load({"before_start": ["./a", "./c"], "after_start": "./d", "after_publish": "./e"}, placed) == {
+        "before_start": (Hook("./b"),),
+        "after_publish": (Hook("./e"),),
+    }
+
+
+def test_phases_are_those_of_the_documentation():
+    assert PHASES[:3] == ("before_install", "after_install", "before_start") and len(PHASES) == 8
+
+
+@pytest.mark.parametrize(
+    "wrong, said",
+    [
+        ({"before_strat": "a"}, "apps:shop:hooks:before_strat: unknown key (did you mean `before_start`?)"),
+        ({"before_start": {"once": True}}, "apps:shop:hooks:before_start: found {'once': True}, allowed is a command"),
+        ({"before_start": {"command": "a", "on_failure": "go on"}}, "apps:shop:hooks:before_start: found"),
+        ({"before_start": ["a", 3]}, "apps:shop:hooks:before_start"),
+        ({"before_start": ["a", {"command": "b", "timeout": 0}]}, "apps:shop:hooks:before_start:1:timeout: found 0"),
+        (
+            {"after_publish": "./warm {port}"},
+            "apps:shop:hooks:after_publish: './warm {port}': {port}: a hook runs once",
+        ),
+        ({"after_publish": ["./a", "./warm {prot}"]}, "hooks:after_publish:1: unknown placeholder {prot}"),
+        ({"after_publish": "./a 'b"}, 'apps:shop:hooks:after_publish: "./a \'b": No closing quotation'),
+        ({"after_publish": " "}, "apps:shop:hooks:after_publish: ' ': is empty"),
+    ],
+)
+def test_mistakes_are_named_by_key_path(wrong, said):
+    assert said in mistake(wrong)
+
+
+# -- marks ------------------------------------------------------------------------------------
+
+
+def test_marks_belong_to_one_release_and_its_command():
+    migrate = Hook("./migrate", once=True)
+    key = hooks.key("before_start", migrate)
+    assert key == hooks.key("before_start", replace(migrate, timeout=5)) != hooks.key("after_start", migrate)
+    names = {hooks.marks_key(PREFIX, version, key): version for version in ("1.0", "1.0+a~1", "1.0-rc1")}
+    assert hooks.of_release(names, PREFIX, "1.0") == {key: "1.0"}
+    assert hooks.of_releases(names, PREFIX, {"1.0+a~1", "2"}) == [f"{PREFIX}hooks/1.0+a~1/{key}"]
+
+
+def test_a_hook_whose_end_is_unknown_is_refused_with_what_to_do():
+    started = hooks.mark("started", "before_start", Hook("./migrate"), "web1", WHO)
+    with pytest.raises(Refused) as caught:
+        hooks.refuse_unknown("shop", "1.1", {"a": {**started, "state": "done"}, "b": started})
+    said = str(caught.value)
+    assert said.startswith("before_start `./migrate` of shop 1.1 must run once, and it was started, and its end is not")
+    assert "on web1" in said and "deploy.hooks shop version=\"'1.1'\" settle=done" in said and "settle=again" in said
+    hooks.refuse_unknown("shop", "1.1", {"a": {**started, "state": "done"}})
+
+
+def test_marks_go_with_the_last_installed_release():
+    written = {}
+    lock = SimpleNamespace(write=lambda entries, delete: written.update(dict.fromkeys(delete)))
+    names = [hooks.marks_key(PREFIX, version, "k") for version in ("1.0", "1.1", "1.2")]
+    there = observe(releases={"a": ["1.0", "1.1", "1.2"], "b": ["1.1", "1.2"]})
+    forget(SimpleNamespace(keys=lambda prefix: names), lock, PREFIX, there, {"a": ("1.0", "1.1")})
+    assert list(written) == [f"{PREFIX}hooks/1.0/k"]
+
+
+def test_a_plan_says_which_hooks_it_runs():
+    migrate, warm = Hook("./migrate", once=True), Hook("./warm")
+    app = replace(
+        make_app(), hooks={"before_start": (migrate, warm), "after_retire": (warm,), "before_install": (warm,)}
+    )
+    first = plan(desire(1), observe(releases={n: [NEW] for n in ("web1", "web2", "web3")}))
+    assert hooks.lines(app, first, {}) == [
+        "hook before_start: `./migrate`, once, on one node",
+        "hook before_start: `./warm`, on each node",
+    ]
+    done = {hooks.key("before_start", migrate): hooks.mark("done", "before_start", migrate, "web1", WHO)}
+    assert hooks.lines(app, first, done)[0].startswith("hook before_start: `./migrate`, not again: it ran on web1, ")
+    assert hooks.lines(app, Plan({}, (), (), True), {}) == []
+
+
+# -- running them -----------------------------------------------------------------------------
+
+
+class Site:
+    """Stands for jobs.Jobs, discovery and lock: it answers as ``outcomes`` say, by node."""
+
+    def __init__(self, outcomes=None, marks=None, lost=False):
+        self.outcomes, self.kv, self.lost = outcomes or {}, dict(marks or {}), lost
+        self.ran, self.told, self.said, self.journal = (
+            [],
+            [],
+            [],
+            SimpleNamespace(say=lambda text: self.said.append(text)),
+        )
+
+    def read_all(self, prefix):
+        return {k: v for k, v in self.kv.items() if k.startswith(prefix)}
+
+    def check(self):
+        if self.lost:
+            raise LockLost("the lock was lost")
+
+    def write(self, entries, delete=()):
+        self.check()
+        self.kv.update(entries)
+        for key in delete:
+            del self.kv[key]
+
+    def run(self, phase, function, nodes, app, same_phase, version, keys, *, instances, deadline, told, wrong):
+        assert (function, app, same_phase, version) == ("deploy.hook", "shop", phase, NEW)
+        self.ran.append((keys, sorted(nodes), instances, deadline))
+        problems = []
+        for node in sorted(nodes):
+            outcome = self.outcomes.get(node, {})
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if outcome is None:
+                problems.append("does not answer")
+            else:
+                value = {"node": node, "ran": keys, "problem": "", "failed": None, "ended": True, **outcome}
+                problems += filter(None, [wrong(value)])
+                self.told.append(told(value))
+        if problems:
+            raise PhaseFailed(f"{phase}: {'; '.join(problems)}", sorted(nodes))
+
+    def states(self):
+        return [mark["state"] for mark in self.kv.values()]
+
+
+MIGRATE, WARM, COLD = Hook("./migrate", 20, once=True), Hook("./warm", 5), Hook("./cold", 7)
+KEY = {hook.command: hooks.key("before_start", hook) for hook in (MIGRATE, WARM, COLD)}
+FAILED = {"problem": "ended with 1", "failed": KEY["./migrate"]}
+
+
+def runner(site, *some):
+    app = replace(make_app(), hooks={"before_start": some})
+    return Hooks(site, site, "site", app, NEW, site, WHO)
+
+
+def test_one_job_for_all_that_run_everywhere_and_one_for_each_that_runs_once():
+    site = Site()
+    run = runner(site, WARM, COLD, MIGRATE)
+    run.run("before_start", ["a", "b"])
+    run.run("before_start", ["c"])
+    everywhere = [KEY["./warm"], KEY["./cold"]]
+    assert site.ran == [
+        (everywhere, ["a", "b"], None, 12 + TALK_DEADLINE),
+        ([KEY["./migrate"]], ["a"], None, 20 + TALK_DEADLINE),
+        (everywhere, ["c"], None, 12 + TALK_DEADLINE),
+    ]
+    assert site.states() == ["done"] and site.said == []
+    assert site.told[0] == ", ".join(f"`{key}`" for key in everywhere)
+
+
+def test_a_later_deployment_of_the_release_does_not_run_it_again_and_says_so():
+    site = Site()
+    runner(site, MIGRATE).run("before_start", ["a"])
+    later = runner(site, MIGRATE)
+    later.identity = executor.Identity("d2", "bob")
+    later.run("before_start", ["a"])
+    assert len(site.ran) == 1
+    assert "`./migrate` is not run again: it ran on a" in site.said[0] and "by ann@deploy1 (d1)" in site.said[0]
+
+
+def test_it_is_told_the_instances_also_where_it_runs_once_elsewhere():
+    site = Site()
+    runner(site, WARM, MIGRATE).run("before_start", {"a": ["i"]}, on="b")
+    assert [(nodes, instances) for _, nodes, instances, _ in site.ran] == [(["a"], {"a": ["i"]}), (["b"], {"b": ()})]
+
+
+def test_what_is_left_for_later_does_not_run():
+    site = Site()
+    runner(site, WARM, MIGRATE).run("before_start", ["a"], once=False)
+    runner(site, WARM, MIGRATE).run("before_start", ["b"], every=False)
+    runner(site, WARM, MIGRATE).run("before_start", {})
+    assert [nodes for _, nodes, _, _ in site.ran] == [["a"], ["b"]]
+
+
+@pytest.mark.parametrize(
+    "outcome, states",
+    [
+        (FAILED, []),  # it ended, and failed: it may run again
+        ({**FAILED, "ended": False}, ["started"]),  # it was killed
+        (None, ["started"]),  # the node did not answer
+        (Failed("no master"), ["started"]),
+        (KeyboardInterrupt(), ["started"]),
+    ],
+)
+@pytest.mark.parametrize("on_failure", ["revert", "freeze"])
+def test_a_mark_stays_where_nobody_saw_the_end(outcome, states, on_failure):
+    site = Site({"a": outcome})
+    with pytest.raises(BaseException) as caught:
+        runner(site, replace(MIGRATE, on_failure=on_failure)).run("before_start", ["a", "b"])
+    assert site.states() == states
+    assert isinstance(caught.value, Freeze) == (on_failure == "freeze")
+    assert isinstance(caught.value, KeyboardInterrupt) == (
+        isinstance(outcome, KeyboardInterrupt) and on_failure == "revert"
+    )
+
+
+@pytest.mark.parametrize(
+    "outcomes, freezes",
+    [
+        ({"a": {"problem": "1", "failed": KEY["./warm"]}}, False),
+        ({"a": {"problem": "1", "failed": KEY["./cold"]}}, True),
+        ({"a": {"problem": "1", "failed": KEY["./warm"]}, "b": {"problem": "1", "failed": KEY["./cold"]}}, True),
+        ({"a": {"problem": "stale pillar", "failed": ""}}, True),
+        ({"b": None}, True),
+    ],
+)
+def test_it_freezes_after_the_hook_that_says_so_or_may_have_failed(outcomes, freezes):
+    with pytest.raises(Failed) as caught:
+        runner(Site(outcomes), WARM, replace(COLD, on_failure="freeze")).run("before_start", ["a", "b"])
+    assert isinstance(caught.value, Freeze) == freezes
+
+
+def test_without_the_lock_none_runs():
+    site = Site(lost=True)
+    with pytest.raises(LockLost):
+        runner(site, replace(WARM, on_failure="freeze")).run("before_start", ["a"])
+    assert site.ran == []
+
+
+def test_when_the_last_instances_start_also_where_it_pauses():
+    one, two = Wave({"a": 1}, {}), Wave({"b": 1}, {})
+    desired = Desired(make_app(), NEW, 2, ("a", "b"))
+    whole, paused = Plan({}, (), (one, two, Wave({}, {})), True), Plan({}, (), (one,), True, paused=True)
+    assert [starts_last(whole, number, {}, desired) for number in (1, 2, 3)] == [False, True, True]
+    assert not starts_last(paused, 1, {}, desired)
+    assert starts_last(paused, 1, {"b": [instance("b", NEW).id]}, desired)
+
+
+def test_what_runs_once_when_old_ones_go_does_so_in_the_new_release():
+    desired, gone = Desired(make_app(), NEW, 1, ("b", "c")), {"a": ["shop_1.0_1"]}
+    assert newest({"a": ["shop_1.0_1"], "c": [instance("c", NEW).id]}, desired, gone) == "c"
+    assert newest({"a": ["shop_1.0_1"]}, desired, gone) == "a"
+    assert newest({}, desired, {}) == ""
+
+
+# -- in a deployment --------------------------------------------------------------------------
+
+
+class Hooked(Fleet):
+    """A fleet whose hooks are phases, too; the one in ``fails`` does not end well."""
+
+    fails = None
+
+    def read_all(self, prefix):
+        return {}
+
+    def write(self, values, delete=()):
+        if [*values, *delete][0].endswith("/current"):
+            super().write(values)
+
+    def run(self, phase, function, nodes, *args, **kwargs):
+        if function != "deploy.hook":
+            return super().run(phase, function, nodes, *args, **{k: v for k, v in kwargs.items() if k != "wrong"})
+        self.ran.append((phase, sorted(nodes)))
+        if phase == self.fails:
+            raise Failed(f"{phase}: fault")
+        return {}
+
+
+def hooked(replacing="beside", fails=None, on_failure="revert", once=False):
+    nodes = ["a", "b"]
+    fleet = Hooked([instance(n) for n in nodes])
+    fleet.fails = fails
+    run, made = deployment(fleet, nodes, (1, "100%"), replacing)
+    run.strategy = no_hold(run.strategy)
+    hook = Hook("./a", once=once, on_failure=on_failure)
+    run.hooks.app = replace(run.app, hooks=dict.fromkeys(PHASES, (hook,)))
+    return fleet, run, made
+
+
+def test_hooks_come_before_and_after_each_phase_of_each_wave():
+    fleet, run, made = hooked()
+    run.run(made)
+    wave = ["before_start", "start", "after_start", "before_publish", "publish", "after_publish"]
+    wave += ["before_retire", "retire", "after_retire"]
+    assert fleet.ran == [
+        *[(phase, ["a", "b"]) for phase in ("before_install", "install", "after_install")],
+        *[(phase, [node]) for node in "ab" for phase in wave],
+    ]
+
+
+def test_in_place_it_is_prepared_while_the_old_one_serves():
+    fleet, run, made = hooked("in_place")
+    run.run(made)
+    assert [phase for phase, nodes in fleet.ran[3:] if nodes == ["a"]][:5] == [
+        "before_start",
+        "before_retire",
+        "retire",
+        "after_retire",
+        "start",
+    ]
+
+
+def test_what_runs_once_comes_before_the_first_or_after_the_last():
+    fleet, run, made = hooked(once=True)
+    run.run(made)
+    assert [entry for entry in fleet.ran if entry[0] in (*PHASES, "start", "retire")] == [
+        ("before_install", ["a"]),
+        ("after_install", ["a"]),
+        ("before_start", ["a"]),
+        ("start", ["a"]),
+        ("before_publish", ["a"]),
+        ("before_retire", ["a"]),
+        ("retire", ["a"]),
+        ("start", ["b"]),
+        ("after_start", ["b"]),
+        ("after_publish", ["b"]),
+        ("retire", ["b"]),
+        ("after_retire", ["a"]),
+    ]
+
+
+@pytest.mark.parametrize("replacing, ran", [("beside", []), ("in_place", ["before_retire"])])
+def test_while_it_is_paused_what_comes_after_the_last_waits(replacing, ran):
+    fleet, run, made = hooked(replacing, once=True)
+    first = replace(made.waves[0], retire={})
+    run.run(replace(made, waves=(first,), paused=True))
+    phases = ["before_install", "after_install", "before_start", *ran, "before_publish"]
+    assert [phase for phase, _ in fleet.ran if phase in PHASES] == phases
+
+
+@pytest.mark.parametrize("replacing", ["beside", "in_place"])
+@pytest.mark.parametrize("phase", PHASES)
+def test_whichever_fails_all_is_as_before(phase, replacing):
+    fleet, run, made = hooked(replacing, phase)
+    before, record = dict(fleet.instances), fleet.record
+    with pytest.raises(Failed, match=f"{phase}: fault") as caught:
+        run.run(made)
+    assert not isinstance(caught.value, executor.NotReverted)
+    assert (fleet.instances, fleet.record) == (before, record)
+
+
+@pytest.mark.parametrize("phase, version", [("before_start", "1.0"), ("before_publish", "1.0"), ("after_publish", NEW)])
+def test_what_is_frozen_stays_and_the_record_says_so(phase, version):
+    fleet, run, made = hooked(fails=phase, on_failure="freeze")
+    with pytest.raises(executor.NotReverted, match=f"frozen: {phase}: fault") as caught:
+        run.run(made)
+    assert fleet.ran[-1][0] == phase and caught.value.record == fleet.record
+    assert fleet.record["version"] == version
+    published = [(n, i) for (n, i), there in fleet.instances.items() if there]
+    assert sorted(published) == sorted((n, i) for n, ids in fleet.record["nodes"].items() for i in ids)
+    said = hooks.frozen("shop", fleet.record)
+    assert (
+        f"shop {NEW} is FROZEN half way, since" in said and f"by me (d): {phase}: fault. Nothing was reverted" in said
+    )
+    assert f"salt-run deploy.app shop version=\"'{NEW}'\"; or back: deploy.rollback shop" in said
+
+
+def test_a_run_that_comes_to_its_end_is_frozen_no_more():
+    fleet, run, _ = hooked()
+    fleet.record = run.record = run.before = {**run.before, "frozen": {"why": "x"}}
+    run.run(Plan({}, (), (), True))
+    assert "frozen" not in fleet.record and fleet.record["nodes"] == run.before["nodes"]
+
+
+def test_who_has_frozen_a_promotion_may_promote_again():
+    about = {"version": "2", "why": "x\ny", "by": "me", "deployment": "d", "reason": "", "since": 0}
+    said = hooks.frozen("shop", {"paused": {"by": "me"}, "frozen": about})
+    assert "(d): x. Nothing" in said and "salt-run deploy.promote shop; or back: deploy.abort shop" in said
+    assert hooks.frozen("shop", None) == hooks.frozen("shop", {"nodes": {}}) == ""
+
+
+def test_what_is_frozen_is_no_good_release():
+    record = {"version": "1", "nodes": {"a": ["i"]}}
+    entry = {"verb": "restart", "version": "1", "retcode": 0, "record": record}
+    assert records.last_good([entry], "2") == entry
+    assert records.last_good([{**entry, "record": {**record, "frozen": {"why": "x"}}}], "2") is None
+
+
+def test_the_verdict_says_that_it_is_frozen():
+    about = {"version": NEW, "why": "x", "by": "me", "deployment": "d", "reason": "", "since": 0}
+    result = {"app": "shop", "version": NEW, "environment": "e", "retcode": 2, "why": "frozen: x"}
+    said = control._verdict({**result, "record": {"version": "1", "nodes": {}, "frozen": about}}, None, "")
+    assert "is FROZEN half way" in said and said.endswith("Published are nothing is published")

@@ -1,0 +1,105 @@
+"""The weights of a node's instances: what is changed, and what the record says of them."""
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+from saltdeploy import status, weighing
+from saltdeploy.discovery import Endpoint
+from saltdeploy.model import NORMAL_WEIGHT, App, Environment, Source
+
+from tests.support.fleet import NEW, OLD, instance
+
+RECORD = {
+    "version": NEW,
+    "nodes": {"web1": ["shop_1.0_100", "shop_2.0_101"], "web2": ["shop_1.0_100"]},
+    "paused": {"since": 0, "by": "me", "reason": "", "canary": "25%", "weights": {OLD: 5120, NEW: 2560}},
+}
+OTHERS = {"published": False}, {"running": False}, {"tested": False}
+
+
+class Node:
+    """Stands for a Lifecycle, its host and its discovery."""
+
+    def __init__(self, *instances, record=RECORD, reason="", lost=()):
+        self.instances, self.record, self.reason, self.lost = instances, record, reason, list(lost)
+        self.host = self.discovery = self
+        self.node, self.environment, self.done = "web1", Environment("test", {}, {}), []
+        self.alone = lambda name: contextlib.nullcontext()
+
+    def observe(self, name):
+        return {"instances": [i.__dict__ for i in self.instances]}
+
+    def publish(self, name, ids, weight):
+        self.done.append((ids, weight))
+
+    def missing(self, name):
+        return self.lost, self.reason
+
+    def restore(self, name, ids):
+        return [i for i in ids if i in self.lost]
+
+    def read(self, key):
+        assert key == "deploy/test/shop/current"
+        return self.record, 1, None
+
+
+def test_only_what_has_another_weight_is_registered_again():
+    node = Node(instance("web1", OLD, 100, weight=5120), instance("web1", NEW, 101))
+    assert weighing.weigh(node, "shop", {"shop_1.0_100": 5120, "shop_2.0_101": 2560}) == ["shop_2.0_101"]
+    assert node.done == [(["shop_2.0_101"], 2560)]
+
+
+@pytest.mark.parametrize("flags", OTHERS)
+def test_what_does_not_serve_is_not_registered(flags):
+    node = Node(instance("web1", OLD, 100, **flags))
+    assert weighing.weigh(node, "shop", {"shop_1.0_100": 5120, "shop_1.0_109": 5120}) == [] == node.done
+
+
+def test_a_weight_that_is_not_the_record_s_is_missing():
+    """…and the record of no pause has the normal one for all; one that is in no record is left alone."""
+    wrong, right = instance("web1", OLD, 100), instance("web1", NEW, 101, weight=2560)
+    stranger = instance("web1", NEW, 109)
+    assert weighing.missing(Node(wrong, right, stranger), "shop") == (["shop_1.0_100"], "")
+    assert weighing.missing(Node(wrong, right, lost=["shop_1.0_100"]), "shop") == (["shop_1.0_100"], "")
+    unpaused = {key: RECORD[key] for key in ("version", "nodes")}
+    assert weighing.missing(Node(wrong, right, record=unpaused), "shop") == (["shop_2.0_101"], "")
+
+
+def test_nothing_is_missing_while_somebody_deploys():
+    node = Node(instance("web1", OLD, 100), reason="shop is being deployed: nothing is restored meanwhile")
+    assert weighing.missing(node, "shop") == ([], node.reason)
+
+
+def test_what_is_restored_gets_the_weight_of_the_record():
+    node = Node(instance("web1", OLD, 100), instance("web1", NEW, 101, weight=1), lost=["shop_2.0_101"])
+    assert weighing.restore(node, "shop", ["shop_2.0_101", "shop_1.0_100"]) == ["shop_2.0_101", "shop_1.0_100"]
+    assert node.done == [(["shop_1.0_100"], 5120), (["shop_2.0_101"], 2560)]
+
+
+class Backend:
+    """Stands for discovery, with one old instance and one new one that is published with ``weight``."""
+
+    def __init__(self, weight):
+        self.weight = weight
+
+    def read(self, key):
+        return (RECORD, 1, None) if key.endswith("current") else (None, 0, None)
+
+    def instances(self, name):
+        found = {"shop_1.0_100": (OLD, 5120), "shop_2.0_101": (NEW, self.weight)} if name == "shop" else {}
+        meta = {"environment": "test", "minion": "web1"}
+        return [Endpoint(i, name, "n", "a", 1, (), {**meta, "version": v}, weight=w) for i, (v, w) in found.items()]
+
+
+def of_app(weight):
+    app = App("shop", Source("pip", "shop"), "run")
+    return status.of_app(Backend(weight), SimpleNamespace(name="test"), app)
+
+
+def test_status_has_the_share_and_says_which_weight_is_wrong():
+    right, wrong = of_app(2560), of_app(NORMAL_WEIGHT)
+    assert right["share"] == pytest.approx(1 / 3)
+    assert [row["state"] for row in right["instances"] if row["node"] == "web1"] == ["published", "published"]
+    assert wrong["instances"][1]["state"] == "published, with weight 25600 and not 2560"
+    assert wrong["drift"] == of_app(2560)["drift"]
