@@ -379,7 +379,7 @@ def logs(name, instances=None, lines=50, since=None, strict=True):
     return _lifecycle().logs(name, _ids(instances), lines, arguments.moment(since, time.time()), strict)
 
 
-def command(name, command, instance, timeout=60):
+def command(name, command, instance, timeout=60, placeholders=False):
     """
     Run a command once, as an instance of an app would: in its release's folder, with its environment
     and its user. It is split into words as a shell would, and no shell runs it.
@@ -394,6 +394,8 @@ def command(name, command, instance, timeout=60):
         The id of an instance that runs here.
     timeout
         Seconds after which it is killed.
+    placeholders
+        Fill in ``{address}``, ``{port}`` and so on, as in the command of a test.
 
     CLI Example:
 
@@ -401,7 +403,8 @@ def command(name, command, instance, timeout=60):
 
         salt web1 app.command shop './bin/shop --version' shop_1.4.2_20000
     """
-    return _lifecycle().command(name, command, names.instance(instance), arguments.seconds("timeout", timeout))
+    timeout = arguments.seconds("timeout", timeout)
+    return _lifecycle().command(name, command, names.instance(instance), timeout, placeholders)
 
 
 def missing(name):

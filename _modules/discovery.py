@@ -43,7 +43,7 @@ def publish(name, instances=None, weight=None):
     lifecycle, checked = _lifecycle(), nodes.check_weight(name, weight)
     ids = _ids(instances)
     with lifecycle.host.alone(name):
-        return lifecycle.publish(name, ids, checked)
+        return lifecycle.publish(name, _ids(instances), checked)
 
 
 def weigh(name, weights):
@@ -61,8 +61,7 @@ def weigh(name, weights):
 
         salt web1 discovery.weigh shop '{shop_1.4.2_20000: 25600}'
     """
-    mine = names.weights(weights.get(__opts__["id"], weights) if isinstance(weights, dict) else weights)
-    return weighing.weigh(_lifecycle(), name, {i: nodes.check_weight(i, weight) for i, weight in mine.items()})
+    return weighing.weigh(_lifecycle(), name, nodes.check_weights(__opts__["id"], weights))
 
 
 def withdraw(name, instances=None, held=True):
@@ -84,9 +83,9 @@ def withdraw(name, instances=None, held=True):
 
         salt web1 discovery.withdraw shop
     """
-    lifecycle, ids = _lifecycle(), _ids(instances)
+    lifecycle = _lifecycle()
     with lifecycle.host.alone(name):
-        return lifecycle.withdraw(name, ids, held)
+        return lifecycle.withdraw(name, _ids(instances), held)
 
 
 def leader():

@@ -33,7 +33,7 @@ def room(name, app, version):
         __salt__["app.room"](app, version)
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
-    return ret
+    return {**ret, "comment": f"there is room for {app} {version}"}
 
 
 def installed(name, version):

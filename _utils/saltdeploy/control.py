@@ -9,12 +9,26 @@ import math
 import time
 from dataclasses import replace
 
-from . import arguments, bluegreen, definition, discovery, hookrun, hooks, planner, records, traffic
+from . import (
+    arguments,
+    bluegreen,
+    definition,
+    discovery,
+    healthy,
+    hookrun,
+    hooks,
+    measuring,
+    planner,
+    records,
+    traffic,
+)
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused
 from .executor import Deployment, NotReverted, cause
+from .fleet import Fleet
 from .jobs import Jobs
 from .lifecycle import CANDIDATE
 from .looking import Looking
+from .model import version_of
 from .operations import Operations
 from .settling import Settling
 from .site import Task, look, running
@@ -33,7 +47,8 @@ class Control(Operations, Looking, Settling):
             def decide(observed):
                 site.not_paused()
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
-                desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=app.strategy.pause > 0)
+                pause = app.strategy.pause > 0
+                desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=pause, analysis=True)
                 return self._deployment(site, observed, desired, planner.plan(desired, observed))
 
             result = self._carry_out(site, "deploy", decide, reason, test)
@@ -47,7 +62,7 @@ class Control(Operations, Looking, Settling):
         with self._site(environment, app, paused["nodes"]) as site:
 
             def decide(observed):
-                desired = planner.Desired(app, version, paused["instances"], site.nodes, adopt=True)
+                desired = planner.Desired(app, version, paused["instances"], site.nodes, adopt=True, analysis=True)
                 # The record changes in any case.
                 return replace(self._deployment(site, observed, desired, planner.plan(desired, observed)), changes=True)
 
@@ -98,15 +113,33 @@ class Control(Operations, Looking, Settling):
         try:
             with discovery.connect(environment.discovery) as backend:
                 gone = backend.wait(service, lost, time.monotonic() + app.strategy.pause, passing=True)
+                bad = (
+                    "it did not stay healthy while it was paused"
+                    if gone
+                    else self._measure(environment, app, service, new, backend)
+                )
                 now = backend.read(key)[0]
         except (Failed, *INTERRUPTS) as exc:
             return {**result, "verdict": f"{records.paused(app.name, record)}. ({cause(exc)})", "retcode": NOT_REVERTED}
         if now != record:
             return {**result, "verdict": f"somebody went on with {app.name} meanwhile: {look(result)}"}
-        if not gone:
+        if not bad:
             return self.promote(app.name, environment.name, False, result["reason"])
-        back = self.abort(app.name, environment.name, False, "it did not stay healthy while it was paused")
+        back = self.abort(app.name, environment.name, False, bad)
         return {**back, "retcode": back["retcode"] or REVERTED}
+
+    def _measure(self, environment, app, service, new, backend):
+        """Measure once more, before a pause ends by itself; return what is wrong. Nobody holds the lock meanwhile."""
+        if service != app.name:
+            return ""  # it has no users: there is nothing to measure of it
+        node, instance = min(new)
+        where = measuring.Where(environment.name, version_of(instance), node, instance)
+        try:
+            with Fleet(self.opts) as fleet:
+                measuring.run(Jobs(fleet, self.journal), app, where, lambda: healthy.found(backend, app, new))
+        except Failed as exc:
+            return f"at the end of the pause, {exc}"
+        return ""
 
     def publish(self, name, env, version, instances, nodes, test, keep, reason):
         """Publish the candidates that ``publish=False`` left."""
@@ -121,7 +154,7 @@ class Control(Operations, Looking, Settling):
                 if wanted is None and len(waiting) > 1:
                     raise Refused(f"candidates of several releases wait: say version=, one of {', '.join(waiting)}")
                 chosen = wanted or definition.check_version(app, waiting[0] if waiting else None)
-                desired = planner.Desired(app, chosen, count, site.nodes, keep=keep)
+                desired = planner.Desired(app, chosen, count, site.nodes, keep=keep, analysis=True)
                 return self._deployment(site, observed, desired, planner.publication(desired, observed))
 
             return self._carry_out(site, "publish", decide, reason, test)

@@ -7,8 +7,9 @@ import math
 import re
 import shlex
 import string
+from dataclasses import replace
 
-from . import bluegreen, bounds, clashes, events, hooks, schema, traffic, words
+from . import analysis, bluegreen, bounds, clashes, events, hooks, schema, traffic, words
 from .errors import DefinitionError, Refused
 from .model import App, Environment, Node, PortRange, Probe, Source, Strategy
 from .words import nearest, shown
@@ -230,6 +231,7 @@ def _app(name, raw, env, where):
     strategy = _strategy(
         merge(env.get("strategy") or {}, raw.get("strategy") or {}), at if raw.get("strategy") else where
     )
+    strategy = replace(strategy, analysis=_gates(raw, env, at, where))
     app = App(
         name=name,
         source=_source(raw["source"], f"{at}:source"),
@@ -334,7 +336,8 @@ def probe(raw, at):
 
 def _strategy(raw, where):
     plain = {k: raw[k] for k in ("replace", "auto_revert", "keep_releases", "when_paused", "canary") if k in raw}
-    values = {k: math.inf if v == "manual" else duration(v) for k, v in raw.items() if k not in ("waves", *plain)}
+    others = ("waves", "analysis", *plain)
+    values = {k: math.inf if v == "manual" else duration(v) for k, v in raw.items() if k not in others}
     for key, seconds in values.items():
         if seconds > bounds.DURATION and raw[key] != "manual":
             raise DefinitionError(
@@ -354,6 +357,14 @@ def _strategy(raw, where):
         if sizes != sorted(set(sizes)):
             raise DefinitionError(f"{at}:waves: {shown(list(strategy.waves))}: sizes are cumulative and must grow.")
     return strategy
+
+
+def _gates(raw, env, at, where):
+    """Return the gates of an app, its own before those of the environment, each list named where it is written."""
+    own, of_environment = raw.get("strategy") or {}, env.get("strategy") or {}
+    written, at = (own, at) if "analysis" in own else (of_environment, where)
+    usable = [name for name in PLACEHOLDERS if name != "port" or "ports" in raw]
+    return analysis.gates(written.get("analysis", ()), f"{at}:strategy:analysis", duration, usable)
 
 
 def _check_placeholders(app, at):

@@ -17,6 +17,7 @@ EVENTS = (
     "publish",
     "weigh",
     "healthy",
+    "measure",
     "retire",
     "restart",
     "withdraw",

@@ -9,7 +9,7 @@ import logging
 import time
 from dataclasses import dataclass, replace
 
-from . import bluegreen, healthy, hookrun, records, traffic
+from . import bluegreen, healthy, hookrun, measuring, records, traffic
 from .acceptance import Acceptance
 from .errors import INTERRUPTS, Failed, LockLost
 from .jobs import TALK_DEADLINE, ids_by_node, most, told_ids
@@ -147,10 +147,20 @@ class Deployment:
             self._publish(candidates)
             app = bluegreen.at_once(self.app) if bluegreen.returning(wave) else self.app
             healthy.wait(self.jobs.journal, self.discovery, app, ids_by_node(candidates), until)
+            self._measure(candidates)
             self.hooks.run("after_publish", ids_by_node(candidates), once=last)
         if self.plan.publish:
             self._withdraw(wave.withdraw)
             self._retire(wave.retire)
+
+    def _measure(self, candidates):
+        def check():
+            self.lock.check()
+            healthy.found(self.discovery, self.app, [(i.node, i.id) for i in candidates])
+
+        if self.desired.analysis:
+            where = measuring.Where(self.environment.name, self.desired.version, candidates[0].node, candidates[0].id)
+            measuring.run(self.jobs, self.app, where, check)
 
     def _make_room(self, ids):
         """Retire what has the ports of the new instances."""

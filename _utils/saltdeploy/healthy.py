@@ -58,6 +58,22 @@ def wait(journal, discovery, app, ids, until):
         raise Failed(problem)
 
 
+def found(discovery, app, wanted):
+    """Look once whether users find all of ``wanted``, pairs of node and id.
+
+    :raises Failed: naming those that they do not.
+    """
+    gone = set(wanted)
+
+    def all_found(endpoints):
+        gone.difference_update({(e.minion, e.id) for e in endpoints})
+        return not gone
+
+    if not discovery.wait(app.name, all_found, time.monotonic(), passing=True):
+        which = ", ".join(f"{instance} on {node}" for node, instance in sorted(gone))
+        raise Failed(f"did not stay healthy in discovery while it was measured: {which}")
+
+
 def _unhealthy(discovery, app, wanted, deadline):
     def missing(found):
         return wanted - {(e.minion, e.id) for e in found}

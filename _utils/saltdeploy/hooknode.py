@@ -12,7 +12,8 @@ from .launch import Launch
 from .model import Instance, version_of
 
 # Hooks are no instance: what stands for one has a folder with the app's configuration, for as long as they run.
-STAND_IN = "{app}_{version}_hook"
+# Its number is no port, and more than an app has instances.
+STAND_IN = "{app}_{version}_99999"
 # How much of what a failed hook printed is brought back, in characters.
 OUTPUT = 2000
 

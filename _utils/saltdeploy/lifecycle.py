@@ -345,9 +345,10 @@ class Lifecycle:
             ids = [i.id for i in self.host.instances(name) if i.id in ids]
         return {i.id: self.runtime.logs(self._launch(app, i).unit, lines, since) for i in self._chosen(name, ids)}
 
-    def command(self, name, command, instance, timeout):
+    def command(self, name, command, instance, timeout, placeholders=False):
         """Run ``command`` as the instance would: in its release's folder, with its environment and its user.
 
+        :param placeholders: fill them in.
         :returns: ``{"instance", "code", "output"}``; the code is None where it hung or could not be started.
         """
         app, words, [chosen] = self.app(name), arguments.words(command), self._chosen(name, [instance])
@@ -355,6 +356,7 @@ class Lifecycle:
         if not (state and state.running):
             raise Refused(f"{instance} on {self.host.node} does not run: see app.logs.")
         launch = self._launch(app, chosen)
+        words = [definition.fill(word, launch.values) for word in words] if placeholders else words
         try:
             code, output = probes.execute(words, launch.release, launch.env, app.user, timeout)
         except probes.ProbeFailed as exc:

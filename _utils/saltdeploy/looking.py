@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from . import arguments, definition, discovery, hookrun, hooks, names, planner, preflight, records, status, traffic
+from . import (
+    arguments,
+    definition,
+    discovery,
+    hookrun,
+    hooks,
+    names,
+    planner,
+    preflight,
+    records,
+    status,
+    traffic,
+)
 from .acceptance import Acceptance
 from .errors import DONE, REVERTED, Failed, Refused
 from .fleet import Fleet
@@ -11,9 +23,9 @@ from .lock import held
 from .site import Verbs, history, owner
 
 HISTORY_LIMIT = 10
+UNPUBLISHED = ("candidate", "warm")
 # How much of a command is shown, in characters.
 SHOWN = 300
-UNPUBLISHED = ("candidate", "warm")
 
 
 class Looking(Verbs):

@@ -82,6 +82,37 @@ class Hook:
 
 
 @dataclass(frozen=True)
+class Gate:
+    """What is measured while a wave serves users beside what it replaces. Times in seconds.
+
+    :param kind: ``http``, ``prometheus`` or ``command``.
+    :param url: what is asked, with ``headers``: ``pointer`` is where in its JSON the number is, ``query`` PromQL.
+    :param minimum: the least a number may be, ``maximum`` the most. A command may have neither: it must end with 0.
+    :param interval: from one measurement to the next, and before the first; ``count``: how many are taken.
+    :param failure_limit: how many of them may be bad, or inconclusive.
+    """
+
+    name: str
+    kind: str
+    url: str = ""
+    headers: dict[str, str] = field(default_factory=dict)
+    pointer: str = ""
+    query: str = ""
+    command: str = ""
+    minimum: float | None = None
+    maximum: float | None = None
+    interval: float = 30.0
+    count: int = 3
+    failure_limit: int = 0
+    timeout: float = 10.0
+
+    @property
+    def by_exit_code(self):
+        """Whether nothing is measured but that a command ends with 0."""
+        return self.minimum is None and self.maximum is None
+
+
+@dataclass(frozen=True)
 class Strategy:
     """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages.
 
@@ -91,6 +122,7 @@ class Strategy:
     :param pause: how long to wait after the first wave; infinite: until somebody says how to go on.
     :param canary: its traffic meanwhile: ``full`` (as for any instance), ``<N>%``, or ``candidate`` (none).
     :param when_paused: whether another deployment is refused meanwhile, or takes the place of the paused one.
+    :param analysis: what must be measured of each wave before what it replaces is retired.
     """
 
     replace: str = "beside"
@@ -106,6 +138,7 @@ class Strategy:
     canary: str = "full"
     when_paused: str = "refuse"
     keep_releases: int = 5
+    analysis: tuple[Gate, ...] = ()
 
 
 @dataclass(frozen=True)

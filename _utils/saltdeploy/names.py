@@ -7,6 +7,7 @@ import re
 
 from . import bounds, schema
 from .errors import Refused
+from .model import PHASES
 from .words import odd, shown
 
 NAME, VERSION = re.compile(schema.NAME), re.compile(schema.VERSION)
@@ -55,11 +56,19 @@ def versions(value):
     return [version(v) for v in _list("versions", value)]
 
 
-def weights(value):
-    """Return ``value``, a mapping of ids to weights; Refused if it is none."""
-    if not isinstance(value, dict) or len(value) > LISTED:
-        raise Refused(f"weights={shown(value)}: a mapping of id to weight is allowed, '{{shop_1.4.2_20000: 2}}'")
-    return {instance(key): weight for key, weight in value.items()}
+def keys(name, value):
+    """Return ``value``, a list of texts; Refused if it is none."""
+    for key in _list(name, value):
+        if not isinstance(key, str):
+            raise Refused(f"{name}: found {shown(key)}, text is allowed")
+    return value
+
+
+def phase(value):
+    """Return ``value``, what hooks run before or after; Refused if it is none of these."""
+    if not isinstance(value, str) or value not in PHASES:
+        raise Refused(f"phase {shown(value)}: one of {', '.join(PHASES)} is allowed")
+    return value
 
 
 def slots(value):

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 
-from . import bounds, definition, discovery, schema
+from . import bounds, definition, discovery, names, schema
 from .errors import DefinitionError, Refused
 from .model import Probe
 from .words import name as said
 from .words import odd, shown
 
-IDENTIFIER = r"[A-Za-z0-9_~+=:.@-]{1,255}"
 ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks", "weight")
 HEAVIEST = 65535
+IDENTIFIER = r"[A-Za-z0-9_~+=:.@-]{1,255}"
 
 
 def agent(minion, pillar):
@@ -54,6 +54,21 @@ def service(minion, pillar, name, **given):
     )
 
 
+def check_weight(name, weight):
+    """Return ``weight``, None or a number; Refused if discovery cannot have it for ``name``."""
+    if weight is not None and (type(weight) is not int or not 1 <= weight <= HEAVIEST):
+        raise Refused(f"weight {shown(weight)} of {said(name)} is not a whole number from 1 to {HEAVIEST}")
+    return weight
+
+
+def check_weights(minion, weights):
+    """Return what ``weights`` has for ``minion``, id -> weight; Refused if that is no such mapping."""
+    mine = weights.get(minion, weights) if isinstance(weights, dict) else None
+    if not isinstance(mine, dict) or None in mine.values():
+        raise Refused(f"weights={shown(weights)}: a mapping of id to weight is allowed")
+    return {names.instance(i): check_weight(i, weight) for i, weight in mine.items()}
+
+
 def identifier(value):
     """Return ``value``, the id or the name of a service; Refused if it cannot be one: it is part of a URL."""
     if not isinstance(value, str) or not re.fullmatch(IDENTIFIER, value):
@@ -88,10 +103,3 @@ def _check(raw, at):
         except bounds.WRONG_SHAPE:
             pass
     raise Refused(f"{at}: found {shown(raw)}, allowed is a check as in the definition of an app")
-
-
-def check_weight(name, weight):
-    """Return ``weight``, None or a number; Refused if discovery cannot have it for ``name``."""
-    if weight is not None and (type(weight) is not int or not 1 <= weight <= HEAVIEST):
-        raise Refused(f"weight {shown(weight)} of {said(name)} is not a whole number from 1 to {HEAVIEST}")
-    return weight

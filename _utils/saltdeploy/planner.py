@@ -27,6 +27,7 @@ class Desired:
     :param tests: False publishes what is ready without its acceptance tests.
     :param pause: stop after the first wave, and keep what it replaces, until it is said how to go on.
     :param adopt: publish the candidates that such a pause left, once they pass their tests again.
+    :param analysis: measure what each wave published, as the strategy says, before what it replaces is retired.
     """
 
     app: App
@@ -38,6 +39,7 @@ class Desired:
     tests: bool = True
     pause: bool = False
     adopt: bool = False
+    analysis: bool = False
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Plan:
     :param paused: whether more is to follow, once somebody has said so: it is planned anew then.
     :param canary: what of the traffic is for the new release while it is paused; None: what any instance gets.
     :param weigh: per node, ids of what serves and is to have another weight in discovery, before the waves.
+    :param analysis: what is measured of each wave, by name.
     """
 
     clean: dict[str, tuple[str, ...]]
@@ -100,6 +103,7 @@ class Plan:
     paused: bool = False
     canary: traffic.Canary | None = None
     weigh: dict[str, dict[str, int]] = field(default_factory=dict)
+    analysis: tuple[str, ...] = ()
 
     def __bool__(self):
         return bool(self.clean or self.install or self.waves or self.weigh)
@@ -124,6 +128,8 @@ class Plan:
                 out.append(f"wave {number}: test again and publish {listed(ids)}")
             if wave.withdraw:
                 out.append(f"wave {number}: withdraw {listed(wave.withdraw)}, to run on, warm")
+            if self.analysis and (wave.start or wave.adopt):
+                out.append(f"wave {number}: measure {', '.join(self.analysis)}")
             if wave.retire:
                 out.append(f"wave {number}: retire {listed(wave.retire)}")
         out += [f"canary: {self.canary.describe(app, version)}"] if self.canary else []
@@ -163,16 +169,18 @@ def plan(desired, observed):
     # Where nothing is replaced there is nothing to go back to.
     paused = bool(desired.pause and desired.publish and retire and start)
     canary = traffic.canary(desired, [*kept, *old], sum(waves[0].start.values())) if paused else None
+    hidden = canary is not None and canary.hidden
     # What only goes keeps its weight: a canary that is taken back must not get more.
     staying = [*kept, *(old if start or not retire else ())] if desired.publish else []
     return Plan(
         clean=clean,
         install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
         waves=(dataclasses.replace(waves[0], retire={}),) if paused else waves,
-        publish=desired.publish and not (canary and canary.hidden),
+        publish=desired.publish and not hidden,
         paused=paused,
         canary=canary,
         weigh=traffic.changed(staying, desired.version, canary),
+        analysis=() if hidden else _measured(desired),
     )
 
 
@@ -202,14 +210,14 @@ def publication(desired, observed):
     dead = [i for i in observed.instances if i.published and not i.running]
     if desired.app.blue_green:
         gone = [i for i in observed.instances if not (_serving(i) or _waiting(i))] if candidates and old else dead
-        return Plan(_by_node(gone), (), _flip(desired, {}, candidates, old), True)
+        return Plan(_by_node(gone), (), _flip(desired, {}, candidates, old), True, analysis=_measured(desired))
     by_node = {}
     for i in candidates:
         by_node[i.node] = (*by_node.get(i.node, ()), i)
     counts = {node: len(by_node[node]) for node in desired.nodes if node in by_node}
     waves = _waves(desired, counts, old, len(good), observed.zone)
     adopting = tuple(Wave({}, wave.retire, {n: by_node[n] for n in wave.start}) for wave in waves)
-    return Plan(clean=_by_node(dead), install=(), waves=adopting, publish=True)
+    return Plan(clean=_by_node(dead), install=(), waves=adopting, publish=True, analysis=_measured(desired))
 
 
 def restarts(observed, nodes, sizes):
@@ -259,6 +267,12 @@ def everything(observed):
     for node, ghosts in observed.ghosts.items():
         ids[node] = (*ids.get(node, ()), *ghosts)
     return ids, {n: tuple(releases) for n, releases in sorted(observed.releases.items()) if releases}
+
+
+def _measured(desired):
+    """Return the names of what is measured of each wave: only of what users get."""
+    wanted = desired.analysis and desired.publish
+    return tuple(gate.name for gate in desired.app.strategy.analysis) if wanted else ()
 
 
 def _waiting(instance):

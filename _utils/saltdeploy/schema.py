@@ -118,6 +118,56 @@ COMMANDS = {
 
 HOOKS = _object(dict.fromkeys(PHASES, COMMANDS))
 
+# A password in a URL would end in messages and logs.
+BARE_URL = r"^https?://[^/?#@\s]+"
+HEADERS = _map({"type": "string"}, r"^[A-Za-z0-9-]+$")
+
+MEASURED = _object(
+    {
+        "url": {
+            "description": "an http:// or https:// URL, a password not in it but in headers",
+            "type": "string",
+            "pattern": BARE_URL + r"([/?]\S*)?$",
+        },
+        "json": {
+            "description": "a JSON Pointer: /data/error_rate; empty: the whole document is the number",
+            "type": "string",
+            "pattern": r"^(/.*)?$",
+        },
+        "headers": HEADERS,
+    },
+    ["url", "json"],
+)
+
+PROMETHEUS = _object(
+    {
+        "url": {
+            "description": "the http:// or https:// URL that /api/v1/query is below, a password in headers",
+            "type": "string",
+            "pattern": BARE_URL + r"(/[^?#\s]*)?$",
+        },
+        "query": {"type": "string", "minLength": 1},
+        "headers": HEADERS,
+    },
+    ["url", "query"],
+)
+
+GATE = _object(
+    {
+        "name": {"type": "string", "pattern": NAME},
+        "http": MEASURED,
+        "prometheus": PROMETHEUS,
+        "command": {"type": "string", "minLength": 1},
+        "max": {"type": "number"},
+        "min": {"type": "number"},
+        "interval": DURATION,
+        "count": {"type": "integer", "minimum": 1, "maximum": 1000},
+        "failure_limit": {"type": "integer", "minimum": 0, "maximum": 999},
+        "timeout": DURATION,
+    },
+    ["name"],
+)
+
 STRATEGY = _object(
     {
         "replace": {"enum": ["beside", "in_place", "blue_green"]},
@@ -149,6 +199,7 @@ STRATEGY = _object(
         },
         "when_paused": {"enum": ["refuse", "supersede"]},
         "keep_releases": {"type": "integer", "minimum": 1, "maximum": 1000},
+        "analysis": {"type": "array", "items": GATE},
     }
 )
 
@@ -355,11 +406,8 @@ def _explain(error):
         "const": lambda v: str(v).lower(),
     }.get(error.validator, lambda v: error.message)(error.validator_value)
     what = "the name " if "propertyNames" in error.schema_path else ""
-    about = _about(error.instance) if _text(error, allowed) else ""
-    if allowed.get("writeOnly"):
-        found, about = "what is not shown, since it may be a secret", ""
-    else:
-        found = shown(error.instance)
+    found = "what is not shown, since it may be a secret" if allowed.get("writeOnly") else shown(error.instance)
+    about = _about(error.instance) if _text(error, allowed) and not allowed.get("writeOnly") else ""
     return f"{path}: found {what}{found}, allowed is {allowed.get('description', wanted)}{about}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import definition, discovery, hooks, records
+from . import arguments, discovery, hooks, records
 from .errors import DONE, Refused
 from .lock import Lock
 from .site import Verbs, owner
@@ -19,7 +19,7 @@ class Settling(Verbs):
     def hooks(self, name, env, version, settle):
         """Show the marks of hooks that run once; with ``settle``, replace those of hooks whose end is not known."""
         environment, app = self._definitions(name, env)
-        version = None if version is None else definition.check_version(app, version)
+        version = arguments.release(app, version)
         if settle not in (None, *SETTLED):
             raise Refused(f"settle={shown(settle)}: {' or '.join(SETTLED)} is allowed")
         prefix, where = records.prefix(environment.name, app.name), f"{app.name} {version or ''}".rstrip()

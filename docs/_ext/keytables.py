@@ -5,7 +5,7 @@ from __future__ import annotations
 from meanings import MEANINGS
 from saltdeploy import cluster, definition, schema
 from saltdeploy.discovery import DEFAULT_URL
-from saltdeploy.model import Hook
+from saltdeploy.model import Gate, Hook
 
 ENVIRONMENT = schema.ENVIRONMENTS["additionalProperties"]
 
@@ -29,6 +29,9 @@ SECTIONS = {
     "notify": schema.NOTIFY,
     "webhook": schema.WEBHOOK,
     "strategy": schema.STRATEGY,
+    "analysis": schema.GATE,
+    "measured": schema.MEASURED,
+    "prometheus": schema.PROMETHEUS,
 }
 
 NAMES = {
@@ -94,6 +97,7 @@ def _defaults():
         "frontend": {"mode": "http"},
         "consul": {"agent": DEFAULT_URL, "servers": [DEFAULT_URL]},
         "strategy": app["strategy"].__dict__,
+        "analysis": Gate("", "").__dict__,
     }
 
 

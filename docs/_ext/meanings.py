@@ -273,5 +273,58 @@ MEANINGS = {
             " end of a deployment, or by ``deploy.prune``. The release that is deployed, the last good one before it"
             " (what ``deploy.rollback`` goes to) and those that an instance has count, and stay in any case."
         ),
+        "analysis": (
+            "What is measured of each wave while it serves users, before what it replaces is retired; a bad one"
+            " reverts. A list of :ref:`gates <definition-analysis>`; an app's own list takes the place of that of the"
+            " environment, and ``[]`` is none. See :doc:`/howto/analysis`."
+        ),
+    },
+    "analysis": {
+        "name": "What messages, the plan and the history call it. A name is given once.",
+        "http": "A number in what a server answers in JSON; the master asks.",
+        "prometheus": "A number that a query of Prometheus gives; the master asks.",
+        "command": (
+            "A command in the release's folder, as the app's user, with the app's environment, at one instance of the"
+            " wave. :ref:`Placeholders <placeholders>` are filled in; no shell runs it. With ``max`` or ``min`` the"
+            " last line it prints is the number, and it must end with 0; without, it must end with 0 only."
+        ),
+        "max": "The most the number may be.",
+        "min": "The least it may be. One of both is needed, or both, but with ``command``.",
+        "interval": (
+            "How long from one measurement to the next, and from the publication to the first: users must have been"
+            " there before anything of them can be measured. The default is twice what many let Prometheus wait"
+            " between two looks at an app, so that each measurement has news."
+        ),
+        "count": (
+            "How many measurements are taken. One may be luck, so it is three; with the default ``interval``, a wave is"
+            " watched for a minute and a half."
+        ),
+        "failure_limit": (
+            "How many of them may be bad, or inconclusive; one more ends the measuring at once, and reverts. None by"
+            " default: users have the release already. It is less than ``count``."
+        ),
+        "timeout": (
+            "How long a measurement may take until it is inconclusive; a command is killed then. As long as a test's by"
+            " default: what takes that long to answer says nothing good either."
+        ),
+    },
+    "measured": {
+        "url": (
+            "What is asked, with GET. ``{app}``, ``{version}`` and ``{environment}`` are filled in. The status must be"
+            " 2xx; redirects are not followed."
+        ),
+        "json": "Where in the answer the number is, as a JSON Pointer (RFC 6901).",
+        "headers": (
+            "Headers of the request, to authenticate for example. Every node gets all of ``apps`` in its pillar: write"
+            " a token into the environment's strategy, which only its own nodes get."
+        ),
+    },
+    "prometheus": {
+        "url": "Where Prometheus is: what is asked is ``/api/v1/query`` below it.",
+        "query": (
+            "PromQL that gives one number: an instant vector of one series, or a scalar. ``{app}``, ``{version}`` and"
+            " ``{environment}`` are filled in; all other braces are PromQL's own, and written once."
+        ),
+        "headers": "As with ``http``.",
     },
 }

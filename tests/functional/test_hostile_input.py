@@ -22,6 +22,10 @@ GOOD = {
     "command": "true",
     "instance": "web_1.0_80",
     "service_id": "db",
+    "app": "web",
+    "weights": {},
+    "phase": "before_start",
+    "hooks": [],
     "deadline": 0,
     "secret": "00000000-0000-0000-0000-000000000000",
     "rules": "",
@@ -63,7 +67,7 @@ def functions(loader, *names):
 def test_modules(modules):
     """What a function takes in spite of all is right, too: that it raises nothing else is what counts."""
     refused = 0
-    for name in functions(modules, "app", "discovery"):
+    for name in functions(modules, "app", "deploy", "discovery"):
         also = (
             ("address", "port", "tags", "meta", "checks") if name in ("discovery.register", "discovery.digest") else ()
         )
