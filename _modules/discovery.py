@@ -43,7 +43,7 @@ def publish(name, instances=None, weight=None):
     lifecycle, checked = _lifecycle(), nodes.check_weight(name, weight)
     ids = _ids(instances)
     with lifecycle.host.alone(name):
-        return lifecycle.publish(name, _ids(instances), checked)
+        return lifecycle.publish(name, ids, checked)
 
 
 def weigh(name, weights):

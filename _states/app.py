@@ -29,7 +29,6 @@ def room(name, app, version):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
-        ret["comment"] = f"there is room for {names.app(app)} {names.version(version)}"
         __salt__["app.room"](app, version)
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)

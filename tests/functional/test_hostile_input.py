@@ -23,7 +23,6 @@ GOOD = {
     "instance": "web_1.0_80",
     "service_id": "db",
     "app": "web",
-    "weights": {},
     "phase": "before_start",
     "hooks": [],
     "deadline": 0,
