@@ -41,8 +41,9 @@ def publish(name, instances=None, weight=None):
         salt web1 discovery.publish shop
     """
     lifecycle, checked = _lifecycle(), nodes.check_weight(name, weight)
+    ids = _ids(instances)
     with lifecycle.host.alone(name):
-        return lifecycle.publish(name, _ids(instances), checked)
+        return lifecycle.publish(name, ids, checked)
 
 
 def weigh(name, weights):

@@ -67,11 +67,12 @@ def _scalar(keys, value, what=""):
         _refuse(keys, f"found {what}{words.shown(value)}, allowed are mappings, lists, text, numbers, true and false")
     if isinstance(value, str):
         if len(value) > TEXT:
-            _refuse(keys, f"found {what}{words.shown(value)} of {len(value)} characters, at most {TEXT} are allowed")
+            _refuse(keys, f"found {what or 'a text '}of {len(value)} characters, at most {TEXT} are allowed")
+        # What is found is not shown: it may be a secret.
         harmful = words.CONTROL.search(value)
         if harmful:
             place = f"character {harmful.start() + 1}, U+{ord(harmful[0]):04X}"
-            _refuse(keys, f"found {what}{words.shown(value)}: {place}, is not allowed in any text")
+            _refuse(keys, f"found {what or 'a text '}whose {place}, is not allowed in any text")
         return len(value)
     if isinstance(value, int) and not -INTEGER <= value < INTEGER:
         _refuse(keys, f"found {what}{words.shown(value)}: a whole number has at most 63 bits")

@@ -11,7 +11,7 @@ from .model import PHASES
 from .words import odd, shown
 
 NAME, VERSION = re.compile(schema.NAME), re.compile(schema.VERSION)
-INSTANCE = re.compile(r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_[0-9]{1,5}")
+INSTANCE = re.compile(r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_([0-9]{1,5}|hook)")
 # What `deploy.app` may ask for, see the schema; and the ports there are.
 INSTANCES, SLOTS = schema.PLACED["instances"]["maximum"], range(65536)
 # More than a deployment has on a node, or a node of releases.

@@ -158,7 +158,7 @@ class Verbs:
     def _environment(self, env):
         # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
         opts = {**self.opts, "pillar_safe_render_error": False}
-        with _without_log("salt.pillar", "salt.template", "salt.utils.templates"):
+        with _without_tracebacks("salt.pillar", "salt.template", "salt.utils.templates"):
             pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
         if pillar.get("_errors"):
             errors = (words.without_traceback(str(error)) for error in pillar["_errors"])
@@ -205,16 +205,21 @@ class Verbs:
 
 
 @contextlib.contextmanager
-def _without_log(*names):
-    """Keep Salt's loggers ``names`` quiet: of an error that is told, they would print the traceback too."""
+def _without_tracebacks(*names):
+    """Keep the tracebacks of Salt's loggers ``names`` off the terminal, unless it is to show what is for debugging."""
+
+    def plain(record):
+        record.msg, record.args, record.exc_info = words.without_traceback(record.getMessage()), (), None
+        return True
+
     loggers = [logger for logger in map(logging.getLogger, names) if not logger.isEnabledFor(logging.DEBUG)]
     for logger in loggers:
-        logger.disabled = True
+        logger.addFilter(plain)
     try:
         yield
     finally:
         for logger in loggers:
-            logger.disabled = False
+            logger.removeFilter(plain)
 
 
 def history(backend, prefix):

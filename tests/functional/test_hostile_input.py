@@ -17,12 +17,12 @@ GOOD = {
     "name": "web",
     "version": "1.0",
     "targets": [],
+    "weights": {},
     "versions": [],
     "command": "true",
     "instance": "web_1.0_80",
     "service_id": "db",
     "app": "web",
-    "weights": {},
     "phase": "before_start",
     "hooks": [],
     "deadline": 0,
@@ -52,7 +52,7 @@ def arguments(function):
 def calls(function, also=(), junks=ALL):
     """Yield what ``function`` is called with: junk for one argument, and what is good for those that must be there."""
     parameters = inspect.signature(function).parameters
-    needed = {n: GOOD[n] for n in arguments(function) if parameters[n].default is inspect.Parameter.empty}
+    needed = {n: GOOD.get(n, "web") for n in arguments(function) if parameters[n].default is inspect.Parameter.empty}
     needed.update({n: GOOD[n] for n in ("deadline",) if n in parameters})
     for argument in [*arguments(function), *also]:
         for label, junk in junks.items():

@@ -108,10 +108,10 @@ def test_definitions(target, definition, words):
 @pytest.mark.parametrize(
     "file, text, words",
     [
-        ("environments/of_test.sls", "environments: {site: [", ("environments/of_test.sls: is not YAML", "line 1")),
+        ("environments/of_test.sls", "environments: {site: [", ("environments/of_test.sls: is not YAML", "line 2")),
         ("environments/of_test.sls", "nodes: {}", ("environments/of_test.sls: must hold a mapping `environments`",)),
         ("environments/of_test.sls", "environments: {}", ("no environments", "'salt_master'", "pillar/top.sls")),
-        ("apps/init.sls", "apps: {shop: [", ("SLS 'apps' failed", "line 1")),
+        ("apps/init.sls", "apps: {shop: [", ("SLS 'apps' failed", "line 2")),
         ("apps/init.sls", "{% if %}", ("SLS 'apps' failed", "line 1")),
     ],
 )

@@ -161,9 +161,9 @@ def own_of(pillar):
             ("apps", "shop", "run"),
             "a\0b",
             "value",
-            r"apps:shop:run: found 'a\x00b': character 2, U+0000, is not allowed",
+            "apps:shop:run: found a text whose character 2, U+0000, is not allowed",
         ),
-        (("apps", "shop", "run"), "x" * 30_001, "value", "apps:shop:run: found 'xxx"),
+        (("apps", "shop", "run"), "x" * 30_001, "value", "apps:shop:run: found a text of 30001"),
         (("apps", "shop", "tests", 0, "timeout"), 10**30, "value", "a whole number has at most 63 bits"),
         (
             ("apps", "shop", "strategy", "drain"),
