@@ -22,8 +22,8 @@ from . import (
     records,
     traffic,
 )
-from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused
-from .executor import Deployment, NotReverted, cause
+from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, NotReverted, Refused, cause
+from .executor import Deployment
 from .fleet import Fleet
 from .jobs import Jobs
 from .lifecycle import CANDIDATE
@@ -290,6 +290,9 @@ def _verdict(result, desired, said):
     """Return the outcome in words a person understands at once."""
     what, where = f"{result['app']} {result['version']}", result["environment"]
     why = result["why"].partition("\n")[0]
+    if result["retcode"] == NOT_REVERTED and result["record"] and "frozen" not in result["record"]:
+        done = f"{what} is published in {where}, but for nodes that failed: {running(result['record'])}"
+        return f"{done}. Repair them, then run this again: it does what is left. {why}"
     if result["retcode"] == NOT_REVERTED and result["record"]:
         return f"{hooks.frozen(result['app'], result['record'])}. Published are {running(result['record'])}"
     if result["retcode"] == NOT_REVERTED:

@@ -9,9 +9,9 @@ import shlex
 import string
 from dataclasses import replace
 
-from . import analysis, bluegreen, bounds, clashes, events, hooks, schema, traffic, words
+from . import analysis, bluegreen, bounds, clashes, events, hooks, schema, strategies, traffic, words
 from .errors import DefinitionError, Refused
-from .model import App, Environment, Node, PortRange, Probe, Source, Strategy
+from .model import App, Environment, Node, PortRange, Probe, Source
 from .words import nearest, shown
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -228,9 +228,8 @@ def _chain(environments, name):
 
 def _app(name, raw, env, where):
     at = f"apps:{name}"
-    strategy = _strategy(
-        merge(env.get("strategy") or {}, raw.get("strategy") or {}), at if raw.get("strategy") else where
-    )
+    merged = merge(env.get("strategy") or {}, raw.get("strategy") or {})
+    strategy = strategies.parse(merged, at if raw.get("strategy") else where, duration)
     strategy = replace(strategy, analysis=_gates(raw, env, at, where))
     app = App(
         name=name,
@@ -332,31 +331,6 @@ def probe(raw, at):
         contains=http.get("contains", ""),
         **times,
     )
-
-
-def _strategy(raw, where):
-    plain = {k: raw[k] for k in ("replace", "auto_revert", "keep_releases", "when_paused", "canary") if k in raw}
-    others = ("waves", "analysis", *plain)
-    values = {k: math.inf if v == "manual" else duration(v) for k, v in raw.items() if k not in others}
-    for key, seconds in values.items():
-        if seconds > bounds.DURATION and raw[key] != "manual":
-            raise DefinitionError(
-                f"{where}:strategy:{key}: found {shown(raw[key])}, at most {bounds.LONGEST} are allowed"
-            )
-    if "waves" in raw:
-        values["waves"] = tuple(raw["waves"])
-    strategy = Strategy(**plain, **values)
-    at = f"{where}:strategy"
-    if not strategy.min_healthy < strategy.healthy_deadline <= strategy.progress_deadline:
-        raise DefinitionError(
-            f"{at}: min_healthy ({strategy.min_healthy:g}s) < healthy_deadline ({strategy.healthy_deadline:g}s)"
-            f" <= progress_deadline ({strategy.progress_deadline:g}s) must hold."
-        )
-    for kind in (int, str):
-        sizes = [w if kind is int else int(w[:-1]) for w in strategy.waves if isinstance(w, kind)]
-        if sizes != sorted(set(sizes)):
-            raise DefinitionError(f"{at}:waves: {shown(list(strategy.waves))}: sizes are cumulative and must grow.")
-    return strategy
 
 
 def _gates(raw, env, at, where):

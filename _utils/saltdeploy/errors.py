@@ -1,11 +1,14 @@
 """What can go wrong, in the exceptions Salt already knows how to report."""
 
+import logging
+
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 # Exit codes of salt-run, and the word for each.
 DONE, REVERTED, NOT_REVERTED, REFUSED = range(4)
 # What a signal raises: Ctrl-C, and what salt-run makes of it and of SIGTERM.
 INTERRUPTS = (KeyboardInterrupt, SystemExit)
+log = logging.getLogger(__name__)
 
 
 class Refused(SaltInvocationError):
@@ -20,9 +23,30 @@ class Failed(CommandExecutionError):
     """Something was tried and did not work."""
 
 
+class NotReverted(Failed):
+    """A deployment failed and could not be undone: somebody must look.
+
+    :param record: the record as it is then, None where nobody can tell.
+    """
+
+    def __init__(self, message, record=None):
+        super().__init__(message)
+        self.record = record
+
+
 class DiscoveryUnavailable(Failed):
     """Service discovery (Consul) did not answer, or has no leader."""
 
 
 class LockLost(Failed):
     """The deployment lock expired or was taken over: this run must write nothing more."""
+
+
+def cause(exc):
+    """Return what is said of ``exc``, whatever it is."""
+    if isinstance(exc, Failed):
+        return str(exc)
+    if isinstance(exc, Exception):
+        log.error("Unexpected in a deployment", exc_info=exc)
+        return f"{type(exc).__name__}: {exc} (this is a bug: the master's log has the traceback)"
+    return "it was interrupted"

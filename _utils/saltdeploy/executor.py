@@ -5,30 +5,16 @@ One job a phase and wave, whatever the number of nodes.
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass, replace
 
-from . import bluegreen, healthy, hookrun, measuring, records, traffic
+from . import bluegreen, healthy, hookrun, measuring, traffic
 from .acceptance import Acceptance
-from .errors import INTERRUPTS, Failed, LockLost
-from .jobs import TALK_DEADLINE, ids_by_node, most, told_ids
-from .lifecycle import CATALOG_DEADLINE
+from .budget import Budget
+from .errors import LockLost, NotReverted, cause
+from .jobs import TALK_DEADLINE, PhaseFailed, ids_by_node, stop_deadline, told_ids
 from .model import NORMAL_WEIGHT, Instance, version_of
-from .runtime import STOP_TIMEOUT
-
-log = logging.getLogger(__name__)
-
-
-class NotReverted(Failed):
-    """A deployment failed and could not be undone: somebody must look.
-
-    :param record: the record as it is then, None where nobody can tell.
-    """
-
-    def __init__(self, message, record=None):
-        super().__init__(message)
-        self.record = record
+from .reverting import Reverting
 
 
 @dataclass(frozen=True)
@@ -40,7 +26,7 @@ class Identity:
     reason: str = ""
 
 
-class Deployment:
+class Deployment(Reverting):
     """One run of a plan. Call :meth:`run` once, with the lock held.
 
     :param jobs: a jobs.Jobs.
@@ -60,6 +46,8 @@ class Deployment:
         self.strategy = self.app.strategy
         self.acceptance = Acceptance(jobs, environment, self.app, peers)
         self.hooks = hookrun.Hooks(jobs, discovery, environment.name, self.app, desired.version, lock, identity)
+        # Candidates wait for somebody to look at all of them.
+        self.budget = Budget(self.strategy.max_failures if desired.publish else 0, desired.nodes)
         self.started_on, self.adopted, self.published, self.retired, self.replaced = set(), [], [], {}, []
         self.plan, self.waiting, self.weighed, self.weights = None, {}, False, traffic.weights(serving)
         self.record, self.withdrawn, self.warm = before, {}, (before or {}).get("warm")
@@ -74,7 +62,7 @@ class Deployment:
         """Execute ``plan``.
 
         :raises Failed: it failed, and all is as before.
-        :raises NotReverted: it failed, and is not wholly undone.
+        :raises NotReverted: it failed, and is not wholly undone; or it is done, but for nodes that might fail.
         """
         self.plan = plan
         try:
@@ -93,6 +81,8 @@ class Deployment:
             self._freeze(str(exc))
         except BaseException as exc:  # whatever it was, an interrupt too: the fleet is not left half deployed
             self._revert(cause(exc))
+        if self.budget.failed:
+            raise NotReverted(self.budget.told(), self.record)
 
     # -- forward ------------------------------------------------------------------------------
 
@@ -109,17 +99,26 @@ class Deployment:
 
     def _install(self, nodes):
         self.hooks.run("before_install", nodes)
-        self.jobs.run(
-            "install",
-            "state.apply",
-            nodes,
-            "app.release",
-            pillar={"saltdeploy": {"app": self.app.name, "version": self.desired.version}},
-            queue=True,
-            deadline=self.strategy.progress_deadline,
-            told=lambda _: f"{self.app.name} {self.desired.version}",
-        )
-        self.hooks.run("after_install", nodes)
+        try:
+            self.jobs.run(
+                "install",
+                "state.apply",
+                nodes,
+                "app.release",
+                pillar={"saltdeploy": {"app": self.app.name, "version": self.desired.version}},
+                queue=True,
+                deadline=self.strategy.progress_deadline,
+                told=lambda _: f"{self.app.name} {self.desired.version}",
+            )
+        except PhaseFailed as exc:
+            self._lose(exc, nodes)
+        self.hooks.run("after_install", [node for node in nodes if node not in self.budget.failed])
+
+    def _lose(self, failure, nodes):
+        """Go on without the nodes of a PhaseFailed, if so many may fail."""
+        self.budget.spend(failure, nodes)
+        self.acceptance.peers = [peer for peer in self.peers if peer not in self.budget.failed]
+        self.jobs.journal.warn(f"going on without {', '.join(failure.problems)}")
 
     def _weigh(self, weights):
         """Give what serves these weights: node -> id -> weight."""
@@ -132,6 +131,7 @@ class Deployment:
     def _wave(self, wave, last):
         """Handle one wave; ``last`` is whether it is the last one that starts or publishes anything."""
         self.lock.check()
+        wave = self.budget.left(wave)
         self.hooks.run("before_start", list(wave.start))
         self._make_room(wave.replace)
         until = time.monotonic() + self.strategy.progress_deadline
@@ -151,7 +151,7 @@ class Deployment:
             self.hooks.run("after_publish", ids_by_node(candidates), once=last)
         if self.plan.publish:
             self._withdraw(wave.withdraw)
-            self._retire(wave.retire)
+            self._retire(self.budget.to_retire(wave.retire))
 
     def _measure(self, candidates):
         def check():
@@ -177,21 +177,36 @@ class Deployment:
             ids = [f"{i['id']} on {i['address']}" + (f":{i['port']}" if i["port"] else "") for i in value["instances"]]
             return ", ".join(ids) + (f", {len(tests)} test{'s' * (len(tests) > 1)} passed" if tests else ", up")
 
-        replies = self.jobs.run(
-            "start",
-            "app.start",
-            counts,
-            self.app.name,
-            self.desired.version,
-            count=counts,
-            deployment=self.identity.id,
-            held=not self.plan.publish,
-            tests=self.desired.tests,
-            deadline=min(self.strategy.healthy_deadline + slowest + TALK_DEADLINE, until - time.monotonic()),
-            told=told,
-            wrong=lambda value: "; ".join(value["failures"]),
-        )
+        try:
+            replies = self.jobs.run(
+                "start",
+                "app.start",
+                counts,
+                self.app.name,
+                self.desired.version,
+                count=counts,
+                deployment=self.identity.id,
+                held=not self.plan.publish,
+                tests=self.desired.tests,
+                deadline=min(self.strategy.healthy_deadline + slowest + TALK_DEADLINE, until - time.monotonic()),
+                told=told,
+                wrong=lambda value: "; ".join(value["failures"]),
+            )
+        except PhaseFailed as exc:
+            self._lose(exc, counts)
+            self._start_back({node: counts[node] for node in exc.problems})
+            replies = exc.values
         return [Instance(**i) for value in replies.values() for i in value["instances"]]
+
+    def _start_back(self, counts):
+        """Undo what nodes that failed have started, and retired before."""
+        out = self.replaced[-1] if self.replaced and set(self.replaced[-1]) & set(counts) else {}
+        old = {node: ids for node, ids in out.items() if node in counts}
+        if old:
+            self.replaced[-1] = {node: ids for node, ids in out.items() if node not in old}
+        self.budget.owe(counts, old)
+        for problem in self._change_back_on(old, set(counts)):
+            self.jobs.journal.warn(problem)
 
     def _adopt(self, candidates):
         """Take what an earlier deployment left, held for publication or warm, once it passes its own tests again."""
@@ -243,185 +258,3 @@ class Deployment:
             return
         gone = {n: ids for wave in plan.waves for part in (wave.replace, wave.retire) for n, ids in part.items()}
         self.hooks.run("after_retire", gone, on=hookrun.newest(self.runs, self.desired, gone), every=False)
-
-    # -- the record ---------------------------------------------------------------------------
-
-    def _add(self, instances):
-        self._put(ids_by_node(instances))
-
-    def _put(self, ids):
-        for node, instances in ids.items():
-            here = self.runs.setdefault(node, [])
-            here += [i for i in instances if i not in here]
-
-    def _drop(self, ids):
-        for node, gone in ids.items():
-            self.runs[node] = [i for i in self.runs.get(node, ()) if i not in gone]
-        self.warm = bluegreen.without(self.warm, ids)
-
-    def _now(self):
-        """Return the record of what is published and runs now, on which node."""
-        return {
-            "version": self.desired.version,
-            "deployment": self.identity.id,
-            "time": time.time(),
-            "nodes": {n: list(ids) for n, ids in self.runs.items() if ids},
-            **({"warm": self.warm} if self.warm else {}),
-        }
-
-    def _correct_record(self, paused):
-        """Write the record if it is not what is so: of a pause, or of what runs, where a killed run had no time to."""
-        now = {**self._now(), **({"paused": self._pause()} if paused else {})}
-        said = {"paused", "frozen"} & set(self.record or ())
-        is_so = _places(now) == _places(self.record) and now.get("warm") == (self.record or {}).get("warm")
-        if self.desired.publish and (paused or said or not is_so):
-            self._write_record(now)
-
-    def _pause(self):
-        """Return all that somebody needs who goes on from here, or back."""
-        before = self.before or {}
-        # What takes the place of a paused deployment goes back to where that one began.
-        origin = before.get("paused") or {"from": before.get("version", ""), "before": self._serving}
-        return {
-            "from": origin["from"],
-            "before": origin["before"],
-            "instances": self.desired.instances,
-            "nodes": list(self.desired.nodes),
-            "by": self.identity.owner,
-            "reason": self.identity.reason,
-            "since": time.time(),
-            **traffic.recorded(self.plan.canary, self.desired.version, self.runs, self.waiting),
-        }
-
-    def _freeze(self, why):
-        """Leave all as it is, and have the record say so. Raises NotReverted, with ``why``."""
-        said = self.record or {}
-        new = hookrun.count(self.runs, self.desired)
-        about = {
-            "version": self.desired.version,
-            "why": why,
-            "by": self.identity.owner,
-            "reason": self.identity.reason,
-            "deployment": self.identity.id,
-            "since": time.time(),
-        }
-        # Who promotes or aborts a deployment that is paused can do so still.
-        kept = {"paused": said["paused"]} if "paused" in said else {}
-        version = self.desired.version if new else said.get("version", self.desired.version)
-        record = {**self._now(), **kept, "version": version, "frozen": about}
-        try:
-            self._write_record(record)
-        except (Failed, *INTERRUPTS) as exc:
-            raise NotReverted(f"frozen, and the record does not say so ({cause(exc)}): {why}") from exc
-        raise NotReverted(f"frozen: {why}", record)
-
-    def _write_record(self, record):
-        prefix = records.prefix(self.environment.name, self.app.name)
-        self.lock.write({records.current_key(prefix): record})
-        self.record = record
-
-    # -- backward -----------------------------------------------------------------------------
-
-    def _revert(self, why):
-        """Bring the old instances back, and stop the new ones. Raises Failed or NotReverted, with ``why``."""
-        if not self.strategy.auto_revert and (self.started_on or self.adopted):
-            raise NotReverted(f"auto_revert is off, so the new instances stay as they are, after: {why}")
-        try:
-            self.lock.check()
-            problems = self._change_back() or self._bring_back() or self._take_back()
-        except BaseException as exc:
-            problems = [cause(exc)]
-        if problems:
-            raise NotReverted(f"{'; '.join(problems)}; after: {why}")
-        raise Failed(why)
-
-    def _change_back(self):
-        """Undo the waves that made room, the last one first: so no more are out at once than on the way there."""
-        while self.replaced:
-            old = self.replaced.pop()
-            new = self.started_on & set(old)
-            self.started_on -= new
-            # Should this run be killed now, highstate is to bring back the old one, not the new.
-            self._drop(ids_by_node([i for i in self.published if i.node in old]))
-            self._put(old)
-            # The new one goes first: it has the old one's port.
-            problems = self._try_record(self._now()) + self._stop_new(new) + self._restore(old)
-            if problems:
-                return [*problems, "the other nodes stay as they are, to serve"]
-        return []
-
-    def _bring_back(self):
-        """Bring back what was retired; without that the new instances must stay."""
-        # What was only withdrawn runs still; if it does not, it is started again like the rest.
-        ids = self.withdrawn
-        self.jobs.attempt("publish", "discovery.publish", ids, self.app.name, ids, told=told_ids)
-        problems = self._restore(self.retired)
-        return problems and [*problems, "the new instances stay published, to serve in their place"]
-
-    def _restore(self, ids):
-        # It waits for the job that retires them, which may still be at it.
-        deadline = most(ids) * self.strategy.healthy_deadline + stop_deadline(self.strategy, ids)
-        job = ("restore", "app.restore", ids, self.app.name, ids)
-        return self.jobs.attempt(*job, deadline=deadline, told=told_ids) or self._not_found(ids)
-
-    def _not_found(self, ids):
-        """Wait until users find what was restored: only then anything else may go. Return what is wrong."""
-        wanted = {(node, i) for node, instances in ids.items() for i in instances}
-        deadline = time.monotonic() + self.strategy.healthy_deadline
-        if not wanted or self.discovery.wait(
-            self.app.name, lambda found: wanted <= {(e.minion, e.id) for e in found}, deadline, passing=True
-        ):
-            return []
-        restored = ", ".join(f"{i} on {node}" for node, i in sorted(wanted))
-        return [f"restored, and not healthy in discovery within {self.strategy.healthy_deadline:g}s: {restored}"]
-
-    def _take_back(self):
-        adopted = ids_by_node(self.adopted)
-        job = ("withdraw", "discovery.withdraw", adopted, self.app.name, adopted)
-        problems = self.jobs.attempt(*job, held=any(i.held for i in self.adopted), told=told_ids)
-        problems += self._stop_new(self.started_on)
-        problems += self._weigh_back()
-        if self.record is not self.before or self.published:
-            problems += self._try_record(self.before)
-        return problems
-
-    def _weigh_back(self):
-        """Give all that served before the weight it had; what was restored came back with the normal one."""
-        if not self.weighed and not (self.retired and traffic.unusual(self.weights)):
-            return []
-        deadline = stop_deadline(self.strategy, self.weights)
-        return self.jobs.attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids)
-
-    def _stop_new(self, nodes):
-        """Stop what this deployment started on ``nodes``."""
-        deadline = stop_deadline(self.strategy, ids_by_node(self.published))
-        job = ("stop", "app.stop", nodes, self.app.name)
-        return self.jobs.attempt(*job, deployment=self.identity.id, deadline=deadline, told=told_ids)
-
-    def _try_record(self, record):
-        try:
-            self._write_record(record)
-        except LockLost:
-            raise
-        except Failed as exc:
-            return [str(exc)]
-        return []
-
-
-def stop_deadline(strategy, ids):
-    """Return how long a job may take that retires ``ids``, in seconds."""
-    return CATALOG_DEADLINE + strategy.drain + STOP_TIMEOUT * (1 + most(ids)) + TALK_DEADLINE
-
-
-def _places(record):
-    return {(node, i) for node, ids in (record or {}).get("nodes", {}).items() for i in ids}
-
-
-def cause(exc):
-    """Return what is said of ``exc``, whatever it is."""
-    if isinstance(exc, Failed):
-        return str(exc)
-    if isinstance(exc, Exception):
-        log.error("Unexpected in a deployment", exc_info=exc)
-        return f"{type(exc).__name__}: {exc} (this is a bug: the master's log has the traceback)"
-    return "it was interrupted"

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from .errors import Failed
+from .lifecycle import CATALOG_DEADLINE
+from .runtime import STOP_TIMEOUT
 
 # What a job that only talks to its own agent may take, in seconds: a lost leader is waited out.
 TALK_DEADLINE = 60.0
 
 
 class PhaseFailed(Failed):
-    """A phase failed on ``nodes``; on the others it did not."""
+    """A phase failed.
 
-    def __init__(self, message, nodes):
-        super().__init__(message)
-        self.nodes = nodes
+    :param problems: what is wrong, by node.
+    :param values: what the other nodes returned.
+    """
+
+    def __init__(self, problems, values):
+        self.problems, self.values = dict(sorted(problems.items())), values
+        super().__init__("; ".join(self.problems.values()))
+
+    @property
+    def nodes(self):
+        """Names of the nodes on which it failed."""
+        return list(self.problems)
 
 
 class Jobs:
@@ -42,9 +53,10 @@ class Jobs:
             self.journal.add(phase, reply.node, problem or told(reply.value), reply.seconds, not problem)
 
         replies = self.fleet.run(function, nodes, *args, deadline=deadline, on_reply=tell, **kwargs)
+        values = {node: reply.value for node, reply in replies.items() if node not in problems}
         if problems:
-            raise PhaseFailed("; ".join(problems[node] for node in sorted(problems)), sorted(problems))
-        return {node: reply.value for node, reply in replies.items()}
+            raise PhaseFailed(problems, values)
+        return values
 
     def attempt(self, *args, **kwargs):
         """Like :meth:`run`, for the way back: return what went wrong, as a list of sentences."""
@@ -71,3 +83,8 @@ def most(by_node):
 def told_ids(value):
     """Say which instances a job was about."""
     return ", ".join(value) or "nothing left"
+
+
+def stop_deadline(strategy, ids):
+    """Return how long a job may take that retires ``ids``, in seconds."""
+    return CATALOG_DEADLINE + strategy.drain + STOP_TIMEOUT * (1 + most(ids)) + TALK_DEADLINE

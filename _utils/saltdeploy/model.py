@@ -122,6 +122,7 @@ class Strategy:
     :param pause: how long to wait after the first wave; infinite: until somebody says how to go on.
     :param canary: its traffic meanwhile: ``full`` (as for any instance), ``<N>%``, or ``candidate`` (none).
     :param when_paused: whether another deployment is refused meanwhile, or takes the place of the paused one.
+    :param max_failures: how many nodes, or what part of them, may fail to install or to start: they are left out.
     :param analysis: what must be measured of each wave before what it replaces is retired.
     """
 
@@ -133,6 +134,7 @@ class Strategy:
     drain: float = 30.0
     grace: float = 2.0
     auto_revert: bool = True
+    max_failures: object = 0
     warm: float = 600.0
     pause: float = 0.0
     canary: str = "full"

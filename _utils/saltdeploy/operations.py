@@ -6,9 +6,8 @@ import time
 from dataclasses import replace
 
 from . import arguments, bluegreen, healthy, hookrun, hooks, planner, records
-from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused
-from .executor import cause, stop_deadline
-from .jobs import Jobs, PhaseFailed, most, told_ids
+from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
+from .jobs import Jobs, PhaseFailed, most, stop_deadline, told_ids
 from .planner import listed
 from .site import Task, Verbs, look, running
 

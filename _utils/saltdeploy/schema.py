@@ -182,6 +182,10 @@ STRATEGY = _object(
                 ],
             },
         },
+        "max_failures": {
+            "description": "a number of nodes, or a percentage",
+            "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^([1-9]?[0-9]|100)%$"}],
+        },
         "min_healthy": DURATION,
         "healthy_deadline": DURATION,
         "progress_deadline": DURATION,

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field, replace
 import salt.pillar
 
 from . import arguments, bluegreen, definition, discovery, notify, preflight, records, words
-from .errors import DONE, INTERRUPTS, Failed, Refused
-from .executor import Identity, cause
+from .errors import DONE, INTERRUPTS, Failed, Refused, cause
+from .executor import Identity
 from .fleet import Fleet
 from .journal import Journal
 from .lock import Lock

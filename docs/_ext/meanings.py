@@ -231,6 +231,11 @@ MEANINGS = {
             "The sizes of the waves, cumulative: how many of the nodes that get new instances have them when the"
             " wave is over, as a number or a percentage. A last wave of 100% is implied."
         ),
+        "max_failures": (
+            "How many of the deployment's nodes, or what part of them (rounded down), may fail to install or to start"
+            " the release: they are left out, see :ref:`failure-budget`. By default none: whoever has few nodes wants"
+            " all of them alike."
+        ),
         "min_healthy": "How long all new instances of a wave must be found healthy before the old ones are retired.",
         "healthy_deadline": (
             "How long the new instances of a node may take from their start until they are ready, and, counted"

@@ -9,6 +9,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from saltdeploy import bluegreen, executor
 from saltdeploy.errors import Failed, LockLost
+from saltdeploy.jobs import PhaseFailed
 from saltdeploy.model import NORMAL_WEIGHT, Environment, PortRange, Strategy, instance_id
 from saltdeploy.planner import plan
 
@@ -29,7 +30,7 @@ class Fleet:
         self.weights = {(i.node, i.id): i.weight for i in instances}
         self.faults, self.interrupts, self.lost = faults, interrupts, lost
         self.fewest, self.ran, self.record, self.journal = len(self.instances), [], None, self
-        self.begin = self.add = lambda *args: None
+        self.begin = self.add = self.warn = lambda *args: None
         self.held, self.restarted = [], []
 
     # -- jobs.Jobs
@@ -49,7 +50,7 @@ class Fleet:
         if number in self.interrupts:
             raise KeyboardInterrupt
         if fails:
-            raise Failed(f"{phase} on {fails}: fault")
+            raise PhaseFailed({fails: f"{phase} on {fails}: fault"}, replies)
         return replies
 
     def attempt(self, *args, **kwargs):
@@ -133,9 +134,10 @@ class Fleet:
         [self.record] = values.values()
 
 
-def deployment(fleet, nodes, waves, replace, ports=None):
+def deployment(fleet, nodes, waves, replacing, ports=None, max_failures=0):
     """Return a Deployment of the new release on all ``nodes``, each of which has an old instance; and its plan."""
-    app = make_app(ports or (ONE if replace == "in_place" else RANGE), waves, replace)
+    app = make_app(ports or (ONE if replacing == "in_place" else RANGE), waves, replacing)
+    app = replace(app, strategy=replace(app.strategy, max_failures=max_failures))
     there = [instance(n) for n in nodes]
     desired = Desired(app, NEW, len(nodes), tuple(nodes))
     environment = Environment("e", {}, {"shop": app})
@@ -175,6 +177,53 @@ def test_whatever_fails_all_is_as_before_and_enough_served_all_the_time(count, w
         assert warm == (set(before) if replace == "blue_green" else set())
         assert all((f"_{NEW}_" in key[1]) == seen == (key not in warm) for key, seen in fleet.instances.items())
     assert fleet.fewest >= (count if replace != "in_place" else (count + 1) // 2 if count > 1 else 0)
+
+
+@given(
+    st.integers(2, 5),
+    WAVES,
+    st.sampled_from(["beside", "in_place"]),
+    st.sampled_from([1, 2, "50%"]),
+    st.sets(st.integers(0, 12), min_size=1, max_size=2),
+)
+def test_nodes_that_may_fail_go_on_with_what_they_had(count, waves, replace, most, numbers):
+    """…and the others get the release, none of which leaves fewer that serve."""
+    nodes = list("abcde"[:count])
+    fleet = Fleet([instance(n) for n in nodes], faults=numbers)
+    run, made = deployment(fleet, nodes, waves, replace, max_failures=most)
+    run.strategy = no_hold(run.strategy)
+    before = dict(fleet.instances)
+    try:
+        run.run(made)
+    except Failed as exc:
+        lost = set(run.budget.failed)
+        event(f"{type(exc).__name__}, {len(lost)} lost, {'gone on' if getattr(exc, 'record', None) else 'ended'}")
+        if getattr(exc, "record", None):
+            assert 1 <= len(lost) <= (count // 2 if most == "50%" else most)
+            assert {(n, one.split("_")[1]) for n, one in fleet.instances} == {
+                (n, OLD if n in lost else NEW) for n in nodes
+            }
+            assert all(fleet.instances.values())
+            assert {(n, i) for n, ids in exc.record["nodes"].items() for i in ids} == set(fleet.instances)
+            assert set(str(exc).split("; ")) == set(run.budget.failed.values())
+        elif type(exc) is Failed:
+            assert fleet.instances == before
+    else:
+        assert not run.budget.failed
+    assert fleet.fewest >= (count if replace == "beside" else min(count - 1, (count + 1) // 2))
+
+
+def test_all_nodes_of_a_wave_must_not_fail():
+    """However many may: it is the release that is at fault, and the rest must not be the first to try it."""
+    for fault, said in ((0, "no node of a wave is left: install on c: fault"), (1, "start on a: fault")):
+        fleet = Fleet([instance(n) for n in "abc"], faults=[fault])
+        run, made = deployment(fleet, list("abc"), (1, "100%"), "beside", max_failures="100%")
+        made = made if fault else replace(made, waves=made.waves[::-1])
+        made = made if fault else replace(made, waves=(replace(made.waves[0], start={"c": 1}), *made.waves[1:]))
+        before = dict(fleet.instances)
+        with pytest.raises(Failed, match=said):
+            run.run(made)
+        assert fleet.instances == before
 
 
 def test_in_place_the_last_node_is_changed_back_first_the_new_one_before_the_old():

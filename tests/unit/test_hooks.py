@@ -168,7 +168,7 @@ class Site:
                 problems += filter(None, [wrong(value)])
                 self.told.append(told(value))
         if problems:
-            raise PhaseFailed(f"{phase}: {'; '.join(problems)}", sorted(nodes))
+            raise PhaseFailed(dict.fromkeys(nodes, f"{phase}: {'; '.join(problems)}"), {})
 
     def states(self):
         return [mark["state"] for mark in self.kv.values()]

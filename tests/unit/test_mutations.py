@@ -20,6 +20,8 @@ TESTS = {
     "saltdeploy.planner": "tests.unit.test_planner_properties",
     "saltdeploy.placement": "saltdeploy.planner",
     "saltdeploy.executor": "tests.unit.test_executor",
+    "saltdeploy.reverting": "saltdeploy.executor",
+    "saltdeploy.budget": "saltdeploy.executor",
     "saltdeploy.lifecycle": "tests.unit.test_lifecycle_properties",
 }
 # Found is enough: how small the case can be made is for whoever meets such a bug.
@@ -47,6 +49,14 @@ def placement(*what):
 
 def executor(*what):
     return Mutation("saltdeploy.executor", *what)
+
+
+def reverting(*what):
+    return Mutation("saltdeploy.reverting", *what)
+
+
+def budget(*what):
+    return Mutation("saltdeploy.budget", *what)
 
 
 def lifecycle(*what):
@@ -162,17 +172,23 @@ MUTATIONS = [
         "self._publish(candidates)",
         "self._stop_old(wave.retire); self._publish(candidates); wave = replace(wave, retire={})",
     ),
-    executor(
+    reverting(
         "test_whatever_fails_all_is_as_before_and_enough_served_all_the_time",
         "a deployment that fails does not bring back what it has retired",
         "problems = self._change_back() or self._bring_back() or self._take_back()",
         "problems = self._change_back() or self._take_back()",
     ),
-    executor(
+    reverting(
         "test_whatever_fails_of_a_canary_all_weigh_what_they_did",
         "a canary that fails leaves its weights behind",
         "        problems += self._weigh_back()\n",
         "",
+    ),
+    budget(
+        "test_nodes_that_may_fail_go_on_with_what_they_had",
+        "what serves on a node that failed is retired like the rest",
+        "for node, some in self.without(ids).items():",
+        "for node, some in ids.items():",
     ),
     lifecycle(
         "test_nothing_stops_that_users_may_still_be_sent_to",

@@ -1,0 +1,100 @@
+"""The record of a deployment under way: it says at any time what is published and runs, and is to run again."""
+
+from __future__ import annotations
+
+import time
+
+from . import bluegreen, hookrun, records, traffic
+from .errors import INTERRUPTS, Failed, LockLost, NotReverted, cause
+from .jobs import ids_by_node
+
+
+class Recording:
+    """The part of an executor.Deployment that keeps the record."""
+
+    def _add(self, instances):
+        self._put(ids_by_node(instances))
+
+    def _put(self, ids):
+        for node, instances in ids.items():
+            here = self.runs.setdefault(node, [])
+            here += [i for i in instances if i not in here]
+
+    def _drop(self, ids):
+        for node, gone in ids.items():
+            self.runs[node] = [i for i in self.runs.get(node, ()) if i not in gone]
+        self.warm = bluegreen.without(self.warm, ids)
+
+    def _now(self):
+        """Return the record of what is published and runs now, on which node."""
+        return {
+            "version": self.desired.version,
+            "deployment": self.identity.id,
+            "time": time.time(),
+            "nodes": {n: list(ids) for n, ids in self.runs.items() if ids},
+            **({"warm": self.warm} if self.warm else {}),
+        }
+
+    def _correct_record(self, paused):
+        """Write the record if it is not what is so: of a pause, or of what runs, where a killed run had no time to."""
+        now = {**self._now(), **({"paused": self._pause()} if paused else {})}
+        said = {"paused", "frozen"} & set(self.record or ())
+        is_so = _places(now) == _places(self.record) and now.get("warm") == (self.record or {}).get("warm")
+        if self.desired.publish and (paused or said or not is_so):
+            self._write_record(now)
+
+    def _pause(self):
+        """Return all that somebody needs who goes on from here, or back."""
+        before = self.before or {}
+        # What takes the place of a paused deployment goes back to where that one began.
+        origin = before.get("paused") or {"from": before.get("version", ""), "before": self._serving}
+        return {
+            "from": origin["from"],
+            "before": origin["before"],
+            "instances": self.desired.instances,
+            "nodes": list(self.desired.nodes),
+            "by": self.identity.owner,
+            "reason": self.identity.reason,
+            "since": time.time(),
+            **traffic.recorded(self.plan.canary, self.desired.version, self.runs, self.waiting),
+        }
+
+    def _freeze(self, why):
+        """Leave all as it is, and have the record say so. Raises NotReverted, with ``why``."""
+        said = self.record or {}
+        new = hookrun.count(self.runs, self.desired)
+        about = {
+            "version": self.desired.version,
+            "why": why,
+            "by": self.identity.owner,
+            "reason": self.identity.reason,
+            "deployment": self.identity.id,
+            "since": time.time(),
+        }
+        # Who promotes or aborts a deployment that is paused can do so still.
+        kept = {"paused": said["paused"]} if "paused" in said else {}
+        version = self.desired.version if new else said.get("version", self.desired.version)
+        record = {**self._now(), **kept, "version": version, "frozen": about}
+        try:
+            self._write_record(record)
+        except (Failed, *INTERRUPTS) as exc:
+            raise NotReverted(f"frozen, and the record does not say so ({cause(exc)}): {why}") from exc
+        raise NotReverted(f"frozen: {why}", record)
+
+    def _write_record(self, record):
+        prefix = records.prefix(self.environment.name, self.app.name)
+        self.lock.write({records.current_key(prefix): record})
+        self.record = record
+
+    def _try_record(self, record):
+        try:
+            self._write_record(record)
+        except LockLost:
+            raise
+        except Failed as exc:
+            return [str(exc)]
+        return []
+
+
+def _places(record):
+    return {(node, i) for node, ids in (record or {}).get("nodes", {}).items() for i in ids}

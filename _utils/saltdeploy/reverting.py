@@ -1,0 +1,94 @@
+"""The way back of a deployment that failed: the old instances first, then the new ones go."""
+
+from __future__ import annotations
+
+import time
+
+from . import traffic
+from .errors import Failed, NotReverted, cause
+from .jobs import ids_by_node, most, stop_deadline, told_ids
+from .recording import Recording
+
+
+class Reverting(Recording):
+    """The part of an executor.Deployment that undoes it. What its methods return is what went wrong, in sentences."""
+
+    def _revert(self, why):
+        """Bring the old instances back, and stop the new ones. Raises Failed or NotReverted, with ``why``."""
+        if not self.strategy.auto_revert and (self.started_on or self.adopted):
+            raise NotReverted(f"auto_revert is off, so the new instances stay as they are, after: {why}")
+        try:
+            self.lock.check()
+            problems = self._change_back() or self._bring_back() or self._take_back()
+        except BaseException as exc:
+            problems = [cause(exc)]
+        if problems:
+            raise NotReverted(f"{'; '.join(problems)}; after: {why}")
+        raise Failed(why)
+
+    def _change_back(self):
+        """Undo the waves that made room, the last one first: so no more are out at once than on the way there."""
+        while self.replaced:
+            old = self.replaced.pop()
+            problems = self._change_back_on(old, self.started_on & set(old))
+            if problems:
+                return [*problems, "the other nodes stay as they are, to serve"]
+        return []
+
+    def _change_back_on(self, old, new):
+        """Stop what was started on the nodes ``new``, and restore ``old``."""
+        self.started_on -= new
+        # Should this run be killed now, highstate is to bring back the old one, not the new.
+        self._drop(ids_by_node([i for i in self.published if i.node in old]))
+        self._put(old)
+        # The new one goes first: it has the old one's port.
+        recorded = self._try_record(self._now()) if old else []
+        return recorded + self._stop_new(new) + self._restore(old)
+
+    def _bring_back(self):
+        """Bring back what was retired; without that the new instances must stay."""
+        # What was only withdrawn runs still; if it does not, it is started again like the rest.
+        ids = self.withdrawn
+        self.jobs.attempt("publish", "discovery.publish", ids, self.app.name, ids, told=told_ids)
+        problems = self._restore(self.retired)
+        return problems and [*problems, "the new instances stay published, to serve in their place"]
+
+    def _restore(self, ids):
+        # It waits for the job that retires them, which may still be at it.
+        deadline = most(ids) * self.strategy.healthy_deadline + stop_deadline(self.strategy, ids)
+        job = ("restore", "app.restore", ids, self.app.name, ids)
+        return self.jobs.attempt(*job, deadline=deadline, told=told_ids) or self._not_found(ids)
+
+    def _not_found(self, ids):
+        """Wait until users find what was restored: only then anything else may go. Return what is wrong."""
+        wanted = {(node, i) for node, instances in ids.items() for i in instances}
+        deadline = time.monotonic() + self.strategy.healthy_deadline
+        if not wanted or self.discovery.wait(
+            self.app.name, lambda found: wanted <= {(e.minion, e.id) for e in found}, deadline, passing=True
+        ):
+            return []
+        restored = ", ".join(f"{i} on {node}" for node, i in sorted(wanted))
+        return [f"restored, and not healthy in discovery within {self.strategy.healthy_deadline:g}s: {restored}"]
+
+    def _take_back(self):
+        adopted = ids_by_node(self.adopted)
+        job = ("withdraw", "discovery.withdraw", adopted, self.app.name, adopted)
+        problems = self.jobs.attempt(*job, held=any(i.held for i in self.adopted), told=told_ids)
+        problems += self._stop_new(self.started_on)
+        problems += self._weigh_back()
+        if self.record is not self.before or self.published:
+            problems += self._try_record(self.before)
+        return problems
+
+    def _weigh_back(self):
+        """Give all that served before the weight it had; what was restored came back with the normal one."""
+        if not self.weighed and not (self.retired and traffic.unusual(self.weights)):
+            return []
+        deadline = stop_deadline(self.strategy, self.weights)
+        return self.jobs.attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids)
+
+    def _stop_new(self, nodes):
+        """Stop what this deployment started on ``nodes``."""
+        deadline = stop_deadline(self.strategy, ids_by_node(self.published))
+        job = ("stop", "app.stop", nodes, self.app.name)
+        return self.jobs.attempt(*job, deployment=self.identity.id, deadline=deadline, told=told_ids)
