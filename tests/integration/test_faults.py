@@ -108,6 +108,18 @@ def test_what_was_retired_cannot_be_brought_back(target, agents, users):
     assert users.wait_for("stuck", 10)
 
 
+def test_a_node_that_may_fail_keeps_what_it_has(target):
+    before = target.traces()
+    target.archives.make("partly")
+    target.define(app={"tests": [{"command": "test {node} != web3"}]}, strategy={"max_failures": 1})
+    output = target.deploy("partly", code=2)
+    says(output, "going on without web3", "published in site, but for nodes that failed", "start on web3: shop_partly_")
+    after = target.traces()
+    assert after.versions == sorted([target.old, "partly", "partly"]) and after.clean
+    assert [i for i in after.published if i[0] == "web3"] == [i for i in before.published if i[0] == "web3"]
+    assert {node: len(ids) for node, ids in after.record["nodes"].items()} == {"web1": 1, "web2": 1, "web3": 1}
+
+
 def test_without_auto_revert(target):
     before = target.traces()
     target.archives.make("sick", **{"status/selftest": 500})
