@@ -7,6 +7,7 @@ import importlib.util
 import re
 import sys
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -39,29 +40,10 @@ class Mutation:
     new: str
 
 
-def planner(*what):
-    return Mutation("saltdeploy.planner", *what)
-
-
-def placement(*what):
-    return Mutation("saltdeploy.placement", *what)
-
-
-def executor(*what):
-    return Mutation("saltdeploy.executor", *what)
-
-
-def reverting(*what):
-    return Mutation("saltdeploy.reverting", *what)
-
-
-def budget(*what):
-    return Mutation("saltdeploy.budget", *what)
-
-
-def lifecycle(*what):
-    return Mutation("saltdeploy.lifecycle", *what)
-
+planner, placement, executor, reverting, budget, lifecycle = (
+    partial(Mutation, f"saltdeploy.{name}")
+    for name in ("planner", "placement", "executor", "reverting", "budget", "lifecycle")
+)
 
 MUTATIONS = [
     planner(
