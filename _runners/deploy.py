@@ -7,7 +7,7 @@ Every function ends ``salt-run`` with
 ====  =====================================================================================
 0     done, or nothing to do
 1     failed, and all is as before
-2     failed, and not wholly reverted: look now
+2     failed, and not wholly reverted, or done but for nodes that may fail: look now
 3     refused (bad input, somebody else deploys, a precondition is not met): nothing changed
 ====  =====================================================================================
 

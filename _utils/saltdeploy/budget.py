@@ -13,12 +13,12 @@ class Budget:
     :param most: how many nodes may fail: a number, or a percentage of ``nodes``, rounded down.
     :param nodes: names of those of the deployment.
 
-    ``failed`` has what was wrong, by node.
+    ``failed`` has what was wrong, by node; ``problems`` what could not be undone on these nodes.
     """
 
     def __init__(self, most, nodes):
         self.most = most if isinstance(most, int) else len(nodes) * int(most[:-1]) // 100
-        self.failed = {}
+        self.failed, self.problems = {}, []
         # How many old instances are to stay in the place of new ones, beyond those that do.
         self._owed = 0
 
@@ -44,8 +44,12 @@ class Budget:
         self._owed -= sum(len(ids) for node, ids in wave.replace.items() if node in self.failed)
         return replace(wave, start=self.without(wave.start), replace=self.without(wave.replace))
 
-    def owe(self, counts, replaced):
-        """Take note that nodes did not start so many instances, and have back what these were to replace."""
+    def owe(self, counts, replaced, problems):
+        """Take note that nodes did not start so many instances, and have back what these were to replace.
+
+        :param problems: what could not be undone there, in sentences.
+        """
+        self.problems += problems
         self._owed += sum(counts.values()) - sum(map(len, replaced.values()))
 
     def to_retire(self, ids):
@@ -64,5 +68,5 @@ class Budget:
         return {node: value for node, value in by_node.items() if node not in self.failed}
 
     def told(self):
-        """Say which nodes failed, and why."""
-        return "; ".join(self.failed[node] for node in sorted(self.failed))
+        """Say which nodes failed, and why, and what of it could not be undone."""
+        return "; ".join([*(self.failed[node] for node in sorted(self.failed)), *self.problems])

@@ -123,9 +123,14 @@ class Control(Operations, Looking, Settling):
             return {**result, "verdict": f"{records.paused(app.name, record)}. ({cause(exc)})", "retcode": NOT_REVERTED}
         if now != record:
             return {**result, "verdict": f"somebody went on with {app.name} meanwhile: {look(result)}"}
-        if not bad:
-            return self.promote(app.name, environment.name, False, result["reason"])
-        back = self.abort(app.name, environment.name, False, bad)
+        try:
+            if not bad:
+                return self.promote(app.name, environment.name, False, result["reason"])
+            back = self.abort(app.name, environment.name, False, bad)
+        except (Refused, Failed, *INTERRUPTS) as exc:
+            why = str(exc) if isinstance(exc, Refused) else cause(exc)
+            verdict = f"{records.paused(app.name, record)}. (It could not go {'back' if bad else 'on'}: {why})"
+            return {**result, "verdict": verdict, "retcode": NOT_REVERTED}
         return {**back, "retcode": back["retcode"] or REVERTED}
 
     def _measure(self, environment, app, service, new, backend):
@@ -241,7 +246,7 @@ class Control(Operations, Looking, Settling):
         try:
             going = self._prunable(site, observed, version, (left,))
             self._remove_releases(site, going)
-            hookrun.forget(site.discovery, lock, site.prefix, observed, going)
+            hookrun.forget(site, lock, observed, going)
         except (Exception, *INTERRUPTS) as exc:
             self.journal.warn(f"old releases were not removed, see deploy.prune: {cause(exc)}")
 
@@ -292,7 +297,8 @@ def _verdict(result, desired, said):
     why = result["why"].partition("\n")[0]
     if result["retcode"] == NOT_REVERTED and result["record"] and "frozen" not in result["record"]:
         done = f"{what} is published in {where}, but for nodes that failed: {running(result['record'])}"
-        return f"{done}. Repair them, then run this again: it does what is left. {why}"
+        again = f"salt-run deploy.app {result['app']} version='{result['version']}' env={result['environment']}"
+        return f"{done}. Repair them, then {again} does what is left. {why}"
     if result["retcode"] == NOT_REVERTED and result["record"]:
         return f"{hooks.frozen(result['app'], result['record'])}. Published are {running(result['record'])}"
     if result["retcode"] == NOT_REVERTED:

@@ -202,11 +202,11 @@ class Deployment(Reverting):
         """Undo what nodes that failed have started, and retired before."""
         out = self.replaced[-1] if self.replaced and set(self.replaced[-1]) & set(counts) else {}
         old = {node: ids for node, ids in out.items() if node in counts}
-        if old:
+        problems = self._change_back_on(old, set(counts))
+        # What is not undone stays to be undone, should the deployment fail later.
+        if old and not problems:
             self.replaced[-1] = {node: ids for node, ids in out.items() if node not in old}
-        self.budget.owe(counts, old)
-        for problem in self._change_back_on(old, set(counts)):
-            self.jobs.journal.warn(problem)
+        self.budget.owe(counts, {} if problems else old, problems)
 
     def _adopt(self, candidates):
         """Take what an earlier deployment left, held for publication or warm, once it passes its own tests again."""
@@ -253,8 +253,8 @@ class Deployment(Reverting):
         self.hooks.run("after_retire", ids, once=False)
 
     def _retired_all(self, plan):
-        """Run the hooks that come once, when nothing old is left."""
-        if plan.paused and any(version_of(i) != self.desired.version for ids in self.runs.values() for i in ids):
+        """Run the hooks that come once, when nothing old is left: neither kept, nor warm, nor on a node that failed."""
+        if self.warm or any(version_of(i) != self.desired.version for ids in self.runs.values() for i in ids):
             return
         gone = {n: ids for wave in plan.waves for part in (wave.replace, wave.retire) for n, ids in part.items()}
         self.hooks.run("after_retire", gone, on=hookrun.newest(self.runs, self.desired, gone), every=False)

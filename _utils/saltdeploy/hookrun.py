@@ -130,14 +130,17 @@ def marks(discovery, prefix, version):
     return hooks.of_release(discovery.read_all(hooks.marks_key(prefix)), prefix, version)
 
 
-def forget(discovery, lock, prefix, observed, going):
-    """Remove the marks of releases that no node has any more.
+def forget(site, lock, observed, going):
+    """Remove the marks of releases that no node has any more; none while there are nodes that were not looked at.
 
+    :param site: a site.Site.
     :param going: node -> versions that were removed since ``observed``.
     """
+    if not set(site.environment.nodes) <= set(observed.releases):
+        return
     staying = {v for node, releases in observed.releases.items() for v in releases if v not in going.get(node, ())}
     gone = {version for versions in going.values() for version in versions} - staying
-    names = hooks.of_releases(discovery.keys(hooks.marks_key(prefix)), prefix, gone)
+    names = hooks.of_releases(site.discovery.keys(hooks.marks_key(site.prefix)), site.prefix, gone)
     if names:
         lock.write({}, names)
 

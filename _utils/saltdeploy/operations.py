@@ -174,7 +174,7 @@ class Operations(Verbs):
                 record = bluegreen.cooled(record, over)
                 lock.write({records.current_key(site.prefix): record})
             self._remove_releases(site, going)
-            hookrun.forget(site.discovery, lock, site.prefix, observed, going)
+            hookrun.forget(site, lock, observed, going)
         except BaseException as exc:
             return NOT_REVERTED, cause(exc), record
         return DONE, "", record

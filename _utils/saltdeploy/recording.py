@@ -70,6 +70,7 @@ class Recording:
             "reason": self.identity.reason,
             "deployment": self.identity.id,
             "since": time.time(),
+            "weights": self._weights(),
         }
         # Who promotes or aborts a deployment that is paused can do so still.
         kept = {"paused": said["paused"]} if "paused" in said else {}
@@ -80,6 +81,13 @@ class Recording:
         except (Failed, *INTERRUPTS) as exc:
             raise NotReverted(f"frozen, and the record does not say so ({cause(exc)}): {why}") from exc
         raise NotReverted(f"frozen: {why}", record)
+
+    def _weights(self):
+        """Return version -> weight, where what serves has by now another one than the normal one."""
+        if self.plan.weigh and not self.weighed:
+            return traffic.in_force(self.record)
+        said = traffic.recorded(self.plan.canary, self.desired.version, self.runs, self.waiting)
+        return said.get("weights", {})
 
     def _write_record(self, record):
         prefix = records.prefix(self.environment.name, self.app.name)

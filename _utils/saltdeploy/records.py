@@ -92,9 +92,12 @@ def last_good(history, current, left=()):
     """
     others = {current, *left}
     for entry in history:
+        record = entry["record"] or {}
+        # A rollback from which some nodes were left out has left its release, too.
+        if entry["retcode"] == NOT_REVERTED and record and not record.get("frozen"):
+            others.add(entry.get("left"))
         if entry["retcode"] != DONE:
             continue
-        record = entry["record"] or {}
         unfinished = record.get("paused") or record.get("frozen")
         if record.get("nodes") and not unfinished and record["version"] not in others:
             return entry

@@ -37,13 +37,15 @@ class Reverting(Recording):
 
     def _change_back_on(self, old, new):
         """Stop what was started on the nodes ``new``, and restore ``old``."""
-        self.started_on -= new
         # Should this run be killed now, highstate is to bring back the old one, not the new.
         self._drop(ids_by_node([i for i in self.published if i.node in old]))
         self._put(old)
         # The new one goes first: it has the old one's port.
         recorded = self._try_record(self._now()) if old else []
-        return recorded + self._stop_new(new) + self._restore(old)
+        problems = recorded + self._stop_new(new) + self._restore(old)
+        if not problems:
+            self.started_on -= new
+        return problems
 
     def _bring_back(self):
         """Bring back what was retired; without that the new instances must stay."""

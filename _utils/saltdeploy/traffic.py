@@ -177,7 +177,13 @@ def recorded(found, version, published, candidates):
 
 def weight_of(record, instance):
     """Return the weight that ``record`` wants for the instance with this id."""
-    return ((record or {}).get("paused") or {}).get("weights", {}).get(version_of(instance), NORMAL_WEIGHT)
+    return in_force(record).get(version_of(instance), NORMAL_WEIGHT)
+
+
+def in_force(record):
+    """Return version -> weight, where ``record`` wants others than the normal one."""
+    record = record or {}
+    return (record.get("frozen") or record.get("paused") or {}).get("weights", {})
 
 
 def told(paused):

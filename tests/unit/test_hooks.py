@@ -8,7 +8,7 @@ from saltdeploy import control, definition, executor, hooks, records
 from saltdeploy.errors import DefinitionError, Failed, LockLost, Refused
 from saltdeploy.hookrun import Freeze, Hooks, forget, newest, starts_last
 from saltdeploy.jobs import TALK_DEADLINE, PhaseFailed
-from saltdeploy.model import PHASES, Hook
+from saltdeploy.model import PHASES, Environment, Hook
 from saltdeploy.planner import Desired, Plan, Wave, plan
 
 from tests.support.fleet import NEW, desire, instance, make_app, observe
@@ -102,11 +102,18 @@ def test_a_hook_whose_end_is_unknown_is_refused_with_what_to_do():
 
 
 def test_marks_go_with_the_last_installed_release():
-    written = {}
+    written, nodes = {}, dict.fromkeys("ab")
     lock = SimpleNamespace(write=lambda entries, delete: written.update(dict.fromkeys(delete)))
     names = [hooks.marks_key(PREFIX, version, "k") for version in ("1.0", "1.1", "1.2")]
     there = observe(releases={"a": ["1.0", "1.1", "1.2"], "b": ["1.1", "1.2"]})
-    forget(SimpleNamespace(keys=lambda prefix: names), lock, PREFIX, there, {"a": ("1.0", "1.1")})
+    backend = SimpleNamespace(keys=lambda prefix: names)
+    site = SimpleNamespace(
+        environment=Environment("e", {**nodes, "unseen": None}, {}), discovery=backend, prefix=PREFIX
+    )
+    forget(site, lock, there, {"a": ("1.0", "1.1")})
+    assert not written
+    site.environment = Environment("e", nodes, {})
+    forget(site, lock, there, {"a": ("1.0", "1.1")})
     assert list(written) == [f"{PREFIX}hooks/1.0/k"]
 
 
