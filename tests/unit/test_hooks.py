@@ -337,6 +337,20 @@ def test_hooks_come_before_and_after_each_phase_of_each_wave():
     ]
 
 
+@pytest.mark.parametrize("left, runs", [({}, True), ({"nodes": {"c": ["shop_1.0_100"]}}, False)])
+def test_what_comes_once_after_all_old_ones_waits_for_those_elsewhere(left, runs):
+    fleet, run, made = hooked(once=True)
+    run.runs.update(left.get("nodes", {}))
+    run.run(made)
+    assert ("after_retire" in [phase for phase, _ in fleet.ran]) == runs
+
+
+def test_what_comes_once_after_all_old_ones_waits_for_what_is_warm():
+    fleet, run, made = hooked("blue_green", once=True)
+    run.run(made)
+    assert run.warm and "after_retire" not in [phase for phase, _ in fleet.ran]
+
+
 def test_in_place_it_is_prepared_while_the_old_one_serves():
     fleet, run, made = hooked("in_place")
     run.run(made)

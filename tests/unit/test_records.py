@@ -51,6 +51,8 @@ def good(current, *oldest_first):
         ([entry("1"), entry("2"), rolled_back("2", "1"), entry("2"), entry("3")], "3", "2"),
         # A rollback that failed left nothing.
         ([entry("1"), entry("2"), {**rolled_back("2", "1"), "retcode": 1}, entry("3")], "3", "2"),
+        # It was left, but for nodes that failed, which another run has repaired.
+        ([entry("1"), entry("2"), {**rolled_back("2", "1"), "retcode": 2}, entry("1")], "1", None),
     ],
 )
 def test_last_good(history, current, version):
