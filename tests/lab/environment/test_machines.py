@@ -148,5 +148,5 @@ def test_a_disk_is_full(serving, old):
         assert host.run("ls", disk) == ""
     finally:
         host.run("umount", disk)
-    assert f"install on {FAULTY}: " in output and "No space left on device" in output
+    assert f"install on {FAULTY}: " in output and f"no room in {disk}: " in output
     assert watch.wrong == [] and watch.looks
