@@ -79,6 +79,8 @@ def test_all_is_told_in_its_order(target, receiver, fired, releases, folder):
     token.write_text(SECRET)
     webhook = {"url": receiver.url, "token_file": str(token)}
     target.define(notify={"webhook": webhook}, strategy={"keep_releases": 1000})
+    # It is to be installed, whatever other tests left.
+    target.cli.run("salt", "*", "app.remove", NAME, f"'{releases[1]}'")
     output = target.deploy(releases[1], "reason=a try")
     assert "did not arrive" not in output and SECRET not in output
     events = fired()
