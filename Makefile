@@ -1,5 +1,6 @@
 # One line each, calling the real thing. README says what to expect.
-.PHONY: demo demo-down lab lab-down test properties matrix unit lint docs bench bench-planning bench-publication
+.PHONY: demo demo-down lab lab-down test properties matrix unit lint docs bench bench-planning bench-publication \
+	bench-strategies
 
 PYTHON ?= python3
 ENV ?= test
@@ -42,3 +43,6 @@ bench-planning: ## how planning grows with the fleet, and the plot of it in docs
 
 bench-publication: ## from publish until DNS has it, against a bare register call
 	$(PYTHON) tests/run.py bench-publication
+
+bench-strategies: ## what users lose while an app is deployed, with each strategy
+	$(PYTHON) tests/run.py bench-strategies

@@ -38,28 +38,36 @@ INSTANT = {
 }
 
 
+def define(archives, agents):
+    """Return the definitions: apps and environments."""
+    web = archives.app(tests=[{"http": "/selftest"}])
+    return {"web": web}, {"site": apps.environment(agents, strategy=INSTANT)}
+
+
 @contextlib.contextmanager
-def site(consul):
-    """Three nodes with a master, both releases installed, the first one deployed; a Cli for them."""
+def site(consul, define=define):
+    """Three nodes with a master, both releases of each app installed, the first one deployed; a Cli for them.
+
+    :param define: makes the definitions, of an apps.Archives and the Agents.
+    """
     folder = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
     agents, daemons = Agents(folder / "n", consul), Daemons(folder)
     try:
         agents.start()
-        yield prepared(folder, agents, daemons), agents
+        yield prepared(folder, agents, daemons, define), agents
     finally:
         daemons.stop()
         agents.stop()
         shutil.rmtree(folder)
 
 
-def prepared(folder, agents, daemons):
+def prepared(folder, agents, daemons, define):
     archives = apps.Archives(folder / "artifacts")
     for release in RELEASES:
         archives.make(release)
     pillar = Pillar(folder / "pillar", "salt_master")
-    pillar.write(
-        {"web": archives.app(tests=[{"http": "/selftest"}])}, {"site": apps.environment(agents, strategy=INSTANT)}
-    )
+    definitions, environments = define(archives, agents)
+    pillar.write(definitions, environments)
     user = "root" if os.geteuid() == 0 else os.environ["USER"]
     master = {**master_config(folder / "m", REPOSITORY, user, PORTS), "id": "salt_master"}
     master["pillar_roots"] = {"base": [str(pillar.folder)]}
@@ -69,10 +77,12 @@ def prepared(folder, agents, daemons):
     for node in NODES:
         start(daemons, folder, "minion", node, minion_config(node, folder / node, user, PORTS, agents.settings(node)))
     until(lambda: cli.run("salt", "*", "test.ping")[1].count("True") == len(NODES), 120, "the minions to answer")
-    for command in (["saltutil.sync_all"], *(["app.install", "web", f"'{release}'"] for release in RELEASES)):
+    installations = [["app.install", name, f"'{release}'"] for name in definitions for release in RELEASES]
+    for command in (["saltutil.sync_all"], *installations):
         code, output = cli.run("salt", "*", *command)
         assert code == 0, output
-    deploy(cli, RELEASES[0])
+    for name in definitions:
+        deploy(cli, RELEASES[0], name)
     return cli
 
 
@@ -83,10 +93,10 @@ def start(daemons, folder, kind, name, config):
     daemons.start(Daemon(f"{kind}-{name}", tuple(map(str, command)), folder / f"{name}.log", "bench"))
 
 
-def deploy(cli, release):
+def deploy(cli, release, name="web"):
     """Deploy with the engine; return seconds, and the peak memory of the runner's process in MB."""
     began = time.monotonic()
-    process = cli.start("salt-run", "deploy.app", "web", f"version='{release}'")
+    process = cli.start("salt-run", "deploy.app", name, f"version='{release}'")
     output = process.stdout.read()
     _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)

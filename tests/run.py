@@ -177,6 +177,12 @@ def bench_publication(arguments):
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 
 
+def bench_strategies(arguments):
+    """What users lose while an app is deployed, with each strategy."""
+    command = [test_python(), "-m", "benchmarks.strategies", f"--consul={newest_consul()}", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+
+
 COMMANDS = {
     "all": all_tests,
     "unit": unit,
@@ -187,6 +193,7 @@ COMMANDS = {
     "bench": bench,
     "bench-planning": bench_planning,
     "bench-publication": bench_publication,
+    "bench-strategies": bench_strategies,
 }
 
 
