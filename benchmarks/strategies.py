@@ -36,7 +36,7 @@ def define(archives, agents):
     """Return the apps and the environment: an app for each strategy, with ports of its own."""
     definitions, first = {}, 22000
     for name, strategy in STRATEGIES.items():
-        ports = str(first) if name == "in-place" else f"{first}-{first + 19}"
+        ports = first if name == "in-place" else f"{first}-{first + 19}"
         first += 20
         definitions[name] = archives.app(ports=ports, strategy=strategy, tests=[{"http": "/selftest"}])
     placed = {name: {"version": RELEASES[0], "instances": 3} for name in STRATEGIES}

@@ -27,6 +27,8 @@ SALTS, CLIENTS = ("3008", "3006"), ("python-consul", "py-consul")
 NEWEST, OLDEST = getconsul.VERSION, "1.8.7"
 # What the oldest combination must pass in `make test`: the main job, and the bundle's loading.
 MAIN_PATH = ("tests/functional", "tests/integration/test_deploy.py", "-m", "main_path")
+# As long as many others together.
+CRASHES = "tests/integration/test_crashes.py"
 # Where the nodes of the tests are that run beside others: see tests/support/site.py.
 OTHER_NETWORK = "127.0.2"
 NO_TESTS = 5
@@ -102,17 +104,21 @@ def newest_consul():
 
 
 def all_tests(arguments):
-    """Two at a time, for two cores: the main path on the oldest that is supported, then the hosts; and all the rest."""
+    """Two at a time, for two cores.
+
+    The main path on the oldest that is supported, then the kills at every step, then the hosts; and all the rest.
+    """
     oldest, newest = consul(OLDEST), newest_consul()
     old, new = test_python("3006", "py-consul"), test_python()
     with tempfile.TemporaryFile("w+") as output, ThreadPoolExecutor(1) as others:
 
         def beside():
             main_path = TESTS.run(old, *MAIN_PATH, *arguments, consul=oldest, network=OTHER_NETWORK, output=output)
-            return [main_path, TESTS.run(new, "tests/lab", *arguments, consul=newest, output=output)]
+            crashes = TESTS.run(new, CRASHES, *arguments, consul=newest, network=OTHER_NETWORK, output=output)
+            return [main_path, crashes, TESTS.run(new, "tests/lab", *arguments, consul=newest, output=output)]
 
         codes = others.submit(beside)
-        code = TESTS.run(new, "tests", "--ignore=tests/lab", *arguments, consul=newest)
+        code = TESTS.run(new, "tests", "--ignore=tests/lab", f"--ignore={CRASHES}", *arguments, consul=newest)
         codes = [code, *codes.result()]
         output.seek(0)
         print(output.read())
