@@ -19,34 +19,15 @@ import os
 import time
 
 import saltdeploy
-from saltdeploy import arguments, names, weighing
-from saltdeploy.errors import Failed
-from saltdeploy.lifecycle import Lifecycle
+from saltdeploy import arguments, minion, names, weighing
 
 
 def _lifecycle():
-    return Lifecycle(
-        __opts__["id"],
-        __pillar__,
-        __salt__["config.get"]("saltdeploy", {}) or {},
-        _fetch,
-        _render,
-    )
-
-
-def _fetch(url, path):
-    if not __salt__["cp.get_file"](url, str(path)):
-        raise Failed(f"{url}: is not on the master: see its file_roots.")
-
-
-def _render(template, path, context):
-    if not __salt__["cp.get_template"](template, str(path), template="jinja", **context):
-        raise Failed(f"{template}: is not on the master, or cannot be rendered.")
+    return minion.lifecycle(__opts__, __pillar__, __salt__)
 
 
 def _mine(value):
-    """One job serves many nodes: a mapping of minion id to value gives each its own."""
-    return value.get(__opts__["id"], []) if isinstance(value, dict) else value
+    return minion.mine(__opts__, value)
 
 
 def _ids(value):
@@ -178,7 +159,7 @@ def room(name, version):
         salt web1 app.room shop 1.4.2
     """
     lifecycle = _lifecycle()
-    lifecycle.host.room(lifecycle.app(name), version, _fetch)
+    lifecycle.host.room(lifecycle.app(name), version, lifecycle.fetch)
     return True
 
 

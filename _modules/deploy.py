@@ -3,12 +3,7 @@ What a deployment does on this node beside the instances
 ========================================================
 """
 
-from saltdeploy import hooknode, names
-from saltdeploy.lifecycle import Lifecycle
-
-
-def _render(template, path, context):
-    return __salt__["cp.get_template"](template, str(path), template="jinja", **context)
+from saltdeploy import hooknode, minion, names
 
 
 def hook(name, phase, version, hooks, instances=None):
@@ -37,8 +32,6 @@ def hook(name, phase, version, hooks, instances=None):
 
         salt web1 deploy.hook shop before_start 1.4.2 '[before_start-0a1b2c3d4e5f]'
     """
-    mine = instances.get(__opts__["id"], ()) if isinstance(instances, dict) else instances or ()
-    chosen, mine = names.keys("hooks", hooks), names.instances(mine)
-    settings = __salt__["config.get"]("saltdeploy", {}) or {}
-    lifecycle = Lifecycle(__opts__["id"], __pillar__, settings, None, _render)
+    chosen, mine = names.keys("hooks", hooks), names.instances(minion.mine(__opts__, instances) or ())
+    lifecycle = minion.lifecycle(__opts__, __pillar__, __salt__)
     return hooknode.run(lifecycle, names.app(name), names.phase(phase), names.version(version), chosen, mine)

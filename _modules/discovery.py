@@ -7,12 +7,11 @@ external host), and find any of them. The node's own agent is asked: pillar
 ``environments:<name>:discovery``.
 """
 
-from saltdeploy import names, nodes, weighing
-from saltdeploy.lifecycle import Lifecycle
+from saltdeploy import minion, names, nodes, weighing
 
 
 def _lifecycle():
-    return Lifecycle(__opts__["id"], __pillar__, __salt__["config.get"]("saltdeploy", {}) or {}, None, None)
+    return minion.lifecycle(__opts__, __pillar__, __salt__)
 
 
 def _agent():
@@ -20,7 +19,7 @@ def _agent():
 
 
 def _ids(value):
-    return names.instances(value.get(__opts__["id"], []) if isinstance(value, dict) else value)
+    return names.instances(minion.mine(__opts__, value))
 
 
 def publish(name, instances=None, weight=None):

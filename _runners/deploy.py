@@ -29,48 +29,17 @@ reason
 
 import contextlib
 import functools
-import inspect
-import logging
-import signal
 import sys
-import threading
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-from saltdeploy import arguments, control, words
-from saltdeploy.errors import INTERRUPTS, NOT_REVERTED, REFUSED
-
-log = logging.getLogger(__name__)
-
-FAULT = "a fault of saltdeploy itself, look now (salt-run deploy.status): {}: {}. Where it is: the same, with -l debug"
+from saltdeploy import control, verbs
 
 __func_alias__ = {"exec_": "exec"}
 
 
 def _verb(function):
-    """Make of everything that may come of ``function`` a result: salt-run exits 0 on wrong arguments and exceptions."""
-    signature = inspect.signature(function)
-    named = {n: p.default for n, p in signature.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
-
     @functools.wraps(function)
     def verb(*args, **kwargs):
-        _hang_up_like_ctrl_c()
-        try:
-            given = _bound(signature, args, kwargs)
-            arguments.unknown(given["extra"], given["kwargs"], [n for n in named if n != "name"])
-            for name, default in named.items():
-                if isinstance(default, bool):
-                    arguments.flag(name, given[name])
-                if name == "reason":
-                    arguments.text(name, given[name], arguments.REASON)
-            result = function(*args, **kwargs)
-        except (SaltInvocationError, CommandExecutionError) as exc:
-            result = {"verdict": words.message(f"refused, nothing was changed: {exc}"), "retcode": REFUSED}
-        except INTERRUPTS:  # control reverts and returns once there is something to revert
-            result = {"verdict": "interrupted, nothing was changed", "retcode": REFUSED}
-        except Exception as exc:
-            # A fault of ours, and nobody knows how far it came. Salt would print a traceback, and end with 1.
-            log.debug("deploy.%s", function.__name__, exc_info=True)
-            result = {"verdict": words.message(FAULT.format(type(exc).__name__, exc)), "retcode": NOT_REVERTED}
+        result = verbs.result(function, args, kwargs)
         __context__["retcode"] = result["retcode"]
         return {"data": result, "outputter": "deploy"}
 
@@ -449,21 +418,6 @@ def unlock(name=None, env=None, force=False, *extra, **kwargs):
 
 def _control():
     return control.Control(__opts__, _emit)
-
-
-def _bound(signature, args, kwargs):
-    try:
-        bound = signature.bind(*args, **kwargs)
-    except TypeError as exc:
-        raise SaltInvocationError(str(exc)) from exc
-    bound.apply_defaults()
-    return bound.arguments
-
-
-def _hang_up_like_ctrl_c():
-    """Make SIGHUP (the terminal is gone) an interrupt: it reverts, too. One that is ignored (nohup) stays so."""
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
-        signal.signal(signal.SIGHUP, lambda number, frame: sys.exit(128 + number))
 
 
 def _emit(event):

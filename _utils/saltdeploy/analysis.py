@@ -9,14 +9,13 @@ from __future__ import annotations
 import json
 import math
 import re
-import shlex
-import string
 import urllib.parse
 from dataclasses import dataclass
 
+from . import placeholders
 from .errors import DefinitionError
 from .model import Gate
-from .schema import nearest, shown
+from .words import nearest, shown
 
 KINDS = ("http", "prometheus", "command")
 PLACEHOLDERS = ("app", "version", "environment")
@@ -166,19 +165,19 @@ def _finite(value):
 # -- definitions ------------------------------------------------------------------------------
 
 
-def gates(raw, at, duration, placeholders):
+def gates(raw, at, duration, usable):
     """Return the Gates that ``strategy: {analysis: …}`` describes.
 
     :param raw: as it is written, the schema's demands met.
     :param at: its key path, for messages.
     :param duration: what makes seconds of a duration.
-    :param placeholders: those that a command may have.
+    :param usable: the placeholders that a command may have.
     :raises DefinitionError: naming the key path.
     """
     made = tuple(_gate(one, f"{at}:{position}", duration) for position, one in enumerate(raw))
     for position, gate in enumerate(made):
         if gate.kind == "command":
-            _check_command(gate.command, f"{at}:{position}:command", placeholders)
+            placeholders.check(gate.command, f"{at}:{position}:command", usable)
     names = [gate.name for gate in made]
     for position, name in enumerate(names):
         if name in names[:position]:
@@ -239,23 +238,6 @@ def _check(gate, raw, at):
                     f"{at}:{gate.kind}:{key}: unknown placeholder {{{name}}}{nearest(name, PLACEHOLDERS)}."
                     f" Allowed: {', '.join(PLACEHOLDERS)}."
                 )
-
-
-def _check_command(command, at, placeholders):
-    try:
-        names = [name for _, name, _, _ in string.Formatter().parse(command) if name is not None]
-        if not shlex.split(command):
-            raise ValueError("is empty")
-        if set(names) <= set(placeholders):
-            command.format_map({**dict.fromkeys(placeholders, ""), "port": 0})
-    except ValueError as exc:
-        raise DefinitionError(f"{at}: {command!r}: {exc}. A brace of your own is written twice.") from exc
-    for name in names:
-        if name not in placeholders:
-            raise DefinitionError(
-                f"{at}: unknown placeholder {{{name}}}{nearest(name, placeholders)}."
-                f" Allowed: {', '.join(placeholders)}. A brace of your own is written twice."
-            )
 
 
 def fill(text, values):

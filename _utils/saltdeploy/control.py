@@ -26,10 +26,10 @@ from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, NotReverte
 from .executor import Deployment
 from .fleet import Fleet
 from .jobs import Jobs
-from .lifecycle import CANDIDATE
 from .looking import Looking
 from .model import version_of
 from .operations import Operations
+from .services import CANDIDATE
 from .settling import Settling
 from .site import Task, look, running
 

@@ -5,17 +5,27 @@ from __future__ import annotations
 import copy
 import math
 import re
-import shlex
-import string
 from dataclasses import replace
 
-from . import analysis, bluegreen, bounds, clashes, events, hooks, schema, strategies, traffic, words
+from . import (
+    analysis,
+    bluegreen,
+    bounds,
+    clashes,
+    events,
+    hooks,
+    placeholders,
+    schema,
+    strategies,
+    traffic,
+    validation,
+    words,
+)
 from .errors import DefinitionError, Refused
 from .model import App, Environment, Node, PortRange, Probe, Source
 from .words import nearest, shown
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-PLACEHOLDERS = ("address", "port", "version", "release", "instance", "app", "environment", "node")
 VERSION = re.compile(schema.VERSION)
 
 
@@ -66,7 +76,7 @@ def load(pillar, env=None, strict=True):
         "environments": {link: pillar["environments"][link] for link in chain},
     }
     bounds.check(wanted)
-    schema.validate(wanted, strict)
+    validation.validate(wanted, strict)
     raw = resolve(pillar["environments"], name)
     where = f"environments:{name}"
     for app in raw["apps"]:
@@ -187,11 +197,6 @@ def own_environment(environments, minion):
         return {"environments": {name: events.for_node(resolve(environments, name)) for name in mine}}
     except bounds.WRONG_SHAPE as exc:
         raise bounds.misshapen(f"environments:{words.name(mine[0])}", exc) from exc
-
-
-def fill(text, values):
-    """Return ``text`` with ``{address}`` and the other placeholders filled in from ``values``."""
-    return text.format_map(values)
 
 
 def _named(pillar, key):
@@ -337,7 +342,7 @@ def _gates(raw, env, at, where):
     """Return the gates of an app, its own before those of the environment, each list named where it is written."""
     own, of_environment = raw.get("strategy") or {}, env.get("strategy") or {}
     written, at = (own, at) if "analysis" in own else (of_environment, where)
-    usable = [name for name in PLACEHOLDERS if name != "port" or "ports" in raw]
+    usable = [name for name in placeholders.PLACEHOLDERS if name != "port" or "ports" in raw]
     return analysis.gates(written.get("analysis", ()), f"{at}:strategy:analysis", duration, usable)
 
 
@@ -347,20 +352,7 @@ def _check_placeholders(app, at):
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
     texts += hooks.texts(app)
     for key, text in texts:
-        try:
-            names = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]
-            if not key.startswith("env:") and not shlex.split(text):
-                raise ValueError("is empty")
-            if set(names) <= set(PLACEHOLDERS):
-                fill(text, {**dict.fromkeys(PLACEHOLDERS, ""), "port": 0})
-        except ValueError as exc:
-            raise DefinitionError(f"{at}:{key}: {shown(text)}: {exc}. A brace of your own is written twice.") from exc
-        for name in names:
-            if name not in PLACEHOLDERS:
-                raise DefinitionError(
-                    f"{at}:{key}: unknown placeholder {{{name and words.name(name)}}}{nearest(name, PLACEHOLDERS)}."
-                    f" Allowed: {', '.join(PLACEHOLDERS)}. A brace of your own is written twice."
-                )
+        for name in placeholders.check(text, f"{at}:{key}", command=not key.startswith("env:")):
             if name == "port" and key.startswith("hooks:"):
                 raise DefinitionError(f"{at}:{key}: {text!r}: {hooks.NO_PORT}")
             if name == "port" and app.ports is None:

@@ -6,8 +6,8 @@ import time
 
 from .errors import Failed
 from .jobs import ids_by_node
-from .lifecycle import CANDIDATE
 from .planner import listed
+from .services import CANDIDATE
 
 # How long discovery is waited for to have what is warm as healthy, in seconds: it was so all the time.
 SEEN = 10.0

@@ -6,7 +6,7 @@ import contextlib
 import shlex
 import subprocess
 
-from . import definition, hooks, probes
+from . import hooks, placeholders, probes
 from .errors import Refused
 from .launch import Launch
 from .model import Instance, version_of
@@ -33,7 +33,7 @@ def run(lifecycle, name, phase, version, keys, instances=()):
         chosen = _chosen(app, phase, keys, lifecycle.host.node)
         with _place(lifecycle, app, phase, version, instances) as (folder, values, env, user):
             for key, hook in chosen.items():
-                words = [definition.fill(word, values) for word in shlex.split(hook.command)]
+                words = [placeholders.fill(word, values) for word in shlex.split(hook.command)]
                 problem, ended = _run(hook, words, folder, env, user)
                 if problem:
                     return {**outcome, "problem": problem, "failed": key, "ended": ended}

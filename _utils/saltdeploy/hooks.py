@@ -11,7 +11,7 @@ import time
 
 from .errors import DefinitionError, Refused
 from .model import Hook
-from .schema import shown
+from .words import shown
 
 NO_PORT = "{port}: a hook runs once on a node for all its instances: it finds theirs in the variable PORTS"
 

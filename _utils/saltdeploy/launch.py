@@ -8,7 +8,7 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from . import definition
+from . import placeholders
 from .errors import Refused
 from .host import write_file
 from .runtime import Unit
@@ -36,7 +36,7 @@ class Launch:
     def env(self):
         """The environment variables of the process and of the tests that are commands."""
         own = {k.upper(): str(self.values[k]) for k in ("address", "port", "version") if self.values[k] is not None}
-        return {**own, **{key: definition.fill(value, self.values) for key, value in self.app.env.items()}}
+        return {**own, **{key: placeholders.fill(value, self.values) for key, value in self.app.env.items()}}
 
     @property
     def unit(self):
@@ -54,7 +54,7 @@ class Launch:
         owner = self._owner()
         for target, template in self.app.config.items():
             self._render(self.folder / target, template, render, owner)
-        command = shlex.join(definition.fill(word, self.values) for word in shlex.split(self.app.run))
+        command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in self.env.items())
         write_file(self.folder / "start", f"#!/bin/sh\n{exports}exec {command}\n", 0o500, owner)
 

@@ -8,12 +8,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import arguments, definition, discovery, names, probes, records
+from . import arguments, definition, discovery, names, probes, records, services
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import Host
 from .launch import Launch
-from .model import Probe
 from .runtime import choose
+from .services import CANDIDATE
 
 # How often a process that is not ready yet is asked again, in seconds.
 POLL = 0.1
@@ -22,7 +22,6 @@ CATALOG_DEADLINE = 30.0
 LOG_LINES = 15
 # How long a process that cannot be asked must have been up to be ready, in seconds.
 SETTLE = 2.0
-CANDIDATE = "_candidate"
 # How much of what a command printed is brought back, in characters: a job's result has a limit.
 OUTPUT = 100_000
 
@@ -140,13 +139,13 @@ class Lifecycle:
         if not failures:
             self.host.save(replace(instance, tested=True))
             expires = None if instance.held else app.strategy.progress_deadline
-            self.discovery.publish(self._service(app, instance, candidate=True, expires=expires))
+            self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True, expires=expires))
         return failures
 
     def _await_ready(self, app, instance, deadline):
         """Return None once the process is up and passes its checks, else what is wrong with it."""
         values = self._launch(app, instance).values
-        checks = [replace(c, status=None, timeout=min(c.timeout, 5.0)) for c in self._checks(app, instance)]
+        checks = [replace(c, status=None, timeout=min(c.timeout, 5.0)) for c in services.checks(app, instance)]
         # Where there is nothing to ask, all there is to see is that it stays up.
         settled = time.monotonic() + (0 if checks else SETTLE)
         last = "it has not listened yet"
@@ -195,7 +194,7 @@ class Lifecycle:
             if instance.id not in states or not states[instance.id].running:
                 raise Refused(f"{instance.id} on {self.host.node} does not run: see app.logs; it is not published.")
         for instance in (replace(i, held=False, weight=weight or i.weight) for i in chosen):
-            self.discovery.publish(self._service(app, instance))
+            self.discovery.publish(services.of(app, instance, self.environment.name))
             self.discovery.withdraw(instance.id + CANDIDATE)
             self.host.save(instance)
         return [i.id for i in chosen]
@@ -206,7 +205,7 @@ class Lifecycle:
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
             self.host.save(replace(instance, held=held))
-            self.discovery.publish(self._service(app, instance, candidate=True))
+            self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True))
         return [i.id for i in chosen]
 
     def _withdraw(self, name, ids):
@@ -356,7 +355,7 @@ class Lifecycle:
         if not (state and state.running):
             raise Refused(f"{instance} on {self.host.node} does not run: see app.logs.")
         launch = self._launch(app, chosen)
-        words = [definition.fill(word, launch.values) for word in words] if placeholders else words
+        words = [placeholders.fill(word, launch.values) for word in words] if placeholders else words
         try:
             code, output = probes.execute(words, launch.release, launch.env, app.user, timeout)
         except probes.ProbeFailed as exc:
@@ -379,25 +378,3 @@ class Lifecycle:
 
     def _launch(self, app, instance):
         return Launch(app, instance, self.host, self.environment.name)
-
-    def _checks(self, app, instance):
-        return app.checks or ((Probe("tcp", ""),) if instance.port else ())
-
-    def _service(self, app, instance, candidate=False, expires=None):
-        return discovery.Service(
-            id=instance.id + (CANDIDATE if candidate else ""),
-            name=app.candidate if candidate else app.name,
-            address=instance.address,
-            port=instance.port,
-            tags=(self.environment.name, instance.version),
-            meta={
-                "app": app.name,
-                "version": instance.version,
-                "environment": self.environment.name,
-                "deployment": instance.deployment,
-                "minion": self.host.node,
-            },
-            checks=self._checks(app, instance),
-            expires=expires,
-            weight=instance.weight,
-        )

@@ -14,7 +14,7 @@ import threading
 import time
 import urllib.parse
 
-from . import definition
+from . import placeholders
 
 SHOWN = 300
 # How much of an answer is read, in bytes.
@@ -120,7 +120,7 @@ def _unexpected(probe, response, body):
 
 
 def _command(probe, values, env, user):
-    command = [definition.fill(word, values) for word in shlex.split(probe.target)]
+    command = [placeholders.fill(word, values) for word in shlex.split(probe.target)]
     code, output = execute(command, values["release"], env, user, probe.timeout)
     if code:
         raise ProbeFailed(f"`{shlex.join(command)}` ended with {code}: {output.strip()[-SHOWN:]}")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 
 from . import bluegreen, hooks, records, traffic
-from .lifecycle import CANDIDATE
 from .lock import held
 from .model import version_of
+from .services import CANDIDATE
 
 
 def of_app(discovery, environment, app):

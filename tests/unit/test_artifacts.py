@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from saltdeploy import artifacts, disk, downloads, host
+from saltdeploy import artifacts, disk, host
 from saltdeploy.artifacts import Artifacts
 from saltdeploy.errors import Failed
 from saltdeploy.host import Host
@@ -34,11 +34,6 @@ def archive(content=b"app", compression=""):
 def server():
     with serving(archive()) as server:
         yield server
-
-
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr(downloads, "WAITS", (0, 0, 0))
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import copy
 import sys
 
 import pytest
-from saltdeploy import definition, schema
+from saltdeploy import definition, placeholders, words
 from saltdeploy.errors import DefinitionError, Refused
 from saltdeploy.model import Environment, Node, PortRange, Probe, Source, Strategy
 
@@ -468,7 +468,7 @@ def test_a_port_is_used_and_none_is_given(app, message):
 
 def test_doubled_braces_are_braces():
     app = shop({"env": {"JSON": '{{"port": {port}}}'}})
-    assert definition.fill(app.env["JSON"], {"port": 80}) == '{"port": 80}'
+    assert placeholders.fill(app.env["JSON"], {"port": 80}) == '{"port": 80}'
 
 
 @pytest.mark.parametrize("name", ["Shop", "my_shop", "-shop", "shop-", "shop\n", "s" * 54, "sh.op"])
@@ -476,7 +476,7 @@ def test_app_names_are_dns_labels(name):
     given = pillar()
     given["apps"][name] = given["apps"].pop("shop")
     given["environments"]["test"]["apps"] = {name: {}}
-    assert mistake(given).startswith(f"apps: found the name {schema.shown(name)}, allowed is text matching")
+    assert mistake(given).startswith(f"apps: found the name {words.shown(name)}, allowed is text matching")
 
 
 def test_the_longest_app_name_leaves_room_for_its_candidate():

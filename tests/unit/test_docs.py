@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from saltdeploy import definition, schema
+from saltdeploy import definition, schema, validation
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -90,8 +90,8 @@ def _indented(lines):
 @pytest.mark.parametrize("example", examples())
 def test_examples_of_definitions_are_valid(example):
     """They may be parts of a definition, so nothing is required of them."""
-    found = schema._validator(jsonschema)(schema.PILLAR).iter_errors(yaml.safe_load(example))
-    assert [schema._explain(e) for e in found if e.validator != "required"] == []
+    found = validation._validator(jsonschema)(schema.PILLAR).iter_errors(yaml.safe_load(example))
+    assert [validation._explain(e) for e in found if e.validator != "required"] == []
 
 
 def functions(path):

@@ -28,11 +28,6 @@ def server():
         yield server
 
 
-@pytest.fixture(autouse=True)
-def _impatient(monkeypatch):
-    monkeypatch.setattr(downloads, "WAITS", (0, 0, 0))
-
-
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "partial"

@@ -1,0 +1,40 @@
+"""An instance as service discovery has it."""
+
+from __future__ import annotations
+
+from .discovery import Service
+from .model import Probe
+
+# What the id of an instance has behind it in discovery while it is a candidate.
+CANDIDATE = "_candidate"
+
+
+def checks(app, instance):
+    """Return the checks of an instance; by default, that its port is listened on."""
+    return app.checks or ((Probe("tcp", ""),) if instance.port else ())
+
+
+def of(app, instance, environment, candidate=False, expires=None):
+    """Return the discovery.Service that ``instance`` is.
+
+    :param environment: the environment's name.
+    :param candidate: under the name that users do not look for.
+    :param expires: seconds after which it leaves by itself; None: never.
+    """
+    return Service(
+        id=instance.id + (CANDIDATE if candidate else ""),
+        name=app.candidate if candidate else app.name,
+        address=instance.address,
+        port=instance.port,
+        tags=(environment, instance.version),
+        meta={
+            "app": app.name,
+            "version": instance.version,
+            "environment": environment,
+            "deployment": instance.deployment,
+            "minion": instance.node,
+        },
+        checks=checks(app, instance),
+        expires=expires,
+        weight=instance.weight,
+    )
