@@ -7,7 +7,7 @@ import shlex
 import subprocess
 
 from . import hooks, placeholders, probes
-from .errors import Refused
+from .errors import Failed, Refused
 from .launch import Launch
 from .model import Instance, version_of
 
@@ -38,7 +38,7 @@ def run(lifecycle, name, phase, version, keys, instances=()):
                 if problem:
                     return {**outcome, "problem": problem, "failed": key, "ended": ended}
                 outcome["ran"].append(hook.command)
-    except Refused as exc:
+    except (Refused, Failed) as exc:
         return {**outcome, "problem": str(exc), "failed": ""}
     return outcome
 

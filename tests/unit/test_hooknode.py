@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy import hooknode, hooks
+from saltdeploy.errors import Failed
 from saltdeploy.host import Host
 from saltdeploy.model import App, Environment, Hook, Node, PortRange, Source
 
@@ -67,6 +68,18 @@ def test_it_has_the_configuration_which_is_gone_afterwards(node):
     assert there.run()["problem"] == ""
     assert list((there.host.root / "shop" / "instances").iterdir()) == []
     assert there.host.instances("shop") == []
+
+
+def test_without_its_configuration_none_is_started(node):
+    there = node("touch {instance}/../../out", config={"etc/shop.ini": "salt://shop.ini"})
+
+    def missing(url, path, context):
+        raise Failed(f"{url}: is not on the master")
+
+    there.render = missing
+    outcome = there.run()
+    assert (outcome["problem"], outcome["failed"]) == ("salt://shop.ini: is not on the master", "")
+    assert outcome["ran"] == [] and not (there.host.root / "shop" / "out").exists()
 
 
 def test_the_first_that_fails_ends_it_with_what_it_printed(node):

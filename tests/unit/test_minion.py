@@ -15,7 +15,7 @@ def test_a_file_that_the_master_has_not_is_an_error(tmp_path):
     functions = {
         "config.get": lambda key, default: default,
         "cp.get_file": lambda url, path: "",
-        "cp.get_template": lambda template, path, **context: "",
+        "cp.get_template": lambda *args, **context: "",
     }
     lifecycle = minion.lifecycle({"id": "web1"}, PILLAR, functions)
     with pytest.raises(Failed, match="salt://shop.tar.gz: is not on the master: see its file_roots"):
