@@ -142,6 +142,9 @@ def _error(value):
         root = [f for f in failed if "One or more requisite failed" not in f]
         return "; ".join(root or failed)
     text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+    if "Traceback (most recent call last):" in text:
+        # A bug, ours or Salt's; the minion's log has it whole.
+        return f"{text.strip().splitlines()[-1]} (a bug: the minion's log shows where)"
     if "is not available" in text:
         return f"{text} Run: salt '*' saltutil.sync_all"
     for prefix in ("ERROR: ", "Error: "):

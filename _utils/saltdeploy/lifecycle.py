@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import arguments, definition, discovery, names, probes, records, services
+from . import arguments, definition, discovery, names, placeholders, probes, records, services
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import Host
 from .launch import Launch
@@ -344,10 +344,10 @@ class Lifecycle:
             ids = [i.id for i in self.host.instances(name) if i.id in ids]
         return {i.id: self.runtime.logs(self._launch(app, i).unit, lines, since) for i in self._chosen(name, ids)}
 
-    def command(self, name, command, instance, timeout, placeholders=False):
+    def command(self, name, command, instance, timeout, fill=False):
         """Run ``command`` as the instance would: in its release's folder, with its environment and its user.
 
-        :param placeholders: fill them in.
+        :param fill: fill in its placeholders.
         :returns: ``{"instance", "code", "output"}``; the code is None where it hung or could not be started.
         """
         app, words, [chosen] = self.app(name), arguments.words(command), self._chosen(name, [instance])
@@ -355,7 +355,7 @@ class Lifecycle:
         if not (state and state.running):
             raise Refused(f"{instance} on {self.host.node} does not run: see app.logs.")
         launch = self._launch(app, chosen)
-        words = [placeholders.fill(word, launch.values) for word in words] if placeholders else words
+        words = [placeholders.fill(word, launch.values) for word in words] if fill else words
         try:
             code, output = probes.execute(words, launch.release, launch.env, app.user, timeout)
         except probes.ProbeFailed as exc:

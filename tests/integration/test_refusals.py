@@ -220,7 +220,8 @@ BROKEN, SLOW = {"status/selftest": 500}, {"delay/selftest": 60}
             {"healthy_deadline": "2s"},
             ("is not ready after 2s: check `http /health`",),
         ),
-        ("sickens", {"consul": 503}, {}, {"min_healthy": "3s"}, ("did not stay healthy in discovery for 3s: shop_",)),
+        # Whether it was found healthy at all depends on when its agent checks it first.
+        ("sickens", {"consul": 503}, {}, {"min_healthy": "3s"}, ("healthy in discovery ", "s: shop_sickens_")),
     ],
 )
 def test_a_release_that_does_not_work(target, version, behaviour, app, strategy, words):

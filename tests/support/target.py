@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import threading
+import time
 from dataclasses import dataclass
 
 import requests
@@ -180,14 +180,21 @@ class Target:
         [entry] = self._ask(f"/v1/kv/deploy/site/{self.name}/lock", missing=[{}])
         return "Session" in entry
 
-    def _ask(self, path, missing=()):
-        for node in self.agents.nodes:
-            try:
-                response = requests.get(f"{self.agents.url(node)}{path}", timeout=20)
-            except requests.ConnectionError:
-                continue
-            return missing if response.status_code == 404 else json.loads(response.text)
-        raise AssertionError("no agent answers")
+    def _ask(self, path, missing=(), patience=20):
+        """Return what the first agent that has an answer says; servers that elect a leader have none yet."""
+        until, said = time.monotonic() + patience, []
+        while True:
+            for node in self.agents.nodes:
+                try:
+                    response = requests.get(f"{self.agents.url(node)}{path}", timeout=patience)
+                except requests.ConnectionError as exc:
+                    said.append(str(exc))
+                    continue
+                if response.status_code in (200, 404):
+                    return missing if response.status_code == 404 else response.json()
+                said.append(response.text)
+            assert time.monotonic() < until, f"no agent has an answer: {said[-3:]}"
+            time.sleep(0.2)
 
 
 class Run:

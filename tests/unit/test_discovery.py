@@ -139,6 +139,7 @@ def test_an_empty_key_has_no_value():
         (403, "Permission denied", Failed, "refuses to read key x: Permission denied. Its token may not"),
         (500, "No cluster leader", DiscoveryUnavailable, "Consul has no leader: it could not read key x"),
         (500, "rpc error making call: EOF", DiscoveryUnavailable, "Consul has no leader"),
+        (500, "Raft leader not found in server lookup mapping", DiscoveryUnavailable, "Consul has no leader"),
         (500, "No known Consul servers", DiscoveryUnavailable, "Consul has no leader"),
         (503, "busy", DiscoveryUnavailable, "Consul could not read key x: 503 busy"),
         (400, "Invalid\n", Failed, "Consul could not read key x: 400 Invalid"),
@@ -297,8 +298,9 @@ def test_a_server_without_a_leader_is_passed_over_when_reading(serve):
         assert client.read("a") == (5, 3, None)
     with consul.Consul([good, lost]) as client:
         assert client.read("a") == (5, 3, None)
-    with consul.Consul([lost]) as client, pytest.raises(DiscoveryUnavailable, match="no leader"):
-        client.read("a")
+    for urls in ([lost], [lost, DEAD], [DEAD, lost]):
+        with consul.Consul(urls) as client, pytest.raises(DiscoveryUnavailable, match="no leader"):
+            client.read("a")
 
 
 def test_a_write_that_got_an_answer_is_never_sent_twice(serve):

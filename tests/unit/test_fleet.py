@@ -42,6 +42,10 @@ def error(value):
         ("Error: the thing", "the thing"),
         (["Rendering SLS failed", "No such file"], "Rendering SLS failed; No such file"),
         ("'app.observe' is not available.", "'app.observe' is not available. Run: salt '*' saltutil.sync_all"),
+        (
+            "The minion function caused an exception: Traceback (most recent call last):\n  File …\nKeyError: 'a'\n",
+            "KeyError: 'a' (a bug: the minion's log shows where)",
+        ),
         ({"ok": False}, "failed, and did not say why (retcode 1)"),
     ],
 )

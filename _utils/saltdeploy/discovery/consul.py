@@ -28,6 +28,8 @@ READ_TIMEOUT = 20.0
 BLOCK = 5.0
 # How much Consul takes in one transaction.
 OPERATIONS = 64
+# What an agent says that reaches no server which has a leader.
+LEADERLESS = ("No cluster leader", "Raft leader not found", "rpc error", "No known Consul servers")
 WORST_FIRST = ("critical", "warning", "passing")
 
 
@@ -266,10 +268,10 @@ class Consul:
         return json.loads(response.body) if response.body.strip() else None
 
     def _call(self, verb, path, params=None, body=None):
-        """Ask the clients in turn, beginning with the one that answered last."""
+        """Ask the clients in turn, beginning with the one that answered last; read from one that can."""
         if self.datacenter and not path.startswith("/v1/agent/"):
             params = [*(params or ()), ("dc", self.datacenter)]
-        errors = []
+        errors, failure = [], None
         for client in self._clients:
             try:
                 kwargs = {"data": "" if body is None else json.dumps(body)} if verb == "put" else {}
@@ -277,12 +279,14 @@ class Consul:
             except requests.RequestException as exc:
                 errors.append(f"{client.base_uri}: {_reason(exc)}")
             else:
-                if response.code >= 500 and verb == "get" and len(errors) + 1 < len(self._clients):
-                    errors.append(f"{client.base_uri}: {response.code} {response.body.strip()[:200]}")
+                if response.code >= 500 and verb == "get":
+                    failure = failure or response
                     continue
                 # In one assignment: the thread that renews the lock asks too.
                 self._clients = [client, *(c for c in self._clients if c is not client)]
                 return response
+        if failure:
+            return failure
         advice = "see `consul operator raft list-peers`" if "timed out" in errors[-1] else "start its agent there"
         raise DiscoveryUnavailable(f"Consul does not answer ({'; '.join(errors)}): {advice}.")
 
@@ -368,7 +372,7 @@ def _failure(response, what):
     body = response.body.strip()[:300]
     if response.code == 403 or "Permission denied" in body:
         return Failed(f"Consul refuses to {what}: {body}. Its token may not: see discovery:consul:token.")
-    if "No cluster leader" in body or "rpc error" in body or "No known Consul servers" in body:
+    if any(words in body for words in LEADERLESS):
         return DiscoveryUnavailable(
             f"Consul has no leader: it could not {what} ({body}). More than half of its servers must run."
         )
