@@ -55,7 +55,7 @@ class Deployment(Reverting):
         # A node that was left out of this deployment because it is dead does not bring back what it ran.
         unseen = set(peers) - set(observed)
         self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
-        self._serving = len(serving)
+        self.serving = serving
         self._add(serving)
 
     def run(self, plan):

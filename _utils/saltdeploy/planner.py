@@ -108,7 +108,7 @@ class Plan:
     analysis: tuple[str, ...] = ()
 
     def __bool__(self):
-        return bool(self.clean or self.install or self.waves or self.weigh)
+        return bool(self.clean or self.install or self.waves or self.weigh or self.paused)
 
     def lines(self, app, version):
         """Return the plan as a list of sentences, in the order of execution."""
@@ -169,16 +169,21 @@ def plan(desired, observed):
     if not desired.app.blue_green:
         adopted = _adoptions(kept, observed.zone) if desired.adopt else ()
         waves = (*adopted, *_waves(desired, start, retire, len(kept), observed.zone, replace))
-    # Where nothing is replaced there is nothing to go back to.
-    paused = bool(desired.pause and desired.publish and retire and start)
-    canary = traffic.canary(desired, [*kept, *old], sum(waves[0].start.values())) if paused else None
+    # A run that was cut off has brought the first wave to users before; or somebody has, with keep.
+    shown = kept and desired.app.strategy.canary != traffic.CANDIDATE
+    # Where no other release is replaced there is none to go back to.
+    replaces = any(i.version != desired.version for i in retire)
+    paused = bool(desired.pause and desired.publish and replaces and (shown or start))
+    if paused:
+        waves = () if shown else (dataclasses.replace(waves[0], retire={}),)
+    canary = traffic.canary(desired, [*kept, *old], sum(n for w in waves for n in w.start.values())) if paused else None
     hidden = canary is not None and canary.hidden
     # What only goes keeps its weight: a canary that is taken back must not get more.
-    weighing = [*kept, *(old if start or not retire else ())] if desired.publish else []
+    weighing = [*kept, *(old if start or paused or not retire else ())] if desired.publish else []
     return Plan(
         clean=clean,
         install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
-        waves=(dataclasses.replace(waves[0], retire={}),) if paused else waves,
+        waves=waves,
         publish=desired.publish and not hidden,
         paused=paused,
         canary=canary,

@@ -45,9 +45,7 @@ class Recording:
 
     def _pause(self):
         """Return all that somebody needs who goes on from here, or back."""
-        before = self.before or {}
-        # What takes the place of a paused deployment goes back to where that one began.
-        origin = before.get("paused") or {"from": before.get("version", ""), "before": self._serving}
+        origin = self._origin()
         return {
             "from": origin["from"],
             "before": origin["before"],
@@ -58,6 +56,20 @@ class Recording:
             "since": time.time(),
             **traffic.recorded(self.plan.canary, self.desired.version, self.runs, self.waiting),
         }
+
+    def _origin(self):
+        """Return the release that a pause may go back to, and how many of it."""
+        before = self.before or {}
+        if "paused" in before:
+            # What takes the place of a paused deployment goes back to where that one began.
+            return before["paused"]
+        others = [i.version for i in self.serving if i.version != self.desired.version]
+        version = before.get("version", "")
+        if version == self.desired.version:
+            # A run that was cut off has recorded what is new, and no pause.
+            version = max(others, key=others.count)
+        # In place, what such a run has published has taken the place of as many.
+        return {"from": version, "before": len(self.serving if self.app.in_place else others)}
 
     def _freeze(self, why):
         """Leave all as it is, and have the record say so. Raises NotReverted, with ``why``."""

@@ -46,6 +46,12 @@ def stopped(pid):
         process.resume()
 
 
+def cooled(target):
+    """Wait until what is warm is to be so no longer, and prune it; return what that said."""
+    until(lambda: time.time() > target.traces().record["warm"]["until"], 10, "the time of what is warm to be over")
+    return target.run("prune")
+
+
 def test_the_old_set_runs_on_and_is_published_again_as_it_is(target, releases):
     before, new = releases
     define(target, "1h")
@@ -84,6 +90,23 @@ def test_the_old_set_runs_on_and_is_published_again_as_it_is(target, releases):
     assert back.published == old and processes(old) == pids
     assert warm(target) == set(flipped.published) and processes(flipped.published) == new_pids
 
-    until(lambda: time.time() > back.record["warm"]["until"], 10, "the new set's time to be over")
-    assert f"retired {NAME}_{new}_" in target.run("prune")
+    assert f"retired {NAME}_{new}_" in cooled(target)
     assert target.traces().clean and target.traces().published == old and "warm" not in target.traces().record
+
+
+@pytest.mark.parametrize("step", ["one of discovery.publish", "discovery.withdraw", "one of discovery.withdraw"])
+def test_a_run_that_is_killed_while_it_flips_does_so_when_it_is_run_again(target, releases, step):
+    before, new = releases
+    define(target, "1h")
+    old = target.traces().published
+    steps, killed = target.killed(new, step)
+    assert killed and steps[-1] == step
+    served = target.traces().versions
+    assert served.count(new) == 3 or served.count(before) == 3
+    target.deploy(new)
+    after = target.traces()
+    assert after.versions == [new] * 3 and warm(target) == set(old)
+    define(target, "1s")
+    output = target.run("rollback")
+    assert "start " not in output and target.traces().published == old
+    cooled(target)

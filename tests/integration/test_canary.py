@@ -87,6 +87,20 @@ def test_another_release_takes_its_place_where_that_is_said(target, releases):
     assert f"is taken back in site: 3 instances of {before}" in target.run("abort")
 
 
+def test_a_run_that_is_killed_before_it_says_so_pauses_when_it_is_run_again(target, releases):
+    """…and knows the way back still."""
+    before, new = releases
+    old = target.traces().published
+    target.define(strategy={"waves": ["100%"], "pause": "manual"})
+    steps, killed = target.killed(new, "write current")
+    assert killed and steps[-1] == "write current"
+    output = target.deploy(new)
+    assert f"{NAME} {new} is paused after its first wave" in output and "start " not in output
+    assert target.traces().versions == sorted([before, new] * 3)
+    assert f"is taken back in site: 3 instances of {before}" in target.run("abort")
+    assert target.traces().published == old
+
+
 def test_candidates_that_wait_are_stopped(target, releases):
     before = target.traces()
     target.deploy(releases[1], "publish=False")

@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import json
-import signal
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from tests.support import apps
-from tests.support.site import REPOSITORY
 from tests.support.target import STRATEGY, Target
 
 # So many deployments at a time, each of an app of its own: a killed one waits more than it works.
@@ -32,8 +28,8 @@ STEPS = {
 class Lane:
     """One of the apps, and what was done to it."""
 
-    def __init__(self, target, folder, releases):
-        self.target, self.folder, self.releases, self.steps = target, folder, iter(releases), []
+    def __init__(self, target, releases):
+        self.target, self.releases, self.steps = target, iter(releases), []
 
     def run(self, numbers):
         """Kill a deployment at each of these steps, repair it, and end after one that had no such step."""
@@ -56,16 +52,9 @@ class Lane:
 
     def _killed(self, number, version):
         """Kill a deployment at step ``number``; return the step, empty if it came to its end before."""
-        path = self.folder / f"{self.target.name}-{number}"
-        arguments = ["-c", self.target.cli.config_dir, "deploy.app", self.target.name, f"version='{version}'"]
-        command = [sys.executable, "-m", "tests.support.crash", str(number), path, *arguments]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
-        steps = path.read_text().splitlines()
-        if done.returncode == -signal.SIGKILL:
-            assert len(steps) == number
-            return steps[-1]
-        assert done.returncode == 0 and len(steps) < number, done.stdout + done.stderr
-        return ""
+        steps, killed = self.target.killed(version, number)
+        assert len(steps) == number if killed else len(steps) < number
+        return steps[-1] if killed else ""
 
     def _sane(self, step, version):
         """Users have as many instances as before, and only such as passed their tests."""
@@ -86,7 +75,7 @@ def lanes(minions, agents, pillar, cli, folder):
         {target.name: target.app() for target in targets},
         {"site": apps.environment(agents, apps=settings, strategy={**STRATEGY, "drain": "1s"})},
     )
-    yield [Lane(target, folder, releases) for target in targets]
+    yield [Lane(target, releases) for target in targets]
     for target in targets:
         target.run("remove", "confirm=True")
 

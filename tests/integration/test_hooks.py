@@ -105,3 +105,18 @@ def test_a_failing_hook_reverts_or_freezes(target, folder, releases):
     target.define()
     target.deploy(new)
     assert target.traces().versions == [new] * 3 and "FROZEN" not in target.run("status")
+
+
+def test_a_run_that_is_killed_while_a_migration_runs_asks_what_has_become_of_it(target, folder, releases):
+    _, new = releases
+    ran = folder / "migrated"
+    target.define({"hooks": {"before_start": {"command": writes(ran, "migrate"), "once": True}}})
+    before = target.traces()
+    steps, killed = target.killed(new, "deploy.hook")
+    assert killed and steps[-2:] == ["write hooks", "deploy.hook"]
+    assert "it was started, and its end is not known" in target.run("app", f"version='{new}'", code=3)
+    after = target.traces()
+    assert (after.published, after.record) == (before.published, before.record) and not ran.exists()
+    target.run("hooks", f"version='{new}'", "settle=again")
+    target.deploy(new)
+    assert ran.read_text().splitlines() == ["migrate"]

@@ -1,7 +1,8 @@
-"""``salt-run`` that kills itself at one of its steps: ``python -m tests.support.crash NUMBER FILE ARGUMENT…``
+"""``salt-run`` that kills itself at one of its steps: ``python -m tests.support.crash STEP FILE ARGUMENT…``
 
 A step is a job that changes something, before it is sent, and where several nodes do it, as the first has answered; or
-a write of the record. NUMBER counts them, from 1. FILE is where the names of the steps go that it comes to.
+a write of the record. STEP is the number of one, from 1, or the name, of which it is the first. FILE is where the names
+of the steps go that it comes to.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ class Steps:
         self.count += 1
         with open(self.path, "a") as file:
             file.write(f"{name}\n")
-        if self.count == self.last:
+        if self.last in (str(self.count), name):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def watch(self):
@@ -62,6 +63,6 @@ class Steps:
 
 
 if __name__ == "__main__":
-    Steps(int(sys.argv[1]), sys.argv[2]).watch()
+    Steps(sys.argv[1], sys.argv[2]).watch()
     sys.argv = ["salt-run", *sys.argv[3:]]
     salt_run()

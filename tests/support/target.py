@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from saltdeploy import host
 from demo import agents as consul
 from demo.requests_loop import RequestLoop
 from tests.support import apps
+from tests.support.site import REPOSITORY
 
 NAME, PORTS = "shop", (23000, 23019)
 # Short times: it is right or wrong at once on this machine.
@@ -102,6 +106,19 @@ class Target:
         found, output = (cli or self.cli).deploy("app", self.name, f"version='{version}'", *args)
         assert found == code, output
         return output
+
+    def killed(self, version, step):
+        """Run ``deploy.app``, which kills itself at ``step`` (see crash.py), or else exits with 0.
+
+        :returns: the steps that it came to, and whether it was killed.
+        """
+        path = self.agents.folder / f"steps-{self.name}"
+        path.unlink(missing_ok=True)
+        arguments = ["-c", self.cli.config_dir, "deploy.app", self.name, f"version='{version}'"]
+        command = [sys.executable, "-m", "tests.support.crash", str(step), path, *arguments]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
+        assert done.returncode in (0, -signal.SIGKILL), done.stdout + done.stderr
+        return path.read_text().splitlines(), done.returncode != 0
 
     def run(self, function, *args, code=0):
         """Run ``deploy.<function>`` on the app, which must exit with ``code``; return its output."""

@@ -313,6 +313,17 @@ def test_a_paused_share_is_in_the_record_with_its_weights():
     assert fleet.weights == {**{(n, "shop_1.0_100"): 22016 for n in "abc"}, ("a", "shop_2.0_101"): 65280}
 
 
+@pytest.mark.parametrize("recorded", [OLD, NEW])
+def test_a_pause_goes_back_to_what_serves_also_where_a_run_was_cut_off_before_it(recorded):
+    there = [instance(n) for n in "abc"] + [instance(n, NEW, 101, deployment="killed") for n in "abc"]
+    fleet = Fleet(there)
+    run, made = canary_deployment(fleet, "full", False)
+    run.before = {**run.before, "version": recorded}
+    run.run(made)
+    assert (fleet.record["version"], fleet.record["paused"]["from"], fleet.record["paused"]["before"]) == (NEW, OLD, 3)
+    assert fleet.ran == []
+
+
 def test_a_paused_candidate_is_in_the_record_and_not_published():
     fleet = Fleet([instance(n) for n in "abc"])
     run, made = canary_deployment(fleet, "candidate", False)

@@ -383,6 +383,19 @@ def test_a_pause_comes_after_the_first_wave_and_nothing_old_goes_before_it():
     assert "deploy.promote or deploy.abort" in made.lines("shop", NEW)[-1]
 
 
+@pytest.mark.parametrize("new", [1, 3])
+def test_a_pause_that_a_run_was_cut_off_before_is_made_up_for(new):
+    there = [instance(n) for n in THREE] + [instance(n, NEW, 101) for n in THREE[:new]]
+    made = plan(desire(pause=True), observe(*there, releases=dict.fromkeys(THREE, (OLD, NEW))))
+    assert made and made.paused and not (made.waves or made.clean or made.install)
+
+
+def test_an_instance_of_the_same_release_that_moves_is_no_canary():
+    there = [instance(n, NEW) for n in ("web1", "web2", "left")]
+    made = plan(desire(pause=True), observe(*there))
+    assert not made.paused and [wave.retire for wave in made.waves] == [{"left": ("shop_2.0_100",)}]
+
+
 def test_what_follows_a_pause_is_the_rest():
     there = [instance(n) for n in THREE] + [instance("web1", NEW, 101)]
     made = plan(desire(), observe(*there))

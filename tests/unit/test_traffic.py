@@ -122,6 +122,7 @@ def pauses(draw, canary):
 SHARES = pauses(PERCENT.map("{}%".format))
 ANY = pauses(st.one_of(PERCENT.map("{}%".format), st.just("candidate")))
 CANDIDATES = pauses(st.just("candidate"))
+ALL = pauses(st.one_of(PERCENT.map("{}%".format), st.sampled_from(["full", "candidate"])))
 
 
 def plan(desired, world):
@@ -155,6 +156,22 @@ def test_a_pause_has_the_share_that_is_asked_also_where_a_run_was_cut_off(drawn,
         assert abs(100 * share(world) - int(world.app.strategy.canary[:-1])) <= 1
     else:
         assert {i.weight for i in world.there()} <= {NORMAL_WEIGHT}
+
+
+@given(ALL, st.integers(0, 30))
+def test_a_pause_is_made_up_for_where_a_run_was_cut_off_before_it(drawn, cut):
+    """…and nothing old has gone."""
+    world, desired = drawn
+    old = {key for key in published(world) if world.instances[key].version == OLD}
+    made = plan(desired, world)
+    assume(made.paused)
+    for _ in zip(range(cut), world.steps(made, NEW)):
+        pass
+    made = plan(desired, world)
+    run(world, made)
+    event(f"all of it was done {not made.waves}")
+    assert made.paused and old <= published(world)
+    assert any(i.version == NEW and i.tested and (i.published or i.held) for i in world.there())
 
 
 @given(ANY, st.integers(0, 30))
