@@ -1,6 +1,6 @@
 # One line each, calling the real thing. README says what to expect.
 .PHONY: demo demo-down lab lab-down test properties matrix unit lint docs bench bench-planning bench-publication \
-	bench-strategies
+	bench-strategies bench-fleet
 
 PYTHON ?= python3
 ENV ?= test
@@ -46,3 +46,6 @@ bench-publication: ## from publish until DNS has it, against a bare register cal
 
 bench-strategies: ## what users lose while an app is deployed, with each strategy
 	$(PYTHON) tests/run.py bench-strategies
+
+bench-fleet: ## how a deployment grows with the fleet, against a bare state.apply
+	$(PYTHON) tests/run.py bench-fleet

@@ -45,13 +45,14 @@ def define(archives, agents):
 
 
 @contextlib.contextmanager
-def site(consul, define=define):
-    """Three nodes with a master, both releases of each app installed, the first one deployed; a Cli for them.
+def site(consul, define=define, nodes=NODES):
+    """Nodes with a master, both releases of each app installed, the first one deployed; a Cli for them.
 
     :param define: makes the definitions, of an apps.Archives and the Agents.
+    :param nodes: name -> address.
     """
     folder = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
-    agents, daemons = Agents(folder / "n", consul), Daemons(folder)
+    agents, daemons = Agents(folder / "n", consul, nodes), Daemons(folder)
     try:
         agents.start()
         yield prepared(folder, agents, daemons, define), agents
@@ -71,12 +72,13 @@ def prepared(folder, agents, daemons, define):
     user = "root" if os.geteuid() == 0 else os.environ["USER"]
     master = {**master_config(folder / "m", REPOSITORY, user, PORTS), "id": "salt_master"}
     master["pillar_roots"] = {"base": [str(pillar.folder)]}
+    master["file_roots"]["base"].append(str(REPOSITORY / "benchmarks/states"))
     start(daemons, folder, "master", "master", master)
     cli = Cli(folder / "master")
     assert cli.run("salt-run", "saltutil.sync_all")[0] == 0
-    for node in NODES:
+    for node in agents.nodes:
         start(daemons, folder, "minion", node, minion_config(node, folder / node, user, PORTS, agents.settings(node)))
-    until(lambda: cli.run("salt", "*", "test.ping")[1].count("True") == len(NODES), 120, "the minions to answer")
+    until(lambda: cli.run("salt", "*", "test.ping")[1].count("True") == len(agents.nodes), 240, "the minions to answer")
     installations = [["app.install", name, f"'{release}'"] for name in definitions for release in RELEASES]
     for command in (["saltutil.sync_all"], *installations):
         code, output = cli.run("salt", "*", *command)

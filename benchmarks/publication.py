@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import multiprocessing
 import random
 import shutil
 import socket
@@ -17,7 +18,6 @@ import statistics
 import struct
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
@@ -102,24 +102,41 @@ class Node:
         requests.put(f"{self.url}/v1/agent/service/deregister/{BARE}", timeout=10).raise_for_status()
 
 
-def timed(dns, service, enter, leave):
-    """Return the seconds from the call of ``enter`` until DNS has the service; it is gone again afterwards."""
-    seen, asking = [], threading.Event()
+class Watcher:
+    """Asks DNS from a process of its own: in this one it would have the interpreter when publishing wants it."""
 
-    def ask():
-        dns.answers(service)
-        asking.set()
-        seen.append(dns.await_count(service, 1))
+    def __init__(self, address):
+        self._pipe, other = multiprocessing.Pipe()
+        self._process = multiprocessing.Process(target=_watch, args=(address, other), daemon=True)
+        self._process.start()
 
-    watcher = threading.Thread(target=ask)
-    watcher.start()
-    asking.wait(PATIENCE)
-    began = time.monotonic()
-    enter()
-    watcher.join()
-    leave()
-    dns.await_count(service, 0)
-    return seen[0] - began
+    def close(self):
+        self._process.terminate()
+        self._process.join()
+
+    def timed(self, service, enter, leave):
+        """Return the seconds from the call of ``enter`` until DNS has the service; it is gone again afterwards."""
+        self._pipe.send((service, 1))
+        self._pipe.recv()
+        began = time.monotonic()
+        enter()
+        seen = self._pipe.recv()
+        self._pipe.send((service, 0))
+        self._pipe.recv()
+        leave()
+        self._pipe.recv()
+        return seen - began
+
+
+def _watch(address, pipe):
+    """Answer each ``(service, count)`` with an "asking", and with the time at which DNS has so many."""
+    with contextlib.closing(Dns(address)) as dns:
+        while True:
+            service, wanted = pipe.recv()
+            dns.answers(service)
+            pipe.send("asking")
+            # The same clock for all processes (clock_gettime(2), CLOCK_MONOTONIC).
+            pipe.send(dns.await_count(service, wanted))
 
 
 def main():
@@ -134,10 +151,10 @@ def main():
     try:
         agents.start()
         node = Node(folder, agents)
-        with contextlib.closing(Dns(agents.nodes[NODE])) as dns:
+        with contextlib.closing(Watcher(agents.nodes[NODE])) as watcher:
             for number in range(options.rounds + 5):
-                engine = timed(dns, APP, node.publish, node.withdraw)
-                bare = timed(dns, BARE, node.register, node.deregister)
+                engine = watcher.timed(APP, node.publish, node.withdraw)
+                bare = watcher.timed(BARE, node.register, node.deregister)
                 if number >= 5:
                     times["publish"].append(engine * 1000)
                     times["bare"].append(bare * 1000)

@@ -6,18 +6,17 @@ CONSUL_HTTP, CONSUL_DNS = 8500, 8600
 
 
 def consul_config(name, address, servers, folder, datacenter="demo"):
-    """Return the configuration of one Consul server as a mapping, for Consul 1.8 and newer.
+    """Return the configuration of one Consul agent as a mapping, for Consul 1.8 and newer.
 
     :param name: the node's name.
-    :param address: where it listens, for everything; the other servers use the same ports.
-    :param servers: the addresses of all servers, its own included.
+    :param address: where it listens, for everything; the others use the same ports.
+    :param servers: the addresses of all servers: its own is among them, or it is none.
     :param folder: where it keeps its data.
     """
     return {
         "node_name": name,
         "datacenter": datacenter,
-        "server": True,
-        "bootstrap_expect": len(servers),
+        **({"server": True, "bootstrap_expect": len(servers)} if address in servers else {}),
         "bind_addr": address,
         "client_addr": address,
         "retry_join": [server for server in servers if server != address],

@@ -189,6 +189,12 @@ def bench_strategies(arguments):
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 
 
+def bench_fleet(arguments):
+    """How a deployment grows with the fleet, against a bare state.apply."""
+    command = [test_python(), "-m", "benchmarks.fleet", f"--consul={newest_consul()}", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+
+
 COMMANDS = {
     "all": all_tests,
     "unit": unit,
@@ -200,6 +206,7 @@ COMMANDS = {
     "bench-planning": bench_planning,
     "bench-publication": bench_publication,
     "bench-strategies": bench_strategies,
+    "bench-fleet": bench_fleet,
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import shutil
@@ -26,14 +27,16 @@ NODES = {f"web{i}": f"{NETWORK}.1{i}" for i in (1, 2, 3)}
 
 
 class Agents:
-    """Three Consul servers, one a node, and a supervisord for each; stopped and started by name.
+    """A Consul agent and a supervisord for each node; stopped and started by name.
 
     :param folder: a short path: sockets are in it.
     :param consul: the Consul binary.
+    :param nodes: name -> address. The first three are servers.
     """
 
     def __init__(self, folder, consul, nodes=NODES):
         self.folder, self.consul, self.nodes = Path(folder), consul, nodes
+        self.servers = dict(itertools.islice(nodes.items(), 3))
         self.folder.mkdir(parents=True, exist_ok=True)
         self.daemons = Daemons(self.folder)
 
@@ -50,7 +53,7 @@ class Agents:
         self.daemons.stop()
 
     def start_consul(self, node):
-        config = consul_config(node, self.nodes[node], list(self.nodes.values()), self.folder / node / "consul")
+        config = consul_config(node, self.nodes[node], list(self.servers.values()), self.folder / node / "consul")
         # Three servers share two cores with all the rest: a late heartbeat is no lost leader.
         config["performance"] = {"raft_multiplier": 2}
         path = self.folder / node / "consul.json"
@@ -81,7 +84,7 @@ class Agents:
                     return False
             return True
 
-        until(settled, 60, "Consul to have a leader and three healthy nodes")
+        until(settled, 60, "Consul to have a leader and healthy nodes")
 
     def settings(self, node):
         """Return the ``saltdeploy`` settings of the minion ``node``."""
