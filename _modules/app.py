@@ -226,7 +226,8 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None):
     instances
         Ids; or a mapping of minion id to ids; all of the app's by default.
     deployment
-        All that this deployment started, instead.
+        All that this deployment started, instead. Nothing is started for it any more, unless it is ``manual`` or
+        ``restored``.
     drain
         The most seconds to wait for open connections; by default the strategy's.
     grace
@@ -239,6 +240,7 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None):
         salt web1 app.stop shop instances='[shop_1.4.2_20000]'
     """
     drain, grace = names.seconds("drain", drain), names.seconds("grace", grace)
+    deployment = arguments.text("deployment", deployment)
     return _lifecycle().stop(name, _ids(instances), deployment, drain, grace)
 
 

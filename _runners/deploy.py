@@ -31,7 +31,7 @@ import contextlib
 import functools
 import sys
 
-from saltdeploy import control, verbs
+from saltdeploy import control, interrupts, verbs
 
 __func_alias__ = {"exec_": "exec"}
 
@@ -424,6 +424,6 @@ def _emit(event):
     bus = globals().get("__jid_event__")
     if bus:
         # That nobody reads any more must not stop a deployment half way.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError), interrupts.held():
             bus.fire_event({"message": event, "outputter": "deploy"}, "progress")
             sys.stdout.flush()

@@ -12,7 +12,7 @@ import re
 import urllib.parse
 from dataclasses import dataclass
 
-from . import placeholders
+from . import bounds, placeholders
 from .errors import DefinitionError
 from .model import Gate
 from .words import nearest, shown
@@ -220,8 +220,10 @@ def _headers(raw, at):
 
 def _check(gate, raw, at):
     for key in ("interval", "timeout"):
-        if not getattr(gate, key):
-            raise DefinitionError(f"{at}:{key}: found {shown(raw[key])}, allowed is more than 0")
+        if not 0 < getattr(gate, key) <= bounds.DURATION:
+            raise DefinitionError(
+                f"{at}:{key}: found {shown(raw[key])}, allowed is more than 0, and at most {bounds.LONGEST}"
+            )
     if gate.by_exit_code and gate.kind != "command":
         raise DefinitionError(f"{at}: needs `max` or `min`, or both: else any number would be good.")
     if None not in (gate.minimum, gate.maximum) and gate.minimum > gate.maximum:

@@ -12,7 +12,8 @@ import salt.client
 import salt.config
 from salt.exceptions import SaltClientError, SaltReqTimeoutError
 
-from .errors import INTERRUPTS, Failed
+from . import interrupts
+from .errors import Failed
 
 # How long the event bus is left alone between two looks at it, in seconds (as LocalClient does).
 POLL = 0.01
@@ -48,25 +49,18 @@ class Fleet:
         self.opts = opts
 
     def __enter__(self):
-        self._client, self._cut_off = None, False
+        self._client = None
         return self
 
     def __exit__(self, *exc):
-        self._close()
+        if self._client is not None:
+            self._client.destroy()
 
     def _open(self):
-        """Return the client; another one if its event loop may have been cut off half way: the way back needs it."""
-        if self._cut_off:
-            self._close()
         if self._client is None:
             config = salt.config.client_config(self.opts["conf_file"])
             self._client = salt.client.LocalClient(mopts={**PATIENCE, **config})
         return self._client
-
-    def _close(self):
-        client, self._client, self._cut_off = self._client, None, False
-        if client is not None:
-            client.destroy()
 
     def run(self, function, nodes, *args, deadline=60.0, on_reply=lambda reply: None, **kwargs):
         """Run ``function`` on ``nodes`` in one job; return ``{node: Reply}``, one for each of them.
@@ -80,11 +74,12 @@ class Fleet:
             return {}
         began = time.monotonic()
         replies = {}
-        for answer in self._answers(function, nodes, args, kwargs, began + deadline):
-            for node, data in answer.items():
-                if node in nodes and node not in replies:
-                    replies[node] = _reply(node, data, time.monotonic() - began)
-                    on_reply(replies[node])
+        with interrupts.held() as let_through:
+            for answer in self._answers(function, nodes, args, kwargs, began + deadline, let_through):
+                for node, data in answer.items():
+                    if node in nodes and node not in replies:
+                        replies[node] = _reply(node, data, time.monotonic() - began)
+                        on_reply(replies[node])
         for node in nodes:
             if node not in replies:
                 waited = time.monotonic() - began
@@ -94,7 +89,7 @@ class Fleet:
                 on_reply(replies[node])
         return replies
 
-    def _answers(self, function, nodes, args, kwargs, until):
+    def _answers(self, function, nodes, args, kwargs, until, let_through):
         job = self._open().cmd_iter_no_block(
             nodes,
             function,
@@ -107,15 +102,13 @@ class Fleet:
         )
         try:
             for answer in job:
+                let_through()
                 if answer:
                     yield answer
                 else:
                     time.sleep(POLL)
                 if time.monotonic() > until:
                     return
-        except INTERRUPTS:
-            self._cut_off = True
-            raise
         except (SaltClientError, SaltReqTimeoutError) as exc:
             raise Failed(f"the Salt master does not answer: is salt-master running? ({exc})") from exc
         finally:

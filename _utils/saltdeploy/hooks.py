@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 
+from . import bounds
 from .errors import DefinitionError, Refused
 from .model import Hook
 from .words import shown
@@ -34,8 +35,10 @@ def _hook(raw, at, duration):
     values = {"command": raw} if isinstance(raw, str) else dict(raw)
     if "timeout" in values:
         values["timeout"] = duration(values["timeout"])
-        if not values["timeout"]:
-            raise DefinitionError(f"{at}:timeout: found {shown(raw['timeout'])}, allowed is more than 0")
+        if not 0 < values["timeout"] <= bounds.DURATION:
+            raise DefinitionError(
+                f"{at}:timeout: found {shown(raw['timeout'])}, allowed is more than 0, and at most {bounds.LONGEST}"
+            )
     return Hook(**values)
 
 

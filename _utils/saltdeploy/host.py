@@ -4,6 +4,7 @@
 
     <root>/.lock                                   taken while a port is chosen
     <root>/<app>/.lock                             taken while instances are stopped or brought back
+    <root>/<app>/.starting, .ended                 taken while instances are started; the deployment that ended last
     <root>/<app>/releases/<version>                link to .<version>@<random>/files; whole or absent
     <root>/<app>/instances/<id>/instance.json      which release, port, deployment; tested or not
     <root>/.downloads/                             what was fetched over HTTP: see artifacts
@@ -171,6 +172,29 @@ class Host:
         folder.mkdir(parents=True, exist_ok=True)
         with _locked(folder / ".lock"):
             yield
+
+    @contextlib.contextmanager
+    def starting(self, app, deployment):
+        """Hold off the end of ``deployment`` while it starts instances of ``app``.
+
+        :raises Failed: it has ended here: the job that starts them was overtaken by the one that stops them.
+        """
+        with self._turn(app) as ended:
+            if deployment and ended.exists() and json.loads(ended.read_text()) == deployment:
+                raise Failed(f"deployment {deployment} of {app} has ended on {self.node}: nothing is started for it.")
+            yield
+
+    def end(self, app, deployment):
+        """Have nothing started for ``deployment`` any more."""
+        with self._turn(app) as ended:
+            write_file(ended, json.dumps(deployment))
+
+    @contextlib.contextmanager
+    def _turn(self, app):
+        folder = self.root / names.app(app)
+        folder.mkdir(parents=True, exist_ok=True)
+        with _locked(folder / ".starting"):
+            yield folder / ".ended"
 
     # -- instances ----------------------------------------------------------------------------
 

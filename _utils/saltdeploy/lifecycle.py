@@ -20,6 +20,8 @@ POLL = 0.1
 # How long the catalog may take to show what the agent was told, in seconds: an election takes up to 13.5.
 CATALOG_DEADLINE = 30.0
 LOG_LINES = 15
+# What instances belong to that somebody starts by hand, or that were brought back: these never end.
+MANUAL, RESTORED = "manual", "restored"
 # How long a process that cannot be asked must have been up to be ready, in seconds.
 SETTLE = 2.0
 # How much of what a command printed is brought back, in characters: a job's result has a limit.
@@ -116,14 +118,15 @@ class Lifecycle:
     def _start(self, app, version, count, deployment, held=False, slots=None):
         deadline = time.monotonic() + app.strategy.healthy_deadline
         started, failures = [], []
-        for slot in slots or [None] * count:
-            instance = self.host.allocate(app, version, self.node.address, deployment, slot)
-            started.append(replace(instance, held=held))
-        for instance in started:
-            self.host.save(instance)
-            launch = self._launch(app, instance)
-            launch.write(self.render)
-            self.runtime.start(launch.unit)
+        with self.host.starting(app.name, deployment):
+            for slot in slots or [None] * count:
+                instance = self.host.allocate(app, version, self.node.address, deployment, slot)
+                started.append(replace(instance, held=held))
+            for instance in started:
+                self.host.save(instance)
+                launch = self._launch(app, instance)
+                launch.write(self.render)
+                self.runtime.start(launch.unit)
         for instance in started:
             failures += self._prove(app, instance, deadline)
         return {"ok": not failures, "instances": [self._record(i).__dict__ for i in started], "failures": failures}
@@ -234,10 +237,12 @@ class Lifecycle:
         """Retire instances: withdraw, see them gone from the catalog, drain, stop, forget.
 
         :param ids: which; also ids that only discovery knows.
-        :param deployment: instead of ids, all that this deployment started.
+        :param deployment: instead of ids, all that this deployment started; it starts nothing any more.
         :param drain: most seconds to wait for open connections; None: the strategy's.
         :param grace: least seconds a published one serves on, for clients that still have its address.
         """
+        if deployment not in (None, MANUAL, RESTORED):
+            self.host.end(self.app(name).name, deployment)
         with self.host.alone(name):
             return self._stop(name, ids, deployment, drain, grace)
 
@@ -249,6 +254,9 @@ class Lifecycle:
         if deployment is not None:
             ids = [i.id for i in here.values() if i.deployment == deployment]
         ids = sorted(here if ids is None else ids)
+        others = [i for i in ids if i.split("_", 1)[0] != name]
+        if others:
+            raise Refused(f"not of {name}: {', '.join(others)}")
         published = self._withdraw(name, ids)
         # All of them: what another run has withdrawn a moment ago may still have clients.
         self._drain([here[i] for i in ids if i in here], drain, grace if published else 0)
@@ -321,7 +329,7 @@ class Lifecycle:
         # What is installed is what ran, whatever the definition says by now.
         if version not in self.host.releases(name):
             self.install(name, version)
-        result = self._start(self.app(name), version, 1, "restored", slots=[int(slot)])
+        result = self._start(self.app(name), version, 1, RESTORED, slots=[int(slot)])
         if not result["ok"]:
             self._stop(name, [instance], drain=0)
             raise Failed("; ".join(result["failures"]))

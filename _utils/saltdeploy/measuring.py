@@ -98,7 +98,7 @@ class _Run:
 
     def _ask(self, gate):
         began = time.monotonic()
-        self.arrived.put((gate.name, began, ask(gate, self.values)))
+        self.arrived.put((gate.name, began, attempt(lambda: ask(gate, self.values))))
 
     def _command(self, gate):
         node, instance = self.where.node, self.where.instance

@@ -11,7 +11,7 @@ from pathlib import Path
 import requests
 import salt.utils.event
 
-from . import events
+from . import events, interrupts
 from .errors import INTERRUPTS, REFUSED
 
 log = logging.getLogger(__name__)
@@ -111,8 +111,8 @@ class Bus:
     def fire(self, tag, data):
         """Fire an event. Nothing is raised: a deployment goes on without anybody who hears of it."""
         try:
-            # One connection an event: an interrupt may cut off its loop, and the next is the way back's.
-            with salt.utils.event.get_master_event(self.opts, self.opts["sock_dir"], listen=False) as bus:
+            where = self.opts["sock_dir"]
+            with interrupts.held(), salt.utils.event.get_master_event(self.opts, where, listen=False) as bus:
                 # The bus adds its own keys to what it is given.
                 fired = bus.fire_event(dict(data), tag)
         except Exception as exc:  # whatever Salt's transport makes of it

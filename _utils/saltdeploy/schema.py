@@ -113,7 +113,7 @@ HOOKS = _object(dict.fromkeys(PHASES, COMMANDS))
 
 # A password in a URL would end in messages and logs.
 BARE_URL = r"^https?://[^/?#@\s]+"
-HEADERS = _map({"type": "string"}, r"^[A-Za-z0-9-]+$")
+HEADERS = _map({"type": "string", "writeOnly": True}, r"^[A-Za-z0-9-]+$")
 
 MEASURED = _object(
     {
@@ -252,7 +252,7 @@ CONSUL = _object(
         "datacenter": {"type": "string", "pattern": r"^[A-Za-z0-9_-]*$"},
         "agent": {"type": "string", "pattern": r"^https?://"},
         "servers": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": r"^https?://"}},
-        "token": {"type": "string", "pattern": r"^[!-~]*$"},
+        "token": {"type": "string", "pattern": r"^[!-~]*$", "writeOnly": True},
         "ca": {"type": "string"},
     }
 )

@@ -307,6 +307,8 @@ def test_a_minion_is_killed(target, minions, impatient):
 
 def test_an_agent_dies(target, agents):
     before = target.traces()
+    # It may be the leader: then the way back waits for another one to be elected, as below.
+    target.define(strategy={"healthy_deadline": "40s"})
     run = target.start("slow").until("start    web2, web3")
     started(target, "web2", "slow")
     agents.stop_consul("web2")

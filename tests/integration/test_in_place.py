@@ -95,10 +95,12 @@ def test_the_old_one_does_not_come_back(target):
     assert target.traces().versions == [before] * 3
 
 
-def test_interrupted(target):
+@pytest.mark.parametrize("when", ["as the job is sent", "while it starts"])
+def test_interrupted(target, when):
     before = target.traces()
     run = target.start("slow").until("start    web1 ")
-    started(target, "web1", "slow")
+    if when == "while it starts":
+        started(target, "web1", "slow")
     output = run.send(signal.SIGINT).end(1)
     in_order(output, "stop     web1: ", "restore  web1: ", "all is as before", "it was interrupted")
     until(lambda: not target.traces().candidates, 10, "the catalog to be without the candidate")

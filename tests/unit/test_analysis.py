@@ -553,6 +553,7 @@ def test_an_app_has_its_own_gates_in_place_of_the_environments():
         ({"http": HTTP, "max": 1, "min": 2}, ":min: found 2, allowed is at most `max`"),
         ({"http": HTTP, "max": 1, "interval": 0}, ":interval: found 0, allowed is more than 0"),
         ({"http": HTTP, "max": 1, "timeout": "0s"}, ":timeout: found '0s', allowed is more than 0"),
+        ({"http": HTTP, "max": 1, "timeout": "721h"}, ":timeout: found '721h', allowed is more than 0, and at most"),
         ({"http": HTTP, "max": 1, "count": 0}, ":count: found 0, allowed is at least 1"),
         ({"http": HTTP, "max": 1, "failure_limit": 3}, ":failure_limit: found 3, allowed is less than `count` (3)"),
         ({"http": HTTP, "max": 1, "failures": 1}, ":failures: unknown key (did you mean `failure_limit`?)"),

@@ -417,3 +417,15 @@ def test_a_file_that_cannot_be_written_stays_what_it_was(tmp_path):
 
 def test_the_default_root():
     assert str(Host("web1").root) == host.DEFAULT_ROOT
+
+
+def test_a_deployment_that_has_ended_starts_nothing_any_more(node):
+    """…also where the job that starts its instances is overtaken by the one that stops them."""
+    with node.starting("shop", "d1"):
+        pass
+    node.end("shop", "d1")
+    with pytest.raises(Failed, match="deployment d1 of shop has ended on web1"), node.starting("shop", "d1"):
+        raise AssertionError("started")
+    for app, deployment in (("shop", "d2"), ("shop", None), ("till", "d1")):
+        with node.starting(app, deployment):
+            pass
