@@ -119,13 +119,13 @@ MEANINGS = {
         "mode": "Whether they understand what goes through (``http``) or not (``tcp``).",
     },
     "check": {
-        "http": "A path; the answer must have a status of 2xx. Before publication it must be 200.",
+        "http": "A path; the answer must have a status of 2xx.",
         "tcp": "A connection to the instance's port must succeed. Give one of ``http`` and ``tcp``.",
         "interval": "How often Consul runs it.",
         "timeout": "How long an answer may take.",
     },
     "test": {
-        "http": "A GET request to the instance. Redirects are not followed: elsewhere is another instance.",
+        "http": "A GET request to the instance. Redirects are not followed, since they may lead to another instance.",
         "tcp": "A connection to the instance's port must succeed.",
         "command": (
             "A command in the release's folder, as the app's user, with the app's environment; it must end with"
@@ -173,13 +173,13 @@ MEANINGS = {
             "Where the zip file with the program is, if neither at HashiCorp nor in the master's file roots as"
             " ``salt://consul/consul_<version>_linux_<architecture>.zip``. ``{version}`` and ``{arch}`` are filled in."
         ),
-        "sha256": "Its SHA-256, or the place of a file that holds it; by default HashiCorp's own, for HashiCorp's own.",
+        "sha256": "Its SHA-256, or the place of a file that holds it; by default HashiCorp's SHA256SUMS, for a zip file from there; with a ``source`` of your own, give it.",
         "datacenter": "The name of Consul's datacenter.",
         "services": "Services that are not our apps, and that nodes may register.",
     },
     "dns": {
         "resolver": "The program that answers on each node.",
-        "upstream": "Name servers for all other names; by default those that the node had.",
+        "upstream": "Name servers for all other names; by default those that the node had (unbound: it resolves from the root by itself).",
     },
     "notify": {
         "webhook": "Where :doc:`events </reference/events>` are sent to, beside the master's event bus.",
