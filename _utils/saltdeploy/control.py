@@ -47,12 +47,13 @@ class Control(Operations, Looking, Settling):
             def decide(observed):
                 site.not_paused()
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
-                pause = app.strategy.pause > 0
+                pause = app.strategy.pause > 0 and (app.in_place or version != _settled(site.record() or {}))
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=pause, analysis=True)
                 return self._deployment(site, observed, desired, planner.plan(desired, observed))
 
             result = self._carry_out(site, "deploy", decide, reason, test)
-        pauses = result["retcode"] == DONE and (result.get("record") or {}).get("paused")
+        record = result.get("record") or {}
+        pauses = result["retcode"] == DONE and "paused" in record and record["deployment"] == result["deployment"]
         return self._wait_out(environment, app, result) if pauses and math.isfinite(app.strategy.pause) else result
 
     def promote(self, name, env, test, reason):
@@ -62,6 +63,8 @@ class Control(Operations, Looking, Settling):
         with self._site(environment, app, paused["nodes"]) as site:
 
             def decide(observed):
+                if (site.record() or {}).get("paused") != paused:
+                    raise Refused(f"somebody went on with {app.name} meanwhile: see deploy.status {app.name}")
                 desired = planner.Desired(app, version, paused["instances"], site.nodes, adopt=True, analysis=True)
                 # The record changes in any case.
                 return replace(self._deployment(site, observed, desired, planner.plan(desired, observed)), changes=True)
@@ -80,7 +83,9 @@ class Control(Operations, Looking, Settling):
                     if not paused["from"]:
                         raise Refused(f"the record has not what served before {version}: deploy that, by its version.")
                     origin = definition.check_version(app, paused["from"])
-                    desired = planner.Desired(app, origin, paused["before"], site.nodes)
+                    # It may have been on some of the nodes only: the others keep what they have.
+                    good = sum(i.good and i.version == origin for i in observed.instances)
+                    desired = planner.Desired(app, origin, max(paused["before"], good), site.nodes)
                     plan = planner.plan(desired, observed)
                 else:
                     desired = planner.Desired(app, version, app.instances, site.nodes)
@@ -126,12 +131,12 @@ class Control(Operations, Looking, Settling):
         try:
             if not bad:
                 return self.promote(app.name, environment.name, False, result["reason"])
-            back = self.abort(app.name, environment.name, False, bad)
+            back = self.abort(app.name, environment.name, False, bad[: arguments.REASON])
         except (Refused, Failed, *INTERRUPTS) as exc:
             why = str(exc) if isinstance(exc, Refused) else cause(exc)
             verdict = f"{records.paused(app.name, record)}. (It could not go {'back' if bad else 'on'}: {why})"
             return {**result, "verdict": verdict, "retcode": NOT_REVERTED}
-        return {**back, "retcode": back["retcode"] or REVERTED}
+        return {**back, "retcode": REVERTED if back["retcode"] == DONE else NOT_REVERTED}
 
     def _measure(self, environment, app, service, new, backend):
         """Measure once more, before a pause ends by itself; return what is wrong. Nobody holds the lock meanwhile."""
@@ -192,8 +197,10 @@ class Control(Operations, Looking, Settling):
         with self._site(environment, app, None) as site:
 
             def decide(observed):
-                site.not_paused()
-                version = definition.check_version(app, _recorded(site)["version"])
+                record = _recorded(site)
+                if record.get("paused"):
+                    raise Refused(records.paused(name, record))
+                version = definition.check_version(app, record["version"])
                 desired = planner.Desired(app, version, count, site.nodes)
                 said = f". The definition says {app.instances}: so will the next deploy.app without instances="
                 plan = planner.plan(desired, observed)
@@ -251,6 +258,11 @@ class Control(Operations, Looking, Settling):
             self.journal.warn(f"old releases were not removed, see deploy.prune: {cause(exc)}")
 
 
+def _settled(record):
+    """Return the release that users have for good, by the record; None where a hook froze a deployment half way."""
+    return None if "frozen" in record else record.get("paused", {}).get("from", record.get("version"))
+
+
 def _recorded(site):
     record = site.record()
     if not record:
@@ -305,7 +317,7 @@ def _verdict(result, desired, said):
         return f"{what} FAILED in {where} and is NOT wholly reverted, look now ({look(result)}): {why}"
     if result["retcode"] == REVERTED:
         return f"{what} was not deployed in {where}; all is as before ({running(result['record'])}): {why}"
-    if result["record"] and result["record"].get("paused"):
+    if (result["record"] or {}).get("paused") and desired.publish:
         return f"{records.paused(result['app'], result['record'])}. Published are {running(result['record'])}"
     if not desired.publish:
         candidates = f"{desired.instances} candidate{'s' * (desired.instances != 1)}"

@@ -151,7 +151,9 @@ class Deployment(Reverting):
             self.hooks.run("after_publish", ids_by_node(candidates), once=last)
         if self.plan.publish:
             self._withdraw(wave.withdraw)
-            self._retire(self.budget.to_retire(wave.retire))
+            # A pause is recorded with all that it goes back to, in one write.
+            if not self.plan.paused:
+                self._retire(self.budget.to_retire(wave.retire))
 
     def _measure(self, candidates):
         def check():

@@ -68,9 +68,18 @@ class Hooks:
         except Failed:
             # Where nobody saw its end, the mark stays, and the next deployment asks what has become of it.
             if all(value["ended"] for value in seen.values()) and seen:
-                self.lock.write({}, [hooks.marks_key(self._prefix, self.version, name)])
+                self._unmark(name)
             raise
         self._mark("done", phase, hook, node)
+
+    def _unmark(self, name):
+        """Remove a mark. Where that fails it stays, and somebody is asked about it; what the hook did counts."""
+        try:
+            self.lock.write({}, [hooks.marks_key(self._prefix, self.version, name)])
+        except LockLost:
+            raise
+        except Failed as exc:
+            self.jobs.journal.warn(f"the mark of a hook could not be removed, see deploy.hooks: {exc}")
 
     def _marks(self):
         if self._known is None:

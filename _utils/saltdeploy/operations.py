@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from . import arguments, bluegreen, healthy, hookrun, hooks, planner, records
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
-from .jobs import Jobs, PhaseFailed, most, stop_deadline, told_ids
+from .jobs import Jobs, PhaseFailed, ids_by_node, most, stop_deadline, told_ids
 from .planner import listed
 from .site import Task, Verbs, look, running
 
@@ -76,16 +76,13 @@ class Operations(Verbs):
             return self._carry_out(site, "withdraw", decide, reason, test)
 
     def _withdraw(self, site, instances, lock):
-        ids = {}
-        for i in instances:
-            ids.setdefault(i.node, []).append(i.id)
-        record = site.record()
-        if record:
-            left = {n: [i for i in some if i not in ids.get(n, ())] for n, some in record["nodes"].items()}
-            record = {**record, "nodes": {n: some for n, some in left.items() if some}}
-            lock.write({records.current_key(site.prefix): record})
-        jobs = Jobs(site.fleet, self.journal)
+        ids, record, jobs = ids_by_node(instances), site.record(), Jobs(site.fleet, self.journal)
         try:
+            if record:
+                left = {n: [i for i in some if i not in ids.get(n, ())] for n, some in record["nodes"].items()}
+                rest = {**record, "nodes": {n: some for n, some in left.items() if some}}
+                lock.write({records.current_key(site.prefix): rest})
+                record = rest
             jobs.run("withdraw", "discovery.withdraw", ids, site.app.name, ids, told=told_ids)
         except (Failed, *INTERRUPTS) as exc:
             return NOT_REVERTED, cause(exc), record

@@ -173,13 +173,15 @@ MEANINGS = {
             "Where the zip file with the program is, if neither at HashiCorp nor in the master's file roots as"
             " ``salt://consul/consul_<version>_linux_<architecture>.zip``. ``{version}`` and ``{arch}`` are filled in."
         ),
-        "sha256": "Its SHA-256, or the place of a file that holds it; by default HashiCorp's SHA256SUMS, for a zip file from there; with a ``source`` of your own, give it.",
+        "sha256": "Its SHA-256, or the place of a file that holds it; by default HashiCorp's SHA256SUMS, for a zip file"
+        " from there. With a ``source`` of your own, give it.",
         "datacenter": "The name of Consul's datacenter.",
         "services": "Services that are not our apps, and that nodes may register.",
     },
     "dns": {
         "resolver": "The program that answers on each node.",
-        "upstream": "Name servers for all other names; by default those that the node had (unbound: it resolves from the root by itself).",
+        "upstream": "Name servers for all other names; by default those that the node had (unbound resolves from the"
+        " root by itself).",
     },
     "notify": {
         "webhook": "Where :doc:`events </reference/events>` are sent to, beside the master's event bus.",

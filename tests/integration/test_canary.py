@@ -94,9 +94,24 @@ def test_a_run_that_is_killed_before_it_says_so_pauses_when_it_is_run_again(targ
     target.define(strategy={"waves": ["100%"], "pause": "manual"})
     steps, killed = target.killed(new, "write current")
     assert killed and steps[-1] == "write current"
+    output = target.deploy(before)
+    assert "start " not in output and "pause" not in output and target.traces().published == old
+
+    assert target.killed(new, "write current")[1]
     output = target.deploy(new)
     assert f"{NAME} {new} is paused after its first wave" in output and "start " not in output
     assert target.traces().versions == sorted([before, new] * 3)
+    assert f"is taken back in site: 3 instances of {before}" in target.run("abort")
+    assert target.traces().published == old
+
+
+def test_the_way_back_from_a_pause_on_some_nodes_leaves_the_others_alone(target, releases):
+    before, new = releases
+    old = target.traces().published
+    target.define(strategy={"pause": "manual", "when_paused": "supersede"})
+    target.deploy(new, "nodes=web1", "instances=1")
+    assert target.traces().versions == sorted([before] * 3 + [new])
+    assert "is paused after its first wave" in target.run("scale", "instances=4", code=3)
     assert f"is taken back in site: 3 instances of {before}" in target.run("abort")
     assert target.traces().published == old
 
