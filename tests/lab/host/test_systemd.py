@@ -50,7 +50,8 @@ def web(host, lab, archives, pillar):
     del app["user"]
     # Its port is nobody's business.
     worker = {"source": source, "run": "./bin/serve 127.0.0.1 0"}
-    site = SimpleNamespace(nodes={NODE: host.address}, url=lambda node: f"http://{host.address}:8500")
+    nodes = {NODE: host.address}
+    site = SimpleNamespace(nodes=nodes, servers=nodes, url=lambda node: f"http://{host.address}:8500")
     used = {"web": {"version": "1.0", "instances": 2}, "worker": {"version": "1.0"}}
     pillar.write({"web": app, "worker": worker}, {"site": apps.environment(site, apps=used)})
     return Web(host)
