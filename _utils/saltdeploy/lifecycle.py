@@ -212,24 +212,29 @@ class Lifecycle:
         return [i.id for i in chosen]
 
     def _withdraw(self, name, ids):
-        app = self.app(name)
-        registered = self._registered(name)
-        listed = [i for i in ids if i in registered]
+        """Take ``ids`` out of discovery; return those that users may have been sent to, once the catalog has none."""
+        app, registered = self.app(name), self._registered(name)
         for instance in ids:
             for service in (instance, instance + CANDIDATE):
                 if service in registered:
                     self.discovery.withdraw(service)
-        if listed and not self.discovery.wait(
-            app.name, lambda found: not self._mine(found, listed), time.monotonic() + CATALOG_DEADLINE
-        ):
+        # Without a leader an agent forgets what it is told to, and the catalog does not follow: a second try must wait,
+        # too. What has not passed its tests was never there.
+        tested = {i.id for i in self.host.instances(name) if i.tested}
+        waited_for = [i for i in ids if i in registered or i in tested]
+        published = {i for i in ids if i in registered}
+
+        def gone(found):
+            seen = {e.id for e in found if e.id in waited_for and e.minion == self.host.node}
+            published.update(seen)
+            return not seen
+
+        if waited_for and not self.discovery.wait(app.name, gone, time.monotonic() + CATALOG_DEADLINE):
             raise DiscoveryUnavailable(
-                f"{', '.join(listed)}: still in the catalog {CATALOG_DEADLINE:g}s after it was withdrawn on"
+                f"{', '.join(sorted(published))}: still in the catalog {CATALOG_DEADLINE:g}s after it was withdrawn on"
                 f" {self.host.node}: nothing was stopped. See `consul monitor` there."
             )
-        return listed
-
-    def _mine(self, endpoints, ids):
-        return [e for e in endpoints if e.id in ids and e.minion == self.host.node]
+        return sorted(published)
 
     # -- stopping -----------------------------------------------------------------------------
 
@@ -256,7 +261,9 @@ class Lifecycle:
         ids = sorted(here if ids is None else ids)
         others = [i for i in ids if i.split("_", 1)[0] != name]
         if others:
-            raise Refused(f"not of {name}: {', '.join(others)}")
+            raise Refused(
+                f"no instance of {name}: {', '.join(others)}. See what is: salt {self.host.node} app.instances {name}"
+            )
         published = self._withdraw(name, ids)
         # All of them: what another run has withdrawn a moment ago may still have clients.
         self._drain([here[i] for i in ids if i in here], drain, grace if published else 0)
@@ -316,14 +323,29 @@ class Lifecycle:
         return self._not_good(name, wanted), ""
 
     def restore(self, name, ids):
-        """Bring those of ``ids`` that do not serve back: installed, tested, published; return which."""
+        """Bring those of ``ids`` that do not serve back: installed, tested, published; return which.
+
+        :raises Failed: some do not come back; the others have.
+        """
+        failures = []
         with self.host.alone(name):
             lost = self._not_good(name, ids)
             for instance in lost:
-                self._restore(name, instance)
+                try:
+                    self._restore(name, instance)
+                except DiscoveryUnavailable:
+                    raise
+                except Failed as exc:
+                    failures.append(str(exc))
+        if failures:
+            raise Failed("; ".join(failures))
         return lost
 
     def _restore(self, name, instance):
+        state = self.runtime.states().get(instance)
+        if state and state.running and any(i.id == instance and i.tested for i in self.host.instances(name)):
+            self.publish(name, [instance])  # only discovery has lost it
+            return
         version, slot = instance.removeprefix(f"{name}_").rsplit("_", 1)
         self._stop(name, [instance], drain=0)
         # What is installed is what ran, whatever the definition says by now.

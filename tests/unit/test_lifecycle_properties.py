@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import replace
 from types import SimpleNamespace
 
+import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 from saltdeploy.discovery import Endpoint
@@ -54,6 +55,12 @@ class Node:
     def connections(self, one):
         return 0
 
+    def releases(self, app):
+        return ["1.0"]
+
+    def ports_taken(self, address):
+        return []
+
     # -- the runtime
 
     def states(self):
@@ -86,7 +93,10 @@ class Node:
         return until(list(self.catalog.values()))
 
 
-FLAGS = st.fixed_dictionaries({name: st.booleans() for name in ("running", "tested", "published")})
+FLAGS = st.fixed_dictionaries({name: st.booleans() for name in ("running", "tested", "published")}).filter(
+    # The second property sees to that.
+    lambda flags: flags["tested"] or not flags["published"]
+)
 NODES = st.builds(
     Node,
     st.lists(st.tuples(st.sampled_from(SLOTS), FLAGS), max_size=4, unique_by=lambda spot: spot[0]).map(
@@ -113,10 +123,31 @@ def test_nothing_stops_that_users_may_still_be_sent_to(node, slots):
         event("the catalog never followed")
         assert node.late is None
         assert node.here == before
+        # By now the agent has forgotten them, and who tries once more knows no better.
+        with pytest.raises(DiscoveryUnavailable):
+            lifecycle(node).stop("shop", ids, drain=0, grace=0)
+        assert node.here == before
     else:
         assert stopped == sorted(ids)
         assert set(node.here) == set(before) - set(ids)
         assert not set(ids) & set(node.agent)
+
+
+@given(NODES)
+def test_what_only_discovery_has_lost_is_published_and_runs_on(node):
+    """…so its clients notice nothing when it is restored."""
+    good = [i.id for i in node.instances() if i.tested and i.running]
+    before = dict(node.here)
+    node.agent.clear()
+    node.catalog.clear()
+
+    def stop(one):
+        raise AssertionError(f"{one} was stopped")
+
+    node.stop = stop
+    assert lifecycle(node).restore("shop", good) == good
+    assert set(node.agent) == set(good) and set(node.here) == set(before)
+    assert all(node.here[one].running for one in good)
 
 
 @given(NODES, st.sets(st.sampled_from(SLOTS)))

@@ -175,8 +175,20 @@ MUTATIONS = [
     lifecycle(
         "test_nothing_stops_that_users_may_still_be_sent_to",
         "an instance is stopped before the catalog has confirmed that it is withdrawn",
-        "if listed and not self.discovery.wait(",
-        "if not listed and not self.discovery.wait(",
+        "if waited_for and not self.discovery.wait(",
+        "if not waited_for and not self.discovery.wait(",
+    ),
+    lifecycle(
+        "test_nothing_stops_that_users_may_still_be_sent_to",
+        "what the agent has forgotten is not waited for at a second try",
+        "if i in registered or i in tested]",
+        "if i in registered]",
+    ),
+    lifecycle(
+        "test_what_only_discovery_has_lost_is_published_and_runs_on",
+        "what runs is stopped to be restored",
+        "if state and state.running and any(",
+        "if not state and any(",
     ),
     lifecycle(
         "test_only_what_runs_and_has_passed_its_tests_is_published",
