@@ -9,7 +9,7 @@ from .errors import DefinitionError
 
 
 def check(where, environment, apps):
-    """Raise DefinitionError if two nodes have one address, or two apps one port of the load balancer.
+    """Raise DefinitionError if two nodes have one address, or two apps one port of the load balancer or one name.
 
     :param where: the key path of the environment.
     :param environment: its raw mapping, resolved and of the right shape.
@@ -23,6 +23,12 @@ def check(where, environment, apps):
             f"{where}:nodes:{words.name(node)}:address: {address} is the address of {words.name(other)}, too"
         )
     _urls(f"{where}:discovery:consul", (environment.get("discovery") or {}).get("consul") or {})
+    for app in environment["apps"]:
+        other = app.removesuffix("-candidate")
+        if other != app and other in environment["apps"]:
+            raise DefinitionError(
+                f"{where}:apps:{app}: candidates of {other} have this name in discovery: give the app another one."
+            )
     twice = _twice((app, _frontend(apps[app], settings)) for app, settings in environment["apps"].items())
     if twice:
         app, other, port = twice

@@ -41,7 +41,8 @@ def identities(name, environment):
 
     :raises DefinitionError: it has no server, or an address is no IP address.
     """
-    if not servers(environment):
+    leading = set(servers(environment))
+    if not leading:
         raise DefinitionError(
             f"environments:{name}:nodes: `consul` is given, and no node has the role `{SERVER}`: give it to three."
         )
@@ -54,7 +55,7 @@ def identities(name, environment):
                 f"environments:{name}:nodes:{node}:address: found {shown(about.get('address'))},"
                 " allowed is an IP address where `consul` is given"
             ) from None
-        kind = "server" if node in servers(environment) else "client"
+        kind = "server" if node in leading else "client"
         # Servers are known by a name that no other node's certificate has.
         found[node] = ((f"{kind}.{datacenter(environment)}.consul", "localhost"), (address, "127.0.0.1"))
     return found

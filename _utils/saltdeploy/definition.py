@@ -12,6 +12,7 @@ from . import (
     bluegreen,
     bounds,
     clashes,
+    cluster,
     events,
     hooks,
     placeholders,
@@ -87,6 +88,8 @@ def load(pillar, env=None, strict=True):
             )
     nodes = {n: Node(n, d["address"], tuple(d.get("roles", ())), d.get("zone", "")) for n, d in raw["nodes"].items()}
     clashes.check(where, raw, apps)
+    if cluster.wanted(raw):
+        cluster.identities(name, raw)  # which says what is wrong with them
     environment = Environment(
         name=name,
         nodes=nodes,

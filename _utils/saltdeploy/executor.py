@@ -48,7 +48,7 @@ class Deployment(Reverting):
         self.hooks = hookrun.Hooks(jobs, discovery, environment.name, self.app, desired.version, lock, identity)
         # Candidates wait for somebody to look at all of them.
         self.budget = Budget(self.strategy.max_failures if desired.publish else 0, desired.nodes)
-        self.started_on, self.adopted, self.published, self.retired, self.replaced = set(), [], [], {}, []
+        self.started_on, self.adopted, self.published, self.retired, self.replaced = {}, [], [], {}, []
         self.plan, self.waiting, self.weighed, self.weights = None, {}, False, traffic.weights(serving)
         self.record, self.withdrawn, self.warm = before, {}, (before or {}).get("warm")
         # What was seen counts: a killed run recorded less, and what somebody stopped since is to stay stopped.

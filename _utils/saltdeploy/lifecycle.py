@@ -17,8 +17,9 @@ from .services import CANDIDATE
 
 # How often a process that is not ready yet is asked again, in seconds.
 POLL = 0.1
-# How long the catalog may take to show what the agent was told, in seconds: an election takes up to 13.5.
-CATALOG_DEADLINE = 30.0
+# How long the catalog may take to show what the agent was told, in seconds: an election takes up to 13.5, and an agent
+# that could tell no server tries again after 15 to 30 (Consul's agent/ae/ae.go).
+CATALOG_DEADLINE = 60.0
 LOG_LINES = 15
 # What instances belong to that somebody starts by hand, or that were brought back: these never end.
 MANUAL, RESTORED = "manual", "restored"

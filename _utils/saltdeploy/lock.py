@@ -10,7 +10,7 @@ import os
 import threading
 import time
 
-from .discovery import ELECTION
+from .discovery import ELECTION, patiently
 from .errors import INTERRUPTS, DiscoveryUnavailable, Failed, LockLost, Refused
 
 # Consul frees an unrenewed session after one to two TTLs; less than 10 s it does not accept.
@@ -73,17 +73,14 @@ class Lock:
 
     def _write(self, entries, delete):
         """Write; an election is waited out, once. What is written is the same however often it is."""
-        give_up = time.monotonic() + (0 if self._leaderless else ELECTION)
-        while True:
-            try:
-                written = self.discovery.write(entries, self.key, self.session, delete)
-                self._leaderless = False
-                return written
-            except DiscoveryUnavailable:
-                if time.monotonic() > give_up:
-                    self._leaderless = True
-                    raise
-                time.sleep(LOCK_DELAY / 5)
+        patience = 0 if self._leaderless else ELECTION
+        try:
+            written = patiently(lambda: self.discovery.write(entries, self.key, self.session, delete), patience)
+        except DiscoveryUnavailable:
+            self._leaderless = True
+            raise
+        self._leaderless = False
+        return written
 
     def _acquire(self):
         give_up = time.monotonic() + 3 * LOCK_DELAY

@@ -57,11 +57,11 @@ def _discovery_of_master(environments, name, opts):
     """Return how the master reaches the Consul of an environment that has it set up; None where it has not."""
     try:
         resolved = definition.resolve(environments, name)
-        wanted = cluster.wanted(resolved)
+        if not cluster.wanted(resolved):
+            return None
+        cluster.identities(name, resolved)
     except (*bounds.WRONG_SHAPE, DefinitionError):
         return None  # whoever uses this environment is told what is wrong with it
-    if not wanted:
-        return None
     token = _secrets(name, resolved, opts)["tokens"]["deployer"]
     computed = cluster.discovery_of_master(resolved, token, _store(opts).authority(name))
     return definition.merge(computed, resolved.get("discovery") or {})

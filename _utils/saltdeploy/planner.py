@@ -305,6 +305,7 @@ def _waves(desired, start, old, already, zone, replace=None):
     """
     replace, serving = replace or {}, already + len(old)
     groups = _groups(desired, start, zone, replace, max(1, min(serving, desired.instances) // 2))
+    turn = {n: number for number, nodes in enumerate(groups, 1) for n in nodes}
     gone, near = set(replace.values()), defaultdict(list)
     for i in old:
         if i not in gone:
@@ -315,7 +316,9 @@ def _waves(desired, start, old, already, zone, replace=None):
         serving = meanwhile + sum(start[n] for n in nodes)
         here, starting = near[zone(nodes[0])], set(nodes)
         surplus = len(here) if number == len(groups) else max(0, serving - desired.instances)
-        going = sorted(here, key=lambda i: i.node not in starting)[:surplus]
+        # Where more is started later the old keep their ports, to be brought back to.
+        may = [i for i in here if turn.get(i.node, 0) <= number]
+        going = sorted(may, key=lambda i: i.node not in starting)[:surplus]
         gone.update(going)
         near[zone(nodes[0])] = [i for i in here if i not in gone]
         serving -= len(going)

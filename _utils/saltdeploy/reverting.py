@@ -30,7 +30,7 @@ class Reverting(Recording):
         """Undo the waves that made room, the last one first: so no more are out at once than on the way there."""
         while self.replaced:
             old = self.replaced.pop()
-            problems = self._change_back_on(old, self.started_on & set(old))
+            problems = self._change_back_on(old, set(self.started_on) & set(old))
             if problems:
                 return [*problems, "the other nodes stay as they are, to serve"]
         return []
@@ -44,7 +44,8 @@ class Reverting(Recording):
         recorded = self._try_record(self._now()) if old else []
         problems = recorded + self._stop_new(new) + self._restore(old)
         if not problems:
-            self.started_on -= new
+            for node in new:
+                self.started_on.pop(node, None)
         return problems
 
     def _bring_back(self):
@@ -76,7 +77,7 @@ class Reverting(Recording):
         adopted = ids_by_node(self.adopted)
         job = ("withdraw", "discovery.withdraw", adopted, self.app.name, adopted)
         problems = self.jobs.attempt(*job, held=any(i.held for i in self.adopted), told=told_ids)
-        problems += self._stop_new(self.started_on)
+        problems += self._stop_new(set(self.started_on))
         problems += self._weigh_back()
         if self.record is not self.before or self.published:
             problems += self._try_record(self.before)
@@ -91,6 +92,6 @@ class Reverting(Recording):
 
     def _stop_new(self, nodes):
         """Stop what this deployment started on ``nodes``."""
-        deadline = stop_deadline(self.strategy, ids_by_node(self.published))
+        deadline = stop_deadline(self.strategy, {node: range(self.started_on.get(node, 1)) for node in nodes})
         job = ("stop", "app.stop", nodes, self.app.name)
         return self.jobs.attempt(*job, deployment=self.identity.id, deadline=deadline, told=told_ids)

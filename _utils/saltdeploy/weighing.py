@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import records, traffic
+from .discovery import patiently
 
 
 def weigh(lifecycle, name, weights):
@@ -40,4 +41,5 @@ def _wrong(lifecycle, name, weights):
 
 
 def _record(lifecycle, name):
-    return lifecycle.discovery.read(records.current_key(records.prefix(lifecycle.environment.name, name)))[0]
+    key = records.current_key(records.prefix(lifecycle.environment.name, name))
+    return patiently(lambda: lifecycle.discovery.read(key))[0]

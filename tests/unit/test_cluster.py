@@ -162,6 +162,25 @@ def test_the_master_reaches_each_environments_own_servers(environments):
     assert definition.load(found, "own").discovery == {"consul": {}}
 
 
+@pytest.mark.parametrize(
+    "about, words",
+    [
+        ("nodes: {b1: {address: 10.0.3.1}}, consul: {version: 1.22.3}", "no node has the role `consul-server`"),
+        (
+            "nodes: {b1: {address: b1.example.com, roles: [consul-server]}}, consul: {version: 1.22.3}",
+            "environments:broken:nodes:b1:address: found 'b1.example.com', allowed is an IP address where `consul`",
+        ),
+    ],
+)
+def test_an_environment_that_cannot_be_set_up_is_wrong_for_nobody_else(environments, about, words):
+    folder, opts = environments
+    (folder / "broken.sls").write_text(f"environments: {{broken: {{{about}}}}}")
+    found = pillar.all_environments(folder, opts)
+    assert definition.load(found, "production").discovery["consul"]["token"]
+    with pytest.raises(DefinitionError, match=words):
+        definition.load(found, "broken")
+
+
 def test_a_node_reaches_its_own_agent(environments):
     folder, opts = environments
     found = pillar.own_environment(folder, "t1", opts)

@@ -536,6 +536,22 @@ def test_further_mistakes_are_counted():
     assert mistake(pillar({"instances": 0, "user": "Root"})).endswith("(1 more like it)")
 
 
+def test_no_app_is_named_as_the_candidates_of_another():
+    both = pillar()
+    both["apps"]["shop-candidate"] = both["apps"]["shop"]
+    both["environments"]["test"]["apps"]["shop-candidate"] = {}
+    assert mistake(both).startswith("environments:test:apps:shop-candidate: candidates of shop have this name")
+    del both["environments"]["test"]["apps"]["shop"]
+    assert list(definition.load(both).apps) == ["shop-candidate"]
+
+
+@pytest.mark.parametrize("token", ["geheim\n", 4711])
+def test_a_token_that_is_wrong_is_not_shown(token):
+    message = mistake(pillar(discovery={"consul": {"token": token}}))
+    assert message.startswith("environments:test:discovery:consul:token: found what is not shown")
+    assert "geheim" not in message and "4711" not in message
+
+
 def test_a_test_from_a_peer_needs_a_peer():
     tests = {"tests": [{"tcp": True, "from": "peer"}]}
     assert len(definition.load(pillar(tests)).nodes) == 2

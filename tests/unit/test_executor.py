@@ -9,7 +9,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from saltdeploy import bluegreen, executor
 from saltdeploy.errors import Failed, LockLost
-from saltdeploy.jobs import PhaseFailed
+from saltdeploy.jobs import PhaseFailed, stop_deadline
 from saltdeploy.model import NORMAL_WEIGHT, Environment, PortRange, Strategy, instance_id
 from saltdeploy.planner import plan
 
@@ -416,3 +416,11 @@ def test_blue_green_what_is_not_healthy_any_more_is_not_published():
         back.run(made)
     fleet.instances = instances
     assert fleet.ran == []
+
+
+def test_many_that_are_stopped_on_the_way_back_have_the_time_for_it():
+    run, _ = deployment(Fleet([instance("a")]), ["a", "b"], ("100%",), "beside")
+    run.started_on, seen = {"a": 12, "b": 1}, {}
+    run.jobs = SimpleNamespace(attempt=lambda *job, **options: seen.update(options) or [])
+    assert run._stop_new({"a", "b"}) == []
+    assert seen["deadline"] == stop_deadline(run.strategy, {"a": ["x"] * 12})

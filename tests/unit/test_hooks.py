@@ -252,6 +252,23 @@ def test_a_mark_stays_where_nobody_saw_the_end(outcome, states, on_failure):
     )
 
 
+def test_it_freezes_also_where_the_mark_cannot_be_removed():
+    """Without a leader nothing can be written; the old release must not come back for that."""
+    site = Site({"a": FAILED})
+    remove = site.write
+
+    def write(entries, delete=()):
+        if delete:
+            raise Failed("no leader")
+        remove(entries)
+
+    site.write, site.journal.warn = write, site.said.append
+    with pytest.raises(Freeze):
+        runner(site, replace(MIGRATE, on_failure="freeze")).run("before_start", ["a"])
+    assert site.states() == ["started"]
+    assert "the mark of a hook could not be removed, see deploy.hooks: no leader" in site.said
+
+
 @pytest.mark.parametrize(
     "outcomes, freezes",
     [

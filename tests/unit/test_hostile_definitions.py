@@ -38,7 +38,10 @@ SHOP = {
 TEST = {
     "based_on": "base",
     "scale": 0.5,
-    "nodes": {"web1": {"address": "10.0.0.1", "zone": "a"}, "web2": {"address": "10.0.0.2", "roles": ["app"]}},
+    "nodes": {
+        "web1": {"address": "10.0.0.1", "zone": "a"},
+        "web2": {"address": "10.0.0.2", "roles": ["app", "consul-server"]},
+    },
     "apps": {"shop": {"version": "1.0", "instances": 2}},
     "discovery": {"consul": {"agent": "http://{address}:8500", "servers": ["http://10.0.0.1:8500"], "token": "t"}},
     "consul": {"version": "1.2.3", "services": ["db"]},
@@ -242,7 +245,10 @@ def test_a_long_chain_of_environments():
 
 
 def of_nodes(count):
-    nodes = {f"web{n}": {"address": f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "roles": ["app"]} for n in range(count)}
+    nodes = {
+        f"web{n}": {"address": f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}", "roles": ["app", "consul-server"]}
+        for n in range(count)
+    }
     return {"apps": {"shop": SHOP}, "environments": {"test": {**TEST, "based_on": "", "nodes": nodes}}}
 
 

@@ -53,6 +53,12 @@ MUTATIONS = [
         "else len(here)",
     ),
     planner(
+        "test_nothing_is_started_later_on_a_node_that_has_retired_something",
+        "the first wave retires on nodes that start something later",
+        "if turn.get(i.node, 0) <= number]",
+        "if turn.get(i.node, 0) <= number or number == 1]",
+    ),
+    planner(
         "test_never_fewer_serve_than_served_before_or_are_desired",
         "what serves is stopped at once, neither withdrawn nor seen gone",
         "if not _serving(i) and i not in staying]",

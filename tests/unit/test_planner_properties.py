@@ -205,6 +205,17 @@ def test_a_wave_is_no_larger_than_the_strategy_says(drawn):
         done += len(wave)
 
 
+@given(IN_WAVES)
+def test_nothing_is_started_later_on_a_node_that_has_retired_something(drawn):
+    """It could take the port that what was retired needs, should it be brought back."""
+    world, desired = drawn
+    waves, retired = plan_or_skip(desired, world).waves, set()
+    event(f"starts twice {sum(bool(wave.start) for wave in waves) > 1}")
+    for wave in waves:
+        assert not retired & set(wave.start)
+        retired |= {*wave.replace, *wave.retire}
+
+
 @given(deployments())
 def test_nothing_is_touched_outside_of_the_deployment(drawn):
     """Only its nodes install and start; what is stopped was there, and is stopped once."""

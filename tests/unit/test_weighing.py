@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from saltdeploy import status, weighing
 from saltdeploy.discovery import Endpoint
+from saltdeploy.errors import DiscoveryUnavailable
 from saltdeploy.model import NORMAL_WEIGHT, App, Environment, Source
 
 from tests.support.fleet import NEW, OLD, instance
@@ -103,3 +104,19 @@ def test_status_has_the_share_and_says_which_weight_is_wrong():
     assert [row["state"] for row in right["instances"] if row["node"] == "web1"] == ["published", "published"]
     assert wrong["instances"][1]["state"] == "published, with weight 25600 and not 2560"
     assert wrong["drift"] == of_app(2560)["drift"]
+
+
+def test_an_election_is_waited_out():
+    """What is restored while a leader is elected is restored, and has its weight."""
+    node = Node(instance("web1", OLD, 100, weight=1), lost=["shop_1.0_100"])
+    answers = iter([DiscoveryUnavailable("no leader"), DiscoveryUnavailable("no leader"), (RECORD, 1, None)])
+
+    def read(key):
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    node.read = read
+    assert weighing.restore(node, "shop", ["shop_1.0_100"]) == ["shop_1.0_100"]
+    assert node.done == [(["shop_1.0_100"], 5120)]

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import asdict, dataclass, field
 
+from ..errors import DiscoveryUnavailable
 from ..model import Probe
 
 DEFAULT_URL = "http://127.0.0.1:8500"
 # How long Consul's servers may take to elect a leader, in seconds: up to 13.5, measured on 1.8.7.
 ELECTION = 15.0
+# How long is waited between two tries meanwhile, in seconds.
+PAUSE = 0.2
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,21 @@ class Endpoint:
     def minion(self):
         """The Salt minion that published it; the catalog's node name where we did not."""
         return self.meta.get("minion", self.node)
+
+
+def patiently(ask, seconds=ELECTION):
+    """Return ``ask()``, tried again for so many ``seconds`` while discovery has no answer: an election is waited out.
+
+    :raises DiscoveryUnavailable: it has none after that.
+    """
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            return ask()
+        except DiscoveryUnavailable:
+            if time.monotonic() > give_up:
+                raise
+            time.sleep(PAUSE)
 
 
 def connect(config, node_address=None):

@@ -19,7 +19,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 
 from ..errors import DiscoveryUnavailable, Failed
-from . import ELECTION, Endpoint
+from . import ELECTION, PAUSE, Endpoint
 
 CONNECT_TIMEOUT = 2.0
 # During leader loss an agent answers a registration after 7 to 14 seconds.
@@ -132,7 +132,7 @@ class Consul:
             except DiscoveryUnavailable:
                 if left <= -ELECTION:
                     raise
-                time.sleep(0.2)
+                time.sleep(PAUSE)
                 index = 0
                 continue
             if until(endpoints):

@@ -1,0 +1,52 @@
+"""What the runner's verbs do where the world changes between two looks at it."""
+
+from __future__ import annotations
+
+import contextlib
+from types import SimpleNamespace
+
+import pytest
+from saltdeploy.control import Control, _settled
+from saltdeploy.errors import INTERRUPTS, NOT_REVERTED, DiscoveryUnavailable, Refused
+
+from tests.support.fleet import instance, make_app, observe
+
+PAUSED = {"version": "2.0", "paused": {"nodes": ["web1"], "instances": 1, "from": "1.0", "before": 1, "since": 0}}
+
+
+@pytest.mark.parametrize("record", [{"version": "1.0", "nodes": {}}, {}, {**PAUSED, "paused": {"since": 1}}])
+def test_a_pause_that_somebody_ended_before_the_lock_was_had_is_not_promoted(record):
+    """Else what was taken back would go to all users."""
+    control = Control({})
+    control._definitions = lambda name, env: (SimpleNamespace(name="e"), make_app())
+    control._paused = lambda environment, app: ("2.0", PAUSED["paused"])
+    control._site = lambda *args: contextlib.nullcontext(SimpleNamespace(record=lambda: record, nodes=("web1",)))
+    control._carry_out = lambda site, verb, decide, reason, test: decide(observe())
+    with pytest.raises(Refused, match="somebody went on with shop meanwhile: see deploy.status shop"):
+        control.promote("shop", None, False, None)
+
+
+@pytest.mark.parametrize(
+    "record, release",
+    [
+        ({}, None),
+        ({"version": "1.0"}, "1.0"),
+        (PAUSED, "1.0"),
+        ({"version": "2.0", "frozen": {"why": "a hook"}}, None),
+    ],
+)
+def test_the_release_that_users_have_for_good(record, release):
+    assert _settled(record) == release
+
+
+@pytest.mark.parametrize("fault", [DiscoveryUnavailable("no leader"), *(interrupt() for interrupt in INTERRUPTS)])
+def test_a_withdrawal_whose_record_could_not_be_written_is_told(fault):
+    """Nobody can tell whether it was: it is no refusal."""
+
+    def write(entries):
+        raise fault
+
+    record = {"version": "1.0", "nodes": {"web1": ["shop_1.0_100"]}}
+    site = SimpleNamespace(record=lambda: record, fleet=None, prefix="deploy/e/shop/", app=make_app())
+    code, why, after = Control({})._withdraw(site, [instance("web1")], SimpleNamespace(write=write))
+    assert (code, after) == (NOT_REVERTED, record) and why in ("no leader", "it was interrupted")
