@@ -60,12 +60,12 @@ def choose_environment(pillar, name=None):
     return name
 
 
-def load(pillar, env=None, strict=True):
+def load(pillar, env=None, validate=validation.validate):
     """Return the Environment named ``env`` with each of its apps resolved.
 
     :param pillar: a mapping with the keys ``apps`` and ``environments``.
     :param env: the environment's name; None means the only one.
-    :param strict: require jsonschema. A node may lack it: the master has validated before.
+    :param validate: ``validate(definitions)`` raises DefinitionError where they are not as the schema has them.
     :raises DefinitionError: naming key path, what was found, what is allowed.
     """
     name = choose_environment(pillar, env)
@@ -77,7 +77,7 @@ def load(pillar, env=None, strict=True):
         "environments": {link: pillar["environments"][link] for link in chain},
     }
     bounds.check(wanted)
-    validation.validate(wanted, strict)
+    validate(wanted)
     raw = resolve(pillar["environments"], name)
     where = f"environments:{name}"
     for app in raw["apps"]:
@@ -107,9 +107,10 @@ def load(pillar, env=None, strict=True):
     return environment
 
 
-def load_own(minion, pillar):
+def load_own(minion, pillar, validate=validation.validate_again):
     """Return the Environment that ``minion`` is a node of, from its own pillar.
 
+    :param validate: as for :func:`load`.
     :raises Refused: it is a node of none, or its pillar could not be rendered.
     """
     if pillar.get("_errors"):
@@ -117,7 +118,7 @@ def load_own(minion, pillar):
     if not pillar.get("environments"):
         raise Refused(f"{minion} is a node of no environment: add it to `nodes` of one, then saltutil.refresh_pillar.")
     try:
-        environment = load(pillar, strict=False)
+        environment = load(pillar, validate=validate)
     except bounds.WRONG_SHAPE as exc:  # only without jsonschema on the node; the master has it
         raise bounds.misshapen(f"the definitions in the pillar of {minion}", exc) from exc
     if minion not in environment.nodes:

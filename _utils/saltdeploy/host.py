@@ -3,6 +3,7 @@
 ::
 
     <root>/.lock                                   taken while a port is chosen
+    <root>/.validated                              digest of the definitions that were found valid last
     <root>/<app>/.lock                             taken while instances are stopped or brought back
     <root>/<app>/.starting, .ended                 taken while instances are started; the deployment that ended last
     <root>/<app>/releases/<version>                link to .<version>@<random>/files; whole or absent
@@ -24,7 +25,7 @@ import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from . import disk, names, sources
+from . import disk, names, sources, validation
 from .artifacts import Artifacts
 from .errors import Failed, Refused
 from .model import Instance, instance_id
@@ -43,6 +44,16 @@ class Host:
 
     def __init__(self, node, root=DEFAULT_ROOT):
         self.node, self.root = node, Path(root)
+
+    def validate(self, definitions):
+        """Validate ``definitions``, unless these were found valid here before: it takes longer than most jobs do."""
+        remembered, digest = self.root / ".validated", validation.digest(definitions)
+        with contextlib.suppress(OSError):
+            if remembered.read_text() == digest:
+                return
+        validation.validate_again(definitions)
+        with contextlib.suppress(OSError):  # it is validated again, then
+            write_file(remembered, digest)
 
     # -- releases -----------------------------------------------------------------------------
 

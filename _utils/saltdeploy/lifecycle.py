@@ -41,9 +41,9 @@ class Lifecycle:
     """
 
     def __init__(self, node, pillar, settings, fetch, render):
-        self.environment = definition.load_own(node, pillar)
-        self.node = self.environment.nodes[node]
         self.host = Host(node, **({"root": settings["root"]} if "root" in settings else {}))
+        self.environment = definition.load_own(node, pillar, self.host.validate)
+        self.node = self.environment.nodes[node]
         self.settings, self.fetch, self.render = settings, fetch, render
         self._runtime = self._discovery = None
 

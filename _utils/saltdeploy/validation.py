@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import importlib.util
 import itertools
+import json
 import math
 import re
 
@@ -24,18 +28,16 @@ TYPES = {
 }
 
 
-def validate(definitions, strict=True):
+def validate(definitions):
     """Check ``{"apps": …, "environments": …}`` against the schema.
 
-    :param strict: require jsonschema. A node may lack it: the master has validated before.
     :raises DefinitionError: naming key path, what was found, what is allowed.
+    :raises Refused: jsonschema is not installed.
     """
     try:
         import jsonschema
     except ImportError:
-        if strict:
-            raise Refused("jsonschema is not installed on the master: `salt-pip install jsonschema`.") from None
-        return
+        raise Refused("jsonschema is not installed on the master: `salt-pip install jsonschema`.") from None
     errors = sorted(
         itertools.islice(_validator(jsonschema)(PILLAR).iter_errors(definitions), MISTAKES),
         key=lambda e: [str(p) for p in e.absolute_path],
@@ -44,6 +46,26 @@ def validate(definitions, strict=True):
         some = f"{len(errors) - 1}{' or' if len(errors) == MISTAKES else ''}"
         more = f" ({some} more like it)" if len(errors) > 1 else ""
         raise DefinitionError(_explain(errors[0]) + more)
+
+
+def validate_again(definitions):
+    """Check what the master has validated before: a node may lack jsonschema."""
+    if importlib.util.find_spec("jsonschema"):
+        validate(definitions)
+
+
+def digest(definitions):
+    """Return what two definitions have in common only if they are the same, and the schema is."""
+    return f"{_digest(definitions)} by {_schema()}"
+
+
+@functools.cache
+def _schema():
+    return _digest(PILLAR)
+
+
+def _digest(value):
+    return hashlib.sha256(json.dumps(value, default=repr).encode()).hexdigest()
 
 
 def _validator(jsonschema):

@@ -587,4 +587,4 @@ def test_jsonschema_is_needed_on_the_master_only(monkeypatch):
     monkeypatch.setitem(sys.modules, "jsonschema", None)
     with pytest.raises(Refused, match="jsonschema is not installed on the master"):
         definition.load(pillar())
-    assert definition.load(pillar(), strict=False).apps["shop"].ports == PortRange(20000, 20009)
+    assert definition.load_own("web1", pillar()).apps["shop"].ports == PortRange(20000, 20009)
