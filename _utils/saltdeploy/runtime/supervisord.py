@@ -9,6 +9,7 @@ import http.client
 import os
 import shlex
 import socket
+import time
 import xmlrpc.client
 from pathlib import Path
 
@@ -33,6 +34,8 @@ stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=2
 """
 
+# How often a program that is being stopped is asked after, in seconds.
+POLL = 0.02
 BAD_NAME, ALREADY_ADDED, NOT_RUNNING = 10, 90, 70
 
 
@@ -68,7 +71,7 @@ class Supervisord:
     def stop(self, instance):
         """Stop ``instance`` and forget it. One that is not there is no error."""
         program = PREFIX + instance
-        self._call("stopProcessGroup", program, ignore=(BAD_NAME, NOT_RUNNING))
+        self._stop(program)
         self._call("removeProcessGroup", program, ignore=(BAD_NAME,))
         self._file(instance).unlink(missing_ok=True)
         self._call("reloadConfig")
@@ -76,7 +79,7 @@ class Supervisord:
     def restart(self, instance):
         """Restart ``instance``'s process."""
         program = PREFIX + instance
-        self._call("stopProcessGroup", program, ignore=(NOT_RUNNING,))
+        self._stop(program)
         self._call("startProcessGroup", program)
 
     def states(self):
@@ -95,6 +98,18 @@ class Supervisord:
             return ""
         return "\n".join(unit.log.read_text(errors="replace").splitlines()[-lines:])
 
+    def _stop(self, program):
+        """Stop a program, and wait until it has. supervisord waits by itself, too, but looks once a second only."""
+        self._call("stopProcessGroup", program, False, ignore=(BAD_NAME, NOT_RUNNING))
+        deadline = time.monotonic() + 3 * STOP_TIMEOUT
+        while self._is_stopping(program):
+            if time.monotonic() > deadline:
+                raise Failed(f"supervisord: {program} does not stop. See `supervisorctl status`, and its log.")
+            time.sleep(POLL)
+
+    def _is_stopping(self, program):
+        return (program, "STOPPING") in {(i["name"], i["statename"]) for i in self._call("getAllProcessInfo")}
+
     def _file(self, instance):
         return self.include / f"{PREFIX}{instance}.conf"
 
@@ -104,7 +119,7 @@ class Supervisord:
                 return getattr(proxy.supervisor, method)(*args)
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode not in ignore:
-                    raise Failed(f"supervisord: {method} {' '.join(args)}: {fault.faultString}") from fault
+                    raise Failed(f"supervisord: {method} {' '.join(map(str, args))}: {fault.faultString}") from fault
             except OSError as exc:
                 raise Failed(f"supervisord does not answer on {self.socket_path}: {exc}. Start it.") from exc
 
