@@ -11,8 +11,12 @@ import threading
 
 from . import DemoError
 
-# The user's shell may point Python, Consul's command line, make or systemd elsewhere.
-FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "NOTIFY_SOCKET", "MAKEFLAGS", "MAKELEVEL", "MFLAGS", "SALT_")
+# The user's shell may point Python, Consul's command line, make or systemd elsewhere; and where Python keeps nothing
+# compiled, each Salt job compiles all of the bundle anew.
+FOREIGN = (
+    *("PYTHONPATH", "PYTHONHOME", "PYTHONDONTWRITEBYTECODE", "VIRTUAL_ENV", "NOTIFY_SOCKET"),
+    *("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "SALT_"),
+)
 TAIL = 15
 
 

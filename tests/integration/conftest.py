@@ -12,7 +12,7 @@ import pytest
 
 from demo import getconsul
 from tests.support import apps
-from tests.support.site import NODES, REPOSITORY, Agents, Cli, Pillar
+from tests.support.site import NODES, REPOSITORY, Agents, Cli, Pillar, salt_environment
 from tests.support.target import Target
 
 MASTER = "salt_master"
@@ -31,7 +31,7 @@ def folder():
 
 @pytest.fixture(scope="session")
 def salt_factories_config(folder):
-    return {"root_dir": folder / "s", "start_timeout": 120, "slow_stop": False}
+    return {"root_dir": folder / "s", "start_timeout": 120, "slow_stop": False, "environ": salt_environment()}
 
 
 @pytest.fixture(scope="session")
