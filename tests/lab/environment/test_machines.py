@@ -20,7 +20,9 @@ pytestmark = pytest.mark.skipif(bool(hosts.lacking()) and "CI" not in os.environ
 NEW = "slow"
 FAULTY = WEBS[1]
 # All nodes in one wave, so that each phase is on all of them.
-STRATEGY = {"waves": ["100%"], "min_healthy": "3s"}
+STRATEGY = {"waves": ["100%"], "min_healthy": "3s", "healthy_deadline": "20s"}
+# No user is there to wait for.
+REPAIR = {"waves": ["100%"], "min_healthy": "0s", "grace": "0s"}
 PHASES = {
     "install": "install  web1, web2, web3",
     "start": "start    web1, web2, web3",
@@ -40,7 +42,7 @@ def old(serving):
         host.heal() if host.runs() else host.boot()
     serving.site.await_minions()
     until(lambda: serving.members() == 5, 60, "all Consul agents to be alive")
-    serving.define(strategy={"waves": ["100%"]})
+    serving.define(strategy=REPAIR)
     other = {"1.0": "1.1", "1.1": "1.0"}[old]
     assert f"is published in site: 3 instances of {other} on web1, web2, web3" in serving.deploy(NAME, other)
     assert serving.versions() == [other] * 3
