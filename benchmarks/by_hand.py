@@ -15,6 +15,7 @@ with salt.client.LocalClient(f"{config_dir}/master") as client:
         assert {node for node, reply in replies.items() if reply["retcode"] == 0} == set(nodes), replies
         return {node: reply["ret"] for node, reply in replies.items()}
 
+    client.cmd(nodes, "saltutil.refresh_pillar", kwarg={"wait": True}, tgt_type="list")
     old = {node: list(instances) for node, instances in job("app.instances", "web").items()}
     started = job("app.start", "web", release, 1, "by-hand")
     new = {node: [i["id"] for i in result["instances"]] for node, result in started.items()}
