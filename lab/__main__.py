@@ -68,7 +68,8 @@ def _enter(folder):
         with Progress().step(f"Making the virtualenv {folder.name}") as step:
             venv.make(folder, step.live)
     os.environ["PYTHONPATH"] = os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "_utils")])
-    os.execv(folder / "bin/python", [str(folder / "bin/python"), "-m", "lab", *sys.argv[1:]])
+    # Nothing compiled is left where the master serves from.
+    os.execv(folder / "bin/python", [str(folder / "bin/python"), "-B", "-m", "lab", *sys.argv[1:]])
 
 
 if __name__ == "__main__":
