@@ -25,8 +25,9 @@ PIP = f"[global]\nno-index = true\nfind-links = {WHEELS}\n"
 COMMANDS = ("salt", "salt-run", "salt-key", "salt-call")
 SCRIPTS = Path(sys.executable).parent
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
-# Seconds.
-ANSWER, STATES = 180, 600
+# Seconds: for a minion to answer; for states; until a minion that has not answered is asked whether it still works at
+# it: one that has all processors busy may not say so in the few seconds that Salt gives it.
+ANSWER, STATES, BUSY = 180, 600, 300
 
 
 class Site:
@@ -118,7 +119,7 @@ class Site:
     def salt(self, *words, names=None):
         """Run ``salt``; return ``{minion: result}``. LabError if a minion did not answer or failed."""
         names = list(names or self.minions)
-        command = ("salt", "--out=json", "--static", "--timeout=60", "-L", ",".join(names), *words)
+        command = ("salt", "--out=json", "--static", f"--timeout={BUSY}", "-L", ",".join(names), *words)
         found = json.loads(self.master.run(*command, timeout=STATES) or "{}")
         silent = sorted(set(names) - set(found))
         if silent:

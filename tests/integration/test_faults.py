@@ -56,7 +56,7 @@ def interruptible():
 def impatient(cli, folder):
     """A Cli that does not wait as long for a minion that is dead."""
     config = yaml.safe_load(Path(cli.config_dir, "master").read_text())
-    config.update(timeout=3, gather_job_timeout=4)
+    config.update(timeout=3, gather_job_timeout=6)
     (folder / "impatient").mkdir(exist_ok=True)
     (folder / "impatient" / "master").write_text(yaml.safe_dump(config))
     return Cli(folder / "impatient")

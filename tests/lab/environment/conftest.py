@@ -210,7 +210,7 @@ def site(tmp_path_factory):
             pytest.fail("a lab is up on this machine: make lab-down")
         try:
             lab.up(REPOSITORY / ".lab", addresses)
-            patience = {"timeout": 5, "gather_job_timeout": 5}
+            patience = {"timeout": 5, "gather_job_timeout": 8}
             site = Site(lab, REPOSITORY, machines, pillar, patience)
             site.pillar_files = Pillar(pillar, "salt_master")
             site.pillar_files.write({}, {})
