@@ -1,6 +1,7 @@
-"""``.. definition:: app``: the table of the keys of an app, with type, default and meaning.
+"""``.. definition:: app``: the table of the keys of an app, with type, default, meaning, and why that is the default.
 
-The build fails where the schema has a key without a meaning, or a meaning is left of a key that is gone.
+The build fails where the schema has a key without a meaning, or a meaning is left of a key that is gone; and where a
+default that a table shows has no reason, or a reason is left of one that is gone, or another now.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Definition(Directive):
     def run(self):
         """Return the table."""
         if keytables.undocumented():
-            raise self.error("docs/_ext/meanings.py: " + "; ".join(keytables.undocumented()))
+            raise self.error("docs/_ext/meanings.py and reasons.py: " + "; ".join(keytables.undocumented()))
         name = self.arguments[0]
         if name == "names":
             table = [
@@ -41,11 +42,14 @@ def _list_table(table):
     lines = [".. list-table::", "   :header-rows: 1", f"   :widths: {widths}", ""]
     for row in table:
         for number, cell in enumerate(row):
-            lines += [f"     - {cell}" if number else f"   * - {cell}"]
+            first, *more = cell.split("\n")
+            lines += [f"     - {first}" if number else f"   * - {first}", *(f"       {line}" for line in more)]
     return lines
 
 
 def setup(app):
     """Register the directive."""
     app.add_directive("definition", Definition)
+    # What the tables are made of is no part of the page, so Sphinx does not see that it has changed.
+    app.connect("env-get-outdated", lambda *_: ["reference/definitions"])
     return {"parallel_read_safe": True, "parallel_write_safe": True}

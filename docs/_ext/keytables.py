@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from meanings import MEANINGS
+from reasons import REASONS
 from saltdeploy import cluster, definition, schema
 from saltdeploy.discovery import DEFAULT_URL
 from saltdeploy.model import Gate, Hook
@@ -43,24 +44,60 @@ NAMES = {
 
 SIMPLE = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
 UNITS = {3600: "h", 60: "m", 1: "s"}
+REQUIRED, NONE = "*required*", "–"
+
+# What no value says: what is done where these keys are left out. Without any other key nothing is done.
+IN_WORDS = {
+    "app": {"roles": "``app``", "checks": "a TCP connection"},
+    "source": {"python": "the system's python3"},
+    "environment": {"discovery": "Consul on each machine"},
+    "consul": {"datacenter": "the agent's own"},
+    "cluster": {"source": "the master, else HashiCorp", "sha256": "HashiCorp's SHA256SUMS"},
+    "dns": {"upstream": "the node's own"},
+    "webhook": {"events": "all"},
+}
 
 
 def undocumented():
-    """Return what keeps the tables from being true: keys without a meaning, meanings without a key."""
+    """Return what keeps the tables from being true: a key without a meaning, a default without a reason, and so on."""
     problems = [f"no table has the keys {sorted(keys)}" for keys in _mappings(schema.PILLAR) if not _has_table(keys)]
     for name in sorted({*SECTIONS, *MEANINGS}):
         keys, meanings = set(SECTIONS.get(name, {}).get("properties", ())), set(MEANINGS.get(name, ()))
         problems += [f"{name}: {key} has no meaning" for key in sorted(keys - meanings)]
         problems += [f"{name}: {key} is no key of the schema" for key in sorted(meanings - keys)]
+    return problems + _unreasoned()
+
+
+def _unreasoned():
+    """Return which defaults that the tables show have no reason, and which reasons are for another default, or none."""
+    problems = []
+    for name in sorted({*SECTIONS, *REASONS}):
+        defaults = {k: shown.strip("`") for k, shown in _shown_defaults(name).items() if shown not in (REQUIRED, NONE)}
+        meant = {key: default for key, (default, _) in REASONS.get(name, {}).items()}
+        for key in sorted({*defaults, *meant}):
+            if key not in meant:
+                problems.append(f"{name}: {key} has the default {defaults[key]}, and no reason for it")
+            elif key not in defaults:
+                problems.append(f"{name}: {key} has no default, and a reason for {meant[key]}")
+            elif defaults[key] != meant[key]:
+                problems.append(f"{name}: {key} has the default {defaults[key]}, and its reason is for {meant[key]}")
     return problems
 
 
 def rows(name):
     """Return the rows of the table ``name``: ``(key, type, default, meaning)``, as reStructuredText."""
-    section, defaults = SECTIONS[name], _defaults().get(name, {})
-    for key, allowed in section["properties"].items():
-        default = "*required*" if key in section["required"] else _shown(defaults.get(key))
-        yield f"``{key}``", _allowed(allowed), default, MEANINGS[name][key]
+    for key, default in _shown_defaults(name).items():
+        why = f"\n\nWhy {default}? {REASONS[name][key][1]}" if key in REASONS.get(name, ()) else ""
+        yield f"``{key}``", _allowed(SECTIONS[name]["properties"][key]), default, MEANINGS[name][key] + why
+
+
+def _shown_defaults(name):
+    """Return what the table ``name`` shows as the default of each key."""
+    section, in_words, values = SECTIONS.get(name, {}), IN_WORDS.get(name, {}), _defaults().get(name, {})
+    return {
+        key: REQUIRED if key in section["required"] else in_words.get(key) or _shown(values.get(key))
+        for key in section.get("properties", ())
+    }
 
 
 def _mappings(found):
@@ -110,10 +147,12 @@ def _shown(value):
         return "``[" + ", ".join(f'"{v}"' if isinstance(v, str) else str(v) for v in value) + "]``"
     if isinstance(value, (str, int)) and value != "":
         return f"``{value}``"
-    return "–"
+    return NONE
 
 
 def _duration(seconds):
+    if not seconds:
+        return "0"
     unit = next((u for u in UNITS if not seconds % u), 1)
     return f"{seconds / unit:g}{UNITS[unit]}"
 

@@ -23,7 +23,7 @@ MEANINGS = {
         ),
         "env": (
             "Environment variables; :ref:`placeholders <placeholders>` are filled in. ``ADDRESS``, ``PORT`` and"
-            " ``VERSION`` are always set, unless given here."
+            " ``VERSION`` are set, unless given here; ``PORT`` where the app has ``ports``."
         ),
         "ports": (
             "The ports instances may listen on: a free one is taken for each. Give a range: with one single port,"
@@ -35,8 +35,8 @@ MEANINGS = {
         "requires": "Services that must be healthy in discovery, or a deployment is refused.",
         "roles": "Roles of nodes; an instance goes where one of them is. See :ref:`roles <roles>`.",
         "checks": (
-            "What an instance must pass to be ready, and what Consul runs for as long as it is published. None,"
-            " for an app with ``ports``: a TCP connection."
+            "What an instance must pass to be ready, and what Consul runs for as long as it is published. An app"
+            " without ``ports`` has none: it is ready once it has stayed up for two seconds."
         ),
         "tests": "What a candidate must pass before it is published, in this order: from node, peer, master.",
         "hooks": "Commands that a deployment runs before and after what it does: see :doc:`/howto/hooks`.",
@@ -63,7 +63,7 @@ MEANINGS = {
         ),
         "strip": "How many leading folders of the archive's paths are left out. ``archive`` only.",
         "requirements": "Further requirements of the virtualenv, as in a requirements file. ``pip`` only.",
-        "python": "The Python that makes the virtualenv; by default the system's ``python3``. ``pip`` only.",
+        "python": "The Python that makes the virtualenv, as a command or a path. ``pip`` only.",
     },
     "hooks": {
         "before_install": (
@@ -94,20 +94,14 @@ MEANINGS = {
             " ``PORTS`` in its environment are the ids and the ports of the instances on that node that it is about,"
             " where there are any yet. It is shown and kept in the history: no secrets, those belong into ``env``."
         ),
-        "timeout": (
-            "How long it may take; then it is killed, with its children, and has failed. By default long enough for"
-            " most migrations, and short enough for somebody who waits: a lock held by others in the database, for"
-            " one, is not waited for until the next day."
-        ),
+        "timeout": "How long it may take; then it is killed, with its children, and has failed.",
         "once": (
-            "Whether it runs on one node only, and once for a release: also if that is deployed again. By default it"
-            " runs on every node of every wave: running too often what prepares a node is harmless, and leaving out"
-            " nodes is not."
+            "Whether it runs on one node only, and once for a release: also if that is deployed again. If not, it runs"
+            " on every node of every wave."
         ),
         "on_failure": (
-            "What becomes of the deployment when it fails: ``revert``, the default, since what users had before served"
-            " them; or ``freeze``: nothing more is changed, neither on nor back, for what must not be followed by"
-            " the old release, either."
+            "What becomes of the deployment when it fails: ``revert``; or ``freeze``: nothing more is changed, neither"
+            " on nor back, for what must not be followed by the old release, either."
         ),
     },
     "resources": {
@@ -122,7 +116,7 @@ MEANINGS = {
         "http": "A path; the answer must have a status of 2xx.",
         "tcp": "A connection to the instance's port must succeed. Give one of ``http`` and ``tcp``.",
         "interval": "How often Consul runs it.",
-        "timeout": "How long an answer may take.",
+        "timeout": "How long an answer may take; until an instance is ready, 5s at most, and then it is asked again.",
     },
     "test": {
         "http": "A GET request to the instance. Redirects are not followed, since they may lead to another instance.",
@@ -152,8 +146,8 @@ MEANINGS = {
         ),
         "nodes": "The nodes, by Salt minion id. A minion is a node of one environment at most.",
         "discovery": (
-            "How service discovery is reached; by default a Consul agent on each node and on the master. One"
-            " Consul datacenter for each environment: see :doc:`/reference/discovery`."
+            "How service discovery is reached. One Consul datacenter for each environment: see"
+            " :doc:`/reference/discovery`."
         ),
         "consul": (
             "Consul itself, set up by highstate on every node: see :doc:`/howto/environment`. Without it, Consul is"
@@ -170,18 +164,20 @@ MEANINGS = {
     "cluster": {
         "version": "The version of Consul, 1.17 or newer.",
         "source": (
-            "Where the zip file with the program is, if neither at HashiCorp nor in the master's file roots as"
-            " ``salt://consul/consul_<version>_linux_<architecture>.zip``. ``{version}`` and ``{arch}`` are filled in."
+            "Where the zip file with the program is; ``{version}`` and ``{arch}`` are filled in. If it is not said: in"
+            " the master's file roots, as ``salt://consul/consul_<version>_linux_<architecture>.zip``, or else at"
+            " HashiCorp."
         ),
-        "sha256": "Its SHA-256, or the place of a file that holds it; by default HashiCorp's SHA256SUMS, for a zip file"
-        " from there. With a ``source`` of your own, give it.",
+        "sha256": (
+            "Its SHA-256, or the place of a file that holds it. The default is for a zip file from HashiCorp: with a"
+            " ``source`` of your own, give it."
+        ),
         "datacenter": "The name of Consul's datacenter.",
         "services": "Services that are not our apps, and that nodes may register.",
     },
     "dns": {
         "resolver": "The program that answers on each node.",
-        "upstream": "Name servers for all other names; by default those that the node had (unbound resolves from the"
-        " root by itself).",
+        "upstream": "Name servers for all other names. Without any, unbound resolves from the root by itself.",
     },
     "notify": {
         "webhook": "Where :doc:`events </reference/events>` are sent to, beside the master's event bus.",
@@ -197,7 +193,7 @@ MEANINGS = {
             "Path of a file on the master, whose content is sent as ``Authorization: Bearer …``. It is read for each"
             " event."
         ),
-        "events": "Which events are sent, by the last part of their tag; by default all. ``[]``: none.",
+        "events": "Which events are sent, by the last part of their tag. ``[]``: none.",
     },
     "node": {
         "address": (
@@ -214,7 +210,7 @@ MEANINGS = {
         "consul": "How Consul is reached. ``{}``: as the defaults say.",
     },
     "consul": {
-        "datacenter": "The datacenter whose catalog and keys are used; by default the asked agent's own.",
+        "datacenter": "The datacenter whose catalog and keys are used.",
         "agent": "Where a node reaches its own agent. ``{address}`` is the node's address.",
         "servers": "Where the master reaches Consul: asked in turn until one answers.",
         "token": "The ACL token, for master and nodes: see :doc:`/howto/acl`.",
@@ -235,8 +231,7 @@ MEANINGS = {
         ),
         "max_failures": (
             "How many of the deployment's nodes, or what part of them (rounded down), may fail to install or to start"
-            " the release: they are left out, see :ref:`failure-budget`. By default none: whoever has few nodes wants"
-            " all of them alike."
+            " the release: they are left out, see :ref:`failure-budget`."
         ),
         "min_healthy": "How long all new instances of a wave must be found healthy before the old ones are retired.",
         "healthy_deadline": (
@@ -263,8 +258,8 @@ MEANINGS = {
             " ``<app>-candidate`` only. The last two need ``pause``, and ``replace: beside``. See :doc:`/howto/canary`."
         ),
         "when_paused": (
-            "What another deployment meets while one is paused: ``refuse``, so that nobody decides on a canary by"
-            " accident; or ``supersede``: it takes its place."
+            "What becomes of another deployment while one is paused: ``refuse``: it is refused; ``supersede``: it takes"
+            " the place of the paused one."
         ),
         "auto_revert": (
             "Whether a failed deployment is reverted. If not, the new instances stay as they are, to be looked"
@@ -272,8 +267,7 @@ MEANINGS = {
         ),
         "warm": (
             "For how long the set that ``blue_green`` withdrew runs on, unpublished, so that ``deploy.rollback`` has"
-            " nothing to start: long enough by default to see in a release's figures that it is bad, short enough"
-            " that the double of memory is needed for a while only. 0: it is retired at once."
+            " nothing to start. 0: it is retired at once."
         ),
         "keep_releases": (
             "How many releases of an app stay installed on each node, the newest; what is beyond is removed at the"
@@ -299,21 +293,14 @@ MEANINGS = {
         "min": "The least it may be. One of both is needed, or both, but with ``command``.",
         "interval": (
             "How long from one measurement to the next, and from the publication to the first: users must have been"
-            " there before anything of them can be measured. The default is twice what many let Prometheus wait"
-            " between two looks at an app, so that each measurement has news."
+            " there before anything of them can be measured."
         ),
-        "count": (
-            "How many measurements are taken. One may be luck, so it is three; with the default ``interval``, a wave is"
-            " watched for a minute and a half."
-        ),
+        "count": "How many measurements are taken.",
         "failure_limit": (
-            "How many of them may be bad, or inconclusive; one more ends the measuring at once, and reverts. None by"
-            " default: users have the release already. It is less than ``count``."
+            "How many of them may be bad, or inconclusive; one more ends the measuring at once, and reverts. It is less"
+            " than ``count``."
         ),
-        "timeout": (
-            "How long a measurement may take until it is inconclusive; a command is killed then. As long as a test's by"
-            " default: what takes that long to answer says nothing good either."
-        ),
+        "timeout": "How long a measurement may take until it is inconclusive; a command is killed then.",
     },
     "measured": {
         "url": (
