@@ -162,3 +162,13 @@ def test_every_page_is_in_the_table_of_contents():
     assert listed == {
         str(p.relative_to(DOCS).with_suffix("")) for p in PAGES if p.suffix == ".rst" and p.parent != DOCS
     }
+
+
+def test_lines_are_as_long_as_those_of_the_code():
+    long = [
+        f"{page.relative_to(ROOT)}:{number}"
+        for page in (*PAGES, ROOT / "CHANGELOG.md")
+        for number, line in enumerate(page.read_text().splitlines(), 1)
+        if len(line) > 120
+    ]
+    assert long == []
