@@ -172,3 +172,13 @@ def test_lines_are_as_long_as_those_of_the_code():
         if len(line) > 120
     ]
     assert long == []
+
+
+def test_the_glossary_has_words_that_are_used():
+    text = (DOCS / "reference/glossary.rst").read_text()
+    words = re.findall(r"^   (\w[\w -]*)$", text, re.MULTILINE)
+    assert len(words) > 40 and words == sorted(words, key=str.lower)
+    elsewhere = [p for p in PAGES if p.stem not in ("glossary", "index")]
+    elsewhere += [p for folder in ("_modules", "_runners", "_states") for p in (ROOT / folder).glob("*.py")]
+    used = "\n".join(p.read_text() for p in elsewhere)
+    assert [w for w in words if not re.search(rf"\b{w}", used, re.IGNORECASE)] == []
