@@ -22,8 +22,8 @@ import saltdeploy
 from saltdeploy import arguments, minion, names, weighing
 
 
-def _lifecycle():
-    return minion.lifecycle(__opts__, __pillar__, __salt__)
+def _lifecycle(pillar=None):
+    return minion.lifecycle(__opts__, __pillar__ if pillar is None else pillar, __salt__)
 
 
 def _mine(value):
@@ -34,7 +34,7 @@ def _ids(value):
     return names.instances(_mine(value))
 
 
-def observe(name):
+def observe(name, refresh=False):
     """
     Return all a deployment must know of app ``name`` on this node: its instances with their state,
     its installed releases, the ports that are taken, what discovery has that is no instance, and
@@ -42,6 +42,8 @@ def observe(name):
 
     name
         The app.
+    refresh
+        Take in the pillar first, as the master has it now.
 
     CLI Example:
 
@@ -49,8 +51,9 @@ def observe(name):
 
         salt web1 app.observe shop
     """
+    pillar = minion.refreshed(__opts__, __pillar__, __salt__) if arguments.flag("refresh", refresh) else None
     return {
-        **_lifecycle().observe(name),
+        **_lifecycle(pillar).observe(name),
         "saltdeploy": saltdeploy.__version__,
         "applying_states": bool(__salt__["saltutil.is_running"]("state.*")),
     }

@@ -1,8 +1,9 @@
-"""How a deployment grows with the fleet, against one bare ``state.apply`` on the same minions: ``make bench-fleet``.
+"""How a deployment grows with the fleet, against ``state.apply`` on the same minions: ``make bench-fleet``.
 
 ``salt-run deploy.app`` of one instance a node, in one wave, the release installed already and all waits for health at
-zero, and ``salt '*' state.apply bare``, whose one state does nothing. By turns, on the same real minions, each with a
-Consul agent and a supervisord of its own; only the ratio of the medians means anything.
+zero; the bare ``salt '*' state.apply``, which is highstate, and finds all as it is to be; and ``state.apply nothing``,
+whose one state does nothing. By turns, on the same real minions, each with a Consul agent and a supervisord of its own;
+only the ratios of the medians mean anything.
 """
 
 from __future__ import annotations
@@ -32,17 +33,20 @@ def main():
 def measure(consul, size, rounds):
     """Measure a fleet of ``size`` nodes, and print."""
     nodes = {f"n{number}": f"{NETWORK}.{number + 10}" for number in range(1, size + 1)}
-    times = {"deploy.app": [], "state.apply": []}
+    measured = []
     with site(consul, definitions, nodes) as (cli, _):
         for number in range(rounds + 1):
-            engine, bare = deploy(cli, RELEASES[(number + 1) % 2])[0], apply(cli)
-            print(f"{size} nodes, round {number}: deploy.app {engine:.2f} s, state.apply {bare:.2f} s", flush=True)
+            seconds = deploy(cli, RELEASES[(number + 1) % 2])[0], apply(cli), apply(cli, "nothing")
+            print(f"{size} nodes, round {number}: {told(*seconds)}", flush=True)
             if number:
-                times["deploy.app"].append(engine)
-                times["state.apply"].append(bare)
-    engine, bare = (statistics.median(some) for some in times.values())
-    print(
-        f"{size} nodes: deploy.app {engine:.2f} s, state.apply {bare:.2f} s, ratio {engine / bare:.2f} (at most {MOST})"
+                measured.append(seconds)
+    print(f"{size} nodes: {told(*map(statistics.median, zip(*measured, strict=True)))} (at most {MOST})")
+
+
+def told(engine, bare, nothing):
+    return (
+        f"deploy.app {engine:.2f} s, state.apply {bare:.2f} s, state.apply nothing {nothing:.2f} s;"
+        f" ratios {engine / bare:.2f}, {engine / nothing:.2f}"
     )
 
 
@@ -53,10 +57,10 @@ def definitions(archives, agents):
     return {"web": web}, {"site": apps.environment(agents, apps=counts, strategy=INSTANT)}
 
 
-def apply(cli):
-    """Return the seconds that a bare ``state.apply`` takes."""
+def apply(cli, *states):
+    """Return the seconds that ``state.apply`` takes."""
     began = time.monotonic()
-    code, output = cli.run("salt", "*", "state.apply", "bare")
+    code, output = cli.run("salt", "*", "state.apply", *states)
     assert code == 0, output
     return time.monotonic() - began
 

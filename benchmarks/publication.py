@@ -3,13 +3,16 @@
 On a real Consul, whose DNS is asked without a pause from before the call until it answers. Publishing is what
 ``discovery.publish`` does on a node: it reads the node's definitions, sees that the instance has passed its tests and
 runs, registers it with its checks, takes its candidate out, and keeps what it did. Bare is one PUT of the same address
-and port with a check, of a service of another name. By turns; only the ratio of the medians means anything.
+and port with a check, of a service of another name. Each as those have it who use it, as a Salt job of the master's
+(``discovery.publish`` and ``http.query``); and without the job, in one process on the node. By turns; only the ratios
+of the medians mean anything.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import multiprocessing
 import random
 import shutil
@@ -22,11 +25,13 @@ import time
 from pathlib import Path
 
 import requests
+import salt.client
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
 
 from saltdeploy.lifecycle import Lifecycle
 
+from benchmarks.deploy import site
 from demo.config import CONSUL_DNS
 from tests.support import apps
 from tests.support.site import NETWORK, Agents
@@ -93,13 +98,44 @@ class Node:
         self.lifecycle().withdraw(APP, [self.instance["id"]])
 
     def register(self):
-        address, port = self.instance["address"], self.instance["port"]
-        check = {"HTTP": f"http://{address}:{port}/health", "Interval": "1s", "Timeout": "10s", "Status": "passing"}
-        body = {"ID": BARE, "Name": BARE, "Address": address, "Port": port, "Checks": [check]}
+        body = bare(self.instance["address"], self.instance["port"])
         requests.put(f"{self.url}/v1/agent/service/register", json=body, timeout=10).raise_for_status()
 
     def deregister(self):
         requests.put(f"{self.url}/v1/agent/service/deregister/{BARE}", timeout=10).raise_for_status()
+
+
+class Master:
+    """The same as Salt jobs."""
+
+    def __init__(self, cli, agents):
+        self._client = salt.client.LocalClient(f"{cli.config_dir}/master")
+        [self._id], self._url = self._job("app.instances", APP), agents.url(NODE)
+        self._address = agents.nodes[NODE]
+
+    def _job(self, function, *args, **kwargs):
+        reply = self._client.cmd(NODE, function, args, kwarg=kwargs, full_return=True)[NODE]
+        assert reply["retcode"] == 0 and "error" not in reply["ret"], reply
+        return reply["ret"]
+
+    def publish(self):
+        self._job("discovery.publish", APP, [self._id])
+
+    def withdraw(self):
+        self._job("discovery.withdraw", APP, [self._id])
+
+    def register(self):
+        body = json.dumps(bare(self._address, int(self._id.rsplit("_", 1)[1])))
+        self._job("http.query", f"{self._url}/v1/agent/service/register", method="PUT", data=body)
+
+    def deregister(self):
+        self._job("http.query", f"{self._url}/v1/agent/service/deregister/{BARE}", method="PUT")
+
+
+def bare(address, port):
+    """Return the registration of a bare service."""
+    check = {"HTTP": f"http://{address}:{port}/health", "Interval": "1s", "Timeout": "10s", "Status": "passing"}
+    return {"ID": BARE, "Name": BARE, "Address": address, "Port": port, "Checks": [check]}
 
 
 class Watcher:
@@ -145,27 +181,40 @@ def main():
     parser.add_argument("--consul", required=True, help="path of a Consul")
     parser.add_argument("--rounds", type=int, default=50, help="of each, after five that do not count")
     options = parser.parse_args()
+    with site(options.consul, definitions, {NODE: f"{NETWORK}.11"}) as (cli, agents):
+        measure("as Salt jobs", Master(cli, agents), agents, options.rounds)
     folder = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
     agents = Agents(folder / "n", options.consul, {NODE: f"{NETWORK}.11"})
-    times = {"publish": [], "bare": []}
     try:
         agents.start()
-        node = Node(folder, agents)
-        with contextlib.closing(Watcher(agents.nodes[NODE])) as watcher:
-            for number in range(options.rounds + 5):
-                engine = watcher.timed(APP, node.publish, node.withdraw)
-                bare = watcher.timed(BARE, node.register, node.deregister)
-                if number >= 5:
-                    times["publish"].append(engine * 1000)
-                    times["bare"].append(bare * 1000)
+        measure("without the job", Node(folder, agents), agents, options.rounds)
     finally:
         agents.stop()
         shutil.rmtree(folder)
+
+
+def definitions(archives, agents):
+    """Return the definitions: an app with one instance."""
+    counts = {APP: {"version": RELEASE, "instances": 1}}
+    return {APP: archives.app(tests=[{"http": "/selftest"}])}, {"site": apps.environment(agents, apps=counts)}
+
+
+def measure(how, node, agents, rounds):
+    """Measure one way of doing it, and print."""
+    times = {"publish": [], "bare": []}
+    node.withdraw()
+    with contextlib.closing(Watcher(agents.nodes[NODE])) as watcher:
+        for number in range(rounds + 5):
+            engine = watcher.timed(APP, node.publish, node.withdraw)
+            register = watcher.timed(BARE, node.register, node.deregister)
+            if number >= 5:
+                times["publish"].append(engine * 1000)
+                times["bare"].append(register * 1000)
     medians = {name: statistics.median(values) for name, values in times.items()}
     for name, values in times.items():
         low, _, high = statistics.quantiles(values, n=4)
-        print(f"{name}: median {medians[name]:.1f} ms, half of them within {low:.1f} to {high:.1f} ms")
-    print(f"ratio: {medians['publish'] / medians['bare']:.2f} (at most {MOST})")
+        print(f"{name} {how}: median {medians[name]:.1f} ms, half of them within {low:.1f} to {high:.1f} ms")
+    print(f"ratio {how}: {medians['publish'] / medians['bare']:.2f} (at most {MOST})", flush=True)
 
 
 if __name__ == "__main__":

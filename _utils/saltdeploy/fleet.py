@@ -27,12 +27,13 @@ UNKNOWN = "the Salt master has no minion of this name: is its salt-minion runnin
 
 @dataclass(frozen=True)
 class Reply:
-    """What a node answered. ``value`` is the function's result, ``error`` why there is none."""
+    """What a node answered. ``value`` is the function's result, ``error`` why there is none; ``silent``: no answer."""
 
     node: str
     value: object = None
     error: str = ""
     seconds: float = 0.0
+    silent: bool = False
 
     @property
     def ok(self):
@@ -85,7 +86,7 @@ class Fleet:
                 waited = time.monotonic() - began
                 # Salt sends no job where it has the key of none of them.
                 late = f"{function} did not end within {deadline:g}s" if waited >= deadline else UNKNOWN
-                replies[node] = Reply(node, None, late, waited)
+                replies[node] = Reply(node, None, late, waited, silent=True)
                 on_reply(replies[node])
         return replies
 
@@ -117,7 +118,7 @@ class Fleet:
 
 def _reply(node, data, seconds):
     if data.get("failed") or "ret" not in data:
-        return Reply(node, None, "does not answer: is its salt-minion running?", seconds)
+        return Reply(node, None, "does not answer: is its salt-minion running?", seconds, silent=True)
     value = data["ret"]
     if data.get("retcode", 0) == 0:
         return Reply(node, value, "", seconds)

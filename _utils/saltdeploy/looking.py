@@ -41,9 +41,10 @@ class Looking(Verbs):
             if session:
                 raise Refused(held(holder))
             site.not_paused()
+            observed = self._observe(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
             desired = planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0)
-            plan = planner.plan(desired, self._observe(site))
+            plan = planner.plan(desired, observed)
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
             preflight.room(site.fleet, app, version, plan.install)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from functools import partial
 
+import salt.exceptions
+import salt.pillar
+
 from .errors import Failed
 from .lifecycle import Lifecycle
 
@@ -15,6 +18,33 @@ def lifecycle(opts, pillar, functions):
     """
     settings = functions["config.get"]("saltdeploy", {}) or {}
     return Lifecycle(opts["id"], pillar, settings, partial(_fetch, functions), partial(_render, functions))
+
+
+def refreshed(opts, pillar, functions):
+    """Return this node's pillar as the master has it now. Where it is another, later jobs have it, too.
+
+    What ``saltutil.refresh_pillar`` does before it asks, loading all modules anew, takes longer than all of this.
+
+    :param opts: the minion's options; ``pillar``: the pillar that it has; ``functions``: ``__salt__``.
+    :raises Failed: the master does not send it.
+    """
+    compiler = salt.pillar.get_pillar(
+        opts, opts["grains"], opts["id"], opts["saltenv"], pillarenv=opts.get("pillarenv")
+    )
+    try:
+        fresh = compiler.compile_pillar()
+    except salt.exceptions.SaltException as exc:
+        raise Failed(f"the master does not send its pillar to {opts['id']}: {exc}") from exc
+    finally:
+        compiler.destroy()
+    if _without_schedule(fresh) != _without_schedule(pillar):
+        functions["saltutil.refresh_pillar"](wait=True)
+    return fresh
+
+
+def _without_schedule(pillar):
+    """Return a pillar without what the minion adds to it."""
+    return {key: value for key, value in dict(pillar).items() if key != "schedule"}
 
 
 def mine(opts, value):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from types import MappingProxyType
-
 from . import __version__
 from .errors import Refused
 from .jobs import TALK_DEADLINE
@@ -11,38 +9,24 @@ from .model import Instance
 from .planner import Observed
 
 
-def answering(fleet, environment, needed, journal, choice=True):
-    """Return the nodes of ``environment`` that answer, each with its pillar fresh.
+def observe(site, journal):
+    """Have all nodes take in their pillar as it is now; return what the planner must know of the site's app.
 
-    :param needed: nodes that must; of the others it is only told.
-    :param choice: whether there is ``nodes=`` to leave one out with.
-    :raises Refused: one of ``needed`` does not answer.
+    It is then known, too, which nodes answer, and whose instances were looked at.
+
+    :raises Refused: a node that is needed does not answer; one that is looked at cannot tell: no module, another
+        version of it, a dead agent.
     """
-    replies = fleet.run("saltutil.refresh_pillar", environment.nodes, wait=True, deadline=TALK_DEADLINE)
-    there = [n for n in environment.nodes if replies[n].ok]
-    silent = [n for n in environment.nodes if n not in there]
-    if set(silent) & set(needed):
-        rest = ",".join(n for n in needed if n in there) if choice else ""
-        raise Refused(
-            by_problem({n: replies[n].error for n in silent if n in needed})
-            + (f" Start it there, or leave it out: nodes={rest}" if rest else " Start it there.")
-        )
+    environment, app = site.environment, site.app
+    replies = site.fleet.run("app.observe", environment.nodes, app.name, refresh=True, deadline=TALK_DEADLINE)
+    site.answering = [n for n in environment.nodes if not replies[n].silent]
+    site.observed = list(site.nodes) if site.chosen else site.answering
+    silent = {n: replies[n].error for n in environment.nodes if replies[n].silent}
+    _refuse_silent({n: silent[n] for n in site.needed if n in silent}, site)
     for node in silent:
         journal.warn(f"{node} does not answer: what it runs is not seen.")
-    return there
-
-
-def observe(fleet, app, nodes, journal, zones=MappingProxyType({})):
-    """Return what the planner must know of ``app`` on ``nodes``.
-
-    :param zones: the zone of each node.
-    :raises Refused: a node cannot tell: no module, another version of it, a dead agent.
-    """
-    replies = fleet.run("app.observe", nodes, app.name, deadline=TALK_DEADLINE)
-    problems = {node: reply.error for node, reply in replies.items() if reply.error}
-    if problems:
-        raise Refused(by_problem(problems))
-    seen = {node: reply.value for node, reply in replies.items()}
+    refuse_problems({node: replies[node] for node in site.observed})
+    seen = {node: replies[node].value for node in site.observed}
     for node, value in seen.items():
         if value["saltdeploy"] != __version__:
             raise Refused(
@@ -55,8 +39,16 @@ def observe(fleet, app, nodes, journal, zones=MappingProxyType({})):
         ports_taken={node: frozenset(value["ports_taken"]) for node, value in seen.items()},
         releases={node: tuple(value["releases"]) for node, value in seen.items()},
         ghosts={node: tuple(value["ghosts"]) for node, value in seen.items() if value["ghosts"]},
-        zones=dict(zones),
+        zones=dict(environment.zones),
     )
+
+
+def _refuse_silent(problems, site):
+    if problems:
+        rest = ",".join(n for n in site.needed if n in site.answering) if site.choice else ""
+        raise Refused(
+            by_problem(problems) + (f" Start it there, or leave it out: nodes={rest}" if rest else " Start it there.")
+        )
 
 
 def requirements(discovery, app):
@@ -73,6 +65,11 @@ def requirements(discovery, app):
 def room(fleet, app, version, nodes):
     """Raise Refused if there is no room for a release on one of ``nodes``, or its artifact cannot be had there."""
     replies = fleet.run("app.room", nodes, app.name, version, deadline=TALK_DEADLINE)
+    refuse_problems(replies)
+
+
+def refuse_problems(replies):
+    """Raise Refused, naming what is wrong on which nodes, if one of ``replies`` is an error."""
     problems = {node: reply.error for node, reply in replies.items() if reply.error}
     if problems:
         raise Refused(by_problem(problems))

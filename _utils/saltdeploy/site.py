@@ -41,17 +41,21 @@ DOING = {
 class Site:
     """One app in one environment, with both its doors open: its minions and its discovery.
 
-    :param answering: nodes of the environment that answer.
-    :param nodes: those that are to run the app; ``observed``: those whose instances are looked at.
+    :param nodes: those that are to run the app; ``chosen``: somebody chose them, and nothing else is looked at.
+    :param needed: those that must answer; ``choice``: whether there is ``nodes=`` to leave one out with.
+    :param answering: nodes of the environment that answer; ``observed``: those whose instances were looked at.
     """
 
     environment: Environment
     app: App
     fleet: Fleet
     discovery: object
-    answering: list[str]
     nodes: tuple[str, ...]
-    observed: list[str]
+    needed: tuple[str, ...]
+    chosen: bool = False
+    choice: bool = True
+    answering: list[str] = field(default_factory=list)
+    observed: list[str] = field(default_factory=list)
 
     @property
     def prefix(self):
@@ -182,25 +186,22 @@ class Verbs:
         chosen = arguments.nodes(environment, app, nodes)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             preflight.requirements(backend, app)
-            there = preflight.answering(fleet, environment, chosen, self.journal)
-            yield Site(environment, app, fleet, backend, there, chosen, chosen if nodes is not None else there)
+            yield Site(environment, app, fleet, backend, chosen, chosen, chosen=nodes is not None)
 
     @contextlib.contextmanager
     def _whole_site(self, environment, app):
         """Preflight of what is done to all that is there: the nodes that the record names must answer."""
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             backend.leader()
-            site = Site(environment, app, fleet, backend, [], tuple(environment.nodes), [])
+            site = Site(environment, app, fleet, backend, tuple(environment.nodes), (), choice=False)
             recorded = (site.record() or {}).get("nodes", {})
-            needed = [n for n in environment.nodes if n in recorded]
-            site.observed = preflight.answering(fleet, environment, needed, self.journal, choice=False)
-            site.answering = site.observed
+            site.needed = tuple(n for n in environment.nodes if n in recorded)
             for node in sorted(set(recorded) - set(environment.nodes)):
                 self.journal.warn(f"{node} is no node of {environment.name} any more: what it runs is not seen.")
             yield site
 
     def _observe(self, site):
-        observed = preflight.observe(site.fleet, site.app, site.observed, self.journal, site.environment.zones)
+        observed = preflight.observe(site, self.journal)
         return replace(observed, warm=bluegreen.still(site.record(), time.time()))
 
 

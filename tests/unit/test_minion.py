@@ -1,6 +1,7 @@
 """What the execution modules have in common."""
 
 import pytest
+from salt.exceptions import SaltClientError
 from saltdeploy import minion
 from saltdeploy.errors import Failed
 
@@ -28,3 +29,40 @@ def test_one_job_serves_many_nodes():
     assert minion.mine({"id": "web1"}, {"web1": [1], "web2": [2]}) == [1]
     assert minion.mine({"id": "web3"}, {"web1": [1]}) == []
     assert minion.mine({"id": "web1"}, [3]) == [3]
+
+
+class Compiler:
+    """A pillar compiler of Salt's, which may not reach its master."""
+
+    def __init__(self, pillar):
+        self.pillar, self.destroyed = pillar, False
+
+    def compile_pillar(self):
+        if self.pillar is None:
+            raise SaltClientError("timed out")
+        return self.pillar
+
+    def destroy(self):
+        self.destroyed = True
+
+
+@pytest.mark.parametrize(
+    "fresh, taken_in",
+    [(PILLAR, 0), ({**PILLAR, "password": "new"}, 1), ({"apps": PILLAR["apps"]}, 1), ({}, 1)],
+)
+def test_a_pillar_is_taken_in_where_it_is_another(monkeypatch, fresh, taken_in):
+    """What the minion adds to it makes it no other."""
+    compiler, asked = Compiler(fresh), []
+    monkeypatch.setattr(minion.salt.pillar, "get_pillar", lambda *args, **kwargs: compiler)
+    functions = {"saltutil.refresh_pillar": lambda wait: asked.append(wait)}
+    opts = {"id": "web1", "grains": {}, "saltenv": None}
+    assert minion.refreshed(opts, {**PILLAR, "schedule": {"job": {}}}, functions) == fresh
+    assert asked == [True] * taken_in and compiler.destroyed
+
+
+def test_a_pillar_that_does_not_come_is_an_error(monkeypatch):
+    compiler = Compiler(None)
+    monkeypatch.setattr(minion.salt.pillar, "get_pillar", lambda *args, **kwargs: compiler)
+    with pytest.raises(Failed, match="the master does not send its pillar to web1: timed out"):
+        minion.refreshed({"id": "web1", "grains": {}, "saltenv": None}, PILLAR, {})
+    assert compiler.destroyed
