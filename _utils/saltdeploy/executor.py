@@ -122,8 +122,10 @@ class Deployment(Reverting):
 
     def _weigh(self, weights):
         """Give what serves these weights: node -> id -> weight."""
-        self.weighed = bool(weights)
-        self.jobs.run(*self._weighing(weights), deadline=stop_deadline(self.strategy, weights), told=told_ids)
+        if weights:
+            self.lock.check()
+            self.weighed = True
+            self.jobs.run(*self._weighing(weights), deadline=stop_deadline(self.strategy, weights), told=told_ids)
 
     def _weighing(self, weights):
         return "weigh", "discovery.weigh", weights, self.app.name, weights

@@ -30,7 +30,8 @@ class Lock:
         self.info = {**info, "process": process_identity(), "since": time.time()}
         self.session = None
         self._stop = threading.Event()
-        self._lost = ""
+        # Why it is another's for good; and why it may be, until a renewal shows that it never was.
+        self._lost = self._unsure = ""
         self._renewed = time.monotonic()
         self._leaderless = False
         self._keeping = threading.Lock()
@@ -58,10 +59,11 @@ class Lock:
             pass  # it expires by itself
 
     def check(self):
-        """Raise LockLost if the lock is no longer ours. It asks: a run that was suspended cannot know."""
+        """Raise LockLost unless the lock is ours for sure. It asks: a run that was suspended cannot know."""
         self._keep()
-        if self._lost:
-            raise LockLost(f"the deployment lock was lost ({self._lost}): another run may have it. Run again.")
+        if self._lost or self._unsure:
+            said = f"was lost ({self._lost})" if self._lost else f"may be lost ({self._unsure})"
+            raise LockLost(f"the deployment lock {said}: another run may have it. Run again.")
 
     def write(self, entries, delete=()):
         """Write ``{key: value}`` and remove the keys ``delete``, fenced: LockLost if somebody else has the lock."""
@@ -100,17 +102,19 @@ class Lock:
     def _keep(self):
         """Renew the session, or get another, and see whether the lock still is ours."""
         with self._keeping:
+            if self._lost:
+                return
+            asked = time.monotonic()
             try:
-                if self._lost:
-                    return
                 if self.discovery.renew_session(self.session) or self._again():
-                    self._renewed = time.monotonic()
+                    self._renewed, self._unsure = asked, ""
                 else:
                     self._lost = "its session expired"
             except Failed as exc:
-                # While Consul has no leader no session expires; a black-holed one may.
-                if time.monotonic() - self._renewed > 2 * TTL and not isinstance(exc, DiscoveryUnavailable):
-                    self._lost = str(exc)
+                # By now it may have expired where we cannot see it, whatever keeps us from asking. No election takes
+                # as long, and a session that answers later has lived all the time.
+                if time.monotonic() - self._renewed > 2 * TTL:
+                    self._unsure = f"not renewed for {2 * TTL}s: {exc}"
 
     def _again(self):
         """Take the lock with another session, if nobody had it since; return whether it is ours."""

@@ -18,7 +18,6 @@ class Reverting(Recording):
         if not self.strategy.auto_revert and (self.started_on or self.adopted):
             raise NotReverted(f"auto_revert is off, so the new instances stay as they are, after: {why}")
         try:
-            self.lock.check()
             problems = self._change_back() or self._bring_back() or self._take_back()
         except BaseException as exc:
             problems = [cause(exc)]
@@ -52,7 +51,7 @@ class Reverting(Recording):
         """Bring back what was retired; without that the new instances must stay."""
         # What was only withdrawn runs still; if it does not, it is started again like the rest.
         ids = self.withdrawn
-        self.jobs.attempt("publish", "discovery.publish", ids, self.app.name, ids, told=told_ids)
+        self._attempt("publish", "discovery.publish", ids, self.app.name, ids, told=told_ids)
         problems = self._restore(self.retired)
         return problems and [*problems, "the new instances stay published, to serve in their place"]
 
@@ -60,7 +59,7 @@ class Reverting(Recording):
         # It waits for the job that retires them, which may still be at it.
         deadline = most(ids) * self.strategy.healthy_deadline + stop_deadline(self.strategy, ids)
         job = ("restore", "app.restore", ids, self.app.name, ids)
-        return self.jobs.attempt(*job, deadline=deadline, told=told_ids) or self._not_found(ids)
+        return self._attempt(*job, deadline=deadline, told=told_ids) or self._not_found(ids)
 
     def _not_found(self, ids):
         """Wait until users find what was restored: only then anything else may go. Return what is wrong."""
@@ -76,7 +75,7 @@ class Reverting(Recording):
     def _take_back(self):
         adopted = ids_by_node(self.adopted)
         job = ("withdraw", "discovery.withdraw", adopted, self.app.name, adopted)
-        problems = self.jobs.attempt(*job, held=any(i.held for i in self.adopted), told=told_ids)
+        problems = self._attempt(*job, held=any(i.held for i in self.adopted), told=told_ids)
         problems += self._stop_new(set(self.started_on))
         problems += self._weigh_back()
         if self.record is not self.before or self.published:
@@ -88,10 +87,16 @@ class Reverting(Recording):
         if not self.weighed and not (self.retired and traffic.unusual(self.weights)):
             return []
         deadline = stop_deadline(self.strategy, self.weights)
-        return self.jobs.attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids)
+        return self._attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids)
+
+    def _attempt(self, phase, function, nodes, *args, **options):
+        """Run a job of the way back; return what went wrong. Raises LockLost: then the rest is somebody else's."""
+        if nodes:
+            self.lock.check()
+        return self.jobs.attempt(phase, function, nodes, *args, **options)
 
     def _stop_new(self, nodes):
         """Stop what this deployment started on ``nodes``."""
         deadline = stop_deadline(self.strategy, {node: range(self.started_on.get(node, 1)) for node in nodes})
         job = ("stop", "app.stop", nodes, self.app.name)
-        return self.jobs.attempt(*job, deployment=self.identity.id, deadline=deadline, told=told_ids)
+        return self._attempt(*job, deployment=self.identity.id, deadline=deadline, told=told_ids)

@@ -271,6 +271,24 @@ def test_without_the_lock_the_way_back_ends():
     assert fleet.ran[6:] == [("stop", ["b"]), ("restore", ["b"])]
 
 
+def test_before_each_job_of_the_way_back_the_lock_is_asked_for():
+    """What another run has begun meanwhile is not stopped."""
+    fleet = Fleet([instance(n) for n in "ab"], faults=[4], lost=[6])
+    run, made = deployment(fleet, ["a", "b"], (1, "100%"), "beside")
+    run.strategy = no_hold(run.strategy)
+    with pytest.raises(executor.NotReverted, match="the lock was lost; after: start on b: fault"):
+        run.run(made)
+    assert fleet.ran[3:] == [("retire", ["a"]), ("start", ["b"]), ("restore", ["a"])]
+
+
+def test_weights_are_not_changed_without_the_lock():
+    fleet = Fleet([instance(n) for n in "abc"], lost=[1])
+    run, made = canary_deployment(fleet, "50%", False)
+    with pytest.raises(executor.NotReverted, match="the lock was lost"):
+        run.run(made)
+    assert [phase for phase, _ in fleet.ran] == ["install"]
+
+
 def canary_deployment(fleet, canary, going_on):
     """Return a Deployment that pauses with a share of the traffic, or goes on from there; its plan, and its record."""
     app = make_app(RANGE)

@@ -1,4 +1,4 @@
-"""Whose lock it is: a process that is gone is known to be gone, any other is not."""
+"""Whose lock it is: a process that is gone is known to be gone, any other is not; and whose it may be by now."""
 
 import json
 import os
@@ -8,7 +8,8 @@ import time
 
 import pytest
 from saltdeploy import lock
-from saltdeploy.lock import held, is_dead, process_identity
+from saltdeploy.errors import DiscoveryUnavailable, Failed, LockLost
+from saltdeploy.lock import TTL, Lock, held, is_dead, process_identity
 
 TELL = "import json, sys; from saltdeploy.lock import process_identity as p; print(json.dumps(p()), flush=True)"
 
@@ -82,3 +83,137 @@ def test_held_says_what_is_being_done():
     assert held({"app": "shop", "environment": "test", "doing": "restarted"}).startswith(
         "shop is being restarted in test"
     )
+
+
+class Consul:
+    """A clock, and a Consul with one lock that expires by that clock; nobody may be able to reach it.
+
+    :param cut_off: what whoever asks gets for an answer, None: an answer; ``takes``: how long that takes, in seconds.
+    """
+
+    def __init__(self):
+        self.now, self.takes, self.cut_off, self.sessions, self.holder = 1000.0, 0.0, None, {}, None
+        self.value = None
+
+    def monotonic(self):
+        return self.now
+
+    time = monotonic
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+    def _answer(self, value):
+        self.now += self.takes
+        if self.cut_off:
+            raise self.cut_off
+        return value
+
+    def create_session(self, name, ttl):
+        session = self._answer(f"session {len(self.sessions)}")
+        self.sessions[session] = True
+        return session
+
+    def renew_session(self, session):
+        return self._answer(self.sessions[session])
+
+    def destroy_session(self, session):
+        self.expire(self._answer(session))
+
+    def expire(self, session):
+        self.sessions[session] = False
+        self.holder = None if self.holder == session else self.holder
+
+    def acquire(self, key, session, value, index=None):
+        self._answer(None)
+        if self.holder is None and self.sessions[session]:
+            self.holder, self.value = session, value
+        return self.holder == session
+
+    def read(self, key):
+        return self._answer((self.value, 1, self.holder))
+
+    def release(self, key, session):
+        self.expire(self._answer(session))
+
+
+@pytest.fixture
+def consul(monkeypatch):
+    consul = Consul()
+    monkeypatch.setattr(lock, "time", consul)
+    return consul
+
+
+@pytest.fixture
+def mine(consul):
+    """A lock that is held, and renewed only where somebody asks for it."""
+    with Lock(consul, "lock", {"app": "shop"}) as mine:
+        mine._stop.set()
+        mine._renewer.join()
+        yield mine
+
+
+@pytest.mark.parametrize("fault", [DiscoveryUnavailable("no leader"), Failed("Permission denied")])
+def test_what_could_not_be_renewed_for_as_long_as_it_may_live_may_be_lost(consul, mine, fault):
+    """…and is not, if it turns out that it has lived all the time."""
+    consul.cut_off = fault
+    consul.sleep(2 * TTL)
+    mine.check()
+    consul.sleep(1)
+    for _ in range(2):
+        with pytest.raises(LockLost, match=rf"may be lost \(not renewed for 30s: {fault}\): another run may have it"):
+            mine.check()
+    consul.cut_off = None
+    mine.check()
+    consul.cut_off = fault
+    consul.sleep(2 * TTL)
+    mine.check()
+
+
+def test_an_election_is_not_long_enough(consul, mine):
+    """It is asked every TTL / 3, which takes as long as an agent waits for a leader."""
+    consul.cut_off, consul.takes = DiscoveryUnavailable("no leader"), 7.0
+    until = consul.now + lock.ELECTION
+    while consul.now < until:
+        consul.sleep(TTL / 3)
+        mine.check()
+
+
+def test_a_renewal_counts_from_when_it_was_asked_for(consul, mine):
+    """The answer may have been on its way for long."""
+    consul.takes = 20.0
+    mine.check()
+    consul.takes, consul.cut_off = 0.0, DiscoveryUnavailable("timed out")
+    consul.sleep(2 * TTL - 20)
+    mine.check()
+    consul.sleep(1)
+    with pytest.raises(LockLost, match="may be lost"):
+        mine.check()
+
+
+def test_a_session_that_expired_is_another_one_where_nobody_has_had_the_lock(consul, mine):
+    """…and what may have been lost, was not."""
+    consul.cut_off = DiscoveryUnavailable("timed out")
+    consul.sleep(2 * TTL + 1)
+    with pytest.raises(LockLost, match="may be lost"):
+        mine.check()
+    consul.expire(mine.session)
+    consul.cut_off = None
+    mine.check()
+    assert consul.holder == mine.session == "session 1"
+
+
+def test_what_another_one_has_taken_is_lost_for_good(consul, mine):
+    consul.cut_off = DiscoveryUnavailable("timed out")
+    consul.sleep(2 * TTL + 1)
+    with pytest.raises(LockLost, match="may be lost"):
+        mine.check()
+    consul.expire(mine.session)
+    consul.cut_off = None
+    other = Lock(consul, "lock", {"app": "shop", "owner": "ann"})
+    with other:
+        with pytest.raises(LockLost, match=r"was lost \(its session expired\)"):
+            mine.check()
+        mine.session = other.session  # which can be renewed
+        with pytest.raises(LockLost, match=r"was lost \(its session expired\)"):
+            mine.check()
