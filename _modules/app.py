@@ -198,7 +198,7 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
     count
         How many instances; or a mapping of minion id to a number.
     deployment
-        The deployment they belong to.
+        The deployment they belong to; an error once its way back has begun on this node.
     held
         Keep them among the candidates until they are published or stopped.
     slots
@@ -219,7 +219,7 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
     return _lifecycle().start(name, version, count, deployment, held=held, slots=slots, tests=tests)
 
 
-def stop(name, instances=None, deployment=None, drain=None, grace=None):
+def stop(name, instances=None, deployment=None, drain=None, grace=None, after=None):
     """
     Retire instances: withdraw from discovery, wait until the catalog is without them, drain, stop.
     Returns their ids.
@@ -229,12 +229,14 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None):
     instances
         Ids; or a mapping of minion id to ids; all of the app's by default.
     deployment
-        All that this deployment started, instead. Nothing is started for it any more, unless it is ``manual`` or
-        ``restored``.
+        The deployment whose step this is; an error once its way back has begun on this node. Without ``instances``,
+        all that it started is stopped, and nothing is done for it any more, unless it is ``manual`` or ``restored``.
     drain
         The most seconds to wait for open connections; by default the strategy's.
     grace
         The least seconds a published instance serves on after it left the catalog.
+    after
+        The deployment whose steps this undoes: nothing is done for it on this node any more.
 
     CLI Example:
 
@@ -243,8 +245,8 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None):
         salt web1 app.stop shop instances='[shop_1.4.2_20000]'
     """
     drain, grace = names.seconds("drain", drain), names.seconds("grace", grace)
-    deployment = arguments.text("deployment", deployment)
-    return _lifecycle().stop(name, _ids(instances), deployment, drain, grace)
+    deployment, after = arguments.step(deployment, after)
+    return _lifecycle().stop(name, _ids(instances), deployment, drain, grace, after)
 
 
 def restart(name, instances=None):
@@ -410,7 +412,7 @@ def missing(name):
     return {"instances": ids, "reason": reason}
 
 
-def restore(name, instances=None):
+def restore(name, instances=None, after=None):
     """
     Bring instances that do not serve back: installed, started, tested, published; and give those with a wrong
     weight the one that the record says. Returns their ids.
@@ -419,6 +421,8 @@ def restore(name, instances=None):
         The app.
     instances
         Ids; or a mapping of minion id to ids; by default what is missing.
+    after
+        The deployment whose steps this undoes: nothing is done for it on this node any more.
 
     CLI Example:
 
@@ -428,4 +432,4 @@ def restore(name, instances=None):
     """
     lifecycle = _lifecycle()
     ids = weighing.missing(lifecycle, name)[0] if instances is None else _ids(instances)
-    return weighing.restore(lifecycle, name, ids)
+    return weighing.restore(lifecycle, name, ids, arguments.text("after", after))

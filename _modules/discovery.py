@@ -7,7 +7,7 @@ external host), and find any of them. The node's own agent is asked: pillar
 ``environments:<name>:discovery``.
 """
 
-from saltdeploy import minion, names, nodes, weighing
+from saltdeploy import arguments, minion, names, nodes, weighing
 
 
 def _lifecycle():
@@ -22,7 +22,7 @@ def _ids(value):
     return names.instances(minion.mine(__opts__, value))
 
 
-def publish(name, instances=None, weight=None):
+def publish(name, instances=None, weight=None, deployment=None, after=None):
     """
     Put instances of an app that passed their tests into discovery. Returns their ids.
 
@@ -32,6 +32,10 @@ def publish(name, instances=None, weight=None):
         Ids; or a mapping of minion id to ids; all of the app's on this node by default.
     weight
         The weight of each, 1 to 65535; by default the one it had.
+    deployment
+        The deployment whose step this is; an error once its way back has begun on this node.
+    after
+        The deployment whose steps this undoes: nothing is done for it on this node any more.
 
     CLI Example:
 
@@ -40,12 +44,12 @@ def publish(name, instances=None, weight=None):
         salt web1 discovery.publish shop
     """
     lifecycle, checked = _lifecycle(), nodes.check_weight(name, weight)
-    ids = _ids(instances)
-    with lifecycle.host.alone(name):
+    ids, step = _ids(instances), arguments.step(deployment, after)
+    with lifecycle.host.alone(name, *step):
         return lifecycle.publish(name, ids, checked)
 
 
-def weigh(name, weights):
+def weigh(name, weights, deployment=None, after=None):
     """
     Give published instances of an app other weights, where they have others. Returns the ids of those.
 
@@ -53,6 +57,10 @@ def weigh(name, weights):
         The app.
     weights
         A mapping of id to weight, 1 to 65535; or a mapping of minion id to such mappings.
+    deployment
+        The deployment whose step this is; an error once its way back has begun on this node.
+    after
+        The deployment whose steps this undoes: nothing is done for it on this node any more.
 
     CLI Example:
 
@@ -60,10 +68,11 @@ def weigh(name, weights):
 
         salt web1 discovery.weigh shop '{shop_1.4.2_20000: 25600}'
     """
-    return weighing.weigh(_lifecycle(), name, nodes.check_weights(__opts__["id"], weights))
+    checked, step = nodes.check_weights(__opts__["id"], weights), arguments.step(deployment, after)
+    return weighing.weigh(_lifecycle(), name, checked, *step)
 
 
-def withdraw(name, instances=None, held=True):
+def withdraw(name, instances=None, held=True, deployment=None, after=None):
     """
     Take instances of an app out of discovery; they run on, as candidates. Returns their ids, once the
     catalog is without them.
@@ -75,6 +84,10 @@ def withdraw(name, instances=None, held=True):
     held
         Whether they wait for ``deploy.publish``. If not, the next deployment stops them, unless the
         record has them as warm.
+    deployment
+        The deployment whose step this is; an error once its way back has begun on this node.
+    after
+        The deployment whose steps this undoes: nothing is done for it on this node any more.
 
     CLI Example:
 
@@ -82,9 +95,9 @@ def withdraw(name, instances=None, held=True):
 
         salt web1 discovery.withdraw shop
     """
-    lifecycle = _lifecycle()
-    with lifecycle.host.alone(name):
-        return lifecycle.withdraw(name, _ids(instances), held)
+    lifecycle, ids, step = _lifecycle(), _ids(instances), arguments.step(deployment, after)
+    with lifecycle.host.alone(name, *step):
+        return lifecycle.withdraw(name, ids, held)
 
 
 def leader():

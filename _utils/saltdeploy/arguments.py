@@ -47,6 +47,11 @@ def text(name, value, most=bounds.TEXT):
     return value
 
 
+def step(deployment, after):
+    """Return both, each the id of a deployment or None; Refused if one cannot be."""
+    return text("deployment", deployment), text("after", after)
+
+
 def release(app, value):
     """Return ``value``, a version (None: any, None); Refused if it cannot be one."""
     return None if value is None else definition.usable_version(app, value)

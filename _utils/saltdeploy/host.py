@@ -4,8 +4,8 @@
 
     <root>/.lock                                   taken while a port is chosen
     <root>/.validated                              digest of the definitions that were found valid last
-    <root>/<app>/.lock                             taken while instances are stopped or brought back
-    <root>/<app>/.starting, .ended                 taken while instances are started; the deployment that ended last
+    <root>/<app>/.lock                             taken while instances are published, stopped or brought back
+    <root>/<app>/.starting, .ended                 taken while instances are started; the deployments that ended last
     <root>/<app>/releases/<version>                link to .<version>@<random>/files; whole or absent
     <root>/<app>/instances/<id>/instance.json      which release, port, deployment; tested or not
     <root>/.downloads/                             what was fetched over HTTP: see artifacts
@@ -29,8 +29,14 @@ from . import disk, names, sources, validation
 from .artifacts import Artifacts
 from .errors import Failed, Refused
 from .model import Instance, instance_id
+from .words import name as said
 
 DEFAULT_ROOT = "/srv/saltdeploy"
+# What instances belong to that somebody starts by hand, or that were brought back: these never end.
+MANUAL, RESTORED = "manual", "restored"
+NOBODY = (None, "", MANUAL, RESTORED)
+# How many deployments that have ended are remembered: more than have a job on its way still.
+ENDED = 20
 # States of a socket in proc(5), /proc/net/tcp.
 ESTABLISHED, LISTENING = "01", "0A"
 
@@ -176,36 +182,59 @@ class Host:
         Artifacts(self.root, app, release.parent).tidy(self._made_of())
         return True
 
+    # -- turns --------------------------------------------------------------------------------
+
     @contextlib.contextmanager
-    def alone(self, app):
-        """Hold off other jobs that stop or bring back instances of ``app``: one may outlast the run that sent it."""
-        folder = self.root / names.app(app)
-        folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / ".lock"):
+    def alone(self, app, deployment=None, after=None):
+        """Hold off other jobs that change what users find of ``app``: one may outlast the run that sent it.
+
+        :param deployment: whose step this is.
+        :param after: whose steps this undoes. It ends here at once: what waits for its turn, too, is refused then, and
+            what has its turn is undone in the next one.
+        :raises Failed: ``deployment`` has ended here: its step was overtaken by the way back.
+        """
+        self.end(app, after)
+        with _locked(self._home(app) / ".lock"):
+            self._refuse_ended(app, deployment)
             yield
 
     @contextlib.contextmanager
     def starting(self, app, deployment):
-        """Hold off the end of ``deployment`` while it starts instances of ``app``.
+        """Hold off the end of ``deployment`` while it starts instances of ``app``; Failed if it has ended here.
 
-        :raises Failed: it has ended here: the job that starts them was overtaken by the one that stops them.
+        What is started is tested outside of this, for longer than the way back should have to wait.
         """
-        with self._turn(app) as ended:
-            if deployment and ended.exists() and json.loads(ended.read_text()) == deployment:
-                raise Failed(f"deployment {deployment} of {app} has ended on {self.node}: nothing is started for it.")
+        with _locked(self._home(app) / ".starting"):
+            self._refuse_ended(app, deployment)
             yield
 
     def end(self, app, deployment):
-        """Have nothing started for ``deployment`` any more."""
-        with self._turn(app) as ended:
-            write_file(ended, json.dumps(deployment))
+        """Have nothing done for ``deployment`` any more, unless it is nobody's."""
+        if deployment not in NOBODY:
+            with _locked(self._home(app) / ".starting"):
+                others = [other for other in self.ended(app) if other != deployment]
+                write_file(self._home(app) / ".ended", json.dumps([*others, deployment][-ENDED:]))
 
-    @contextlib.contextmanager
-    def _turn(self, app):
+    def ended(self, app):
+        """Return the deployments of ``app`` that ended here, the last one last."""
+        try:
+            found = json.loads((self._home(app) / ".ended").read_text())
+        except FileNotFoundError:
+            return []
+        return [found] if isinstance(found, str) else found  # as it was kept at first
+
+    def _refuse_ended(self, app, deployment):
+        if deployment not in NOBODY and deployment in self.ended(app):
+            raise Failed(
+                f"deployment {said(deployment)} of {app} has ended on {self.node}: what comes after its way back is not"
+                " done."
+            )
+
+    def _home(self, app):
+        """Return the folder of ``app``, which is made when first needed."""
         folder = self.root / names.app(app)
         folder.mkdir(parents=True, exist_ok=True)
-        with _locked(folder / ".starting"):
-            yield folder / ".ended"
+        return folder
 
     # -- instances ----------------------------------------------------------------------------
 

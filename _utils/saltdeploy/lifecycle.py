@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from . import arguments, definition, discovery, names, placeholders, probes, records, services
 from .errors import DiscoveryUnavailable, Failed, Refused
-from .host import Host
+from .host import RESTORED, Host
 from .launch import Launch
 from .runtime import choose
 from .services import CANDIDATE
@@ -21,8 +21,6 @@ POLL = 0.1
 # that could tell no server tries again after 15 to 30 (Consul's agent/ae/ae.go).
 CATALOG_DEADLINE = 60.0
 LOG_LINES = 15
-# What instances belong to that somebody starts by hand, or that were brought back: these never end.
-MANUAL, RESTORED = "manual", "restored"
 # How long a process that cannot be asked must have been up to be ready, in seconds.
 SETTLE = 2.0
 # How much of what a command printed is brought back, in characters: a job's result has a limit.
@@ -239,18 +237,18 @@ class Lifecycle:
 
     # -- stopping -----------------------------------------------------------------------------
 
-    def stop(self, name, ids=None, deployment=None, drain=None, grace=None):
+    def stop(self, name, ids=None, deployment=None, drain=None, grace=None, after=None):
         """Retire instances: withdraw, see them gone from the catalog, drain, stop, forget.
 
         :param ids: which; also ids that only discovery knows.
-        :param deployment: instead of ids, all that this deployment started; it starts nothing any more.
+        :param deployment: whose step this is (see Host.alone); without ids, stop all that it started: it ends here.
         :param drain: most seconds to wait for open connections; None: the strategy's.
         :param grace: least seconds a published one serves on, for clients that still have its address.
+        :param after: whose steps this undoes.
         """
-        if deployment not in (None, MANUAL, RESTORED):
-            self.host.end(self.app(name).name, deployment)
-        with self.host.alone(name):
-            return self._stop(name, ids, deployment, drain, grace)
+        own, by = (deployment, None) if ids is None else (None, deployment)
+        with self.host.alone(self.app(name).name, by, after or own):
+            return self._stop(name, ids, own, drain, grace)
 
     def _stop(self, name, ids=None, deployment=None, drain=None, grace=None):
         strategy = self.app(name).strategy
@@ -323,13 +321,14 @@ class Lifecycle:
             return [], f"the record has no instance of {name} on this node"
         return self._not_good(name, wanted), ""
 
-    def restore(self, name, ids):
+    def restore(self, name, ids, after=None):
         """Bring those of ``ids`` that do not serve back: installed, tested, published; return which.
 
+        :param after: whose steps this undoes.
         :raises Failed: some do not come back; the others have.
         """
         failures = []
-        with self.host.alone(name):
+        with self.host.alone(name, after=after):
             lost = self._not_good(name, ids)
             for instance in lost:
                 try:

@@ -6,9 +6,12 @@ from . import records, traffic
 from .discovery import patiently
 
 
-def weigh(lifecycle, name, weights):
-    """Give what serves of app ``name`` the weights ``{id: weight}``; return the ids of those that had others."""
-    with lifecycle.host.alone(name):
+def weigh(lifecycle, name, weights, deployment=None, after=None):
+    """Give what serves of app ``name`` the weights ``{id: weight}``; return the ids of those that had others.
+
+    :param deployment: whose step this is; ``after``: whose it undoes (see Host.alone).
+    """
+    with lifecycle.host.alone(name, deployment, after):
         wrong = _wrong(lifecycle, name, weights)
         for instance in wrong:
             lifecycle.publish(name, [instance], weights[instance])
@@ -26,9 +29,9 @@ def missing(lifecycle, name):
     return [*ids, *(i for i in wrong if i not in ids)], ""
 
 
-def restore(lifecycle, name, ids):
+def restore(lifecycle, name, ids, after=None):
     """Bring those of ``ids`` back that do not serve, and all to the weight that the record says; return which."""
-    restored = lifecycle.restore(name, ids)
+    restored = lifecycle.restore(name, ids, after)
     record = _record(lifecycle, name)
     weighed = weigh(lifecycle, name, {i: traffic.weight_of(record, i) for i in ids})
     return [*restored, *(i for i in weighed if i not in restored)]

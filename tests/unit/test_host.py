@@ -10,6 +10,7 @@ import socket
 import stat
 import tarfile
 import threading
+import time
 from dataclasses import replace
 
 import pytest
@@ -441,13 +442,63 @@ def test_the_default_root():
     assert str(Host("web1").root) == host.DEFAULT_ROOT
 
 
-def test_a_deployment_that_has_ended_starts_nothing_any_more(node):
-    """…also where the job that starts its instances is overtaken by the one that stops them."""
-    with node.starting("shop", "d1"):
+def refused(node, app, deployment):
+    """Return whether a step of ``deployment`` is refused, of both kinds."""
+    found = []
+    for turn in (node.starting, node.alone):
+        try:
+            with turn(app, deployment):
+                found.append(False)
+        except Failed as exc:
+            assert str(exc).startswith(f"deployment {deployment} of {app} has ended on web1: ")
+            found.append(True)
+    assert found[0] == found[1]
+    return found[0]
+
+
+def test_a_deployment_that_has_ended_does_nothing_any_more(node):
+    """…also where the job that does it is overtaken by the one that undoes it."""
+    assert not refused(node, "shop", "d1")
+    with node.alone("shop", after="d1"):
         pass
+    assert refused(node, "shop", "d1")
+    assert not any(refused(node, *other) for other in (("shop", "d2"), ("shop", None), ("till", "d1")))
+
+
+def test_deployments_that_have_ended_are_remembered_beside_others(node):
+    """…for as long as a job of theirs may be on its way."""
+    for number in range(host.ENDED + 1):
+        node.end("shop", f"d{number}")
+        node.end("shop", "d1")
+    assert [d for d in map("d{}".format, range(host.ENDED + 2)) if not refused(node, "shop", d)] == ["d0", "d21"]
+    assert len(json.loads((node.root / "shop/.ended").read_text())) == host.ENDED
+
+
+@pytest.mark.parametrize("nobody", [None, "", "manual", "restored"])
+def test_what_stands_for_nobody_does_not_end(node, nobody):
     node.end("shop", "d1")
-    with pytest.raises(Failed, match="deployment d1 of shop has ended on web1"), node.starting("shop", "d1"):
-        raise AssertionError("started")
-    for app, deployment in (("shop", "d2"), ("shop", None), ("till", "d1")):
-        with node.starting(app, deployment):
-            pass
+    node.end("shop", nobody)
+    assert not refused(node, "shop", nobody)
+    assert json.loads((node.root / "shop/.ended").read_text()) == ["d1"]
+
+
+@pytest.mark.parametrize("kept", ["d1", ""])
+def test_what_an_earlier_saltdeploy_kept_of_a_deployment_that_ended_is_read(node, kept):
+    (node.root / "shop").mkdir(parents=True)
+    (node.root / "shop/.ended").write_text(json.dumps(kept))
+    assert refused(node, "shop", kept) == bool(kept)
+    node.end("shop", "d2")
+    assert refused(node, "shop", "d2") and refused(node, "shop", kept) == bool(kept)
+
+
+def test_a_deployment_ends_before_it_is_the_turn_of_its_way_back(node):
+    """What is waiting for its turn as well is refused, whoever has it first."""
+    back = threading.Thread(target=lambda: node.alone("shop", after="d1").__enter__(), daemon=True)
+    with node.alone("shop", "d1"):
+        back.start()
+        give_up = time.monotonic() + 10
+        while time.monotonic() < give_up and "d1" not in node.ended("shop"):
+            time.sleep(0.01)
+        assert node.ended("shop") == ["d1"] and back.is_alive()
+    back.join(10)
+    assert not back.is_alive() and refused(node, "shop", "d1")

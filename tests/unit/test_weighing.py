@@ -26,7 +26,7 @@ class Node:
         self.instances, self.record, self.reason, self.lost = instances, record, reason, list(lost)
         self.host = self.discovery = self
         self.node, self.environment, self.done = "web1", Environment("test", {}, {}), []
-        self.alone = lambda name: contextlib.nullcontext()
+        self.alone = lambda name, deployment=None, after=None: contextlib.nullcontext()
 
     def observe(self, name):
         return {"instances": [i.__dict__ for i in self.instances]}
@@ -37,7 +37,7 @@ class Node:
     def missing(self, name):
         return self.lost, self.reason
 
-    def restore(self, name, ids):
+    def restore(self, name, ids, after=None):
         return [i for i in ids if i in self.lost]
 
     def read(self, key):
