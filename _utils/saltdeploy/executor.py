@@ -86,6 +86,10 @@ class Deployment(Reverting):
 
     # -- forward ------------------------------------------------------------------------------
 
+    def _step(self, phase, function, nodes, *args, **options):
+        """Run a job that the way back undoes: a node that is on its way back already refuses it."""
+        return self.jobs.run(phase, function, nodes, *args, deployment=self.identity.id, **options)
+
     def _clean(self, ids):
         self._drop(ids)
         cooled = bluegreen.cooled(self.before, ids)
@@ -125,7 +129,7 @@ class Deployment(Reverting):
         if weights:
             self.lock.check()
             self.weighed = True
-            self.jobs.run(*self._weighing(weights), deadline=stop_deadline(self.strategy, weights), told=told_ids)
+            self._step(*self._weighing(weights), deadline=stop_deadline(self.strategy, weights), told=told_ids)
 
     def _weighing(self, weights):
         return "weigh", "discovery.weigh", weights, self.app.name, weights
@@ -182,14 +186,13 @@ class Deployment(Reverting):
             return ", ".join(ids) + (f", {len(tests)} test{'s' * (len(tests) > 1)} passed" if tests else ", up")
 
         try:
-            replies = self.jobs.run(
+            replies = self._step(
                 "start",
                 "app.start",
                 counts,
                 self.app.name,
                 self.desired.version,
                 count=counts,
-                deployment=self.identity.id,
                 held=not self.plan.publish,
                 tests=self.desired.tests,
                 deadline=min(self.strategy.healthy_deadline + slowest + TALK_DEADLINE, until - time.monotonic()),
@@ -227,7 +230,7 @@ class Deployment(Reverting):
         self._add(candidates)
         self.adopted += [i for i in candidates if i.deployment != self.identity.id]
         weight = self.plan.canary.new if self.plan.canary else NORMAL_WEIGHT
-        self.jobs.run("publish", "discovery.publish", ids, self.app.name, ids, weight=weight, told=told_ids)
+        self._step("publish", "discovery.publish", ids, self.app.name, ids, weight=weight, told=told_ids)
 
     def _withdraw(self, ids):
         """Take what the new instances have replaced from users, and keep it warm."""
@@ -238,7 +241,7 @@ class Deployment(Reverting):
             earlier = None if self.published else self.warm
             self.warm = bluegreen.kept(earlier, ids, time.time() + self.strategy.warm)
             self._write_record(self._now())
-            self.jobs.run("withdraw", "discovery.withdraw", ids, self.app.name, ids, held=False, told=told_ids)
+            self._step("withdraw", "discovery.withdraw", ids, self.app.name, ids, held=False, told=told_ids)
 
     def _retire(self, ids):
         """Retire what the new instances have replaced."""
@@ -251,7 +254,7 @@ class Deployment(Reverting):
         self.hooks.run("before_retire", ids, on=hookrun.newest(self.runs, self.desired, ids))
         self._drop(ids)
         self._write_record(self._now())
-        self.jobs.run(
+        self._step(
             "retire", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.strategy, ids), told=told_ids
         )
         self.hooks.run("after_retire", ids, once=False)

@@ -51,12 +51,13 @@ class Reverting(Recording):
         """Bring back what was retired; without that the new instances must stay."""
         # What was only withdrawn runs still; if it does not, it is started again like the rest.
         ids = self.withdrawn
-        self._attempt("publish", "discovery.publish", ids, self.app.name, ids, told=told_ids)
+        # It waits for the job that withdraws them, as those below wait for what they undo.
+        deadline = stop_deadline(self.strategy, ids)
+        self._attempt("publish", "discovery.publish", ids, self.app.name, ids, deadline=deadline, told=told_ids)
         problems = self._restore(self.retired)
         return problems and [*problems, "the new instances stay published, to serve in their place"]
 
     def _restore(self, ids):
-        # It waits for the job that retires them, which may still be at it.
         deadline = most(ids) * self.strategy.healthy_deadline + stop_deadline(self.strategy, ids)
         job = ("restore", "app.restore", ids, self.app.name, ids)
         return self._attempt(*job, deadline=deadline, told=told_ids) or self._not_found(ids)
@@ -75,7 +76,8 @@ class Reverting(Recording):
     def _take_back(self):
         adopted = ids_by_node(self.adopted)
         job = ("withdraw", "discovery.withdraw", adopted, self.app.name, adopted)
-        problems = self._attempt(*job, held=any(i.held for i in self.adopted), told=told_ids)
+        held, deadline = any(i.held for i in self.adopted), stop_deadline(self.strategy, adopted)
+        problems = self._attempt(*job, held=held, deadline=deadline, told=told_ids)
         problems += self._stop_new(set(self.started_on))
         problems += self._weigh_back()
         if self.record is not self.before or self.published:
@@ -90,10 +92,13 @@ class Reverting(Recording):
         return self._attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids)
 
     def _attempt(self, phase, function, nodes, *args, **options):
-        """Run a job of the way back; return what went wrong. Raises LockLost: then the rest is somebody else's."""
+        """Run a job of the way back; return what went wrong. Raises LockLost: then the rest is somebody else's.
+
+        What it undoes may still be on its way to a node: that is refused there from then on.
+        """
         if nodes:
             self.lock.check()
-        return self.jobs.attempt(phase, function, nodes, *args, **options)
+        return self.jobs.attempt(phase, function, nodes, *args, after=self.identity.id, **options)
 
     def _stop_new(self, nodes):
         """Stop what this deployment started on ``nodes``."""

@@ -23,35 +23,58 @@ class Fleet:
 
     :param faults: numbers of the jobs, counted from 0, that fail on their last node after they did the others.
     :param interrupts: those that end with Ctrl-C, all done.
+    :param late: one that is interrupted before any node has begun it: they do so only ``delay`` jobs later.
     """
 
-    def __init__(self, instances, faults=(), interrupts=(), lost=()):
+    def __init__(self, instances, faults=(), interrupts=(), lost=(), late=None, delay=0):
         self.instances = {(i.node, i.id): i.published for i in instances}
         self.weights = {(i.node, i.id): i.weight for i in instances}
         self.faults, self.interrupts, self.lost = faults, interrupts, lost
         self.fewest, self.ran, self.record, self.journal = len(self.instances), [], None, self
         self.begin = self.add = self.warn = lambda *args: None
         self.held, self.restarted = [], []
+        self.late, self.delay, self.on_its_way, self.ended, self.refused = late, delay, None, set(), []
 
     # -- jobs.Jobs
 
-    def run(self, phase, function, nodes, *args, told, count=None, deployment=None, weight=None, **kwargs):
+    def run(self, phase, function, nodes, *args, told, deployment=None, after=None, weight=None, **kwargs):
         if not nodes:
             return {}
         number, replies = len(self.ran), {}
-        self.weight = weight
         self.ran.append((phase, sorted(nodes)))
+        if number == self.late and not after:
+            self.on_its_way = phase, nodes, deployment, weight
+            raise KeyboardInterrupt
         self.held += [kwargs["held"]] if phase == "withdraw" else []
         fails = sorted(nodes)[-1] if number in self.faults else None
         for node in sorted(nodes):
             if node != fails:
-                replies[node] = getattr(self, phase)(node, nodes, deployment)
+                replies[node] = self._do(phase, node, nodes, deployment, after, weight)
             self.fewest = min(self.fewest, sum(self.instances.values()))
+        if self.late is not None and number == self.late + self.delay:
+            self.arrive()
         if number in self.interrupts:
             raise KeyboardInterrupt
         if fails:
             raise PhaseFailed({fails: f"{phase} on {fails}: fault"}, replies)
         return replies
+
+    def arrive(self):
+        """Have the nodes begin the job that is on its way still."""
+        if self.on_its_way:
+            (phase, nodes, deployment, weight), self.on_its_way = self.on_its_way, None
+            for node in sorted(nodes):
+                self._do(phase, node, nodes, deployment, None, weight)
+
+    def _do(self, phase, node, nodes, deployment, after, weight):
+        """Do a job on a node; not where the way back of its deployment has begun there."""
+        if after:
+            self.ended.add((node, after))
+        elif (node, deployment) in self.ended:
+            self.refused.append((phase, node))
+            return None
+        self.weight = weight
+        return getattr(self, phase)(node, nodes, deployment)
 
     def attempt(self, *args, **kwargs):
         try:
@@ -177,6 +200,7 @@ def test_whatever_fails_all_is_as_before_and_enough_served_all_the_time(count, w
         assert warm == (set(before) if replace == "blue_green" else set())
         assert all((f"_{NEW}_" in key[1]) == seen == (key not in warm) for key, seen in fleet.instances.items())
     assert fleet.fewest >= (count if replace != "in_place" else (count + 1) // 2 if count > 1 else 0)
+    assert not fleet.refused
 
 
 @given(
@@ -212,6 +236,8 @@ def test_nodes_that_may_fail_go_on_with_what_they_had(count, waves, replace, mos
         assert not run.budget.failed
     if replace == "beside":
         assert fleet.fewest >= count
+    # What was undone where a node failed holds nothing up elsewhere.
+    assert not fleet.refused
 
 
 def test_all_nodes_of_a_wave_must_not_fail():
@@ -364,6 +390,36 @@ def flipped(fleet, nodes):
     back = executor.Deployment(fleet, fleet, *more)
     fleet.ran.clear()
     return back, plan(desired, observed)
+
+
+@given(
+    st.integers(1, 4),
+    WAVES,
+    st.sampled_from(["beside", "in_place", "blue_green", "back", "canary"]),
+    st.integers(0, 12),
+    st.sampled_from([1, 2, 99]),
+)
+def test_a_job_that_is_overtaken_by_its_way_back_changes_nothing(count, waves, kind, number, delay):
+    """…and where it comes before the job that undoes it, it is undone."""
+    nodes = list("abc" if kind == "canary" else "abcd"[:count])
+    fleet = Fleet([instance(n) for n in nodes])
+    if kind == "canary":
+        run, made = canary_deployment(fleet, "50%", False)
+    elif kind == "back":
+        run, made = flipped(fleet, nodes)
+    else:
+        run, made = deployment(fleet, nodes, waves, kind)
+    before, weights, record = dict(fleet.instances), dict(fleet.weights), fleet.record
+    fleet.late, fleet.delay = number, delay
+    try:
+        run.run(made)
+    except Failed as exc:
+        early = fleet.on_its_way is None
+        fleet.arrive()
+        event(f"{kind}, {fleet.ran[number][0]} {'overtaken' if fleet.refused else 'early' if early else 'harmless'}")
+        assert type(exc) is Failed and (fleet.instances, fleet.record) == (before, record)
+        assert kind != "canary" or fleet.weights == weights
+    assert fleet.late is None or fleet.on_its_way is None
 
 
 @pytest.fixture(autouse=True)

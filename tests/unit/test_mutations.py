@@ -172,6 +172,18 @@ MUTATIONS = [
         "        problems += self._weigh_back()\n",
         "",
     ),
+    reverting(
+        "test_a_job_that_is_overtaken_by_its_way_back_changes_nothing",
+        "the way back does not say on the nodes that the deployment has ended",
+        "after=self.identity.id, **options",
+        "**options",
+    ),
+    executor(
+        "test_a_job_that_is_overtaken_by_its_way_back_changes_nothing",
+        "a step does not say which deployment's it is",
+        "deployment=self.identity.id, **options",
+        "**options",
+    ),
     budget(
         "test_nodes_that_may_fail_go_on_with_what_they_had",
         "what serves on a node that failed is retired like the rest",
