@@ -6,6 +6,7 @@ import contextlib
 import http.client
 import os
 import pwd
+import selectors
 import shlex
 import signal
 import socket
@@ -19,6 +20,10 @@ from . import placeholders
 SHOWN = 300
 # How much of an answer is read, in bytes.
 LIMIT = 1 << 24
+# How much of what a command prints is kept, in bytes: the end of it.
+KEPT = 1 << 20
+# How much of it is read at once: what a pipe holds.
+PIECE = 1 << 16
 # What stays as it is in a path with a query.
 IN_URL = "/?&=%:@!$'()*+,;~[]"
 
@@ -128,7 +133,7 @@ def _command(probe, values, env, user):
 
 
 def execute(command, folder, env, user, timeout):
-    """Run ``command``, a list of words, in ``folder``; return its exit code and what it printed.
+    """Run ``command``, a list of words, in ``folder``; return its exit code and what it printed last.
 
     :param env: what its environment has beside this process's.
     :param user: whom it runs as; empty: as this process.
@@ -143,22 +148,40 @@ def execute(command, folder, env, user, timeout):
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
             start_new_session=True,
             **as_user(user),
         )
     except OSError as exc:
         raise ProbeFailed(f"{command[0]}: {exc.strerror or exc}") from exc
     try:
-        output, _ = process.communicate(timeout=timeout)
+        with process.stdout:
+            output = _until_its_end(process, timeout)
     except subprocess.TimeoutExpired as exc:
         os.killpg(process.pid, signal.SIGKILL)
-        # Not until its end: a child that left the group may hold it open.
-        process.stdout.close()
         process.wait()
         raise ProbeFailed(f"`{shlex.join(command)}` hangs: killed after {timeout:g}s") from exc
     return process.returncode, output
+
+
+def _until_its_end(process, timeout):
+    """Wait for ``process``; return the last KEPT bytes that it printed, as text.
+
+    :raises subprocess.TimeoutExpired: it runs on, prints on, or a child of it holds its output open.
+    """
+    kept, deadline = bytearray(), time.monotonic() + timeout
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        while (left := deadline - time.monotonic()) > 0:
+            # Poll takes no month.
+            if not selector.select(min(left, 3600.0)):
+                continue
+            piece = os.read(process.stdout.fileno(), PIECE)
+            if not piece:
+                process.wait(deadline - time.monotonic())
+                return kept.decode("utf-8", "replace").replace("\r\n", "\n").replace("\r", "\n")
+            kept += piece
+            del kept[:-KEPT]
+    raise subprocess.TimeoutExpired(process.args, timeout)
 
 
 def as_user(user):

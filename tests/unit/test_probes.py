@@ -6,6 +6,7 @@ import signal
 import socket
 import threading
 import time
+import tracemalloc
 
 import pytest
 from saltdeploy import probes
@@ -321,6 +322,36 @@ def test_command_whose_child_escapes_does_not_hang_the_probe(tmp_path):
     result = run_command(tmp_path, script, timeout=0.5)
     os.kill(int((tmp_path / "child").read_text()), signal.SIGKILL)
     assert "hangs" in problem(result, at_most=5)
+
+
+def test_command_that_prints_without_end_is_killed_with_its_children(tmp_path):
+    detail = problem(run_command(tmp_path, "sh -c 'yes & echo $! > child; wait'", timeout=0.5), at_most=10)
+    assert detail.endswith("hangs: killed after 0.5s")
+    child = int((tmp_path / "child").read_text())
+    assert wait_until(lambda: not alive(child))
+
+
+def test_command_that_closes_its_output_and_goes_on_hangs(tmp_path):
+    assert "hangs" in problem(run_command(tmp_path, "sh -c 'exec sleep 60 >&- 2>&-'", timeout=0.5), at_most=5)
+
+
+def test_of_what_a_command_prints_the_end_is_kept_whatever_it_is(tmp_path):
+    """…in memory that does not grow with it; the command is never held up by a pipe that nobody empties."""
+    script = "yes 'a line' | head -c 50M; printf 'Gr\\303\\274\\303\\237e\\r\\nthe end'; exit 3"
+    tracemalloc.start()
+    try:
+        code, output = probes.execute(["sh", "-c", script], tmp_path, {}, "", 60)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert code == 3
+    assert output.endswith("a line\na line\na liGrüße\nthe end")
+    assert len(output.encode()) == probes.KEPT - len("\r")
+    assert peak < 10 * probes.KEPT
+
+
+def test_of_little_that_a_command_prints_all_is_kept(tmp_path):
+    assert probes.execute(["seq", "3"], tmp_path, {}, "", 30 * 24 * 3600.0) == (0, "1\n2\n3\n")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
