@@ -19,7 +19,7 @@ import os
 import time
 
 import saltdeploy
-from saltdeploy import arguments, minion, names, weighing
+from saltdeploy import arguments, minion, names, standing, weighing
 
 
 def _lifecycle(pillar=None):
@@ -187,7 +187,7 @@ def install(name, version):
     return _lifecycle().install(name, version)
 
 
-def start(name, version, count=1, deployment="manual", held=True, slots=None, tests=True):
+def start(name, version, count=1, deployment="manual", held=True, slots=None, tests=True, leave=True):
     """
     Start candidates of an installed release, wait until they are ready, run the tests from the node.
 
@@ -205,8 +205,11 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
         The ports to take; by default any of the app's range that are free.
     tests
         False runs no tests: what is ready may be published.
+    leave
+        What failed is left as it is, to be looked at. False stops it, and whatever else this deployment has left of
+        the release that has not passed its tests; ``failures`` have the last lines that each instance printed.
 
-    Returns ``{"ok", "instances", "failures"}``; what failed is left as it is, to be looked at.
+    Returns ``{"ok", "instances", "failures"}``.
 
     CLI Example:
 
@@ -216,7 +219,10 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
     """
     count = names.whole("count", _mine(count) or 0, 0, names.INSTANCES)
     slots, deployment = names.slots(slots), arguments.text("deployment", deployment)
-    return _lifecycle().start(name, version, count, deployment, held=held, slots=slots, tests=tests)
+    lifecycle, options = _lifecycle(), {"held": held, "slots": slots, "tests": tests}
+    if arguments.flag("leave", leave):
+        return lifecycle.start(name, version, count, deployment, **options)
+    return standing.start(lifecycle, name, version, count, deployment, **options)
 
 
 def stop(name, instances=None, deployment=None, drain=None, grace=None, after=None):
@@ -230,7 +236,8 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None, after=No
         Ids; or a mapping of minion id to ids; all of the app's by default.
     deployment
         The deployment whose step this is; an error once its way back has begun on this node. Without ``instances``,
-        all that it started is stopped, and nothing is done for it any more, unless it is ``manual`` or ``restored``.
+        all that it started is stopped, and nothing is done for it any more, unless it is ``manual``,
+        ``state`` or ``restored``.
     drain
         The most seconds to wait for open connections; by default the strategy's.
     grace

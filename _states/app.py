@@ -64,6 +64,9 @@ def running(name, version, instances=1):
     Ensure that at least so many instances of a release run here, as candidates or published: start
     and test what is missing. For nodes without a runner; a deployment publishes too.
 
+    What fails is stopped again, so that a state that fails each time leaves no more processes each time; the comment
+    has the last lines that it printed.
+
     name
         The app.
     version
@@ -82,10 +85,11 @@ def running(name, version, instances=1):
         ret["changes"] = {"started": missing}
         if __opts__["test"]:
             return _would(ret, f"start {missing} of {name} {version}")
-        started = __salt__["app.start"](name, version, missing)
+        started = __salt__["app.start"](name, version, missing, deployment="state", leave=False)
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
-    ret["changes"] = {"started": [i["id"] for i in started["instances"]]}
+    ids = [i["id"] for i in started["instances"]]
+    ret["changes"] = {"started": ids} if ids else {}
     ret["result"] = started["ok"]
     ret["comment"] = "; ".join(started["failures"]) or f"{missing} of {name} {version} started"
     return ret

@@ -32,9 +32,9 @@ from .model import Instance, instance_id
 from .words import name as said
 
 DEFAULT_ROOT = "/srv/saltdeploy"
-# What instances belong to that somebody starts by hand, or that were brought back: these never end.
-MANUAL, RESTORED = "manual", "restored"
-NOBODY = (None, "", MANUAL, RESTORED)
+# What instances belong to that somebody or a state starts, or that were brought back: these never end.
+MANUAL, STATE, RESTORED = "manual", "state", "restored"
+NOBODY = (None, "", MANUAL, STATE, RESTORED)
 # How many deployments that have ended are remembered: more than have a job on its way still.
 ENDED = 20
 # States of a socket in proc(5), /proc/net/tcp.

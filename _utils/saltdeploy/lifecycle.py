@@ -133,16 +133,16 @@ class Lifecycle:
     def _prove(self, app, instance, deadline):
         """Wait until the instance is ready, run its own tests, register it as a candidate."""
         problem = self._await_ready(app, instance, deadline)
-        if problem:
+        problems = [problem] if problem else self._failed_tests(app, instance)
+        if problems:
+            # They are gone with the instance.
             logs = self.runtime.logs(self._launch(app, instance).unit, LOG_LINES)
-            return [f"{instance.id}: {problem}" + (f"\nits last lines:\n{logs}" if logs else "")]
-        results = self._test(app, instance)
-        failures = [f"{instance.id}: test `{r['test']}` failed: {r['detail']}" for r in results if not r["ok"]]
-        if not failures:
-            self.host.save(replace(instance, tested=True))
-            expires = None if instance.held else app.strategy.progress_deadline
-            self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True, expires=expires))
-        return failures
+            problems[-1] += f"\nits last lines:\n{logs}" if logs else ""
+            return [f"{instance.id}: {p}" for p in problems]
+        self.host.save(replace(instance, tested=True))
+        expires = None if instance.held else app.strategy.progress_deadline
+        self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True, expires=expires))
+        return []
 
     def _await_ready(self, app, instance, deadline):
         """Return None once the process is up and passes its checks, else what is wrong with it."""
@@ -176,6 +176,9 @@ class Lifecycle:
         :param targets: the instances, as plain data.
         """
         return probes.run_from("peer", self.environment, self.app(name), targets)
+
+    def _failed_tests(self, app, instance):
+        return [f"test `{r['test']}` failed: {r['detail']}" for r in self._test(app, instance) if not r["ok"]]
 
     def _test(self, app, instance):
         launch = self._launch(app, instance)

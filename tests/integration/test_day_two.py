@@ -215,6 +215,43 @@ def test_shown_only_nothing_is_done(site, verb):
     assert everything(site) == before
 
 
+def test_a_state_that_fails_leaves_no_more_each_time(site):
+    """…of an app without a port, which would give it another one each time."""
+    name, run, test = "clock", "sh -c 'echo no database; exec sleep 600'", "test -e {instance}/database"
+    app = {**site.archives.app(run=run, tests=[{"command": test}]), "ports": None, "checks": None}
+    environment = apps.environment(site.agents, apps={name: {"version": "1.0", "instances": 1}})
+    folder = site.agents.folder / "web1" / "srv" / name
+
+    def state(function, *args, code=1):
+        found, output = site.cli.run("salt", "web1", "state.single", f"app.{function}", name, *args)
+        assert found == code, output
+        return output
+
+    def there():
+        """Return what runs in the release, and the folders of instances."""
+        found = [p.pid for p in psutil.process_iter(["cwd"]) if (p.info["cwd"] or "").startswith(str(folder))]
+        return found, list(folder.glob("instances/*"))
+
+    def write(**changes):
+        known = {key: value for key, value in {**app, **changes}.items() if value is not None}
+        site.pillar.write({name: known}, {"site": environment})
+
+    write()
+    state("installed", "version='1.0'", code=0)
+    for _ in range(2):
+        output = state("running", "version='1.0'")
+        assert f"test `command {test}` failed" in output and "its last lines:" in output and "no database" in output
+        assert there() == ([], [])
+    write(tests=[{"command": "true"}])
+    assert "1 of clock 1.0 started" in state("running", "version='1.0'", code=0)
+    there_now = there()
+    assert [len(some) for some in there_now] == [1, 1]
+    assert "1 of clock 1.0 run" in state("running", "version='1.0'", code=0)
+    assert there() == there_now
+    state("absent", code=0)
+    assert there() == ([], [])
+
+
 def test_while_somebody_deploys_all_is_refused(site, refused):
     url = f"{site.agents.url('web1')}/v1"
     session = requests.put(f"{url}/session/create", json={"TTL": "30s"}, timeout=10).json()["ID"]

@@ -474,7 +474,7 @@ def test_deployments_that_have_ended_are_remembered_beside_others(node):
     assert len(json.loads((node.root / "shop/.ended").read_text())) == host.ENDED
 
 
-@pytest.mark.parametrize("nobody", [None, "", "manual", "restored"])
+@pytest.mark.parametrize("nobody", [None, "", "manual", "state", "restored"])
 def test_what_stands_for_nobody_does_not_end(node, nobody):
     node.end("shop", "d1")
     node.end("shop", nobody)

@@ -1,0 +1,131 @@
+"""What one node does with instances it starts: what is left of those that fail, and what is told of them."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from saltdeploy import lifecycle as module
+from saltdeploy import standing
+from saltdeploy.errors import Failed
+from saltdeploy.lifecycle import STATE, Lifecycle
+from saltdeploy.runtime import State
+
+from tests.support.apps import Archives
+
+# Passes for one instance, while `good` is there.
+TEST = {"command": "rmdir good"}
+
+
+class Runtime:
+    """Stands for a supervisor: whatever it starts is up at once."""
+
+    def __init__(self):
+        self.processes, self.broken = set(), False
+
+    def start(self, unit):
+        if self.broken:
+            raise Failed("supervisord does not answer")
+        self.processes.add(unit.id)
+
+    def stop(self, one):
+        self.processes.discard(one)
+
+    def states(self):
+        return {i: State(running=True, failed=False, detail="") for i in self.processes}
+
+    def logs(self, unit, lines):
+        return "no database"
+
+
+class Discovery:
+    """Stands for a node's agent."""
+
+    def __init__(self):
+        self.services = {}
+
+    def publish(self, service):
+        self.services[service.id] = SimpleNamespace(id=service.id, meta=service.meta, weight=1)
+
+    def withdraw(self, one):
+        self.services.pop(one, None)
+
+    def registered(self):
+        return dict(self.services)
+
+    def wait(self, name, until, deadline):
+        return until([])
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    """The Lifecycle of a node with release 1.0 of an app without ports, that nothing can be asked of."""
+    monkeypatch.setattr(module, "SETTLE", 0.0)
+    archives = Archives(tmp_path / "archives")
+    archives.make("1.0")
+    app = {**archives.app(), "run": "sleep 60", "checks": [], "tests": [TEST]}
+    del app["ports"]
+    environment = {"nodes": {"a": {"address": "127.0.0.1"}}, "apps": {"web": {"version": "1.0"}}}
+    pillar = {"apps": {"web": app}, "environments": {"e": environment}}
+    made = Lifecycle("a", pillar, {"root": str(tmp_path / "srv")}, None, None)
+    made._runtime, made._discovery = Runtime(), Discovery()
+    made.install("web", "1.0")
+    return made
+
+
+def start(node, count=1):
+    return standing.start(node, "web", "1.0", count, STATE, held=True)
+
+
+def there(node):
+    return {i.id for i in node.host.instances()} | node.runtime.processes
+
+
+def may_pass(node):
+    (node.host.release("web", "1.0") / "good").mkdir()
+
+
+def test_of_what_fails_for_a_state_nothing_is_left_however_often(node):
+    for _ in range(10):
+        result = start(node, 2)
+        assert not result["ok"] and result["instances"] == [] and there(node) == set()
+        assert [text.split(":")[0] for text in result["failures"]] == ["web_1.0_0", "web_1.0_1"]
+        for text in result["failures"]:
+            assert "test `command rmdir good` failed: " in text and text.endswith("\nits last lines:\nno database")
+
+
+def test_what_passes_beside_it_stays(node):
+    may_pass(node)
+    result = start(node, 2)
+    assert not result["ok"] and [i["id"] for i in result["instances"]] == ["web_1.0_0"]
+    assert there(node) == {"web_1.0_0"} and list(node.discovery.services) == ["web_1.0_0_candidate"]
+    assert start(node)["failures"] and there(node) == {"web_1.0_0"}
+
+
+def test_what_cannot_be_started_for_a_state_leaves_no_folder(node):
+    node.runtime.broken = True
+    with pytest.raises(Failed, match="supervisord does not answer"):
+        start(node)
+    assert there(node) == set()
+
+
+def test_what_a_killed_state_has_left_goes_with_the_next(node):
+    node.start("web", "1.0", 1, STATE, held=True)
+    assert there(node) == {"web_1.0_0"}
+    may_pass(node)
+    assert start(node)["ok"] and there(node) == {"web_1.0_1"}
+
+
+def test_what_somebody_has_started_stays_to_be_looked_at(node):
+    result = node.start("web", "1.0", 1, "manual", held=True)
+    assert not result["ok"]
+    start(node)
+    assert there(node) == {"web_1.0_0"}
+
+
+def test_for_a_state_is_started_again_after_all_of_it_was_stopped(node):
+    may_pass(node)
+    assert start(node)["ok"]
+    assert node.stop("web", deployment=STATE, drain=0) == ["web_1.0_0"]
+    may_pass(node)
+    assert start(node)["ok"]
