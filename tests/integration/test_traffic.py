@@ -6,6 +6,7 @@ import pytest
 from saltdeploy.model import NORMAL_WEIGHT
 
 from tests.support.target import NAME
+from tests.support.watch import watch
 
 pytestmark = pytest.mark.usefixtures("users")
 
@@ -45,6 +46,25 @@ def test_a_canary_gets_its_share_until_it_is_promoted(target, releases, minions)
     assert "nothing to do: what is desired is what is there" in target.deploy(new)
 
 
+def test_who_takes_a_share_back_gives_the_old_ones_the_weights_they_had(target, releases):
+    before, new = releases
+    was, there = weights(target), target.traces()
+    # So much that the old ones must be made light for it.
+    target.define(strategy={"pause": "manual", "canary": "90%"})
+    assert "give other weights in discovery" in target.deploy(new)
+    assert len(weights(target)) == 4 and share(target, new) == pytest.approx(90, abs=1)
+    assert NORMAL_WEIGHT not in {w for v, w in weights(target) if v == before}
+
+    output = target.run("abort", "reason=too slow")
+    assert f"{NAME} {new} is taken back in site: 3 instances of {before}" in output and "start " not in output
+    assert weights(target) == was == [(before, NORMAL_WEIGHT)] * 3
+    after = target.traces()
+    assert after.published == there.published and after.clean
+    assert "paused" not in after.record and after.record["version"] == before
+    output = target.run("status")
+    assert "of the traffic" not in output and "with weight" not in output
+
+
 def test_a_canary_that_no_user_gets_until_it_is_promoted(target, users, releases):
     before, new = releases
     target.define(strategy={"pause": "manual", "canary": "candidate"})
@@ -59,3 +79,36 @@ def test_a_canary_that_no_user_gets_until_it_is_promoted(target, users, releases
     output = target.run("promote")
     assert "wave 1: test again and publish" in output and f"3 instances of {new}" in output
     assert target.traces().candidates == set() and weights(target) == [(new, NORMAL_WEIGHT)] * 3
+
+
+def test_a_canary_that_no_user_gets_while_it_waits_goes_on_by_itself(target, releases):
+    before, new = releases
+    target.define(strategy={"pause": "2s", "canary": "candidate"})
+    with watch(target.agents.url("web1"), NAME) as moments:
+        output = target.start(new).until("paused for 2s").end(0)
+    assert "wave 1: test again and publish" in output
+    assert f"{NAME} {new} is published in site: 3 instances of {new}" in output
+    assert weights(target) == [(new, NORMAL_WEIGHT)] * 3 and target.traces().clean
+
+    promoted, paused = target.cli.result("history", NAME, "limit=2")["history"]
+    assert (promoted["verb"], paused["verb"]) == ("promote", "deploy")
+    [[waiting]] = paused["record"]["paused"]["candidates"].values()
+    assert [waiting] in promoted["record"]["nodes"].values(), "what waited is what was published"
+    during = [m for m in moments if m.time < promoted["began"]]
+    assert during and all(set(m.published.values()) == {before} for m in during)
+    assert set(moments[-1].published.values()) == {new}
+
+
+def test_a_canary_that_no_user_gets_goes_back_by_itself_if_it_is_not_healthy(target, users, releases):
+    before, there = releases[0], target.traces()
+    # It passes its tests, and not the checks of Consul.
+    sick = target.archives.make("unseen-sick", consul=503)
+    target.define(strategy={"pause": "60s", "canary": "candidate"})
+    with watch(target.agents.url("web1"), NAME) as moments:
+        output = target.deploy(sick, code=1)
+    assert "paused for 60s" in output and "is published" not in output
+    assert f"{NAME} {sick} is taken back in site: 3 instances of {before}" in output
+    assert "it did not stay healthy while it was paused" in target.run("history", "limit=1")
+    assert all(m.published.keys() == there.published.keys() for m in moments) and not users.answered[sick]
+    after = target.traces()
+    assert after.published == there.published and after.clean and "paused" not in after.record
