@@ -130,7 +130,11 @@ class Control(Operations, Looking, Settling):
             return {**result, "verdict": f"somebody went on with {app.name} meanwhile: {look(result)}"}
         try:
             if not bad:
-                return self.promote(app.name, environment.name, False, result["reason"])
+                promoted = self.promote(app.name, environment.name, False, result["reason"])
+                if promoted["retcode"] != REVERTED:
+                    return promoted
+                # It is paused once more, and nobody is there who would go on.
+                bad = f"after the pause, {promoted['why']}".partition("\n")[0]
             back = self.abort(app.name, environment.name, False, bad[: arguments.REASON])
         except (Refused, Failed, *INTERRUPTS) as exc:
             why = str(exc) if isinstance(exc, Refused) else cause(exc)

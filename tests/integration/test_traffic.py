@@ -112,3 +112,16 @@ def test_a_canary_that_no_user_gets_goes_back_by_itself_if_it_is_not_healthy(tar
     assert all(m.published.keys() == there.published.keys() for m in moments) and not users.answered[sick]
     after = target.traces()
     assert after.published == there.published and after.clean and "paused" not in after.record
+
+
+def test_a_canary_that_no_user_gets_goes_back_by_itself_if_it_fails_when_it_is_tested_again(target, releases):
+    before, new = releases
+    there = target.traces()
+    only_once = [{"command": "mkdir {instance}/tested"}]
+    target.define(app={"tests": only_once}, strategy={"pause": "1s", "canary": "candidate"})
+    output = target.deploy(new, code=1)
+    assert "paused for 1s" in output and "wave 1: test again and publish" in output
+    assert f"{NAME} {new} is taken back in site: 3 instances of {before}" in output
+    assert "after the pause, test on web" in target.run("history", "limit=1")
+    after = target.traces()
+    assert after.published == there.published and after.clean and "paused" not in after.record

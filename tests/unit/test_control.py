@@ -6,8 +6,9 @@ import contextlib
 from types import SimpleNamespace
 
 import pytest
+from saltdeploy import control as module
 from saltdeploy.control import Control, _settled
-from saltdeploy.errors import INTERRUPTS, NOT_REVERTED, DiscoveryUnavailable, Refused
+from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
 
 from tests.support.fleet import instance, make_app, observe
 
@@ -50,3 +51,26 @@ def test_a_withdrawal_whose_record_could_not_be_written_is_told(fault):
     site = SimpleNamespace(record=lambda: record, fleet=None, prefix="deploy/e/shop/", app=make_app())
     code, why, after = Control({})._withdraw(site, [instance("web1")], SimpleNamespace(write=write))
     assert (code, after) == (NOT_REVERTED, record) and why in ("no leader", "it was interrupted")
+
+
+@pytest.mark.parametrize(
+    "promoted, aborted, code",
+    [
+        (DONE, None, DONE),
+        (NOT_REVERTED, None, NOT_REVERTED),
+        (REVERTED, DONE, REVERTED),
+        (REVERTED, REVERTED, NOT_REVERTED),
+    ],
+)
+def test_a_pause_for_a_time_that_cannot_be_gone_on_from_is_gone_back_from(monkeypatch, promoted, aborted, code):
+    """…all the way: nobody is there to say how to go on."""
+    record = {**PAUSED, "nodes": {"web1": ["shop_2.0_100"]}}
+    backend = SimpleNamespace(wait=lambda *args, **kwargs: False, read=lambda key: (record, 0, ""))
+    monkeypatch.setattr(module.discovery, "connect", lambda config: contextlib.nullcontext(backend))
+    reasons, control = [], Control({})
+    control._measure = lambda *args: ""
+    control.promote = lambda *args: {"retcode": promoted, "why": "test on web2: no\nits last lines:\nno database"}
+    control.abort = lambda name, env, test, reason: reasons.append(reason) or {"retcode": aborted}
+    environment, result = SimpleNamespace(name="e", discovery={}), {"record": record, "reason": "", "retcode": DONE}
+    assert control._wait_out(environment, make_app(), result)["retcode"] == code
+    assert reasons == ([] if aborted is None else ["after the pause, test on web2: no"])
