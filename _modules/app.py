@@ -19,19 +19,15 @@ import os
 import time
 
 import saltdeploy
-from saltdeploy import arguments, minion, names, standing, weighing
+from saltdeploy import arguments, minion, names, ondemand, standing, weighing
 
 
 def _lifecycle(pillar=None):
     return minion.lifecycle(__opts__, __pillar__ if pillar is None else pillar, __salt__)
 
 
-def _mine(value):
-    return minion.mine(__opts__, value)
-
-
 def _ids(value):
-    return names.instances(_mine(value))
+    return names.instances(minion.mine(__opts__, value))
 
 
 def observe(name, refresh=False):
@@ -217,7 +213,7 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
 
         salt web1 app.start shop 1.4.2
     """
-    count = names.whole("count", _mine(count) or 0, 0, names.INSTANCES)
+    count = names.whole("count", minion.mine(__opts__, count) or 0, 0, names.INSTANCES)
     slots, deployment = names.slots(slots), arguments.text("deployment", deployment)
     lifecycle, options = _lifecycle(), {"held": held, "slots": slots, "tests": tests}
     if arguments.flag("leave", leave):
@@ -292,25 +288,6 @@ def test(name, instances=None):
     return _lifecycle().test(name, _ids(instances))
 
 
-def test_peers(name, targets):
-    """
-    Run the app's tests that are from a peer against instances on other nodes.
-
-    name
-        The app.
-    targets
-        A list of instances (``id``, ``node``, ``address``, ``port``, ``version``); or a mapping of
-        minion id to such lists.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt web2 app.test_peers shop '[{id: shop_1_80, node: web1, address: 192.0.2.1, port: 80, version: "1"}]'
-    """
-    return _lifecycle().test_others(name, names.targets(_mine(targets)))
-
-
 def remove(name, version):
     """
     Remove a release from this node; return whether there was one. Refused while an instance runs it.
@@ -327,25 +304,6 @@ def remove(name, version):
         salt web1 app.remove shop 1.3.0
     """
     return _lifecycle().host.remove_release(name, version)
-
-
-def prune(name, versions):
-    """
-    Remove releases from this node; return those that were there. Refused where an instance runs one.
-
-    name
-        The app.
-    versions
-        A list of versions; or a mapping of minion id to such lists.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt web1 app.prune shop '["1.1.0", "1.2.0"]'
-    """
-    host = _lifecycle().host
-    return [version for version in names.versions(_mine(versions)) if host.remove_release(name, version)]
 
 
 def logs(name, instances=None, lines=50, since=None, strict=True):
@@ -371,7 +329,7 @@ def logs(name, instances=None, lines=50, since=None, strict=True):
         salt '*' app.logs shop lines=20
     """
     lines = arguments.count("lines", lines, 50, arguments.LINES)
-    return _lifecycle().logs(name, _ids(instances), lines, arguments.moment(since, time.time()), strict)
+    return ondemand.logs(_lifecycle(), name, _ids(instances), lines, arguments.moment(since, time.time()), strict)
 
 
 def command(name, command, instance, timeout=60, placeholders=False):
@@ -399,7 +357,7 @@ def command(name, command, instance, timeout=60, placeholders=False):
         salt web1 app.command shop './bin/shop --version' shop_1.4.2_20000
     """
     timeout = arguments.seconds("timeout", timeout)
-    return _lifecycle().command(name, command, names.instance(instance), timeout, placeholders)
+    return ondemand.command(_lifecycle(), name, command, names.instance(instance), timeout, placeholders)
 
 
 def missing(name):

@@ -6,6 +6,10 @@ What a deployment does on this node beside the instances
 from saltdeploy import hooknode, minion, names
 
 
+def _lifecycle():
+    return minion.lifecycle(__opts__, __pillar__, __salt__)
+
+
 def hook(name, phase, version, hooks, instances=None):
     """
     Run hooks of an app on this node, one after the other, up to the first that fails: in the folder of
@@ -33,5 +37,42 @@ def hook(name, phase, version, hooks, instances=None):
         salt web1 deploy.hook shop before_start 1.4.2 '[before_start-0a1b2c3d4e5f]'
     """
     chosen, mine = names.keys("hooks", hooks), names.instances(minion.mine(__opts__, instances) or ())
-    lifecycle = minion.lifecycle(__opts__, __pillar__, __salt__)
-    return hooknode.run(lifecycle, names.app(name), names.phase(phase), names.version(version), chosen, mine)
+    return hooknode.run(_lifecycle(), names.app(name), names.phase(phase), names.version(version), chosen, mine)
+
+
+def test_peers(name, targets):
+    """
+    Run the app's tests that are from a peer against instances on other nodes.
+
+    name
+        The app.
+    targets
+        A list of instances (``id``, ``node``, ``address``, ``port``, ``version``); or a mapping of
+        minion id to such lists.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web2 deploy.test_peers shop '[{id: shop_1_80, node: web1, address: 192.0.2.1, port: 80, version: "1"}]'
+    """
+    return _lifecycle().test_others(name, names.targets(minion.mine(__opts__, targets)))
+
+
+def prune(name, versions):
+    """
+    Remove releases from this node; return those that were there. Refused where an instance runs one.
+
+    name
+        The app.
+    versions
+        A list of versions; or a mapping of minion id to such lists.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 deploy.prune shop '["1.1.0", "1.2.0"]'
+    """
+    host, mine = _lifecycle().host, minion.mine(__opts__, versions)
+    return [version for version in names.versions(mine) if host.remove_release(name, version)]

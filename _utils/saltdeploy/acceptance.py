@@ -46,7 +46,7 @@ class Acceptance:
             if not others:
                 raise Failed(f"no other node of {self.environment.name} answers, to test {target['id']} from a peer.")
             by_peer.setdefault(others[number % len(others)], []).append(target)
-        job = ("test", "app.test_peers", by_peer, self.app.name, by_peer)
+        job = ("test", "deploy.test_peers", by_peer, self.app.name, by_peer)
         self.jobs.run(*job, told=_passed, wrong=_failed, deadline=self._deadline(by_peer))
 
     def _from_master(self, targets):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import arguments, definition, discovery, names, placeholders, probes, records, services
+from . import definition, discovery, names, probes, records, services
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import RESTORED, Host
 from .launch import Launch
@@ -23,8 +23,6 @@ CATALOG_DEADLINE = 60.0
 LOG_LINES = 15
 # How long a process that cannot be asked must have been up to be ready, in seconds.
 SETTLE = 2.0
-# How much of what a command printed is brought back, in characters: a job's result has a limit.
-OUTPUT = 100_000
 
 
 class Lifecycle:
@@ -123,7 +121,7 @@ class Lifecycle:
                 started.append(replace(instance, held=held))
             for instance in started:
                 self.host.save(instance)
-                launch = self._launch(app, instance)
+                launch = self.launch(app, instance)
                 launch.write(self.render)
                 self.runtime.start(launch.unit)
         for instance in started:
@@ -136,7 +134,7 @@ class Lifecycle:
         problems = [problem] if problem else self._failed_tests(app, instance)
         if problems:
             # They are gone with the instance.
-            logs = self.runtime.logs(self._launch(app, instance).unit, LOG_LINES)
+            logs = self.runtime.logs(self.launch(app, instance).unit, LOG_LINES)
             problems[-1] += f"\nits last lines:\n{logs}" if logs else ""
             return [f"{instance.id}: {p}" for p in problems]
         self.host.save(replace(instance, tested=True))
@@ -146,7 +144,7 @@ class Lifecycle:
 
     def _await_ready(self, app, instance, deadline):
         """Return None once the process is up and passes its checks, else what is wrong with it."""
-        values = self._launch(app, instance).values
+        values = self.launch(app, instance).values
         checks = [replace(c, status=None, timeout=min(c.timeout, 5.0)) for c in services.checks(app, instance)]
         # Where there is nothing to ask, all there is to see is that it stays up.
         settled = time.monotonic() + (0 if checks else SETTLE)
@@ -168,7 +166,7 @@ class Lifecycle:
     def test(self, name, ids=None):
         """Run the tests from the node on its instances of app ``name``: ``{id: [result, …]}``."""
         app = self.app(name)
-        return {i.id: self._test(app, i) for i in self._chosen(name, ids)}
+        return {i.id: self._test(app, i) for i in self.chosen(name, ids)}
 
     def test_others(self, name, targets):
         """Run the tests that are from a peer on instances elsewhere.
@@ -181,7 +179,7 @@ class Lifecycle:
         return [f"test `{r['test']}` failed: {r['detail']}" for r in self._test(app, instance) if not r["ok"]]
 
     def _test(self, app, instance):
-        launch = self._launch(app, instance)
+        launch = self.launch(app, instance)
         return [probes.run(t, launch.values, launch.env, app.user) for t in app.tests if t.origin == "node"]
 
     # -- publishing ---------------------------------------------------------------------------
@@ -192,7 +190,7 @@ class Lifecycle:
         :param weight: what each has there; None: what it had.
         :raises Refused: one is not tested, or not running.
         """
-        app, chosen, states = self.app(name), self._chosen(name, ids), self.runtime.states()
+        app, chosen, states = self.app(name), self.chosen(name, ids), self.runtime.states()
         for instance in chosen:
             if not instance.tested:
                 raise Refused(f"{instance.id} on {self.host.node} has not passed its tests: it is not published.")
@@ -206,7 +204,7 @@ class Lifecycle:
 
     def withdraw(self, name, ids=None, held=True):
         """Take instances out of discovery; they run on, as candidates. Return their ids when the catalog has none."""
-        app, chosen = self.app(name), self._chosen(name, ids)
+        app, chosen = self.app(name), self.chosen(name, ids)
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
             self.host.save(replace(instance, held=held))
@@ -289,7 +287,7 @@ class Lifecycle:
         """Withdraw, drain, restart, test and publish again, one instance after the other."""
         app = self.app(name)
         with self.host.alone(name):
-            chosen = self._chosen(name, ids)
+            chosen = self.chosen(name, ids)
             for instance in chosen:
                 self._restart(app, instance)
         return [i.id for i in chosen]
@@ -364,40 +362,10 @@ class Lifecycle:
         good = {i["id"] for i in self.observe(name)["instances"] if i["running"] and i["published"]}
         return [i for i in ids if i not in good]
 
-    # -- on demand ----------------------------------------------------------------------------
-
-    def logs(self, name, ids=None, lines=50, since=None, strict=True):
-        """Return ``{id: text}``, the last lines of each instance.
-
-        :param since: only what was printed since then, in seconds since 1970.
-        :param strict: refuse ids that are not here; else they are left out.
-        """
-        app = self.app(name)
-        if not strict and ids is not None:
-            ids = [i.id for i in self.host.instances(name) if i.id in ids]
-        return {i.id: self.runtime.logs(self._launch(app, i).unit, lines, since) for i in self._chosen(name, ids)}
-
-    def command(self, name, command, instance, timeout, fill=False):
-        """Run ``command`` as the instance would: in its release's folder, with its environment and its user.
-
-        :param fill: fill in its placeholders.
-        :returns: ``{"instance", "code", "output"}``; the code is None where it hung or could not be started.
-        """
-        app, words, [chosen] = self.app(name), arguments.words(command), self._chosen(name, [instance])
-        state = self.runtime.states().get(instance)
-        if not (state and state.running):
-            raise Refused(f"{instance} on {self.host.node} does not run: see app.logs.")
-        launch = self._launch(app, chosen)
-        words = [placeholders.fill(word, launch.values) for word in words] if fill else words
-        try:
-            code, output = probes.execute(words, launch.release, launch.env, app.user, timeout)
-        except probes.ProbeFailed as exc:
-            code, output = None, str(exc)
-        return {"instance": instance, "code": code, "output": output[-OUTPUT:]}
-
     # -- helpers ------------------------------------------------------------------------------
 
-    def _chosen(self, name, ids):
+    def chosen(self, name, ids):
+        """Return the instances ``ids`` of app ``name``, all for None; Refused if one is not here."""
         here = {i.id: i for i in self.host.instances(name)}
         unknown = sorted(set(ids or ()) - set(here))
         if unknown:
@@ -409,5 +377,6 @@ class Lifecycle:
     def _record(self, instance):
         return self.host.read(self.host.folder(instance.id) / "instance.json")
 
-    def _launch(self, app, instance):
+    def launch(self, app, instance):
+        """Return what an instance is started from."""
         return Launch(app, instance, self.host, self.environment.name)

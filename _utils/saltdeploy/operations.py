@@ -184,7 +184,7 @@ class Operations(Verbs):
 
     def _remove_releases(self, site, releases):
         jobs, name = Jobs(site.fleet, self.journal), site.app.name
-        jobs.run("prune", "app.prune", releases, name, releases, told=lambda removed: f"removed {', '.join(removed)}")
+        jobs.run("prune", "deploy.prune", releases, name, releases, told=lambda gone: f"removed {', '.join(gone)}")
 
 
 def _why(result):

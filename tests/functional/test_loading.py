@@ -22,7 +22,7 @@ RUNNER = {
     "prune",
 }
 RUNNER |= {"status", "history", "test", "logs", "exec", "hooks", "unlock"}
-APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "prune", "logs", "command", "observe"}
+APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "logs", "command", "observe"}
 APP |= {"restore", "missing"}
 
 
@@ -33,7 +33,7 @@ def public(loader, name):
 def test_modules_are_loaded_with_examples(modules):
     assert public(modules, "app") >= APP
     assert public(modules, "discovery") >= {"publish", "withdraw", "find", "register", "deregister"}
-    assert public(modules, "deploy") == {"hook"}
+    assert public(modules, "deploy") == {"hook", "test_peers", "prune"}
     for name in ("app", "discovery", "deploy"):
         for function in public(modules, name):
             assert "CLI Example:" in modules[f"{name}.{function}"].__doc__, function

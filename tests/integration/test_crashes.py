@@ -21,7 +21,7 @@ STEPS = {
         for job in ("state.apply", "app.start", "discovery.publish", "app.stop")
         for one_of in ("", "one of ")
     ),
-    *("app.test_peers", "write current", "write history"),
+    *("deploy.test_peers", "write current", "write history"),
 }
 
 

@@ -8,7 +8,8 @@ import pytest
 from saltdeploy import lifecycle as module
 from saltdeploy import standing
 from saltdeploy.errors import Failed
-from saltdeploy.lifecycle import STATE, Lifecycle
+from saltdeploy.host import STATE
+from saltdeploy.lifecycle import Lifecycle
 from saltdeploy.runtime import State
 
 from tests.support.apps import Archives

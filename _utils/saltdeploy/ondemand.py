@@ -1,0 +1,41 @@
+"""What somebody asks instances for: what they printed, and to run a command as they would."""
+
+from __future__ import annotations
+
+from . import arguments, placeholders, probes
+from .errors import Refused
+
+# How much of what a command printed is brought back, in characters: a job's result has a limit.
+OUTPUT = 100_000
+
+
+def logs(lifecycle, name, ids=None, lines=50, since=None, strict=True):
+    """Return ``{id: text}``, the last lines of each instance.
+
+    :param since: only what was printed since then, in seconds since 1970.
+    :param strict: refuse ids that are not here; else they are left out.
+    """
+    app, host = lifecycle.app(name), lifecycle.host
+    if not strict and ids is not None:
+        ids = [i.id for i in host.instances(name) if i.id in ids]
+    units = {i.id: lifecycle.launch(app, i).unit for i in lifecycle.chosen(name, ids)}
+    return {i: lifecycle.runtime.logs(unit, lines, since) for i, unit in units.items()}
+
+
+def command(lifecycle, name, command, instance, timeout, fill=False):
+    """Run ``command`` as the instance would: in its release's folder, with its environment and its user.
+
+    :param fill: fill in its placeholders.
+    :returns: ``{"instance", "code", "output"}``; the code is None where it hung or could not be started.
+    """
+    app, words, [chosen] = lifecycle.app(name), arguments.words(command), lifecycle.chosen(name, [instance])
+    state = lifecycle.runtime.states().get(instance)
+    if not (state and state.running):
+        raise Refused(f"{instance} on {lifecycle.host.node} does not run: see app.logs.")
+    launch = lifecycle.launch(app, chosen)
+    words = [placeholders.fill(word, launch.values) for word in words] if fill else words
+    try:
+        code, output = probes.execute(words, launch.release, launch.env, app.user, timeout)
+    except probes.ProbeFailed as exc:
+        code, output = None, str(exc)
+    return {"instance": instance, "code": code, "output": output[-OUTPUT:]}
