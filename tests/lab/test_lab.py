@@ -50,7 +50,7 @@ def readable(path):
 def test_nothing_is_left_of_a_lab_that_was_killed():
     if hosts.lacking():
         pytest.fail(hosts.lacking())
-    command = [sys.executable, "-c", UP, str(REPOSITORY / ".lab")]
+    command = [sys.executable, "-B", "-c", UP, str(REPOSITORY / ".lab")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(REPOSITORY), str(REPOSITORY / "_utils")])}
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         assert process.stdout.readline() == "up\n"

@@ -115,7 +115,7 @@ class Target:
         path = self.agents.folder / f"steps-{self.name}"
         path.unlink(missing_ok=True)
         arguments = ["-c", self.cli.config_dir, "deploy.app", self.name, f"version='{version}'"]
-        command = [sys.executable, "-m", "tests.support.crash", str(step), path, *arguments]
+        command = [sys.executable, "-B", "-m", "tests.support.crash", str(step), path, *arguments]
         done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
         assert done.returncode in (0, -signal.SIGKILL), done.stdout + done.stderr
         return path.read_text().splitlines(), done.returncode != 0

@@ -20,7 +20,7 @@ def process():
     program = f"open('/proc/self/comm', 'w').write('a) S (b'); {TELL}; sys.stdin.read()"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-    with subprocess.Popen([sys.executable, "-c", program], env=environment, text=True, **pipes) as process:
+    with subprocess.Popen([sys.executable, "-B", "-c", program], env=environment, text=True, **pipes) as process:
         yield process, json.loads(process.stdout.readline())
         process.kill()
 
