@@ -85,8 +85,9 @@ class Fleet:
             if node not in replies:
                 waited = time.monotonic() - began
                 # Salt sends no job where it has the key of none of them.
-                late = f"{function} did not end within {deadline:g}s" if waited >= deadline else UNKNOWN
-                replies[node] = Reply(node, None, late, waited, silent=True)
+                late = waited >= deadline
+                error = f"{function} did not end within {deadline:g}s" if late else UNKNOWN
+                replies[node] = Reply(node, None, error, waited, silent=not late)
                 on_reply(replies[node])
         return replies
 
@@ -139,8 +140,8 @@ def _error(value):
     if "Traceback (most recent call last):" in text:
         # A bug, ours or Salt's; the minion's log has it whole.
         return f"{text.strip().splitlines()[-1]} (a bug: the minion's log shows where)"
-    if "is not available" in text:
-        return f"{text} Run: salt '*' saltutil.sync_all"
+    old = "is not available" in text or "keyword arguments are not valid" in text
     for prefix in ("ERROR: ", "Error: "):
         text = text.removeprefix(prefix)
-    return (text.partition("': ")[2] if text.startswith("ERROR executing '") else text).strip()
+    text = (text.partition("': ")[2] if text.startswith("ERROR executing '") else text).strip()
+    return f"{text.rstrip('.')}. Run: salt '*' saltutil.sync_all" if old else text

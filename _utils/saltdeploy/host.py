@@ -219,7 +219,7 @@ class Host:
         """Return the deployments of ``app`` that ended here, the last one last."""
         try:
             found = json.loads((self._home(app) / ".ended").read_text())
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # its disk lost power as it was written
             return []
         return [found] if isinstance(found, str) else found  # as it was kept at first
 

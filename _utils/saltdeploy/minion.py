@@ -16,20 +16,23 @@ def lifecycle(opts, pillar, functions):
 
     :param opts: the minion's options; ``pillar``: its pillar; ``functions``: ``__salt__``.
     """
-    settings = functions["config.get"]("saltdeploy", {}) or {}
+    # Not the pillar that config.get would look into: that one may be older.
+    own = functions["config.get"]("saltdeploy", {}, omit_pillar=True, omit_master=True)
+    settings = own or pillar.get("saltdeploy") or {}
     return Lifecycle(opts["id"], pillar, settings, partial(_fetch, functions), partial(_render, functions))
 
 
 def refreshed(opts, pillar, functions):
-    """Return this node's pillar as the master has it now. Where it is another, later jobs have it, too.
+    """Return this node's pillar as the master has it now. Where it is another, the minion is told to take it in.
 
     What ``saltutil.refresh_pillar`` does before it asks, loading all modules anew, takes longer than all of this.
 
     :param opts: the minion's options; ``pillar``: the pillar that it has; ``functions``: ``__salt__``.
     :raises Failed: the master does not send it.
     """
+    uncached = {**opts, "pillar_cache": False}
     compiler = salt.pillar.get_pillar(
-        opts, opts["grains"], opts["id"], opts["saltenv"], pillarenv=opts.get("pillarenv")
+        uncached, opts["grains"], opts["id"], opts["saltenv"], pillarenv=opts.get("pillarenv")
     )
     try:
         fresh = compiler.compile_pillar()

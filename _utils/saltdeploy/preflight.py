@@ -17,15 +17,17 @@ def observe(site, journal):
     :raises Refused: a node that is needed does not answer; one that is looked at cannot tell: no module, another
         version of it, a dead agent.
     """
-    environment, app = site.environment, site.app
-    replies = site.fleet.run("app.observe", environment.nodes, app.name, refresh=True, deadline=TALK_DEADLINE)
+    environment, app, fleet = site.environment, site.app, site.fleet
+    if fleet.opts.get("pillar_cache"):  # nothing else has the master forget what it keeps
+        fleet.run("saltutil.refresh_pillar", environment.nodes, wait=True, deadline=TALK_DEADLINE)
+    replies = fleet.run("app.observe", environment.nodes, app.name, refresh=True, deadline=2 * TALK_DEADLINE)
     site.answering = [n for n in environment.nodes if not replies[n].silent]
     site.observed = list(site.nodes) if site.chosen else site.answering
     silent = {n: replies[n].error for n in environment.nodes if replies[n].silent}
     _refuse_silent({n: silent[n] for n in site.needed if n in silent}, site)
     for node in silent:
         journal.warn(f"{node} does not answer: what it runs is not seen.")
-    refuse_problems({node: replies[node] for node in site.observed})
+    _refuse_problems({node: replies[node] for node in site.observed})
     seen = {node: replies[node].value for node in site.observed}
     for node, value in seen.items():
         if value["saltdeploy"] != __version__:
@@ -65,10 +67,10 @@ def requirements(discovery, app):
 def room(fleet, app, version, nodes):
     """Raise Refused if there is no room for a release on one of ``nodes``, or its artifact cannot be had there."""
     replies = fleet.run("app.room", nodes, app.name, version, deadline=TALK_DEADLINE)
-    refuse_problems(replies)
+    _refuse_problems(replies)
 
 
-def refuse_problems(replies):
+def _refuse_problems(replies):
     """Raise Refused, naming what is wrong on which nodes, if one of ``replies`` is an error."""
     problems = {node: reply.error for node, reply in replies.items() if reply.error}
     if problems:

@@ -43,7 +43,8 @@ class Site:
 
     :param nodes: those that are to run the app; ``chosen``: somebody chose them, and nothing else is looked at.
     :param needed: those that must answer; ``choice``: whether there is ``nodes=`` to leave one out with.
-    :param answering: nodes of the environment that answer; ``observed``: those whose instances were looked at.
+    :param answering: nodes of the environment that answer; ``observed``: those whose instances were looked at. None
+        until that is known.
     """
 
     environment: Environment
@@ -54,8 +55,8 @@ class Site:
     needed: tuple[str, ...]
     chosen: bool = False
     choice: bool = True
-    answering: list[str] = field(default_factory=list)
-    observed: list[str] = field(default_factory=list)
+    answering: list[str] | None = None
+    observed: list[str] | None = None
 
     @property
     def prefix(self):

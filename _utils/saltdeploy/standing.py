@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def start(lifecycle, name, version, count, deployment, **options):
-    """Start candidates as ``lifecycle.start`` does, then stop those of ``deployment`` that have not passed their tests.
+    """Start candidates as ``lifecycle.start`` does, then stop those of ``deployment`` that failed: tests, or later.
 
     Those too that an earlier call has left, because it was killed.
 
@@ -13,11 +13,9 @@ def start(lifecycle, name, version, count, deployment, **options):
     try:
         result = lifecycle.start(name, version, count, deployment, **options)
     finally:
-        failed = [i.id for i in lifecycle.host.instances(name) if _failed(i, version, deployment)]
+        running = {i for i, state in lifecycle.runtime.states().items() if state.running}
+        mine = [i for i in lifecycle.host.instances(name) if (i.version, i.deployment) == (version, deployment)]
+        failed = [i.id for i in mine if not i.tested or i.id not in running]
         if failed:
             lifecycle.stop(name, failed, drain=0)
     return {**result, "instances": [i for i in result["instances"] if i["id"] not in failed]}
-
-
-def _failed(instance, version, deployment):
-    return (instance.version, instance.deployment) == (version, deployment) and not instance.tested

@@ -55,7 +55,7 @@ def validate_again(definitions):
 
 
 def digest(definitions):
-    """Return what two definitions have in common only if they are the same, and the schema is."""
+    """Return what two definitions have in common only if they are the same, keys as text, and the schema is."""
     return f"{_digest(definitions)} by {_schema()}"
 
 

@@ -43,6 +43,10 @@ def error(value):
         (["Rendering SLS failed", "No such file"], "Rendering SLS failed; No such file"),
         ("'app.observe' is not available.", "'app.observe' is not available. Run: salt '*' saltutil.sync_all"),
         (
+            "ERROR executing 'app.observe': The following keyword arguments are not valid: refresh=True",
+            "The following keyword arguments are not valid: refresh=True. Run: salt '*' saltutil.sync_all",
+        ),
+        (
             "The minion function caused an exception: Traceback (most recent call last):\n  File …\nKeyError: 'a'\n",
             "KeyError: 'a' (a bug: the minion's log shows where)",
         ),

@@ -502,3 +502,12 @@ def test_a_deployment_ends_before_it_is_the_turn_of_its_way_back(node):
         assert node.ended("shop") == ["d1"] and back.is_alive()
     back.join(10)
     assert not back.is_alive() and refused(node, "shop", "d1")
+
+
+@pytest.mark.parametrize("torn", ["", '["d1'])
+def test_what_was_torn_as_it_was_written_holds_nobody_up(node, torn):
+    node.end("shop", "d1")
+    (node.root / "shop/.ended").write_text(torn)
+    with node.alone("shop", "d2", after="d3"):
+        pass
+    assert node.ended("shop") == ["d3"]

@@ -117,6 +117,14 @@ def test_what_a_killed_state_has_left_goes_with_the_next(node):
     assert start(node)["ok"] and there(node) == {"web_1.0_1"}
 
 
+def test_what_died_later_goes_with_the_next(node):
+    may_pass(node)
+    assert start(node)["ok"]
+    node.runtime.processes.clear()
+    may_pass(node)
+    assert start(node)["ok"] and there(node) == {"web_1.0_1"}
+
+
 def test_what_somebody_has_started_stays_to_be_looked_at(node):
     result = node.start("web", "1.0", 1, "manual", held=True)
     assert not result["ok"]

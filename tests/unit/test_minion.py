@@ -4,6 +4,7 @@ import pytest
 from salt.exceptions import SaltClientError
 from saltdeploy import minion
 from saltdeploy.errors import Failed
+from saltdeploy.host import DEFAULT_ROOT
 
 PILLAR = {
     "apps": {"shop": {"source": {"pip": "shop"}, "run": "shop"}},
@@ -14,7 +15,7 @@ PILLAR = {
 def test_a_file_that_the_master_has_not_is_an_error(tmp_path):
     """Salt returns nothing then, and a hook or an instance would run without it."""
     functions = {
-        "config.get": lambda key, default: default,
+        "config.get": lambda key, default, **where: default,
         "cp.get_file": lambda url, path: "",
         "cp.get_template": lambda *args, **context: "",
     }
@@ -23,6 +24,24 @@ def test_a_file_that_the_master_has_not_is_an_error(tmp_path):
         lifecycle.fetch("salt://shop.tar.gz", tmp_path / "a")
     with pytest.raises(Failed, match="salt://shop.conf: is not on the master, or cannot be rendered"):
         lifecycle.render("salt://shop.conf", tmp_path / "b", {})
+
+
+def test_settings_are_those_of_the_pillar_that_is_given():
+    """Which may be another than Salt's own ``config.get`` knows; what the minion is configured with comes first."""
+
+    def functions(own):
+        def get(key, default, omit_pillar, omit_master):
+            assert omit_pillar and omit_master
+            return own or default
+
+        return {"config.get": get}
+
+    def root(own, pillar):
+        return str(minion.lifecycle({"id": "web1"}, {**PILLAR, **pillar}, functions(own)).host.root)
+
+    assert root({}, {}) == DEFAULT_ROOT
+    assert root({}, {"saltdeploy": {"root": "/data"}}) == "/data"
+    assert root({"root": "/own"}, {"saltdeploy": {"root": "/data"}}) == "/own"
 
 
 def test_one_job_serves_many_nodes():
@@ -53,11 +72,13 @@ class Compiler:
 def test_a_pillar_is_taken_in_where_it_is_another(monkeypatch, fresh, taken_in):
     """What the minion adds to it makes it no other."""
     compiler, asked = Compiler(fresh), []
-    monkeypatch.setattr(minion.salt.pillar, "get_pillar", lambda *args, **kwargs: compiler)
+    given = []
+    monkeypatch.setattr(minion.salt.pillar, "get_pillar", lambda *args, **kwargs: given.append(args) or compiler)
     functions = {"saltutil.refresh_pillar": lambda wait: asked.append(wait)}
-    opts = {"id": "web1", "grains": {}, "saltenv": None}
+    opts = {"id": "web1", "grains": {}, "saltenv": None, "pillar_cache": True}
     assert minion.refreshed(opts, {**PILLAR, "schedule": {"job": {}}}, functions) == fresh
     assert asked == [True] * taken_in and compiler.destroyed
+    assert given == [({**opts, "pillar_cache": False}, {}, "web1", None)]
 
 
 def test_a_pillar_that_does_not_come_is_an_error(monkeypatch):
