@@ -191,25 +191,25 @@ def test_a_renewal_counts_from_when_it_was_asked_for(consul, mine):
         mine.check()
 
 
-def test_a_session_that_expired_is_another_one_where_nobody_has_had_the_lock(consul, mine):
-    """…and what may have been lost, was not."""
+def expires_unseen(consul, mine):
+    """Have the session expire while Consul does not answer."""
     consul.cut_off = DiscoveryUnavailable("timed out")
     consul.sleep(2 * TTL + 1)
     with pytest.raises(LockLost, match="may be lost"):
         mine.check()
     consul.expire(mine.session)
     consul.cut_off = None
+
+
+def test_a_session_that_expired_is_another_one_where_nobody_has_had_the_lock(consul, mine):
+    """…and what may have been lost, was not."""
+    expires_unseen(consul, mine)
     mine.check()
     assert consul.holder == mine.session == "session 1"
 
 
 def test_what_another_one_has_taken_is_lost_for_good(consul, mine):
-    consul.cut_off = DiscoveryUnavailable("timed out")
-    consul.sleep(2 * TTL + 1)
-    with pytest.raises(LockLost, match="may be lost"):
-        mine.check()
-    consul.expire(mine.session)
-    consul.cut_off = None
+    expires_unseen(consul, mine)
     other = Lock(consul, "lock", {"app": "shop", "owner": "ann"})
     with other:
         with pytest.raises(LockLost, match=r"was lost \(its session expired\)"):
