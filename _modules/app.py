@@ -39,7 +39,7 @@ def observe(name, refresh=False):
     name
         The app.
     refresh
-        Take in the pillar first, as the master has it now.
+        Take in the pillar first, as the master has it now (with its ``pillar_cache``: as it keeps it).
 
     CLI Example:
 
