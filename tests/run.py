@@ -159,7 +159,7 @@ def lint(arguments):
 def docs(arguments):
     """Sphinx, warnings being errors."""
     interpreter = python("docs", REPOSITORY / "docs/requirements.txt", *venv.REQUIREMENTS)
-    command = [interpreter, "-m", "sphinx", "-W", "--keep-going", *arguments, "docs", "docs/_build"]
+    command = [interpreter, "-B", "-m", "sphinx", "-W", "--keep-going", *arguments, "docs", "docs/_build"]
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 
 
