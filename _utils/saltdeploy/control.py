@@ -60,7 +60,7 @@ class Control(Operations, Looking, Settling):
         """Go on with the deployment that is paused."""
         environment, app = self._definitions(name, env)
         version, paused = self._paused(environment, app)
-        with self._site(environment, app, paused["nodes"]) as site:
+        with self._site(environment, app, paused["nodes"], choice=False) as site:
 
             def decide(observed):
                 if (site.record() or {}).get("paused") != paused:
@@ -74,7 +74,7 @@ class Control(Operations, Looking, Settling):
     def abort(self, name, env, test, reason):
         """Take back the deployment that is paused; without one, stop the candidates that wait for publication."""
         environment, app = self._definitions(name, env)
-        with self._site(environment, app, None) as site:
+        with self._site(environment, app, choice=False) as site:
 
             def decide(observed):
                 record = site.record() or {}
@@ -177,7 +177,7 @@ class Control(Operations, Looking, Settling):
         """Take app ``name`` back to the last good release, or to ``version``, which must be installed still."""
         environment, app = self._definitions(name, env)
         wanted = None if version is None else definition.check_version(app, version)
-        with self._site(environment, app, None) as site:
+        with self._site(environment, app, choice=False) as site:
 
             def decide(observed):
                 record, history = _recorded(site), site.history()
@@ -198,7 +198,7 @@ class Control(Operations, Looking, Settling):
         count = arguments.count("instances", instances, None)
         if count is None:
             raise Refused(f"how many of {app.name}? Say instances=, the definition has {app.instances}.")
-        with self._site(environment, app, None) as site:
+        with self._site(environment, app, choice=False) as site:
 
             def decide(observed):
                 record = _recorded(site)

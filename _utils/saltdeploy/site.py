@@ -182,12 +182,15 @@ class Verbs:
         return environment, definition.find_app(environment, arguments.word(name))
 
     @contextlib.contextmanager
-    def _site(self, environment, app, nodes):
-        """Preflight of what starts instances, with both doors open."""
+    def _site(self, environment, app, nodes=None, choice=True):
+        """Preflight of what starts instances, with both doors open.
+
+        :param choice: whether the verb has ``nodes=``.
+        """
         chosen = arguments.nodes(environment, app, nodes)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             preflight.requirements(backend, app)
-            yield Site(environment, app, fleet, backend, chosen, chosen, chosen=nodes is not None)
+            yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice)
 
     @contextlib.contextmanager
     def _whole_site(self, environment, app):

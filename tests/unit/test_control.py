@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from types import SimpleNamespace
 
 import pytest
@@ -21,10 +22,33 @@ def test_a_pause_that_somebody_ended_before_the_lock_was_had_is_not_promoted(rec
     control = Control({})
     control._definitions = lambda name, env: (SimpleNamespace(name="e"), make_app())
     control._paused = lambda environment, app: ("2.0", PAUSED["paused"])
-    control._site = lambda *args: contextlib.nullcontext(SimpleNamespace(record=lambda: record, nodes=("web1",)))
+    control._site = lambda *args, **kwargs: contextlib.nullcontext(
+        SimpleNamespace(record=lambda: record, nodes=("web1",))
+    )
     control._carry_out = lambda site, verb, decide, reason, test: decide(observe())
     with pytest.raises(Refused, match="somebody went on with shop meanwhile: see deploy.status shop"):
         control.promote("shop", None, False, None)
+
+
+@pytest.mark.parametrize(
+    "verb", ["app", "check", "test", "publish", "withdraw", "promote", "abort", "rollback", "scale"]
+)
+def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
+    """Of a node that does not answer."""
+    control, asked = Control({}), []
+    control._definitions = lambda name, env: (SimpleNamespace(name="e"), make_app())
+    control._paused = lambda environment, app: ("2.0", PAUSED["paused"])
+
+    def site(environment, app, nodes=None, choice=True):
+        asked.append(choice)
+        raise Refused("web1 does not answer")
+
+    control._site = site
+    parameters = inspect.signature(getattr(control, verb)).parameters
+    values = {"name": "shop", "version": "1.0", "instances": 2, "test": False}
+    with pytest.raises(Refused, match="does not answer"):
+        getattr(control, verb)(**{name: values.get(name) for name in parameters})
+    assert asked == ["nodes" in parameters]
 
 
 @pytest.mark.parametrize(
