@@ -1,7 +1,7 @@
 """What a minion's answer means: no answer is a failure, and a failure is told in one sentence."""
 
 import pytest
-from saltdeploy.fleet import Reply, _reply
+from saltdeploy.fleet import UNKNOWN, Fleet, Reply, _reply
 
 SILENT = "does not answer: is its salt-minion running?"
 
@@ -79,3 +79,16 @@ def test_a_state_run_of_which_only_requisites_failed():
 def test_a_reply_is_ok_without_an_error():
     assert Reply("web1").ok
     assert not Reply("web1", error="x").ok
+
+
+@pytest.mark.parametrize(
+    "deadline, silent, error", [(60.0, True, UNKNOWN), (0.0, False, "app.observe did not end within 0s")]
+)
+def test_who_works_for_too_long_is_not_silent(monkeypatch, deadline, silent, error):
+    """As who is dead, or not known to the master, is."""
+    dead = {"web1": {"failed": True}}
+    fleet = Fleet({})
+    monkeypatch.setattr(fleet, "_answers", lambda *args: iter([dead, {"web2": {"ret": 1}}]))
+    replies = fleet.run("app.observe", ["web1", "web2", "web3"], deadline=deadline)
+    assert replies["web1"].silent and not replies["web2"].silent
+    assert (replies["web3"].silent, replies["web3"].error) == (silent, error)
