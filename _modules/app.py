@@ -30,7 +30,7 @@ def _ids(value):
     return names.instances(minion.mine(__opts__, value))
 
 
-def observe(name, refresh=False):
+def observe(name, refresh=False, deployment=None):
     """
     Return all a deployment must know of app ``name`` on this node: its instances with their state,
     its installed releases, the ports that are taken, what discovery has that is no instance, and
@@ -40,6 +40,8 @@ def observe(name, refresh=False):
         The app.
     refresh
         Take in the pillar first, as the master has it now (with its ``pillar_cache``: as it keeps it).
+    deployment
+        The run that has the app's lock: from now on, jobs of earlier runs are refused on this node.
 
     CLI Example:
 
@@ -48,8 +50,11 @@ def observe(name, refresh=False):
         salt web1 app.observe shop
     """
     pillar = minion.refreshed(__opts__, __pillar__, __salt__) if arguments.flag("refresh", refresh) else None
+    lifecycle, run = _lifecycle(pillar), arguments.text("deployment", deployment)
+    if run:
+        lifecycle.host.begin(lifecycle.app(name).name, run)
     return {
-        **_lifecycle(pillar).observe(name),
+        **lifecycle.observe(name),
         "saltdeploy": saltdeploy.__version__,
         "applying_states": bool(__salt__["saltutil.is_running"]("state.*")),
     }
@@ -162,7 +167,7 @@ def room(name, version):
     return True
 
 
-def install(name, version):
+def install(name, version, deployment=None):
     """
     Install a release beside the others; return whether anything was done. Whole or absent: the
     artifact is verified before it is unpacked, and appears under its version when it is complete.
@@ -173,6 +178,8 @@ def install(name, version):
         The app.
     version
         The release's version.
+    deployment
+        The deployment whose step this is; an error once it has ended on this node.
 
     CLI Example:
 
@@ -180,7 +187,9 @@ def install(name, version):
 
         salt web1 app.install shop 1.4.2
     """
-    return _lifecycle().install(name, version)
+    lifecycle = _lifecycle()
+    lifecycle.host.refuse_ended(names.app(name), arguments.text("deployment", deployment))
+    return lifecycle.install(name, version)
 
 
 def start(name, version, count=1, deployment="manual", held=True, slots=None, tests=True, leave=True):
@@ -252,7 +261,7 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None, after=No
     return _lifecycle().stop(name, _ids(instances), deployment, drain, grace, after)
 
 
-def restart(name, instances=None):
+def restart(name, instances=None, deployment=None):
     """
     Restart instances one after the other: withdraw, drain, restart, test, publish. Returns their ids.
 
@@ -260,6 +269,8 @@ def restart(name, instances=None):
         The app.
     instances
         Ids; or a mapping of minion id to ids; all of the app's by default.
+    deployment
+        The run whose step this is; an error once it has ended on this node.
 
     CLI Example:
 
@@ -267,7 +278,7 @@ def restart(name, instances=None):
 
         salt web1 app.restart shop
     """
-    return _lifecycle().restart(name, _ids(instances))
+    return _lifecycle().restart(name, _ids(instances), arguments.text("deployment", deployment))
 
 
 def test(name, instances=None):

@@ -3,14 +3,14 @@ What a deployment does on this node beside the instances
 ========================================================
 """
 
-from saltdeploy import hooknode, minion, names
+from saltdeploy import arguments, hooknode, minion, names
 
 
 def _lifecycle():
     return minion.lifecycle(__opts__, __pillar__, __salt__)
 
 
-def hook(name, phase, version, hooks, instances=None):
+def hook(name, phase, version, hooks, instances=None, deployment=None):
     """
     Run hooks of an app on this node, one after the other, up to the first that fails: in the folder of
     a release, with its environment and its user. Before an installation: in the folder of the app's
@@ -29,6 +29,8 @@ def hook(name, phase, version, hooks, instances=None):
         The keys of the hooks to run: ``<phase>-<beginning of the SHA-256 of the command>``.
     instances
         A mapping of minion id to the ids of the instances that it is about.
+    deployment
+        The deployment whose step this is; an error once it has ended on this node.
 
     CLI Example:
 
@@ -37,7 +39,9 @@ def hook(name, phase, version, hooks, instances=None):
         salt web1 deploy.hook shop before_start 1.4.2 '[before_start-0a1b2c3d4e5f]'
     """
     chosen, mine = names.keys("hooks", hooks), names.instances(minion.mine(__opts__, instances) or ())
-    return hooknode.run(_lifecycle(), names.app(name), names.phase(phase), names.version(version), chosen, mine)
+    lifecycle = _lifecycle()
+    lifecycle.host.refuse_ended(names.app(name), arguments.text("deployment", deployment))
+    return hooknode.run(lifecycle, name, names.phase(phase), names.version(version), chosen, mine)
 
 
 def test_peers(name, targets):
@@ -59,7 +63,7 @@ def test_peers(name, targets):
     return _lifecycle().test_others(name, names.targets(minion.mine(__opts__, targets)))
 
 
-def prune(name, versions):
+def prune(name, versions, deployment=None):
     """
     Remove releases from this node; return those that were there. Refused where an instance runs one.
 
@@ -67,6 +71,8 @@ def prune(name, versions):
         The app.
     versions
         A list of versions; or a mapping of minion id to such lists.
+    deployment
+        The run whose step this is; an error once it has ended on this node.
 
     CLI Example:
 
@@ -75,4 +81,5 @@ def prune(name, versions):
         salt web1 deploy.prune shop '["1.1.0", "1.2.0"]'
     """
     host, mine = _lifecycle().host, minion.mine(__opts__, versions)
+    host.refuse_ended(names.app(name), arguments.text("deployment", deployment))
     return [version for version in names.versions(mine) if host.remove_release(name, version)]

@@ -40,8 +40,10 @@ def _verb(function):
     @functools.wraps(function)
     def verb(*args, **kwargs):
         result = verbs.result(function, args, kwargs)
+        # salt-run ends with the result's retcode. Orchestrations and salt-api go by the context's; a key "data" at the
+        # top would be judged as the result of a highstate (salt/client/mixins.py, low).
         __context__["retcode"] = result["retcode"]
-        return {"data": result, "outputter": "deploy"}
+        return {**result, "outputter": "deploy"}
 
     return verb
 

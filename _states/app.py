@@ -35,7 +35,7 @@ def room(name, app, version):
     return {**ret, "comment": f"there is room for {app} {version}"}
 
 
-def installed(name, version):
+def installed(name, version, deployment=None):
     """
     Ensure a release is installed; what runs is not touched.
 
@@ -43,6 +43,8 @@ def installed(name, version):
         The app.
     version
         The release.
+    deployment
+        The deployment whose step this is; it fails once that has ended on this node.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
@@ -52,7 +54,7 @@ def installed(name, version):
         ret["changes"] = {"installed": version}
         if __opts__["test"]:
             return _would(ret, f"install {name} {version}")
-        __salt__["app.install"](name, version)
+        __salt__["app.install"](name, version, deployment)
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
     ret["comment"] = f"{name} {version} was installed"

@@ -247,16 +247,16 @@ class Control(Operations, Looking, Settling):
         except Failed as exc:
             return REVERTED, str(exc), deployment.before
         if plan and desired.publish:
-            self._tidy(site, planner.installed(observed, plan, desired.version), desired.version, left, lock)
+            self._tidy(site, planner.installed(observed, plan, desired.version), desired.version, left, lock, identity)
         return DONE, "", deployment.record
 
-    def _tidy(self, site, observed, version, left, lock):
+    def _tidy(self, site, observed, version, left, lock, identity):
         """Remove what is beyond ``keep_releases``. Where that fails, the deployment has not."""
         if all(len(releases) <= site.app.strategy.keep_releases for releases in observed.releases.values()):
             return
         try:
             going = self._prunable(site, observed, version, (left,))
-            self._remove_releases(site, going)
+            self._remove_releases(site, going, identity)
             hookrun.forget(site, lock, observed, going)
         except (Exception, *INTERRUPTS) as exc:
             self.journal.warn(f"old releases were not removed, see deploy.prune: {cause(exc)}")

@@ -97,7 +97,7 @@ class Deployment(Reverting):
             # What is stopped here is not warm any more, whatever becomes of the rest.
             self._write_record(cooled)
             self.before = cooled
-        self.jobs.run(
+        self._step(
             "clean", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.strategy, ids), told=told_ids
         )
 
@@ -109,7 +109,13 @@ class Deployment(Reverting):
                 "state.apply",
                 nodes,
                 "app.release",
-                pillar={"saltdeploy": {"app": self.app.name, "version": self.desired.version}},
+                pillar={
+                    "saltdeploy": {
+                        "app": self.app.name,
+                        "version": self.desired.version,
+                        "deployment": self.identity.id,
+                    }
+                },
                 queue=True,
                 deadline=self.strategy.progress_deadline,
                 told=lambda _: f"{self.app.name} {self.desired.version}",

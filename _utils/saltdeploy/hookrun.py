@@ -114,6 +114,7 @@ class Hooks:
                 self.version,
                 list(keys),
                 instances=nodes if isinstance(nodes, dict) else None,
+                deployment=self.identity.id,
                 deadline=sum(hook.timeout for hook in some) + TALK_DEADLINE,
                 told=lambda value: ", ".join(f"`{command}`" for command in value["ran"]),
                 wrong=wrong,

@@ -5,7 +5,8 @@
     <root>/.lock                                   taken while a port is chosen
     <root>/.validated                              digest of the definitions that were found valid last
     <root>/<app>/.lock                             taken while instances are published, stopped or brought back
-    <root>/<app>/.starting, .ended                 taken while instances are started; the deployments that ended last
+    <root>/<app>/.starting                         taken while instances are started
+    <root>/<app>/.run, .ended                      the run that has the app now; those that ended last
     <root>/<app>/releases/<version>                link to .<version>@<random>/files; whole or absent
     <root>/<app>/instances/<id>/instance.json      which release, port, deployment; tested or not
     <root>/.downloads/                             what was fetched over HTTP: see artifacts
@@ -195,7 +196,7 @@ class Host:
         """
         self.end(app, after)
         with _locked(self._home(app) / ".lock"):
-            self._refuse_ended(app, deployment)
+            self.refuse_ended(app, deployment)
             yield
 
     @contextlib.contextmanager
@@ -205,29 +206,45 @@ class Host:
         What is started is tested outside of this, for longer than the way back should have to wait.
         """
         with _locked(self._home(app) / ".starting"):
-            self._refuse_ended(app, deployment)
+            self.refuse_ended(app, deployment)
             yield
+
+    def begin(self, app, deployment):
+        """Take ``deployment`` for the run that has ``app`` now: nothing is done any more for the one before.
+
+        The lock lets one run at a time begin, so that a late job of an earlier one is known here, and refused.
+
+        :raises Failed: ``deployment`` has ended here.
+        """
+        run = self._home(app) / ".run"
+        with _locked(self._home(app) / ".starting"):
+            self.refuse_ended(app, deployment)
+            before = _read_json(run) or deployment
+            if before != deployment:
+                self._add_ended(app, before)
+            write_file(run, json.dumps(deployment))
 
     def end(self, app, deployment):
         """Have nothing done for ``deployment`` any more, unless it is nobody's."""
         if deployment not in NOBODY:
             with _locked(self._home(app) / ".starting"):
-                others = [other for other in self.ended(app) if other != deployment]
-                write_file(self._home(app) / ".ended", json.dumps([*others, deployment][-ENDED:]))
+                self._add_ended(app, deployment)
+
+    def _add_ended(self, app, deployment):
+        others = [other for other in self.ended(app) if other != deployment]
+        write_file(self._home(app) / ".ended", json.dumps([*others, deployment][-ENDED:]))
 
     def ended(self, app):
         """Return the deployments of ``app`` that ended here, the last one last."""
-        try:
-            found = json.loads((self._home(app) / ".ended").read_text())
-        except (FileNotFoundError, ValueError):  # its disk lost power as it was written
-            return []
+        found = _read_json(self._home(app) / ".ended") or []
         return [found] if isinstance(found, str) else found  # as it was kept at first
 
-    def _refuse_ended(self, app, deployment):
+    def refuse_ended(self, app, deployment):
+        """Raise Failed if ``deployment`` of ``app`` has ended here: it was reverted, or a later run has begun."""
         if deployment not in NOBODY and deployment in self.ended(app):
             raise Failed(
-                f"deployment {said(deployment)} of {app} has ended on {self.node}: what comes after its way back is not"
-                " done."
+                f"Refused on {self.node}: deployment {said(deployment)} of {app} has ended there. It was reverted, or a"
+                " later run has begun."
             )
 
     def _home(self, app):
@@ -309,6 +326,14 @@ class Host:
     def forget(self, instance):
         """Remove the folder of ``instance``, which frees its port."""
         shutil.rmtree(self.folder(instance), ignore_errors=True)
+
+
+def _read_json(path):
+    """Return what the file ``path`` holds; None if it is not there, or was cut short when the power failed."""
+    try:
+        return json.loads(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
 
 
 def write_file(path, text, mode=0o644, owner=None):

@@ -283,10 +283,13 @@ class Lifecycle:
         while time.monotonic() - began < drain and any(self.host.connections(i) for i in instances):
             time.sleep(POLL)
 
-    def restart(self, name, ids=None):
-        """Withdraw, drain, restart, test and publish again, one instance after the other."""
+    def restart(self, name, ids=None, deployment=None):
+        """Withdraw, drain, restart, test and publish again, one instance after the other.
+
+        :param deployment: whose step this is (see Host.alone).
+        """
         app = self.app(name)
-        with self.host.alone(name):
+        with self.host.alone(name, deployment):
             chosen = self.chosen(name, ids)
             for instance in chosen:
                 self._restart(app, instance)

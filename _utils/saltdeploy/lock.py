@@ -16,6 +16,8 @@ from .errors import INTERRUPTS, DiscoveryUnavailable, Failed, LockLost, Refused
 # Consul frees an unrenewed session after one to two TTLs; less than 10 s it does not accept.
 TTL = 15
 LOCK_DELAY = 1.0
+# How long a lock is tried for that nobody holds, or only processes that are gone, in seconds: a few lock delays.
+ACQUIRE_DEADLINE = 10.0
 
 
 class Lock:
@@ -28,7 +30,7 @@ class Lock:
     def __init__(self, discovery, key, info):
         self.discovery, self.key = discovery, key
         self.info = {**info, "process": process_identity(), "since": time.time()}
-        self.session = None
+        self.session = self._spare = None
         self._stop = threading.Event()
         # Why it is another's for good; and why it may be, until a renewal shows that it never was.
         self._lost = self._unsure = ""
@@ -74,26 +76,52 @@ class Lock:
                 self.check()
 
     def _write(self, entries, delete):
-        """Write; an election is waited out, once. What is written is the same however often it is."""
-        patience = 0 if self._leaderless else ELECTION
+        """Write; an election is waited out, once. Where no answer came it is read whether it was written, then."""
+        patience, again = 0 if self._leaderless else ELECTION, False
+
+        def write():
+            nonlocal again
+            if again and self._is_written(entries, delete):
+                return True
+            again = True
+            return self.discovery.write(entries, self.key, self.session, delete)
+
         try:
-            written = patiently(lambda: self.discovery.write(entries, self.key, self.session, delete), patience)
+            written = patiently(write, patience)
         except DiscoveryUnavailable:
             self._leaderless = True
             raise
         self._leaderless = False
         return written
 
+    def _is_written(self, entries, delete):
+        """Return whether a write that nobody answered was done."""
+        found = {key: self.discovery.read(key) for key in (*entries, *delete)}
+        return all(found[key][0] == value for key, value in entries.items()) and not any(found[k][1] for k in delete)
+
     def _acquire(self):
-        give_up = time.monotonic() + 3 * LOCK_DELAY
-        while not self.discovery.acquire(self.key, self.session, self.info):
-            holder, _, session = self.discovery.read(self.key)
-            if session and is_dead(holder.get("process")):
+        """Take the lock. What was read of it decides, so that an answer that was lost does no harm."""
+        give_up = time.monotonic() + ACQUIRE_DEADLINE
+        while True:
+            holder, index, session = self.discovery.read(self.key)
+            if session == self.session:
+                return
+            process = holder.get("process") if isinstance(holder, dict) else None
+            if session and not is_dead(process):
+                raise Refused(held(holder, {key: self.info.get(key) for key in ("app", "environment")}))
+            if time.monotonic() > give_up:
+                raise Refused(f"the deployment lock {self.key} cannot be had within {ACQUIRE_DEADLINE:g}s. Run again.")
+            if session:
                 self.discovery.destroy_session(session)
-                give_up = time.monotonic() + 3 * LOCK_DELAY
-            elif session or time.monotonic() > give_up:
-                raise Refused(held(holder))
-            time.sleep(LOCK_DELAY / 5)
+            if session or not self._try(self.session, index):
+                time.sleep(LOCK_DELAY / 5)
+
+    def _try(self, session, index):
+        """Ask for the lock once. Where no answer comes, it is read next whether it is ours."""
+        try:
+            return self.discovery.acquire(self.key, session, self.info, index)
+        except DiscoveryUnavailable:
+            return False
 
     def _renew(self):
         while not self._lost and not self._stop.wait(TTL / 3):
@@ -118,28 +146,38 @@ class Lock:
 
     def _again(self):
         """Take the lock with another session, if nobody had it since; return whether it is ours."""
-        session = self.discovery.create_session(f"deploy {self.key}", TTL)
+        # One whose request had no answer may have it.
+        if not (self._spare and self.discovery.renew_session(self._spare)):
+            self._spare = self.discovery.create_session(f"deploy {self.key}", TTL)
         give_up = time.monotonic() + 3 * LOCK_DELAY
         while time.monotonic() < give_up:
             holder, index, locked = self.discovery.read(self.key)
+            if locked == self._spare:
+                self.session, self._spare = self._spare, None
+                return True
             if locked or holder != self.info:
                 break
-            if self.discovery.acquire(self.key, session, self.info, index):
-                self.session = session
-                return True
-            time.sleep(LOCK_DELAY / 5)
-        self.discovery.destroy_session(session)
+            if not self._try(self._spare, index):
+                time.sleep(LOCK_DELAY / 5)
+        self.discovery.destroy_session(self._spare)
+        self._spare = None
         return False
 
 
-def held(holder):
-    """Return the sentence for whom the lock stops."""
-    age = time.time() - holder.get("since", time.time())
+def held(holder, about=None):
+    """Return the sentence for whom the lock stops.
+
+    :param holder: what the lock's key holds, whatever somebody has written there.
+    :param about: ``app`` and ``environment``, for where it does not say.
+    """
+    holder = {**(about or {}), **(holder if isinstance(holder, dict) else {})}
+    since = holder.get("since")
+    age = f" for {time.time() - since:.0f}s" if isinstance(since, (int, float)) else ""
     reason = f", reason: {holder['reason']}" if holder.get("reason") else ""
     return (
         f"{holder.get('app')} is being {holder.get('doing', 'deployed')} in {holder.get('environment')}"
-        f" by {holder.get('owner')} for {age:.0f}s (deployment {holder.get('deployment')}{reason}). Wait for it; if"
-        f" that run is dead, the lock expires by itself within {2 * TTL}s,"
+        f" by {holder.get('owner', 'somebody')}{age} (deployment {holder.get('deployment', 'unknown')}{reason})."
+        f" Wait for it. If that run is dead, the lock expires by itself within {2 * TTL}s,"
         f" or `salt-run deploy.unlock {holder.get('app')} force=True`."
     )
 

@@ -39,7 +39,7 @@ class Looking(Verbs):
         with self._site(environment, app, nodes) as site:
             holder, _, session = site.discovery.read(records.lock_key(site.prefix))
             if session:
-                raise Refused(held(holder))
+                raise Refused(held(holder, {"app": app.name, "environment": environment.name}))
             site.not_paused()
             observed = self._observe(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
@@ -104,15 +104,19 @@ class Looking(Verbs):
         environment, app = self._definitions(name, env)
         key = records.lock_key(records.prefix(environment.name, app.name))
         with discovery.connect(environment.discovery) as backend:
-            holder, _, session = backend.read(key)
+            holder, index, session = backend.read(key)
             if not session:
                 return {"app": name, "verdict": f"{name} is not locked in {environment.name}.", "retcode": DONE}
+            about = {"app": app.name, "environment": environment.name}
             if not force:
-                raise Refused(held(holder))
-            # Else its run would find nobody after it, and take it again.
-            backend.write({key: {**holder, "taken_by": owner()}})
+                raise Refused(held(holder, about))
+            holder = holder if isinstance(holder, dict) else {}
+            # Changed, or its run would find nobody after it, and take it again. Another run may have it by now.
+            if not backend.replace(key, {**holder, "taken_by": owner()}, index):
+                raise Refused(f"the lock of {name} changed hands meanwhile: see who has it now, without force=True.")
             backend.destroy_session(session)
-        verdict = f"{name} in {environment.name} is unlocked; {holder.get('owner')}'s run can write nothing more."
+        run = f"the run of {holder['owner']}" if holder.get("owner") else "the run that held it"
+        verdict = f"{name} in {environment.name} is unlocked; {run} can write nothing more."
         return {"app": name, "verdict": verdict, "retcode": DONE}
 
     # -- asking instances ---------------------------------------------------------------------

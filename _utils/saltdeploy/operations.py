@@ -33,11 +33,13 @@ class Operations(Verbs):
                     )
                 lines = [f"wave {number}: restart {listed(wave)}" for number, wave in enumerate(waves, 1)]
                 version = (site.record() or {}).get("version", "")
-                return Task(version, lines, True, lambda lock, _: self._restart(site, waves, lock), _restarted)
+                return Task(
+                    version, lines, True, lambda lock, identity: self._restart(site, waves, lock, identity), _restarted
+                )
 
             return self._carry_out(site, "restart", decide, reason, test)
 
-    def _restart(self, site, waves, lock):
+    def _restart(self, site, waves, lock, identity):
         record, jobs, strategy = site.record(), Jobs(site.fleet, self.journal), site.app.strategy
         slowest = strategy.healthy_deadline + sum(t.timeout for t in site.app.tests)
         for number, wave in enumerate(waves):
@@ -45,7 +47,8 @@ class Operations(Verbs):
             try:
                 lock.check()
                 deadline = stop_deadline(strategy, wave) + most(wave) * (strategy.drain + slowest)
-                jobs.run("restart", "app.restart", wave, site.app.name, wave, deadline=deadline, told=told_ids)
+                options = {"deployment": identity.id, "deadline": deadline, "told": told_ids}
+                jobs.run("restart", "app.restart", wave, site.app.name, wave, **options)
                 healthy.wait(self.journal, site.discovery, site.app, wave, time.monotonic() + strategy.healthy_deadline)
             except BaseException as exc:
                 rest = sorted({n for later in waves[number + 1 :] for n in later})
@@ -71,11 +74,13 @@ class Operations(Verbs):
                     raise Refused(f"no instance of {name} would be left for users: say so with confirm=True.")
                 lines = [f"withdraw {i.id} on {i.node}" for i in going]
                 which = ", ".join(sorted({i.version for i in going}))
-                return Task(which, lines, True, lambda lock, _: self._withdraw(site, going, lock), _withdrawn)
+                return Task(
+                    which, lines, True, lambda lock, identity: self._withdraw(site, going, lock, identity), _withdrawn
+                )
 
             return self._carry_out(site, "withdraw", decide, reason, test)
 
-    def _withdraw(self, site, instances, lock):
+    def _withdraw(self, site, instances, lock, identity):
         ids, record, jobs = ids_by_node(instances), site.record(), Jobs(site.fleet, self.journal)
         try:
             if record:
@@ -83,7 +88,8 @@ class Operations(Verbs):
                 rest = {**record, "nodes": {n: some for n, some in left.items() if some}}
                 lock.write({records.current_key(site.prefix): rest})
                 record = rest
-            jobs.run("withdraw", "discovery.withdraw", ids, site.app.name, ids, told=told_ids)
+            options = {"deployment": identity.id, "told": told_ids}
+            jobs.run("withdraw", "discovery.withdraw", ids, site.app.name, ids, **options)
         except (Failed, *INTERRUPTS) as exc:
             return NOT_REVERTED, cause(exc), record
         return DONE, "", record
@@ -109,19 +115,19 @@ class Operations(Verbs):
                     version=(record or {}).get("version", ""),
                     lines=lines or ["nothing to do: there is nothing of it"],
                     changes=bool(lines),
-                    act=lambda lock, _: self._remove(site, ids, releases, record, lock),
+                    act=lambda lock, identity: self._remove(site, ids, releases, record, lock, identity),
                     verdict=_removed,
                 )
 
             return self._carry_out(site, "remove", decide, reason, test)
 
-    def _remove(self, site, ids, releases, record, lock):
+    def _remove(self, site, ids, releases, record, lock, identity):
         key, jobs = records.current_key(site.prefix), Jobs(site.fleet, self.journal)
-        deadline = stop_deadline(site.app.strategy, ids)
+        options = {"deployment": identity.id, "deadline": stop_deadline(site.app.strategy, ids), "told": told_ids}
         try:
             lock.check()
             try:
-                jobs.run("stop", "app.stop", ids, site.app.name, ids, deadline=deadline, told=told_ids)
+                jobs.run("stop", "app.stop", ids, site.app.name, ids, **options)
             except PhaseFailed as exc:
                 record = record and {**record, "nodes": {n: i for n, i in record["nodes"].items() if n in exc.nodes}}
                 if record:
@@ -130,7 +136,7 @@ class Operations(Verbs):
             if record:
                 lock.write({}, [key])
                 record = None
-            self._remove_releases(site, releases)
+            self._remove_releases(site, releases, identity)
             marks = site.discovery.keys(hooks.marks_key(site.prefix))
             if marks:
                 lock.write({}, marks)
@@ -156,21 +162,22 @@ class Operations(Verbs):
                     version=version,
                     lines=[*retired, *([f"remove the releases {listed(going)}"] if going else [])] or [kept],
                     changes=bool(over or going),
-                    act=lambda lock, _: self._prune(site, observed, over, going, lock),
+                    act=lambda lock, identity: self._prune(site, observed, over, going, lock, identity),
                     verdict=lambda result: _pruned(result, over, going),
                 )
 
             return self._carry_out(site, "prune", decide, reason, test)
 
-    def _prune(self, site, observed, over, going, lock):
+    def _prune(self, site, observed, over, going, lock, identity):
         record = site.record()
         try:
             if over:
-                jobs, deadline = Jobs(site.fleet, self.journal), stop_deadline(site.app.strategy, over)
-                jobs.run("retire", "app.stop", over, site.app.name, over, deadline=deadline, told=told_ids)
+                deadline = stop_deadline(site.app.strategy, over)
+                options = {"deployment": identity.id, "deadline": deadline, "told": told_ids}
+                Jobs(site.fleet, self.journal).run("retire", "app.stop", over, site.app.name, over, **options)
                 record = bluegreen.cooled(record, over)
                 lock.write({records.current_key(site.prefix): record})
-            self._remove_releases(site, going)
+            self._remove_releases(site, going, identity)
             hookrun.forget(site, lock, observed, going)
         except BaseException as exc:
             return NOT_REVERTED, cause(exc), record
@@ -182,9 +189,9 @@ class Operations(Verbs):
         stay = {version, *([good["record"]["version"]] if good else ())}
         return planner.prunable(observed, site.app.strategy.keep_releases, stay)
 
-    def _remove_releases(self, site, releases):
-        jobs, name = Jobs(site.fleet, self.journal), site.app.name
-        jobs.run("prune", "deploy.prune", releases, name, releases, told=lambda gone: f"removed {', '.join(gone)}")
+    def _remove_releases(self, site, releases, identity):
+        options = {"deployment": identity.id, "told": lambda gone: f"removed {', '.join(gone)}"}
+        Jobs(site.fleet, self.journal).run("prune", "deploy.prune", releases, site.app.name, releases, **options)
 
 
 def _why(result):

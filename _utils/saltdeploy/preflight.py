@@ -9,18 +9,21 @@ from .model import Instance
 from .planner import Observed
 
 
-def observe(site, journal):
+def observe(site, journal, deployment=None):
     """Have all nodes take in their pillar as it is now; return what the planner must know of the site's app.
 
     It is then known, too, which nodes answer, and whose instances were looked at.
 
+    :param deployment: id of the run that has the app's lock: nodes refuse jobs of earlier runs from then on.
     :raises Refused: a node that is needed does not answer; one that is looked at cannot tell: no module, another
         version of it, a dead agent.
     """
     environment, app, fleet = site.environment, site.app, site.fleet
     if fleet.opts.get("pillar_cache"):  # nothing else has the master forget what it keeps
         fleet.run("saltutil.refresh_pillar", environment.nodes, wait=True, deadline=TALK_DEADLINE)
-    replies = fleet.run("app.observe", environment.nodes, app.name, refresh=True, deadline=2 * TALK_DEADLINE)
+    replies = fleet.run(
+        "app.observe", environment.nodes, app.name, refresh=True, deployment=deployment, deadline=2 * TALK_DEADLINE
+    )
     site.answering = [n for n in environment.nodes if not replies[n].silent]
     site.observed = list(site.nodes) if site.chosen else site.answering
     silent = {n: replies[n].error for n in environment.nodes if replies[n].silent}

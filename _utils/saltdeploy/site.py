@@ -122,7 +122,7 @@ class Verbs:
         info = {**who, **about, "doing": DOING.get(verb, "deployed")}
         notifier = notify.Notifier(self.opts, self.journal, site.environment.webhook, {**about, **who, "verb": verb})
         with notifier, Lock(site.discovery, records.lock_key(site.prefix), info) as lock:
-            task = decide(self._observe(site))
+            task = decide(self._observe(site, identity.id))
             for line in task.lines:
                 self.journal.say(line)
             if task.changes:
@@ -204,8 +204,8 @@ class Verbs:
                 self.journal.warn(f"{node} is no node of {environment.name} any more: what it runs is not seen.")
             yield site
 
-    def _observe(self, site):
-        observed = preflight.observe(site, self.journal)
+    def _observe(self, site, deployment=None):
+        observed = preflight.observe(site, self.journal, deployment)
         return replace(observed, warm=bluegreen.still(site.record(), time.time()))
 
 

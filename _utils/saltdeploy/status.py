@@ -48,7 +48,7 @@ def of_app(discovery, environment, app):
         "desired": app.instances,
         "drift": drift,
         "instances": rows,
-        "lock": held(holder) if session else "",
+        "lock": held(holder, {"app": app.name, "environment": environment.name}) if session else "",
         "paused": records.paused(app.name, current),
         "frozen": hooks.frozen(app.name, current),
         "share": traffic.share(published, current["version"]) if (current or {}).get("paused") else None,

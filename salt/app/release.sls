@@ -14,6 +14,7 @@ room for {{ name }}:
 {{ name }}:
   app.installed:
     - version: {{ pillar['saltdeploy']['version'] | json }}
+    - deployment: {{ pillar['saltdeploy'].get('deployment') | json }}
 {%- if needs.states %}
 include: {{ needs.states | json }}
 {%- endif %}

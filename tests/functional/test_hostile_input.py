@@ -132,7 +132,7 @@ def test_every_verb_of_the_runner(runner):
     for verb, function in verbs(runner).items():
         for what, kwargs in calls(function):
             given = {"name": "web", **({"command": "true"} if verb == "exec" else {}), **kwargs}
-            result = function(**given)["data"]
+            result = function(**given)
             assert result["retcode"] == 3, f"deploy.{verb}, {what}: {result}"
             assert is_fit_to_be_shown(result["verdict"]), f"deploy.{verb}, {what}"
 
@@ -141,8 +141,8 @@ def test_positional_and_unknown_arguments_of_every_verb(runner):
     for verb, function in verbs(runner).items():
         for label, junk in ALL.items():
             for result in (function("web", *[junk] * 20), function("web", **{"a\x1bb" * 100: junk})):
-                assert result["data"]["retcode"] == 3, f"deploy.{verb}, {label}"
-                assert is_fit_to_be_shown(result["data"]["verdict"]), f"deploy.{verb}, {label}"
+                assert result["retcode"] == 3, f"deploy.{verb}, {label}"
+                assert is_fit_to_be_shown(result["verdict"]), f"deploy.{verb}, {label}"
 
 
 def test_a_fault_of_ours_is_no_traceback_and_no_claim_that_nothing_was_changed(runner, monkeypatch):
@@ -150,7 +150,7 @@ def test_a_fault_of_ours_is_no_traceback_and_no_claim_that_nothing_was_changed(r
         raise KeyError("x\x1b" * 5000)
 
     monkeypatch.setattr("saltdeploy.control.Control.status", fail)
-    result = runner["deploy.status"]()["data"]
+    result = runner["deploy.status"]()
     assert result["retcode"] == 2
     assert "a fault of saltdeploy itself, look now" in result["verdict"] and "KeyError" in result["verdict"]
     assert is_fit_to_be_shown(result["verdict"])

@@ -152,9 +152,7 @@ def test_status_says_where_the_definition_differs(outputters):
 
 
 def test_wrong_arguments_are_a_result_that_is_refused(runners):
-    result = runners["deploy.scale"]("web", instnaces=3)["data"]
+    result = runners["deploy.scale"]("web", instnaces=3)
     assert result["retcode"] == 3
     assert "unknown argument instnaces= (did you mean `instances`?)" in result["verdict"]
-    assert (
-        "confirm='yes': True or False is allowed" in runners["deploy.remove"]("web", confirm="yes")["data"]["verdict"]
-    )
+    assert "confirm='yes': True or False is allowed" in runners["deploy.remove"]("web", confirm="yes")["verdict"]

@@ -16,6 +16,10 @@ WEB = "web_1.0_80"
 # What a step ends with here, if not in a refusal: there is neither a Consul nor a supervisor.
 NOWHERE = CommandExecutionError, SaltInvocationError
 FORWARD = {
+    "install": lambda modules, by: modules["app.install"]("web", "1.0", deployment=by),
+    "hook": lambda modules, by: modules["deploy.hook"]("web", "before_start", "1.0", [], deployment=by),
+    "restart": lambda modules, by: modules["app.restart"]("web", {"web1": [WEB]}, deployment=by),
+    "prune": lambda modules, by: modules["deploy.prune"]("web", {"web1": ["1.0"]}, deployment=by),
     "start": lambda modules, by: modules["app.start"]("web", "1.0", deployment=by),
     "publish": lambda modules, by: modules["discovery.publish"]("web", {"web1": [WEB]}, deployment=by),
     "weigh": lambda modules, by: modules["discovery.weigh"]("web", {"web1": {WEB: 5}}, deployment=by),
@@ -58,7 +62,7 @@ def ended(do, modules, by):
         do(modules, by)
     except NOWHERE as exc:
         assert is_fit_to_be_shown(str(exc))
-        return f"deployment {by} of web has ended on web1: " in str(exc)
+        return f"Refused on web1: deployment {by} of web has ended there." in str(exc)
     return False
 
 
@@ -69,6 +73,18 @@ def test_after_any_way_back_any_step_of_that_deployment_is_refused(modules, host
     before = tree(host)
     assert [step for step, do in FORWARD.items() if not ended(do, modules, "d1")] == []
     assert tree(host) == before
+    assert [step for step, do in FORWARD.items() if ended(do, modules, "d2")] == []
+
+
+def test_once_a_later_run_has_begun_any_step_of_an_earlier_one_is_refused(modules, host):
+    """…whatever became of that: it may have been killed while a job of it was on its way."""
+    for run in ("d1", "d2"):
+        with contextlib.suppress(*NOWHERE):
+            modules["app.observe"]("web", deployment=run)
+    before = tree(host)
+    assert [step for step, do in FORWARD.items() if not ended(do, modules, "d1")] == []
+    assert tree(host) == before
+    assert ended(lambda modules, by: modules["app.observe"]("web", deployment=by), modules, "d1")
     assert [step for step, do in FORWARD.items() if ended(do, modules, "d2")] == []
 
 

@@ -10,6 +10,7 @@ import pytest
 from saltdeploy import control as module
 from saltdeploy.control import Control, _settled
 from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
+from saltdeploy.executor import Identity
 
 from tests.support.fleet import instance, make_app, observe
 
@@ -73,7 +74,9 @@ def test_a_withdrawal_whose_record_could_not_be_written_is_told(fault):
 
     record = {"version": "1.0", "nodes": {"web1": ["shop_1.0_100"]}}
     site = SimpleNamespace(record=lambda: record, fleet=None, prefix="deploy/e/shop/", app=make_app())
-    code, why, after = Control({})._withdraw(site, [instance("web1")], SimpleNamespace(write=write))
+    code, why, after = Control({})._withdraw(
+        site, [instance("web1")], SimpleNamespace(write=write), Identity("d1", "ann")
+    )
     assert (code, after) == (NOT_REVERTED, record) and why in ("no leader", "it was interrupted")
 
 

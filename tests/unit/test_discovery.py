@@ -186,6 +186,9 @@ def serve():
                 length = int(self.headers.get("Content-Length") or 0)
                 asked.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
                 status, body = answers.get(f"{self.command} {self.path.partition('?')[0]}", (404, ""))
+                if status is None:  # it is taken in, and the connection breaks
+                    self.close_connection = True
+                    return
                 self.send_response(status)
                 self.send_header("X-Consul-Index", "7")
                 self.end_headers()
@@ -304,14 +307,41 @@ def test_a_server_without_a_leader_is_passed_over_when_reading(serve):
 
 
 def test_a_write_that_got_an_answer_is_never_sent_twice(serve):
-    lost, asked = serve({"PUT /v1/kv/lock": (500, "rpc error"), "PUT /v1/txn": (500, "rpc error")})
-    good, untouched = serve({"PUT /v1/kv/lock": (200, "true"), "PUT /v1/txn": (200, "{}")})
+    lost, asked = serve({"PUT /v1/txn": (500, "rpc error")})
+    good, untouched = serve({"PUT /v1/txn": (200, "{}")})
     with consul.Consul([lost, good]) as client:
         with pytest.raises(DiscoveryUnavailable):
-            client.acquire("lock", "s", {})
+            client.acquire("lock", "s", {}, 3)
         with pytest.raises(DiscoveryUnavailable):
             client.write({"a": 1}, "lock", "s")
     assert (len(asked), untouched) == (2, [])
+
+
+def test_a_write_that_may_have_arrived_is_not_sent_to_the_next_server(serve):
+    """…and one that did not is; a read is in any case."""
+    answers = {"PUT /v1/session/create": (200, '{"ID": "s"}'), "PUT /v1/txn": (200, "{}"), **LEADER}
+    good, untouched = serve(answers)
+    broken, asked = serve(dict.fromkeys(answers, (None, "")))
+    with consul.Consul([broken, good]) as client:
+        for change in (lambda: client.create_session("x", 15), lambda: client.acquire("lock", "s", {}, 3)):
+            with pytest.raises(DiscoveryUnavailable):
+                change()
+        assert (len(asked), untouched) == (2, [])
+        assert client.leader() == "10.0.0.1:8300"
+    with consul.Consul([DEAD, good]) as client:
+        assert client.acquire("lock", "s", {}, 3)
+
+
+@pytest.mark.parametrize(
+    "index, fence",
+    [(3, {"Verb": "check-index", "Key": "lock", "Index": 3}), (0, {"Verb": "check-not-exists", "Key": "lock"})],
+)
+def test_a_lock_is_taken_and_replaced_by_index_only(serve, index, fence):
+    url, asked = serve({"PUT /v1/txn": (409, "")})
+    with consul.Consul([url]) as client:
+        assert not client.acquire("lock", "s", {}, index)
+        assert not client.replace("lock", {}, index)
+    assert [json.loads(body)[0]["KV"] for _, _, _, body in asked] == [fence, fence]
 
 
 def test_nobody_answers():

@@ -160,8 +160,11 @@ class Site:
         for key in delete:
             del self.kv[key]
 
-    def run(self, phase, function, nodes, app, same_phase, version, keys, *, instances, deadline, told, wrong):
+    def run(
+        self, phase, function, nodes, app, same_phase, version, keys, *, instances, deployment, deadline, told, wrong
+    ):
         assert (function, app, same_phase, version) == ("deploy.hook", "shop", phase, NEW)
+        assert deployment == WHO.id
         self.ran.append((keys, sorted(nodes), instances, deadline))
         problems = []
         for node in sorted(nodes):

@@ -450,7 +450,7 @@ def refused(node, app, deployment):
             with turn(app, deployment):
                 found.append(False)
         except Failed as exc:
-            assert str(exc).startswith(f"deployment {deployment} of {app} has ended on web1: ")
+            assert str(exc).startswith(f"Refused on web1: deployment {deployment} of {app} has ended there.")
             found.append(True)
     assert found[0] == found[1]
     return found[0]
@@ -463,6 +463,19 @@ def test_a_deployment_that_has_ended_does_nothing_any_more(node):
         pass
     assert refused(node, "shop", "d1")
     assert not any(refused(node, *other) for other in (("shop", "d2"), ("shop", None), ("till", "d1")))
+
+
+@pytest.mark.parametrize("torn", [None, "", '"d'])
+def test_a_run_ends_when_a_later_one_begins(node, torn):
+    """What it was is not known where the power failed as it was written."""
+    node.begin("shop", "d1")
+    node.begin("shop", "d1")
+    assert not refused(node, "shop", "d1")
+    if torn is not None:
+        (node.root / "shop/.run").write_text(torn)
+    node.begin("shop", "d2")
+    assert refused(node, "shop", "d1") == (torn is None) and not refused(node, "shop", "d2")
+    assert not refused(node, "till", "d1")
 
 
 def test_deployments_that_have_ended_are_remembered_beside_others(node):

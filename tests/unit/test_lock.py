@@ -8,7 +8,7 @@ import time
 
 import pytest
 from saltdeploy import lock
-from saltdeploy.errors import DiscoveryUnavailable, Failed, LockLost
+from saltdeploy.errors import DiscoveryUnavailable, Failed, LockLost, Refused
 from saltdeploy.lock import TTL, Lock, held, is_dead, process_identity
 
 TELL = "import json, sys; from saltdeploy.lock import process_identity as p; print(json.dumps(p()), flush=True)"
@@ -89,11 +89,12 @@ class Consul:
     """A clock, and a Consul with one lock that expires by that clock; nobody may be able to reach it.
 
     :param cut_off: what whoever asks gets for an answer, None: an answer; ``takes``: how long that takes, in seconds.
+    :param unanswered: how many changes are done that nobody gets an answer of.
     """
 
     def __init__(self):
         self.now, self.takes, self.cut_off, self.sessions, self.holder = 1000.0, 0.0, None, {}, None
-        self.value = None
+        self.value, self.index, self.unanswered, self.writes, self.keys = None, 0, 0, 0, {}
 
     def monotonic(self):
         return self.now
@@ -124,14 +125,32 @@ class Consul:
         self.sessions[session] = False
         self.holder = None if self.holder == session else self.holder
 
-    def acquire(self, key, session, value, index=None):
+    def _done(self, value):
+        if self.unanswered:
+            self.unanswered -= 1
+            raise DiscoveryUnavailable("the connection broke")
+        return value
+
+    def acquire(self, key, session, value, index):
         self._answer(None)
-        if self.holder is None and self.sessions[session]:
+        done = self.holder is None and self.sessions[session] and index == self.index
+        if done:
             self.holder, self.value = session, value
-        return self.holder == session
+            self.index += 1
+        return self._done(done)
 
     def read(self, key):
-        return self._answer((self.value, 1, self.holder))
+        if key in self.keys:
+            return self._answer((self.keys[key], 1, None))
+        return self._answer((self.value, self.index, self.holder) if key == "lock" else (None, 0, None))
+
+    def write(self, entries, lock_key, session, delete):
+        self._answer(None)
+        if self.holder != session:
+            return False
+        self.writes += 1
+        self.keys.update(entries)
+        return self._done(True)
 
     def release(self, key, session):
         self.expire(self._answer(session))
@@ -151,6 +170,34 @@ def mine(consul):
         mine._stop.set()
         mine._renewer.join()
         yield mine
+
+
+def test_a_lock_that_was_taken_without_an_answer_is_ours(consul):
+    consul.unanswered = 1
+    with Lock(consul, "lock", {"app": "shop"}) as lock:
+        assert consul.holder == lock.session
+        lock.check()
+
+
+def test_a_write_that_nobody_answered_is_read_before_it_is_sent_again(consul, mine, monkeypatch):
+    monkeypatch.setattr("saltdeploy.discovery.time", consul)
+    consul.unanswered = 1
+    mine.write({"current": {"version": "1.0"}})
+    assert (consul.writes, consul.keys) == (1, {"current": {"version": "1.0"}})
+
+
+def test_processes_that_are_gone_do_not_keep_a_run_for_ever(consul):
+    """Their sessions come back each time, and the lock with them."""
+    dead = {**process_identity(), "started": -1}
+    consul.holder, consul.value, consul.expire = "theirs", {"process": dead}, lambda session: None
+    with pytest.raises(Refused, match="cannot be had within 10s"):
+        Lock(consul, "lock", {"app": "shop"}).__enter__()
+
+
+def test_whatever_the_key_of_a_lock_holds_it_stops_who_comes(consul):
+    consul.holder, consul.value = "theirs", "junk"
+    with pytest.raises(Refused, match="shop is being deployed in test by somebody"):
+        Lock(consul, "lock", {"app": "shop", "environment": "test"}).__enter__()
 
 
 @pytest.mark.parametrize("fault", [DiscoveryUnavailable("no leader"), Failed("Permission denied")])
@@ -204,6 +251,13 @@ def expires_unseen(consul, mine):
 def test_a_session_that_expired_is_another_one_where_nobody_has_had_the_lock(consul, mine):
     """…and what may have been lost, was not."""
     expires_unseen(consul, mine)
+    mine.check()
+    assert consul.holder == mine.session == "session 1"
+
+
+def test_another_session_whose_request_had_no_answer_has_the_lock(consul, mine):
+    expires_unseen(consul, mine)
+    consul.unanswered = 1
     mine.check()
     assert consul.holder == mine.session == "session 1"
 

@@ -10,6 +10,7 @@ import requests
 import salt.config
 from saltdeploy import definition, events, notify
 from saltdeploy.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError, Failed
+from saltdeploy.executor import Identity
 from saltdeploy.fleet import Reply
 from saltdeploy.journal import Journal
 from saltdeploy.model import PortRange, Webhook
@@ -207,7 +208,7 @@ def test_whatever_the_bus_raises_the_run_goes_on(journal, monkeypatch):
 
 def test_a_restart_tells_its_waves():
     class Nodes:
-        def run(self, function, nodes, *args, deadline, on_reply):
+        def run(self, function, nodes, *args, deployment, deadline, on_reply):
             for node in nodes:
                 on_reply(Reply(node, ["shop_1.0_100"]))
             return {}
@@ -222,7 +223,7 @@ def test_a_restart_tells_its_waves():
         discovery=SimpleNamespace(wait=lambda name, until, *_, passing: until.__name__ == "<lambda>"),
     )
     waves = [{"a": ["shop_1.0_100"]}, {"b": ["shop_1.0_100"], "c": ["shop_1.0_100"]}]
-    assert verbs._restart(site, waves, SimpleNamespace(check=lambda: None))[0] == DONE
+    assert verbs._restart(site, waves, SimpleNamespace(check=lambda: None), Identity("d1", "ann"))[0] == DONE
     assert told == [
         ("restart", 1, ["a"]),
         ("healthy", 1, ["a"]),

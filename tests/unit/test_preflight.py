@@ -54,7 +54,7 @@ def test_all_that_answer_are_looked_at_in_one_job():
     observed = preflight.observe(here, journal)
     assert here.answering == here.observed == ["web1", "web3"] and set(observed.releases) == {"web1", "web3"}
     assert journal.warnings == ["web2 does not answer: what it runs is not seen."]
-    assert here.fleet.jobs == [("app.observe", ("shop",), {"refresh": True})]
+    assert here.fleet.jobs == [("app.observe", ("shop",), {"refresh": True, "deployment": None})]
 
 
 def test_who_is_needed_must_answer():
@@ -101,5 +101,5 @@ def test_a_master_that_keeps_pillars_is_told_to_forget_them():
     preflight.observe(here, Journal())
     assert here.fleet.jobs == [
         ("saltutil.refresh_pillar", (), {"wait": True}),
-        ("app.observe", ("shop",), {"refresh": True}),
+        ("app.observe", ("shop",), {"refresh": True, "deployment": None}),
     ]

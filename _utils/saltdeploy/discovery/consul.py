@@ -238,16 +238,17 @@ class Consul:
         """Destroy the session; the locks it held are free after its lock delay."""
         self._put(f"/v1/session/destroy/{session}")
 
-    def acquire(self, key, session, value, index=None):
-        """Try to lock ``key``; return whether ``session`` holds it now. Never tried again by itself.
+    def acquire(self, key, session, value, index):
+        """Lock ``key`` for ``session``; return whether it was done. Never tried again by itself.
 
-        :param index: only if the key was not changed since it was read with this index.
+        :param index: what :meth:`read` said of the key: it is locked only if nobody has changed it since.
         """
-        if index is None:
-            return self._put(f"/v1/kv/{key}", [("acquire", session)], value)
-        unchanged = {"Verb": "check-index", "Key": key, "Index": index}
         lock = {"Verb": "lock", "Key": key, "Value": _encode(value), "Session": session}
-        return self._transact([{"KV": unchanged}, {"KV": lock}])
+        return self._transact([_unchanged(key, index), {"KV": lock}])
+
+    def replace(self, key, value, index):
+        """Write ``key``; return whether it was done: only if nobody has changed it since it was read with ``index``."""
+        return self._transact([_unchanged(key, index), {"KV": {"Verb": "set", "Key": key, "Value": _encode(value)}}])
 
     def release(self, key, session):
         """Unlock ``key``, at once and without lock delay."""
@@ -268,7 +269,11 @@ class Consul:
         return json.loads(response.body) if response.body.strip() else None
 
     def _call(self, verb, path, params=None, body=None):
-        """Ask the clients in turn, beginning with the one that answered last; read from one that can."""
+        """Ask the clients in turn, beginning with the one that answered last; read from one that can.
+
+        :raises DiscoveryUnavailable: none answers. A change that may have reached a server is not sent to another one:
+            it may be done, and whoever wants it again must read first whether it is.
+        """
         if self.datacenter and not path.startswith("/v1/agent/"):
             params = [*(params or ()), ("dc", self.datacenter)]
         errors, failure = [], None
@@ -278,6 +283,8 @@ class Consul:
                 response = getattr(client, verb)(lambda r: r, path, params, **kwargs)
             except requests.RequestException as exc:
                 errors.append(f"{client.base_uri}: {_reason(exc)}")
+                if verb != "get" and _may_have_arrived(exc):
+                    break
             else:
                 if response.code >= 500 and verb == "get":
                     failure = failure or response
@@ -349,6 +356,20 @@ def _endpoint(entry):
 
 def _weight(service):
     return (service.get("Weights") or {}).get("Passing", 1)
+
+
+def _unchanged(key, index):
+    """Return the verb that ends a transaction where ``key`` was changed since ``index`` (0: it was not there)."""
+    return {
+        "KV": {"Verb": "check-index", "Key": key, "Index": index} if index else {"Verb": "check-not-exists", "Key": key}
+    }
+
+
+def _may_have_arrived(exc):
+    """Return whether a request that ended with ``exc`` may have reached its server: it was connected to."""
+    if isinstance(exc, (requests.ConnectTimeout, requests.exceptions.SSLError)):
+        return False
+    return not isinstance(getattr(exc.args[0] if exc.args else None, "reason", None), NewConnectionError)
 
 
 def _encode(value):
