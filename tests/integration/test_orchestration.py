@@ -47,9 +47,10 @@ def orchestrate(target, folder):
 
     def run(version):
         (folder / "tree" / "steps.sls").write_text(STEPS.format(app=NAME, version=version))
-        code, output = target.cli.run("salt-run", "state.orchestrate", "steps", "--out=json")
+        process = target.cli.start("salt-run", "state.orchestrate", "steps", "--out=json", stderr=subprocess.DEVNULL)
+        output, _ = process.communicate(timeout=240)
         [states] = last_document(output)["data"].values()
-        return code, {state["__id__"]: state["result"] for state in states.values() if state["__state_ran__"]}
+        return process.returncode, {state["__id__"]: state["result"] for state in states.values() if state["__state_ran__"]}
 
     yield run
     (folder / "tree" / "steps.sls").unlink()
