@@ -132,8 +132,8 @@ def failing():
 
 def find(name, passing=True):
     """
-    Return the endpoints of a service: a list of ``{"address", "port", "id", "node", "tags", "meta",
-    "status", "weight"}``, ``[]`` if there is none.
+    Return the endpoints of a service: a list of ``{"address", "host", "port", "id", "node", "tags", "meta",
+    "status", "weight"}``, ``[]`` if there is none. ``host`` is the address as a URL has it: IPv6 in brackets.
 
     name
         The service.
@@ -142,7 +142,7 @@ def find(name, passing=True):
 
     .. code-block:: jinja
 
-        {% for db in salt['discovery.find']('postgres') %}{{ db.address }}:{{ db.port }} {% endfor %}
+        {% for db in salt['discovery.find']('postgres') %}{{ db.host }}:{{ db.port }} {% endfor %}
 
     CLI Example:
 
@@ -151,9 +151,40 @@ def find(name, passing=True):
         salt web1 discovery.find postgres
     """
     with _agent() as agent:
-        keys = ("address", "port", "id", "node", "meta", "status", "weight")
+        keys = ("address", "host", "port", "id", "node", "meta", "status", "weight")
         found = agent.instances(nodes.identifier(name), passing=passing)
         return [{k: getattr(e, k) for k in keys} | {"tags": list(e.tags)} for e in found]
+
+
+def frontends():
+    """
+    Return what a load balancer on this node listens on: a list of ``{"app", "port", "mode", "timeout",
+    "trusted_proxies", "slots"}``. ``timeout`` is in milliseconds. ``slots`` is how many instances it has
+    room for, of the old and the new release together.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt lb1 discovery.frontends
+    """
+    return nodes.frontends(__opts__["id"], __pillar__)
+
+
+def upstream(mark):
+    """
+    Return the name servers that this node's resolver asks for names that are not Consul's (``dns:upstream``).
+
+    mark
+        What stands between address and port: ``#`` for dnsmasq, ``@`` for unbound, ``:`` for systemd-resolved.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.upstream '#'
+    """
+    return nodes.upstream(__opts__["id"], __pillar__, mark)
 
 
 def registered(service_id):

@@ -98,26 +98,31 @@ def ready(name, deadline=120, passing=False):
         names.deadline(deadline)
     except SaltInvocationError as exc:
         return {**ret, "result": False, "comment": str(exc)}
-    if __opts__["test"]:
-        return ret
     until = time.monotonic() + deadline
     while True:
-        try:
-            __salt__["discovery.leader"]()
-            failing = __salt__["discovery.failing"]() if passing else []
-            if not failing:
-                return ret
-            problem = f"not healthy: {', '.join(failing)}; see deploy.status"
-        except (CommandExecutionError, SaltInvocationError) as exc:
-            problem = exc
+        problem = _unready(passing)
+        if not problem:
+            return ret
+        if __opts__["test"]:
+            return {**ret, "result": None, "comment": f"Would wait up to {deadline}s for discovery: {problem}"}
         if time.monotonic() > until:
             return {**ret, "result": False, "comment": f"not within {deadline}s: {problem}"}
         time.sleep(0.5)
 
 
+def _unready(passing):
+    """Return why discovery is not ready on this node; nothing if it is."""
+    try:
+        __salt__["discovery.leader"]()
+        failing = __salt__["discovery.failing"]() if passing else []
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return str(exc)
+    return f"not healthy: {', '.join(failing)}; see deploy.status" if failing else ""
+
+
 def resolved(name, deadline=60):
     """
-    Wait until this node resolves a name, as every program on it does.
+    Wait until this node resolves a name to an IPv4 or IPv6 address, as every program on it does.
 
     name
         A name, ``consul.service.consul`` for one.
@@ -135,7 +140,7 @@ def resolved(name, deadline=60):
     until = time.monotonic() + deadline
     while True:
         # In a process of its own: this one has read resolv.conf when it began.
-        found = __salt__["cmd.run_all"](["getent", "ahostsv4", name], python_shell=False, ignore_retcode=True)
+        found = __salt__["cmd.run_all"](["getent", "ahosts", name], python_shell=False, ignore_retcode=True)
         if found["retcode"] == 0:
             addresses = sorted({line.split()[0] for line in found["stdout"].splitlines()})
             return {**ret, "comment": f"{name} is {', '.join(addresses)}"}

@@ -23,6 +23,8 @@ BASES = 16
 # A duration, in seconds: 30 days.
 DURATION = 30 * 86400.0
 LONGEST = f"{DURATION / 86400:g} days"
+# HAProxy counts milliseconds in 31 bits: 24.8 days.
+HAPROXY = 24 * 86400.0
 # What comes of a definition that was not validated, where it has another shape than it should.
 WRONG_SHAPE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 

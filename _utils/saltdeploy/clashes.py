@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from . import discovery, words
+from . import addresses, discovery, words
 from .errors import DefinitionError
 
 
@@ -15,12 +15,12 @@ def check(where, environment, apps):
     :param environment: its raw mapping, resolved and of the right shape.
     :param apps: the raw ``apps``.
     """
-    addresses = ((node, settings["address"]) for node, settings in environment["nodes"].items())
-    twice = _twice(addresses)
+    nodes = environment["nodes"].items()
+    twice = _twice((node, addresses.canonical(settings["address"])) for node, settings in nodes)
     if twice:
-        node, other, address = twice
+        node, other, same = twice
         raise DefinitionError(
-            f"{where}:nodes:{words.name(node)}:address: {address} is the address of {words.name(other)}, too"
+            f"{where}:nodes:{words.name(node)}:address: {same} is the address of {words.name(other)}, too"
         )
     _urls(f"{where}:discovery:consul", (environment.get("discovery") or {}).get("consul") or {})
     for app in environment["apps"]:

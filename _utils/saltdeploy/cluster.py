@@ -5,11 +5,10 @@ The configuration is for Consul 1.17 and newer: https://developer.hashicorp.com/
 
 from __future__ import annotations
 
-import ipaddress
 import uuid
 
+from . import addresses
 from .errors import DefinitionError
-from .words import shown
 
 SERVER = "consul-server"
 DATACENTER = "dc1"
@@ -48,22 +47,16 @@ def identities(name, environment):
         )
     found = {}
     for node, about in environment["nodes"].items():
-        try:
-            address = str(ipaddress.ip_address(about.get("address")))
-        except ValueError:
-            raise DefinitionError(
-                f"environments:{name}:nodes:{node}:address: found {shown(about.get('address'))},"
-                " allowed is an IP address where `consul` is given"
-            ) from None
+        own = addresses.of_node(about.get("address"), f"environments:{name}:nodes:{node}:address")
         kind = "server" if node in leading else "client"
         # Servers are known by a name that no other node's certificate has.
-        found[node] = ((f"{kind}.{datacenter(environment)}.consul", "localhost"), (address, "127.0.0.1"))
+        found[node] = ((f"{kind}.{datacenter(environment)}.consul", "localhost"), (own, "127.0.0.1"))
     return found
 
 
 def discovery_of_master(environment, token, ca):
     """Return the ``discovery`` of the environment for the master: its servers, as deployer."""
-    urls = [f"https://{environment['nodes'][n]['address']}:{HTTPS}" for n in servers(environment)]
+    urls = [f"https://{addresses.join(_address(environment, n), HTTPS)}" for n in servers(environment)]
     return {"consul": {"servers": urls, "token": token, "ca": str(ca)}}
 
 
@@ -98,18 +91,22 @@ def _apps_of(environment, minion):
     return [name for name, wanted in apps.items() if roles & set(wanted or ("app",)) or not (roles or wanted)]
 
 
+def _address(environment, minion):
+    return addresses.canonical(environment["nodes"][minion]["address"])
+
+
 def _config(environment, minion, secrets):
     """Return the agent's configuration as a mapping."""
     server, all_servers = minion in servers(environment), servers(environment)
-    address = environment["nodes"][minion]["address"]
+    own = _address(environment, minion)
     tokens = secrets["tokens"]
     config = {
         "node_name": minion,
         "datacenter": datacenter(environment),
         "data_dir": DATA,
-        "bind_addr": address,
+        "bind_addr": own,
         "client_addr": "127.0.0.1",
-        "retry_join": [environment["nodes"][s]["address"] for s in all_servers if s != minion],
+        "retry_join": [addresses.host(_address(environment, s)) for s in all_servers if s != minion],
         "retry_interval": "2s",
         "encrypt": secrets["gossip"],
         "ports": {"http": 8500, "dns": 8600, "grpc": -1, "grpc_tls": -1, "serf_wan": -1},
@@ -132,7 +129,6 @@ def _config(environment, minion, secrets):
             "tokens": {"agent": tokens["agents"][minion], "dns": tokens["dns"]},
         },
         "dns_config": {"enable_truncate": True},
-        "enable_local_script_checks": True,
         "telemetry": {"prometheus_retention_time": "24h", "disable_hostname": True},
         "performance": {"raft_multiplier": 1},
         "disable_update_check": True,
@@ -141,7 +137,7 @@ def _config(environment, minion, secrets):
         config.update(server=True, bootstrap_expect=len(all_servers))
         # The master speaks to the servers, with a token, and verifies them.
         config["ports"]["https"] = HTTPS
-        config["addresses"] = {"https": address}
+        config["addresses"] = {"https": own}
     return config
 
 

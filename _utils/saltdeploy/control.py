@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from . import (
     arguments,
+    balancer,
     bluegreen,
     definition,
     discovery,
@@ -42,6 +43,7 @@ class Control(Operations, Looking, Settling):
         environment, app = self._definitions(name, env)
         version = definition.check_version(app, version)
         count = arguments.count("instances", instances, app.instances)
+        balancer.refuse_beyond(environment, app, count)
         with self._site(environment, app, nodes) as site:
 
             def decide(observed):
@@ -160,6 +162,7 @@ class Control(Operations, Looking, Settling):
         environment, app = self._definitions(name, env)
         wanted = None if version is None else definition.check_version(app, version)
         count = arguments.count("instances", instances, app.instances)
+        balancer.refuse_beyond(environment, app, count)
         with self._site(environment, app, nodes) as site:
 
             def decide(observed):
@@ -198,6 +201,7 @@ class Control(Operations, Looking, Settling):
         count = arguments.count("instances", instances, None)
         if count is None:
             raise Refused(f"how many of {app.name}? Say instances=, the definition has {app.instances}.")
+        balancer.refuse_beyond(environment, app, count)
         with self._site(environment, app, choice=False) as site:
 
             def decide(observed):

@@ -8,6 +8,7 @@ import re
 from dataclasses import replace
 
 from . import (
+    addresses,
     analysis,
     bluegreen,
     bounds,
@@ -23,7 +24,7 @@ from . import (
     words,
 )
 from .errors import DefinitionError, Refused
-from .model import App, Environment, Node, PortRange, Probe, Source
+from .model import App, Environment, Frontend, Node, PortRange, Probe, Source
 from .words import nearest, shown
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -86,7 +87,7 @@ def load(pillar, env=None, validate=validation.validate):
                 f"{where}:apps:{app}: there is no such app{nearest(app, apps)}. Defined under `apps`: "
                 + words.listed(apps)
             )
-    nodes = {n: Node(n, d["address"], tuple(d.get("roles", ())), d.get("zone", "")) for n, d in raw["nodes"].items()}
+    nodes = {n: _node(n, about, where) for n, about in raw["nodes"].items()}
     clashes.check(where, raw, apps)
     if cluster.wanted(raw):
         cluster.identities(name, raw)  # which says what is wrong with them
@@ -96,6 +97,7 @@ def load(pillar, env=None, validate=validation.validate):
         apps={a: _app(a, merge(apps[a], s or {}), raw, where) for a, s in raw["apps"].items()},
         discovery=raw.get("discovery") or {"consul": {}},
         webhook=events.webhook(raw.get("notify") or {}, f"{where}:notify"),
+        upstream=_upstream(raw.get("dns") or {}, f"{where}:dns:upstream"),
     )
     for app in environment.apps.values():
         bluegreen.check_room(app, len(environment.eligible(app)))
@@ -235,6 +237,34 @@ def _chain(environments, name):
     return chain
 
 
+def _node(name, raw, where):
+    found = addresses.of_node(raw["address"], f"{where}:nodes:{words.name(name)}:address")
+    return Node(name, found, tuple(raw.get("roles", ())), raw.get("zone", ""))
+
+
+def _upstream(dns, at):
+    return tuple(addresses.server(text, f"{at}:{number}") for number, text in enumerate(dns.get("upstream") or ()))
+
+
+def _frontend(raw, at):
+    if raw is None:
+        return None
+    given = {key: raw[key] for key in ("port", "mode") if key in raw}
+    if "timeout" in raw:
+        given["timeout"] = positive(raw["timeout"], f"{at}:timeout", bounds.HAPROXY)
+    proxies = enumerate(raw.get("trusted_proxies", ()))
+    trusted = tuple(addresses.network(text, f"{at}:trusted_proxies:{number}") for number, text in proxies)
+    return Frontend(**given, trusted_proxies=trusted)
+
+
+def positive(value, at, most=bounds.DURATION):
+    """Return a duration in seconds, more than 0 and at most ``most``; ``at`` is its key path, for messages."""
+    seconds = duration(value)
+    if not 0 < seconds <= most:
+        raise DefinitionError(f"{at}: found {shown(value)}, allowed is more than 0, up to {most / 86400:g} days")
+    return seconds
+
+
 def _app(name, raw, env, where):
     at = f"apps:{name}"
     merged = merge(env.get("strategy") or {}, raw.get("strategy") or {})
@@ -260,6 +290,7 @@ def _app(name, raw, env, where):
         strategy=strategy,
         memory=raw.get("resources", {}).get("memory", ""),
         cpu=raw.get("resources", {}).get("cpu", ""),
+        frontend=_frontend(raw.get("frontend"), f"{at}:frontend"),
     )
     _check_placeholders(app, at)
     traffic.check(strategy, at if "canary" in (raw.get("strategy") or {}) else where)
@@ -325,12 +356,8 @@ def probe(raw, at):
     kind = kinds[0]
     if kind == "command" and raw.get("from", "node") != "node":
         raise DefinitionError(f"{at}:from: a command runs where the release is installed: `node` is allowed only.")
-    times = {key: duration(raw.get(key, default)) for key, default in (("interval", "2s"), ("timeout", "10s"))}
-    for key, seconds in times.items():
-        if not 0 < seconds <= bounds.DURATION:
-            raise DefinitionError(
-                f"{at}:{key}: found {shown(raw[key])}, allowed is more than 0, up to {bounds.LONGEST}"
-            )
+    defaults = (("interval", "2s"), ("timeout", "10s"))
+    times = {key: positive(raw.get(key, default), f"{at}:{key}") for key, default in defaults}
     http = raw["http"] if kind == "http" and isinstance(raw["http"], dict) else {}
     return Probe(
         kind=kind,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from . import bluegreen, healthy, hookrun, measuring, traffic
+from . import addresses, bluegreen, healthy, hookrun, measuring, traffic
 from .acceptance import Acceptance
 from .budget import Budget
 from .errors import LockLost, NotReverted, cause
@@ -188,7 +188,7 @@ class Deployment(Reverting):
         slowest = max(counts.values(), default=0) * sum(t.timeout for t in tests)
 
         def told(value):
-            ids = [f"{i['id']} on {i['address']}" + (f":{i['port']}" if i["port"] else "") for i in value["instances"]]
+            ids = [f"{i['id']} on {addresses.join(i['address'], i['port'])}" for i in value["instances"]]
             return ", ".join(ids) + (f", {len(tests)} test{'s' * (len(tests) > 1)} passed" if tests else ", up")
 
         try:

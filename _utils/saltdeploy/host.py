@@ -26,7 +26,7 @@ import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from . import disk, names, sources, validation
+from . import addresses, disk, names, sources, validation
 from .artifacts import Artifacts
 from .errors import Failed, Refused
 from .model import Instance, instance_id
@@ -314,14 +314,15 @@ class Host:
 
     def ports_taken(self, address):
         """Return the ports that instances have, or that something listens on at ``address``."""
-        here = (address, f"::ffff:{address}", "0.0.0.0", "::")
+        # What listens on all IPv6 addresses may take IPv4 connections too, never the other way round.
+        here = {addresses.canonical(address), "::"} | ({"0.0.0.0"} if ":" not in address else set())
         listening = {port for ip, port in sockets(LISTENING) if ip in here}
         return listening | {i.port for i in self.instances() if i.port}
 
     def connections(self, instance):
         """Return how many connections to ``instance`` are open."""
-        here = (instance.address, f"::ffff:{instance.address}")
-        return sum(port == instance.port and ip in here for ip, port in sockets(ESTABLISHED))
+        here = (addresses.canonical(instance.address), instance.port)
+        return sockets(ESTABLISHED).count(here)
 
     def forget(self, instance):
         """Remove the folder of ``instance``, which frees its port."""
@@ -358,7 +359,7 @@ def _locked(path):
 
 
 def sockets(state):
-    """Return ``(address, port)`` of this node's TCP sockets that are in ``state``.
+    """Return ``(address, port)`` of this node's TCP sockets that are in ``state``; IPv4 also where a socket is IPv6.
 
     Not by psutil: it asks every process for its sockets, which takes a tenth of a second and more.
     """
@@ -371,17 +372,18 @@ def sockets(state):
                     address, port = local.split(":")
                     words = (int(address[i : i + 8], 16) for i in range(0, len(address), 8))
                     packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
-                    found.append((socket.inet_ntop(family, packed), int(port, 16)))
+                    found.append((addresses.canonical(socket.inet_ntop(family, packed)), int(port, 16)))
     return found
 
 
 def _bindable(address, port):
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
+    try:
+        with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((address, port))
-        except OSError as exc:
-            if exc.errno == errno.EADDRNOTAVAIL or isinstance(exc, socket.gaierror):
-                raise Failed(f"{address} is no address of this node: correct it in the environment's nodes.") from exc
-            return False
+    except OSError as exc:
+        # A kernel without IPv6 has no such sockets.
+        if exc.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT) or isinstance(exc, socket.gaierror):
+            raise Failed(f"{address} is no address of this node: correct it in the environment's nodes.") from exc
+        return False
     return True

@@ -8,7 +8,7 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from . import placeholders
+from . import addresses, placeholders
 from .errors import Refused
 from .host import write_file
 from .runtime import Unit
@@ -23,6 +23,7 @@ class Launch:
         self.release = host.release(app.name, instance.version)
         self.values = {
             "address": instance.address,
+            "host": addresses.host(instance.address),
             "port": instance.port,
             "version": instance.version,
             "release": str(self.release),

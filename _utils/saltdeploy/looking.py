@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     arguments,
+    balancer,
     definition,
     discovery,
     hookrun,
@@ -36,6 +37,7 @@ class Looking(Verbs):
         environment, app = self._definitions(name, env)
         version = definition.check_version(app, version)
         count = arguments.count("instances", instances, app.instances)
+        balancer.refuse_beyond(environment, app, count)
         with self._site(environment, app, nodes) as site:
             holder, _, session = site.discovery.read(records.lock_key(site.prefix))
             if session:

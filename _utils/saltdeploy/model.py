@@ -144,6 +144,22 @@ class Strategy:
 
 
 @dataclass(frozen=True)
+class Frontend:
+    """How load balancers take requests for an app.
+
+    :param port: where they listen.
+    :param mode: ``http`` or ``tcp``.
+    :param timeout: seconds without a byte of an answer after which a request has failed.
+    :param trusted_proxies: addresses and networks whose ``X-Forwarded-*`` headers are believed.
+    """
+
+    port: int
+    mode: str = "http"
+    timeout: float = 300.0
+    trusted_proxies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class App:
     """An app as one environment wants it: its definition merged with the environment's settings."""
 
@@ -166,6 +182,7 @@ class App:
     strategy: Strategy = Strategy()
     memory: str = ""
     cpu: str = ""
+    frontend: Frontend | None = None
 
     @property
     def in_place(self):
@@ -218,13 +235,17 @@ class Webhook:
 
 @dataclass(frozen=True)
 class Environment:
-    """A named place: nodes, apps with their settings, and its service discovery."""
+    """A named place: nodes, apps with their settings, and its service discovery.
+
+    :param upstream: address and port of the name servers for all names that are not Consul's.
+    """
 
     name: str
     nodes: dict[str, Node]
     apps: dict[str, App]
     discovery: dict[str, dict] = field(default_factory=dict)
     webhook: Webhook | None = None
+    upstream: tuple[tuple[str, int | None], ...] = ()
 
     @property
     def zones(self):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from . import bounds, definition, discovery, names, schema
+from . import addresses, balancer, bounds, definition, discovery, names, schema
 from .errors import DefinitionError, Refused
 from .model import Probe
 from .words import name as said
@@ -52,6 +52,26 @@ def service(minion, pillar, name, **given):
         checks=tuple(checks),
         weight=check_weight(name, given.get("weight")),
     )
+
+
+def frontends(minion, pillar):
+    """Return what a load balancer on ``minion`` listens on: see balancer.frontends.
+
+    :raises Refused: the minion is a node of no environment.
+    """
+    return balancer.frontends(definition.load_own(minion, pillar))
+
+
+def upstream(minion, pillar, mark):
+    """Return the name servers that the resolver on ``minion`` asks, as its configuration has them.
+
+    :param mark: what stands between address and port: ``#`` (dnsmasq), ``@`` (unbound) or ``:`` (systemd-resolved).
+    :raises Refused: the minion is a node of no environment.
+    """
+    found = definition.load_own(minion, pillar).upstream
+    if mark == ":":
+        return [addresses.join(address, port) for address, port in found]
+    return [address if port is None else f"{address}{mark}{port}" for address, port in found]
 
 
 def check_weight(name, weight):

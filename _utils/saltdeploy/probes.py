@@ -15,7 +15,7 @@ import threading
 import time
 import urllib.parse
 
-from . import placeholders
+from . import addresses, placeholders
 
 SHOWN = 300
 # How much of an answer is read, in bytes.
@@ -68,12 +68,13 @@ def _tcp(probe, values, _env, _user):
     try:
         socket.create_connection((values["address"], values["port"]), timeout=probe.timeout).close()
     except OSError as exc:
-        raise ProbeFailed(f"{values['address']}:{values['port']}: {exc.strerror or exc}") from exc
+        where = addresses.join(values["address"], values["port"])
+        raise ProbeFailed(f"{where}: {exc.strerror or exc}") from exc
     return "connected"
 
 
 def _http(probe, values, _env, _user):
-    url = f"http://{values['address']}:{values['port']}{probe.target}"
+    url = f"http://{addresses.join(values['address'], values['port'])}{probe.target}"
     connection = http.client.HTTPConnection(values["address"], values["port"], timeout=probe.timeout)
     deadline = time.monotonic() + probe.timeout
     try:

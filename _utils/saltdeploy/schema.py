@@ -211,6 +211,8 @@ FRONTEND = _object(
     {
         "port": {"type": "integer", "minimum": 1, "maximum": 65535},
         "mode": {"enum": ["http", "tcp"]},
+        "timeout": DURATION,
+        "trusted_proxies": STRINGS,
     },
     ["port"],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from . import bluegreen, hooks, records, traffic
+from . import addresses, bluegreen, hooks, records, traffic
 from .lock import held
 from .model import version_of
 from .services import CANDIDATE
@@ -93,7 +93,7 @@ def _row(endpoint, state, recorded):
         "id": instance,
         "node": endpoint.minion,
         "version": endpoint.meta.get("version", ""),
-        "address": f"{endpoint.address}:{endpoint.port}" if endpoint.port else endpoint.address,
+        "address": addresses.join(endpoint.address, endpoint.port),
         "state": f"{state}, not in the record" if unexpected else state,
         "health": endpoint.status,
     }

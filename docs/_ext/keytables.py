@@ -6,7 +6,7 @@ from meanings import MEANINGS
 from reasons import REASONS
 from saltdeploy import cluster, definition, schema
 from saltdeploy.discovery import DEFAULT_URL
-from saltdeploy.model import Gate, Hook
+from saltdeploy.model import Frontend, Gate, Hook
 
 ENVIRONMENT = schema.ENVIRONMENTS["additionalProperties"]
 
@@ -117,7 +117,7 @@ def _defaults():
     """Return what each key is when it is left out: seen in what becomes of a definition without it."""
     pillar = {
         "apps": {"shop": {"source": {"pip": "shop"}, "run": "a"}},
-        "environments": {"e": {"nodes": {"n": {"address": "a"}}, "apps": {"shop": {}}}},
+        "environments": {"e": {"nodes": {"n": {"address": "192.0.2.1"}}, "apps": {"shop": {}}}},
     }
     app = definition.load(pillar).apps["shop"].__dict__
     probe = definition.probe({"http": "/"}, "").__dict__
@@ -131,7 +131,7 @@ def _defaults():
         "environment": {"scale": 1},
         "cluster": {"datacenter": cluster.DATACENTER},
         "dns": {"resolver": "dnsmasq"},
-        "frontend": {"mode": "http"},
+        "frontend": Frontend(0).__dict__,
         "consul": {"agent": DEFAULT_URL, "servers": [DEFAULT_URL]},
         "strategy": app["strategy"].__dict__,
         "analysis": Gate("", "").__dict__,

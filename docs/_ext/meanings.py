@@ -111,6 +111,14 @@ MEANINGS = {
     "frontend": {
         "port": "The port that load balancers listen on.",
         "mode": "Whether they understand what goes through (``http``) or not (``tcp``).",
+        "timeout": (
+            "How long a request may wait for the next byte of its answer, at most 24 days. Then the client gets a 504,"
+            " and the request is not sent again. Websockets and ``tcp`` may be silent for an hour."
+        ),
+        "trusted_proxies": (
+            "Addresses and networks of proxies in front of the load balancers. What they say of the client in"
+            " ``X-Forwarded-*`` headers is kept; what anybody else says is removed."
+        ),
     },
     "check": {
         "http": "A path; the answer must have a status of 2xx.",
@@ -177,7 +185,11 @@ MEANINGS = {
     },
     "dns": {
         "resolver": "The program that answers on each node.",
-        "upstream": "Name servers for all other names. Without any, unbound resolves from the root by itself.",
+        "upstream": (
+            "IP addresses of the name servers for all other names, with a port where it is another than 53:"
+            " ``10.0.0.53``, ``10.0.0.53:5353``, ``fd00::53``, ``[fd00::53]:5353``. Without any, unbound resolves from"
+            " the root by itself."
+        ),
     },
     "notify": {
         "webhook": "Where :doc:`events </reference/events>` are sent to, beside the master's event bus.",
@@ -197,7 +209,8 @@ MEANINGS = {
     },
     "node": {
         "address": (
-            "The address that instances on this node listen on and are found at. It must be one of the node's own."
+            "The IP address, IPv4 or IPv6, that instances on this node listen on and are found at. It must be one of"
+            " the node's own. See :ref:`addresses` for what is refused."
         ),
         "roles": "What this node is for: see :ref:`roles <roles>`.",
         "zone": (
@@ -211,7 +224,7 @@ MEANINGS = {
     },
     "consul": {
         "datacenter": "The datacenter whose catalog and keys are used.",
-        "agent": "Where a node reaches its own agent. ``{address}`` is the node's address.",
+        "agent": "Where a node reaches its own agent. ``{address}`` is the node's address, in brackets if it is IPv6.",
         "servers": "Where the master reaches Consul: asked in turn until one answers.",
         "token": "The ACL token, for master and nodes: see :doc:`/howto/acl`.",
         "ca": "Path of the CA certificate, on master and nodes, that ``https://`` is verified against.",

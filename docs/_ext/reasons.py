@@ -91,6 +91,11 @@ REASONS = {
             "Only a request that HAProxy understands can it send again, to another instance, when the first one fails"
             " to answer.",
         ),
+        "timeout": (
+            "5m",
+            "Exports and uploads take minutes, and a request that is cut off may have been carried out; an instance"
+            " that hangs is found by its check, and long before.",
+        ),
     },
     "environment": {
         "scale": (

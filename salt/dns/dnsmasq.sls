@@ -1,5 +1,5 @@
 {#- dnsmasq on loopback: .consul from the agent, the rest from where this node asked before. -#}
-{%- set upstream = ((pillar.environments.values() | first).get('dns') or {}).get('upstream') or [] %}
+{%- set upstream = salt['discovery.upstream']('#') %}
 dnsmasq:
   pkg.installed: []
   service.running:

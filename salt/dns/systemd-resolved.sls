@@ -1,5 +1,5 @@
 {#- systemd-resolved: .consul from the agent, the rest as it was. -#}
-{%- set upstream = ((pillar.environments.values() | first).get('dns') or {}).get('upstream') or [] %}
+{%- set upstream = salt['discovery.upstream'](':') %}
 systemd-resolved:
   pkg.installed: []
   service.running:

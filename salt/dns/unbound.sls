@@ -1,5 +1,5 @@
 {#- unbound on loopback: .consul from the agent, the rest from the upstream servers, or by itself. -#}
-{%- set upstream = ((pillar.environments.values() | first).get('dns') or {}).get('upstream') or [] %}
+{%- set upstream = salt['discovery.upstream']('@') %}
 unbound:
   pkg.installed:
     - pkgs: [unbound, dns-root-data]

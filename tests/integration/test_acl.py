@@ -1,4 +1,4 @@
-"""The policy of docs/howto/acl.rst is enough for what a deployment asks of Consul, and without its token nothing works."""
+"""The policies of docs/howto/acl.rst are enough for what a deployment asks of Consul, and allow nothing else."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.site import REPOSITORY, until
 
 ADDRESS = "127.0.3.11"
 MANAGEMENT = "00000000-0000-0000-0000-000000000001"
-POLICY = REPOSITORY / "docs/howto/acl-policy.hcl"
+POLICIES = {who: REPOSITORY / f"docs/howto/acl-policy-{who}.hcl" for who in ("master", "nodes")}
 
 
 @pytest.fixture(scope="module")
@@ -54,17 +54,19 @@ def settings(token):
 
 
 @pytest.fixture(scope="module")
-def token(put):
-    put("acl/policy", {"Name": "saltdeploy", "Rules": POLICY.read_text()})
-    return put("acl/token", {"Policies": [{"Name": "saltdeploy"}]})["SecretID"]
+def tokens(put):
+    """The token of the master and that of the nodes."""
+    for who, path in POLICIES.items():
+        put("acl/policy", {"Name": who, "Rules": path.read_text()})
+    return {who: put("acl/token", {"Policies": [{"Name": who}]})["SecretID"] for who in POLICIES}
 
 
-def test_the_documented_policy_is_enough(token):
+def test_the_documented_policies_are_enough(tokens):
     checks = (Probe("tcp", ""),)
     published = Service("shop_1_80", "shop", ADDRESS, 8500, meta={"app": "shop"}, checks=checks)
     candidate = Service("shop_2_81_candidate", "shop-candidate", ADDRESS, 8500, expires=60.0)
     key = "deploy/production/shop/current"
-    with connect(settings(token)) as master, connect(settings(token), ADDRESS) as node:
+    with connect(settings(tokens["master"])) as master, connect(settings(tokens["nodes"]), ADDRESS) as node:
         assert master.leader()
         for service in (published, candidate):
             node.publish(service)
@@ -88,9 +90,23 @@ def test_without_the_token_it_is_refused_with_advice(put, value):
         master.leader()
 
 
-def test_it_allows_nothing_else(token):
-    with connect(settings(token)) as master, connect(settings(token), ADDRESS) as node:
+def test_they_allow_nothing_else(tokens):
+    with connect(settings(tokens["master"])) as master, connect(settings(tokens["nodes"]), ADDRESS) as node:
         with pytest.raises(Failed, match="Consul refuses to"):
             node.publish(Service("other", "other", ADDRESS, 80))
         with pytest.raises(Failed, match="Its token may not"):
             master.write({"deploy/test/shop/current": {}})
+
+
+def test_a_node_changes_neither_the_record_nor_sessions_and_the_master_publishes_nothing(tokens):
+    with connect(settings(tokens["master"])) as master, connect(settings(tokens["nodes"]), ADDRESS) as node:
+        with pytest.raises(Failed, match="Its token may not"):
+            node.write({"deploy/production/shop/current": {"version": "evil"}})
+        session = master.create_session("a deployment", 10)
+        for ask in (lambda: node.create_session("a node's", 10), lambda: node.destroy_session(session)):
+            with pytest.raises(Failed, match="Its token may not"):
+                ask()
+        assert master.renew_session(session)
+        master.destroy_session(session)
+        with connect(settings(tokens["master"]), ADDRESS) as own, pytest.raises(Failed, match="Consul refuses to"):
+            own.publish(Service("shop_3_80", "shop", ADDRESS, 80))

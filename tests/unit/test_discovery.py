@@ -45,6 +45,14 @@ def test_registration_of_a_tcp_check():
     assert check == {"Name": "tcp", "TCP": "10.0.0.1:80", "Interval": "2s", "Timeout": "10s", "Status": "passing"}
 
 
+def test_checks_of_an_ipv6_address():
+    service = replace(SERVICE, address="fd00::11", checks=(CHECK, Probe("tcp", "")))
+    registration = consul._registration(service)
+    assert registration["Address"] == "fd00::11"
+    assert registration["Checks"][0]["HTTP"] == "http://[fd00::11]:80/health"
+    assert registration["Checks"][1]["TCP"] == "[fd00::11]:80"
+
+
 def test_registration_with_a_weight():
     """A check that warns takes nothing of it: users get what warns as they do without weights."""
     assert consul._registration(replace(SERVICE, weight=256))["Weights"] == {"Passing": 256, "Warning": 256}
@@ -157,6 +165,13 @@ def test_failure(code, body, kind, told):
 def test_connect_to_the_node_s_own_agent():
     config = {"consul": {"agent": "http://{address}:8501", "servers": ["http://10.9.9.9:8500"]}}
     assert discovery.connect(config, "10.0.0.1").urls == ["http://10.0.0.1:8501"]
+
+
+def test_connect_to_an_agent_by_ipv6():
+    config = {"consul": {"agent": "http://{address}:8501"}}
+    with discovery.connect(config, "fd00::11") as connected:
+        assert connected.urls == ["http://[fd00::11]:8501"]
+        assert [client.base_uri for client in connected._clients] == ["http://[fd00::11]:8501"]
 
 
 def test_connect_to_the_servers_from_the_master():

@@ -21,7 +21,7 @@ WHO = executor.Identity("d1", "ann@deploy1")
 def load(app_hooks, placed=None, ports="20000-20009"):
     pillar = {
         "apps": {"shop": {"source": {"pip": "shop"}, "run": "./shop", "ports": ports, "hooks": app_hooks}},
-        "environments": {"site": {"nodes": {"web1": {"address": "a"}}, "apps": {"shop": placed or {}}}},
+        "environments": {"site": {"nodes": {"web1": {"address": "192.0.2.1"}}, "apps": {"shop": placed or {}}}},
     }
     return definition.load(pillar).apps["shop"].hooks
 

@@ -1,6 +1,7 @@
 """A node's folder: releases whole or absent, ports without a race, files with the mode that was asked for."""
 
 import contextlib
+import errno
 import hashlib
 import io
 import json
@@ -328,9 +329,20 @@ def test_a_port_that_was_asked_for(node, app):
         node.allocate(shop, "2.0", ADDRESS, "d1", slot=wanted)
 
 
-def test_an_address_that_is_not_the_node_s(node, app):
-    with pytest.raises(Failed, match="203.0.113.1 is no address of this node: correct it in the environment's nodes"):
-        node.allocate(ported(app, 2), "1.0", "203.0.113.1", "d1")
+@pytest.mark.parametrize("address", ["203.0.113.1", "2001:db8::1"])
+def test_an_address_that_is_not_the_node_s(node, app, address):
+    with pytest.raises(Failed, match=f"{address} is no address of this node: correct it in the environment's nodes"):
+        node.allocate(ported(app, 2), "1.0", address, "d1")
+
+
+def test_an_ipv6_address_where_the_kernel_has_no_ipv6(node, app, monkeypatch):
+    def none(*_):
+        raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+    shop = ported(app, 1)
+    monkeypatch.setattr(host.socket, "socket", none)
+    with pytest.raises(Failed, match="::1 is no address of this node"):
+        node.allocate(shop, "1.0", "::1", "d1")
 
 
 def test_what_a_killed_allocation_left_behind_is_used(node, app):
@@ -358,6 +370,35 @@ def test_listeners_and_connections_by_ipv6(node, app):
         assert node.connections(instance) == 0
         with socket.create_connection(server.getsockname()[:2]):
             assert node.connections(instance) == 1
+            # However the record spells it.
+            assert node.connections(replace(instance, address="0:0:0:0:0:0:0:1")) == 1
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_an_ipv4_client_of_an_app_that_listens_on_ipv6_is_counted(node, app):
+    """Linux shows it as an IPv4-mapped address, ::ffff:127.0.0.1."""
+    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as server:
+        port = server.getsockname()[1]
+        instance = Instance("shop_1_1", "web1", "shop", "1", 1, ADDRESS, port)
+        with socket.create_connection((ADDRESS, port)), socket.create_connection(("::1", port)):
+            assert node.connections(instance) == 1
+            assert node.connections(replace(instance, address="::1")) == 1
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+@pytest.mark.parametrize("listening", ["::1", "::"])
+def test_a_port_something_listens_on_by_ipv6_is_passed_over(node, app, listening):
+    shop = ported(app, 2)
+    with socket.create_server((listening, shop.ports.first), family=socket.AF_INET6):
+        assert node.allocate(shop, "1.0", "::1", "d1").port == shop.ports.last
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_a_listener_by_ipv4_takes_no_port_of_ipv6(node, app):
+    shop = ported(app, 1)
+    with socket.create_server(("0.0.0.0", shop.ports.first)):
+        assert shop.ports.first not in node.ports_taken("::1")
+        assert node.allocate(shop, "1.0", "::1", "d1").port == shop.ports.first
 
 
 def test_open_connections_are_counted(node, app):

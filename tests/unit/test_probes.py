@@ -383,3 +383,18 @@ def test_run_from_asks_each_target_the_tests_of_that_origin(web):
     assert results["shop_1_1@web1"][0]["test"] == "http / from peer"
     assert "refused" in problem(results["shop_1_2@web2"][0])
     assert [path for path, _ in asked] == ["/"]
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_by_ipv6():
+    """Messages have the address as a URL has it."""
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as server:
+        where = {"address": "::1", "port": server.getsockname()[1]}
+        assert probes.run(probe("tcp"), where)["ok"]
+        server.accept()[0].close()
+        answer = [server, lambda connection: connection.sendall(b"HTTP/1.0 500 Oh\r\n\r\n")]
+        threading.Thread(target=_talk, args=answer, daemon=True).start()
+        failed = probes.run(probe("http", "/health"), where)["detail"]
+    assert failed == f"GET http://[::1]:{where['port']}/health: status 500, expected 200"
+    refused = probes.run(probe("tcp"), where)["detail"]
+    assert refused.startswith(f"[::1]:{where['port']}: ")

@@ -7,6 +7,7 @@ import json
 import time
 from dataclasses import asdict, dataclass, field
 
+from .. import addresses
 from ..errors import DiscoveryUnavailable
 from ..model import Probe
 
@@ -61,6 +62,11 @@ class Endpoint:
         """The Salt minion that published it; the catalog's node name where we did not."""
         return self.meta.get("minion", self.node)
 
+    @property
+    def host(self):
+        """The address as a URL has it."""
+        return addresses.host(self.address)
+
 
 def patiently(ask, seconds=ELECTION):
     """Return ``ask()``, tried again for so many ``seconds`` while discovery has no answer: an election is waited out.
@@ -90,5 +96,5 @@ def connect(config, node_address=None):
     if node_address is None:
         urls = settings.get("servers") or [DEFAULT_URL]
     else:
-        urls = [settings.get("agent", DEFAULT_URL).format(address=node_address)]
+        urls = [settings.get("agent", DEFAULT_URL).format(address=addresses.host(node_address))]
     return Consul(urls, token=settings.get("token"), ca=settings.get("ca"), datacenter=settings.get("datacenter"))

@@ -18,6 +18,7 @@ from consul.std import HTTPClient
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 
+from .. import addresses
 from ..errors import DiscoveryUnavailable, Failed
 from . import ELECTION, PAUSE, Endpoint
 
@@ -73,7 +74,7 @@ class Consul:
     def _client(url, token, ca):
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        client = HTTPClient(parts.hostname, port, parts.scheme, verify=ca or True)
+        client = HTTPClient(addresses.host(parts.hostname), port, parts.scheme, verify=ca or True)
         client.session.trust_env = False
         adapter = _Adapter()
         client.session.mount("http://", adapter)
@@ -326,7 +327,7 @@ def _registration(service):
 
 
 def _check(service, probe):
-    where = f"{service.address}:{service.port}"
+    where = addresses.join(service.address, service.port)
     target = {"HTTP": f"http://{where}{probe.target}"} if probe.kind == "http" else {"TCP": where}
     return {
         **target,

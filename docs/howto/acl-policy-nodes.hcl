@@ -1,9 +1,12 @@
-# For master and nodes. One pair of `service` rules for each app; `service_prefix ""` for all there will ever be.
+# For the nodes: they publish their apps and read the record. One pair of `service` rules for each app.
 service "shop" {
   policy = "write"
 }
 service "shop-candidate" {
   policy = "write"
+}
+service_prefix "" {
+  policy = "read"
 }
 node_prefix "" {
   policy = "read"
@@ -11,14 +14,11 @@ node_prefix "" {
 agent_prefix "" {
   policy = "read"
 }
-session_prefix "" {
-  policy = "write"
-}
 # Read to see whether Consul works.
 key "deploy/" {
   policy = "read"
 }
-# The record, the lock and the history of this environment.
+# What is to run, by the record.
 key_prefix "deploy/production/" {
-  policy = "write"
+  policy = "read"
 }

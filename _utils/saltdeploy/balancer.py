@@ -1,0 +1,56 @@
+"""What a load balancer must know of the apps of an environment. Pure.
+
+HAProxy's configuration is rendered from it, and a run that publishes more than HAProxy has room for is refused by it.
+"""
+
+from __future__ import annotations
+
+from .errors import Refused
+
+ROLE = "loadbalancer"
+# A small app can be scaled to so many instances without a change of its definition. A slot that is free costs HAProxy
+# some kilobytes.
+LEAST = 32
+
+
+def room(app):
+    """Return how many instances of one release of ``app`` (a model.App) a load balancer sends requests to."""
+    return max(LEAST, 2 * app.instances)
+
+
+def slots(app):
+    """Return the number of HAProxy's slots for ``app``: the old release and the new one are there side by side."""
+    return 2 * room(app)
+
+
+def frontends(environment):
+    """Return what HAProxy listens on for the apps of ``environment``, as plain data.
+
+    :returns: a list of ``{"app", "port", "mode", "timeout", "trusted_proxies", "slots"}``, in the order of the apps'
+        names; ``timeout`` in milliseconds.
+    """
+    return [
+        {
+            "app": app.name,
+            "port": app.frontend.port,
+            "mode": app.frontend.mode,
+            "timeout": max(1, round(app.frontend.timeout * 1000)),  # 0 is for ever, to HAProxy
+            "trusted_proxies": list(app.frontend.trusted_proxies),
+            "slots": slots(app),
+        }
+        for app in sorted(environment.apps.values(), key=lambda app: app.name)
+        if app.frontend
+    ]
+
+
+def refuse_beyond(environment, app, count):
+    """Raise Refused if ``count`` instances of ``app`` are more than the load balancers of ``environment`` take."""
+    balancers = [node.name for node in environment.nodes.values() if ROLE in node.roles]
+    if not app.frontend or not balancers or count <= room(app):
+        return
+    raise Refused(
+        f"{count} instances of {app.name} are too many for its load balancers ({', '.join(balancers)}): they take"
+        f" {room(app)}, and the others would get no request. Set `instances` to {-(-count // 2)} or more in"
+        f" environments:{environment.name}:apps:{app.name}, run"
+        f" `salt -L {','.join(balancers)} state.apply loadbalancer`, then run this again."
+    )

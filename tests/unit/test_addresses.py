@@ -1,0 +1,123 @@
+"""Addresses have one spelling, and get brackets where a port follows; what no client can connect to is refused."""
+
+import pytest
+from saltdeploy import addresses, definition
+from saltdeploy.errors import DefinitionError
+
+SHOP = {"source": {"pip": "shop"}, "run": "./bin/shop --bind {host}:{port}", "ports": "20000-20009"}
+
+
+def pillar(*nodes, **environment):
+    named = {f"web{number}": {"address": address} for number, address in enumerate(nodes, 1)}
+    return {"apps": {"shop": SHOP}, "environments": {"test": {"nodes": named, "apps": {"shop": {}}, **environment}}}
+
+
+@pytest.mark.parametrize(
+    "spelled, canonical",
+    [
+        ("10.0.0.1", "10.0.0.1"),
+        ("FD00:0:0::0011", "fd00::11"),
+        ("0:0:0:0:0:0:0:1", "::1"),
+        ("::ffff:10.0.0.1", "10.0.0.1"),
+        ("::FFFF:a00:1", "10.0.0.1"),
+        ("2001:db8::192.0.2.1", "2001:db8::c000:201"),
+        ("db.example.com", "db.example.com"),
+    ],
+)
+def test_two_spellings_are_one_address(spelled, canonical):
+    assert addresses.canonical(spelled) == canonical == addresses.canonical(canonical)
+
+
+def test_an_address_with_a_port():
+    assert addresses.join("10.0.0.1", 80) == "10.0.0.1:80"
+    assert addresses.join("fd00::1", 80) == "[fd00::1]:80"
+    assert addresses.join("db.example.com", 5432) == "db.example.com:5432"
+    assert [addresses.join("fd00::1", none) for none in (None, 0)] == ["fd00::1"] * 2
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("10.0.0.53", ("10.0.0.53", None)),
+        ("10.0.0.53:5353", ("10.0.0.53", 5353)),
+        ("FD00::53", ("fd00::53", None)),
+        ("[fd00::53]", ("fd00::53", None)),
+        ("[fd00::53]:5353", ("fd00::53", 5353)),
+        ("1.1.1.1:65535", ("1.1.1.1", 65535)),
+    ],
+)
+def test_a_server_with_or_without_a_port(text, found):
+    assert addresses.server(text, "x") == found
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "dns.lan", "10.0.0", "1.1.1.1:", "1.1.1.1:0", "1.1.1.1:65536", "1.1.1.1:5\u0663", "1.1.1.1#53", "1.1.1.1@53"]
+    + [
+        "[fd00::53",
+        "[fd00::53]x",
+        "[fd00::53]:",
+        "[1.1.1.1:53",
+        "1.1.1.1\nserver=6.6.6.6",
+        "fe80::1%e\nserver=6.6.6.6",
+    ],
+)
+def test_what_is_no_server(text):
+    with pytest.raises(DefinitionError, match="^dns:upstream:0: found .*, allowed is an IP address, and a port"):
+        addresses.server(text, "dns:upstream:0")
+
+
+def test_networks_of_proxies():
+    assert addresses.network("10.1.2.3/16", "x") == "10.1.0.0/16"
+    assert addresses.network("10.0.0.5", "x") == "10.0.0.5/32"
+    assert addresses.network("FD00::/64", "x") == "fd00::/64"
+    for wrong in ("proxy.lan", "10.0.0.0/33", "10.0.0.1\n", "fe80::1%eth0", ""):
+        with pytest.raises(DefinitionError, match="^x: found .*, allowed is an IP address or a network"):
+            addresses.network(wrong, "x")
+
+
+# -- in a definition --------------------------------------------------------------------------
+
+
+def test_nodes_have_one_spelling():
+    environment = definition.load(pillar("FD00:0::0011", "::ffff:10.0.0.1", "10.0.0.2"))
+    assert [node.address for node in environment.nodes.values()] == ["fd00::11", "10.0.0.1", "10.0.0.2"]
+
+
+@pytest.mark.parametrize("first, second", [("fd00::11", "FD00:0::0011"), ("10.0.0.1", "::ffff:10.0.0.1")])
+def test_two_nodes_at_one_address_are_found_out_in_any_spelling(first, second):
+    told = rf"^environments:test:nodes:web2:address: {first} is the address of web1, too"
+    with pytest.raises(DefinitionError, match=told):
+        definition.load(pillar(first, second))
+
+
+@pytest.mark.parametrize(
+    "address, told",
+    [
+        ("web1.example.com", "allowed is an IP address. A name is not resolved: write the address that `getent ahosts"),
+        ("localhost", "A name is not resolved"),
+        ("10.0.0.256", "allowed is an IP address."),
+        ("10.0.0.1:80", "allowed is an IP address."),
+        ("fe80::1%eth0", "a link-local address is good on one link only"),
+        ("fe80::1", "a link-local address is good on one link only"),
+        ("::", "this stands for all addresses of a host"),
+        ("0.0.0.0", "this stands for all addresses of a host"),
+        ("::ffff:0.0.0.0", "this stands for all addresses of a host"),
+        ("ff02::1", "this is the address of no single host"),
+        ("224.0.0.1", "this is the address of no single host"),
+        ("255.255.255.255", "this is the address of no single host"),
+    ],
+)
+def test_what_no_client_can_connect_to_is_refused(address, told):
+    with pytest.raises(DefinitionError) as caught:
+        definition.load(pillar("10.0.0.9", address))
+    assert str(caught.value).startswith(f"environments:test:nodes:web2:address: found '{address}', ")
+    assert told in str(caught.value)
+
+
+def test_name_servers_are_taken_apart():
+    upstream = ["10.0.0.53", "[fd00::53]:5353"]
+    environment = definition.load(pillar("10.0.0.1", dns={"upstream": upstream}))
+    assert environment.upstream == (("10.0.0.53", None), ("fd00::53", 5353))
+    with pytest.raises(DefinitionError, match="^environments:test:dns:upstream:1: found 'one.dns.lan'"):
+        definition.load(pillar("10.0.0.1", dns={"upstream": ["10.0.0.53", "one.dns.lan"]}))

@@ -1,0 +1,86 @@
+"""What load balancers have room for, and what of it a run is refused by."""
+
+from __future__ import annotations
+
+import pytest
+from saltdeploy import balancer, definition
+from saltdeploy.errors import DefinitionError, Refused
+
+
+def environment(instances=3, frontend=None, **changes):
+    shop = {"source": {"pip": "shop"}, "run": "./bin/shop {port}", "ports": "20000-20099"}
+    shop["frontend"] = {"port": 80} if frontend is None else frontend
+    site = {
+        "nodes": {
+            "web1": {"address": "10.0.0.11", "roles": ["app"]},
+            "lb1": {"address": "10.0.0.21", "roles": ["loadbalancer"]},
+        },
+        "apps": {"shop": {"instances": instances}, "idle": {}},
+        **changes,
+    }
+    idle = {"source": {"pip": "idle"}, "run": "./bin/idle"}
+    return definition.load({"apps": {"shop": shop, "idle": idle}, "environments": {"site": site}})
+
+
+def refused(count, **changes):
+    """Return what a run with ``count`` instances of shop is refused with; nothing if it is not."""
+    found = environment(**changes)
+    try:
+        balancer.refuse_beyond(found, found.apps["shop"], count)
+    except Refused as exc:
+        return str(exc)
+    return ""
+
+
+def test_what_haproxy_listens_on():
+    given = {"port": 80, "timeout": "90s", "trusted_proxies": ["10.0.0.5", "10.1.0.0/16"]}
+    assert balancer.frontends(environment(frontend=given)) == [
+        {
+            "app": "shop",
+            "port": 80,
+            "mode": "http",
+            "timeout": 90000,
+            "trusted_proxies": ["10.0.0.5/32", "10.1.0.0/16"],
+            "slots": 64,
+        }
+    ]
+
+
+@pytest.mark.parametrize("timeout, milliseconds", [("0.1ms", 1), ("500ms", 500), ("24h", 86400000)])
+def test_a_timeout_is_never_for_ever(timeout, milliseconds):
+    [found] = balancer.frontends(environment(frontend={"port": 80, "timeout": timeout}))
+    assert found["timeout"] == milliseconds
+
+
+@pytest.mark.parametrize("timeout", [0, "0s", 86400 * 24 + 1])
+def test_a_timeout_that_haproxy_cannot_have(timeout):
+    with pytest.raises(DefinitionError, match="apps:shop:frontend:timeout: found .*, allowed is more than 0, up to 24"):
+        environment(frontend={"port": 80, "timeout": timeout})
+
+
+def test_a_proxy_that_is_no_address():
+    with pytest.raises(DefinitionError, match="^apps:shop:frontend:trusted_proxies:1: found 'lb.lan'"):
+        environment(frontend={"port": 80, "trusted_proxies": ["10.0.0.5", "lb.lan"]})
+
+
+@pytest.mark.parametrize("instances, most", [(1, 32), (16, 32), (20, 40), (500, 1000)])
+def test_there_is_room_for_two_releases_side_by_side(instances, most):
+    [found] = balancer.frontends(environment(instances))
+    assert found["slots"] == 2 * most
+    assert refused(most, instances=instances) == ""
+    assert refused(most + 1, instances=instances)
+
+
+def test_more_than_there_is_room_for_is_refused_with_what_to_do():
+    assert refused(33) == (
+        "33 instances of shop are too many for its load balancers (lb1): they take 32, and the others would get no"
+        " request. Set `instances` to 17 or more in environments:site:apps:shop, run `salt -L lb1 state.apply"
+        " loadbalancer`, then run this again."
+    )
+    assert refused(33, instances=17) == ""
+
+
+def test_it_is_no_matter_where_no_load_balancer_is_or_none_is_asked_for():
+    assert refused(999, nodes={"web1": {"address": "10.0.0.11"}}) == ""
+    site = environment()
+    assert balancer.refuse_beyond(site, site.apps["idle"], 999) is None
