@@ -10,7 +10,7 @@ import shutil
 import time
 from pathlib import Path
 
-from . import DemoError, agents, getconsul, venv
+from . import DemoError, agents, definitions, getconsul, venv
 from .commands import environment, run
 from .config import CONSUL_DNS, CONSUL_HTTP, consul_config, master_config, minion_config, supervisord_config
 from .daemons import Daemon, Daemons, check_free, connections, listener
@@ -44,6 +44,7 @@ class Cluster:
         self._end_leftovers()
         self._check_ports()
         self._make_venv()
+        self._make_roots()
         self._start_consul(self._get_consul())
         self._start_supervisords()
         self._start_salt()
@@ -115,10 +116,18 @@ class Cluster:
             self.daemons.stop(lambda p: p.name.startswith(("salt", "supervisord")))
             venv.make(self.places.venv, step.live)
 
+    def _make_roots(self):
+        """Make the file root and the pillar that are the user's own."""
+        self.places.files.mkdir(parents=True, exist_ok=True)
+        definitions.copy(self.places.repository / "demo/pillar", self.places.pillar)
+
     def _get_consul(self):
         with self.progress.step("The Consul program") as step:
             program = getconsul.get(self.places.bin, say=step.say, live=step.live)
             step.say(f"{program}")
+            warning = getconsul.warning(getconsul.version_of(program))
+            if warning:
+                step.say(warning)
         return program
 
     def _start_consul(self, program):
@@ -140,12 +149,23 @@ class Cluster:
                 self.daemons.stop(lambda p: p.name.startswith("salt-"))
                 for folder in (self.places.state / "master", *(self.places.node(n) / "salt" for n in NODES)):
                     shutil.rmtree(folder, ignore_errors=True)
+                self._hand_out_keys()
             self._start([master])
             self._await("salt-master", lambda: all(map(listener, SALT_PORTS)), "listen", MASTER)
             # The nodes' pillar is made with the bundle, as soon as they come.
             run(self.salt("salt-run", "--out=quiet", "saltutil.sync_all"), timeout=SYNC)
             self._start(minions)
             self._await_minions(step)
+
+    def _hand_out_keys(self):
+        """Make a key for each minion, and put it where the master has those that it accepted. It accepts no other."""
+        accepted = self.places.state / "master/pki/minions"
+        accepted.mkdir(parents=True)
+        for node in NODES:
+            folder = self.places.node(node) / "salt/pki"
+            folder.mkdir(parents=True)
+            run(self.salt("salt-key", "--gen-keys=minion", f"--gen-keys-dir={folder}"), timeout=MASTER)
+            shutil.copy(folder / "minion.pub", accepted / node)
 
     def _sync(self):
         with self.progress.step("The bundle's modules, to the nodes"):
@@ -172,7 +192,8 @@ class Cluster:
         return self._daemon(f"supervisord-{node}", [self.places.venv / "bin/supervisord", "-n", "-c", file], file, text)
 
     def _salt_master(self):
-        config = master_config(self.places.short() / "master", self.places.repository, _user(), SALT_PORTS)
+        files = [self.places.files, self.places.repository / "salt"]
+        config = master_config(self.places.short() / "master", files, self.places.pillar, _user(), SALT_PORTS)
         return self._salt_daemon("salt-master", config, self.places.etc / "master")
 
     def _salt_minion(self, node):

@@ -63,11 +63,11 @@ files=programs/*.conf
 """
 
 
-def master_config(root, repository, user, ports):
-    """Return a Salt master's configuration as a mapping: on loopback only, so that it may accept any key.
+def master_config(root, files, pillar, user, ports):
+    """Return a Salt master's configuration as a mapping: on loopback only, and it accepts no key by itself.
 
     :param root: the folder that all it keeps is in; its sockets, too, so it must be short.
-    :param repository: where ``salt/`` and ``demo/pillar/`` are.
+    :param files: the file roots, the first first; ``pillar``: the pillar root.
     :param user: who it runs as.
     :param ports: the publish port and the request port.
     """
@@ -82,9 +82,8 @@ def master_config(root, repository, user, ports):
         "token_dir": f"{root}/cache/tokens",
         "sqlite_queue_dir": f"{root}/cache/queues",
         "key_logfile": f"{root}/log/key",
-        "file_roots": {"base": [f"{repository}/salt"]},
-        "pillar_roots": {"base": [f"{repository}/demo/pillar"]},
-        "auto_accept": True,
+        "file_roots": {"base": [str(folder) for folder in files]},
+        "pillar_roots": {"base": [str(pillar)]},
         "worker_threads": 3,
         # Three nodes, a master and a browser share the machine: a slow answer is not a lost one.
         "timeout": 15,

@@ -47,8 +47,8 @@ def get(folder, version=None, say=print, live=lambda line: None):
     :param folder: where what is fetched or built is kept, as ``consul-<version>``.
     :param version: this very version, whatever the environment says; None: ``CONSUL``,
         ``CONSUL_VERSION``, else any that works, rather a new one.
-    :param say: called with a line when a source is tried and when it fails.
-    :param live: called with each line of what a source does, many of them.
+    :param say: called with a line when a source is tried.
+    :param live: called with each line of what a source does, many of them, and when it fails.
     :raises DemoError: what was tried, why each failed, and what to do.
     """
     if version is None and os.environ.get("CONSUL"):
@@ -67,7 +67,8 @@ def get(folder, version=None, say=print, live=lambda line: None):
                 return source()
             except (DemoError, OSError, zipfile.BadZipFile) as exc:
                 tried.append(f"{name}: {exc}".replace("\n", "\n    "))
-                say(f"not from {name}: {str(exc).splitlines()[-1]}")
+                # Another source is tried: only if all fail is it of interest why this one did.
+                live(f"not from {name}: {str(exc).splitlines()[-1]}")
     raise DemoError(
         f"no Consul{' ' + version if version else ''} could be had. Tried:\n  "
         + "\n  ".join(tried)
@@ -101,6 +102,16 @@ def version_of(program):
         printed = (done.stderr or done.stdout).strip()[:200]
         raise DemoError(f"{program} is no Consul: `version` exits {done.returncode} and prints {printed!r}")
     return match[1]
+
+
+def warning(version):
+    """Return what to know of Consul ``version``, or nothing if it is not old."""
+    if tuple(map(int, version.split("."))) >= (1, 9, 0):
+        return ""
+    return (
+        f"warning: Consul {version} is older than 1.9. The demo works with it."
+        " For your own nodes get a newer one: see docs/howto/own-master.rst."
+    )
 
 
 def _named(program, say):

@@ -24,6 +24,8 @@ class Places:
         self.etc = self.state / "etc"
         self.log = self.state / "log"
         self.bin = self.state / "bin"
+        self.pillar = self.state / "pillar"
+        self.files = self.state / "files"
         self._alias_record = self.state / "short-path"
         self._path_record = self.state / "path"
 

@@ -56,10 +56,10 @@ class RequestLoop:
             time.sleep(self.pause)
         return self.answered[version] > before
 
-    def report(self):
-        """Return lines that say what came of it."""
+    def report(self, during="the upgrade"):
+        """Return lines that say what came of it ``during`` something."""
         by_release = ", ".join(f"{version}: {count}" for version, count in sorted(self.answered.items()))
-        lines = [f"requests during the upgrade: {self.total}, failed: {len(self.failures)}"]
+        lines = [f"requests during {during}: {self.total}, failed: {len(self.failures)}"]
         lines += [f"answered by {by_release}"] if by_release else []
         lines += [f"failed: {failure}" for failure in self.failures[:SHOWN]]
         return lines

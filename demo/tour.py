@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import signal
 import subprocess
@@ -14,10 +15,13 @@ from .config import CONSUL_DNS
 from .requests_loop import RequestLoop
 
 ENVIRONMENT, APP = "demo", "httpbin"
-FIRST, SECOND, NEXT = "0.10.1", "0.10.2", "0.10.4"
+# The definition says the second. The bad one does not start with the packages that the definition pins.
+FIRST, SECOND, BAD, NEXT = "0.10.1", "0.10.2", "0.7.0", "0.10.4"
 PATH = "/get"
 # Seconds: an interrupted deployment's lock ends by itself; a published instance answers; the loop goes on after.
 LOCK, ANSWER, AFTER = 90, 15, 1.0
+# salt-run's exit code of a deployment that failed and changed nothing.
+REVERTED = 1
 SALT_RUN = ".demo/venv/bin/salt-run -c .demo/etc"
 
 TRY_NEXT = f"""\
@@ -36,47 +40,70 @@ What to try next, from the repository's root:
 
   .demo/venv/bin/salt -c .demo/etc '*' app.instances
 
-  make demo-down
+Its pillar is .demo/pillar and its file root .demo/files: edit them as you like, they are yours.
+Stop it: make demo-down. Your own app comes next: docs/tutorial/own-app.rst
 """
 
 
 def show(cluster, progress):
-    """Deploy two releases, one after the other, the second under requests; say what to try next.
+    """Deploy two releases and a bad one, the last two under requests; say what to try next.
 
-    :raises DemoError: a deployment failed, or a request did.
+    :raises DemoError: a deployment did not end as it should, or a request failed.
     """
     _await_unlocked(progress)
+    _title(f"1. Deploy {APP} {FIRST}")
     _salt_run(cluster, "deploy.app", APP, f"version={FIRST}")
-    _salt_run(cluster, "deploy.status")
     _show_dns()
-    with RequestLoop(NODES.values(), APP, PATH) as loop:
-        if not loop.wait_for(FIRST, ANSWER):
-            raise DemoError("\n".join([f"{APP} {FIRST} is published, but does not answer.", *loop.report()]))
+    _title(f"2. Upgrade it to {SECOND} while requests come in")
+    with _requests("the upgrade", FIRST) as loop:
         _salt_run(cluster, "deploy.app", APP, f"version={SECOND}")
-        answers = loop.wait_for(SECOND, ANSWER)
-        time.sleep(AFTER)
-    print("\n" + "\n".join(loop.report()), flush=True)
-    if loop.failures or not answers:
-        raise DemoError(f"the upgrade to {SECOND} was not seamless: see the failed requests above.")
+        if not loop.wait_for(SECOND, ANSWER):
+            raise DemoError("\n".join([f"{APP} {SECOND} is published, but does not answer.", *loop.report()]))
+    _title(f"3. Deploy {BAD}, a release that cannot start, while requests come in")
+    with _requests("the failed deployment", SECOND):
+        _salt_run(cluster, "deploy.app", APP, f"version={BAD}", code=REVERTED)
+        print(f"(exit code {REVERTED}: failed and reverted, as it should be)", flush=True)
     _salt_run(cluster, "deploy.status")
     print("\n" + TRY_NEXT, end="", flush=True)
 
 
-def _salt_run(cluster, *arguments):
-    """Run a runner function, its output going straight to the terminal."""
+def _title(text):
+    print(f"\n==> {text}", flush=True)
+
+
+@contextlib.contextmanager
+def _requests(during, version):
+    """Send requests during the block, and tell what came of them.
+
+    :param during: for the report.
+    :param version: the release that serves before the block.
+    :raises DemoError: one failed.
+    """
+    with RequestLoop(NODES.values(), APP, PATH) as loop:
+        if not loop.wait_for(version, ANSWER):
+            raise DemoError("\n".join([f"{APP} {version} is published, but does not answer.", *loop.report()]))
+        yield loop
+        time.sleep(AFTER)
+    print("\n" + "\n".join(loop.report(during)), flush=True)
+    if loop.failures:
+        raise DemoError(f"requests failed during {during}: see above.")
+
+
+def _salt_run(cluster, *arguments, code=0):
+    """Run a runner function, its output going straight to the terminal; it must end with ``code``."""
     print(f"\n$ {SALT_RUN} {' '.join(arguments)}", flush=True)
     process = subprocess.Popen(cluster.salt("salt-run", *arguments), cwd=cluster.places.repository, env=environment())
     try:
-        code = process.wait()
+        found = process.wait()
     except KeyboardInterrupt as exc:
         # From Ctrl-C it knows already, and puts back what it had begun.
         if isinstance(exc, Terminated):
             process.send_signal(signal.SIGINT)
         process.wait()
         raise
-    if code:
+    if found != code:
         raise DemoError(
-            f"`{' '.join(arguments)}` failed with exit code {code}: its own last lines say why.\n"
+            f"`{' '.join(arguments)}` ended with exit code {found}, not {code}: its own last lines say why.\n"
             f"The daemons' logs are in {cluster.places.log}."
         )
 

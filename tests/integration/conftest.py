@@ -67,6 +67,8 @@ def master(salt_factories, folder, pillar):
         "file_roots": {"base": [str(tree)]},
         "pillar_roots": {"base": [str(pillar.folder)]},
         "auto_accept": True,
+        # None, until a test writes one.
+        "reactor": [{"saltdeploy/site/shop/end": [str(folder / "reactors" / "*.sls")]}],
         # salt-run 3008 complains of itself ("unclosed Runner") at every end.
         **QUIET,
         "log_granular_levels": {"salt.runner": "error", "salt.minion": "error"},

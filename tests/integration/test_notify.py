@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import http.server
 import json
+import re
 import socket
 import threading
+from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.integration.conftest import MASTER
-from tests.support.site import until
+from tests.support.site import REPOSITORY, until
 from tests.support.target import NAME
 
 pytestmark = pytest.mark.usefixtures("users")
@@ -128,3 +131,63 @@ def test_a_failure_is_told_and_how_it_ended(target, receiver, fired):
     start, end = events[2][1], events[-1][1]
     assert "the database is missing" in start["error"] and "the database is missing" in end["error"]
     assert receiver.received == [{"tag": events[-1][0], "data": end}]
+
+
+class Reaction:
+    """The reactor of docs/howto/reactor.rst on the test's master; its command leaves a trace.
+
+    :param listener: the bus's listener, which sees orchestrations end.
+    """
+
+    documented = REPOSITORY / "docs/howto/reactor"
+
+    def __init__(self, folder, listener):
+        self.listener, self.trace, self.command = listener, folder / "warmed-up", folder / "warm-up"
+        [[(self.tag, [path])]] = [r.items() for r in yaml.safe_load(self._read("reactor.conf"))["reactor"]]
+        self.reactor = folder / "reactors" / Path(path).name
+        self.states = folder / "tree/reactions" / "shop_deployed.sls"
+
+    def __enter__(self):
+        self.command.write_text(f"#!/bin/sh\necho \"$@\" >> {self.trace}\n")
+        self.command.chmod(0o755)
+        for path in (self.states, self.reactor):
+            path.parent.mkdir()
+            path.write_text(self._read(path.name))
+        return self
+
+    def __exit__(self, *exc):
+        self.reactor.unlink()
+
+    def _read(self, name):
+        text = (self.documented / name).read_text()
+        return text.replace("production", "site").replace("/usr/local/bin/warm-up", str(self.command))
+
+    def ended(self):
+        """Return how many orchestrations have ended."""
+        ends = [e for e in list(self.listener.store) if re.fullmatch(r"salt/run/\d+/ret", e.tag)]
+        return sum(e.data.get("fun") == "runner.state.orchestrate" for e in ends)
+
+    def lines(self):
+        """Return what the command was called with."""
+        return self.trace.read_text().splitlines() if self.trace.exists() else []
+
+
+def test_a_reactor_acts_on_true_deployments_and_on_nothing_that_a_minion_tells(
+    target, folder, event_listener, fired, releases
+):
+    # The newest of the history is none that the reactor acts for.
+    target.run("prune")
+    marker = folder / "marker"
+    evil = f"shop; id > {marker}"
+    lie = {"app": evil, "verb": "deploy", "outcome": "done", "retcode": 0, "version": evil, "nodes": ["web1"]}
+    true = target.history()[-1].rsplit("/", 1)[1]
+    with Reaction(folder, event_listener) as reaction:
+        for told in (evil, f"$(id > {marker})", f'"\n  - x: `id > {marker}`', {"a": [evil]}, true.replace("-", "'")):
+            before = reaction.ended()
+            target.call("web3", "event.send", reaction.tag, json.dumps({**lie, "deployment": told}))
+            until(lambda before=before: reaction.ended() > before, 30, f"the reaction to {told!r}")
+        assert (reaction.lines(), marker.exists()) == ([], False)
+        target.deploy(releases[1])
+        until(lambda: len(reaction.lines()) >= 3, 30, "the reaction to a true deployment")
+        assert fired()[-1][0] == reaction.tag
+        assert reaction.lines() == [f"{NAME} {releases[1]}"] * 3

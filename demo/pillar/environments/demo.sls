@@ -12,5 +12,5 @@ environments:
         datacenter: demo
     apps:
       # The user matters only where the demo runs as root: it makes no account on your machine.
-      httpbin: {version: 0.10.1, instances: 3, user: root}
+      httpbin: {version: 0.10.2, instances: 3, user: root}
     strategy: {waves: [1, "100%"], min_healthy: 2s, drain: 5s}
