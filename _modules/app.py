@@ -230,6 +230,23 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
     return standing.start(lifecycle, name, version, count, deployment, **options)
 
 
+def waiting(name):
+    """
+    Return what instances of an app wait for that are being started on this node just now:
+    ``{id: "is not ready after 20s: …"}``.
+
+    name
+        The app.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' app.waiting shop
+    """
+    return _lifecycle().waiting(name)
+
+
 def stop(name, instances=None, deployment=None, drain=None, grace=None, after=None):
     """
     Retire instances: withdraw from discovery, wait until the catalog is without them, drain, stop.

@@ -50,6 +50,8 @@ class Control(Operations, Looking, Settling):
                 site.not_paused()
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
                 pause = app.strategy.pause > 0 and (app.in_place or version != _settled(site.record() or {}))
+                if test:
+                    self._advise(app)
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=pause, analysis=True)
                 return self._deployment(site, observed, desired, planner.plan(desired, observed))
 

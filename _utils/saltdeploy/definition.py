@@ -29,6 +29,8 @@ from .words import nearest, shown
 
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 VERSION = re.compile(schema.VERSION)
+# How long a test may take that does not say it, in seconds.
+TEST_TIMEOUT = 10.0
 
 
 def duration(value):
@@ -285,7 +287,7 @@ def _app(name, raw, env, where):
         requires=tuple(raw.get("requires", ())),
         roles=tuple(raw.get("roles", ())),
         checks=tuple(probe(c, f"{at}:checks:{i}") for i, c in enumerate(raw.get("checks", ()))),
-        tests=tuple(probe(t, f"{at}:tests:{i}") for i, t in enumerate(raw.get("tests", ()))),
+        tests=tuple(probe(t, f"{at}:tests:{i}", TEST_TIMEOUT) for i, t in enumerate(raw.get("tests", ()))),
         hooks=hooks.parse(raw.get("hooks", {}), f"{at}:hooks", duration),
         strategy=strategy,
         memory=raw.get("resources", {}).get("memory", ""),
@@ -347,8 +349,12 @@ def _ports(raw, at):
     return PortRange(first, last)
 
 
-def probe(raw, at):
-    """Return the Probe that a check or test describes; ``at`` is its key path, for messages."""
+def probe(raw, at, timeout=Probe.timeout):
+    """Return the Probe that a check or test describes.
+
+    :param at: its key path, for messages.
+    :param timeout: its timeout where it has none, in seconds.
+    """
     kinds = [k for k in ("http", "tcp", "command") if k in raw]
     if len(kinds) != 1:
         found = " and ".join(kinds) or "none"
@@ -356,7 +362,7 @@ def probe(raw, at):
     kind = kinds[0]
     if kind == "command" and raw.get("from", "node") != "node":
         raise DefinitionError(f"{at}:from: a command runs where the release is installed: `node` is allowed only.")
-    defaults = (("interval", "2s"), ("timeout", "10s"))
+    defaults = (("interval", Probe.interval), ("timeout", timeout))
     times = {key: positive(raw.get(key, default), f"{at}:{key}") for key, default in defaults}
     http = raw["http"] if kind == "http" and isinstance(raw["http"], dict) else {}
     return Probe(

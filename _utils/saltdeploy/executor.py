@@ -12,7 +12,7 @@ from . import addresses, bluegreen, healthy, hookrun, measuring, traffic
 from .acceptance import Acceptance
 from .budget import Budget
 from .errors import LockLost, NotReverted, cause
-from .jobs import TALK_DEADLINE, PhaseFailed, ids_by_node, stop_deadline, told_ids
+from .jobs import TALK_DEADLINE, PhaseFailed, ids_by_node, publish_deadline, stop_deadline, told_ids
 from .model import NORMAL_WEIGHT, Instance, version_of
 from .reverting import Reverting
 
@@ -33,7 +33,7 @@ class Deployment(Reverting):
     :param discovery: the environment's discovery, as the master sees it.
     :param desired: a planner.Desired.
     :param peers: names of the nodes that answer.
-    :param observed: names of those whose instances were looked at.
+    :param observed: names of those whose instances were looked at: only on these the run counts on any.
     :param before: the record as it was, None if there was none.
     :param lock: the held lock.Lock; every write goes through it.
     :param serving: the instances that are published and run.
@@ -53,7 +53,8 @@ class Deployment(Reverting):
         self.record, self.withdrawn, self.warm = before, {}, (before or {}).get("warm")
         # What was seen counts: a killed run recorded less, and what somebody stopped since is to stay stopped.
         # A node that was left out of this deployment because it is dead does not bring back what it ran.
-        unseen = set(peers) - set(observed)
+        self.seen = set(observed)
+        unseen = set(peers) - self.seen
         self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
         self.serving = serving
         self._add(serving)
@@ -74,6 +75,8 @@ class Deployment(Reverting):
                 self._wave(wave, hookrun.starts_last(plan, number, self.runs, self.desired))
             self.jobs.journal.wave = None
             self._retired_all(plan)
+            if plan.publish:
+                self._still_serve()
             self._correct_record(plan.paused)
         except LockLost as exc:
             raise NotReverted(str(exc)) from exc
@@ -179,6 +182,7 @@ class Deployment(Reverting):
     def _make_room(self, ids):
         """Retire what has the ports of the new instances."""
         if ids:
+            self._still_serve()
             self.replaced.append(ids)
             self._stop_old(ids)
 
@@ -236,11 +240,13 @@ class Deployment(Reverting):
         self._add(candidates)
         self.adopted += [i for i in candidates if i.deployment != self.identity.id]
         weight = self.plan.canary.new if self.plan.canary else NORMAL_WEIGHT
-        self._step("publish", "discovery.publish", ids, self.app.name, ids, weight=weight, told=told_ids)
+        options = {"weight": weight, "deadline": publish_deadline(self.app), "told": told_ids}
+        self._step("publish", "discovery.publish", ids, self.app.name, ids, **options)
 
     def _withdraw(self, ids):
         """Take what the new instances have replaced from users, and keep it warm."""
         if ids:
+            self._still_serve()
             self.withdrawn, self.retired = ids, dict(ids)
             self._drop(ids)
             # Of an earlier set nothing is left, unless this run only goes on with what one that was cut off began.
@@ -251,9 +257,23 @@ class Deployment(Reverting):
 
     def _retire(self, ids):
         """Retire what the new instances have replaced."""
+        if ids:
+            self._still_serve()
         for node, instances in ids.items():
             self.retired[node] = [*self.retired.get(node, ()), *instances]
         self._stop_old(ids)
+
+    def _still_serve(self):
+        """Make sure that all instances of the release that are to stay serve users still: none may be lost for them."""
+        parts = [part for w in self.plan.waves for part in (w.replace, w.withdraw, w.retire)]
+        going = {(node, i) for part in parts for node, ids in part.items() for i in ids}
+        counted = {
+            node: [i for i in ids if version_of(i) == self.desired.version and (node, i) not in going]
+            for node, ids in self.runs.items()
+            if node in self.seen
+        }
+        ids = {node: some for node, some in counted.items() if some}
+        healthy.still_serve(self.jobs.journal, self.discovery, self.app, ids)
 
     def _stop_old(self, ids):
         """Stop instances, out of the record first: highstate must not bring them back."""

@@ -18,6 +18,9 @@ from .errors import Failed
 # How long the event bus is left alone between two looks at it, in seconds (as LocalClient does).
 POLL = 0.01
 
+# How often a job that lasts is asked after, and how long the answers may take, in seconds.
+WORD, WORD_DEADLINE = 10.0, 5.0
+
 # How long the master may take to take a job, in seconds, as its `publish_timeout` has it. Salt 3008 would ask a master
 # that is gone three times, for a minute each.
 PATIENCE = {"request_channel_timeout": 30, "request_channel_tries": 1}
@@ -63,11 +66,12 @@ class Fleet:
             self._client = salt.client.LocalClient(mopts={**PATIENCE, **config})
         return self._client
 
-    def run(self, function, nodes, *args, deadline=60.0, on_reply=lambda reply: None, **kwargs):
+    def run(self, function, nodes, *args, deadline=60.0, on_reply=lambda reply: None, on_wait=None, **kwargs):
         """Run ``function`` on ``nodes`` in one job; return ``{node: Reply}``, one for each of them.
 
         :param deadline: seconds after which a node that still runs it is given up.
         :param on_reply: called with each Reply as it comes.
+        :param on_wait: called every ten seconds with the names of the nodes that have not answered.
         :raises Failed: the master takes no job.
         """
         nodes = sorted(nodes)
@@ -75,8 +79,17 @@ class Fleet:
             return {}
         began = time.monotonic()
         replies = {}
+
+        def wait():
+            let_through()
+            nonlocal word
+            if on_wait and time.monotonic() >= word:
+                on_wait([node for node in nodes if node not in replies])
+                word = time.monotonic() + WORD
+
+        word = began + WORD
         with interrupts.held() as let_through:
-            for answer in self._answers(function, nodes, args, kwargs, began + deadline, let_through):
+            for answer in self._answers(function, nodes, args, kwargs, began + deadline, wait):
                 for node, data in answer.items():
                     if node in nodes and node not in replies:
                         replies[node] = _reply(node, data, time.monotonic() - began)
@@ -91,7 +104,19 @@ class Fleet:
                 on_reply(replies[node])
         return replies
 
-    def _answers(self, function, nodes, args, kwargs, until, let_through):
+    def aside(self, function, nodes, *args):
+        """Run a small job while another one is under way, over a connection of its own; return the answers that came.
+
+        :returns: ``{node: value}``, without the nodes that have failed or not answered within five seconds.
+        """
+        try:
+            with Fleet(self.opts) as other:
+                replies = other.run(function, nodes, *args, deadline=WORD_DEADLINE)
+        except Failed:
+            return {}
+        return {node: reply.value for node, reply in replies.items() if reply.ok}
+
+    def _answers(self, function, nodes, args, kwargs, until, between):
         job = self._open().cmd_iter_no_block(
             nodes,
             function,
@@ -104,7 +129,7 @@ class Fleet:
         )
         try:
             for answer in job:
-                let_through()
+                between()
                 if answer:
                     yield answer
                 else:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import time
 
+from . import services
 from .errors import Failed
 from .jobs import ids_by_node
 from .planner import listed
 from .services import CANDIDATE
 
-# How long discovery is waited for to have what is warm as healthy, in seconds: it was so all the time.
+# How long discovery is waited for to have as healthy what was so all the time, in seconds.
 SEEN = 10.0
+# How often it is told what is waited for, in seconds.
+WORD = 10.0
+# How much of what a check said is shown, in characters: it may have a whole page.
+SHOWN = 200
 
 
 def still(journal, discovery, app, instances):
@@ -46,13 +51,37 @@ def wait(journal, discovery, app, ids, until):
 
     :param ids: node -> ids of instances.
     :param until: :func:`time.monotonic` time at which to give up, if ``healthy_deadline`` is not over before.
-    :raises Failed: naming those that are not healthy.
+    :raises Failed: naming those that are not healthy, and what their checks said.
     """
     began = time.monotonic()
-    wanted = {(node, i) for node, some in ids.items() for i in some}
     journal.begin("healthy", sorted(ids))
-    problem = _unhealthy(discovery, app, wanted, min(began + app.strategy.healthy_deadline, until))
+    catalog = _Catalog(discovery, app.name, _pairs(ids))
+    problem = _unhealthy(journal, catalog, app, min(began + app.strategy.healthy_deadline, until))
+    problem = problem or _fell(catalog, app.strategy.min_healthy)
     what = problem or f"found by users: {listed(ids)}"
+    journal.add("healthy", "", what, time.monotonic() - began, not problem)
+    if problem:
+        raise Failed(problem)
+
+
+def still_serve(journal, discovery, app, ids):
+    """Make sure that discovery has all of ``ids`` as passing, which it had before.
+
+    What does not pass, as after a restart of its agent, may come back within seconds, and must then stay for
+    min_healthy.
+
+    :param ids: node -> ids of instances.
+    :raises Failed: naming those that do not, and what their checks said.
+    """
+    catalog, began = _Catalog(discovery, app.name, _pairs(ids)), time.monotonic()
+    if not catalog.wanted or catalog.passes(began):
+        return
+    journal.begin("healthy", sorted(ids))
+    journal.say(f"not healthy any more: {catalog.missing()}")
+    patience = max(SEEN, services.first_result(app))
+    problem = "" if catalog.passes(began + patience) else f"not healthy any more: {catalog.missing()}"
+    problem = problem or _fell(catalog, app.strategy.min_healthy)
+    what = problem or f"found by users again: {listed(ids)}"
     journal.add("healthy", "", what, time.monotonic() - began, not problem)
     if problem:
         raise Failed(problem)
@@ -61,30 +90,68 @@ def wait(journal, discovery, app, ids, until):
 def found(discovery, app, wanted):
     """Look once whether users find all of ``wanted``, pairs of node and id.
 
-    :raises Failed: naming those that they do not.
+    :raises Failed: naming those that they do not, and what their checks said.
     """
-    gone = set(wanted)
-
-    def all_found(endpoints):
-        gone.difference_update({(e.minion, e.id) for e in endpoints})
-        return not gone
-
-    if not discovery.wait(app.name, all_found, time.monotonic(), passing=True):
-        which = ", ".join(f"{instance} on {node}" for node, instance in sorted(gone))
-        raise Failed(f"did not stay healthy in discovery while it was measured: {which}")
+    catalog = _Catalog(discovery, app.name, set(wanted))
+    if not catalog.passes(time.monotonic()):
+        raise Failed(f"did not stay healthy in discovery while it was measured: {catalog.missing()}")
 
 
-def _unhealthy(discovery, app, wanted, deadline):
-    def missing(found):
-        return wanted - {(e.minion, e.id) for e in found}
+def not_back(journal, discovery, app, ids):
+    """Wait until users find all of ``ids`` again, which were restored; return what is wrong, empty if nothing is."""
+    catalog = _Catalog(discovery, app.name, _pairs(ids))
+    return _unhealthy(journal, catalog, app, time.monotonic() + app.strategy.healthy_deadline) if ids else ""
 
-    def which():
-        gone = missing(discovery.instances(app.name, passing=True))
-        return ", ".join(f"{instance} on {node}" for node, instance in sorted(gone or wanted))
 
-    hold = app.strategy.min_healthy
-    if not discovery.wait(app.name, lambda found: not missing(found), deadline, passing=True):
-        return f"not healthy in discovery within {app.strategy.healthy_deadline:g}s: {which()}"
-    if hold and discovery.wait(app.name, missing, time.monotonic() + hold, passing=True):
-        return f"did not stay healthy in discovery for {hold:g}s: {which()}"
+def _unhealthy(journal, catalog, app, deadline):
+    """Wait for what ``catalog`` is asked for; tell meanwhile what is missing, and return what is wrong in the end."""
+    began = time.monotonic()
+    while not catalog.passes(min(deadline, time.monotonic() + WORD)):
+        if time.monotonic() >= deadline:
+            return f"not healthy in discovery within {app.strategy.healthy_deadline:g}s: {catalog.missing()}"
+        journal.say(f"not healthy in discovery after {time.monotonic() - began:.0f}s: {catalog.missing()}")
     return ""
+
+
+def _fell(catalog, hold):
+    """Return what is wrong if something does not stay healthy for ``hold`` seconds."""
+    if hold and catalog.loses(time.monotonic() + hold):
+        return f"did not stay healthy in discovery for {hold:g}s: {catalog.missing()}"
+    return ""
+
+
+def _pairs(ids):
+    return {(node, i) for node, some in ids.items() for i in some}
+
+
+class _Catalog:
+    """What discovery has of ``wanted``, pairs of node and id, in the service ``name``, as it was seen last."""
+
+    def __init__(self, discovery, name, wanted):
+        self.discovery, self.name, self.wanted, self._seen = discovery, name, wanted, {}
+
+    def passes(self, deadline):
+        """Block until all of them pass; return whether they did until then."""
+        return self.discovery.wait(self.name, lambda found: not self._look(found), deadline)
+
+    def loses(self, deadline):
+        """Block until one of them does not pass; return whether one did not until then."""
+        return self.discovery.wait(self.name, self._look, deadline)
+
+    def missing(self):
+        """Say which of them did not pass, and why."""
+        return ", ".join(f"{i} on {node} ({self._why(node, i)})" for node, i in sorted(self._missing()))
+
+    def _look(self, found):
+        self._seen = {(e.minion, e.id): e for e in found}
+        return self._missing()
+
+    def _missing(self):
+        return {pair for pair in self.wanted if pair not in self._seen or self._seen[pair].status != "passing"}
+
+    def _why(self, node, instance):
+        if (node, instance) not in self._seen:
+            return "not in the catalog"
+        endpoint = self._seen[node, instance]
+        said = " ".join(endpoint.output.split()).removeprefix("HTTP ")
+        return f"{endpoint.status}: {said[:SHOWN] or 'no check has run yet'}"

@@ -26,7 +26,7 @@ import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from . import addresses, disk, names, sources, validation
+from . import addresses, disk, names, sources, validation, watch
 from .artifacts import Artifacts
 from .errors import Failed, Refused
 from .model import Instance, instance_id
@@ -294,6 +294,7 @@ class Host:
                 address=address,
                 port=slot if app.ports else None,
                 deployment=deployment,
+                watch=None if app.ports else self._watch_port(address),
             )
             self.folder(instance.id).mkdir(parents=True, exist_ok=True)
             self.save(instance)
@@ -312,12 +313,15 @@ class Host:
         wanted = f"port {slot} is not" if slot is not None else f"no port of {app.ports} is"
         raise Failed(f"{wanted} free on {self.node} for {app.name}: widen apps:{app.name}:ports, or stop what uses it.")
 
+    def _watch_port(self, address):
+        return watch.port(self.ports_taken(address), lambda number: _bindable(address, number))
+
     def ports_taken(self, address):
         """Return the ports that instances have, or that something listens on at ``address``."""
         # What listens on all IPv6 addresses may take IPv4 connections too, never the other way round.
         here = {addresses.canonical(address), "::"} | ({"0.0.0.0"} if ":" not in address else set())
         listening = {port for ip, port in sockets(LISTENING) if ip in here}
-        return listening | {i.port for i in self.instances() if i.port}
+        return listening | {port for i in self.instances() for port in (i.port, i.watch) if port}
 
     def connections(self, instance):
         """Return how many connections to ``instance`` are open."""
@@ -358,17 +362,19 @@ def _locked(path):
         yield
 
 
-def sockets(state):
+def sockets(state, inodes=None):
     """Return ``(address, port)`` of this node's TCP sockets that are in ``state``; IPv4 also where a socket is IPv6.
 
     Not by psutil: it asks every process for its sockets, which takes a tenth of a second and more.
+
+    :param inodes: only the sockets with these numbers, as text; None: all.
     """
     found = []
     for family, path in ((socket.AF_INET, "/proc/net/tcp"), (socket.AF_INET6, "/proc/net/tcp6")):
         with contextlib.suppress(FileNotFoundError), open(path) as table:  # a kernel may be without IPv6
             for line in table:
-                _, local, _, its_state, _ = line.split(maxsplit=4)
-                if its_state == state:
+                _, local, _, its_state, _, _, _, _, _, inode, *_ = line.split()
+                if its_state == state and (inodes is None or inode in inodes):
                     address, port = local.split(":")
                     words = (int(address[i : i + 8], 16) for i in range(0, len(address), 8))
                     packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)

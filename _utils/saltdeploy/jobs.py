@@ -5,9 +5,14 @@ from __future__ import annotations
 from .errors import Failed
 from .lifecycle import CATALOG_DEADLINE
 from .runtime import STOP_TIMEOUT
+from .services import first_result
 
 # What a job that only talks to its own agent may take, in seconds: a lost leader is waited out.
 TALK_DEADLINE = 60.0
+# Jobs that wait until instances are ready.
+WAITING = ("app.start", "app.restart", "app.restore")
+# How much of a node's word is shown, in characters.
+SHOWN = 600
 
 
 class PhaseFailed(Failed):
@@ -52,11 +57,19 @@ class Jobs:
                 problems[reply.node] = f"{phase} on {reply.node}: {problem}"
             self.journal.add(phase, reply.node, problem or told(reply.value), reply.seconds, not problem)
 
+        if function in WAITING:
+            kwargs["on_wait"] = lambda pending: self._tell_waiting(pending, args[0])
         replies = self.fleet.run(function, nodes, *args, deadline=deadline, on_reply=tell, **kwargs)
         values = {node: reply.value for node, reply in replies.items() if node not in problems}
         if problems:
             raise PhaseFailed(problems, values)
         return values
+
+    def _tell_waiting(self, nodes, app):
+        """Tell what the instances wait for that ``nodes`` are starting."""
+        for node, notes in self.fleet.aside("app.waiting", nodes, app).items():
+            for instance, text in notes.items() if isinstance(notes, dict) else ():
+                self.journal.say(f"{node}: {str(instance)[:SHOWN]} {str(text)[:SHOWN]}")
 
     def attempt(self, *args, **kwargs):
         """Like :meth:`run`, for the way back: return what went wrong, as a list of sentences."""
@@ -83,6 +96,11 @@ def most(by_node):
 def told_ids(value):
     """Say which instances a job was about."""
     return ", ".join(value) or "nothing left"
+
+
+def publish_deadline(app):
+    """Return how long a job may take that publishes instances of ``app``, in seconds."""
+    return TALK_DEADLINE + first_result(app)
 
 
 def stop_deadline(strategy, ids):

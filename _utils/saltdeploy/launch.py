@@ -8,7 +8,7 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from . import addresses, placeholders
+from . import addresses, placeholders, watch
 from .errors import Refused
 from .host import write_file
 from .runtime import Unit
@@ -57,7 +57,14 @@ class Launch:
             self._render(self.folder / target, template, render, owner)
         command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in self.env.items())
-        write_file(self.folder / "start", f"#!/bin/sh\n{exports}exec {command}\n", 0o500, owner)
+        watched = self._watcher() if self.instance.watch else ""
+        write_file(self.folder / "start", f"#!/bin/sh\n{watched}{exports}exec {command}\n", 0o500, owner)
+
+    def _watcher(self):
+        """Write the watcher's file; return the line that starts it."""
+        path = self.folder / ".watcher.py"
+        write_file(path, watch.source())
+        return watch.line(self.instance, path)
 
     def _render(self, path, template, render, owner):
         if ".." in path.parts:

@@ -8,21 +8,18 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import definition, discovery, names, probes, records, services
+from . import definition, discovery, names, probes, readiness, records, services
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import RESTORED, Host
 from .launch import Launch
+from .readiness import POLL, Readiness
 from .runtime import choose
 from .services import CANDIDATE
 
-# How often a process that is not ready yet is asked again, in seconds.
-POLL = 0.1
 # How long the catalog may take to show what the agent was told, in seconds: an election takes up to 13.5, and an agent
 # that could tell no server tries again after 15 to 30 (Consul's agent/ae/ae.go).
 CATALOG_DEADLINE = 60.0
 LOG_LINES = 15
-# How long a process that cannot be asked must have been up to be ready, in seconds.
-SETTLE = 2.0
 
 
 class Lifecycle:
@@ -144,22 +141,22 @@ class Lifecycle:
 
     def _await_ready(self, app, instance, deadline):
         """Return None once the process is up and passes its checks, else what is wrong with it."""
-        values = self.launch(app, instance).values
-        checks = [replace(c, status=None, timeout=min(c.timeout, 5.0)) for c in services.checks(app, instance)]
-        # Where there is nothing to ask, all there is to see is that it stays up.
-        settled = time.monotonic() + (0 if checks else SETTLE)
-        last = "it has not listened yet"
-        while True:
-            state = self.runtime.states().get(instance.id)
-            if state is None or state.failed:
-                return f"does not stay up: {state.detail if state else 'unknown to the supervisor'}"
-            results = [probes.run(check, values) for check in checks]
-            if state.running and all(r["ok"] for r in results) and time.monotonic() >= settled:
-                return None
-            last = next((f"check `{r['test']}`: {r['detail']}" for r in results if not r["ok"]), last)
-            if time.monotonic() > deadline:
-                return f"is not ready after {app.strategy.healthy_deadline:g}s: {last}"
-            time.sleep(POLL)
+        values, key = self.launch(app, instance).values, records.current_key(self._prefix(app.name))
+
+        def first():
+            try:
+                return self.discovery.read(key)[0] is None
+            except DiscoveryUnavailable:
+                return False
+
+        return Readiness(app, instance, self.host, self.runtime.states, values, first).wait(deadline)
+
+    def _prefix(self, name):
+        return records.prefix(self.environment.name, names.app(name))
+
+    def waiting(self, name):
+        """Return what instances of app ``name`` wait for that are being started here: id -> text."""
+        return readiness.notes(self.host, names.app(name))
 
     # -- testing ------------------------------------------------------------------------------
 
@@ -185,7 +182,7 @@ class Lifecycle:
     # -- publishing ---------------------------------------------------------------------------
 
     def publish(self, name, ids=None, weight=None):
-        """Put tested instances into discovery, out of the candidates; return their ids.
+        """Put tested instances into discovery, out of the candidates; return their ids once all checks have run there.
 
         :param weight: what each has there; None: what it had.
         :raises Refused: one is not tested, or not running.
@@ -200,7 +197,19 @@ class Lifecycle:
             self.discovery.publish(services.of(app, instance, self.environment.name))
             self.discovery.withdraw(instance.id + CANDIDATE)
             self.host.save(instance)
-        return [i.id for i in chosen]
+        ids = [i.id for i in chosen]
+        self._await_results(app, ids)
+        return ids
+
+    def _await_results(self, app, ids):
+        """Wait until each check of ``ids`` has a result of its own: until then discovery only believes what it was told.
+
+        It goes on after the time that the slowest check may take, also where the agent keeps no output of checks
+        (``discard_check_output``).
+        """
+        deadline = time.monotonic() + services.first_result(app)
+        while self.discovery.unmeasured(ids) and time.monotonic() < deadline:
+            time.sleep(POLL)
 
     def withdraw(self, name, ids=None, held=True):
         """Take instances out of discovery; they run on, as candidates. Return their ids when the catalog has none."""
@@ -313,7 +322,7 @@ class Lifecycle:
 
         :returns: ``(ids, reason)``; the reason says why nothing is to be done, or is empty.
         """
-        prefix = records.prefix(self.environment.name, names.app(name))
+        prefix = self._prefix(name)
         _, _, session = self.discovery.read(records.lock_key(prefix))
         if session:
             return [], f"{name} is being deployed: nothing is restored meanwhile"

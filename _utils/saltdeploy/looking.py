@@ -45,6 +45,7 @@ class Looking(Verbs):
             site.not_paused()
             observed = self._observe(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
+            self._advise(app)
             desired = planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0)
             plan = planner.plan(desired, observed)
             if app.hooks and (plan.install or plan.waves):

@@ -51,6 +51,7 @@ class Probe:
     """A check (Consul runs it while published) or a test (must pass before). Times in seconds.
 
     :param status: the HTTP status that is expected; None: any of 2xx, as Consul has it.
+    :param port: the TCP port that is asked; None: the instance's own.
     """
 
     kind: str
@@ -59,7 +60,8 @@ class Probe:
     status: int | None = 200
     contains: str = ""
     interval: float = 2.0
-    timeout: float = 10.0
+    timeout: float = 5.0
+    port: int | None = None
 
     def describe(self):
         """Return the probe in a few words, for messages."""
@@ -122,6 +124,8 @@ class Strategy:
     :param pause: how long to wait after the first wave; infinite: until somebody says how to go on.
     :param canary: its traffic meanwhile: ``full`` (as for any instance), ``<N>%``, or ``candidate`` (none).
     :param when_paused: whether another deployment is refused meanwhile, or takes the place of the paused one.
+    :param first_deadline: how long the first deployment of an app waits for an instance that runs and answers its check
+        wrongly all the time. It is ``healthy_deadline`` where the definition has that.
     :param max_failures: how many nodes, or what part of them, may fail to install or to start: they are left out.
     :param analysis: what must be measured of each wave before what it replaces is retired.
     """
@@ -130,6 +134,7 @@ class Strategy:
     waves: tuple[object, ...] = (1, "100%")
     min_healthy: float = 10.0
     healthy_deadline: float = 300.0
+    first_deadline: float = 60.0
     progress_deadline: float = 600.0
     drain: float = 30.0
     grace: float = 2.0
@@ -263,6 +268,7 @@ class Instance:
     """A process of a release on a node, as observed. ``slot`` is its port, or an index for an app without.
 
     :param weight: in discovery, while it is published.
+    :param watch: the port on which its watcher answers whether it runs, for an app without ports; None: it has none.
     """
 
     id: str
@@ -278,6 +284,7 @@ class Instance:
     held: bool = False
     published: bool = False
     weight: int = NORMAL_WEIGHT
+    watch: int | None = None
 
     @property
     def good(self):

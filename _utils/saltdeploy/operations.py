@@ -9,6 +9,7 @@ from . import arguments, bluegreen, healthy, hookrun, hooks, planner, records
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
 from .jobs import Jobs, PhaseFailed, ids_by_node, most, stop_deadline, told_ids
 from .planner import listed
+from .services import first_result
 from .site import Task, Verbs, look, running
 
 
@@ -41,7 +42,7 @@ class Operations(Verbs):
 
     def _restart(self, site, waves, lock, identity):
         record, jobs, strategy = site.record(), Jobs(site.fleet, self.journal), site.app.strategy
-        slowest = strategy.healthy_deadline + sum(t.timeout for t in site.app.tests)
+        slowest = strategy.healthy_deadline + sum(t.timeout for t in site.app.tests) + first_result(site.app)
         for number, wave in enumerate(waves):
             self.journal.wave = number + 1
             try:

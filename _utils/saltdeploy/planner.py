@@ -195,7 +195,7 @@ def plan(desired, observed):
 def without_candidates(observed):
     """Return the Plan that stops the candidates that wait for publication."""
     waiting = [i for i in observed.instances if _waiting(i)]
-    return Plan(clean=_by_node(waiting), install=(), waves=(), publish=True)
+    return Plan(clean=_by_node(waiting), install=(), waves=(), publish=False)
 
 
 def publication(desired, observed):

@@ -39,11 +39,18 @@ def run(probe, values, env=None, user=""):
     """
     began = time.monotonic()
     try:
-        detail = {"http": _http, "tcp": _tcp, "command": _command}[probe.kind](probe, values, env, user)
-        ok = True
+        ok, detail = True, ask(probe, values, env, user)
     except ProbeFailed as exc:
         ok, detail = False, str(exc)
     return {"test": probe.describe(), "ok": ok, "detail": detail, "seconds": round(time.monotonic() - began, 3)}
+
+
+def ask(probe, values, env=None, user=""):
+    """Run one check or test as :func:`run` does; return what it found.
+
+    :raises ProbeFailed: it did not pass.
+    """
+    return {"http": _http, "tcp": _tcp, "command": _command}[probe.kind](probe, values, env, user)
 
 
 def run_from(origin, environment, app, targets):
@@ -61,33 +68,44 @@ def run_from(origin, environment, app, targets):
 
 
 class ProbeFailed(Exception):
-    """The instance did not answer as it must."""
+    """The instance did not answer as it must.
+
+    :param refused: nothing listens where it was asked; ``status``: the HTTP status of its answer, None without one.
+    """
+
+    def __init__(self, problem, refused=False, status=None):
+        self.refused, self.status = refused, status
+        super().__init__(problem)
 
 
 def _tcp(probe, values, _env, _user):
+    port = probe.port or values["port"]
     try:
-        socket.create_connection((values["address"], values["port"]), timeout=probe.timeout).close()
+        socket.create_connection((values["address"], port), timeout=probe.timeout).close()
     except OSError as exc:
-        where = addresses.join(values["address"], values["port"])
-        raise ProbeFailed(f"{where}: {exc.strerror or exc}") from exc
+        where, refused = addresses.join(values["address"], port), isinstance(exc, ConnectionRefusedError)
+        raise ProbeFailed(f"{where}: {exc.strerror or exc}", refused=refused) from exc
     return "connected"
 
 
 def _http(probe, values, _env, _user):
-    url = f"http://{addresses.join(values['address'], values['port'])}{probe.target}"
-    connection = http.client.HTTPConnection(values["address"], values["port"], timeout=probe.timeout)
+    port = probe.port or values["port"]
+    url = f"http://{addresses.join(values['address'], port)}{probe.target}"
+    connection = http.client.HTTPConnection(values["address"], port, timeout=probe.timeout)
     deadline = time.monotonic() + probe.timeout
+    refused, response = False, None
     try:
         response, body = _get(connection, probe.target, deadline)
         problem = _unexpected(probe, response, body)
     except (OSError, http.client.HTTPException) as exc:
-        problem = "connection refused" if isinstance(exc, ConnectionRefusedError) else str(exc)[:SHOWN]
+        refused = isinstance(exc, ConnectionRefusedError)
+        problem = "connection refused" if refused else str(exc)[:SHOWN]
     finally:
         connection.close()
     if time.monotonic() >= deadline:
         problem = f"no whole answer within {probe.timeout:g}s"
     if problem:
-        raise ProbeFailed(f"GET {url}: {problem}")
+        raise ProbeFailed(f"GET {url}: {problem}", refused, response.status if response else None)
     return f"status {response.status}"
 
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
-from . import traffic
+from . import healthy, traffic
 from .errors import Failed, NotReverted, cause
 from .jobs import ids_by_node, most, stop_deadline, told_ids
 from .recording import Recording
+from .services import first_result
 
 
 class Reverting(Recording):
@@ -52,26 +51,21 @@ class Reverting(Recording):
         # What was only withdrawn runs still; if it does not, it is started again like the rest.
         ids = self.withdrawn
         # It waits for the job that withdraws them, as those below wait for what they undo.
-        deadline = stop_deadline(self.strategy, ids)
+        deadline = stop_deadline(self.strategy, ids) + first_result(self.app)
         self._attempt("publish", "discovery.publish", ids, self.app.name, ids, deadline=deadline, told=told_ids)
         problems = self._restore(self.retired)
         return problems and [*problems, "the new instances stay published, to serve in their place"]
 
     def _restore(self, ids):
-        deadline = most(ids) * self.strategy.healthy_deadline + stop_deadline(self.strategy, ids)
+        each = self.strategy.healthy_deadline + first_result(self.app)
+        deadline = most(ids) * each + stop_deadline(self.strategy, ids)
         job = ("restore", "app.restore", ids, self.app.name, ids)
         return self._attempt(*job, deadline=deadline, told=told_ids) or self._not_found(ids)
 
     def _not_found(self, ids):
         """Wait until users find what was restored: only then anything else may go. Return what is wrong."""
-        wanted = {(node, i) for node, instances in ids.items() for i in instances}
-        deadline = time.monotonic() + self.strategy.healthy_deadline
-        if not wanted or self.discovery.wait(
-            self.app.name, lambda found: wanted <= {(e.minion, e.id) for e in found}, deadline, passing=True
-        ):
-            return []
-        restored = ", ".join(f"{i} on {node}" for node, i in sorted(wanted))
-        return [f"restored, and not healthy in discovery within {self.strategy.healthy_deadline:g}s: {restored}"]
+        problem = healthy.not_back(self.jobs.journal, self.discovery, self.app, ids)
+        return [f"restored, and {problem}"] if problem else []
 
     def _take_back(self):
         adopted = ids_by_node(self.adopted)

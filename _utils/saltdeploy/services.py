@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import watch
 from .discovery import Service
 from .model import Probe
 
@@ -10,8 +11,17 @@ CANDIDATE = "_candidate"
 
 
 def checks(app, instance):
-    """Return the checks of an instance; by default, that its port is listened on."""
-    return app.checks or ((Probe("tcp", ""),) if instance.port else ())
+    """Return the checks of an instance; by default, that its port is listened on, or that it runs."""
+    return app.checks or ((Probe("tcp", ""),) if instance.port else watch.checks(instance))
+
+
+def first_result(app):
+    """Return how long discovery may take until each check of ``app`` has had a result of its own, in seconds.
+
+    Consul runs a new check for the first time at a random moment within its interval.
+    """
+    slowest = max(c.interval + c.timeout for c in app.checks or (Probe("tcp", ""),))
+    return min(slowest, app.strategy.healthy_deadline)
 
 
 def of(app, instance, environment, candidate=False, expires=None):

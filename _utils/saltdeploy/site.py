@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 
 import salt.pillar
 
-from . import arguments, bluegreen, definition, discovery, notify, preflight, records, words
+from . import advice, arguments, bluegreen, definition, discovery, notify, preflight, records, words
 from .errors import DONE, INTERRUPTS, Failed, Refused, cause
 from .executor import Identity
 from .fleet import Fleet
@@ -115,7 +115,8 @@ class Verbs:
         reason = arguments.text("reason", reason, arguments.REASON) or ""
         if test:
             task = decide(self._observe(site))
-            return {**about, "version": task.version, **task.more, "plan": task.lines, "retcode": DONE}
+            told = {"plan": task.lines, "warnings": self.journal.warnings}
+            return {**about, "version": task.version, **task.more, **told, "retcode": DONE}
         began = time.time()
         identity = Identity(_new_id(), owner(), reason)
         who = {"deployment": identity.id, "owner": identity.owner, "reason": reason}
@@ -203,6 +204,11 @@ class Verbs:
             for node in sorted(set(recorded) - set(environment.nodes)):
                 self.journal.warn(f"{node} is no node of {environment.name} any more: what it runs is not seen.")
             yield site
+
+    def _advise(self, app):
+        """Tell what the definition of ``app`` allows and its author may not have meant."""
+        for warning in advice.of(app):
+            self.journal.warn(warning)
 
     def _observe(self, site, deployment=None):
         observed = preflight.observe(site, self.journal, deployment)

@@ -30,6 +30,8 @@ def parse(raw, where, duration):
             )
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])
+    if "healthy_deadline" in values:
+        values["first_deadline"] = values["healthy_deadline"]
     strategy = Strategy(**plain, **values)
     at = f"{where}:strategy"
     if not strategy.min_healthy < strategy.healthy_deadline <= strategy.progress_deadline:

@@ -125,7 +125,7 @@ def _defaults():
         "app": {**app, "user": app["user"].replace("shop", "<app>")},
         "source": app["source"].__dict__,
         "check": probe,
-        "test": {**probe, "from": probe["origin"]},
+        "test": {**probe, "from": probe["origin"], "timeout": definition.TEST_TIMEOUT},
         "hook": Hook("").__dict__,
         "http": probe,
         "environment": {"scale": 1},

@@ -36,7 +36,8 @@ MEANINGS = {
         "roles": "Roles of nodes; an instance goes where one of them is. See :ref:`roles <roles>`.",
         "checks": (
             "What an instance must pass to be ready, and what Consul runs for as long as it is published. An app"
-            " without ``ports`` has none: it is ready once it has stayed up for two seconds."
+            " without ``ports`` has one that cannot be changed: its process has run for three seconds without a"
+            " restart. See :ref:`apps-without-ports`."
         ),
         "tests": "What a candidate must pass before it is published, in this order: from node, peer, master.",
         "hooks": "Commands that a deployment runs before and after what it does: see :doc:`/howto/hooks`.",
@@ -246,10 +247,16 @@ MEANINGS = {
             "How many of the deployment's nodes, or what part of them (rounded down), may fail to install or to start"
             " the release: they are left out, see :ref:`failure-budget`."
         ),
-        "min_healthy": "How long all new instances of a wave must be found healthy before the old ones are retired.",
+        "min_healthy": (
+            "How long all new instances of a wave must be found healthy before the old ones are retired. It counts from"
+            " the first result that Consul has of each check. A release that hangs is noticed within ``interval`` and"
+            " ``timeout`` of a check: ``deploy.plan`` warns where this takes longer than ``min_healthy``."
+        ),
         "healthy_deadline": (
             "How long the new instances of a node may take from their start until they are ready, and, counted"
-            " anew, those of a wave until they are found healthy in discovery."
+            " anew, those of a wave until they are found healthy in discovery. Where it is not written, the first"
+            " deployment of an app gives up after a minute if a process runs and answers its check with a client error"
+            " (404) or a redirect all the time, or listens elsewhere."
         ),
         "progress_deadline": (
             "How long the installation may take, and how long each wave may take until it is healthy. A candidate"

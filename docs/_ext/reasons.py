@@ -45,9 +45,9 @@ REASONS = {
             " whose agent was restarted; more often is load on the app for little.",
         ),
         "timeout": (
-            "10s",
-            "It is Consul's own: with less, instances that are slow under load are taken out when they are needed"
-            " most; with more, users are sent for longer to one that hangs.",
+            "5s",
+            "With ``interval`` it is less than ``min_healthy``, so that a release which hangs after it was published"
+            " is seen before the old one is retired; with less, instances that are slow under load are taken out.",
         ),
     },
     "test": {

@@ -91,11 +91,11 @@ def test_checks_and_tests_become_probes():
     )
     assert app.checks == (
         Probe("http", "/health", interval=1.0, timeout=3.0),
-        Probe("tcp", "", interval=2.0, timeout=10.0),
+        Probe("tcp", "", interval=2.0, timeout=5.0),
     )
     assert app.tests == (
-        Probe("http", "/", origin="peer", status=404, contains="gone"),
-        Probe("command", "./selftest {port}"),
+        Probe("http", "/", origin="peer", status=404, contains="gone", timeout=10.0),
+        Probe("command", "./selftest {port}", timeout=10.0),
     )
 
 

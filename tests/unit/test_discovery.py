@@ -42,7 +42,7 @@ def test_registration():
 
 def test_registration_of_a_tcp_check():
     (check,) = consul._registration(replace(SERVICE, checks=(Probe("tcp", ""),)))["Checks"]
-    assert check == {"Name": "tcp", "TCP": "10.0.0.1:80", "Interval": "2s", "Timeout": "10s", "Status": "passing"}
+    assert check == {"Name": "tcp", "TCP": "10.0.0.1:80", "Interval": "2s", "Timeout": "5s", "Status": "passing"}
 
 
 def test_checks_of_an_ipv6_address():

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 from saltdeploy import bluegreen, executor
+from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import Failed, LockLost
 from saltdeploy.jobs import PhaseFailed, stop_deadline
 from saltdeploy.model import NORMAL_WEIGHT, Environment, PortRange, Strategy, instance_id
@@ -31,7 +32,7 @@ class Fleet:
         self.weights = {(i.node, i.id): i.weight for i in instances}
         self.faults, self.interrupts, self.lost = faults, interrupts, lost
         self.fewest, self.ran, self.record, self.journal = len(self.instances), [], None, self
-        self.begin = self.add = self.warn = lambda *args: None
+        self.begin = self.add = self.warn = self.say = lambda *args: None
         self.held, self.restarted = [], []
         self.late, self.delay, self.on_its_way, self.ended, self.refused = late, delay, None, set(), []
 
@@ -143,10 +144,10 @@ class Fleet:
 
     # -- discovery, and the lock
 
-    def wait(self, name, until, deadline, passing):
+    def wait(self, name, until, deadline, passing=False):
         public = name == "shop"
         found = [(n, i if public else f"{i}_candidate") for (n, i), seen in self.instances.items() if seen == public]
-        return until([SimpleNamespace(minion=n, id=i) for n, i in found])
+        return until([Endpoint(i, name, n, "127.0.0.1", 100) for n, i in found])
 
     def check(self):
         if len(self.ran) in self.lost:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import lifecycle as module
-from saltdeploy import standing
+from saltdeploy import readiness, standing, watch
 from saltdeploy.errors import Failed
 from saltdeploy.host import STATE
 from saltdeploy.lifecycle import Lifecycle
@@ -61,7 +60,8 @@ class Discovery:
 @pytest.fixture
 def node(tmp_path, monkeypatch):
     """The Lifecycle of a node with release 1.0 of an app without ports, that nothing can be asked of."""
-    monkeypatch.setattr(module, "SETTLE", 0.0)
+    monkeypatch.setattr(readiness, "SETTLE", 0.0)
+    monkeypatch.setattr(watch, "checks", lambda instance: ())
     archives = Archives(tmp_path / "archives")
     archives.make("1.0")
     app = {**archives.app(), "run": "sleep 60", "checks": [], "tests": [TEST]}

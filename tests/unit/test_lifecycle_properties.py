@@ -81,6 +81,9 @@ class Node:
         assert service.name == "shop-candidate" or (one.tested and one.running), "published untested"
         self.agent[service.id] = self._endpoint(service.id, service.name)
 
+    def unmeasured(self, ids):
+        return []
+
     def withdraw(self, one):
         self.agent.pop(one, None)
 

@@ -45,7 +45,11 @@ class Service:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A service as the catalog has it. ``status`` is passing, warning or critical (the worst of its checks)."""
+    """A service as the catalog has it.
+
+    :param status: passing, warning or critical: the worst of its checks.
+    :param output: what a check said that has this status; empty while all pass.
+    """
 
     id: str
     name: str
@@ -56,6 +60,7 @@ class Endpoint:
     meta: dict[str, str] = field(default_factory=dict)
     status: str = "passing"
     weight: int = 1
+    output: str = ""
 
     @property
     def minion(self):

@@ -106,6 +106,16 @@ class Consul:
             for i, s in services.items()
         }
 
+    def unmeasured(self, ids):
+        """Return which of the agent's own services ``ids`` pass only because they were registered so.
+
+        An agent has no output of a check that it has not run yet. The catalog is of no use for this: it gets the output
+        of a check whose status stays the same minutes later (``check_update_interval``).
+        """
+        checks = self._get("/v1/agent/checks").values()
+        believed = {c["ServiceID"] for c in checks if c["Status"] == "passing" and not c["Output"]}
+        return sorted(believed & set(ids))
+
     def failing(self):
         """Return the ids of the agent's own services that users do not find: a check does not pass, or not yet."""
         mine, checks = self.registered(), self._get("/v1/agent/checks").values()
@@ -327,7 +337,7 @@ def _registration(service):
 
 
 def _check(service, probe):
-    where = addresses.join(service.address, service.port)
+    where = addresses.join(service.address, probe.port or service.port)
     target = {"HTTP": f"http://{where}{probe.target}"} if probe.kind == "http" else {"TCP": where}
     return {
         **target,
@@ -340,7 +350,7 @@ def _check(service, probe):
 
 def _endpoint(entry):
     service = entry["Service"]
-    statuses = {c["Status"] for c in entry["Checks"]}
+    worst = min(entry["Checks"], key=lambda c: WORST_FIRST.index(c["Status"]), default={"Status": "passing"})
     return Endpoint(
         id=service["ID"],
         name=service["Service"],
@@ -350,8 +360,9 @@ def _endpoint(entry):
         port=service.get("Port", 0),
         tags=tuple(service["Tags"] or ()),
         meta=service["Meta"] or {},
-        status=next((s for s in WORST_FIRST if s in statuses), "passing"),
+        status=worst["Status"],
         weight=_weight(service),
+        output=worst.get("Output", "") if worst["Status"] != "passing" else "",
     )
 
 

@@ -34,11 +34,16 @@ class Unit:
 
 @dataclass(frozen=True)
 class State:
-    """What a supervisor says of a unit. ``failed``: it ended since it was started, even if it is up again."""
+    """What a supervisor says of a unit.
+
+    :param failed: it ended since it was started, even if it is up again.
+    :param pid: its process; 0 while it has none.
+    """
 
     running: bool
     failed: bool
     detail: str
+    pid: int = 0
 
 
 def choose(settings):

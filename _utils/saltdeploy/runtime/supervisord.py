@@ -148,7 +148,7 @@ def _state(info):
     name = info["statename"]
     running = name in ("STARTING", "RUNNING", "BACKOFF")
     failed = name in ("BACKOFF", "FATAL", "EXITED", "UNKNOWN")
-    return State(running, failed, f"{name.lower()}{': ' + info['spawnerr'] if info['spawnerr'] else ''}")
+    return State(running, failed, f"{name.lower()}{': ' + info['spawnerr'] if info['spawnerr'] else ''}", info["pid"])
 
 
 def _percent(path):

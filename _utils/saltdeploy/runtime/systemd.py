@@ -89,7 +89,7 @@ class Systemd:
 
     def states(self):
         """Return ``{id: State}`` of all instances."""
-        show = _systemctl("show", f"{PREFIX}*.service", "--property=Description,ActiveState,SubState,NRestarts")
+        show = _systemctl("show", f"{PREFIX}*.service", "--property=Description,ActiveState,SubState,NRestarts,MainPID")
         blocks = (dict(line.split("=", 1) for line in block.splitlines()) for block in show.split("\n\n") if block)
         return {b["Description"]: _state(b) for b in blocks}
 
@@ -122,7 +122,7 @@ def _percent(path):
 def _state(block):
     ended = block["ActiveState"] == "failed" or block["SubState"] == "auto-restart" or int(block["NRestarts"]) > 0
     running = block["ActiveState"] in ("active", "activating", "reloading")
-    return State(running, ended, f"{block['ActiveState']} ({block['SubState']})")
+    return State(running, ended, f"{block['ActiveState']} ({block['SubState']})", int(block["MainPID"]))
 
 
 def _systemctl(*args):

@@ -1,0 +1,97 @@
+"""Answers over HTTP whether a process runs: the health check of an app that has no port of its own.
+
+A copy of this file is in the folder of each such instance. It runs as the app's user, by the node's Python (3.6 or
+newer), so it imports the standard library only::
+
+    watcher.py PID ADDRESS PORT SECONDS
+
+It is no child of the process and no parent of it, takes no signal but SIGKILL, and ends when the process does.
+"""
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+
+# How often it looks whether the process has ended, and tries again to listen, in seconds.
+POLL = 0.5
+# How long somebody who has connected may take to ask, in seconds: they come one after the other.
+PATIENCE = 1.0
+
+
+def main(pid, address, port, settle):
+    """Answer for as long as the process ``pid`` runs.
+
+    :param settle: how long it must have run to be healthy, in seconds.
+    """
+    for number in range(1, signal.NSIG):
+        try:
+            # A signal to the whole process group is for the process: how it ends is its own affair.
+            signal.signal(number, signal.SIG_IGN)
+        except (OSError, ValueError):  # SIGKILL and SIGSTOP, and numbers that the C library has for itself
+            pass
+    # A supervisor would wait for the output of a process that has ended.
+    os.dup2(os.open(os.devnull, os.O_RDWR), 2)
+    began, born = time.monotonic(), start_time(pid)
+    servers, ends = [], end_of(pid)
+    while born is not None and start_time(pid) == born:
+        servers = servers or listen(address, port)
+        ready, _, _ = select.select(servers + ends, [], [], POLL)
+        if start_time(pid) == born:
+            for server in servers:
+                if server in ready:
+                    answer(server, time.monotonic() - began, settle)
+
+
+def start_time(pid):
+    """Return when the process was started, in the kernel's ticks; None if it has ended (proc(5), /proc/PID/stat)."""
+    try:
+        with open("/proc/%d/stat" % pid, "rb") as stat:
+            fields = stat.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in (b"Z", b"X") else fields[19]
+
+
+def end_of(pid):
+    """Return a list of what can be read once the process has ended; empty with a Python before 3.9 or a Linux before 5.3."""
+    try:
+        return [os.pidfd_open(pid)]
+    except (AttributeError, OSError):
+        return []
+
+
+def listen(address, port):
+    """Return a list of a listening socket; empty while something else has the port."""
+    server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    try:
+        server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        server.bind((address, port))
+        server.listen(16)
+    except OSError:
+        server.close()
+        return []
+    server.settimeout(PATIENCE)
+    return [server]
+
+
+def answer(server, seconds, settle):
+    """Answer one request of whatever kind."""
+    healthy = seconds >= settle
+    status = "200 OK" if healthy else "503 Service Unavailable"
+    text = "running for %d s" % seconds + ("" if healthy else ", healthy after %g s" % settle)
+    head = "HTTP/1.0 %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % (status, len(text))
+    try:
+        connection, _ = server.accept()
+        with connection:
+            connection.settimeout(PATIENCE)
+            connection.recv(4096)
+            connection.sendall((head + text).encode())
+    except OSError:  # who asked has gone
+        pass
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], int(sys.argv[3]), float(sys.argv[4]))
