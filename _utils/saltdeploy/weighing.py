@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from . import records, traffic
-from .discovery import patiently
+from . import traffic
 
 
 def weigh(lifecycle, name, weights, deployment=None, after=None):
@@ -23,7 +22,7 @@ def missing(lifecycle, name):
     ids, reason = lifecycle.missing(name)
     if reason:
         return ids, reason
-    record = _record(lifecycle, name)
+    record, _ = lifecycle.record(name)
     here = (record or {}).get("nodes", {}).get(lifecycle.host.node, [])
     wrong = _wrong(lifecycle, name, {i: traffic.weight_of(record, i) for i in here})
     return [*ids, *(i for i in wrong if i not in ids)], ""
@@ -32,7 +31,7 @@ def missing(lifecycle, name):
 def restore(lifecycle, name, ids, after=None):
     """Bring those of ``ids`` back that do not serve, and all to the weight that the record says; return which."""
     restored = lifecycle.restore(name, ids, after)
-    record = _record(lifecycle, name)
+    record, _ = lifecycle.record(name)
     weighed = weigh(lifecycle, name, {i: traffic.weight_of(record, i) for i in ids})
     return [*restored, *(i for i in weighed if i not in restored)]
 
@@ -41,8 +40,3 @@ def _wrong(lifecycle, name, weights):
     """Return the ids of those that serve with another weight. What does not serve has no traffic to share."""
     serving = [i for i in lifecycle.observe(name)["instances"] if i["published"] and i["running"] and i["tested"]]
     return [i["id"] for i in serving if i["weight"] != weights.get(i["id"], i["weight"])]
-
-
-def _record(lifecycle, name):
-    key = records.current_key(records.prefix(lifecycle.environment.name, name))
-    return patiently(lambda: lifecycle.discovery.read(key))[0]

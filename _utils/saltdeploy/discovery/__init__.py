@@ -44,7 +44,10 @@ class Service:
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A service as the catalog has it. ``status`` is passing, warning or critical (the worst of its checks)."""
+    """A service as the catalog has it. ``status`` is passing, warning or critical (the worst of its checks).
+
+    :param alive: whether the agent of its node answers.
+    """
 
     id: str
     name: str
@@ -55,6 +58,7 @@ class Endpoint:
     meta: dict[str, str] = field(default_factory=dict)
     status: str = "passing"
     weight: int = 1
+    alive: bool = True
 
     @property
     def minion(self):
