@@ -379,7 +379,7 @@ def missing(name):
     """
     lifecycle = _lifecycle()
     ids, reason = weighing.missing(lifecycle, name)
-    warnings = lifecycle.record(name)[1]
+    warnings = weighing.record(lifecycle, name)[1]
     return {"instances": ids, "reason": reason, "superseded": superseded.ids(lifecycle, name), "warnings": warnings}
 
 

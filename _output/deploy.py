@@ -87,7 +87,8 @@ def _plan(data, _colors):
 
 
 def _status(data, colors):
-    return "\n\n".join(_app(app, data["environment"], colors) for app in data["apps"]) or f"{data['environment']} has no apps"
+    blocks = [_app(app, data["environment"], colors) for app in data["apps"]]
+    return "\n\n".join(blocks) or f"{data['environment']} has no apps"
 
 
 def _app(app, environment, colors):

@@ -11,7 +11,6 @@ from dataclasses import replace
 
 from . import (
     arguments,
-    bluegreen,
     definition,
     discovery,
     healthy,
@@ -318,7 +317,7 @@ def _passing_over(name, current, target, passed):
     reverted, left = passed
     if reverted:
         yield (
-            f"{name} {', '.join(reverted)} failed and was reverted before: clients have {current}, which is good. This goes"
+            f"{name} {', '.join(reverted)} failed and was reverted before: clients have {current}. This goes"
             f" below it, to {target}."
         )
     if left:

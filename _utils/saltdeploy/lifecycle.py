@@ -332,9 +332,9 @@ class Lifecycle:
         """
         if self.locked(name):
             return [], f"{name} is being deployed: nothing is restored meanwhile"
-        current, problems = self.record(name)
+        current, problems = records.read(self.discovery, self._prefix(name))
         if not current:
-            return [], f"the record has nothing of {name} in {self.environment.name}{''.join(f': {p}' for p in problems)}"
+            return [], "; ".join([f"the record has nothing of {name} in {self.environment.name}", *problems])
         wanted = current["nodes"].get(self.host.node, [])
         if not wanted:
             return [], f"the record has no instance of {name} on this node"
@@ -343,10 +343,6 @@ class Lifecycle:
     def locked(self, name):
         """Return whether somebody holds the lock of app ``name`` in this environment."""
         return bool(self.discovery.read(records.lock_key(self._prefix(name)))[2])
-
-    def record(self, name):
-        """Return the record of app ``name``, None if there is none, and what of it cannot be used, as sentences."""
-        return discovery.patiently(lambda: records.read(self.discovery, self._prefix(name)))
 
     def _prefix(self, name):
         return records.prefix(self.environment.name, names.app(name))

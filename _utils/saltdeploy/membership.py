@@ -138,11 +138,12 @@ def where(endpoint):
 
 
 def _outside(endpoints, app, environment, _its):
-    node = endpoints[0].minion
+    nodes = {e.minion: f"{e.minion}: {{address: {e.address}, roles: [leaving]}}" for e in endpoints}
+    are = f"{', '.join(nodes)} {'is' if len(nodes) == 1 else 'are'}"
     return (
-        f"Clients of {app} get {_list(endpoints)}, and {_are(endpoints)} no node of {environment}. Add {node} to its"
-        f" nodes again, with a role that no app asks for: `{node}: {{address: {endpoints[0].address}, roles:"
-        f" [leaving]}}`. Then `salt-run deploy.app {app} env={environment}` retires what it runs, and you can remove it."
+        f"Clients of {app} get {_list(endpoints)}, and {are} no node of {environment}. Add to its nodes again, with a"
+        f" role that no app asks for: `{'`, `'.join(nodes.values())}`. Then `salt-run deploy.app {app}"
+        f" env={environment}` retires what runs there. After that, remove {'it' if len(nodes) == 1 else 'them'}."
     )
 
 
@@ -177,8 +178,3 @@ ADVICE = {Kind.OUTSIDE: _outside, Kind.OTHER: _other, Kind.FOREIGN: _foreign, Ki
 
 def _list(endpoints):
     return ", ".join(map(where, endpoints))
-
-
-def _are(endpoints):
-    nodes = sorted({e.minion for e in endpoints})
-    return f"{', '.join(nodes)} {'is' if len(nodes) == 1 else 'are'}"

@@ -204,7 +204,8 @@ def _why(result):
 def _restarted(result):
     what, where = f"{result['app']} {result['version']}".rstrip(), result["environment"]
     if result["retcode"] != DONE:
-        return f"the restart of {what} in {where} FAILED and stopped there, look now ({outcome.look_at(result)}): {_why(result)}"
+        look = outcome.look_at(result)
+        return f"the restart of {what} in {where} FAILED and stopped there, look now ({look}): {_why(result)}"
     return f"{what} was restarted in {where}: {outcome.running(result['serving'])}"
 
 

@@ -110,11 +110,12 @@ def _drift(app, environment, current, published):
 
 
 def _row(endpoint, state, replaced):
+    lost = ", but its agent does not have it" if endpoint.node in replaced else ""
     return {
         "id": instance(endpoint),
         "node": endpoint.minion,
         "version": endpoint.meta.get("version", ""),
         "address": f"{endpoint.address}:{endpoint.port}" if endpoint.port else endpoint.address,
         "state": state,
-        "health": f"{endpoint.status}, but its agent does not have it" if endpoint.node in replaced else endpoint.status,
+        "health": f"{endpoint.status}{lost}",
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import bluegreen
+from . import bluegreen, weighing
 from .host import MANUAL, STATE
 
 
@@ -14,7 +14,7 @@ def ids(lifecycle, name):
     """
     if lifecycle.locked(name):
         return []
-    record, problems = lifecycle.record(name)
+    record, problems = weighing.record(lifecycle, name)
     if not record or problems or {"paused", "frozen"} & set(record):
         return []
     node, named = lifecycle.host.node, {(n, i) for n, some in record["nodes"].items() for i in some}

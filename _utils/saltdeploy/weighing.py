@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import traffic
+from . import names, records, traffic
+from .discovery import patiently
 
 
 def weigh(lifecycle, name, weights, deployment=None, after=None):
@@ -22,17 +23,17 @@ def missing(lifecycle, name):
     ids, reason = lifecycle.missing(name)
     if reason:
         return ids, reason
-    record, _ = lifecycle.record(name)
-    here = (record or {}).get("nodes", {}).get(lifecycle.host.node, [])
-    wrong = _wrong(lifecycle, name, {i: traffic.weight_of(record, i) for i in here})
+    its, _ = record(lifecycle, name)
+    here = (its or {}).get("nodes", {}).get(lifecycle.host.node, [])
+    wrong = _wrong(lifecycle, name, {i: traffic.weight_of(its, i) for i in here})
     return [*ids, *(i for i in wrong if i not in ids)], ""
 
 
 def restore(lifecycle, name, ids, after=None):
     """Bring those of ``ids`` back that do not serve, and all to the weight that the record says; return which."""
     restored = lifecycle.restore(name, ids, after)
-    record, _ = lifecycle.record(name)
-    weighed = weigh(lifecycle, name, {i: traffic.weight_of(record, i) for i in ids})
+    its, _ = record(lifecycle, name)
+    weighed = weigh(lifecycle, name, {i: traffic.weight_of(its, i) for i in ids})
     return [*restored, *(i for i in weighed if i not in restored)]
 
 
@@ -40,3 +41,9 @@ def _wrong(lifecycle, name, weights):
     """Return the ids of those that serve with another weight. What does not serve has no traffic to share."""
     serving = [i for i in lifecycle.observe(name)["instances"] if i["published"] and i["running"] and i["tested"]]
     return [i["id"] for i in serving if i["weight"] != weights.get(i["id"], i["weight"])]
+
+
+def record(lifecycle, name):
+    """Return the record of app ``name``, None if there is none, and what of it cannot be used, as sentences."""
+    prefix = records.prefix(lifecycle.environment.name, names.app(name))
+    return patiently(lambda: records.read(lifecycle.discovery, prefix))
