@@ -19,7 +19,7 @@ import os
 import time
 
 import saltdeploy
-from saltdeploy import arguments, minion, names, ondemand, standing, weighing
+from saltdeploy import arguments, minion, names, ondemand, standing, superseded, weighing
 
 
 def _lifecycle(pillar=None):
@@ -390,7 +390,11 @@ def command(name, command, instance, timeout=60, placeholders=False):
 
 def missing(name):
     """
-    Return what the record says this node runs and it does not, or with another weight, and why nothing is missing.
+    Return in what this node differs from the record: ``{"instances", "reason", "superseded", "warnings"}``.
+
+    ``instances`` are to run here and do not, or with another weight; ``reason`` says why none is. ``superseded``
+    serve here, though the record has others elsewhere, which clients find. ``warnings`` say what of the record cannot
+    be used.
 
     name
         The app.
@@ -401,8 +405,27 @@ def missing(name):
 
         salt web1 app.missing shop
     """
-    ids, reason = weighing.missing(_lifecycle(), name)
-    return {"instances": ids, "reason": reason}
+    lifecycle = _lifecycle()
+    ids, reason = weighing.missing(lifecycle, name)
+    warnings = weighing.record(lifecycle, name)[1]
+    return {"instances": ids, "reason": reason, "superseded": superseded.ids(lifecycle, name), "warnings": warnings}
+
+
+def retire(name):
+    """
+    Retire instances that this node serves though the record has others elsewhere, which clients find: it was away when
+    those were deployed. Nothing is done while a deployment is under way, or is paused. Returns their ids.
+
+    name
+        The app.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.retire shop
+    """
+    return superseded.retire(_lifecycle(), names.app(name))
 
 
 def restore(name, instances=None, after=None):

@@ -87,27 +87,34 @@ def _plan(data, _colors):
 
 
 def _status(data, colors):
-    blocks = []
-    for app in data["apps"]:
-        if app["deployment"]:
-            deployed = f"deployed {_when(app['time'])} ({app['deployment']})"
-            head = f"{app['app']} {app['version']} in {data['environment']}, {deployed}"
-        else:
-            head = f"{app['app']} was never deployed in {data['environment']}: salt-run deploy.app {app['app']}"
-        rows = [(i["node"], i["version"], i["address"], i["state"], i["health"]) for i in app["instances"]]
-        blocks.append("\n".join([head, *_table(("node", "release", "address", "state", "health"), rows)]))
-        if app["drift"]:
-            blocks[-1] += "\n" + _paint(app["drift"], "YELLOW", colors)
-        share = app.get("share")
-        gets = "" if share is None else f"{app['version']} gets {share:.1%} of the traffic, by weights"
-        for sentence in filter(None, (app["paused"], app.get("frozen"), gets, app["warm"], app["lock"])):
-            blocks[-1] += "\n" + _paint(sentence, "YELLOW", colors)
+    blocks = [_app(app, data["environment"], colors) for app in data["apps"]]
     return "\n\n".join(blocks) or f"{data['environment']} has no apps"
 
 
+def _app(app, environment, colors):
+    name = app["app"]
+    if app["deployment"]:
+        deployed = f"deployed {_when(app['time'])} ({app['deployment']})"
+        head = f"{name} {app['version']} in {environment}, {deployed}"
+        if not any(i["state"].startswith("published") for i in app["instances"]):
+            head = f"{head}: none of it is published"
+    elif app["defined"]:
+        head = f"{name} is not deployed in {environment}: salt-run deploy.app {name}"
+    else:
+        head = f"{name} in {environment}"
+    found = [*app["instances"], *app["strangers"]]
+    rows = [(i["node"], i["version"], i["address"], i["state"], i["health"]) for i in found]
+    lines = [head, *_table(("node", "release", "address", "state", "health"), rows)]
+    share = app["share"]
+    gets = "" if share is None else f"{app['version']} gets {share:.1%} of the traffic, by weights"
+    said = (app["drift"], app["paused"], app["frozen"], gets, app["warm"], app["lock"], *app["warnings"])
+    return "\n".join([*lines, *(_paint(sentence, "YELLOW", colors) for sentence in said if sentence)])
+
+
 def _history(data, colors):
+    unused = [_paint(warning, "YELLOW", colors) for warning in data["warnings"]]
     if not data["history"]:
-        return f"{data['app']} was never deployed in {data['environment']}"
+        return "\n".join([f"{data['app']} has no history in {data['environment']}", *unused])
     words = {0: "done", 1: "failed, reverted", 2: "NOT REVERTED"}
     rows = [
         (
@@ -123,7 +130,8 @@ def _history(data, colors):
     ]
     lines = _table(("when", "what", "release", "outcome", "took", "by", "reason"), rows)
     why = [f"{_when(h['began'])}  {textwrap.shorten(h['why'], 200)}" for h in data["history"] if h["why"]]
-    return "\n".join([f"{data['app']} in {data['environment']}", *lines, *(_paint(w, "RED", colors) for w in why)])
+    red = [_paint(w, "RED", colors) for w in why]
+    return "\n".join([f"{data['app']} in {data['environment']}", *lines, *red, *unused])
 
 
 def _table(head, rows):

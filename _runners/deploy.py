@@ -171,18 +171,23 @@ def abort(name=None, env=None, test=False, reason="", *extra, **kwargs):
 
 
 @_verb
-def rollback(name=None, version=None, env=None, skip_tests=False, test=False, reason="", *extra, **kwargs):
+def rollback(name=None, version=None, env=None, nodes=None, skip_tests=False, test=False, reason="", *extra, **kwargs):
     """
     Deploy the last good release before the current one, as :py:func:`app` would: with tests, in waves,
     reverted if it fails. As many instances as the definition says, or as serve now if that is more.
 
     The last good release is the newest other one that the history has as published. One that was left
-    by a rollback is not good, until it is deployed once more.
+    by a rollback is not good, until it is deployed once more. A release that failed and was reverted is
+    not what serves: a warning says so, as the release before it serves, and the rollback goes below that.
+
+    Nodes that still have the release come first.
 
     What a blue-green deployment keeps warm is published as it is: none of it is started.
 
     version
         Go back to this release instead; it must be installed still.
+    nodes
+        Only these nodes; what others run is left alone.
     skip_tests
         True skips the acceptance tests, and nothing else.
 
@@ -192,7 +197,7 @@ def rollback(name=None, version=None, env=None, skip_tests=False, test=False, re
 
         salt-run deploy.rollback shop reason='checkout is broken'
     """
-    return _control().rollback(name, env, version, skip_tests, test, reason)
+    return _control().rollback(name, env, version, nodes, skip_tests, test, reason)
 
 
 @_verb
@@ -419,7 +424,8 @@ def unlock(name=None, env=None, force=False, *extra, **kwargs):
 
 
 def _control():
-    return control.Control(__opts__, _emit)
+    # Salt puts whom it has authenticated into the module: a user of salt-api is not the master's own.
+    return control.Control(__opts__, _emit, globals().get("__user__"))
 
 
 def _emit(event):

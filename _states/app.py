@@ -2,8 +2,8 @@
 Apps on a node
 ==============
 
-Highstate uses :py:func:`deployed`: it brings back what the record says this node runs, and changes
-nothing else, so that it never undoes a deployment.
+Highstate uses :py:func:`deployed`: it brings back what the record says this node runs, retires what it serves in
+place of others, and changes nothing else, so that it never undoes a deployment.
 
 .. code-block:: yaml
 
@@ -99,25 +99,31 @@ def running(name, version, instances=1):
 
 def deployed(name):
     """
-    Ensure that this node runs and publishes what the record says it does. Nothing is changed while a
-    deployment of the app is under way, and nothing that the record does not name.
+    Ensure that this node runs and publishes what the record says it does. An instance that the record does not name is
+    retired, if the record has the app elsewhere and clients find all of it: this node was away when those were
+    deployed. Nothing is changed while a deployment of the app is under way; nothing is retired while one is paused.
 
     name
         The app.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
-        missing = __salt__["app.missing"](names.app(name))
-        if not missing["instances"]:
-            ret["comment"] = missing["reason"] or f"{name} runs here as the record says"
+        found = __salt__["app.missing"](names.app(name))
+        missing, old = found["instances"], found["superseded"]
+        if not missing and not old:
+            ret["comment"] = _with(found["reason"] or f"{name} runs here as the record says", found["warnings"])
             return ret
-        ret["changes"] = {"restored": missing["instances"]}
+        ret["changes"] = {k: v for k, v in (("restored", missing), ("retired", old)) if v}
         if __opts__["test"]:
-            return _would(ret, f"restore {', '.join(missing['instances'])}")
-        ret["changes"] = {"restored": __salt__["app.restore"](name, missing["instances"])}
+            would = [f"{what} {', '.join(ids)}" for what, ids in (("restore", missing), ("retire", old)) if ids]
+            return _would(ret, _with(" and ".join(would), found["warnings"]))
+        restored = __salt__["app.restore"](name, missing) if missing else []
+        retired = __salt__["app.retire"](name) if old else []
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
-    ret["comment"] = f"{', '.join(ret['changes']['restored'])} restored"
+    ret["changes"] = {k: v for k, v in (("restored", restored), ("retired", retired)) if v}
+    done = [f"{', '.join(ids)} {what}" for what, ids in ret["changes"].items()]
+    ret["comment"] = _with("; ".join(done) or f"{name} runs here as the record says", found["warnings"])
     return ret
 
 
@@ -150,6 +156,10 @@ def absent(name, version=None):
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
     return ret
+
+
+def _with(comment, warnings):
+    return "; ".join([comment, *warnings])
 
 
 def _would(ret, what):

@@ -138,6 +138,9 @@ def nodes(environment, app, value):
     if not isinstance(given, (list, tuple)) or not given:
         raise Refused(f"nodes={shown(value)}: names separated by commas are allowed, or a list of names")
     for name in given:
+        if isinstance(name, str) and set(name) & set("*?[") and name not in environment.nodes:
+            there = ",".join(eligible[: said.LISTED])
+            raise Refused(f"nodes={said.name(name)}: patterns are not allowed. Name the nodes: nodes={there}")
         if not isinstance(name, str) or name not in environment.nodes:
             about = f"{nearest(name, environment.nodes)}{said.odd(name)}"
             raise Refused(f"nodes: {environment.name} has no node {shown(name)}{about}.")

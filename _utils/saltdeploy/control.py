@@ -12,13 +12,13 @@ from dataclasses import replace
 from . import (
     arguments,
     balancer,
-    bluegreen,
     definition,
     discovery,
     healthy,
     hookrun,
     hooks,
     measuring,
+    outcome,
     planner,
     records,
     traffic,
@@ -32,7 +32,7 @@ from .model import version_of
 from .operations import Operations
 from .services import CANDIDATE
 from .settling import Settling
-from .site import Task, look, running
+from .site import Task
 
 
 class Control(Operations, Looking, Settling):
@@ -48,6 +48,7 @@ class Control(Operations, Looking, Settling):
 
             def decide(observed):
                 site.not_paused()
+                site.refuse_strangers(observed, keep)
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
                 pause = app.strategy.pause > 0 and (app.in_place or version != _settled(site.record() or {}))
                 if test:
@@ -69,6 +70,7 @@ class Control(Operations, Looking, Settling):
             def decide(observed):
                 if (site.record() or {}).get("paused") != paused:
                     raise Refused(f"somebody went on with {app.name} meanwhile: see deploy.status {app.name}")
+                site.tell_strangers(observed)
                 desired = planner.Desired(app, version, paused["instances"], site.nodes, adopt=True, analysis=True)
                 # The record changes in any case.
                 return replace(self._deployment(site, observed, desired, planner.plan(desired, observed)), changes=True)
@@ -81,6 +83,7 @@ class Control(Operations, Looking, Settling):
         with self._site(environment, app, choice=False) as site:
 
             def decide(observed):
+                site.tell_strangers(observed)
                 record = site.record() or {}
                 paused, version = record.get("paused"), record.get("version", "")
                 if paused:
@@ -96,23 +99,24 @@ class Control(Operations, Looking, Settling):
                     plan = planner.without_candidates(observed)
                     if not plan:
                         raise Refused(f"nothing of {name} is paused in {environment.name}, and no candidate waits.")
-                task = self._deployment(site, observed, desired, plan, left=version if paused else "")
                 said = version if paused else ""
-                return replace(task, changes=True, verdict=lambda result: _aborted(result, desired, said))
+                task = self._deployment(site, observed, desired, plan, left=said)
+                task = replace(task, changes=True, publishes=bool(paused))
+                return replace(task, verdict=lambda result: outcome.aborted(result, desired, said))
 
             return self._carry_out(site, "abort", decide, reason, test)
 
     def _paused(self, environment, app):
         """Return the release that is paused, and what the record has of it; Refused if none is."""
         with discovery.connect(environment.discovery) as backend:
-            record = backend.read(records.current_key(records.prefix(environment.name, app.name)))[0] or {}
+            record = records.read(backend, records.prefix(environment.name, app.name))[0] or {}
         if not record.get("paused"):
             raise Refused(f"no deployment of {app.name} is paused in {environment.name}: see deploy.status {app.name}")
         return definition.check_version(app, record["version"]), record["paused"]
 
     def _wait_out(self, environment, app, result):
         """Wait as long as the pause is to last, without the lock, then go on. What does not stay healthy goes back."""
-        record, key = result["record"], records.current_key(records.prefix(environment.name, app.name))
+        record, prefix = result["record"], records.prefix(environment.name, app.name)
         service, new = traffic.watched(app, record)
         self.journal.say(f"paused for {app.strategy.pause:g}s: deploy.promote goes on at once, deploy.abort goes back")
 
@@ -127,11 +131,11 @@ class Control(Operations, Looking, Settling):
                     if gone
                     else self._measure(environment, app, service, new, backend)
                 )
-                now = backend.read(key)[0]
+                now = records.read(backend, prefix)[0]
         except (Failed, *INTERRUPTS) as exc:
             return {**result, "verdict": f"{records.paused(app.name, record)}. ({cause(exc)})", "retcode": NOT_REVERTED}
         if now != record:
-            return {**result, "verdict": f"somebody went on with {app.name} meanwhile: {look(result)}"}
+            return {**result, "verdict": f"somebody went on with {app.name} meanwhile: {outcome.look_at(result)}"}
         try:
             if not bad:
                 promoted = self.promote(app.name, environment.name, False, result["reason"])
@@ -169,6 +173,7 @@ class Control(Operations, Looking, Settling):
 
             def decide(observed):
                 site.not_paused()
+                site.refuse_strangers(observed, keep)
                 waiting = sorted({i.version for i in observed.instances if i.held and not i.published})
                 if wanted is None and len(waiting) > 1:
                     raise Refused(f"candidates of several releases wait: say version=, one of {', '.join(waiting)}")
@@ -178,20 +183,25 @@ class Control(Operations, Looking, Settling):
 
             return self._carry_out(site, "publish", decide, reason, test)
 
-    def rollback(self, name, env, version, skip_tests, test, reason):
+    def rollback(self, name, env, version, nodes, skip_tests, test, reason):
         """Take app ``name`` back to the last good release, or to ``version``, which must be installed still."""
         environment, app = self._definitions(name, env)
         wanted = None if version is None else definition.check_version(app, version)
-        with self._site(environment, app, choice=False) as site:
+        with self._site(environment, app, nodes) as site:
 
             def decide(observed):
+                site.tell_strangers(observed)
                 record, history = _recorded(site), site.history()
                 current = records.running(history, record)
                 target = _retained(site, observed, wanted, current) if wanted else _last_good(site, history, current)
                 self.journal.say(f"back from {app.name} {current} to {target}{_published_when(history, target)}")
+                passed = ([], []) if wanted else records.passed(history, current, target)
+                for sentence in _passing_over(app.name, current, target, passed):
+                    self._warn(sentence)
                 # Never fewer than serve now: they may have been made more for a reason.
                 count = max(app.instances, sum(i.good and i.version == current for i in observed.instances))
-                desired = planner.Desired(app, target, count, site.nodes, tests=not skip_tests)
+                preferred = sorted(site.nodes, key=lambda n: target not in observed.releases.get(n, ()))
+                desired = planner.Desired(app, target, count, tuple(preferred), tests=not skip_tests)
                 plan = planner.plan(desired, observed)
                 return self._deployment(site, observed, desired, plan, f", rolled back from {current}", current)
 
@@ -210,6 +220,7 @@ class Control(Operations, Looking, Settling):
                 record = _recorded(site)
                 if record.get("paused"):
                     raise Refused(records.paused(name, record))
+                site.refuse_strangers(observed)
                 version = definition.check_version(app, record["version"])
                 desired = planner.Desired(app, version, count, site.nodes)
                 said = f". The definition says {app.instances}: so will the next deploy.app without instances="
@@ -235,8 +246,10 @@ class Control(Operations, Looking, Settling):
             # One that is frozen is not any more, and the record changes.
             changes=bool(plan) or "frozen" in (site.record() or {}),
             act=lambda lock, identity: self._execute(site, observed, desired, plan, lock, identity, left),
-            verdict=lambda result: _verdict(result, desired, said),
+            verdict=lambda result: outcome.verdict(result, desired, said),
             more={"left": left} if left else {},
+            publishes=desired.publish,
+            keep=desired.keep,
         )
 
     def _execute(self, site, observed, desired, plan, lock, identity, left):
@@ -305,40 +318,21 @@ def _last_good(site, history, current):
     return definition.check_version(site.app, entry["record"]["version"])
 
 
+def _passing_over(name, current, target, passed):
+    """Return what the operator may not expect of a rollback, as sentences: see records.passed."""
+    reverted, left = passed
+    if reverted:
+        yield (
+            f"{name} {', '.join(reverted)} failed and was reverted before: clients have {current}. This goes"
+            f" below it, to {target}."
+        )
+    if left:
+        yield f"{name} {', '.join(left)} is passed over: a rollback left it, and nobody deployed it again since."
+
+
 def _published_when(history, version):
     entry = next((e for e in history if (e["record"] or {}).get("version") == version), None)
     if not entry:
         return ", which the history has no more"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["record"]["time"]))
     return f", deployed {when} ({entry['record']['deployment']})"
-
-
-def _verdict(result, desired, said):
-    """Return the outcome in words a person understands at once."""
-    what, where = f"{result['app']} {result['version']}", result["environment"]
-    why = result["why"].partition("\n")[0]
-    if result["retcode"] == NOT_REVERTED and result["record"] and "frozen" not in result["record"]:
-        done = f"{what} is published in {where}, but for nodes that failed: {running(result['record'])}"
-        again = f"salt-run deploy.app {result['app']} version='{result['version']}' env={result['environment']}"
-        return f"{done}. Repair them, then {again} does what is left. {why}"
-    if result["retcode"] == NOT_REVERTED and result["record"]:
-        return f"{hooks.frozen(result['app'], result['record'])}. Published are {running(result['record'])}"
-    if result["retcode"] == NOT_REVERTED:
-        return f"{what} FAILED in {where} and is NOT wholly reverted, look now ({look(result)}): {why}"
-    if result["retcode"] == REVERTED:
-        return f"{what} was not deployed in {where}; all is as before ({running(result['record'])}): {why}"
-    if (result["record"] or {}).get("paused") and desired.publish:
-        return f"{records.paused(result['app'], result['record'])}. Published are {running(result['record'])}"
-    if not desired.publish:
-        candidates = f"{desired.instances} candidate{'s' * (desired.instances != 1)}"
-        return f"{what} waits in {where} as {candidates}: look at it, then salt-run deploy.publish {result['app']}"
-    done = "is published" if result["changed"] else "was already published, nothing was done"
-    warm = bluegreen.told(result["app"], (result["record"] or {}).get("warm"), time.time())
-    return f"{what} {done} in {where}: {running(result['record'])}{said}{warm and f'. {warm}'}"
-
-
-def _aborted(result, desired, paused):
-    if result["retcode"] != DONE:
-        return _verdict(result, desired, "")
-    what = f"{result['app']} {paused} is taken back" if paused else f"the candidates of {result['app']} are stopped"
-    return f"{what} in {result['environment']}: {running(result['record'])}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import math
 import re
@@ -61,6 +62,19 @@ def choose_environment(pillar, name=None):
             f"unknown environment {shown(name)}{nearest(name, known)}{words.odd(name)}. Defined: {words.listed(known)}"
         )
     return name
+
+
+def only_with(pillar, app):
+    """Return the name of the one environment that has ``app``, None if there are more, or none.
+
+    An environment with errors has none: it is named when somebody asks for it.
+    """
+    found = []
+    for name in _named(pillar, "environments"):
+        with contextlib.suppress(DefinitionError):
+            links = _chain(pillar["environments"], name)
+            found += [name] if any(app in _mapping(pillar["environments"][link], "apps") for link in links) else []
+    return found[0] if len(found) == 1 else None
 
 
 def load(pillar, env=None, validate=validation.validate):

@@ -137,7 +137,7 @@ class Hooks:
 
 def marks(discovery, prefix, version):
     """Return the marks of a release, by key: see hooks.mark."""
-    return hooks.of_release(discovery.read_all(hooks.marks_key(prefix)), prefix, version)
+    return hooks.of_release(hooks.usable(discovery.read_all(hooks.marks_key(prefix))), prefix, version)
 
 
 def forget(site, lock, observed, going):

@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import time
 
-from . import bounds
+from . import bounds, shapes
 from .errors import DefinitionError, Refused
 from .model import Hook
 from .words import shown
 
+UNREADABLE = "unreadable"
 NO_PORT = "{port}: a hook runs once on a node for all its instances: it finds theirs in the variable PORTS"
 
 
@@ -87,6 +88,19 @@ def marks_key(prefix, version="", key=""):
     return f"{prefix}hooks/" + (f"{version}/{key}" if version else "")
 
 
+def usable(found):
+    """Return marks, by their whole key, as they can be used. Of a hook whose mark cannot be read the end is unknown.
+
+    :param found: what Consul has under these keys.
+    """
+    return {key: value if shapes.is_mark(value) else _unreadable(key) for key, value in found.items()}
+
+
+def _unreadable(name):
+    nobody = dict.fromkeys(("node", "deployment", "owner"), "nobody")
+    return {**nobody, "state": UNREADABLE, "phase": name.rpartition("/")[2], "command": "?", "time": 0.0}
+
+
 def of_release(marks, prefix, version):
     """Return those of ``marks`` that are of the release ``version``, by key without the prefix."""
     start = marks_key(prefix, version)
@@ -113,6 +127,8 @@ def mark(state, phase, hook, node, identity):
 
 def told(mark):
     """Return a mark in words."""
+    if mark["state"] == UNREADABLE:
+        return "what Consul has of it cannot be read"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(mark["time"]))
     state = "it ran" if mark["state"] == "done" else "it was started, and its end is not known,"
     return f"{state} on {mark['node']}, {when}, by {mark['owner']} ({mark['deployment']})"

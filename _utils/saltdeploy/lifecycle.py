@@ -8,10 +8,11 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import definition, discovery, names, probes, readiness, records, services
+from . import definition, discovery, names, probes, readiness, records, services, shapes
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import RESTORED, Host
 from .launch import Launch
+from .model import Strategy
 from .readiness import POLL, Readiness
 from .runtime import choose
 from .services import CANDIDATE
@@ -80,9 +81,18 @@ class Lifecycle:
         }
 
     def _registered(self, name):
-        """Return the services of app ``name`` that the agent has from us: id -> Endpoint."""
-        found = {i: e for i, e in self.discovery.registered().items() if e.meta.get("app") == name}
-        return {i: e for i, e in found.items() if names.is_instance(i.removesuffix(CANDIDATE))}
+        """Return the services of app ``name`` that the agent has, and that are this minion's: id -> Endpoint.
+
+        By their ids, whoever registered them, and with which facts. Another environment may have the same agent.
+        """
+        found = {i: e for i, e in self.discovery.registered().items() if shapes.is_of(i.removesuffix(CANDIDATE), name)}
+        known = {i.id for i in self.host.instances(name)}
+        return {i: e for i, e in found.items() if i.removesuffix(CANDIDATE) in known or self._is_mine(e)}
+
+    def _is_mine(self, endpoint):
+        """Whether whoever registered ``endpoint`` did it for this minion and its environment, or says nothing."""
+        mine = {"minion": self.host.node, "environment": self.environment.name}
+        return all(endpoint.meta.get(key, value) == value for key, value in mine.items())
 
     def _observed(self, instance, registered):
         state = self.runtime.states().get(instance.id)
@@ -122,11 +132,14 @@ class Lifecycle:
                 launch.write(self.render)
                 self.runtime.start(launch.unit)
         for instance in started:
-            failures += self._prove(app, instance, deadline)
+            failures += self._prove(app, instance, deadline, deployment)
         return {"ok": not failures, "instances": [self._record(i).__dict__ for i in started], "failures": failures}
 
-    def _prove(self, app, instance, deadline):
-        """Wait until the instance is ready, run its own tests, register it as a candidate."""
+    def _prove(self, app, instance, deadline, deployment=None):
+        """Wait until the instance is ready, run its own tests, register it as a candidate.
+
+        :param deployment: whose step this is: it may have ended meanwhile, as a suspended process does not know.
+        """
         problem = self._await_ready(app, instance, deadline)
         problems = [problem] if problem else self._failed_tests(app, instance)
         if problems:
@@ -134,9 +147,10 @@ class Lifecycle:
             logs = self.runtime.logs(self.launch(app, instance).unit, LOG_LINES)
             problems[-1] += f"\nits last lines:\n{logs}" if logs else ""
             return [f"{instance.id}: {p}" for p in problems]
-        self.host.save(replace(instance, tested=True))
         expires = None if instance.held else app.strategy.progress_deadline
-        self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True, expires=expires))
+        with self.host.starting(app.name, deployment):
+            self.host.save(replace(instance, tested=True))
+            self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True, expires=expires))
         return []
 
     def _await_ready(self, app, instance, deadline):
@@ -222,7 +236,7 @@ class Lifecycle:
 
     def _withdraw(self, name, ids):
         """Take ``ids`` out of discovery; return those that users may have been sent to, once the catalog has none."""
-        app, registered = self.app(name), self._registered(name)
+        registered = self._registered(name)
         for instance in ids:
             for service in (instance, instance + CANDIDATE):
                 if service in registered:
@@ -238,7 +252,7 @@ class Lifecycle:
             published.update(seen)
             return not seen
 
-        if waited_for and not self.discovery.wait(app.name, gone, time.monotonic() + CATALOG_DEADLINE):
+        if waited_for and not self.discovery.wait(name, gone, time.monotonic() + CATALOG_DEADLINE):
             raise DiscoveryUnavailable(
                 f"{', '.join(sorted(published))}: still in the catalog {CATALOG_DEADLINE:g}s after it was withdrawn on"
                 f" {self.host.node}: nothing was stopped. See `consul monitor` there."
@@ -257,11 +271,17 @@ class Lifecycle:
         :param after: whose steps this undoes.
         """
         own, by = (deployment, None) if ids is None else (None, deployment)
-        with self.host.alone(self.app(name).name, by, after or own):
+        with self.host.alone(names.app(name), by, after or own):
             return self._stop(name, ids, own, drain, grace)
 
+    def retire(self, name, ids):
+        """Stop instances as :meth:`stop` does, in a turn that the caller has."""
+        return self._stop(name, ids)
+
     def _stop(self, name, ids=None, deployment=None, drain=None, grace=None):
-        strategy = self.app(name).strategy
+        # What runs can be stopped, whether anybody still defines it or not.
+        app = self.environment.apps.get(name)
+        strategy = app.strategy if app else Strategy()
         drain = strategy.drain if drain is None else drain
         grace = strategy.grace if grace is None else grace
         here = {i.id: i for i in self.host.instances(name)}
@@ -322,17 +342,22 @@ class Lifecycle:
 
         :returns: ``(ids, reason)``; the reason says why nothing is to be done, or is empty.
         """
-        prefix = self._prefix(name)
-        _, _, session = self.discovery.read(records.lock_key(prefix))
-        if session:
+        if self.locked(name):
             return [], f"{name} is being deployed: nothing is restored meanwhile"
-        current, _, _ = self.discovery.read(records.current_key(prefix))
+        current, problems = records.read(self.discovery, self._prefix(name))
         if not current:
-            return [], f"{name} was never deployed in {self.environment.name}"
+            return [], "; ".join([f"the record has nothing of {name} in {self.environment.name}", *problems])
         wanted = current["nodes"].get(self.host.node, [])
         if not wanted:
             return [], f"the record has no instance of {name} on this node"
         return self._not_good(name, wanted), ""
+
+    def locked(self, name):
+        """Return whether somebody holds the lock of app ``name`` in this environment."""
+        return bool(self.discovery.read(records.lock_key(self._prefix(name)))[2])
+
+    def _prefix(self, name):
+        return records.prefix(self.environment.name, names.app(name))
 
     def restore(self, name, ids, after=None):
         """Bring those of ``ids`` that do not serve back: installed, tested, published; return which.
@@ -348,7 +373,7 @@ class Lifecycle:
                     self._restore(name, instance)
                 except DiscoveryUnavailable:
                     raise
-                except Failed as exc:
+                except (Failed, Refused) as exc:
                     failures.append(str(exc))
         if failures:
             raise Failed("; ".join(failures))
@@ -360,6 +385,7 @@ class Lifecycle:
             self.publish(name, [instance])  # only discovery has lost it
             return
         version, slot = instance.removeprefix(f"{name}_").rsplit("_", 1)
+        self._refuse_slot(name, instance, int(slot))
         self._stop(name, [instance], drain=0)
         # What is installed is what ran, whatever the definition says by now.
         if version not in self.host.releases(name):
@@ -369,6 +395,15 @@ class Lifecycle:
             self._stop(name, [instance], drain=0)
             raise Failed("; ".join(result["failures"]))
         self.publish(name, [instance])
+
+    def _refuse_slot(self, name, instance, slot):
+        """Raise Refused if the instance would take a port that its app does not have, and never had here."""
+        ports = self.app(name).ports
+        if ports and slot not in ports and not self.host.folder(instance).exists():
+            raise Refused(
+                f"{instance} is not restored on {self.host.node}: its port is none of apps:{name}:ports ({ports})."
+                f" `salt-run deploy.app {name}` starts another one in its place."
+            )
 
     def _not_good(self, name, ids):
         good = {i["id"] for i in self.observe(name)["instances"] if i["running"] and i["published"]}

@@ -13,6 +13,7 @@ from . import (
     planner,
     preflight,
     records,
+    shapes,
     status,
     traffic,
 )
@@ -21,10 +22,10 @@ from .errors import DONE, REVERTED, Failed, Refused
 from .fleet import Fleet
 from .jobs import TALK_DEADLINE, Jobs
 from .lock import held
-from .site import Verbs, history, owner
+from .site import Verbs, stand_in
 
 HISTORY_LIMIT = 10
-UNPUBLISHED = ("candidate", "warm")
+UNPUBLISHED = ("candidate", "warm", "withdrawn")
 # How much of a command is shown, in characters.
 SHOWN = 300
 
@@ -34,16 +35,17 @@ class Looking(Verbs):
 
     def check(self, name, env, version, instances, nodes):
         """Find out whether a deployment would be refused; it is, with the same message, where it would."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._definitions(name, env, looking=True)
         version = definition.check_version(app, version)
         count = arguments.count("instances", instances, app.instances)
         balancer.refuse_beyond(environment, app, count)
         with self._site(environment, app, nodes) as site:
             holder, _, session = site.discovery.read(records.lock_key(site.prefix))
             if session:
-                raise Refused(held(holder, {"app": app.name, "environment": environment.name}))
+                raise Refused(held(shapes.holder(holder), {"app": app.name, "environment": environment.name}))
             site.not_paused()
             observed = self._observe(site)
+            site.refuse_strangers(observed)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
             self._advise(app)
             desired = planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0)
@@ -63,7 +65,7 @@ class Looking(Verbs):
 
     def test(self, name, env, version, nodes):
         """Run the app's tests, from everywhere, on its candidates; without any on what is published."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._definitions(name, env, looking=True)
         version = arguments.release(app, version)
         with self._site(environment, app, nodes) as site:
             observed = self._observe(site)
@@ -85,37 +87,45 @@ class Looking(Verbs):
         return {"app": name, "verdict": verdict, "steps": self.journal.as_data(), "retcode": REVERTED if why else DONE}
 
     def status(self, name, env):
-        """Return what discovery and the record have of one app, or of all."""
-        environment = self._environment(env)
+        """Return what discovery and the record have of one app, or of all, also of those that nobody defines."""
         every = name is None or name == ""
-        chosen = list(environment.apps) if every else [definition.find_app(environment, arguments.word(name)).name]
+        environment = self._environment(env, None if every else arguments.word(name))
         with discovery.connect(environment.discovery) as backend:
             backend.leader()
-            apps = [status.of_app(backend, environment, environment.apps[n]) for n in chosen]
+            undefined = status.undefined(backend, environment)
+            if every:
+                chosen = [*environment.apps.values(), *map(stand_in, undefined)]
+            elif arguments.word(name) in undefined:
+                chosen = [stand_in(arguments.word(name))]
+            else:
+                chosen = [definition.find_app(environment, arguments.word(name))]
+            replaced = backend.replaced()
+            apps = [status.of_app(backend, environment, app, replaced) for app in chosen]
         return {"environment": environment.name, "apps": apps, "retcode": DONE}
 
     def history(self, name, env, limit):
         """Return the last deployments of an app, the newest first."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._definitions(name, env, looking=True)
         limit = arguments.count("limit", limit, HISTORY_LIMIT)
         with discovery.connect(environment.discovery) as backend:
-            newest = history(backend, records.prefix(environment.name, app.name))
-        return {"app": name, "environment": environment.name, "history": newest[:limit], "retcode": DONE}
+            newest, problems = records.history(backend, records.prefix(environment.name, app.name))
+        about = {"app": app.name, "environment": environment.name, "history": newest[:limit]}
+        return {**about, "warnings": problems, "retcode": DONE}
 
     def unlock(self, name, env, force):
         """Show who holds the lock; with ``force`` take it from them."""
         environment, app = self._definitions(name, env)
         key = records.lock_key(records.prefix(environment.name, app.name))
         with discovery.connect(environment.discovery) as backend:
-            holder, index, session = backend.read(key)
+            found, index, session = backend.read(key)
+            holder = shapes.holder(found)
             if not session:
                 return {"app": name, "verdict": f"{name} is not locked in {environment.name}.", "retcode": DONE}
             about = {"app": app.name, "environment": environment.name}
             if not force:
                 raise Refused(held(holder, about))
-            holder = holder if isinstance(holder, dict) else {}
             # Changed, or its run would find nobody after it, and take it again. Another run may have it by now.
-            if not backend.replace(key, {**holder, "taken_by": owner()}, index):
+            if not backend.replace(key, {**holder, "taken_by": self.owner}, index):
                 raise Refused(f"the lock of {name} changed hands meanwhile: see who has it now, without force=True.")
             backend.destroy_session(session)
         run = f"the run of {holder['owner']}" if holder.get("owner") else "the run that held it"
@@ -126,7 +136,7 @@ class Looking(Verbs):
 
     def logs(self, name, env, nodes, instance, lines, since):
         """Return the last lines that instances printed: ``{node: {id: text}}``."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._definitions(name, env, looking=True)
         chosen = arguments.nodes(environment, app, nodes)
         wanted = {
             "instances": None if instance is None else [names.instance(instance)],

@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import arguments, bluegreen, healthy, hookrun, hooks, planner, records
+from . import arguments, bluegreen, definition, healthy, hookrun, hooks, membership, outcome, planner, records
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
 from .jobs import Jobs, PhaseFailed, ids_by_node, most, stop_deadline, told_ids
 from .planner import listed
 from .services import first_result
-from .site import Task, Verbs, look, running
+from .site import Task, Verbs, stand_in
 
 
 class Operations(Verbs):
@@ -70,7 +70,9 @@ class Operations(Verbs):
                 going = [i for i in published if version in (None, i.version)]
                 if not going:
                     raise Refused(f"nothing of {name} {version or ''} is published on {', '.join(site.nodes)}.")
-                others = {(e.minion, e.id) for e in site.discovery.instances(app.name, passing=True)}
+                found = site.discovery.instances(app.name, passing=True)
+                ours, _ = membership.divide(found, app.name, environment, site.known)
+                others = {(e.minion, e.id) for e in ours}
                 if not others - {(i.node, i.id) for i in going} and not (confirm or test):
                     raise Refused(f"no instance of {name} would be left for users: say so with confirm=True.")
                 lines = [f"withdraw {i.id} on {i.node}" for i in going]
@@ -99,15 +101,22 @@ class Operations(Verbs):
 
     def remove(self, name, env, confirm, test, reason):
         """Take an app away: its instances, its releases, its record; the history stays."""
-        environment, app = self._definitions(name, env)
+        environment = self._environment_of(name, env)
+        # What runs can be taken away, whether anybody still defines it or not.
+        app = environment.apps.get(arguments.word(name)) or stand_in(arguments.word(name))
         with self._whole_site(environment, app) as site:
 
             def decide(observed):
+                # What others have registered stays theirs.
+                theirs = (membership.Kind.OTHER, membership.Kind.FOREIGN)
+                membership.refuse(site.strangers(observed), app.name, environment.name, theirs)
                 ids, releases = planner.everything(observed)
                 record = site.record()
+                if app.name not in environment.apps and not (ids or releases or record):
+                    definition.find_app(environment, app.name)
                 lines = [f"withdraw, drain and stop {listed(ids)}"] if ids else []
                 lines += [f"remove the releases {listed(releases)}"] if releases else []
-                lines += [f"forget what the record has: {running(record)}"] if record else []
+                lines += [f"forget what the record has: {outcome.running(record)}"] if record else []
                 needing = sorted(a.name for a in environment.apps.values() if app.name in a.requires)
                 if lines and not (confirm or test):
                     needed = f" {', '.join(needing)} would miss it." if needing else ""
@@ -118,6 +127,7 @@ class Operations(Verbs):
                     changes=bool(lines),
                     act=lambda lock, identity: self._remove(site, ids, releases, record, lock, identity),
                     verdict=_removed,
+                    removes=True,
                 )
 
             return self._carry_out(site, "remove", decide, reason, test)
@@ -202,8 +212,9 @@ def _why(result):
 def _restarted(result):
     what, where = f"{result['app']} {result['version']}".rstrip(), result["environment"]
     if result["retcode"] != DONE:
-        return f"the restart of {what} in {where} FAILED and stopped there, look now ({look(result)}): {_why(result)}"
-    return f"{what} was restarted in {where}: {running(result['record'])}"
+        look = outcome.look_at(result)
+        return f"the restart of {what} in {where} FAILED and stopped there, look now ({look}): {_why(result)}"
+    return f"{what} was restarted in {where}: {outcome.running(result['serving'])}"
 
 
 def _withdrawn(result):
@@ -216,7 +227,8 @@ def _withdrawn(result):
 def _removed(result):
     name, where = result["app"], result["environment"]
     if result["retcode"] != DONE:
-        return f"{name} is NOT wholly removed from {where}, repair and run it again: {_why(result)}"
+        why = result.get("untrue") or _why(result)
+        return f"{name} is NOT wholly removed from {where}, repair and run it again: {why}"
     if not result["changed"]:
         return f"there is nothing of {name} in {where}, nothing was done"
     return f"{name} is removed from {where}; its history stays"

@@ -233,13 +233,14 @@ def publication(desired, observed):
 def restarts(observed, nodes, sizes):
     """Return waves, node -> ids, in which all that is published is restarted, one after the other on a node.
 
-    What serves nobody comes first. Never all that serves is in one wave, unless it is a single node's, nor nodes of two
-    zones.
+    What serves nobody comes first. No wave takes out more than half of what serves at once, nor all nodes of what
+    serves, unless it is a single node's, nor nodes of two zones.
 
     :param nodes: names in order of preference; ``sizes``: the strategy's waves.
     """
     ids = _by_node([i for i in observed.instances if i.published])
     serving = Counter(i.node for i in observed.instances if _serving(i))
+    most = max(1, sum(serving.values()) // 2)  # of each node one is out at a time
     preference = {n: rank for rank, n in enumerate(nodes)}
     order = sorted(ids, key=lambda n: (n in serving, preference.get(n, len(nodes)), n))
     groups = [list(part) for group in _sized(order, sizes) for _, part in itertools.groupby(group, observed.zone)]
@@ -247,8 +248,13 @@ def restarts(observed, nodes, sizes):
     for group in groups:
         all_of_it = sum(n in serving for n in group) == len(serving)
         parts = [group[:1], group[1:]] if all_of_it and len(group) > 1 else [group]
-        waves += [{n: ids[n] for n in part} for part in parts]
-    return waves
+        for part in parts:
+            # What serves nobody comes first in a part, and is out already.
+            out = [n for n in part if n in serving]
+            first = part[: len(part) - len(out) + most]
+            rest = part[len(first) :]
+            waves += [first, *(rest[at : at + most] for at in range(0, len(rest), most))]
+    return [{n: ids[n] for n in wave} for wave in waves]
 
 
 def prunable(observed, keep, good):

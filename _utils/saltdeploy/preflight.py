@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import __version__
+from . import __version__, membership
 from .errors import Refused
 from .jobs import TALK_DEADLINE
 from .model import Instance
@@ -56,10 +56,14 @@ def _refuse_silent(problems, site):
         )
 
 
-def requirements(discovery, app):
-    """Raise Refused if discovery does not work, or a service that ``app`` requires is not found in it."""
+def requirements(discovery, app, environment):
+    """Raise Refused if discovery does not work, or a service that ``app`` requires is not found in it.
+
+    Another environment's does not count.
+    """
     discovery.leader()
-    lost = [name for name in app.requires if not discovery.instances(name, passing=True)]
+    found = {name: discovery.instances(name, passing=True) for name in app.requires}
+    lost = [name for name in app.requires if not membership.of_environment(found[name], environment.name)]
     if lost:
         raise Refused(
             f"{app.name} requires {' and '.join(lost)}, which discovery does not have healthy:"

@@ -7,6 +7,7 @@ import time
 from . import bluegreen, hookrun, records, traffic
 from .errors import INTERRUPTS, Failed, LockLost, NotReverted, cause
 from .jobs import ids_by_node
+from .model import version_of
 
 
 class Recording:
@@ -28,16 +29,23 @@ class Recording:
     def _now(self):
         """Return the record of what is published and runs now, on which node."""
         return {
-            "version": self.desired.version,
+            "version": self._release(),
             "deployment": self.identity.id,
             "time": time.time(),
             "nodes": {n: list(ids) for n, ids in self.runs.items() if ids},
             **({"warm": self.warm} if self.warm else {}),
         }
 
+    def _release(self):
+        """Return the release that clients have: the desired one from its first instance on, until then the old one."""
+        versions = [version_of(i) for ids in self.runs.values() for i in ids]
+        new = self.desired.version
+        return new if new in versions or not versions else max(versions, key=versions.count)
+
     def _correct_record(self, paused):
         """Write the record if it is not what is so: of a pause, or of what runs, where a killed run had no time to."""
-        now = {**self._now(), **({"paused": self._pause()} if paused else {})}
+        # What is paused may be a candidate only, and is what is deployed all the same.
+        now = {**self._now(), **({"paused": self._pause(), "version": self.desired.version} if paused else {})}
         said = {"paused", "frozen"} & set(self.record or ())
         is_so = _places(now) == _places(self.record) and now.get("warm") == (self.record or {}).get("warm")
         if self.desired.publish and (paused or said or not is_so):

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import time
 
-from . import traffic
-from .errors import DONE, NOT_REVERTED
+from . import shapes, traffic
+from .errors import DONE, NOT_REVERTED, REVERTED
 
 # How many entries of history are kept for an app: more than anybody looks through, few enough to be read at once.
 KEPT = 50
@@ -45,6 +45,30 @@ def history_key(prefix, deployment=""):
     return f"{prefix}history/{deployment}"
 
 
+def read(discovery, prefix):
+    """Return the record of an app, None if there is none, and what of it cannot be used, as sentences."""
+    key = current_key(prefix)
+    record, problems = shapes.record(discovery.read(key)[0], _app(prefix))
+    return record, [f"{key}: {problem}" for problem in problems]
+
+
+def history(discovery, prefix):
+    """Return the entries of an app's history that can be used, the newest first, and sentences on the others.
+
+    Which is the newest Consul says: a master's clock may have been ahead.
+    """
+    entries, problems = [], []
+    for key, value in reversed(discovery.entries(history_key(prefix))):
+        entry, wrong = shapes.entry(value, _app(prefix))
+        entries += [entry] if entry else []
+        problems += [f"{key}: {problem}" for problem in wrong]
+    return entries, problems
+
+
+def _app(prefix):
+    return prefix.rstrip("/").rpartition("/")[2]
+
+
 def paused(app, record):
     """Return the sentence on a deployment that is paused; empty if none is.
 
@@ -64,8 +88,8 @@ def paused(app, record):
 
 
 def surplus(keys):
-    """Return those of the history's ``keys`` that make room for one more entry: the oldest beyond what is kept."""
-    return sorted(keys)[: max(0, len(keys) + 1 - KEPT)]
+    """Return those of the history's ``keys``, the oldest first, that make room for one more entry."""
+    return keys[: max(0, len(keys) + 1 - KEPT)]
 
 
 def cut(entry):
@@ -103,6 +127,28 @@ def last_good(history, current, left=()):
             return entry
         others.add(entry.get("left"))
     return None
+
+
+def passed(history, current, target):
+    """Return the releases that a rollback from ``current`` to ``target`` passes over: reverted ones, and left ones.
+
+    Reverted are those that somebody tried to deploy since ``current`` was, and that clients do not have.
+
+    :param history: entries, the newest first.
+    """
+    reverted, left = [], []
+    for entry in history:
+        its = (entry["record"] or {}).get("version")
+        if entry["retcode"] == DONE and its == current and entry["version"] == current:
+            break
+        if entry["retcode"] == REVERTED and entry.get("verb", "deploy") in DEPLOYING:
+            reverted.append(entry["version"])
+    for entry in history:
+        if (entry["record"] or {}).get("version") == target and entry["version"] == target:
+            break
+        left.append(entry.get("left"))
+    others = {None, "", current, target}
+    return [v for v in dict.fromkeys(reverted) if v not in others], [v for v in dict.fromkeys(left) if v not in others]
 
 
 def running(history, record):

@@ -7,7 +7,7 @@ import time
 from . import arguments, discovery, hooks, records
 from .errors import DONE, Refused
 from .lock import Lock
-from .site import Verbs, owner
+from .site import Verbs
 from .words import shown
 
 SETTLED = ("done", "again")
@@ -18,7 +18,7 @@ class Settling(Verbs):
 
     def hooks(self, name, env, version, settle):
         """Show the marks of hooks that run once; with ``settle``, replace those of hooks whose end is not known."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._definitions(name, env, looking=settle is None)
         version = arguments.release(app, version)
         if settle not in (None, *SETTLED):
             raise Refused(f"settle={shown(settle)}: {' or '.join(SETTLED)} is allowed")
@@ -29,7 +29,7 @@ class Settling(Verbs):
                 info = {
                     "app": app.name,
                     "environment": environment.name,
-                    "owner": owner(),
+                    "owner": self.owner,
                     "deployment": "none",
                     "doing": "settled",
                 }
@@ -37,7 +37,7 @@ class Settling(Verbs):
                     found = _marks(backend, prefix, version)
                     if not (changed := {key: one for key, one in found.items() if one["state"] != "done"}):
                         raise Refused(f"there is no hook of {where} in {environment.name} whose end is not known.")
-                    lock.write(*_settled(changed, settle))
+                    lock.write(*_settled(changed, settle, self.owner))
                     found = _marks(backend, prefix, version)
         lines = [f"{_version(prefix, key)} {m['phase']} `{m['command']}`: {hooks.told(m)}" for key, m in found.items()]
         none = f"no hook that runs once has run for {where} in {environment.name}"
@@ -47,7 +47,7 @@ class Settling(Verbs):
 
 def _marks(backend, prefix, version):
     """Return all marks of an app, or those of one release, by their whole key."""
-    found = backend.read_all(hooks.marks_key(prefix))
+    found = hooks.usable(backend.read_all(hooks.marks_key(prefix)))
     return {key: one for key, one in sorted(found.items()) if version in (None, _version(prefix, key))}
 
 
@@ -55,8 +55,8 @@ def _version(prefix, key):
     return key.removeprefix(hooks.marks_key(prefix)).partition("/")[0]
 
 
-def _settled(marks, settle):
+def _settled(marks, settle, owner):
     """Return what is to be written and what to be removed."""
     if settle == "again":
         return {}, list(marks)
-    return {key: {**one, "state": "done", "owner": owner(), "time": time.time()} for key, one in marks.items()}, ()
+    return {key: {**one, "state": "done", "owner": owner, "time": time.time()} for key, one in marks.items()}, ()

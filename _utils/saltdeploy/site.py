@@ -10,20 +10,34 @@ import os
 import secrets
 import socket
 import time
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import salt.pillar
 
-from . import advice, arguments, bluegreen, definition, discovery, notify, preflight, records, words
-from .errors import DONE, INTERRUPTS, Failed, Refused, cause
+from . import (
+    advice,
+    arguments,
+    bluegreen,
+    definition,
+    discovery,
+    membership,
+    names,
+    notify,
+    outcome,
+    preflight,
+    records,
+    words,
+)
+from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
 from .executor import Identity
 from .fleet import Fleet
 from .journal import Journal
 from .lock import Lock
-from .model import App, Environment, version_of
+from .model import App, Environment, Source
 
+# How long the catalog may take to follow an agent that was told something, in seconds: 0.1 where all is well.
+FOLLOWS = 3.0
 # What is being done to an app meanwhile, where it is not a deployment of the usual kind: for whom the lock stops.
 DOING = {
     "rollback": "rolled back",
@@ -43,8 +57,10 @@ class Site:
 
     :param nodes: those that are to run the app; ``chosen``: somebody chose them, and nothing else is looked at.
     :param needed: those that must answer; ``choice``: whether there is ``nodes=`` to leave one out with.
+    :param warn: called with what is wrong and does not stop the verb.
     :param answering: nodes of the environment that answer; ``observed``: those whose instances were looked at. None
         until that is known.
+    :param known: ``(node, id)`` of the instances that they have.
     """
 
     environment: Environment
@@ -55,6 +71,8 @@ class Site:
     needed: tuple[str, ...]
     chosen: bool = False
     choice: bool = True
+    warn: Callable = lambda text: None
+    known: frozenset = frozenset()
     answering: list[str] | None = None
     observed: list[str] | None = None
 
@@ -63,8 +81,8 @@ class Site:
         return records.prefix(self.environment.name, self.app.name)
 
     def record(self):
-        """Return what runs now according to the record, None if nothing ever did."""
-        return self.discovery.read(records.current_key(self.prefix))[0]
+        """Return what runs now according to the record, None if nothing does."""
+        return self._used(records.read(self.discovery, self.prefix))
 
     def not_paused(self):
         """Raise Refused if a deployment is paused, and nothing may take its place."""
@@ -74,7 +92,47 @@ class Site:
 
     def history(self):
         """Return the entries of the history, the newest first."""
-        return history(self.discovery, self.prefix)
+        return self._used(records.history(self.discovery, self.prefix))
+
+    def _used(self, read):
+        found, problems = read
+        for problem in problems:
+            self.warn(problem)
+        return found
+
+    def strangers(self, observed):
+        """Return what clients find under the app's name that is none of its instances: Strangers."""
+        ours, strangers = membership.divide(
+            self.discovery.instances(self.app.name), self.app.name, self.environment, self.known
+        )
+        registered = {n: set(observed.ghosts.get(n, ())) for n in observed.releases}
+        for i in observed.instances:
+            registered.setdefault(i.node, set()).update([i.id] if i.published else ())
+        stale = membership.stale(ours, registered)
+        if stale:
+            # The catalog follows what an agent was told after a moment.
+            lost = {(s.endpoint.minion, s.endpoint.id) for s in stale}
+
+            def gone(found):
+                lost.intersection_update({(e.minion, e.id) for e in found})
+                return not lost
+
+            self.discovery.wait(self.app.name, gone, time.monotonic() + FOLLOWS)
+        return strangers + [s for s in stale if (s.endpoint.minion, s.endpoint.id) in lost]
+
+    def refuse_strangers(self, observed, keep=False):
+        """Raise Refused if clients get anything else under the app's name; what nobody gets is a warning."""
+        tolerated = [membership.Kind.FOREIGN] if keep else []
+        membership.refuse(self.strangers(observed), self.app.name, self.environment.name, tolerated)
+        self.tell_strangers(observed)
+
+    def tell_strangers(self, observed):
+        """Warn of what else is found under the app's name, and of what the record has outside of the environment."""
+        for stranger in self.strangers(observed):
+            self.warn(membership.told(stranger, self.app.name, self.environment.name))
+        for node, ids in (self.record() or {}).get("nodes", {}).items():
+            if node not in self.environment.nodes:
+                self.warn(f"{node} is no node of {self.environment.name}: the record has {', '.join(ids)} there.")
 
 
 @dataclass(frozen=True)
@@ -86,6 +144,8 @@ class Task:
     :param act: ``act(lock, identity)`` does it, and returns the exit code, why, and the record as it is then.
     :param verdict: ``verdict(result)`` is the outcome in words.
     :param more: what the result has beside the usual.
+    :param publishes: it is done only if clients find the release; ``keep``: they may get other services, too.
+    :param removes: it is done only if clients find nothing.
     """
 
     version: str
@@ -94,6 +154,9 @@ class Task:
     act: Callable
     verdict: Callable
     more: dict = field(default_factory=dict)
+    publishes: bool = False
+    keep: bool = False
+    removes: bool = False
 
 
 class Verbs:
@@ -101,10 +164,11 @@ class Verbs:
 
     :param opts: the master's options (``__opts__`` of a runner).
     :param emit: called with each event of the journal as it happens.
+    :param user: who called, where Salt knows it.
     """
 
-    def __init__(self, opts, emit=lambda event: None):
-        self.opts, self.journal = opts, Journal(emit)
+    def __init__(self, opts, emit=lambda event: None, user=None):
+        self.opts, self.journal, self.owner = opts, Journal(emit), owner(user)
 
     def _carry_out(self, site, verb, decide, reason, test):
         """observe → decide → act, with the lock held, and history where something was done.
@@ -118,7 +182,7 @@ class Verbs:
             told = {"plan": task.lines, "warnings": self.journal.warnings}
             return {**about, "version": task.version, **task.more, **told, "retcode": DONE}
         began = time.time()
-        identity = Identity(_new_id(), owner(), reason)
+        identity = Identity(_new_id(), self.owner, reason)
         who = {"deployment": identity.id, "owner": identity.owner, "reason": reason}
         info = {**who, **about, "doing": DOING.get(verb, "deployed")}
         notifier = notify.Notifier(self.opts, self.journal, site.environment.webhook, {**about, **who, "verb": verb})
@@ -128,7 +192,10 @@ class Verbs:
                 self.journal.say(line)
             if task.changes:
                 notifier.begin(task.version, task.lines, site.nodes)
+            before = outcome.look(site)
             code, why, record = task.act(lock, identity)
+            serving = outcome.look(site, outcome.expected(task, code, before, record))
+            untrue = outcome.judge(task, code, serving)
             result = {
                 **about,
                 "version": task.version,
@@ -143,7 +210,9 @@ class Verbs:
                 "changed": task.changes,
                 "why": why,
                 "record": record,
-                "retcode": code,
+                "serving": serving,
+                **({"untrue": untrue, "acted": code} if untrue else {}),
+                "retcode": NOT_REVERTED if untrue else code,
             }
             result["verdict"] = task.verdict(result)
             notifier.end(result)
@@ -154,14 +223,15 @@ class Verbs:
     def _remember(self, site, lock, identity, result):
         """Keep ``result`` as history. What was done is told even where that fails."""
         try:
-            old = records.surplus(site.discovery.keys(records.history_key(site.prefix)))
+            old = records.surplus([key for key, _ in site.discovery.entries(records.history_key(site.prefix))])
             lock.write({records.history_key(site.prefix, identity.id): records.cut(result)}, old)
         except (Failed, *INTERRUPTS) as exc:
             self.journal.warn(f"the history of this run could not be written: {cause(exc)}")
 
     # -- ways in ------------------------------------------------------------------------------
 
-    def _environment(self, env):
+    def _environment(self, env, app=None):
+        """Return the Environment called ``env``, or the only one there is; else the only one that has ``app``."""
         # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
         opts = {**self.opts, "pillar_safe_render_error": False}
         with _without_tracebacks("salt.pillar", "salt.template", "salt.utils.templates"):
@@ -174,13 +244,26 @@ class Verbs:
                 f"this master's own pillar has no environments: in pillar/top.sls, give {self.opts['id']!r}"
                 " (its id) environments.all, and define one in pillar/environments/."
             )
-        return definition.load(pillar, arguments.word(env))
+        env = arguments.word(env)
+        return definition.load(pillar, definition.only_with(pillar, app) if env is None and app else env)
 
-    def _definitions(self, name, env):
+    def _definitions(self, name, env, looking=False):
+        """Return the Environment and the App that a verb is about.
+
+        :param looking: it changes nothing, so it may choose the environment itself where only one has the app.
+        """
+        environment = self._environment_of(name, env, looking)
+        return environment, definition.find_app(environment, arguments.word(name))
+
+    def _environment_of(self, name, env, looking=False):
         if not name:
             raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
-        environment = self._environment(env)
-        return environment, definition.find_app(environment, arguments.word(name))
+        return self._environment(env, arguments.word(name) if looking else None)
+
+    def _warn(self, text):
+        """Tell ``text`` once."""
+        if text not in self.journal.warnings:
+            self.journal.warn(text)
 
     @contextlib.contextmanager
     def _site(self, environment, app, nodes=None, choice=True):
@@ -190,19 +273,20 @@ class Verbs:
         """
         chosen = arguments.nodes(environment, app, nodes)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
-            preflight.requirements(backend, app)
-            yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice)
+            preflight.requirements(backend, app, environment)
+            yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, self._warn)
 
     @contextlib.contextmanager
     def _whole_site(self, environment, app):
         """Preflight of what is done to all that is there: the nodes that the record names must answer."""
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             backend.leader()
-            site = Site(environment, app, fleet, backend, tuple(environment.nodes), (), choice=False)
+            everywhere = tuple(environment.nodes)
+            site = Site(environment, app, fleet, backend, everywhere, (), choice=False, warn=self._warn)
             recorded = (site.record() or {}).get("nodes", {})
             site.needed = tuple(n for n in environment.nodes if n in recorded)
             for node in sorted(set(recorded) - set(environment.nodes)):
-                self.journal.warn(f"{node} is no node of {environment.name} any more: what it runs is not seen.")
+                self._warn(f"{node} is no node of {environment.name} any more: what it runs is not seen.")
             yield site
 
     def _advise(self, app):
@@ -212,6 +296,7 @@ class Verbs:
 
     def _observe(self, site, deployment=None):
         observed = preflight.observe(site, self.journal, deployment)
+        site.known = frozenset((i.node, i.id) for i in observed.instances)
         return replace(observed, warm=bluegreen.still(site.record(), time.time()))
 
 
@@ -233,30 +318,18 @@ def _without_tracebacks(*names):
             logger.removeFilter(plain)
 
 
-def history(backend, prefix):
-    """Return the entries of an app's history, the newest first."""
-    entries = backend.read_all(records.history_key(prefix))
-    return [entries[key] for key in sorted(entries, reverse=True)]
+def stand_in(name):
+    """Return an App for one that has no definition, to take away what runs of it; Refused if that is no name."""
+    return App(names.app(name), Source("", ""), "")
 
 
-def running(record):
-    """Return in words what ``record`` says runs."""
-    nodes = (record or {}).get("nodes", {})
-    counts = Counter(version_of(i) for ids in nodes.values() for i in ids)
-    if not counts:
-        return "nothing is published"
-    parts = [f"{count} instance{'s' * (count != 1)} of {version}" for version, count in sorted(counts.items())]
-    return f"{' and '.join(parts)} on {', '.join(sorted(nodes))}"
+def owner(user=None):
+    """Return who runs this, and where.
 
-
-def look(result):
-    """Return what to run to see what has become of an app."""
-    return f"salt-run deploy.status {result['app']} env={result['environment']}"
-
-
-def owner():
-    """Return who runs this, and where."""
-    return f"{os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
+    :param user: whom Salt has authenticated: ``sudo_ann`` for Ann by sudo, and nobody it knows is ``UNKNOWN``.
+    """
+    known = user.removeprefix("sudo_") if isinstance(user, str) and user != "UNKNOWN" else ""
+    return f"{known or os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
 
 
 def _new_id():

@@ -4,76 +4,103 @@ from __future__ import annotations
 
 import time
 
-from . import addresses, bluegreen, hooks, records, traffic
+from . import addresses, bluegreen, hooks, membership, names, records, shapes, traffic
 from .lock import held
+from .membership import Kind, instance
 from .model import version_of
-from .services import CANDIDATE
 
 
-def of_app(discovery, environment, app):
+def of_app(discovery, environment, app, replaced=frozenset()):
     """Return the state of ``app`` in ``environment`` as plain data.
 
-    Each instance is ``published``, a ``candidate``, ``warm`` (withdrawn, to be published again at once), or ``lost``:
-    recorded, and not in discovery.
+    Each instance is ``published``, a ``candidate``, ``warm`` (withdrawn, to be published again at once), ``withdrawn``
+    (a candidate that the record has as published), or ``lost``: recorded, and not in discovery. ``strangers`` are what
+    else has the app's name in discovery.
+
+    :param replaced: names of Consul's nodes whose agents do not have what the catalog shows of them.
     """
     prefix = records.prefix(environment.name, app.name)
-    current, _, _ = discovery.read(records.current_key(prefix))
+    current, warnings = records.read(discovery, prefix)
     holder, _, session = discovery.read(records.lock_key(prefix))
-    recorded = {(node, i) for node, ids in (current or {}).get("nodes", {}).items() for i in ids}
-    published = _ours(discovery, app.name, environment)
-    rows = [_row(e, _published(e, current), recorded) for e in published]
-    listed = {(row["node"], row["id"]) for row in rows}
-    rows += [_row(e, "candidate", recorded) for e in _ours(discovery, app.candidate, environment)]
-    warm = bluegreen.recorded(current)
-    for row in rows:
-        if row["state"] == "candidate" and (row["node"], row["id"]) in warm:
-            row["state"] = "warm"
-    rows += [
-        {
-            "id": i,
-            "node": node,
-            "version": version_of(i),
-            "address": "",
-            "state": "lost",
-            "health": "",
-        }
-        for node, i in sorted(recorded - listed)
-    ]
-    drift = _drift(app, current, sum(row["state"].startswith("published") for row in rows)) if current else ""
+    published, strangers = membership.divide(discovery.instances(app.name), app.name, environment)
+    candidates, _ = membership.divide(discovery.instances(app.candidate), app.name, environment)
+    rows = _rows(current, published, candidates, replaced)
     return {
         "app": app.name,
+        "defined": app.name in environment.apps,
         "version": (current or {}).get("version", ""),
         "deployment": (current or {}).get("deployment", ""),
         "time": (current or {}).get("time"),
         "desired": app.instances,
-        "drift": drift,
+        "drift": _drift(app, environment, current, len(published)),
         "instances": rows,
-        "lock": held(holder, {"app": app.name, "environment": environment.name}) if session else "",
+        "strangers": [_row(s.endpoint, _strange(s, environment.name), replaced) for s in strangers],
+        "lock": held(shapes.holder(holder), {"app": app.name, "environment": environment.name}) if session else "",
         "paused": records.paused(app.name, current),
         "frozen": hooks.frozen(app.name, current),
         "share": traffic.share(published, current["version"]) if (current or {}).get("paused") else None,
         "warm": bluegreen.told(app.name, _warm(current, rows), time.time()),
+        "warnings": warnings,
     }
 
 
-def _published(endpoint, current):
+def undefined(discovery, environment):
+    """Return the names of apps that run in ``environment``, or are recorded there, and that it does not define."""
+    start = records.prefix(environment.name, "").rstrip("/") + "/"
+    keys = (key.removeprefix(start).split("/") for key in discovery.keys(start))
+    found = {name for name, *rest in keys if rest == ["current"]}
+    for name, tags in discovery.services().items():
+        if environment.name in tags and name not in environment.apps:  # an instance has its environment among its tags
+            its = (e.meta for e in discovery.instances(name))
+            found |= {m["app"] for m in its if m.get("environment") == environment.name and m.get("app")}
+    return sorted(name for name in found - set(environment.apps) if names.NAME.fullmatch(name))
+
+
+def _rows(current, published, candidates, replaced):
+    """Return a row for each instance that is in discovery, or recorded."""
+    recorded = {(node, i) for node, ids in (current or {}).get("nodes", {}).items() for i in ids}
+    rows = [_row(e, _published(e, current, recorded), replaced) for e in published]
+    serving = {(row["node"], row["id"]) for row in rows}
+    for e in candidates:
+        it = (e.minion, instance(e))
+        state = "withdrawn" if it in recorded - serving else "candidate"
+        rows.append(_row(e, "warm" if it in bluegreen.recorded(current) else state, replaced))
+    there = {(row["node"], row["id"]) for row in rows}
+    lost = {"address": "", "state": "lost", "health": ""}
+    return rows + [{"id": i, "node": node, "version": version_of(i), **lost} for node, i in sorted(recorded - there)]
+
+
+def _published(endpoint, current, recorded):
     """Return the state of what is published, with its weight if that is not what the record says."""
     wanted = traffic.weight_of(current, endpoint.id)
     wrong = f", with weight {endpoint.weight} and not {wanted}" if endpoint.weight != wanted else ""
-    return f"published{wrong}"
+    return f"published{wrong}{'' if (endpoint.minion, endpoint.id) in recorded else ', not in the record'}"
+
+
+def _strange(stranger, environment):
+    """Return the state of what is no instance of the app in the environment."""
+    words = {Kind.OUTSIDE: f"published, on no node of {environment}", Kind.FOREIGN: "not registered by saltdeploy"}
+    return words.get(stranger.kind) or f"of environment {stranger.environment}"
 
 
 def _warm(current, rows):
     """Return what the record has of what is warm, of those that are there still."""
     there = {(row["node"], row["id"]) for row in rows if row["state"] == "warm"}
     gone = {}
-    for node, instance in bluegreen.recorded(current) - there:
-        gone.setdefault(node, []).append(instance)
+    for node, one in bluegreen.recorded(current) - there:
+        gone.setdefault(node, []).append(one)
     return bluegreen.without((current or {}).get("warm"), gone)
 
 
-def _drift(app, current, published):
+def _drift(app, environment, current, published):
     """Return in what the definition differs from what is deployed, as a sentence; empty if in nothing."""
+    if app.name not in environment.apps:
+        return (
+            f"{app.name} runs, and is not in {environment.name}: add it to its apps again, or take it away:"
+            f" salt-run deploy.remove {app.name} env={environment.name} confirm=True"
+        )
+    if not current:
+        return ""
     wrong = []
     if app.version and app.version != current["version"]:
         wrong.append(f"release {app.version}, and {current['version']} is deployed")
@@ -82,18 +109,13 @@ def _drift(app, current, published):
     return f"the definition differs: it says {'; '.join(wrong)}" if wrong else ""
 
 
-def _ours(discovery, service, environment):
-    return [e for e in discovery.instances(service) if e.meta.get("environment") == environment.name]
-
-
-def _row(endpoint, state, recorded):
-    instance = endpoint.id.removesuffix(CANDIDATE)
-    unexpected = state.startswith("published") and (endpoint.minion, instance) not in recorded
+def _row(endpoint, state, replaced):
+    lost = ", but its agent does not have it" if endpoint.node in replaced else ""
     return {
-        "id": instance,
+        "id": instance(endpoint),
         "node": endpoint.minion,
         "version": endpoint.meta.get("version", ""),
         "address": addresses.join(endpoint.address, endpoint.port),
-        "state": f"{state}, not in the record" if unexpected else state,
-        "health": endpoint.status,
+        "state": state,
+        "health": f"{endpoint.status}{lost}",
     }

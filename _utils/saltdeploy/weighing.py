@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import records, traffic
+from . import names, records, traffic
 from .discovery import patiently
 
 
@@ -23,17 +23,17 @@ def missing(lifecycle, name):
     ids, reason = lifecycle.missing(name)
     if reason:
         return ids, reason
-    record = _record(lifecycle, name)
-    here = (record or {}).get("nodes", {}).get(lifecycle.host.node, [])
-    wrong = _wrong(lifecycle, name, {i: traffic.weight_of(record, i) for i in here})
+    its, _ = record(lifecycle, name)
+    here = (its or {}).get("nodes", {}).get(lifecycle.host.node, [])
+    wrong = _wrong(lifecycle, name, {i: traffic.weight_of(its, i) for i in here})
     return [*ids, *(i for i in wrong if i not in ids)], ""
 
 
 def restore(lifecycle, name, ids, after=None):
     """Bring those of ``ids`` back that do not serve, and all to the weight that the record says; return which."""
     restored = lifecycle.restore(name, ids, after)
-    record = _record(lifecycle, name)
-    weighed = weigh(lifecycle, name, {i: traffic.weight_of(record, i) for i in ids})
+    its, _ = record(lifecycle, name)
+    weighed = weigh(lifecycle, name, {i: traffic.weight_of(its, i) for i in ids})
     return [*restored, *(i for i in weighed if i not in restored)]
 
 
@@ -43,6 +43,7 @@ def _wrong(lifecycle, name, weights):
     return [i["id"] for i in serving if i["weight"] != weights.get(i["id"], i["weight"])]
 
 
-def _record(lifecycle, name):
-    key = records.current_key(records.prefix(lifecycle.environment.name, name))
-    return patiently(lambda: lifecycle.discovery.read(key))[0]
+def record(lifecycle, name):
+    """Return the record of app ``name``, None if there is none, and what of it cannot be used, as sentences."""
+    prefix = records.prefix(lifecycle.environment.name, names.app(name))
+    return patiently(lambda: records.read(lifecycle.discovery, prefix))

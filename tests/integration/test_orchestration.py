@@ -50,7 +50,9 @@ def orchestrate(target, folder):
         process = target.cli.start("salt-run", "state.orchestrate", "steps", "--out=json", stderr=subprocess.DEVNULL)
         output, _ = process.communicate(timeout=240)
         [states] = last_document(output)["data"].values()
-        return process.returncode, {state["__id__"]: state["result"] for state in states.values() if state["__state_ran__"]}
+        return process.returncode, {
+            state["__id__"]: state["result"] for state in states.values() if state["__state_ran__"]
+        }
 
     yield run
     (folder / "tree" / "steps.sls").unlink()

@@ -6,7 +6,7 @@ import pytest
 from saltdeploy import bluegreen, status
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import Refused
-from saltdeploy.model import NORMAL_WEIGHT, Environment, PortRange
+from saltdeploy.model import NORMAL_WEIGHT, Environment, Node, PortRange
 from saltdeploy.planner import Desired, Plan, Wave, plan, publication
 
 from tests.support.fleet import NEW, OLD, instance, make_app, observe
@@ -212,7 +212,8 @@ def test_status_has_what_is_warm_and_until_when():
     app = replace(make_app(), version=NEW)
 
     def state(entry):
-        found = status.of_app(Discovery({**record, **entry}), Environment("e", {}, {}), app)
+        environment = Environment("e", {"web1": Node("web1", "127.0.0.1")}, {"shop": app})
+        found = status.of_app(Discovery({**record, **entry}), environment, app)
         return [row["state"] for row in found["instances"]], found["warm"]
 
     states, sentence = state({"warm": {**ENTRY, "until": 4e9}})

@@ -14,7 +14,8 @@ from saltdeploy.executor import Identity
 
 from tests.support.fleet import instance, make_app, observe
 
-PAUSED = {"version": "2.0", "paused": {"nodes": ["web1"], "instances": 1, "from": "1.0", "before": 1, "since": 0}}
+ABOUT = {"nodes": ["web1"], "instances": 1, "from": "1.0", "before": 1, "since": 0, "by": "me", "reason": ""}
+PAUSED = {"version": "2.0", "deployment": "d", "time": 0, "nodes": {}, "paused": ABOUT}
 
 
 @pytest.mark.parametrize("record", [{"version": "1.0", "nodes": {}}, {}, {**PAUSED, "paused": {"since": 1}}])
@@ -37,7 +38,7 @@ def test_a_pause_that_somebody_ended_before_the_lock_was_had_is_not_promoted(rec
 def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
     """Of a node that does not answer."""
     control, asked = Control({}), []
-    control._definitions = lambda name, env: (SimpleNamespace(name="e"), make_app())
+    control._definitions = lambda name, env, looking=False: (SimpleNamespace(name="e"), make_app())
     control._paused = lambda environment, app: ("2.0", PAUSED["paused"])
 
     def site(environment, app, nodes=None, choice=True):

@@ -4,7 +4,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import control, definition, executor, hooks, records
+from saltdeploy import definition, executor, hooks, outcome, records
 from saltdeploy.errors import DefinitionError, Failed, LockLost, Refused
 from saltdeploy.hookrun import Freeze, Hooks, forget, newest, starts_last
 from saltdeploy.jobs import TALK_DEADLINE, PhaseFailed
@@ -462,5 +462,6 @@ def test_what_is_frozen_is_no_good_release():
 def test_the_verdict_says_that_it_is_frozen():
     about = {"version": NEW, "why": "x", "by": "me", "deployment": "d", "reason": "", "since": 0}
     result = {"app": "shop", "version": NEW, "environment": "e", "retcode": 2, "why": "frozen: x"}
-    said = control._verdict({**result, "record": {"version": "1", "nodes": {}, "frozen": about}}, None, "")
+    record = {"version": "1", "nodes": {}, "frozen": about}
+    said = outcome.verdict({**result, "record": record, "serving": {"nodes": {}}}, None, "")
     assert "is FROZEN half way" in said and said.endswith("Published are nothing is published")

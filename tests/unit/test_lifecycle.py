@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import readiness, standing, watch
-from saltdeploy.errors import Failed
-from saltdeploy.host import STATE
+from saltdeploy import readiness, standing, superseded, watch
+from saltdeploy.discovery import Endpoint
+from saltdeploy.errors import Failed, Refused
+from saltdeploy.host import RESTORED, STATE
 from saltdeploy.lifecycle import Lifecycle
+from saltdeploy.model import PortRange
 from saltdeploy.runtime import State
 
 from tests.support.apps import Archives
@@ -42,7 +45,7 @@ class Discovery:
     """Stands for a node's agent."""
 
     def __init__(self):
-        self.services = {}
+        self.services, self.keys, self.elsewhere, self.locked = {}, {}, [], None
 
     def publish(self, service):
         self.services[service.id] = SimpleNamespace(id=service.id, meta=service.meta, weight=1)
@@ -55,6 +58,15 @@ class Discovery:
 
     def wait(self, name, until, deadline):
         return until([])
+
+    def read(self, key):
+        return self.keys.get(key), 1, self.locked
+
+    def instances(self, name, passing=False):
+        mine = [
+            Endpoint(i, name, "a", "", 0, meta={"minion": "a"}) for i in self.services if not i.endswith("candidate")
+        ]
+        return [*mine, *self.elsewhere]
 
 
 @pytest.fixture
@@ -138,3 +150,117 @@ def test_for_a_state_is_started_again_after_all_of_it_was_stopped(node):
     assert node.stop("web", deployment=STATE, drain=0) == ["web_1.0_0"]
     may_pass(node)
     assert start(node)["ok"]
+
+
+# -- what the agent has -----------------------------------------------------------------------
+
+
+def registered(node, one, **meta):
+    node.discovery.services[one] = SimpleNamespace(id=one, meta=meta, weight=1)
+
+
+def serves(node, deployment="d1"):
+    """Have the node publish an instance."""
+    may_pass(node)
+    node.start("web", "1.0", 1, deployment, held=True)
+    return node.publish("web", weight=25600)
+
+
+def test_an_id_of_ours_is_ours_also_where_somebody_registered_it_by_hand(node):
+    [one] = serves(node)
+    registered(node, one)
+    assert [i["published"] for i in node.observe("web")["instances"]] == [True]
+    assert node.stop("web", [one], drain=0) == [one] and node.discovery.services == {}
+
+
+def test_of_what_has_no_instance_only_what_is_this_minion_s_is_a_ghost(node):
+    registered(node, "web_1.0_1")
+    registered(node, "web_1.0_2", minion="a", environment="e", app="web")
+    registered(node, "web_1.0_3", minion="b", environment="e", app="web")
+    registered(node, "web_1.0_4", minion="a", environment="other", app="web")
+    # Made up to be taken for ours.
+    registered(node, "blog_1.0_5", app="web")
+    registered(node, "legacy", app="web")
+    assert node.observe("web")["ghosts"] == ["web_1.0_1", "web_1.0_2"]
+
+
+def test_what_nobody_defines_any_more_can_be_seen_stopped_and_removed(node):
+    [one] = serves(node)
+    node.environment.apps.clear()
+    assert [i["id"] for i in node.observe("web")["instances"]] == [one]
+    assert node.stop("web", drain=0) == [one] and there(node) == set()
+    assert node.host.remove_release("web", "1.0") and node.host.releases("web") == []
+
+
+def test_a_job_that_slept_while_its_deployment_ended_registers_nothing(node, monkeypatch):
+    may_pass(node)
+    monkeypatch.setattr(node, "_failed_tests", lambda app, instance: node.host.end("web", "d1") or [])
+    with pytest.raises(Failed, match="deployment d1 of web has ended on a"):
+        node.start("web", "1.0", 1, "d1")
+    assert node.discovery.services == {}
+
+
+# -- what the record says ---------------------------------------------------------------------
+
+
+def recorded(node, **nodes):
+    record = {"version": "2.0", "deployment": "d2", "time": 1.0, "nodes": nodes}
+    node.discovery.keys["deploy/e/web/current"] = record
+    node.discovery.elsewhere = [
+        Endpoint(i, "web", "b", "", 0, meta={"minion": n}) for n, ids in nodes.items() if n != "a" for i in ids
+    ]
+    return record
+
+
+def test_what_came_back_with_an_old_release_is_retired_once_others_serve(node):
+    [one] = serves(node)
+    recorded(node, b=["web_2.0_0"])
+    assert superseded.ids(node, "web") == [one]
+    assert superseded.retire(node, "web") == [one] and there(node) == set()
+
+
+@pytest.mark.parametrize(
+    "why", ["locked", "paused", "frozen", "recorded", "warm", "only here", "not found", "by hand", "junk"]
+)
+def test_what_may_be_needed_is_not_retired(node, why):
+    [one] = serves(node, "manual" if why == "by hand" else "d1")
+    record = recorded(node, **{"a" if why == "only here" else "b": ["web_2.0_0"]})
+    about = {"by": "me", "reason": "", "since": 1.0}
+    if why == "locked":
+        node.discovery.locked = "session"
+    elif why == "paused":
+        record["paused"] = {**about, "from": "1.0", "before": 1, "instances": 1, "nodes": ["b"]}
+    elif why == "frozen":
+        record["frozen"] = {**about, "version": "2.0", "why": "x", "deployment": "d2"}
+    elif why == "recorded":
+        record["nodes"]["a"] = [one]
+    elif why == "warm":
+        record["warm"] = {"until": 1.0, "nodes": {"a": [one]}}
+    elif why == "not found":
+        node.discovery.elsewhere = []
+    elif why == "junk":
+        record["nodes"]["b"].append("../x")
+    assert superseded.ids(node, "web") == superseded.retire(node, "web") == []
+    assert there(node) == {one}
+
+
+def test_one_bad_id_in_the_record_keeps_no_good_one_from_being_restored(node):
+    [one] = serves(node)
+    node.runtime.processes.clear()
+    recorded(node, a=["../x", one, 5, "blog_1_1"])
+    assert node.missing("web") == ([one], "")
+    may_pass(node)
+    assert node.restore("web", [one]) == [one]
+    assert node.host.instances("web")[0].deployment == RESTORED
+
+
+def test_a_record_brings_nothing_to_a_port_that_its_app_does_not_have(node):
+    node.environment.apps["web"] = replace(node.app("web"), ports=PortRange(20000, 20009))
+    with pytest.raises(
+        Failed, match=r"web_1\.0_22 is not restored on a: its port is none of apps:web:ports \(20000-20009\)"
+    ):
+        node.restore("web", ["web_1.0_22"])
+    assert there(node) == set()
+    with pytest.raises(Refused):
+        node._refuse_slot("web", "web_1.0_19999", 19999)
+    node._refuse_slot("web", "web_1.0_20000", 20000)

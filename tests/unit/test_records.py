@@ -64,6 +64,23 @@ def test_last_good_while_a_release_is_being_left():
     assert records.last_good(history, "2", ["3"])["version"] == "1"
 
 
+@pytest.mark.parametrize(
+    "history, current, target, reverted, left",
+    [
+        ([entry("1"), entry("2")], "2", "1", [], []),
+        # What failed after the good one is not what serves, and the rollback goes below what does.
+        ([entry("1"), entry("2"), entry("3", retcode=1, recorded="2")], "2", "1", ["3"], []),
+        ([entry("1"), entry("3", retcode=1, recorded="1"), entry("2")], "2", "1", [], []),
+        ([entry("1"), entry("2"), entry("2", "restart", retcode=1)], "2", "1", [], []),
+        # A rollback that failed is no release that was tried.
+        ([entry("1"), entry("2"), entry("1", "rollback", retcode=1, recorded="2")], "2", "1", [], []),
+        ([entry("1"), entry("2"), entry("3"), rolled_back("3", "2")], "2", "1", [], ["3"]),
+    ],
+)
+def test_what_a_rollback_passes_over(history, current, target, reverted, left):
+    assert records.passed([*reversed(history)], current, target) == (reverted, left)
+
+
 def test_what_got_stuck_half_way_is_what_a_rollback_leaves():
     record = {"version": "1"}
     assert records.running([], record) == "1"
@@ -76,7 +93,7 @@ def test_what_got_stuck_half_way_is_what_a_rollback_leaves():
 @pytest.mark.parametrize("there, gone", [(0, 0), (49, 0), (50, 1), (200, 151)])
 def test_the_history_is_bounded(there, gone):
     keys = [f"history/{n:04}" for n in range(there)]
-    assert records.surplus(keys[::-1]) == keys[:gone]
+    assert records.surplus(keys) == keys[:gone]
 
 
 def whole(**more):

@@ -2,7 +2,7 @@
 
 import pytest
 from saltdeploy import status
-from saltdeploy.model import App, Source
+from saltdeploy.model import App, Environment, Source
 
 
 @pytest.mark.parametrize(
@@ -17,5 +17,5 @@ from saltdeploy.model import App, Source
 )
 def test_drift(version, instances, published, told):
     app = App("shop", Source("pip", "shop"), "run", version=version, instances=instances)
-    found = status._drift(app, {"version": "1.0"}, published)
+    found = status._drift(app, Environment("e", {}, {"shop": app}), {"version": "1.0"}, published)
     assert found == (f"the definition differs: it says {told}" if told else "")

@@ -1,20 +1,32 @@
 """The weights of a node's instances: what is changed, and what the record says of them."""
 
 import contextlib
-from types import SimpleNamespace
 
 import pytest
 from saltdeploy import status, weighing
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable
 from saltdeploy.model import NORMAL_WEIGHT, App, Environment, Source
+from saltdeploy.model import Node as Node_
 
 from tests.support.fleet import NEW, OLD, instance
 
 RECORD = {
     "version": NEW,
     "nodes": {"web1": ["shop_1.0_100", "shop_2.0_101"], "web2": ["shop_1.0_100"]},
-    "paused": {"since": 0, "by": "me", "reason": "", "canary": "25%", "weights": {OLD: 5120, NEW: 2560}},
+    "deployment": "d",
+    "time": 0,
+    "paused": {
+        "from": OLD,
+        "before": 2,
+        "instances": 3,
+        "nodes": ["web1", "web2"],
+        "since": 0,
+        "by": "me",
+        "reason": "",
+        "canary": "25%",
+        "weights": {OLD: 5120, NEW: 2560},
+    },
 }
 OTHERS = {"published": False}, {"running": False}, {"tested": False}
 
@@ -63,7 +75,7 @@ def test_a_weight_that_is_not_the_record_s_is_missing():
     stranger = instance("web1", NEW, 109)
     assert weighing.missing(Node(wrong, right, stranger), "shop") == (["shop_1.0_100"], "")
     assert weighing.missing(Node(wrong, right, lost=["shop_1.0_100"]), "shop") == (["shop_1.0_100"], "")
-    unpaused = {key: RECORD[key] for key in ("version", "nodes")}
+    unpaused = {key: RECORD[key] for key in RECORD if key != "paused"}
     assert weighing.missing(Node(wrong, right, record=unpaused), "shop") == (["shop_2.0_101"], "")
 
 
@@ -95,7 +107,8 @@ class Backend:
 
 def of_app(weight):
     app = App("shop", Source("pip", "shop"), "run")
-    return status.of_app(Backend(weight), SimpleNamespace(name="test"), app)
+    nodes = {name: Node_(name, "a") for name in ("web1", "web2")}
+    return status.of_app(Backend(weight), Environment("test", nodes, {"shop": app}), app)
 
 
 def test_status_has_the_share_and_says_which_weight_is_wrong():

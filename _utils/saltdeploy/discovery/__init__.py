@@ -49,6 +49,7 @@ class Endpoint:
 
     :param status: passing, warning or critical: the worst of its checks.
     :param output: what a check said that has this status; empty while all pass.
+    :param alive: whether the agent of its node answers.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Endpoint:
     status: str = "passing"
     weight: int = 1
     output: str = ""
+    alive: bool = True
 
     @property
     def minion(self):

@@ -32,6 +32,10 @@ OPERATIONS = 64
 # What an agent says that reaches no server which has a leader.
 LEADERLESS = ("No cluster leader", "Raft leader not found", "rpc error", "No known Consul servers")
 WORST_FIRST = ("critical", "warning", "passing")
+# The check of each node that Consul itself keeps: whether the node's agent answers the others.
+AGENT_CHECK = "serfHealth"
+# Of a member, in Serf's numbers.
+ALIVE = 1
 
 
 class _Adapter(HTTPAdapter):
@@ -164,6 +168,21 @@ class Consul:
         found = [_endpoint(e) for e in json.loads(response.body)]
         return int(response.headers["X-Consul-Index"]), sorted(found, key=lambda e: (e.node, e.id))
 
+    def services(self):
+        """Return the names of all services, each with the tags of its instances."""
+        return {name: tuple(tags) for name, tags in self._get("/v1/catalog/services", [("consistent", "1")]).items()}
+
+    def replaced(self):
+        """Return the names of the nodes whose entries in the catalog belong to an earlier agent of the same name.
+
+        An agent that lost its data has another identity. Consul refuses it the name while the catalog has the old one,
+        and goes on showing what the old one had registered, as healthy as it was.
+        """
+        tags = {m["Name"]: m["Tags"] for m in self._get("/v1/agent/members") if m["Status"] == ALIVE}
+        nodes = {n["Node"]: n["ID"] for n in self._get("/v1/catalog/nodes", [("consistent", "1")])}
+        members = {n: t.get("id") for n, t in tags.items() if self.datacenter in (None, t.get("dc"))}
+        return {name for name, known in nodes.items() if known and members.get(name) not in (None, known)}
+
     # -- state of the cluster -----------------------------------------------------------------
 
     def leader(self):
@@ -192,12 +211,19 @@ class Consul:
 
     def read_all(self, prefix):
         """Return ``{key: value}`` of all keys under ``prefix``."""
+        return dict(self.entries(prefix))
+
+    def entries(self, prefix):
+        """Return ``(key, value)`` of all keys under ``prefix``, in the order in which they were created.
+
+        By Consul's own index: no clock is as sure.
+        """
         response = self._call("get", f"/v1/kv/{prefix}", [("recurse", "1"), ("consistent", "1")])
-        if response.code == 404:
-            return {}
-        if response.code != 200:
+        if response.code not in (200, 404):
             raise _failure(response, f"read keys {prefix}")
-        return {e["Key"]: _value(e) for e in json.loads(response.body)}
+        found = json.loads(response.body) if response.code == 200 else []
+        ordered = sorted(found, key=lambda e: (e["CreateIndex"], e["Key"]))
+        return [(e["Key"], _value(e)) for e in ordered]
 
     def keys(self, prefix):
         """Return the keys under ``prefix``."""
@@ -363,6 +389,7 @@ def _endpoint(entry):
         status=worst["Status"],
         weight=_weight(service),
         output=worst.get("Output", "") if worst["Status"] != "passing" else "",
+        alive=all(c["Status"] != "critical" for c in entry["Checks"] if c.get("CheckID") == AGENT_CHECK),
     )
 
 
@@ -389,7 +416,12 @@ def _encode(value):
 
 
 def _value(entry):
-    return json.loads(base64.b64decode(entry["Value"])) if entry["Value"] else None
+    """Return the value of a key. What is no JSON is not ours, and comes as the text that it is."""
+    raw = base64.b64decode(entry["Value"] or "")
+    try:
+        return json.loads(raw) if raw else None
+    except (ValueError, RecursionError):
+        return raw.decode(errors="replace")
 
 
 def _reason(exc):

@@ -1,0 +1,187 @@
+"""The shape of what the record and the history hold. Anybody who may write Consul's keys can put anything there.
+
+Pure. What is wrong is named and left out; what is good is used.
+"""
+
+from __future__ import annotations
+
+import math
+
+from . import names
+from .errors import DONE, REFUSED
+from .model import version_of
+from .words import name as said
+from .words import shown
+
+# Seconds since 1970 that a calendar can show: up to the year 5138.
+LATEST = 1e11
+# The most that an SRV record can say.
+HEAVIEST = 65535
+
+
+def _text(value):
+    return isinstance(value, str)
+
+
+def _count(value):
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= names.INSTANCES
+
+
+def _time(value):
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return number and math.isfinite(value) and 0 <= value <= LATEST
+
+
+def _version(value):
+    return isinstance(value, str) and names.VERSION.fullmatch(value) is not None
+
+
+def _release(value):
+    """A release, or nothing where there was none before."""
+    return value == "" or _version(value)
+
+
+def _mapping(value):
+    return isinstance(value, dict)
+
+
+def _texts(value):
+    return isinstance(value, list) and all(map(_text, value))
+
+
+def _code(value):
+    return _count(value) and DONE <= value < REFUSED
+
+
+def _weight(value):
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= HEAVIEST
+
+
+def _weights(value):
+    return _mapping(value) and all(map(_weight, value.values()))
+
+
+# Key -> whether its value can be used. All these keys must be there, but for those that are optional.
+RECORD = {"version": _version, "deployment": _text, "time": _time, "nodes": _mapping}
+PAUSED = {
+    "from": _release,
+    "before": _count,
+    "instances": _count,
+    "nodes": _texts,
+    "by": _text,
+    "reason": _text,
+    "since": _time,
+    "canary": _text,
+    "weights": _weights,
+    "candidates": _mapping,
+}
+FROZEN = {
+    "version": _version,
+    "why": _text,
+    "by": _text,
+    "reason": _text,
+    "deployment": _text,
+    "since": _time,
+    "weights": _weights,
+}
+WARM = {"until": _time, "nodes": _mapping}
+ENTRY = {
+    "version": _text,
+    "retcode": _code,
+    "owner": _text,
+    "reason": _text,
+    "began": _time,
+    "seconds": _time,
+    "why": _text,
+    "verb": _text,
+    "left": _text,
+}
+MARK = {
+    "state": _text,
+    "phase": _text,
+    "command": _text,
+    "node": _text,
+    "deployment": _text,
+    "owner": _text,
+    "time": _time,
+}
+OPTIONAL = ("canary", "weights", "candidates", "verb", "left")
+PARTS = {"paused": PAUSED, "frozen": FROZEN, "warm": WARM}
+
+
+def record(value, app):
+    """Return what can be used of a record of ``app``, None if nothing can, and what is wrong, as sentences."""
+    if value is None:
+        return None, []
+    wrong = _misfit(value, RECORD)
+    if wrong:
+        return None, [f"{wrong}. This key is left out: `deploy.app` writes it again."]
+    nodes, problems = _places(value["nodes"], app)
+    usable = {**value, "nodes": nodes}
+    for key, shape in PARTS.items():
+        part = usable.pop(key, None)
+        if part is None:
+            continue
+        wrong = _misfit(part, shape)
+        if wrong:
+            problems.append(f"{key}: {wrong}")
+            continue
+        usable[key] = dict(part)
+        for inner in {"nodes", "candidates"} & {k for k, check in shape.items() if check is _mapping} & set(part):
+            usable[key][inner], more = _places(part[inner], app)
+            problems += [f"{key}: {problem}" for problem in more]
+    return usable, [f"{problem}. It is left out." for problem in problems]
+
+
+def entry(value, app):
+    """Return an entry of the history of ``app``, None if it cannot be used, and what is wrong, as sentences."""
+    wrong = _misfit(value, ENTRY)
+    if wrong:
+        return None, [f"{wrong}. This key is left out: `consul kv delete` removes it."]
+    its, problems = record(value.get("record"), app)
+    if value.get("record") is not None and its is None:
+        return None, [f"record: {problem}" for problem in problems]
+    return {**value, "record": its}, [f"record: {problem}" for problem in problems]
+
+
+def holder(value):
+    """Return who holds a lock, as a mapping, whatever the key has."""
+    return value if isinstance(value, dict) else {}
+
+
+def is_mark(value):
+    """Return whether ``value`` can be the mark of a hook that runs once."""
+    return not _misfit(value, MARK)
+
+
+def _misfit(value, shape):
+    """Return what is wrong with ``value``, empty if nothing is."""
+    if not isinstance(value, dict):
+        return f"found {shown(value)}, a mapping is allowed"
+    missing = sorted(set(shape) - set(OPTIONAL) - set(value))
+    if missing:
+        return f"`{missing[0]}` is missing"
+    wrong = [key for key, check in shape.items() if key in value and not check(value[key])]
+    return f"`{wrong[0]}` cannot be {shown(value[wrong[0]])}" if wrong else ""
+
+
+def _places(nodes, app):
+    """Return node -> ids without what cannot be an instance of ``app``, and what that is, as sentences."""
+    good, problems = {}, []
+    for node, ids in nodes.items():
+        if not isinstance(ids, list):
+            problems.append(f"{said(node)} cannot have {shown(ids)}")
+            continue
+        fitting = [i for i in ids if is_of(i, app)]
+        problems += [f"{said(node)} cannot have {shown(i)}" for i in ids if not is_of(i, app)]
+        if fitting:
+            good[node] = list(dict.fromkeys(fitting))
+    return good, problems
+
+
+def is_of(value, app):
+    """Return whether ``value`` can be the id of an instance of ``app``."""
+    if not names.is_instance(value) or not value.startswith(f"{app}_"):
+        return False
+    slot = value.rpartition("_")[2]
+    return slot.isdigit() and int(slot) in names.SLOTS and _version(version_of(value))

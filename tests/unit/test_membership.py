@@ -1,0 +1,100 @@
+"""Who belongs to an app in an environment, who does not, and what is said of that."""
+
+import pytest
+from saltdeploy import membership
+from saltdeploy.discovery import Endpoint
+from saltdeploy.errors import Refused
+from saltdeploy.membership import Kind
+from saltdeploy.model import Environment, Node
+
+SITE = Environment("site", {n: Node(n, f"10.0.0.{i}") for i, n in enumerate(("web1", "web2"), 1)}, {})
+
+
+def endpoint(one="shop_1.0_80", minion="web1", environment="site", node="host1", address="10.0.0.1", **changes):
+    said = {"minion": minion, "environment": environment, "app": "shop" if environment else None}
+    meta = {key: value for key, value in said.items() if value}
+    return Endpoint(one, "shop", node, address, 80, (), meta, **changes)
+
+
+def kind(found, known=frozenset()):
+    ours, strangers = membership.divide([found], "shop", SITE, known)
+    assert len(ours) + len(strangers) == 1
+    return strangers[0].kind if strangers else None
+
+
+@pytest.mark.parametrize(
+    "found, what",
+    [
+        (endpoint(), None),
+        (endpoint("shop_1.0_80_candidate"), None),
+        (endpoint(minion="web9"), Kind.OUTSIDE),
+        (endpoint(environment="test", minion="test1"), Kind.OTHER),
+        # A node that moved from one environment to the other.
+        (endpoint(environment="test"), Kind.OTHER),
+        (endpoint("legacy"), Kind.FOREIGN),
+        (endpoint("blog_1.0_80"), Kind.FOREIGN),
+        (endpoint("shop-admin_1.0_80"), Kind.FOREIGN),
+        # Registered by hand, without any facts: what is on a node of ours is ours.
+        (endpoint(minion="", environment="", node="web1"), None),
+        (endpoint(minion="", environment="", node="host2", address="10.0.0.2"), None),
+        (endpoint(minion="", environment="", node="host9", address="10.0.0.9"), Kind.FOREIGN),
+        (endpoint("shop_1.0_99999", minion="", environment="", node="web1"), Kind.FOREIGN),
+    ],
+)
+def test_kinds(found, what):
+    assert kind(found) == what
+
+
+def test_what_a_node_says_it_has_belongs_to_it_whatever_the_catalog_says():
+    assert kind(endpoint(environment="before"), {("web1", "shop_1.0_80")}) is None
+
+
+def test_an_instance_without_facts_is_on_the_minion_with_its_address():
+    found = endpoint(minion="", environment="", node="host2", address="10.0.0.2")
+    assert membership.divide([found], "shop", SITE)[0][0].minion == "web2"
+
+
+def test_clients_use_their_own_environment_s_and_what_belongs_to_none():
+    own, other = endpoint(), endpoint(environment="test")
+    postgres = Endpoint("postgres", "postgres", "db1", "10.0.0.9", 5432)
+    assert membership.of_environment([own, other, postgres], "site") == [own, postgres]
+
+
+def test_what_an_agent_does_not_have_is_stale_where_it_was_asked():
+    ours = [endpoint("shop_1.0_80"), endpoint("shop_1.0_81"), endpoint("shop_1.0_80", minion="web2")]
+    found = membership.stale(ours, {"web1": {"shop_1.0_80"}})
+    assert [(s.kind, s.endpoint.id) for s in found] == [(Kind.STALE, "shop_1.0_81")]
+
+
+def refused(*found, stale=(), **options):
+    strangers = membership.divide(found, "shop", SITE)[1] + membership.stale(list(stale), {"web1": set()})
+    with pytest.raises(Refused) as error:
+        membership.refuse(strangers, "shop", "site", **options)
+    return str(error.value)
+
+
+def test_each_kind_is_refused_with_what_to_do():
+    said = refused(endpoint(minion="web9", address="10.0.0.9"))
+    assert "shop_1.0_80 on web9, and web9 is no node of site" in said
+    assert "`web9: {address: 10.0.0.9, roles: [leaving]}`" in said and "salt-run deploy.app shop env=site" in said
+    said = refused(endpoint(environment="test", minion="test1"))
+    assert "Environment test has shop in the same Consul: shop_1.0_80 on test1" in said
+    assert "salt-run deploy.remove shop env=test" in said
+    said = refused(endpoint("legacy"))
+    assert "`consul services deregister -id=legacy`" in said and "keep=True" in said
+    said = refused(stale=[endpoint()])
+    assert "shop_1.0_80 on web1, which the Consul agent there does not have" in said and '{"Node": "host1"}' in said
+
+
+def test_all_that_is_wrong_is_said_at_once():
+    said = refused(endpoint(minion="web8"), endpoint(minion="web9"), endpoint("legacy"))
+    assert "web8, web9 are no node of site" in said and "legacy on web1" in said
+
+
+def test_what_is_tolerated_and_what_is_dead_stops_nobody():
+    foreign, dead = endpoint("legacy"), endpoint(minion="web9", status="critical", alive=False)
+    strangers = membership.divide([foreign, dead], "shop", SITE)[1]
+    membership.refuse(strangers, "shop", "site", tolerated=[Kind.FOREIGN])
+    sick = membership.divide([endpoint(minion="web9", status="critical")], "shop", SITE)[1]
+    with pytest.raises(Refused):  # it may pass again
+        membership.refuse(sick, "shop", "site")
