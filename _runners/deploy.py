@@ -16,7 +16,8 @@ These arguments mean the same wherever they are:
 name
     The app.
 env
-    The environment; may be left out where there is only one.
+    The environment; may be left out where there is only one. Functions that only look choose the only one that
+    has the app.
 version
     The release.
 nodes
@@ -76,7 +77,7 @@ def app(
     publish
         False starts and tests candidates and leaves them for :py:func:`publish`.
     keep
-        True leaves older releases published beside the new one.
+        True leaves older releases published beside the new one, and services that saltdeploy did not register.
 
     CLI Example:
 
@@ -222,8 +223,8 @@ def scale(name=None, instances=None, env=None, test=False, reason="", *extra, **
 def restart(name=None, env=None, confirm=False, test=False, reason="", *extra, **kwargs):
     """
     Restart what is published, wave by wave, and on a node one after the other: withdraw, drain,
-    restart, test, publish; then wait until users find it healthy. The first failure stops it, and what
-    failed stays withdrawn.
+    restart, test, publish; then wait until users find it healthy. No more than half of what serves is out
+    at once. The first failure stops it, and what failed stays withdrawn.
 
     confirm
         Must be True where there is one instance only: users have none while it restarts.
@@ -260,7 +261,7 @@ def withdraw(name=None, version=None, env=None, nodes=None, confirm=False, test=
 def remove(name=None, env=None, confirm=False, test=False, reason="", *extra, **kwargs):
     """
     Take an app away from an environment: withdraw, drain and stop all its instances, remove its
-    releases, forget what the record has. Its history stays.
+    releases, forget what the record has. Its history stays. The environment need not define it any more.
 
     confirm
         Must be True; without it, this is refused and says what would be removed.
@@ -309,11 +310,11 @@ def test(name=None, version=None, env=None, nodes=None, *extra, **kwargs):
 def status(name=None, env=None, *extra, **kwargs):
     """
     Show what users find: each instance with its release, address and health, the candidates, what the
-    record has and discovery has not, in what the definition differs, and who deploys just now. Asks
-    discovery only, no node.
+    record has and discovery has not, what else has the app's name there, in what the definition differs,
+    and who deploys just now. Asks discovery only, no node.
 
     name
-        The app; all apps without it.
+        The app; all apps without it, also those that run and that the environment does not define.
 
     CLI Example:
 
@@ -366,8 +367,8 @@ def logs(name=None, env=None, nodes=None, instance=None, lines=50, since=None, *
 @_verb
 def exec_(name=None, command=None, env=None, instance=None, node=None, timeout=60, *extra, **kwargs):
     """
-    ``deploy.exec``: run a command once, on one node, as a running instance would: in its release's
-    folder, with its environment and its user. Ends with 0 if the command does, else with 1.
+    ``deploy.exec``: run a command once, on one node, in the release's folder of a running instance. User
+    and environment are those of the definition today. Ends with 0 if the command does, else with 1.
 
     command
         The command. It is split into words as a shell would, and no shell runs it. It stays in Salt's

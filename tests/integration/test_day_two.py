@@ -142,8 +142,7 @@ def test_restart_goes_wave_by_wave_and_no_request_fails(site, verb):
     assert users.failures == []
     assert "shop 1.0 was restarted in site: 3 instances of 1.0 on web1, web2, web3" in output
     assert [line.split()[:3] for line in output.splitlines() if "wave" in line] == [
-        ["wave", "1:", "restart"],
-        ["wave", "2:", "restart"],
+        ["wave", f"{number}:", "restart"] for number in (1, 2, 3)
     ]
     after = processes(site)
     assert after.keys() == before.keys() and not set(after.values()) & set(before.values())
@@ -267,7 +266,8 @@ def test_while_somebody_deploys_all_is_refused(site, refused):
 
 def test_history_is_bounded(site, verb):
     serves(site, "1.0")
-    entry = {"verb": "deploy", "version": "1.1", "retcode": 1, "record": None}
+    entry = {"verb": "deploy", "version": "1.1", "retcode": 1, "record": None, "owner": "", "reason": "", "why": ""}
+    entry.update(began=0, seconds=0)
     value = base64.b64encode(json.dumps(entry).encode()).decode()
     keys = [f"deploy/site/{NAME}/history/20000101-000000-{n:04}" for n in range(60)]
     sets = [{"KV": {"Verb": "set", "Key": key, "Value": value}} for key in keys]
@@ -276,20 +276,79 @@ def test_history_is_bounded(site, verb):
     verb("restart")
     after = site.history()
     assert len(before) > 60 and len(after) == 50
-    assert after[:-1] == before[-49:]
+    # The newest are those that Consul has last, whatever time their ids say.
+    assert after[:-1] == sorted(keys)[-49:] and after[-1] not in before
 
 
-def test_remove_leaves_nothing_but_the_history(site, verb, refused):
+def test_a_node_that_was_removed_while_it_runs_instances(site, verb, refused):
+    serves(site, "1.0")
+    addresses = {node: {"address": address} for node, address in site.agents.nodes.items()}
+    two, apps_of = {n: addresses[n] for n in ("web1", "web2")}, {NAME: {"version": "1.0", "instances": 2}}
+    quick = {"waves": ["100%"], "min_healthy": "100ms", "grace": "100ms"}
+
+    def of(nodes):
+        site.define(app={"run": RUN}, strategy=quick, nodes=nodes, apps=apps_of)
+
+    of(two)
+    for output in (refused("app"), refused("check")):
+        assert "on web3, and web3 is no node of site" in output
+        assert f"web3: {{address: {addresses['web3']['address']}, roles: [leaving]}}" in output
+    assert "published, on no node of site" in verb("status")
+    of({**two, "web3": {**addresses["web3"], "roles": ["leaving"]}})
+    assert "2 instances of 1.0 on web1, web2" in verb("app")
+    of(two)
+    assert "was already published, nothing was done" in verb("app") and set(site.traces().record["nodes"]) == set(two)
+
+
+def test_a_node_that_comes_back_with_an_old_release(site, verb):
+    """…is cleaned up by highstate, as others serve."""
+    serves(site, "1.0")
+    # As if the others had been deployed without it.
+    record = {**site.traces().record, "version": "1.0"}
+    [old] = record["nodes"].pop("web3")
+    url = f"{site.agents.url('web1')}/v1/kv/deploy/site/{NAME}/current"
+    assert requests.put(url, json=record, timeout=10).json()
+    assert "published, not in the record" in verb("status")
+
+    def highstate(*args):
+        code, output = site.cli.run("salt", "web3", "state.single", "app.deployed", NAME, *args)
+        assert code == 0, output
+        return output
+
+    assert f"Would retire {old}" in highstate("test=True") and len(site.traces().published) == 3
+    assert f"{old} retired" in highstate()
+    traces = site.traces()
+    assert {node for node, _ in traces.published} == {"web1", "web2"} and traces.clean
+    assert "no instance of shop on this node" in highstate()
+
+
+def test_an_instance_that_somebody_registered_by_hand(site):
+    serves(site, "1.0")
+    [(port, one)] = [(port, i) for (node, i), (_, port, _) in site.traces().published.items() if node == "web2"]
+    body = {"ID": one, "Name": NAME, "Address": site.agents.nodes["web2"], "Port": port}
+    requests.put(f"{site.agents.url('web2')}/v1/agent/service/register", json=body, timeout=10).raise_for_status()
+    site.deploy("1.1")
+    assert site.traces().versions == ["1.1"] * 3 and site.traces().clean
+
+
+def test_an_app_that_nobody_defines_any_more(site, verb, refused):
+    """…is shown and removed, and leaves nothing but its history."""
     serves(site, "1.0")
     site.deploy("1.2", "publish=False", "instances=1", "nodes=web1")
     output = refused("remove")
     assert "say confirm=True to withdraw, drain and stop shop_1.0_" in output
     assert "remove the releases 1.0 on web1" in output
     entries = site.history()
+    site.define(apps={})
+    assert "unknown app 'shop'" in refused("app")
+    code, output = site.cli.run("salt-run", "deploy.status")
+    assert code == 0 and "shop runs, and is not in site: add it" in output and "salt-run deploy.remove shop" in output
     assert "shop is removed from site; its history stays" in verb("remove", "confirm=True")
     traces = site.traces()
     assert (traces.published, traces.candidates, traces.listening, traces.folders) == ({}, set(), set(), set())
     assert traces.record is None and not traces.locked
     assert [releases(site, n) for n in NODES] == [[]] * 3
-    assert site.history()[:-1] == entries[1:]
-    assert "was never deployed in site" in verb("status")
+    assert set(site.history()) > set(entries[1:])
+    assert "unknown app 'shop'" in refused("remove", "confirm=True")
+    define(site)
+    assert "shop is not deployed in site" in verb("status")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 import tarfile
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 
 from tests.support.site import Cli
@@ -149,6 +150,81 @@ def test_ports(target, ports, foreign, words):
 def test_nodes_of_which_none_is_a_minion_of_the_master(target):
     target.define(nodes={"web8": {"address": "127.0.1.18"}, "web9": {"address": "127.0.1.19"}})
     assert "web8, web9: the Salt master has no minion of this name" in refused(target, NAME, "version='1.1'")
+
+
+class Stranger:
+    """Puts services under the app's name into discovery, that no client gets just now; takes them out again."""
+
+    def __init__(self, target):
+        self.url, self.address = target.agents.url("web1"), target.agents.nodes["web1"]
+
+    def put(self, path, **body):
+        requests.put(f"{self.url}/v1/{path}", json=body or None, timeout=10).raise_for_status()
+
+    @contextmanager
+    def registered(self, one, **meta):
+        """Have web1's agent register it."""
+        check = {"TTL": "1h", "Status": "critical"}
+        self.put("agent/service/register", ID=one, Name=NAME, Address=self.address, Port=9, Meta=meta, Check=check)
+        try:
+            yield
+        finally:
+            self.put(f"agent/service/deregister/{one}")
+
+    @contextmanager
+    def ghost(self, one, **meta):
+        """Have it in the catalog only, as an agent that lost its data leaves it."""
+        service = {"ID": one, "Service": NAME, "Address": self.address, "Port": 9, "Meta": meta}
+        check = {"CheckID": one, "Name": "x", "ServiceID": one, "Status": "critical"}
+        self.put("catalog/register", Node="web1", Address=self.address, Service=service, Check=check)
+        try:
+            yield
+        finally:
+            self.put("catalog/deregister", Node="web1", ServiceID=one)
+
+
+def test_what_else_has_the_name_of_the_app_in_discovery(target):
+    stranger, ours = Stranger(target), {"app": NAME, "version": OLD, "minion": "other1"}
+    with stranger.registered("legacy"), stranger.registered("shop_1.0_9", **ours, environment="other"):
+        output = refused(target, NAME, f"version='{NEW}'")
+        assert "Clients of shop get legacy on web1, which saltdeploy did not register." in output
+        assert "Environment other has shop in the same Consul: shop_1.0_9 on other1." in output
+        output = target.run("status")
+        assert "not registered by saltdeploy" in output and "of environment other" in output
+        assert "Environment other has shop" in target.run("check", f"version='{NEW}'", code=3)
+        # It goes back all the same, and says so.
+        assert "warning: legacy on web1: it is registered as `shop`" in target.run("abort", code=3)
+    with stranger.registered("legacy"):
+        target.run("plan", f"version='{NEW}'", "keep=True")
+
+
+def test_an_instance_that_its_own_agent_does_not_have(target):
+    facts = {"app": NAME, "version": OLD, "minion": "web1", "environment": "site"}
+    with Stranger(target).ghost("shop_1.0_23019", **facts):
+        output = refused(target, NAME, f"version='{NEW}'")
+    assert "Discovery shows shop_1.0_23019 on web1, which the Consul agent there does not have" in output
+
+
+def test_junk_in_the_record_and_in_the_history_is_named_and_left_out(target):
+    prefix, url = f"deploy/site/{NAME}", f"{target.agents.url('web1')}/v1/kv/deploy/site/{NAME}"
+    record = target.traces().record
+    bad = {**record, "nodes": {**record["nodes"], "web1": [*record["nodes"]["web1"], "../x"]}, "warm": 5}
+    keys = [f"history/{n}" for n in ("junk", "99990101-000000-ffff")]
+    try:
+        requests.put(f"{url}/{keys[0]}", data="{no json", timeout=10)
+        requests.put(f"{url}/{keys[1]}", json={"version": "9.9", "retcode": 0, "record": None}, timeout=10)
+        requests.put(f"{url}/current", json=bad, timeout=10)
+        output = target.run("history")
+        assert all(f"{prefix}/{key}: " in output for key in keys) and "deploy" in output
+        output = target.run("status")
+        assert f"{prefix}/current: web1 cannot have '../x'. It is left out." in output and "warm: found 5" in output
+        assert f"{prefix}/{keys[0]}: found '{{no json'" in target.run("rollback", "test=True", code=3)
+        code, output = target.cli.run("salt", "web1", "state.single", "app.deployed", NAME)
+        assert code == 0 and "runs here as the record says" in output and "web1 cannot have '../x'" in output
+    finally:
+        requests.put(f"{url}/current", json=record, timeout=10)
+        for key in keys:
+            requests.delete(f"{url}/{key}", timeout=10)
 
 
 def test_without_a_salt_master(target, tmp_path):
