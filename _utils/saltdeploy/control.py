@@ -19,6 +19,7 @@ from . import (
     hooks,
     measuring,
     planner,
+    preflight,
     records,
     traffic,
 )
@@ -47,9 +48,12 @@ class Control(Operations, Looking, Settling):
             def decide(observed):
                 site.not_paused()
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
-                pause = app.strategy.pause > 0 and (app.in_place or version != _settled(site.record() or {}))
+                pause = records.pauses(app, version, site.record())
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=pause, analysis=True)
-                return self._deployment(site, observed, desired, planner.plan(desired, observed))
+                plan = planner.plan(desired, observed)
+                if plan.install or plan.waves:
+                    preflight.files(site.fleet, app, site.nodes)
+                return self._deployment(site, observed, desired, plan)
 
             result = self._carry_out(site, "deploy", decide, reason, test)
         record = result.get("record") or {}
@@ -260,11 +264,6 @@ class Control(Operations, Looking, Settling):
             hookrun.forget(site, lock, observed, going)
         except (Exception, *INTERRUPTS) as exc:
             self.journal.warn(f"old releases were not removed, see deploy.prune: {cause(exc)}")
-
-
-def _settled(record):
-    """Return the release that users have for good, by the record; None where a hook froze a deployment half way."""
-    return None if "frozen" in record else record.get("paused", {}).get("from", record.get("version"))
 
 
 def _recorded(site):

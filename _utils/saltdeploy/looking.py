@@ -43,11 +43,13 @@ class Looking(Verbs):
             site.not_paused()
             observed = self._observe(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
-            desired = planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0)
+            pause = records.pauses(app, version, site.record())
+            desired = planner.Desired(app, version, count, site.nodes, pause=pause, analysis=True)
             plan = planner.plan(desired, observed)
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
             preflight.room(site.fleet, app, version, plan.install)
+            preflight.files(site.fleet, app, site.nodes)
             there = ", ".join(site.answering)
         verdict = (
             f"{name} {version} can be deployed in {environment.name}: its definition is valid, its nodes answer"
@@ -85,15 +87,16 @@ class Looking(Verbs):
         """Return what discovery and the record have of one app, or of all."""
         environment = self._environment(env)
         every = name is None or name == ""
-        chosen = list(environment.apps) if every else [definition.find_app(environment, arguments.word(name)).name]
+        chosen = environment.names if every else [definition.find_name(environment, arguments.word(name))]
+        self._warn_of_others(environment, None if every else chosen[0])
         with discovery.connect(environment.discovery) as backend:
             backend.leader()
-            apps = [status.of_app(backend, environment, environment.apps[n]) for n in chosen]
+            apps = [status.of_app(backend, environment, definition.known_by_name(environment, n)) for n in chosen]
         return {"environment": environment.name, "apps": apps, "retcode": DONE}
 
     def history(self, name, env, limit):
         """Return the last deployments of an app, the newest first."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._known(name, env)
         limit = arguments.count("limit", limit, HISTORY_LIMIT)
         with discovery.connect(environment.discovery) as backend:
             newest = history(backend, records.prefix(environment.name, app.name))
@@ -101,7 +104,7 @@ class Looking(Verbs):
 
     def unlock(self, name, env, force):
         """Show who holds the lock; with ``force`` take it from them."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._known(name, env)
         key = records.lock_key(records.prefix(environment.name, app.name))
         with discovery.connect(environment.discovery) as backend:
             holder, _, session = backend.read(key)
@@ -119,7 +122,7 @@ class Looking(Verbs):
 
     def logs(self, name, env, nodes, instance, lines, since):
         """Return the last lines that instances printed: ``{node: {id: text}}``."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._known(name, env)
         chosen = arguments.nodes(environment, app, nodes)
         wanted = {
             "instances": None if instance is None else [names.instance(instance)],

@@ -218,13 +218,24 @@ class Webhook:
 
 @dataclass(frozen=True)
 class Environment:
-    """A named place: nodes, apps with their settings, and its service discovery."""
+    """A named place: nodes, apps with their settings, and its service discovery.
+
+    :param broken: apps whose own definition is wrong, which are not among ``apps``, and what is wrong.
+    :param unread: files that definitions could not be read from, and why.
+    """
 
     name: str
     nodes: dict[str, Node]
     apps: dict[str, App]
     discovery: dict[str, dict] = field(default_factory=dict)
     webhook: Webhook | None = None
+    broken: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self):
+        """The names of all its apps, also of those whose definition is wrong."""
+        return sorted({*self.apps, *self.broken})
 
     @property
     def zones(self):
@@ -233,8 +244,7 @@ class Environment:
 
     def eligible(self, app):
         """Return the names of the nodes that may run ``app``, in the order of the definition."""
-        wanted = set(app.roles or ("app",))
-        return [n.name for n in self.nodes.values() if wanted & set(n.roles) or not (n.roles or app.roles)]
+        return [n.name for n in self.nodes.values() if may_run(app.roles, n.roles)]
 
 
 @dataclass(frozen=True)
@@ -262,6 +272,11 @@ class Instance:
     def good(self):
         """Whether it serves users: up, tested and published."""
         return self.running and self.tested and self.published
+
+
+def may_run(app, node):
+    """Return whether an app with the roles ``app`` may run on a node with the roles ``node``."""
+    return bool(set(app or ("app",)) & set(node or ())) or not (app or node)
 
 
 def instance_id(app, version, slot):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import getpass
-import logging
 import os
+import re
 import secrets
 import socket
 import time
@@ -16,7 +16,18 @@ from dataclasses import dataclass, field, replace
 
 import salt.pillar
 
-from . import arguments, bluegreen, definition, discovery, notify, preflight, records, words
+from . import (
+    arguments,
+    bluegreen,
+    definition,
+    discovery,
+    inheritance,
+    notify,
+    preflight,
+    records,
+    rendering,
+    words,
+)
 from .errors import DONE, INTERRUPTS, Failed, Refused, cause
 from .executor import Identity
 from .fleet import Fleet
@@ -24,6 +35,8 @@ from .journal import Journal
 from .lock import Lock
 from .model import App, Environment, version_of
 
+# How Salt says that it could not render a file of pillar.
+SLS = re.compile(r"Rendering (SLS '[^']+') failed, render error:\s*(.*)", re.DOTALL)
 # What is being done to an app meanwhile, where it is not a deployment of the usual kind: for whom the lock stops.
 DOING = {
     "rollback": "rolled back",
@@ -163,23 +176,43 @@ class Verbs:
     def _environment(self, env):
         # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
         opts = {**self.opts, "pillar_safe_render_error": False}
-        with _without_tracebacks("salt.pillar", "salt.template", "salt.utils.templates"):
+        with rendering.quiet():
             pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
-        if pillar.get("_errors"):
-            errors = (words.without_traceback(str(error)) for error in pillar["_errors"])
-            raise Refused(f"the pillar has errors: {'; '.join(errors)}")
+        pillar = _with_errors(pillar)
+        unread = inheritance.unread(pillar)
         if not pillar.get("environments"):
             raise Refused(
                 f"this master's own pillar has no environments: in pillar/top.sls, give {self.opts['id']!r}"
-                " (its id) environments.all, and define one in pillar/environments/."
+                f" (its id) environments.all, and define one in pillar/environments/.{inheritance.left_out(unread)}"
             )
         return definition.load(pillar, arguments.word(env))
 
     def _definitions(self, name, env):
+        """Return the environment, and the app whose definition a verb needs."""
+        environment, name = self._named(name, env)
+        return environment, definition.find_app(environment, name)
+
+    def _known(self, name, env):
+        """Return the environment, and an app by its name alone: its own definition may be wrong."""
+        environment, name = self._named(name, env)
+        return environment, definition.known_by_name(environment, name)
+
+    def _named(self, name, env):
         if not name:
             raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
-        environment = self._environment(env)
-        return environment, definition.find_app(environment, arguments.word(name))
+        environment, name = self._environment(env), arguments.word(name)
+        self._warn_of_others(environment, name)
+        return environment, definition.find_name(environment, name)
+
+    def _warn_of_others(self, environment, name=None):
+        """Tell what is wrong with other definitions, in a line, once: it stands in nobody's way."""
+        others = {app: why for app, why in environment.broken.items() if app != name}
+        files = {} if name in environment.broken else environment.unread
+        said = [f"{what}: {why.splitlines()[0]}" for what, why in {**files, **others}.items()]
+        if said:
+            warning = words.message(f"left out, because of mistakes in it: {'; '.join(said)}")
+            if warning not in self.journal.warnings:
+                self.journal.warn(warning)
 
     @contextlib.contextmanager
     def _site(self, environment, app, nodes=None, choice=True):
@@ -189,7 +222,7 @@ class Verbs:
         """
         chosen = arguments.nodes(environment, app, nodes)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
-            preflight.requirements(backend, app)
+            preflight.requirements(backend, app, environment.apps)
             yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice)
 
     @contextlib.contextmanager
@@ -209,22 +242,17 @@ class Verbs:
         return replace(observed, warm=bluegreen.still(site.record(), time.time()))
 
 
-@contextlib.contextmanager
-def _without_tracebacks(*names):
-    """Keep the tracebacks of Salt's loggers ``names`` off the terminal, unless it is to show what is for debugging."""
+def _with_errors(pillar):
+    """Return a pillar with what Salt could not render of it among the files that are left out.
 
-    def plain(record):
-        record.msg, record.args, record.exc_info = words.without_traceback(record.getMessage()), (), None
-        return True
-
-    loggers = [logger for logger in map(logging.getLogger, names) if not logger.isEnabledFor(logging.DEBUG)]
-    for logger in loggers:
-        logger.addFilter(plain)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(plain)
+    Salt shows the text around a mistake, in which a secret may be: only what is wrong is kept.
+    """
+    found = dict(inheritance.unread(pillar))
+    for number, error in enumerate(pillar.get("_errors") or (), 1):
+        match = SLS.match(words.without_traceback(str(error)))
+        file, why = match.groups() if match else (f"pillar error {number}", str(error).splitlines()[0])
+        found[file] = rendering.first_line(why)
+    return {**pillar, "saltdeploy_broken": found}
 
 
 def history(backend, prefix):

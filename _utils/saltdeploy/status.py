@@ -39,13 +39,17 @@ def of_app(discovery, environment, app):
         }
         for node, i in sorted(recorded - listed)
     ]
-    drift = _drift(app, current, sum(row["state"].startswith("published") for row in rows)) if current else ""
+    wrong, drift = environment.broken.get(app.name, ""), ""
+    if wrong:
+        drift = f"its definition is wrong: {wrong}"
+    elif current:
+        drift = _drift(app, current, sum(row["state"].startswith("published") for row in rows))
     return {
         "app": app.name,
         "version": (current or {}).get("version", ""),
         "deployment": (current or {}).get("deployment", ""),
         "time": (current or {}).get("time"),
-        "desired": app.instances,
+        "desired": None if wrong else app.instances,
         "drift": drift,
         "instances": rows,
         "lock": held(holder) if session else "",
