@@ -167,6 +167,24 @@ def room(name, version):
     return True
 
 
+def files(name):
+    """
+    Return a sentence on each file that the definition of an app names and that cannot be used on this node: a
+    template of ``config`` that is not there or cannot be rendered, an SLS of ``states`` that is not there. Nothing is
+    changed, and nothing that was rendered is shown.
+
+    name
+        The app.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.files shop
+    """
+    return minion.files(_lifecycle(), names.app(name), __salt__)
+
+
 def install(name, version, deployment=None):
     """
     Install a release beside the others; return whether anything was done. Whole or absent: the

@@ -6,7 +6,7 @@ import contextlib
 from pathlib import Path
 
 import yaml
-from saltdeploy import definition, pillar
+from saltdeploy import inheritance, pillar
 from saltdeploy.errors import Refused
 
 from . import LabError
@@ -44,7 +44,7 @@ def pip_requirements(pillar_root, name):
         with contextlib.suppress(yaml.YAMLError):
             found.update((yaml.safe_load(path.read_text()) or {}).get("apps") or {})
     here = _resolved(Path(pillar_root) / "environments", name).get("apps") or {}
-    apps = {app: definition.merge(found.get(app, {}), settings or {}) for app, settings in here.items()}
+    apps = {app: inheritance.merge(found.get(app, {}), settings or {}) for app, settings in here.items()}
     return [
         [f"{app['source']['pip']}=={app['version']}", *app["source"].get("requirements", ())]
         for app in apps.values()
@@ -56,7 +56,7 @@ def _resolved(folder, name):
     try:
         environments = pillar.all_environments(Path(folder))["environments"]
         if name in environments:
-            return definition.resolve(environments, name)
+            return inheritance.resolve(environments, name)
     except (Refused, KeyError) as exc:
         raise LabError(f"environment {name}: {exc}") from exc
     raise LabError(f"no environment {name!r} in {folder}. Defined: {', '.join(sorted(environments)) or 'none'}")

@@ -1,41 +1,178 @@
-"""What a definition allows and its author may not have meant, in sentences: warnings of a plan and of a check. Pure."""
+"""What to write in place of a wrong value: one sentence for people, in place of a regular expression. Pure."""
 
 from __future__ import annotations
 
-from .model import Probe
+import re
+
+from . import words
+
+TYPES = {
+    "object": "a mapping",
+    "array": "a list",
+    "string": "text",
+    "integer": "a whole number",
+    "number": "a number",
+    "boolean": "true or false",
+}
+CLOSED = {"integer", "number", "boolean"}
+# The first letter of a unit as somebody may write it -> ours, and how many of ours it is.
+UNITS = {"s": (1, "s"), "m": (1, "m"), "h": (1, "h"), "d": (24, "h"), "w": (168, "h")}
+# More processors than that are a percentage that somebody forgot the sign of.
+PROCESSORS = 64
 
 
-def of(app):
-    """Return the warnings on the definition of ``app``."""
-    return [*_unseen_hang(app), *_same_question(app)]
-
-
-def _unseen_hang(app):
-    """Warn of checks that cannot fail within min_healthy when a release hangs."""
-    hold, slow = app.strategy.min_healthy, max(_checks(app), key=lambda c: c.interval + c.timeout)
-    needed = slow.interval + slow.timeout
-    if hold < needed:
-        yield (
-            f"a release of {app.name} that hangs is not noticed before the old one is retired: min_healthy is {hold:g}s,"
-            f" and the check `{slow.describe().strip()}` needs up to {needed:g}s for it (interval {slow.interval:g}s and"
-            f" timeout {slow.timeout:g}s)"
+def wrong(allowed, value):
+    """Return a sentence or two on ``value``, which is not as the schema ``allowed`` has it."""
+    if not may_be_shown(allowed, value):
+        return f"found {kind(value, allowed)}. Write {_form(allowed)}.{_about(allowed, value)}"
+    found = words.shown(value)
+    if allowed.get("title") == "a version" and is_number(value):
+        return (
+            f"{found} was read as a number, and digits may be lost (3.10 becomes 3.1). Write the version in quotes:"
+            " version: '3.10', for example."
         )
+    fix = _fix(allowed, value)
+    return f"{found} is not {_title(allowed)}. Write {fix or _example(allowed)}.{_about(allowed, value)}"
 
 
-def _same_question(app):
-    """Warn of tests that all ask what the checks ask."""
-    paths = {c.target for c in _checks(app) if c.kind == "http"}
-    if app.tests and all(t.kind == "tcp" or _asks_one_of(paths, t) for t in app.tests):
-        what = " and ".join(sorted(paths & {t.target for t in app.tests})) or "whether the port is listened on"
-        yield (
-            f"the tests of {app.name} ask only what its checks ask too ({what}): a release that answers this and fails"
-            " at everything else is published. Add a test of a page that clients use"
-        )
+def _about(allowed, value):
+    """Return what else is to be said where text is wanted: of a character, and of what YAML makes of a word."""
+    options = [*allowed.get("anyOf", ()), allowed]
+    if not any("string" in str(option.get("type")) or "enum" in option for option in options):
+        return ""
+    if isinstance(value, str):
+        odd = words.odd(value).removeprefix(": ")
+        return f" ({odd})" if odd and may_be_shown(allowed, value) else ""
+    return " Quote a number." if is_number(value) and "pattern" in allowed else words.reading(value)
 
 
-def _asks_one_of(paths, test):
-    return test.kind == "http" and test.target in paths and not test.contains and 200 <= test.status < 300
+def may_be_shown(allowed, value):
+    """Return whether a message may quote ``value``, which was found where ``allowed`` is: it bears no secret there."""
+    if allowed.get("writeOnly") or isinstance(value, (dict, list, tuple, set, bytes)):
+        return False
+    types = allowed.get("type")
+    closed = "enum" in allowed or "const" in allowed or (isinstance(types, str) and types in CLOSED)
+    return closed or bool(allowed.get("examples"))
 
 
-def _checks(app):
-    return app.checks or (Probe("tcp", ""),)
+def kind(value, allowed=None):
+    """Return what sort of thing ``value`` is, and nothing of it."""
+    if isinstance(value, str):
+        return "text of another form" if "pattern" in (allowed or {}) else "text"
+    if isinstance(value, bool):
+        return "true or false"
+    if value is None:
+        return "nothing"
+    if is_number(value):
+        return "a number"
+    return {dict: "a mapping", list: "a list"}.get(type(value), "something that is no text")
+
+
+def is_number(value):
+    """Return whether ``value`` is a number, which true and false are not."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _title(allowed):
+    if "enum" in allowed:
+        return f"one of {', '.join(map(str, allowed['enum']))}"
+    if "const" in allowed:
+        return str(allowed["const"]).lower()
+    return allowed.get("title") or _types(allowed)
+
+
+def _form(allowed):
+    """Return what may be written, in words."""
+    if "description" in allowed:
+        return allowed["description"]
+    if "const" in allowed:
+        return str(allowed["const"]).lower()
+    if "enum" in allowed:
+        return f"one of {', '.join(map(str, allowed['enum']))}"
+    form = _types(allowed)
+    return f"{form}: quote a number" if form == "text" else form
+
+
+def _types(allowed):
+    types = allowed.get("type", "string")
+    return TYPES[types] if isinstance(types, str) else ", ".join(TYPES[t] for t in types)
+
+
+def _example(allowed):
+    example = (allowed.get("examples") or [""])[0]
+    return f"{_form(allowed)}{example and f', for example {example}'}"
+
+
+# -- corrections ------------------------------------------------------------------------------
+
+
+def _fix(allowed, value):
+    """Return what was meant, where it can be known; else None."""
+    types, title = allowed.get("type"), allowed.get("title")
+    if types in ("integer", "number") and isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
+        return f"the number without quotes: {int(value)}"
+    if types == "integer" and isinstance(value, float) and value.is_integer() and abs(value) < words.HUGE:
+        return f"a whole number: {int(value)}"
+    if types == "boolean" and isinstance(value, str):
+        return "true or false, without quotes"
+    if "enum" in allowed:
+        return _alike(allowed["enum"], value)
+    return FIXES[title](value) if title in FIXES else None
+
+
+def _alike(known, value):
+    guess = re.sub("[ -]", "_", value.lower()) if isinstance(value, str) else ""
+    return guess if guess in known else words.nearest(value, known).strip(" ()?").removeprefix("did you mean ") or None
+
+
+def _size(value):
+    """``512MB``, ``512 MiB``, ``0.5G`` -> what systemd has."""
+    match = re.fullmatch(r"\s*([0-9]{1,15})\s*([kmgt]?)(i?b|bytes?)?\s*", str(value), re.IGNORECASE)
+    if match and int(match[1]):
+        text = f"{int(match[1])}{match[2].upper()}"
+        return f"{text}" if isinstance(value, str) else f"the number in quotes, and a unit if you mean one: '{text}'"
+    half = re.fullmatch(r"\s*0?\.5\s*([mgt])(i?b)?\s*", str(value), re.IGNORECASE)
+    return f"512{'KMGT'['KMGT'.index(half[1].upper()) - 1]}" if half else None
+
+
+def _percentage(value):
+    """Two processors are ``200%``."""
+    match = re.fullmatch(r"\s*([0-9]{1,4}(?:\.[0-9]{1,2})?)\s*%?\s*", str(value))
+    number = float(match[1]) if match and not isinstance(value, bool) else 0
+    percent = number if "%" in str(value) or number > PROCESSORS else number * 100
+    return f"a percentage of one processor: `cpu: {round(percent)}%`" if round(percent) else None
+
+
+def _duration(value):
+    """``1 day``, ``5 min``, ``30 seconds`` -> ``24h``, ``5m``, ``30s``."""
+    match = isinstance(value, str) and re.fullmatch(
+        r"\s*([0-9]{1,6})\s*(ms|s|sec|secs|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?|)\s*",
+        value,
+        re.IGNORECASE,
+    )
+    if not match:
+        return None
+    unit = match[2].lower()
+    if unit == "ms":
+        return f"{int(match[1])}ms"
+    times, ours = UNITS[(unit or "s")[0]]
+    return f"{int(match[1]) * times}{ours}"
+
+
+def _name(value):
+    """``Shop_A`` -> ``shop-a``."""
+    guess = re.sub(r"-+", "-", re.sub(r"[^a-z0-9-]", "-", value.lower())).strip("-") if isinstance(value, str) else ""
+    if guess and len(guess) <= 53 and value.isascii():
+        return f"a name of a-z, 0-9 and -: {guess}"
+    return None
+
+
+def _ports(value):
+    match = re.fullmatch(r"\s*([0-9]{1,5})\s*(?:(?:-|\.\.|to|:)\s*([0-9]{1,5}))?\s*", str(value))
+    if not match or isinstance(value, bool) or not 1 <= int(match[1]) <= 65535:
+        return None
+    return f"{match[1]}-{match[2]}" if match[2] else f"the port without quotes: {int(match[1])}"
+
+
+FIXES = {"a size": _size, "a percentage": _percentage, "a duration": _duration, "a pause": _duration}
+FIXES.update({"a name": _name, "a port or a range of ports": _ports})

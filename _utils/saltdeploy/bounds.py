@@ -10,7 +10,7 @@ from .errors import DefinitionError
 
 # Mappings and lists within each other: the schema has 8.
 DEPTH = 16
-# Keys and list entries of an environment and its apps, and the characters of all texts together.
+# Keys and list entries of an environment, or of an app in it, and the characters of all its texts together.
 ENTRIES, CHARACTERS = 200_000, 2_000_000
 # One text, in characters of up to 4 bytes: Linux takes no argument and no environment variable over 128 KiB.
 TEXT = 30_000
@@ -44,21 +44,22 @@ def check(definitions):
             items = value.items() if isinstance(value, dict) else enumerate(value)
             entries += len(value)
             if entries > ENTRIES:
-                _refuse(keys, f"one entry too many: all definitions together may have {ENTRIES}")
+                _refuse(keys, f"one entry too many: an environment or an app may have {ENTRIES}")
             for key, inner in items:
                 characters += _scalar(keys, key, "the name ") if isinstance(value, dict) else 0
                 stack.append(((*keys, key), inner))
         else:
             characters += _scalar(keys, value)
         if characters > CHARACTERS:
-            _refuse(keys, f"one text too many: all definitions together may have {CHARACTERS} characters")
+            _refuse(keys, f"one text too many: an environment or an app may have {CHARACTERS} characters")
 
 
 def misshapen(what, exc):
     """Return the DefinitionError for one of WRONG_SHAPE, which has no key path."""
+    # Python's own words may hold a value, which may be a secret.
     return DefinitionError(
-        f"{what}: not as a definition must be ({type(exc).__name__}: {words.shown(str(exc))}): salt-run deploy.check,"
-        " on the master, names the place."
+        f"{what}: not as a definition must be ({type(exc).__name__}): salt-run deploy.check, on the master, names the"
+        " place."
     )
 
 
@@ -66,7 +67,7 @@ def _scalar(keys, value, what=""):
     """Return how many characters ``value`` has; refuse what is not plain data, or too large."""
     plain = value is None or isinstance(value, (str, bool, float, int))
     if not plain:
-        _refuse(keys, f"found {what}{words.shown(value)}, allowed are mappings, lists, text, numbers, true and false")
+        _refuse(keys, f"found {what}something else. Write a mapping, a list, text, a number, true or false.")
     if isinstance(value, str):
         if len(value) > TEXT:
             _refuse(keys, f"found {what or 'a text '}of {len(value)} characters, at most {TEXT} are allowed")
@@ -77,7 +78,7 @@ def _scalar(keys, value, what=""):
             _refuse(keys, f"found {what or 'a text '}whose {place}, is not allowed in any text")
         return len(value)
     if isinstance(value, int) and not -INTEGER <= value < INTEGER:
-        _refuse(keys, f"found {what}{words.shown(value)}: a whole number has at most 63 bits")
+        _refuse(keys, f"found {what}a number that is too large: a whole number has at most 63 bits")
     return 0
 
 

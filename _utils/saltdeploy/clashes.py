@@ -8,53 +8,71 @@ from . import addresses, discovery, words
 from .errors import DefinitionError
 
 
-def check(where, environment, apps):
-    """Raise DefinitionError if two nodes have one address, or two apps one port of the load balancer or one name.
+def check(where, environment):
+    """Raise DefinitionError if two nodes have one address, or a URL is none.
 
     :param where: the key path of the environment.
     :param environment: its raw mapping, resolved and of the right shape.
-    :param apps: the raw ``apps``.
     """
     nodes = environment["nodes"].items()
-    twice = _twice((node, addresses.canonical(settings["address"])) for node, settings in nodes)
-    if twice:
-        node, other, same = twice
+    for node, (other, same) in _twice((n, addresses.canonical(settings["address"])) for n, settings in nodes).items():
         raise DefinitionError(
             f"{where}:nodes:{words.name(node)}:address: {same} is the address of {words.name(other)}, too"
         )
     _urls(f"{where}:discovery:consul", (environment.get("discovery") or {}).get("consul") or {})
-    for app in environment["apps"]:
+
+
+def of_apps(where, apps):
+    """Return the apps that cannot be beside another one: ``{app: why}``. Of two, it is the later one.
+
+    :param where: the key path of the environment; ``apps``: its apps, merged and of the right shape.
+    """
+    found = {
+        app: f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too"
+        for app, (other, port) in _twice((a, (s.get("frontend") or {}).get("port")) for a, s in apps.items()).items()
+    }
+    for app in apps:
         other = app.removesuffix("-candidate")
-        if other != app and other in environment["apps"]:
-            raise DefinitionError(
-                f"{where}:apps:{app}: candidates of {other} have this name in discovery: give the app another one."
-            )
-    twice = _twice((app, _frontend(apps[app], settings)) for app, settings in environment["apps"].items())
-    if twice:
-        app, other, port = twice
-        raise DefinitionError(f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too")
+        if other != app and other in apps:
+            found[app] = f"{where}:apps:{app}: candidates of {other} have this name in discovery. Rename the app."
+    return found
+
+
+def circle(name, required, apps):
+    """Return the names of the apps that require one another, from ``name`` to ``name``; [] where none do.
+
+    :param required: those of the requirements of ``name`` that are looked at.
+    :param apps: all apps by name, each with its ``requires``.
+    """
+    ways, seen = [[name, other] for other in required], set()
+    while ways:
+        way = ways.pop(0)
+        if way[-1] == name:
+            return way
+        if way[-1] not in seen:
+            seen.add(way[-1])
+            ways += [[*way, other] for other in getattr(apps.get(way[-1]), "requires", ())]
+    return []
 
 
 def _urls(where, consul):
     urls = [(f"servers:{number}", url) for number, url in enumerate(consul.get("servers", ()))]
     for key, url in [*urls, ("agent", consul.get("agent", discovery.DEFAULT_URL))]:
+        if key == "agent":
+            url = url.replace("{address}", "192.0.2.1")  # any other placeholder is not there
         try:
-            parts = urlsplit(url.format(address="192.0.2.1") if key == "agent" else url)
-            usable = parts.hostname and parts.port != 0 and url.isascii() and " " not in url
-        except (AttributeError, IndexError, KeyError, ValueError):  # a placeholder that is not there, too
+            parts = urlsplit(url)
+            usable = parts.hostname and parts.port != 0 and url.isascii() and not set(" {}") & set(url)
+        except ValueError:
             usable = False
         if not usable:
-            raise DefinitionError(f"{where}:{key}: {words.shown(url)} is no URL: http://{{address}}:8500, for example")
-
-
-def _frontend(app, settings):
-    return ((settings or {}).get("frontend") or app.get("frontend") or {}).get("port")
+            raise DefinitionError(f"{where}:{key}: this is no URL. Write http://{{address}}:8500, for example.")
 
 
 def _twice(pairs):
-    """Return the second name, the first name and the value, of two names with one value; None if there are none."""
-    first = {}
+    """Return which names have a value that another one has: ``{name: (the first that has it, the value)}``."""
+    first, found = {}, {}
     for name, value in pairs:
         if value is not None and first.setdefault(value, name) != name:
-            return name, first[value], value
-    return None
+            found[name] = (first[value], value)
+    return found

@@ -9,6 +9,7 @@ import uuid
 
 from . import addresses
 from .errors import DefinitionError
+from .model import may_run
 
 SERVER = "consul-server"
 DATACENTER = "dc1"
@@ -65,8 +66,11 @@ def discovery_of_node(token):
     return {"consul": {"token": token}}
 
 
-def node(name, environment, minion, secrets):
-    """Return all that node ``minion`` must know to be part of this environment's Consul, secrets and all."""
+def node(name, environment, minion, secrets, apps=None):
+    """Return all that node ``minion`` must know to be part of this environment's Consul, secrets and all.
+
+    :param apps: the names of those that may run there. None: as the environment says it.
+    """
     settings = environment["consul"]
     tokens = secrets["tokens"]
     about = {
@@ -77,7 +81,7 @@ def node(name, environment, minion, secrets):
         "ca": secrets["ca"]["certificate"],
         **secrets["certificates"][minion],
     }
-    about["app_tokens"] = {a: tokens["apps"][a] for a in _apps_of(environment, minion)}
+    about["app_tokens"] = {a: tokens["apps"][a] for a in (_apps_of(environment, minion) if apps is None else apps)}
     if minion == servers(environment)[0]:
         about["management"] = tokens["management"]
         about["acl"] = acl(name, environment, tokens)
@@ -85,10 +89,10 @@ def node(name, environment, minion, secrets):
 
 
 def _apps_of(environment, minion):
-    """Return the apps that may run on a node, as model.Environment.eligible has it."""
-    roles = set(environment["nodes"][minion].get("roles") or ())
+    """Return the apps that may run on a node, as far as the environment alone says it."""
+    roles = environment["nodes"][minion].get("roles")
     apps = {name: (settings or {}).get("roles") for name, settings in (environment.get("apps") or {}).items()}
-    return [name for name, wanted in apps.items() if roles & set(wanted or ("app",)) or not (roles or wanted)]
+    return [name for name, wanted in apps.items() if may_run(wanted, roles)]
 
 
 def _address(environment, minion):

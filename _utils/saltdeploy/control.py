@@ -20,6 +20,7 @@ from . import (
     measuring,
     outcome,
     planner,
+    preflight,
     records,
     traffic,
 )
@@ -50,11 +51,14 @@ class Control(Operations, Looking, Settling):
                 site.not_paused()
                 site.refuse_strangers(observed, keep)
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
-                pause = app.strategy.pause > 0 and (app.in_place or version != _settled(site.record() or {}))
+                pause = records.pauses(app, version, site.record())
                 if test:
                     self._advise(app)
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=pause, analysis=True)
-                return self._deployment(site, observed, desired, planner.plan(desired, observed))
+                plan = planner.plan(desired, observed)
+                if plan.install or plan.waves:
+                    preflight.files(site.fleet, app, site.nodes)
+                return self._deployment(site, observed, desired, plan)
 
             result = self._carry_out(site, "deploy", decide, reason, test)
         record = result.get("record") or {}
@@ -279,11 +283,6 @@ class Control(Operations, Looking, Settling):
             hookrun.forget(site, lock, observed, going)
         except (Exception, *INTERRUPTS) as exc:
             self.journal.warn(f"old releases were not removed, see deploy.prune: {cause(exc)}")
-
-
-def _settled(record):
-    """Return the release that users have for good, by the record; None where a hook froze a deployment half way."""
-    return None if "frozen" in record else record.get("paused", {}).get("from", record.get("version"))
 
 
 def _recorded(site):

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
-import math
 import re
 from dataclasses import replace
 
@@ -17,6 +15,7 @@ from . import (
     cluster,
     events,
     hooks,
+    inheritance,
     placeholders,
     schema,
     strategies,
@@ -25,6 +24,7 @@ from . import (
     words,
 )
 from .errors import DefinitionError, Refused
+from .inheritance import left_out, mapping, merge, named, resolve
 from .model import App, Environment, Frontend, Node, PortRange, Probe, Source
 from .words import nearest, shown
 
@@ -47,11 +47,11 @@ def choose_environment(pillar, name=None):
 
     :raises Refused: it is unknown, there is none, or there are several and none was named.
     """
-    known = sorted(_named(pillar, "environments"))
+    known, unread = sorted(named(pillar, "environments")), left_out(inheritance.unread(pillar))
     if not known:
         raise Refused(
             "no environment is defined: pillar `environments` is empty for this master."
-            " Match the master's own pillar id in pillar/top.sls (see docs: your own master)."
+            + (unread or " Match the master's own pillar id in pillar/top.sls (see docs: your own master).")
         )
     if name is None:
         if len(known) > 1:
@@ -59,7 +59,8 @@ def choose_environment(pillar, name=None):
         return known[0]
     if name not in known:
         raise Refused(
-            f"unknown environment {shown(name)}{nearest(name, known)}{words.odd(name)}. Defined: {words.listed(known)}"
+            f"unknown environment {shown(name)}{nearest(name, known)}{words.odd(name)}. Defined: {words.listed(known)}."
+            f"{unread}"
         )
     return name
 
@@ -70,89 +71,160 @@ def only_with(pillar, app):
     An environment with errors has none: it is named when somebody asks for it.
     """
     found = []
-    for name in _named(pillar, "environments"):
+    for name in named(pillar, "environments"):
         with contextlib.suppress(DefinitionError):
-            links = _chain(pillar["environments"], name)
-            found += [name] if any(app in _mapping(pillar["environments"][link], "apps") for link in links) else []
+            links = inheritance.chain(pillar["environments"], name)
+            found += [name] if any(app in mapping(pillar["environments"][link], "apps") for link in links) else []
     return found[0] if len(found) == 1 else None
 
 
-def load(pillar, env=None, validate=validation.validate):
+def load(pillar, env=None, problems=validation.problems):
     """Return the Environment named ``env`` with each of its apps resolved.
 
-    :param pillar: a mapping with the keys ``apps`` and ``environments``.
+    An app whose own definition is wrong is none of its ``apps``: what is wrong is in ``broken``, and :func:`find_app`
+    raises it. So nobody else's mistake is in the way of an app.
+
+    :param pillar: a mapping with the keys ``apps``, ``environments``, and ``saltdeploy_broken`` (file -> why it is left
+        out) where there is one.
     :param env: the environment's name; None means the only one.
-    :param validate: ``validate(definitions)`` raises DefinitionError where they are not as the schema has them.
-    :raises DefinitionError: naming key path, what was found, what is allowed.
+    :param problems: ``problems(definitions)`` returns what is not as the schema has it, see validation.problems; None
+        where nothing can tell.
+    :raises DefinitionError: the environment is wrong, naming key path, what was found, what is to be written.
     """
+    unread = inheritance.unread(pillar)
     name = choose_environment(pillar, env)
-    apps = _named(pillar, "apps")
-    chain = _chain(pillar["environments"], name)
-    used = {app for link in chain for app in _mapping(pillar["environments"][link], "apps")}
+    apps = named(pillar, "apps")
+    environments = pillar["environments"]
+    chain = inheritance.chain(environments, name, unread)
+    used = {app for link in chain for app in mapping(environments[link], "apps")}
     wanted = {
         "apps": {a: apps[a] for a in apps if a in used},
-        "environments": {link: pillar["environments"][link] for link in chain},
+        "environments": {link: environments[link] for link in chain},
     }
-    bounds.check(wanted)
-    validate(wanted)
-    raw = resolve(pillar["environments"], name)
+    found = problems(wanted)
+    wrong = found or {}
+    if validation.ENVIRONMENT in wrong:
+        raise DefinitionError(validation.listed(wrong[validation.ENVIRONMENT]))
+    broken = {app: validation.listed(said) for app, said in wrong.items()}
+    raw = resolve(environments, name, broken)
     where = f"environments:{name}"
     for app in raw["apps"]:
-        if app not in apps:
-            raise DefinitionError(
-                f"{where}:apps:{app}: there is no such app{nearest(app, apps)}. Defined under `apps`: "
-                + words.listed(apps)
-            )
+        if not isinstance(app, str):
+            broken[shown(app)] = f"{where}:apps: {inheritance.no_text(app)}"
+        elif app not in apps:
+            broken[app] = _undefined(app, apps, where, unread)
     nodes = {n: _node(n, about, where) for n, about in raw["nodes"].items()}
-    clashes.check(where, raw, apps)
+    clashes.check(where, raw)
     if cluster.wanted(raw):
         cluster.identities(name, raw)  # which says what is wrong with them
     environment = Environment(
         name=name,
         nodes=nodes,
-        apps={a: _app(a, merge(apps[a], s or {}), raw, where) for a, s in raw["apps"].items()},
+        apps={},
         discovery=raw.get("discovery") or {"consul": {}},
         webhook=events.webhook(raw.get("notify") or {}, f"{where}:notify"),
         upstream=_upstream(raw.get("dns") or {}, f"{where}:dns:upstream"),
+        broken=broken,
+        unread=unread,
     )
-    for app in environment.apps.values():
-        bluegreen.check_room(app, len(environment.eligible(app)))
-        if any(test.origin == "peer" for test in app.tests) and len(nodes) < 2:
-            raise DefinitionError(
-                f"apps:{app.name}:tests: a test is `from: peer`, but environment {name} has one node."
-                " Add a node, or test `from: master`."
-            )
+    _fill(environment, raw, apps, where, validated=found is not None)
     return environment
 
 
-def load_own(minion, pillar, validate=validation.validate_again):
+def _fill(environment, raw, apps, where, validated):
+    """Resolve each app of ``environment``, into ``apps`` or ``broken``.
+
+    :param validated: False where jsonschema is missing. An app may then have any shape.
+    """
+    good = {a: merge(apps[a], s or {}) for a, s in raw["apps"].items() if a in apps and a not in environment.broken}
+    clashing = clashes.of_apps(where, good)
+    for name, merged in good.items():
+        try:
+            if name in clashing:
+                raise DefinitionError(clashing[name])
+            app = _app(name, merged, raw, where)
+            bluegreen.check_room(app, len(environment.eligible(app)))
+            _refuse_lonely_peers(app, environment)
+        except DefinitionError as exc:
+            environment.broken[name] = str(exc)
+        except bounds.WRONG_SHAPE as exc:
+            if validated:
+                raise
+            environment.broken[name] = str(bounds.misshapen(f"apps:{name}", exc))
+        else:
+            environment.apps[name] = app
+
+
+def _refuse_lonely_peers(app, environment):
+    if any(test.origin == "peer" for test in app.tests) and len(environment.nodes) < 2:
+        raise DefinitionError(
+            f"apps:{app.name}:tests: a test is `from: peer`, but environment {environment.name} has one node."
+            " Add a node, or test `from: master`."
+        )
+
+
+def _undefined(app, apps, where, unread):
+    """Return what is said of an app that an environment has, and ``apps`` has not."""
+    defined = f" Defined under `apps`: {words.listed(apps)}."
+    return f"{where}:apps:{app}: there is no such app{nearest(app, apps)}.{defined}{left_out(unread)}"
+
+
+def load_own(minion, pillar, problems=validation.problems_again):
     """Return the Environment that ``minion`` is a node of, from its own pillar.
 
-    :param validate: as for :func:`load`.
+    :param problems: as for :func:`load`.
     :raises Refused: it is a node of none, or its pillar could not be rendered.
     """
-    if pillar.get("_errors"):
-        raise Refused(f"the pillar of {minion} has errors: {'; '.join(map(str, pillar['_errors']))}")
     if not pillar.get("environments"):
-        raise Refused(f"{minion} is a node of no environment: add it to `nodes` of one, then saltutil.refresh_pillar.")
+        errors = "; ".join(map(str, pillar.get("_errors") or ()))
+        if errors:
+            raise Refused(f"the pillar of {minion} has errors: {errors}")
+        raise Refused(
+            f"{minion} is a node of no environment: add it to `nodes` of one, then saltutil.refresh_pillar."
+            + left_out(inheritance.unread(pillar))
+        )
     try:
-        environment = load(pillar, validate=validate)
+        environment = load(pillar, problems=problems)
+    except Refused:
+        raise
     except bounds.WRONG_SHAPE as exc:  # only without jsonschema on the node; the master has it
-        raise bounds.misshapen(f"the definitions in the pillar of {minion}", exc) from exc
+        raise bounds.misshapen(f"the definitions in the pillar of {minion}", exc) from None
     if minion not in environment.nodes:
         raise Refused(f"{minion} is not a node of environment {environment.name}: add it to its `nodes`.")
     return environment
 
 
 def find_app(environment, name):
-    """Return the App called ``name`` in ``environment``; Refused names the nearest if there is none."""
-    if not isinstance(name, str) or name not in environment.apps:
-        known = sorted(environment.apps)
+    """Return the App called ``name`` in ``environment``.
+
+    :raises DefinitionError: its definition is wrong. :raises Refused: there is none; the nearest is named.
+    """
+    name = find_name(environment, name)
+    if name in environment.broken:
+        raise DefinitionError(environment.broken[name])
+    return environment.apps[name]
+
+
+def find_name(environment, name):
+    """Return ``name`` if it is an app's in ``environment``, whose definition may be wrong; Refused if it is not."""
+    known = environment.names
+    if not isinstance(name, str) or name not in known:
         raise Refused(
             f"unknown app {shown(name)} in environment {environment.name}{nearest(name, known)}{words.odd(name)}. "
-            f"Apps there: {words.listed(known)}"
+            f"Apps there: {words.listed(known)}.{left_out(environment.unread)}"
         )
-    return environment.apps[name]
+    return name
+
+
+def known_by_name(environment, name):
+    """Return the App called ``name``; one without settings where its definition is wrong.
+
+    For what looks at instances, or stops to look after them: it needs no definition.
+
+    :raises Refused: there is none.
+    """
+    name = find_name(environment, name)
+    return environment.apps.get(name) or App(name=name, source=None, run="")
 
 
 def check_version(app, version):
@@ -177,80 +249,14 @@ def usable_version(app, version):
         return app.version
     if isinstance(version, (int, float)) and not isinstance(version, bool):
         raise Refused(
-            f"version {shown(version)} was read as a number and may have lost digits: quote it twice,"
-            f" version=\"'{shown(version)}'\""
+            f"version {shown(version)} was read as a number, and digits may be lost (3.10 becomes 3.1)."
+            " Quote it twice, as you typed it: version=\"'3.10'\", for example."
         )
     if not isinstance(version, str) or not VERSION.fullmatch(version):
         raise Refused(
-            f"version {shown(version)} is not usable: allowed is {schema.VERSION} (at most 63 characters)"
-            f"{words.odd(version)}"
+            f"version {shown(version)} is not usable. Write {schema.A_VERSION['description']}{words.odd(version)}"
         )
     return version
-
-
-def resolve(environments, name):
-    """Return the raw mapping of an environment with ``based_on`` merged in and ``scale`` applied."""
-    raw = {}
-    for link in reversed(_chain(environments, name)):
-        own = {k: v for k, v in environments[link].items() if k not in ("based_on", "scale", "nodes")}
-        raw = merge(raw, own)
-        raw["apps"] = {a: dict(s or {}) for a, s in (raw.get("apps") or {}).items()}
-        scale = environments[link].get("scale", 1)
-        stated = _mapping(environments[link], "apps")
-        for app, settings in raw["apps"].items():
-            if "instances" in settings and "instances" not in (stated.get(app) or {}):
-                settings["instances"] = max(1, math.floor(settings["instances"] * scale + 0.5))
-    raw["nodes"] = copy.deepcopy(environments[name]["nodes"])
-    return raw
-
-
-def own_environment(environments, minion):
-    """Return ``{"environments": {name: resolved}}`` for the one environment that lists ``minion``.
-
-    This is all of ``environments`` that a node's pillar holds: no base, no other environment.
-
-    :raises DefinitionError: two environments list the same minion.
-    """
-    mine = [name for name, env in environments.items() if minion in _mapping(env, "nodes")]
-    if len(mine) > 1:
-        both = " and ".join(sorted(map(words.name, mine))[:2])
-        raise DefinitionError(f"environments: {minion} is a node of both {both}: keep it in one.")
-    try:
-        return {"environments": {name: events.for_node(resolve(environments, name)) for name in mine}}
-    except bounds.WRONG_SHAPE as exc:
-        raise bounds.misshapen(f"environments:{words.name(mine[0])}", exc) from exc
-
-
-def _named(pillar, key):
-    """Return the mapping of names under ``key``, which may be absent."""
-    found = pillar.get(key) or {}
-    if not isinstance(found, dict):
-        raise DefinitionError(f"{key}: found {shown(found)}, allowed is a mapping of name to definition")
-    for name in found:
-        if not isinstance(name, str):
-            hint = words.reading(name)
-            raise DefinitionError(f"{key}: found the name {shown(name)}, allowed is text (quote a number){hint}")
-    return found
-
-
-def _chain(environments, name):
-    chain = []
-    while name:
-        if name in chain:
-            raise DefinitionError(f"environments:{name}:based_on: goes round in a circle: {' > '.join([*chain, name])}")
-        if len(chain) == bounds.BASES:
-            raise DefinitionError(
-                f"environments:{chain[0]}:based_on: at most {bounds.BASES} may be based on one another"
-            )
-        if not isinstance(name, str) or name not in environments:
-            raise DefinitionError(
-                f"environments:{words.name((chain or [name])[-1])}:based_on: there is no environment {shown(name)}"
-                f"{nearest(name, environments)}. Defined: {words.listed(environments)}"
-            )
-        chain.append(name)
-        env = environments[name]
-        name = env.get("based_on") if isinstance(env, dict) else None
-    return chain
 
 
 def _node(name, raw, where):
@@ -318,6 +324,14 @@ def _app(name, raw, env, where):
             f" say `beside` for it (apps:{name}:strategy:replace), or give it one port (apps:{name}:ports)."
         )
     return app
+
+
+def _refuse_placeholders(text, at, allowed=()):
+    """Raise DefinitionError if a placeholder is in ``text`` that is not filled in there. Other braces are its own."""
+    for name in analysis.PLACEHOLDER.findall(text):
+        if name in placeholders.PLACEHOLDERS and name not in allowed:
+            usable = f"Filled in are {', '.join(allowed)}." if allowed else "None is, as Consul asks for it literally."
+            raise DefinitionError(f"{at}: the placeholder {{{name}}} is not filled in there. {usable}")
 
 
 def _default_user(name, at):
@@ -405,23 +419,15 @@ def _check_placeholders(app, at):
     for key, text in texts:
         for name in placeholders.check(text, f"{at}:{key}", command=not key.startswith("env:")):
             if name == "port" and key.startswith("hooks:"):
-                raise DefinitionError(f"{at}:{key}: {text!r}: {hooks.NO_PORT}")
+                raise DefinitionError(f"{at}:{key}: {hooks.NO_PORT}")
             if name == "port" and app.ports is None:
                 raise DefinitionError(f"{at}:ports: is missing, and {key} uses {{port}}.")
+    for number, check in enumerate(app.checks):
+        _refuse_placeholders(check.target, f"{at}:checks:{number}:http")
+    for number, test in enumerate(app.tests):
+        if test.kind == "http":
+            _refuse_placeholders(test.target, f"{at}:tests:{number}:http", placeholders.ELSEWHERE)
+            _refuse_placeholders(test.contains, f"{at}:tests:{number}:http:contains", placeholders.ELSEWHERE)
     listens = [p for p in (*app.checks, *app.tests) if p.kind in ("http", "tcp")]
     if listens and app.ports is None:
         raise DefinitionError(f"{at}:ports: is missing, and the {listens[0].kind} check or test needs a port.")
-
-
-def merge(base, over):
-    """Return ``base`` with ``over`` laid over it, mapping by mapping."""
-    merged = dict(base)
-    for key, value in over.items():
-        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
-        merged[key] = merge(merged[key], value) if both else value
-    return merged
-
-
-def _mapping(env, key):
-    value = env.get(key) if isinstance(env, dict) else None
-    return value if isinstance(value, dict) else {}

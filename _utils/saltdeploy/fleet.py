@@ -5,6 +5,7 @@ No answer is a failure, never a success.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -24,6 +25,9 @@ WORD, WORD_DEADLINE = 10.0, 5.0
 # How long the master may take to take a job, in seconds, as its `publish_timeout` has it. Salt 3008 would ask a master
 # that is gone three times, for a minute each.
 PATIENCE = {"request_channel_timeout": 30, "request_channel_tries": 1}
+
+# What a minion says of a function that it has not: ours, of another version.
+OLD = re.compile(r"'?(app|deploy|discovery)\.\w+'? is not available")
 
 UNKNOWN = "the Salt master has no minion of this name: is its salt-minion running, and its key accepted (salt-key -L)?"
 
@@ -155,7 +159,7 @@ def _error(value):
     """Return what went wrong, from a module's exception or the failed states of a state run."""
     if isinstance(value, dict):
         failed = [
-            f"{state.get('__id__') or key}: {state['comment']}"
+            f"{str(state.get('__id__') or key).removeprefix('saltdeploy app ')}: {state['comment']}"
             for key, state in value.items()
             if isinstance(state, dict) and state.get("result") is False
         ]
@@ -165,7 +169,8 @@ def _error(value):
     if "Traceback (most recent call last):" in text:
         # A bug, ours or Salt's; the minion's log has it whole.
         return f"{text.strip().splitlines()[-1]} (a bug: the minion's log shows where)"
-    old = "is not available" in text or "keyword arguments are not valid" in text
+    # An SLS that a definition names and that is nowhere is "not available", too.
+    old = OLD.search(text) or "keyword arguments are not valid" in text
     for prefix in ("ERROR: ", "Error: "):
         text = text.removeprefix(prefix)
     text = (text.partition("': ")[2] if text.startswith("ERROR executing '") else text).strip()

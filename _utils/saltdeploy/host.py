@@ -3,7 +3,7 @@
 ::
 
     <root>/.lock                                   taken while a port is chosen
-    <root>/.validated                              digest of the definitions that were found valid last
+    <root>/.validated                              digest of the definitions that were looked at last, and their mistakes
     <root>/<app>/.lock                             taken while instances are published, stopped or brought back
     <root>/<app>/.starting                         taken while instances are started
     <root>/<app>/.run, .ended                      the run that has the app now; those that ended last
@@ -52,15 +52,20 @@ class Host:
     def __init__(self, node, root=DEFAULT_ROOT):
         self.node, self.root = node, Path(root)
 
-    def validate(self, definitions):
-        """Validate ``definitions``, unless these were found valid here before: it takes longer than most jobs do."""
+    def problems(self, definitions):
+        """Return the mistakes in ``definitions``, see validation.problems, as they were found here before.
+
+        To look for them takes longer than most jobs do.
+        """
         remembered, digest = self.root / ".validated", validation.digest(definitions)
-        with contextlib.suppress(OSError):
-            if remembered.read_text() == digest:
-                return
-        validation.validate_again(definitions)
-        with contextlib.suppress(OSError):  # it is validated again, then
-            write_file(remembered, digest)
+        with contextlib.suppress(OSError, ValueError, LookupError, AttributeError):  # as it was kept at first, too
+            found = json.loads(remembered.read_text())
+            if found["digest"] == digest:
+                return found["problems"]
+        found = validation.problems_again(definitions)
+        with contextlib.suppress(OSError):  # it is looked for again, then
+            write_file(remembered, json.dumps({"digest": digest, "problems": found}), 0o600)
+        return found
 
     # -- releases -----------------------------------------------------------------------------
 

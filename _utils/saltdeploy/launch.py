@@ -11,7 +11,25 @@ from pathlib import Path
 from . import addresses, placeholders, watch
 from .errors import Refused
 from .host import write_file
+from .model import instance_id
 from .runtime import Unit
+
+
+def values(app, host, address, environment):
+    """Return the placeholders as they might be for an instance of ``app``, of which there is none yet."""
+    slot = app.ports.first if app.ports else 0
+    version = app.version or "0"
+    return {
+        "address": address,
+        "host": addresses.host(address),
+        "port": slot if app.ports else None,
+        "version": version,
+        "release": str(host.release(app.name, version)),
+        "instance": str(host.folder(instance_id(app.name, version, slot))),
+        "app": app.name,
+        "environment": environment,
+        "node": host.node,
+    }
 
 
 class Launch:
@@ -22,15 +40,11 @@ class Launch:
         self.folder = host.folder(instance.id)
         self.release = host.release(app.name, instance.version)
         self.values = {
-            "address": instance.address,
-            "host": addresses.host(instance.address),
+            **values(app, host, instance.address, environment),
             "port": instance.port,
             "version": instance.version,
             "release": str(self.release),
             "instance": str(self.folder),
-            "app": app.name,
-            "environment": environment,
-            "node": host.node,
         }
 
     @property

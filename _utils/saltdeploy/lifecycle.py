@@ -36,7 +36,7 @@ class Lifecycle:
 
     def __init__(self, node, pillar, settings, fetch, render):
         self.host = Host(node, **({"root": settings["root"]} if "root" in settings else {}))
-        self.environment = definition.load_own(node, pillar, self.host.validate)
+        self.environment = definition.load_own(node, pillar, self.host.problems)
         self.node = self.environment.nodes[node]
         self.settings, self.fetch, self.render = settings, fetch, render
         self._runtime = self._discovery = None
@@ -54,6 +54,10 @@ class Lifecycle:
     def app(self, name):
         """Return the definition of app ``name``; Refused if this environment has none."""
         return definition.find_app(self.environment, name)
+
+    def known_by_name(self, name):
+        """Return app ``name``, without settings where its definition is wrong; Refused if this environment has none."""
+        return definition.known_by_name(self.environment, name)
 
     # -- seeing -------------------------------------------------------------------------------
 

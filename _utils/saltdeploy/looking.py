@@ -48,11 +48,13 @@ class Looking(Verbs):
             site.refuse_strangers(observed)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
             self._advise(app)
-            desired = planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0)
+            pause = records.pauses(app, version, site.record())
+            desired = planner.Desired(app, version, count, site.nodes, pause=pause, analysis=True)
             plan = planner.plan(desired, observed)
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
             preflight.room(site.fleet, app, version, plan.install)
+            preflight.files(site.fleet, app, site.nodes)
             there = ", ".join(site.answering)
         verdict = (
             f"{name} {version} can be deployed in {environment.name}: its definition is valid, its nodes answer"
@@ -89,23 +91,24 @@ class Looking(Verbs):
     def status(self, name, env):
         """Return what discovery and the record have of one app, or of all, also of those that nobody defines."""
         every = name is None or name == ""
-        environment = self._environment(env, None if every else arguments.word(name))
+        word = None if every else arguments.word(name)
+        environment = self._environment(env, word)
+        self._warn_of_others(environment, word)
         with discovery.connect(environment.discovery) as backend:
             backend.leader()
             undefined = status.undefined(backend, environment)
             if every:
-                chosen = [*environment.apps.values(), *map(stand_in, undefined)]
-            elif arguments.word(name) in undefined:
-                chosen = [stand_in(arguments.word(name))]
+                chosen = [definition.known_by_name(environment, n) for n in environment.names]
+                chosen += map(stand_in, undefined)
             else:
-                chosen = [definition.find_app(environment, arguments.word(name))]
+                chosen = [stand_in(word) if word in undefined else definition.known_by_name(environment, word)]
             replaced = backend.replaced()
             apps = [status.of_app(backend, environment, app, replaced) for app in chosen]
         return {"environment": environment.name, "apps": apps, "retcode": DONE}
 
     def history(self, name, env, limit):
         """Return the last deployments of an app, the newest first."""
-        environment, app = self._definitions(name, env, looking=True)
+        environment, app = self._known(name, env, looking=True)
         limit = arguments.count("limit", limit, HISTORY_LIMIT)
         with discovery.connect(environment.discovery) as backend:
             newest, problems = records.history(backend, records.prefix(environment.name, app.name))
@@ -114,7 +117,7 @@ class Looking(Verbs):
 
     def unlock(self, name, env, force):
         """Show who holds the lock; with ``force`` take it from them."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._known(name, env)
         key = records.lock_key(records.prefix(environment.name, app.name))
         with discovery.connect(environment.discovery) as backend:
             found, index, session = backend.read(key)
@@ -136,7 +139,7 @@ class Looking(Verbs):
 
     def logs(self, name, env, nodes, instance, lines, since):
         """Return the last lines that instances printed: ``{node: {id: text}}``."""
-        environment, app = self._definitions(name, env, looking=True)
+        environment, app = self._known(name, env, looking=True)
         chosen = arguments.nodes(environment, app, nodes)
         wanted = {
             "instances": None if instance is None else [names.instance(instance)],

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import requests
 
-from . import analysis
+from . import analysis, words
 from .analysis import Inconclusive, Measurement
 from .errors import Failed
 from .jobs import TALK_DEADLINE
@@ -171,9 +171,12 @@ def _prometheus(gate, values):
 def _get(gate, url, params=None):
     """Return status and text. A redirect is not followed: it may lead to a page for people to log in."""
     headers = {"User-Agent": "saltdeploy", **gate.headers}
-    with requests.get(
-        url, params=params, headers=headers, timeout=gate.timeout, allow_redirects=False, stream=True
-    ) as response:
+    with (
+        words.unlogged("urllib3"),
+        requests.get(
+            url, params=params, headers=headers, timeout=gate.timeout, allow_redirects=False, stream=True
+        ) as response,
+    ):
         body = b""
         for part in response.iter_content(1 << 16):
             body += part
@@ -186,5 +189,8 @@ def _reason(exc):
     """Return what is at the bottom of an exception of requests, whose own words are long."""
     while exc.__cause__ or exc.__context__:
         exc = exc.__cause__ or exc.__context__
-    text = getattr(exc, "strerror", None) or str(exc)
+    # The words of requests itself hold the URL, in which a token may be.
+    text = getattr(exc, "strerror", None) or (
+        type(exc).__name__ if isinstance(exc, requests.RequestException) else str(exc)
+    )
     return "connection refused" if isinstance(exc, ConnectionRefusedError) else text[: analysis.SHOWN]

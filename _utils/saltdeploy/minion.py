@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import salt.exceptions
 import salt.pillar
 
+from . import launch, rendering
 from .errors import Failed
 from .lifecycle import Lifecycle
 
@@ -40,8 +43,12 @@ def refreshed(opts, pillar, functions):
         raise Failed(f"the master does not send its pillar to {opts['id']}: {exc}") from exc
     finally:
         compiler.destroy()
-    if _without_schedule(fresh) != _without_schedule(pillar):
-        functions["saltutil.refresh_pillar"](wait=True)
+    if _without_schedule(fresh) != _without_schedule(pillar) and not functions["saltutil.refresh_pillar"](wait=True):
+        # What comes next, a state run too, would have the old one.
+        raise Failed(
+            f"the minion of {opts['id']} did not take in its new pillar within 30 s."
+            f" Run: salt {opts['id']} saltutil.refresh_pillar wait=True"
+        )
     return fresh
 
 
@@ -55,11 +62,44 @@ def mine(opts, value):
     return value.get(opts["id"], []) if isinstance(value, dict) else value
 
 
+def files(lifecycle, name, functions):
+    """Return a sentence on each file that the definition of app ``name`` names and that cannot be used here.
+
+    Templates are rendered into a folder that is removed at once: no value of them is in a sentence.
+
+    :param functions: ``__salt__``.
+    """
+    app, node = lifecycle.app(name), lifecycle.node
+    problems, states = [], set(functions["cp.list_states"]()) if app.states else set()
+    problems += [
+        f"states: {sls} is not on the master. Put it into its file_roots." for sls in sorted({*app.states} - states)
+    ]
+    values = launch.values(app, lifecycle.host, node.address, lifecycle.environment.name)
+    with tempfile.TemporaryDirectory() as folder:
+        for target, template in app.config.items():
+            try:
+                lifecycle.render(template, Path(folder, "rendered"), values)
+            except Failed as exc:
+                problems.append(f"config:{target}: {exc}")
+    return [f"apps:{name}:{problem}" for problem in problems]
+
+
 def _fetch(functions, url, path):
     if not functions["cp.get_file"](url, str(path)):
         raise Failed(f"{url}: is not on the master: see its file_roots.")
 
 
 def _render(functions, template, path, context):
-    if not functions["cp.get_template"](template, str(path), template="jinja", **context):
-        raise Failed(f"{template}: is not on the master, or cannot be rendered.")
+    problem = ""
+    try:
+        with rendering.quiet():
+            done = functions["cp.get_template"](template, str(path), template="jinja", **context)
+    except salt.exceptions.SaltRenderError as exc:
+        done, problem = "", rendering.mistake(exc)
+    if not done:
+        # Where Salt finds no file, and where what a template does goes wrong, it says the same.
+        there = problem or functions["cp.hash_file"](template)
+        problem = problem or (
+            "cannot be rendered: see the minion's log" if there else "is not on the master: see its file_roots"
+        )
+        raise Failed(f"{template}: {problem}.")

@@ -243,6 +243,8 @@ class Environment:
     """A named place: nodes, apps with their settings, and its service discovery.
 
     :param upstream: address and port of the name servers for all names that are not Consul's.
+    :param broken: apps whose own definition is wrong, which are not among ``apps``, and what is wrong.
+    :param unread: files that definitions could not be read from, and why.
     """
 
     name: str
@@ -251,6 +253,13 @@ class Environment:
     discovery: dict[str, dict] = field(default_factory=dict)
     webhook: Webhook | None = None
     upstream: tuple[tuple[str, int | None], ...] = ()
+    broken: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def names(self):
+        """The names of all its apps, also of those whose definition is wrong."""
+        return sorted({*self.apps, *self.broken})
 
     @property
     def zones(self):
@@ -259,8 +268,7 @@ class Environment:
 
     def eligible(self, app):
         """Return the names of the nodes that may run ``app``, in the order of the definition."""
-        wanted = set(app.roles or ("app",))
-        return [n.name for n in self.nodes.values() if wanted & set(n.roles) or not (n.roles or app.roles)]
+        return [n.name for n in self.nodes.values() if may_run(app.roles, n.roles)]
 
 
 @dataclass(frozen=True)
@@ -290,6 +298,11 @@ class Instance:
     def good(self):
         """Whether it serves users: up, tested and published."""
         return self.running and self.tested and self.published
+
+
+def may_run(app, node):
+    """Return whether an app with the roles ``app`` may run on a node with the roles ``node``."""
+    return bool(set(app or ("app",)) & set(node or ())) or not (app or node)
 
 
 def instance_id(app, version, slot):

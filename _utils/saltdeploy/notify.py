@@ -11,7 +11,7 @@ from pathlib import Path
 import requests
 import salt.utils.event
 
-from . import events, interrupts
+from . import events, interrupts, words
 from .errors import INTERRUPTS, REFUSED
 
 log = logging.getLogger(__name__)
@@ -185,9 +185,12 @@ class Outbox:
             return f"token_file {self.webhook.token_file}: {why}", False
         try:
             # No retries of urllib3: it logs them with path and query. No redirects: they make a GET of it.
-            with self._post(
-                self.webhook.url, json=event, headers=headers, timeout=TIMEOUT, allow_redirects=False, stream=True
-            ) as response:
+            with (
+                words.unlogged("urllib3"),
+                self._post(
+                    self.webhook.url, json=event, headers=headers, timeout=TIMEOUT, allow_redirects=False, stream=True
+                ) as response,
+            ):
                 code = response.status_code
         except Exception as exc:  # requests lets through errors of its own parts
             return _reason(exc), True

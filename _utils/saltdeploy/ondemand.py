@@ -15,7 +15,7 @@ def logs(lifecycle, name, ids=None, lines=50, since=None, strict=True):
     :param since: only what was printed since then, in seconds since 1970.
     :param strict: refuse ids that are not here; else they are left out.
     """
-    app, host = lifecycle.app(name), lifecycle.host
+    app, host = lifecycle.known_by_name(name), lifecycle.host
     if not strict and ids is not None:
         ids = [i.id for i in host.instances(name) if i.id in ids]
     units = {i.id: lifecycle.launch(app, i).unit for i in lifecycle.chosen(name, ids)}

@@ -1,89 +1,126 @@
-"""Environment files (plain YAML) as pillar: all of them for the master, its own for a node."""
+"""Pillar, made on the master of the files of apps and environments: all of it for the master, its own for a node.
+
+What is wrong in one file stands in nobody else's way: the file is left out, and ``saltdeploy_broken`` says why.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from . import bounds, cluster, definition, words, yamlfile
+from . import appfiles, bounds, cluster, environmentfiles, inheritance, validation
 from .errors import DefinitionError
 
+# Each environment's digest and what is wrong with it: all its nodes have the same one.
+_PROBLEMS: dict[str, tuple] = {}
 
-def all_environments(folder, opts=None):
-    """Return ``{"environments": {...}}`` of every plain YAML ``*.sls`` in ``folder``.
 
-    A file whose first line is a shebang (``#!py``) is a program, not an environment.
+def all_environments(folder, opts=None, functions=None, saltenv="base"):
+    """Return ``{"environments", "apps", …}`` of every file: plain YAML ``*.sls`` in ``folder``, SLS in ``../apps``.
 
-    :param opts: the master's options: where secrets are kept, which Consuls that are set up need. None: no secrets.
-    :raises DefinitionError: a file is no YAML, or two define the same environment.
+    A file whose first line is ``#!py`` is a program, not an environment.
+
+    :param opts: the master's options: where its keys and secrets are kept. None: environments only, no secrets.
+    :param functions: ``__salt__``.
     """
-    environments = {}
-    for path in sorted(Path(folder).glob("*.sls")):
-        if yamlfile.is_program(path):
-            continue
-        for name, environment in _environments(path).items():
-            if name in environments:
-                raise DefinitionError(
-                    f"{path}: environment {words.name(name)} is defined in another file too: keep one."
-                )
-            environments[name] = environment
+    environments, broken = environmentfiles.read(folder)
+    if not opts:
+        return _pillar({"environments": environments}, broken)
+    environments = {n: environmentfiles.decrypt(e, opts, functions or {}) for n, e in environments.items()}
     # All of them before any is changed: one may be based on another.
-    computed = {name: _discovery_of_master(environments, name, opts) for name in environments} if opts else {}
+    computed = {name: _discovery_of_master(environments, name, opts) for name in environments}
     for name, discovery in computed.items():
         if discovery:
             environments[name]["discovery"] = discovery
-    return {"environments": environments}
+    files, unread = _apps(folder, opts, functions, saltenv)
+    return _pillar({**appfiles.everything(files), "environments": environments}, {**broken, **unread})
 
 
-def own_environment(folder, minion, opts=None):
-    """Return ``{"environments": {...}}`` of the one environment in ``folder`` that lists ``minion``, resolved.
+def own_environment(folder, minion, opts=None, functions=None, saltenv="base"):
+    """Return the pillar of ``minion``: the one environment in ``folder`` that lists it, resolved, and its apps.
 
-    Where it has its Consul set up, ``saltdeploy_consul`` is beside it: all that this node needs for that.
+    Where its environment has Consul set up, ``saltdeploy_consul`` is beside it: all that this node needs for that. Of
+    apps that may not run there only what other nodes need to know is in it, and no secret.
 
     The minion's id decides, which it has a key for; never its grains, which it sets itself.
 
     :param opts: the master's options, see :func:`all_environments`.
     """
-    found = definition.own_environment(all_environments(folder)["environments"], minion)
-    for name, environment in found["environments"].items():
-        if opts and cluster.wanted(environment):
-            kept = _secrets(name, environment, opts)
-            computed = cluster.discovery_of_node(kept["tokens"]["nodes"])
-            environment["discovery"] = definition.merge(computed, environment.get("discovery") or {})
-            found["saltdeploy_consul"] = cluster.node(name, environment, minion, kept)
-    return found
+    name, environment, broken = environmentfiles.own(folder, minion)
+    if name is None:
+        return _pillar({"environments": {}}, broken)
+    files, unread = _apps(folder, opts, functions, saltenv) if opts else ({}, {})
+    pillar, placed, mine = appfiles.share(files, environment, minion)
+    if "apps" in environment:
+        environment["apps"] = placed
+    environment = appfiles.unmeasured(environment)
+    if opts:
+        environment = environmentfiles.decrypt(environment, opts, functions or {})
+    problem = _problem(name, environment)
+    if problem:
+        return _pillar({"environments": {}}, {**broken, f"environment {name}": problem})
+    found = {**pillar, "environments": {name: environment}}
+    if opts and cluster.wanted(environment):
+        identities = cluster.identities(name, environment)
+        kept = _store(opts).get(name, identities, sorted(a for a in placed if isinstance(a, str)), node=minion)
+        computed = cluster.discovery_of_node(kept["tokens"]["nodes"])
+        environment["discovery"] = inheritance.merge(computed, environment.get("discovery") or {})
+        found["saltdeploy_consul"] = cluster.node(name, environment, minion, kept, mine if files else None)
+    return _pillar(found, {**broken, **unread})
+
+
+def _pillar(found, broken):
+    return {**found, **({"saltdeploy_broken": broken} if broken else {})}
+
+
+def _apps(folder, opts, functions, saltenv):
+    """Return the files of apps beside the folder of environments, see appfiles.render."""
+    apps = Path(folder).parent / "apps"
+    if not apps.is_dir():
+        return {}, {}
+    if functions is None:  # a loader of an earlier version: it gives no functions
+        import salt.loader
+
+        functions = salt.loader.minion_mods(opts)
+    return appfiles.render(apps, opts, functions, saltenv)
+
+
+def _problem(name, environment):
+    """Return what is wrong with a node's environment, apart from its apps; empty: nothing. States render it as it is."""
+    rest = {key: value for key, value in environment.items() if key != "apps"}
+    digest = validation.digest(rest)
+    if _PROBLEMS.get(name, ("",))[0] != digest:
+        _PROBLEMS[name] = (digest, _sought(name, rest))
+    return _PROBLEMS[name][1]
+
+
+def _sought(name, environment):
+    try:
+        found = validation.problems_again({"apps": {}, "environments": {name: environment}}) or {}
+        if cluster.wanted(environment) and not found:
+            cluster.identities(name, environment)
+    except DefinitionError as exc:
+        return str(exc)
+    return validation.listed(found.get(validation.ENVIRONMENT, []))
 
 
 def _discovery_of_master(environments, name, opts):
     """Return how the master reaches the Consul of an environment that has it set up; None where it has not."""
     try:
-        resolved = definition.resolve(environments, name)
+        resolved = inheritance.resolve(environments, name)
         if not cluster.wanted(resolved):
             return None
-        cluster.identities(name, resolved)
-    except (*bounds.WRONG_SHAPE, DefinitionError):
+        identities = cluster.identities(name, resolved)
+        apps = sorted(a for a in inheritance.mapping(resolved, "apps") if isinstance(a, str))
+    except DefinitionError:
         return None  # whoever uses this environment is told what is wrong with it
-    token = _secrets(name, resolved, opts)["tokens"]["deployer"]
+    except bounds.WRONG_SHAPE:
+        return None
+    token = _store(opts).get(name, identities, apps, node="")["tokens"]["deployer"]
     computed = cluster.discovery_of_master(resolved, token, _store(opts).authority(name))
-    return definition.merge(computed, resolved.get("discovery") or {})
-
-
-def _secrets(name, environment, opts):
-    return _store(opts).get(name, cluster.identities(name, environment), sorted(environment.get("apps") or {}))
+    return inheritance.merge(computed, resolved.get("discovery") or {})
 
 
 def _store(opts):
     from . import secrets  # the master has what it needs, a node may not
 
     return secrets.Secrets(secrets.folder(opts))
-
-
-def _environments(path):
-    data = yamlfile.load(path)
-    environments = data.get("environments") if isinstance(data, dict) else None
-    if not isinstance(environments, dict):
-        raise DefinitionError(f"{path}: must hold a mapping `environments`, of names to definitions.")
-    try:
-        bounds.check({"environments": environments})
-    except DefinitionError as exc:
-        raise DefinitionError(f"{path}: {exc}") from exc
-    return environments

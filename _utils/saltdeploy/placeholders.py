@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-import string
 
-from . import words
 from .errors import DefinitionError
-from .words import nearest, shown
+from .words import nearest
 
 PLACEHOLDERS = ("address", "port", "version", "release", "instance", "app", "environment", "node", "host")
+# Those that are known of an instance on another node, too: in an HTTP test.
+ELSEWHERE = ("address", "port", "version", "app", "environment", "node")
+# A doubled brace, a placeholder, or a brace that belongs to neither.
+PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
+# What is shown of a placeholder that is unknown: a mistyped word, and no part of a password.
+WORD = re.compile(r"[A-Za-z_]{1,20}")
+DOUBLED = "Write a brace of your own twice."
 
 
 def fill(text, values):
@@ -21,21 +27,41 @@ def check(text, at, allowed=PLACEHOLDERS, command=True):
     """Return the placeholders that ``text`` uses.
 
     :param at: its key path, for messages.
-    :param allowed: those that there are; ``command``: whether words must come of it, as a shell splits them.
-    :raises DefinitionError: it uses others, or cannot be read.
+    :param allowed: those that there are.
+    :param command: whether ``text`` is a command. Words must come of it, as a shell splits them. Of a text that is
+        none, a message quotes nothing: it may be a password.
+    :raises DefinitionError: it uses others, or cannot be read. The text itself is in no message.
     """
-    try:
-        names = [field for _, field, _, _ in string.Formatter().parse(text) if field is not None]
-        if command and not shlex.split(text):
-            raise ValueError("is empty")
-        if set(names) <= set(allowed):
-            fill(text, {**dict.fromkeys(allowed, ""), "port": 0})
-    except ValueError as exc:
-        raise DefinitionError(f"{at}: {shown(text)}: {exc}. A brace of your own is written twice.") from exc
-    for name in names:
-        if name not in allowed:
-            raise DefinitionError(
-                f"{at}: unknown placeholder {{{name and words.name(name)}}}{nearest(name, allowed)}."
-                f" Allowed: {', '.join(allowed)}. A brace of your own is written twice."
-            )
+    names = []
+    for part in PART.finditer(text):
+        if part[0] in ("{{", "}}"):
+            continue
+        if part[1] not in allowed:
+            raise DefinitionError(f"{at}: {_problem(part, allowed, command)}")
+        names.append(part[1])
+    if command:
+        problem = _unsplit(text)
+        if problem:
+            raise DefinitionError(f"{at}: {problem}")
     return names
+
+
+def _problem(part, allowed, command):
+    """Return what is wrong with a brace, by its place."""
+    name, place = part[1], f"character {part.start() + 1}"
+    if name is None:
+        return f"{place} is a brace that belongs to no placeholder. {DOUBLED}"
+    begun = re.split("[:!.[]", name)[0]
+    if begun in allowed:
+        return f"at {place}, write the placeholder as {{{begun}}}, with nothing else inside the braces."
+    shown = f" {{{name}}}" if command and WORD.fullmatch(name) else ""
+    guess = nearest(name, allowed)
+    return f"unknown placeholder{shown}{guess} at {place}. Allowed: {', '.join(allowed)}. {DOUBLED}"
+
+
+def _unsplit(text):
+    """Return why no words come of a command; nothing where some do."""
+    try:
+        return "" if shlex.split(text) else "the command is empty."
+    except ValueError as exc:
+        return f"the command cannot be split into words: {exc}."

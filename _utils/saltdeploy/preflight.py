@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import __version__, membership
+from . import __version__, clashes, membership
 from .errors import Refused
 from .jobs import TALK_DEADLINE
 from .model import Instance
@@ -64,6 +64,12 @@ def requirements(discovery, app, environment):
     discovery.leader()
     found = {name: discovery.instances(name, passing=True) for name in app.requires}
     lost = [name for name in app.requires if not membership.of_environment(found[name], environment.name)]
+    circle = clashes.circle(app.name, lost, environment.apps)
+    if circle:
+        raise Refused(
+            f"apps:{app.name}:requires: goes round in a circle: {' > '.join(circle)}. None of them can be the first to"
+            " be deployed. Take one `requires` out."
+        )
     if lost:
         raise Refused(
             f"{app.name} requires {' and '.join(lost)}, which discovery does not have healthy:"
@@ -75,6 +81,17 @@ def room(fleet, app, version, nodes):
     """Raise Refused if there is no room for a release on one of ``nodes``, or its artifact cannot be had there."""
     replies = fleet.run("app.room", nodes, app.name, version, deadline=TALK_DEADLINE)
     _refuse_problems(replies)
+
+
+def files(fleet, app, nodes):
+    """Raise Refused if a file that the definition of ``app`` names is missing or cannot be rendered; all are named."""
+    if not (app.config or app.states):
+        return
+    replies = fleet.run("app.files", nodes, app.name, deadline=TALK_DEADLINE)
+    _refuse_problems(replies)
+    problems = {node: "\n".join(reply.value) for node, reply in replies.items() if reply.value}
+    if problems:
+        raise Refused(by_problem(problems))
 
 
 def _refuse_problems(replies):

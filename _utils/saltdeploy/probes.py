@@ -14,8 +14,9 @@ import subprocess
 import threading
 import time
 import urllib.parse
+from dataclasses import replace
 
-from . import addresses, placeholders
+from . import addresses, analysis, placeholders
 
 SHOWN = 300
 # How much of an answer is read, in bytes.
@@ -38,6 +39,9 @@ def run(probe, values, env=None, user=""):
     :returns: ``{"test", "ok", "detail", "seconds"}``; it never raises, and never outlasts the timeout by much.
     """
     began = time.monotonic()
+    if probe.kind == "http":
+        known = {k: v for k, v in values.items() if v is not None}
+        probe = replace(probe, target=analysis.fill(probe.target, known), contains=analysis.fill(probe.contains, known))
     try:
         ok, detail = True, ask(probe, values, env, user)
     except ProbeFailed as exc:

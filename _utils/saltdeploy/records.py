@@ -87,6 +87,19 @@ def paused(app, record):
     )
 
 
+def settled(record):
+    """Return the release that users have for good, by the record; None where a hook froze a deployment half way."""
+    return None if "frozen" in record else record.get("paused", {}).get("from", record.get("version"))
+
+
+def pauses(app, version, record):
+    """Return whether a deployment of ``version`` of ``app`` is to pause after its first wave.
+
+    :param record: what the record has of the app, None if nothing.
+    """
+    return app.strategy.pause > 0 and (app.in_place or version != settled(record or {}))
+
+
 def surplus(keys):
     """Return those of the history's ``keys``, the oldest first, that make room for one more entry."""
     return keys[: max(0, len(keys) + 1 - KEPT)]

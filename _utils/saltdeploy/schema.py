@@ -1,6 +1,10 @@
 """JSON Schema of the pillar keys ``apps`` and ``environments``.
 
 It is the reference of what may be written: descriptions here are the reference documentation.
+
+``title``, ``description`` and the first of ``examples`` are what a message says of a wrong value. A message quotes a
+wrong value only where the key has ``examples``, or takes a number, true, false or one of some words: no other key is
+free of secrets.
 """
 
 from __future__ import annotations
@@ -13,13 +17,31 @@ VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,62}$"
 MINION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
 ADDRESS = r"^[A-Za-z0-9:][A-Za-z0-9.:%-]{0,252}$"
 USER = r"^[a-z_][a-z0-9_-]{0,31}$"
+# With a port, as dnsmasq (#) and unbound (@) write it.
+UPSTREAM = r"^[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]+([#@][0-9]{1,5})?$"
 INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))."  # a relative path without ".."
 DURATION = {
+    "title": "a duration",
     "description": "a number of seconds, or a number with a unit: 500ms, 10s, 5m, 1h",
+    "examples": ["30s"],
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}],
 }
 STRINGS = {"type": "array", "items": {"type": "string"}}
-DIGEST = {"type": "string", "pattern": r"^[0-9a-fA-F]{64}$"}
+# What a name is: said in messages and in the reference.
+NAMES = "a-z, 0-9 and -, at most 53 characters"
+
+
+def _text(title, description, pattern, example="", **more):
+    """Return the schema of a text of one form. With ``example`` it bears no secret, and messages quote it."""
+    schema = {"type": "string", "pattern": pattern, "title": title, "description": description, **more}
+    return {**schema, "examples": [example]} if example else schema
+
+
+A_NAME = _text("a name", f"a name: {NAMES}", NAME, "shop")
+A_VERSION = _text("a version", "a version: letters, digits and . _ + ~ -, at most 63 characters", VERSION, "1.4.2")
+ROOTED = _text("a path", "a path that begins with /", "^/")
+DIGEST = _text("a SHA-256", "a SHA-256: 64 hexadecimal digits", r"^[0-9a-fA-F]{64}$")
+PLACE = r"^(salt|https?|file)://|^/"
 
 
 def _object(properties, required=(), **more):
@@ -33,17 +55,17 @@ def _object(properties, required=(), **more):
 
 
 def _map(values, keys=None):
-    schema = {"type": "object", "additionalProperties": values}
-    return {**schema, "propertyNames": {"type": "string", "pattern": keys}} if keys else schema
+    """Return the schema of a mapping of names, which are as ``keys`` has it, to ``values``."""
+    return {"type": "object", "additionalProperties": values, "propertyNames": keys or {"type": "string"}}
 
 
 HTTP = {
     "description": "a path, or path, status and contains",
     "anyOf": [
-        {"type": "string", "pattern": "^/"},
+        ROOTED,
         _object(
             {
-                "path": {"type": "string", "pattern": "^/"},
+                "path": ROOTED,
                 "status": {"type": "integer", "minimum": 100, "maximum": 599},
                 "contains": {"type": "string"},
             },
@@ -54,14 +76,15 @@ HTTP = {
 
 SOURCE = _object(
     {
-        "archive": {"type": "string", "pattern": r"^(salt|https?|file)://|^/"},
-        "pip": {"type": "string", "pattern": r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._,-]+\])?$"},
+        "archive": _text("a place", "a URL (https://, http://, salt://, file://) or a path on the node", PLACE),
+        "pip": _text(
+            "a project", "a project, with its extras if any", r"^[A-Za-z0-9][A-Za-z0-9._-]*(\[[A-Za-z0-9._,-]+\])?$"
+        ),
         "sha256": {
             "description": "a digest, a URL of one, or a mapping of version (text: quote a number) to digest",
             "anyOf": [
-                DIGEST,
-                {"type": "string", "pattern": r"^(salt|https?|file)://|^/"},
-                _map(DIGEST, VERSION),
+                _text("a digest", "a digest, or a URL of one", f"^[0-9a-fA-F]{{64}}$|{PLACE}"),
+                _map(DIGEST, A_VERSION),
             ],
         },
         "strip": {"type": "integer", "minimum": 0, "maximum": 8},
@@ -72,7 +95,7 @@ SOURCE = _object(
 
 CHECK = _object(
     {
-        "http": {"type": "string", "pattern": "^/"},
+        "http": ROOTED,
         "tcp": {"const": True},
         "interval": DURATION,
         "timeout": DURATION,
@@ -113,16 +136,21 @@ HOOKS = _object(dict.fromkeys(PHASES, COMMANDS))
 
 # A password in a URL would end in messages and logs.
 BARE_URL = r"^https?://[^/?#@\s]+"
-HEADERS = _map({"type": "string", "writeOnly": True}, r"^[A-Za-z0-9-]+$")
+HEADER = _text(
+    "the name of a header", "the name of a header: letters, digits and -", r"^[A-Za-z0-9-]+$", writeOnly=True
+)
+HEADERS = _map({"type": "string", "writeOnly": True}, HEADER)
 
 MEASURED = _object(
     {
         "url": {
+            "title": "a URL that may be used",
             "description": "an http:// or https:// URL, a password not in it but in headers",
             "type": "string",
             "pattern": BARE_URL + r"([/?]\S*)?$",
         },
         "json": {
+            "title": "a JSON Pointer",
             "description": "a JSON Pointer: /data/error_rate; empty: the whole document is the number",
             "type": "string",
             "pattern": r"^(/.*)?$",
@@ -135,6 +163,7 @@ MEASURED = _object(
 PROMETHEUS = _object(
     {
         "url": {
+            "title": "a URL that may be used",
             "description": "the http:// or https:// URL that /api/v1/query is below, a password in headers",
             "type": "string",
             "pattern": BARE_URL + r"(/[^?#\s]*)?$",
@@ -147,7 +176,7 @@ PROMETHEUS = _object(
 
 GATE = _object(
     {
-        "name": {"type": "string", "pattern": NAME},
+        "name": A_NAME,
         "http": MEASURED,
         "prometheus": PROMETHEUS,
         "command": {"type": "string", "minLength": 1},
@@ -168,7 +197,9 @@ STRATEGY = _object(
             "type": "array",
             "minItems": 1,
             "items": {
+                "title": "a number of nodes or a percentage",
                 "description": "a number of nodes, or a percentage",
+                "examples": ["50%"],
                 "anyOf": [
                     {"type": "integer", "minimum": 1},
                     {"type": "string", "pattern": r"^([1-9][0-9]?|100)%$"},
@@ -176,7 +207,9 @@ STRATEGY = _object(
             },
         },
         "max_failures": {
+            "title": "a number of nodes or a percentage",
             "description": "a number of nodes, or a percentage",
+            "examples": ["10%"],
             "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^([1-9]?[0-9]|100)%$"}],
         },
         "min_healthy": DURATION,
@@ -187,11 +220,15 @@ STRATEGY = _object(
         "auto_revert": {"type": "boolean"},
         "warm": DURATION,
         "pause": {
+            "title": "a pause",
             "description": "manual, or a duration: seconds, or 500ms, 10s, 5m, 1h",
+            "examples": ["30m"],
             "anyOf": [{"const": "manual"}, DURATION],
         },
         "canary": {
+            "title": "a canary's traffic",
             "description": "full, candidate, or a percentage from 1% to 99%",
+            "examples": ["5%"],
             "anyOf": [{"enum": ["full", "candidate"]}, {"type": "string", "pattern": r"^[1-9][0-9]?%$"}],
         },
         "when_paused": {"enum": ["refuse", "supersede"]},
@@ -202,8 +239,8 @@ STRATEGY = _object(
 
 RESOURCES = _object(
     {
-        "memory": {"type": "string", "pattern": r"^[1-9][0-9]*[KMGT]?$"},
-        "cpu": {"type": "string", "pattern": r"^[1-9][0-9]*%$"},
+        "memory": _text("a size", "a number of bytes, or a number with K, M, G or T", r"^[1-9][0-9]*[KMGT]?$", "512M"),
+        "cpu": _text("a percentage", "a percentage of one processor", r"^[1-9][0-9]*%$", "200%"),
     }
 )
 
@@ -220,13 +257,21 @@ FRONTEND = _object(
 APP_PROPERTIES = {
     "source": SOURCE,
     "run": {"type": "string", "minLength": 1},
-    "user": {"type": "string", "pattern": USER},
+    "user": _text("a user", "a user of the system: a-z, 0-9, _ and -, at most 32 characters", USER, "app-shop"),
     "packages": STRINGS,
     "states": STRINGS,
-    "config": _map({"type": "string", "pattern": r"^salt://"}, INSIDE),
-    "env": _map({"type": ["string", "number", "boolean"]}, r"^[A-Za-z_][A-Za-z0-9_]*$"),
+    "config": _map(
+        _text("a template", "a salt:// URL of a template", r"^salt://"),
+        _text("a path", "a path below the instance's folder, without ..", INSIDE, "etc/shop.ini"),
+    ),
+    "env": _map(
+        {"type": ["string", "number", "boolean"]},
+        _text("the name of a variable", "letters, digits and _", r"^[A-Za-z_][A-Za-z0-9_]*$", "LOG_LEVEL"),
+    ),
     "ports": {
+        "title": "a port or a range of ports",
         "description": "a port, or a range first-last",
+        "examples": ["20000-20099"],
         "anyOf": [
             {"type": "integer", "minimum": 1, "maximum": 65535},
             {"type": "string", "pattern": r"^[0-9]{1,5}-[0-9]{1,5}$"},
@@ -234,7 +279,7 @@ APP_PROPERTIES = {
     },
     "resources": RESOURCES,
     "frontend": FRONTEND,
-    "requires": {"type": "array", "items": {"type": "string", "pattern": NAME}},
+    "requires": {"type": "array", "items": A_NAME},
     "roles": STRINGS,
     "checks": {"type": "array", "items": CHECK},
     "tests": {"type": "array", "items": TEST},
@@ -243,29 +288,31 @@ APP_PROPERTIES = {
 }
 
 PLACED = {
-    "version": {"type": "string", "pattern": VERSION},
+    "version": A_VERSION,
     "instances": {"type": "integer", "minimum": 1, "maximum": 1000},
 }
 
-APPS = _map(_object({**APP_PROPERTIES, **PLACED}, ["source", "run"]), NAME)
+APPS = _map(_object({**APP_PROPERTIES, **PLACED}, ["source", "run"]), A_NAME)
+
+HTTP_URL = _text("a URL", "a URL that begins with http:// or https://", r"^https?://")
 
 CONSUL = _object(
     {
-        "datacenter": {"type": "string", "pattern": r"^[A-Za-z0-9_-]*$"},
-        "agent": {"type": "string", "pattern": r"^https?://"},
-        "servers": {"type": "array", "minItems": 1, "items": {"type": "string", "pattern": r"^https?://"}},
-        "token": {"type": "string", "pattern": r"^[!-~]*$", "writeOnly": True},
+        "datacenter": _text("a datacenter", "letters, digits, _ and -", r"^[A-Za-z0-9_-]*$", "dc1"),
+        "agent": HTTP_URL,
+        "servers": {"type": "array", "minItems": 1, "items": HTTP_URL},
+        "token": _text("a token", "a token, without spaces", r"^[!-~]*$", writeOnly=True),
         "ca": {"type": "string"},
     }
 )
 
 CLUSTER = _object(
     {
-        "version": {"type": "string", "pattern": r"^[0-9]+\.[0-9]+\.[0-9]+$"},
-        "source": {"type": "string", "pattern": r"^(salt|https?|file)://|^/"},
-        "sha256": {"type": "string", "pattern": r"^[0-9a-fA-F]{64}$|^(salt|https?|file)://|^/"},
-        "datacenter": {"type": "string", "pattern": NAME},
-        "services": {"type": "array", "items": {"type": "string", "pattern": NAME}},
+        "version": _text("a version of Consul", "three numbers", r"^[0-9]+\.[0-9]+\.[0-9]+$", "1.22.3"),
+        "source": _text("a place", "a URL (https://, http://, salt://, file://) or a path on the node", PLACE),
+        "sha256": _text("a digest", "a SHA-256, or a URL or a path of one", f"^[0-9a-fA-F]{{64}}$|{PLACE}"),
+        "datacenter": A_NAME,
+        "services": {"type": "array", "items": A_NAME},
     },
     ["version"],
 )
@@ -273,21 +320,22 @@ CLUSTER = _object(
 DNS = _object(
     {
         "resolver": {"enum": ["dnsmasq", "unbound", "systemd-resolved"]},
-        "upstream": STRINGS,
+        "upstream": {
+            "type": "array",
+            "items": _text("the address of a name server", "an IP address", UPSTREAM, "192.0.2.1"),
+        },
     }
 )
 
 # What may be a secret is writeOnly: no message shows what was found there.
 WEBHOOK = _object(
     {
-        "url": {"type": "string", "pattern": r"^https?://[!-~]+$", "writeOnly": True},
+        "url": _text("a URL", "an http:// or https:// URL, in ASCII", r"^https?://[!-~]+$", writeOnly=True),
         "headers": {
-            "type": "object",
-            "propertyNames": {"type": "string", "pattern": r"^[A-Za-z0-9-]+$", "writeOnly": True},
-            "additionalProperties": {"type": "string", "pattern": r"^[ -~]*$", "writeOnly": True},
+            **_map(_text("the value of a header", "printable ASCII", r"^[ -~]*$", writeOnly=True), HEADER),
             "writeOnly": True,
         },
-        "token_file": {"type": "string", "pattern": "^/"},
+        "token_file": _text("a path", "a path that begins with /", "^/", writeOnly=True),
         "events": {"type": "array", "items": {"enum": list(EVENTS)}},
     },
     writeOnly=True,
@@ -298,29 +346,29 @@ NOTIFY = _object({"webhook": WEBHOOK}, writeOnly=True)
 ENVIRONMENTS = _map(
     _object(
         {
-            "based_on": {"type": "string", "pattern": NAME},
+            "based_on": A_NAME,
             "scale": {"type": "number", "exclusiveMinimum": 0, "maximum": 100},
             "nodes": _map(
                 _object(
                     {
-                        "address": {"type": "string", "pattern": ADDRESS},
+                        "address": _text("an address", "an IP address, or the name of a host", ADDRESS, "10.0.0.11"),
                         "roles": STRINGS,
-                        "zone": {"type": "string", "pattern": NAME},
+                        "zone": A_NAME,
                     },
                     ["address"],
                 ),
-                MINION,
+                _text("the id of a minion", "letters, digits and . _ -", MINION, "web1"),
             ),
             "discovery": _object({"consul": CONSUL}),
             "consul": CLUSTER,
             "dns": DNS,
             "notify": NOTIFY,
-            "apps": _map(_object({**APP_PROPERTIES, **PLACED}), NAME),
+            "apps": _map(_object({**APP_PROPERTIES, **PLACED}), A_NAME),
             "strategy": STRATEGY,
         },
         ["nodes"],
     ),
-    NAME,
+    A_NAME,
 )
 
 PILLAR = {

@@ -39,11 +39,13 @@ class Secrets:
         """Return the path of the certificate that this environment's servers are verified against."""
         return self.folder / f"{environment}-ca.pem"
 
-    def get(self, environment, identities, apps, now=None):
+    def get(self, environment, identities, apps, now=None, node=None):
         """Return this environment's secrets, after making those that are missing or are about to expire.
 
         :param identities: node -> (names, addresses) of its certificate.
         :param apps: names of the apps that have a token of their own.
+        :param node: the one whose certificate must be valid; empty: none must be. None: all. To look at all of them
+            for each node's pillar takes longer than all else.
         :returns: ``gossip`` (base64), ``ca`` and for each node in ``certificates``: ``certificate`` and ``key``
             (PEM), ``tokens`` (UUIDs): ``management``, ``deployer``, ``nodes``, ``dns``, ``agents`` by node, ``apps``.
         """
@@ -51,7 +53,7 @@ class Secrets:
         with self._alone():
             path = self.folder / f"{environment}.json"
             before = json.loads(path.read_text()) if path.exists() else {}
-            after = _complete(before, environment, identities, apps, now)
+            after = _complete(before, environment, identities, apps, now, node)
             if after != before:
                 _write(path, json.dumps(after, indent=1), 0o600)
             if not self.authority(environment).exists():
@@ -67,18 +69,20 @@ class Secrets:
             yield
 
 
-def _complete(before, environment, identities, apps, now):
+def _complete(before, environment, identities, apps, now, only):
     tokens = before.get("tokens", {})
     ca = before.get("ca") or certificates.authority(f"saltdeploy {environment}", now)
     issued = dict(before.get("certificates", {}))
     for node, identity in identities.items():
+        if only not in (None, node):
+            continue
         if node not in issued or not certificates.usable(issued[node]["certificate"], *identity, now):
             issued[node] = certificates.issue(ca, *identity, now)
     return {
         "gossip": before.get("gossip") or base64.b64encode(secrets.token_bytes(32)).decode(),
         "ca": ca,
         # What left the environment is forgotten; should it come back, it is somebody new.
-        "certificates": {node: issued[node] for node in identities},
+        "certificates": {node: issued[node] for node in identities if node in issued},
         "tokens": {
             **{name: tokens.get(name) or str(uuid.uuid4()) for name in SINGLE},
             "agents": {n: tokens.get("agents", {}).get(n) or str(uuid.uuid4()) for n in identities},

@@ -18,7 +18,7 @@ class Settling(Verbs):
 
     def hooks(self, name, env, version, settle):
         """Show the marks of hooks that run once; with ``settle``, replace those of hooks whose end is not known."""
-        environment, app = self._definitions(name, env, looking=settle is None)
+        environment, app = self._known(name, env, looking=settle is None)
         version = arguments.release(app, version)
         if settle not in (None, *SETTLED):
             raise Refused(f"settle={shown(settle)}: {' or '.join(SETTLED)} is allowed")

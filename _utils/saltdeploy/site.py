@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 import datetime
 import getpass
-import logging
 import os
+import re
 import secrets
 import socket
 import time
@@ -16,17 +16,19 @@ from dataclasses import dataclass, field, replace
 import salt.pillar
 
 from . import (
-    advice,
     arguments,
     bluegreen,
+    cautions,
     definition,
     discovery,
+    inheritance,
     membership,
     names,
     notify,
     outcome,
     preflight,
     records,
+    rendering,
     words,
 )
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
@@ -38,6 +40,8 @@ from .model import App, Environment, Source
 
 # How long the catalog may take to follow an agent that was told something, in seconds: 0.1 where all is well.
 FOLLOWS = 3.0
+# How Salt says that it could not render a file of pillar.
+SLS = re.compile(r"Rendering (SLS '[^']+') failed, render error:\s*(.*)", re.DOTALL)
 # What is being done to an app meanwhile, where it is not a deployment of the usual kind: for whom the lock stops.
 DOING = {
     "rollback": "rolled back",
@@ -234,36 +238,55 @@ class Verbs:
         """Return the Environment called ``env``, or the only one there is; else the only one that has ``app``."""
         # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
         opts = {**self.opts, "pillar_safe_render_error": False}
-        with _without_tracebacks("salt.pillar", "salt.template", "salt.utils.templates"):
+        with rendering.quiet():
             pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
-        if pillar.get("_errors"):
-            errors = (words.without_traceback(str(error)) for error in pillar["_errors"])
-            raise Refused(f"the pillar has errors: {'; '.join(errors)}")
+        pillar = _with_errors(pillar)
+        unread = inheritance.unread(pillar)
         if not pillar.get("environments"):
             raise Refused(
                 f"this master's own pillar has no environments: in pillar/top.sls, give {self.opts['id']!r}"
-                " (its id) environments.all, and define one in pillar/environments/."
+                f" (its id) environments.all, and define one in pillar/environments/.{inheritance.left_out(unread)}"
             )
         env = arguments.word(env)
         return definition.load(pillar, definition.only_with(pillar, app) if env is None and app else env)
 
     def _definitions(self, name, env, looking=False):
-        """Return the Environment and the App that a verb is about.
+        """Return the environment, and the app whose definition a verb needs.
 
         :param looking: it changes nothing, so it may choose the environment itself where only one has the app.
         """
+        environment, name = self._named(name, env, looking)
+        return environment, definition.find_app(environment, name)
+
+    def _known(self, name, env, looking=False):
+        """Return the environment, and an app by its name alone: its own definition may be wrong."""
+        environment, name = self._named(name, env, looking)
+        return environment, definition.known_by_name(environment, name)
+
+    def _named(self, name, env, looking=False):
         environment = self._environment_of(name, env, looking)
-        return environment, definition.find_app(environment, arguments.word(name))
+        return environment, definition.find_name(environment, arguments.word(name))
 
     def _environment_of(self, name, env, looking=False):
         if not name:
             raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
-        return self._environment(env, arguments.word(name) if looking else None)
+        name = arguments.word(name)
+        environment = self._environment(env, name if looking else None)
+        self._warn_of_others(environment, name)
+        return environment
 
     def _warn(self, text):
         """Tell ``text`` once."""
         if text not in self.journal.warnings:
             self.journal.warn(text)
+
+    def _warn_of_others(self, environment, name=None):
+        """Tell what is wrong with other definitions, in a line: it stands in nobody's way."""
+        others = {app: why for app, why in environment.broken.items() if app != name}
+        files = {} if name in environment.broken else environment.unread
+        said = [f"{what}: {why.splitlines()[0]}" for what, why in {**files, **others}.items()]
+        if said:
+            self._warn(words.message(f"left out, because of mistakes in it: {'; '.join(said)}"))
 
     @contextlib.contextmanager
     def _site(self, environment, app, nodes=None, choice=True):
@@ -291,7 +314,7 @@ class Verbs:
 
     def _advise(self, app):
         """Tell what the definition of ``app`` allows and its author may not have meant."""
-        for warning in advice.of(app):
+        for warning in cautions.of(app):
             self.journal.warn(warning)
 
     def _observe(self, site, deployment=None):
@@ -300,22 +323,17 @@ class Verbs:
         return replace(observed, warm=bluegreen.still(site.record(), time.time()))
 
 
-@contextlib.contextmanager
-def _without_tracebacks(*names):
-    """Keep the tracebacks of Salt's loggers ``names`` off the terminal, unless it is to show what is for debugging."""
+def _with_errors(pillar):
+    """Return a pillar with what Salt could not render of it among the files that are left out.
 
-    def plain(record):
-        record.msg, record.args, record.exc_info = words.without_traceback(record.getMessage()), (), None
-        return True
-
-    loggers = [logger for logger in map(logging.getLogger, names) if not logger.isEnabledFor(logging.DEBUG)]
-    for logger in loggers:
-        logger.addFilter(plain)
-    try:
-        yield
-    finally:
-        for logger in loggers:
-            logger.removeFilter(plain)
+    Salt shows the text around a mistake, in which a secret may be: only what is wrong is kept.
+    """
+    found = dict(inheritance.unread(pillar))
+    for number, error in enumerate(pillar.get("_errors") or (), 1):
+        match = SLS.match(words.without_traceback(str(error)))
+        file, why = match.groups() if match else (f"pillar error {number}", str(error).splitlines()[0])
+        found[file] = rendering.first_line(why)
+    return {**pillar, "saltdeploy_broken": found}
 
 
 def stand_in(name):

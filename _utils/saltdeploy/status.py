@@ -24,15 +24,15 @@ def of_app(discovery, environment, app, replaced=frozenset()):
     holder, _, session = discovery.read(records.lock_key(prefix))
     published, strangers = membership.divide(discovery.instances(app.name), app.name, environment)
     candidates, _ = membership.divide(discovery.instances(app.candidate), app.name, environment)
-    rows = _rows(current, published, candidates, replaced)
+    rows, wrong = _rows(current, published, candidates, replaced), environment.broken.get(app.name, "")
     return {
         "app": app.name,
-        "defined": app.name in environment.apps,
+        "defined": app.name in environment.names,
         "version": (current or {}).get("version", ""),
         "deployment": (current or {}).get("deployment", ""),
         "time": (current or {}).get("time"),
-        "desired": app.instances,
-        "drift": _drift(app, environment, current, len(published)),
+        "desired": None if wrong else app.instances,
+        "drift": f"its definition is wrong: {wrong}" if wrong else _drift(app, environment, current, len(published)),
         "instances": rows,
         "strangers": [_row(s.endpoint, _strange(s, environment.name), replaced) for s in strangers],
         "lock": held(shapes.holder(holder), {"app": app.name, "environment": environment.name}) if session else "",
@@ -50,10 +50,10 @@ def undefined(discovery, environment):
     keys = (key.removeprefix(start).split("/") for key in discovery.keys(start))
     found = {name for name, *rest in keys if rest == ["current"]}
     for name, tags in discovery.services().items():
-        if environment.name in tags and name not in environment.apps:  # an instance has its environment among its tags
+        if environment.name in tags and name not in environment.names:  # an instance has its environment among its tags
             its = (e.meta for e in discovery.instances(name))
             found |= {m["app"] for m in its if m.get("environment") == environment.name and m.get("app")}
-    return sorted(name for name in found - set(environment.apps) if names.NAME.fullmatch(name))
+    return sorted(name for name in found - set(environment.names) if names.NAME.fullmatch(name))
 
 
 def _rows(current, published, candidates, replaced):

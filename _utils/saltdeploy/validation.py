@@ -10,48 +10,47 @@ import json
 import math
 import re
 
-from . import words
+from . import advice, bounds, words, yamlfile
 from .errors import DefinitionError, Refused
 from .schema import PILLAR
-from .words import nearest, shown
+from .words import nearest
 
-# How many mistakes are looked for: only one is told.
-MISTAKES = 100
-
-TYPES = {
-    "object": "a mapping",
-    "array": "a list",
-    "string": "text (quote a number)",
-    "integer": "a whole number",
-    "number": "a number",
-    "boolean": "true or false",
-}
+# How many mistakes of one app, or of the environment, are looked for, and how many are told.
+MISTAKES, TOLD = 100, 12
+SEALED = (
+    "is gpg ciphertext that was not decrypted. The master needs gpg, and the key in its gpgkeys folder. In a file of"
+    " apps/ the first line must name gpg, too: #!jinja|yaml|gpg."
+)
+# The part of a definition that is no app's.
+ENVIRONMENT = ""
 
 
-def validate(definitions):
-    """Check ``{"apps": …, "environments": …}`` against the schema.
+def problems(definitions):
+    """Return what is wrong with ``{"apps": …, "environments": …}``: ``{app: sentences}``, without those in order.
 
-    :raises DefinitionError: naming key path, what was found, what is allowed.
+    The environment itself is under ``""``. One app's mistakes are in no other app's sentences.
+
     :raises Refused: jsonschema is not installed.
     """
     try:
         import jsonschema
     except ImportError:
         raise Refused("jsonschema is not installed on the master: `salt-pip install jsonschema`.") from None
-    errors = sorted(
-        itertools.islice(_validator(jsonschema)(PILLAR).iter_errors(definitions), MISTAKES),
-        key=lambda e: [str(p) for p in e.absolute_path],
-    )
-    if errors:
-        some = f"{len(errors) - 1}{' or' if len(errors) == MISTAKES else ''}"
-        more = f" ({some} more like it)" if len(errors) > 1 else ""
-        raise DefinitionError(_explain(errors[0]) + more)
+    validator = _validator(jsonschema)(PILLAR)
+    found = {part: _problems(validator, own) for part, own in _parts(definitions).items()}
+    return {part if isinstance(part, str) else words.shown(part): said for part, said in found.items() if said}
 
 
-def validate_again(definitions):
-    """Check what the master has validated before: a node may lack jsonschema."""
-    if importlib.util.find_spec("jsonschema"):
-        validate(definitions)
+def problems_again(definitions):
+    """Like :func:`problems`, of what the master has seen before. None where jsonschema is missing: a node may lack it."""
+    return problems(definitions) if importlib.util.find_spec("jsonschema") else None
+
+
+def listed(sentences):
+    """Return sentences as a message: each on its line, the first 12 of them."""
+    more = len(sentences) - TOLD
+    rest = [f"… and {more}{' or' if len(sentences) >= MISTAKES else ''} more"] if more > 0 else []
+    return "\n".join([*sentences[:TOLD], *rest])
 
 
 def digest(definitions):
@@ -68,12 +67,48 @@ def _digest(value):
     return hashlib.sha256(json.dumps(value, default=repr).encode()).hexdigest()
 
 
+def _parts(definitions):
+    """Return the definitions in parts: ``{"": without any app, app: all that is written of it}``."""
+    apps, environments = definitions["apps"], definitions["environments"]
+    rest = {n: _without_apps(e) for n, e in environments.items()}
+    parts = {ENVIRONMENT: {"environments": rest}}
+    for app in dict.fromkeys([*apps, *(a for e in environments.values() for a in _apps(e))]):
+        placed = {n: {"nodes": {}, "apps": {app: _apps(e)[app]}} for n, e in environments.items() if app in _apps(e)}
+        parts[app] = {**({"apps": {app: apps[app]}} if app in apps else {}), "environments": placed}
+    return parts
+
+
+def _without_apps(environment):
+    """Return an environment without its apps; where these are no mapping, they are the environment's mistake."""
+    if not isinstance(environment, dict) or not isinstance(environment.get("apps"), dict):
+        return environment
+    return {key: value for key, value in environment.items() if key != "apps"}
+
+
+def _apps(environment):
+    apps = environment.get("apps") if isinstance(environment, dict) else None
+    return apps if isinstance(apps, dict) else {}
+
+
+def _problems(validator, definitions):
+    try:
+        bounds.check(definitions)
+    except DefinitionError as exc:
+        return [str(exc)]
+    errors = sorted(
+        itertools.islice(validator.iter_errors(definitions), MISTAKES),
+        key=lambda e: [str(p) for p in e.absolute_path],
+    )
+    sealed = [f"{words.path(keys)}: {SEALED}" for keys in yamlfile.ciphertexts(definitions)]
+    return list(dict.fromkeys([*sealed, *itertools.chain.from_iterable(map(_explain, errors))]))
+
+
 def _validator(jsonschema):
     """Return the validator without Python's and YAML's leniency: a last newline, 3.0 as integer, .nan and .inf."""
 
     def pattern(_validator, wanted, instance, _schema):
         if isinstance(instance, str) and not re.search(wanted.replace("$", r"\Z"), instance):
-            yield jsonschema.ValidationError(f"{instance!r} does not match {wanted}")
+            yield jsonschema.ValidationError("has another form")
 
     def number(_checker, value):
         return integer(_checker, value) or (isinstance(value, float) and math.isfinite(value))
@@ -87,38 +122,42 @@ def _validator(jsonschema):
 
 
 def _explain(error):
-    path = words.path(error.absolute_path)
-    allowed = error.schema
+    """Yield a sentence on each mistake that an error of jsonschema is about, with its key path."""
+    path, allowed, value = words.path(error.absolute_path), error.schema, error.instance
     if error.validator == "additionalProperties":
-        known = sorted(allowed.get("properties", {}))
-        stray = sorted(set(error.instance) - set(known), key=str)[0]
-        about = f"{_about(stray)}{nearest(stray, known)}"
-        return f"{path}:{words.name(stray)}: unknown key{about}. Allowed here: {', '.join(known)}"
-    if error.validator == "required":
-        missing = sorted(set(error.validator_value) - set(error.instance))[0]
-        return f"{path}:{missing}: is missing"
-    wanted = {
-        "type": lambda v: TYPES[v] if isinstance(v, str) else " or ".join(TYPES[t] for t in v),
-        "enum": lambda v: "one of " + ", ".join(map(str, v)),
-        "pattern": lambda v: f"text matching {v}",
-        "minimum": lambda v: f"at least {v}",
-        "maximum": lambda v: f"at most {v}",
-        "exclusiveMinimum": lambda v: f"more than {v}",
-        "minItems": lambda v: f"a list of at least {v}",
-        "minLength": lambda v: f"text of at least {v} character",
-        "const": lambda v: str(v).lower(),
-    }.get(error.validator, lambda v: error.message)(error.validator_value)
-    what = "the name " if "propertyNames" in error.schema_path else ""
-    found = "what is not shown, since it may be a secret" if allowed.get("writeOnly") else shown(error.instance)
-    about = _about(error.instance) if _text(error, allowed) and not allowed.get("writeOnly") else ""
-    return f"{path}: found {what}{found}, allowed is {allowed.get('description', wanted)}{about}"
+        yield from _unknown(path, allowed, value)
+    elif error.validator == "required":
+        yield from (f"{path}:{key}: is missing." for key in error.validator_value if key not in value)
+    elif error.validator == "anyOf" and _meant(error):
+        for inner in _meant(error):
+            yield from _explain(inner)
+    elif error.validator in LIMITS:
+        yield f"{path}: {LIMITS[error.validator].format(found=words.shown(value), limit=error.validator_value)}"
+    else:
+        yield f"{path}: {advice.wrong(allowed, value)}"
 
 
-def _text(error, allowed):
-    """Return whether text was wanted where something is wrong, so that what YAML makes of text matters."""
-    options = allowed.get("anyOf", [allowed])
-    return error.validator == "pattern" or any("string" in str(option.get("type")) for option in options)
+# No value is quoted of a list or a text: it may be a secret.
+LIMITS = {
+    "minimum": "{found} is too small. Write at least {limit}.",
+    "maximum": "{found} is too large. Write at most {limit}.",
+    "exclusiveMinimum": "{found} is too small. Write more than {limit}.",
+    "minItems": "the list is empty. Write at least {limit}.",
+    "minLength": "the text is empty. Write at least {limit} character.",
+}
 
 
-def _about(value):
-    return words.odd(value) if isinstance(value, str) else words.reading(value)
+def _unknown(path, allowed, value):
+    known = sorted(allowed.get("properties", {}))
+    for stray in sorted(set(value) - set(known), key=str):
+        about = words.odd(stray) if isinstance(stray, str) else words.reading(stray)
+        said = f"{about}{nearest(stray, known)}"
+        yield f"{path}:{words.name(stray)}: unknown key{said}. Allowed here: {', '.join(known)}"
+
+
+def _meant(error):
+    """Return the errors of the form that was meant, of several that are allowed: a mapping or a list is only one."""
+    options = error.schema["anyOf"]
+    kind = {dict: "object", list: "array"}.get(type(error.instance))
+    chosen = [number for number, option in enumerate(options) if kind and option.get("type") == kind]
+    return [inner for inner in error.context if inner.schema_path[0] in chosen]

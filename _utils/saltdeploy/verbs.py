@@ -11,16 +11,20 @@ import threading
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 from . import arguments, words
-from .errors import INTERRUPTS, NOT_REVERTED, REFUSED
+from .errors import INTERRUPTS, NOT_REVERTED, REFUSED, REVERTED
 
 log = logging.getLogger(__name__)
 
-FAULT = "a fault of saltdeploy itself, look now (salt-run deploy.status): {}: {}. Where it is: the same, with -l debug"
+# A fault of ours. Python's own words may hold anything: a control character, a value of a definition.
+FAULT = "Internal error in saltdeploy ({}: {}).{} Run again with `-l debug` for the traceback."
+UNFINISHED = " The deployment may be unfinished: run `salt-run deploy.status`."
+# The verbs that change nothing: of these, and of every dry run, an internal error is no danger.
+LOOKING = ("plan", "check", "status", "history", "logs", "test", "hooks")
 
 
 def result(function, args, kwargs):
     """Call a function of the runner; return its result, whatever it was called with and whatever it raises."""
-    signature = inspect.signature(function)
+    signature, given = inspect.signature(function), {}
     named = {n: p.default for n, p in signature.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
     _hang_up_like_ctrl_c()
     try:
@@ -37,9 +41,11 @@ def result(function, args, kwargs):
     except INTERRUPTS:  # control reverts and returns once there is something to revert
         return {"verdict": "interrupted, nothing was changed", "retcode": REFUSED}
     except Exception as exc:
-        # A fault of ours, and nobody knows how far it came. Salt would print a traceback, and end with 1.
+        # Salt would print a traceback, and end with 1.
         log.debug("deploy.%s", function.__name__, exc_info=True)
-        return {"verdict": words.message(FAULT.format(type(exc).__name__, exc)), "retcode": NOT_REVERTED}
+        looking = function.__name__ in LOOKING and not given.get("settle") or given.get("test") is True
+        verdict = FAULT.format(type(exc).__name__, words.shown(str(exc)), "" if looking else UNFINISHED)
+        return {"verdict": words.message(verdict), "retcode": REVERTED if looking else NOT_REVERTED}
 
 
 def _bound(signature, args, kwargs):

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import itertools
+import logging
 import re
 import reprlib
+import threading
 import unicodedata
 
 # How long a value, and a whole message, may be, in characters.
@@ -105,6 +108,28 @@ def without_traceback(text):
     lines = text.rpartition("Traceback (most recent call last)")[2].splitlines()[1:]
     said = itertools.dropwhile(lambda line: line.startswith(" "), lines)
     return f"{before.rstrip()} {' '.join(line.strip() for line in said)}".rstrip()
+
+
+@contextlib.contextmanager
+def unlogged(*names):
+    """Keep what the loggers ``names``, and those below them, say meanwhile out of every log, in this thread.
+
+    For libraries that log what nobody may read: a path with a token in it, a template with a password.
+    """
+    thread = threading.get_ident()
+
+    def kept(record):
+        return threading.get_ident() != thread
+
+    known = [name for name in logging.root.manager.loggerDict if name.startswith(names)]
+    loggers = [logging.getLogger(name) for name in {*names, *known}]
+    for logger in loggers:
+        logger.addFilter(kept)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(kept)
 
 
 def message(text):

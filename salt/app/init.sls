@@ -9,12 +9,19 @@
 {%-       do included.extend(needs.states) %}
 {{ states(name, needs) }}
 {%-     endif %}
-{{ name }}:
-  app.deployed
+saltdeploy app {{ name }}:
+  app.deployed:
+    - name: {{ name }}
 {%-   endfor %}
 {%- else %}
+{%-   if pillar.get('saltdeploy_broken') %}
+saltdeploy has no environment for {{ grains.id }}:
+  test.fail_without_changes:
+    - comment: {{ pillar['saltdeploy_broken'] | json | json }}
+{%-   else %}
 {{ grains.id }} is a node of no environment:
   test.nop
+{%-   endif %}
 {%- endfor %}
 {%- if included %}
 include: {{ included | unique | list | json }}

@@ -4,15 +4,16 @@
 {%- from 'app/needs.jinja' import states %}
 {%- set name = pillar['saltdeploy']['app'] %}
 {%- set needs = salt['app.needs'](name) %}
-room for {{ name }}:
+saltdeploy room for {{ name }}:
   app.room:
     - app: {{ name }}
     - version: {{ pillar['saltdeploy']['version'] | json }}
     - order: first
     - failhard: true
 {{ states(name, needs) }}
-{{ name }}:
+saltdeploy app {{ name }}:
   app.installed:
+    - name: {{ name }}
     - version: {{ pillar['saltdeploy']['version'] | json }}
     - deployment: {{ pillar['saltdeploy'].get('deployment') | json }}
 {%- if needs.states %}

@@ -4,7 +4,7 @@ import copy
 import sys
 
 import pytest
-from saltdeploy import definition, placeholders, words
+from saltdeploy import definition, inheritance, placeholders, words
 from saltdeploy.errors import DefinitionError, Refused
 from saltdeploy.model import Environment, Node, PortRange, Probe, Source, Strategy
 
@@ -24,9 +24,11 @@ def shop(app=None, placed=None, **environment):
     return definition.load(pillar(app, placed, **environment)).apps["shop"]
 
 
-def mistake(wrong, **options):
+def mistake(wrong, app=None, **options):
+    """Return what is said of the environment, or of its only app that is wrong."""
     with pytest.raises(DefinitionError) as caught:
-        definition.load(wrong, **options)
+        environment = definition.load(wrong, **options)
+        definition.find_app(environment, app or next(iter(environment.broken), "shop"))
     return str(caught.value)
 
 
@@ -182,7 +184,7 @@ def environments(**test):
 
 
 def test_based_on_takes_all_but_the_nodes():
-    raw = definition.resolve(environments(apps={"shop": {"version": "1.1"}}, strategy={"drain": "1s"}), "test")
+    raw = inheritance.resolve(environments(apps={"shop": {"version": "1.1"}}, strategy={"drain": "1s"}), "test")
     assert raw == {
         "nodes": {"t1": {"address": "10.2.0.1"}},
         "discovery": {"consul": {"datacenter": "dc1", "token": "t"}},
@@ -198,18 +200,18 @@ def test_based_on_takes_all_but_the_nodes():
 def test_scale_rounds_inherited_instances(scale, instances, scaled):
     given = environments(scale=scale)
     given["production"]["apps"]["shop"]["instances"] = instances
-    assert definition.resolve(given, "test")["apps"]["shop"]["instances"] == scaled
+    assert inheritance.resolve(given, "test")["apps"]["shop"]["instances"] == scaled
 
 
 def test_scale_leaves_instances_alone_that_the_environment_states_itself():
     given = environments(scale=0.1, apps={"shop": {"instances": 9}})
-    assert definition.resolve(given, "test")["apps"]["shop"]["instances"] == 9
+    assert inheritance.resolve(given, "test")["apps"]["shop"]["instances"] == 9
 
 
 def test_scales_multiply_along_the_chain():
     given = environments(scale=2)
     given["laptop"] = {"based_on": "test", "scale": 0.5, "nodes": {}}
-    assert definition.resolve(given, "laptop")["apps"]["shop"]["instances"] == 3
+    assert inheritance.resolve(given, "laptop")["apps"]["shop"]["instances"] == 3
 
 
 def test_based_on_in_a_circle():
@@ -228,7 +230,7 @@ def test_based_on_something_unknown(base, hint):
 
 def test_a_node_gets_its_own_environment_resolved_and_no_other():
     given = environments(scale=0.5, apps={"shop": {"env": {"LOG": "debug"}}})
-    own = definition.own_environment(given, "t1")
+    own = inheritance.own_environment(given, "t1")
     assert list(own["environments"]) == ["test"]
     assert "10.1.0.1" not in str(own)
     apps = {"shop": SHOP, "cart": {"source": {"pip": "cart"}, "run": "cart"}}
@@ -236,14 +238,14 @@ def test_a_node_gets_its_own_environment_resolved_and_no_other():
 
 
 def test_a_stranger_gets_no_environment():
-    assert definition.own_environment(environments(), "stranger") == {"environments": {}}
+    assert inheritance.own_environment(environments(), "stranger") == {"environments": {}}
 
 
 def test_a_node_of_two_environments():
     given = environments()
     given["production"]["nodes"]["t1"] = {"address": "10.2.0.1"}
     with pytest.raises(DefinitionError, match="t1 is a node of both production and test: keep it in one"):
-        definition.own_environment(given, "t1")
+        inheritance.own_environment(given, "t1")
 
 
 # -- a node's own pillar ----------------------------------------------------------------------
@@ -289,13 +291,15 @@ def test_usable_versions(version):
 
 @pytest.mark.parametrize("version", ["../1", "1/2", "-1", "1 2", "1.0\n", "ü", "1" * 64, ["1"], True])
 def test_unusable_versions(version):
-    with pytest.raises(Refused, match="is not usable: allowed is"):
+    with pytest.raises(Refused, match="is not usable. Write a version: letters, digits"):
         definition.check_version(shop(), version)
 
 
 def test_a_version_that_was_read_as_a_number():
-    with pytest.raises(Refused, match="version 1.1 was read as a number.*quote it twice, version=\"'1.1'\""):
+    """How it was typed is lost: no number is advised that may be another one."""
+    with pytest.raises(Refused, match="version 1.1 was read as a number, and digits may be lost") as caught:
         definition.check_version(shop(), 1.10)
+    assert "version=\"'3.10'\", for example" in str(caught.value) and "'1.1'" not in str(caught.value)
 
 
 def test_no_version_anywhere():
@@ -321,52 +325,91 @@ def test_a_version_without_a_digest():
             {"checks": [{"http": "/", "intervall": 1}]},
             "apps:shop:checks:0:intervall: unknown key (did you mean `interval`?)",
         ),
-        ({"run": 5}, "apps:shop:run: found 5, allowed is text (quote a number)"),
-        ({"run": ""}, "apps:shop:run: found '', allowed is text of at least 1 character"),
-        ({"instances": 0}, "apps:shop:instances: found 0, allowed is at least 1"),
-        ({"instances": "3"}, "apps:shop:instances: found '3', allowed is a whole number"),
-        ({"instances": 3.0}, "apps:shop:instances: found 3.0, allowed is a whole number"),
-        ({"version": 1.4}, "apps:shop:version: found 1.4, allowed is text (quote a number)"),
-        ({"version": "1.0\n"}, r"apps:shop:version: found '1.0\n', allowed is text matching ^[A-Za-z0-9]"),
-        ({"ports": "80"}, "apps:shop:ports: found '80', allowed is a port, or a range first-last"),
+        ({"run": 5}, "apps:shop:run: found a number. Write text: quote a number."),
+        ({"run": ""}, "apps:shop:run: the text is empty. Write at least 1 character."),
+        ({"instances": 0}, "apps:shop:instances: 0 is too small. Write at least 1."),
+        ({"instances": "3"}, "apps:shop:instances: '3' is not a whole number. Write the number without quotes: 3."),
+        ({"instances": 3.0}, "apps:shop:instances: 3.0 is not a whole number. Write a whole number: 3."),
+        (
+            {"version": 1.4},
+            "apps:shop:version: 1.4 was read as a number, and digits may be lost (3.10 becomes 3.1). Write the",
+        ),
+        (
+            {"version": "1.0\n"},
+            "apps:shop:version: '1.0\\n' is not a version. Write a version: letters, digits and . _ + ~ -, at",
+        ),
+        (
+            {"ports": "80"},
+            "apps:shop:ports: '80' is not a port or a range of ports. Write the port without quotes: 80.",
+        ),
         ({"ports": "30-20"}, "apps:shop:ports: `30-20` is not a range"),
         ({"ports": "1-65536"}, "apps:shop:ports: `1-65536` is not a range"),
-        ({"env": {"A B": "1"}}, "apps:shop:env: found the name 'A B', allowed is text matching"),
-        ({"env": {1: "1"}}, "apps:shop:env: found the name 1, allowed is text (quote a number)"),
+        (
+            {"env": {"A B": "1"}},
+            "apps:shop:env: 'A B' is not the name of a variable. Write letters, digits and _, for example",
+        ),
+        (
+            {"env": {1: "1"}},
+            "apps:shop:env: 1 is not the name of a variable. Write letters, digits and _, for example LOG_LEVEL.",
+        ),
         (
             {"env": {"A": ["1"]}},
-            "apps:shop:env:A: found ['1'], allowed is text (quote a number) or a number or true or false",
+            "apps:shop:env:A: found a list. Write text, a number, true or false.",
         ),
-        ({"config": {"../x": "salt://x"}}, "apps:shop:config: found the name '../x', allowed is text matching"),
-        ({"config": {"etc/..": "salt://x"}}, "apps:shop:config: found the name 'etc/..', allowed is"),
-        ({"config": {"/etc/x": "salt://x"}}, "apps:shop:config: found the name '/etc/x', allowed is"),
-        ({"config": {"x": "/etc/x"}}, "apps:shop:config:x: found '/etc/x', allowed is text matching ^salt://"),
-        ({"user": "Root"}, "apps:shop:user: found 'Root', allowed is text matching"),
-        ({"requires": "postgres"}, "apps:shop:requires: found 'postgres', allowed is a list"),
-        ({"strategy": {"drain": "soon"}}, "apps:shop:strategy:drain: found 'soon', allowed is a number of seconds, or"),
-        ({"strategy": {"keep_releases": 0}}, "apps:shop:strategy:keep_releases: found 0, allowed is at least 1"),
+        (
+            {"config": {"../x": "salt://x"}},
+            "apps:shop:config: '../x' is not a path. Write a path below the instance's folder, without .., for",
+        ),
+        (
+            {"config": {"etc/..": "salt://x"}},
+            "apps:shop:config: 'etc/..' is not a path. Write a path below the instance's folder, without .., for",
+        ),
+        (
+            {"config": {"/etc/x": "salt://x"}},
+            "apps:shop:config: '/etc/x' is not a path. Write a path below the instance's folder, without .., for",
+        ),
+        (
+            {"config": {"x": "/etc/x"}},
+            "apps:shop:config:x: found text of another form. Write a salt:// URL of a template.",
+        ),
+        (
+            {"user": "Root"},
+            "apps:shop:user: 'Root' is not a user. Write a user of the system: a-z, 0-9, _ and -, at most 32",
+        ),
+        ({"requires": "postgres"}, "apps:shop:requires: found text. Write a list."),
+        (
+            {"strategy": {"drain": "soon"}},
+            "apps:shop:strategy:drain: 'soon' is not a duration. Write a number of seconds, or a number with a",
+        ),
+        ({"strategy": {"keep_releases": 0}}, "apps:shop:strategy:keep_releases: 0 is too small. Write at least 1."),
         (
             {"strategy": {"keep_releases": "5"}},
-            "apps:shop:strategy:keep_releases: found '5', allowed is a whole number",
+            "apps:shop:strategy:keep_releases: '5' is not a whole number. Write the number without quotes: 5.",
         ),
-        ({"strategy": {"drain": -1}}, "apps:shop:strategy:drain: found -1, allowed is a number of seconds, or"),
+        (
+            {"strategy": {"drain": -1}},
+            "apps:shop:strategy:drain: -1 is not a duration. Write a number of seconds, or a number with a unit:",
+        ),
         (
             {"strategy": {"drain": float("inf")}},
-            "apps:shop:strategy:drain: found inf, allowed is a number of seconds, or",
+            "apps:shop:strategy:drain: inf is not a duration. Write a number of seconds, or a number with a",
         ),
         (
             {"strategy": {"waves": ["0%"]}},
-            "apps:shop:strategy:waves:0: found '0%', allowed is a number of nodes, or a percentage",
+            "apps:shop:strategy:waves:0: '0%' is not a number of nodes or a percentage. Write a number of nodes,",
         ),
         (
             {"strategy": {"replace": "in-place"}},
-            "apps:shop:strategy:replace: found 'in-place', allowed is one of beside, in_place",
+            "apps:shop:strategy:replace: 'in-place' is not one of beside, in_place, blue_green. Write in_place.",
         ),
-        ({"strategy": {"auto_revert": "no"}}, "apps:shop:strategy:auto_revert: found 'no', allowed is true or false"),
-        ({"checks": [{"tcp": False}]}, "apps:shop:checks:0:tcp: found False, allowed is true"),
+        (
+            {"strategy": {"auto_revert": "no"}},
+            "apps:shop:strategy:auto_revert: 'no' is not true or false. Write true or false, without quotes.",
+        ),
+        ({"checks": [{"tcp": False}]}, "apps:shop:checks:0:tcp: False is not true. Write true."),
         (
             {"tests": [{"tcp": True, "from": "moon"}]},
-            "apps:shop:tests:0:from: found 'moon', allowed is one of node, peer, master",
+            "apps:shop:tests:0:from: 'moon' is not one of node, peer, master. Write one of node, peer, master.",
         ),
     ],
 )
@@ -383,7 +426,10 @@ def test_schema_mistakes(app, message):
             "apps:shop:source: needs exactly one of `archive` and `pip`, found archive and pip",
         ),
         ({"source": {"archive": "/a"}}, "apps:shop:source:sha256: is missing"),
-        ({"source": {"archive": "ftp://a"}}, "apps:shop:source:archive: found 'ftp://a', allowed is text matching"),
+        (
+            {"source": {"archive": "ftp://a"}},
+            "apps:shop:source:archive: found text of another form. Write a URL (https://, http://, salt://,",
+        ),
         (
             {"source": {"archive": "/a", "sha256": "a" * 64, "python": "p"}},
             "apps:shop:source:python: has no meaning with `archive`",
@@ -392,9 +438,12 @@ def test_schema_mistakes(app, message):
         ({"source": {"pip": "a", "sha256": "a" * 64}}, "apps:shop:source:sha256: with `pip` it is a mapping"),
         (
             {"source": {"pip": "a", "sha256": {"1": "short"}}},
-            "apps:shop:source:sha256: found {'1': 'short'}, allowed is a digest, ",
+            "apps:shop:source:sha256:1: found text of another form. Write a SHA-256: 64 hexadecimal digits.",
         ),
-        ({"source": {"pip": "a", "sha256": {1.4: "a" * 64}}}, "apps:shop:source:sha256: found {1.4: 'aaaa"),
+        (
+            {"source": {"pip": "a", "sha256": {1.4: "a" * 64}}},
+            "apps:shop:source:sha256: 1.4 was read as a number, and digits may be lost (3.10 becomes 3.1). Write",
+        ),
         ({"checks": [{}]}, "apps:shop:checks:0: needs exactly one of http, tcp and command, found none"),
         (
             {"tests": [{"http": "/", "tcp": True}]},
@@ -431,18 +480,36 @@ def test_mistakes_of_meaning(app, message):
     [
         (
             {"run": "x {prot}"},
-            "apps:shop:run: unknown placeholder {prot} (did you mean `port`?). Allowed: address, port,",
+            "apps:shop:run: unknown placeholder {prot} (did you mean `port`?) at character 3. Allowed: address,",
         ),
-        ({"run": "x {}"}, "apps:shop:run: unknown placeholder {}"),
-        ({"run": "x {port.real}"}, "apps:shop:run: unknown placeholder {port.real}"),
-        ({"run": "x {address:d}"}, "apps:shop:run: 'x {address:d}': Unknown format code 'd'"),
-        ({"run": "x {port"}, "apps:shop:run: 'x {port': "),
-        ({"run": "x 'y"}, 'apps:shop:run: "x \'y": No closing quotation'),
-        ({"run": "  "}, "apps:shop:run: '  ': is empty"),
-        ({"env": {"A": "{nope}"}}, "apps:shop:env:A: unknown placeholder {nope}"),
+        (
+            {"run": "x {}"},
+            "apps:shop:run: unknown placeholder at character 3. Allowed: address, port, version, release,",
+        ),
+        (
+            {"run": "x {port.real}"},
+            "apps:shop:run: at character 3, write the placeholder as {port}, with nothing else inside the",
+        ),
+        (
+            {"run": "x {address:d}"},
+            "apps:shop:run: at character 3, write the placeholder as {address}, with nothing else inside the",
+        ),
+        (
+            {"run": "x {port"},
+            "apps:shop:run: character 3 is a brace that belongs to no placeholder. Write a brace of your own",
+        ),
+        ({"run": "x 'y"}, "apps:shop:run: the command cannot be split into words: No closing quotation."),
+        ({"run": "  "}, "apps:shop:run: the command is empty."),
+        (
+            {"env": {"A": "{nope}"}},
+            "apps:shop:env:A: unknown placeholder (did you mean `node`?) at character 1. Allowed: address, port,",
+        ),
         ({"tests": [{"command": "x {nope}"}]}, "apps:shop:tests:0:command: unknown placeholder {nope}"),
-        ({"tests": [{"command": " "}]}, "apps:shop:tests:0:command: ' ': is empty"),
-        ({"ports": None}, "apps:shop:ports: found None"),
+        ({"tests": [{"command": " "}]}, "apps:shop:tests:0:command: the command is empty."),
+        (
+            {"ports": None},
+            "apps:shop:ports: None is not a port or a range of ports. Write a port, or a range first-last, for",
+        ),
     ],
 )
 def test_placeholders(app, message):
@@ -476,7 +543,7 @@ def test_app_names_are_dns_labels(name):
     given = pillar()
     given["apps"][name] = given["apps"].pop("shop")
     given["environments"]["test"]["apps"] = {name: {}}
-    assert mistake(given).startswith(f"apps: found the name {words.shown(name)}, allowed is text matching")
+    assert mistake(given).startswith(f"apps: {words.shown(name)} is not a name. Write a name")
 
 
 def test_the_longest_app_name_leaves_room_for_its_candidate():
@@ -497,22 +564,22 @@ def test_a_name_too_long_for_a_user():
 @pytest.mark.parametrize(
     "change, message",
     [
-        ({"apps": [{"shop": SHOP}]}, "apps: found [{'shop'"),
-        ({"apps": "shop"}, "apps: found 'shop', allowed is a mapping of name to definition"),
-        ({"apps": {8080: SHOP}}, "apps: found the name 8080, allowed is text (quote a number)"),
-        ({"apps": {"shop": None}}, "apps:shop: found None, allowed is a mapping"),
-        ({"environments": [{"test": {}}]}, "environments: found [{'test': {}}], allowed is a mapping"),
-        ({"environments": {"test": None}}, "environments:test: found None, allowed is a mapping"),
+        ({"apps": [{"shop": SHOP}]}, "apps: found a list. Write a mapping of name to definition."),
+        ({"apps": "shop"}, "apps: found text. Write a mapping of name to definition."),
+        ({"apps": {8080: SHOP}}, "apps: the name 8080 is not text. Quote it."),
+        ({"apps": {"shop": None}}, "apps:shop: found nothing. Write a mapping."),
+        ({"environments": [{"test": {}}]}, "environments: found a list. Write a mapping of name to definition."),
+        ({"environments": {"test": None}}, "environments:test: found nothing. Write a mapping."),
         ({"environments": {"test": {"apps": {}}}}, "environments:test:nodes: is missing"),
         ({"environments": {"test": {"nodes": {"w": {}}}}}, "environments:test:nodes:w:address: is missing"),
-        ({"environments": {"test": {"nodes": ["w"]}}}, "environments:test:nodes: found ['w'], allowed is a mapping"),
+        ({"environments": {"test": {"nodes": ["w"]}}}, "environments:test:nodes: found a list. Write a mapping."),
         (
             {"environments": {"test": {"nodes": {}, "apps": ["shop"]}}},
-            "environments:test:apps: found ['shop'], allowed is a mapping",
+            "environments:test:apps: found a list. Write a mapping.",
         ),
         (
             {"environments": {"test": {"nodes": {}, "apps": {"shop": "1.0"}}}},
-            "environments:test:apps:shop: found '1.0', allowed is a mapping",
+            "environments:test:apps:shop: found text. Write a mapping.",
         ),
         (
             {"environments": {"test": {"nodes": {}, "apps": {"shpo": {}}}}},
@@ -520,11 +587,11 @@ def test_a_name_too_long_for_a_user():
         ),
         (
             {"environments": {"test": {"nodes": {}, "scale": 0}}},
-            "environments:test:scale: found 0, allowed is more than 0",
+            "environments:test:scale: 0 is too small. Write more than 0.",
         ),
         (
             {"environments": {"test": {"nodes": {}, "discovery": {"consul": {"servers": []}}}}},
-            "environments:test:discovery:consul:servers: found [], allowed is a list of at least 1",
+            "environments:test:discovery:consul:servers: the list is empty. Write at least 1.",
         ),
     ],
 )
@@ -532,8 +599,18 @@ def test_malformed_pillar(change, message):
     assert mistake({**pillar(), **change}).startswith(message)
 
 
-def test_further_mistakes_are_counted():
-    assert mistake(pillar({"instances": 0, "user": "Root"})).endswith("(1 more like it)")
+def test_all_mistakes_are_told_each_on_its_line():
+    """Whatever their kind; several unknown keys too."""
+    message = mistake(pillar({"instances": 0, "user": "Root", "prots": 80, "evn": {}}))
+    assert [line.partition(": ")[0] for line in message.splitlines()] == [
+        "apps:shop:evn",
+        "apps:shop:prots",
+        "apps:shop:instances",
+        "apps:shop:user",
+    ]
+    assert mistake(pillar({"env": {f"A{n:03}": [] for n in range(50)}})).endswith(
+        "A011: found a list. Write text, a number, true or false.\n… and 38 more"
+    )
 
 
 def test_no_app_is_named_as_the_candidates_of_another():
@@ -548,7 +625,7 @@ def test_no_app_is_named_as_the_candidates_of_another():
 @pytest.mark.parametrize("token", ["geheim\n", 4711])
 def test_a_token_that_is_wrong_is_not_shown(token):
     message = mistake(pillar(discovery={"consul": {"token": token}}))
-    assert message.startswith("environments:test:discovery:consul:token: found what is not shown")
+    assert message.startswith("environments:test:discovery:consul:token: found ")
     assert "geheim" not in message and "4711" not in message
 
 
@@ -568,7 +645,9 @@ def test_a_node_may_be_in_a_zone():
     nodes = {"web1": {"address": "10.0.0.1", "zone": "a"}, "web2": {"address": "10.0.0.2"}}
     assert definition.load(pillar(nodes=nodes)).zones == {"web1": "a", "web2": ""}
     nodes["web2"]["zone"] = 2
-    assert mistake(pillar(nodes=nodes)).endswith("nodes:web2:zone: found 2, allowed is text (quote a number)")
+    assert mistake(pillar(nodes=nodes)).endswith(
+        "nodes:web2:zone: 2 is not a name. Write a name: a-z, 0-9 and -, at most 53 characters, for example shop. Quote a number."
+    )
 
 
 def test_in_place_is_for_an_app_with_one_port():

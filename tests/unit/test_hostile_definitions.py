@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from saltdeploy import arguments, bounds, definition, words
+from saltdeploy import arguments, bounds, definition, inheritance, words
 from saltdeploy.errors import DefinitionError, Refused
 from saltdeploy.model import Environment
 
@@ -87,8 +87,10 @@ def mutated(keys, junk, how):
 def is_definition_or_refused(pillar):
     """Whether it is loaded, or refused, everywhere that definitions are read. Return the message, if there is one."""
     try:
-        assert isinstance(definition.load(pillar, "test"), Environment)
-        said = ""
+        environment = definition.load(pillar, "test")
+        assert isinstance(environment, Environment)
+        said = "\n".join(environment.broken.values())
+        assert all(map(is_fit_to_be_shown, environment.broken.values())), ascii(said[:500])
     except Refused as exc:
         assert is_fit_to_be_shown(str(exc)), ascii(str(exc)[:500])
         said = str(exc)
@@ -102,7 +104,7 @@ def is_definition_or_refused(pillar):
 
 def own(pillar):
     if isinstance(pillar.get("environments"), dict):
-        definition.own_environment(pillar["environments"], "web1")
+        inheritance.own_environment(pillar["environments"], "web1")
 
 
 def test_without_junk_it_is_a_definition():

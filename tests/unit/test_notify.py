@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import requests
 import salt.config
-from saltdeploy import definition, events, notify
+from saltdeploy import definition, events, inheritance, notify
 from saltdeploy.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError, Failed
 from saltdeploy.executor import Identity
 from saltdeploy.fleet import Reply
@@ -398,5 +398,5 @@ def test_a_webhook_that_cannot_be_used_is_refused_by_key_path(notify, said):
 
 
 def test_no_node_is_given_the_webhook():
-    found = definition.own_environment(pillar(webhook={"url": URL})["environments"], "t")
+    found = inheritance.own_environment(pillar(webhook={"url": URL})["environments"], "t")
     assert list(found["environments"]["test"]) == ["apps", "nodes"]

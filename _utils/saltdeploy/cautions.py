@@ -1,0 +1,41 @@
+"""Cautions of a plan and of a check: what a definition allows and its author may not have meant. Pure."""
+
+from __future__ import annotations
+
+from .model import Probe
+
+
+def of(app):
+    """Return the warnings on the definition of ``app``."""
+    return [*_unseen_hang(app), *_same_question(app)]
+
+
+def _unseen_hang(app):
+    """Warn of checks that cannot fail within min_healthy when a release hangs."""
+    hold, slow = app.strategy.min_healthy, max(_checks(app), key=lambda c: c.interval + c.timeout)
+    needed = slow.interval + slow.timeout
+    if hold < needed:
+        yield (
+            f"a release of {app.name} that hangs is not noticed before the old one is retired: min_healthy is {hold:g}s"
+            f", and the check `{slow.describe().strip()}` needs up to {needed:g}s for it (interval {slow.interval:g}s"
+            f" and timeout {slow.timeout:g}s)"
+        )
+
+
+def _same_question(app):
+    """Warn of tests that all ask what the checks ask."""
+    paths = {c.target for c in _checks(app) if c.kind == "http"}
+    if app.tests and all(t.kind == "tcp" or _asks_one_of(paths, t) for t in app.tests):
+        what = " and ".join(sorted(paths & {t.target for t in app.tests})) or "whether the port is listened on"
+        yield (
+            f"the tests of {app.name} ask only what its checks ask too ({what}): a release that answers this and fails"
+            " at everything else is published. Add a test of a page that clients use"
+        )
+
+
+def _asks_one_of(paths, test):
+    return test.kind == "http" and test.target in paths and not test.contains and 200 <= test.status < 300
+
+
+def _checks(app):
+    return app.checks or (Probe("tcp", ""),)

@@ -1,0 +1,44 @@
+"""What is said of a mistake in somebody's own template: its line and what is wrong, and nothing that it quotes."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+
+import yaml
+
+from . import words, yamlfile
+
+# What of a template is not found, or is not as Jinja has it: these words are names, and no values.
+JINJA = ("Jinja variable", "Jinja syntax error")
+# Who logs a mistake, with a piece of the template around it.
+LOGGERS = ("salt.pillar", "salt.template", "salt.utils.templates", "salt.renderers", "salt.loaded.int.render")
+
+
+def mistake(exc):
+    """Return what ``exc``, raised by one of Salt's renderers, says: ``line 3: Jinja variable 'x' is undefined``."""
+    error = getattr(exc, "error", exc)
+    if isinstance(error, yaml.YAMLError):
+        return yamlfile.problem(error)
+    line = getattr(exc, "line_num", None)
+    return f"{f'line {line}: ' if line else ''}{first_line(str(error)) or type(exc).__name__}"
+
+
+def first_line(text):
+    """Return the first line of what Salt says of a mistake, and the number of the line it is in, if it says that.
+
+    The lines after it show the template, in which secrets may be.
+    """
+    first = next(iter(text.strip().splitlines()), "")
+    if not first.startswith(JINJA):
+        first = yamlfile.QUOTED.sub("something", first)
+    more = re.search(r"^\s*in \"[^\"]*\", (line [0-9]+)", text, re.MULTILINE)
+    return words.message(first.rstrip(".;") + (f"; {more[1]}" if more and "line" not in first else ""))
+
+
+@contextlib.contextmanager
+def quiet():
+    """Keep what Salt logs of a mistake in a template out of the log: the mistake is told, and a template has secrets."""
+
+    with words.unlogged(*LOGGERS):
+        yield
