@@ -9,7 +9,7 @@ from .errors import DefinitionError
 
 
 def check(where, environment, apps):
-    """Raise DefinitionError if two nodes have one address, or two apps one port of the load balancer or one name.
+    """Raise DefinitionError if two nodes have one address, or two apps one port of the load balancer, data folder or name.
 
     :param where: the key path of the environment.
     :param environment: its raw mapping, resolved and of the right shape.
@@ -33,6 +33,10 @@ def check(where, environment, apps):
     if twice:
         app, other, port = twice
         raise DefinitionError(f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too")
+    twice = _twice((app, _data(apps[app], settings)) for app, settings in environment["apps"].items())
+    if twice:
+        app, other, folder = twice
+        raise DefinitionError(f"apps:{app}:data: {folder} is the data folder of {other}, too")
 
 
 def _urls(where, consul):
@@ -49,6 +53,11 @@ def _urls(where, consul):
 
 def _frontend(app, settings):
     return ((settings or {}).get("frontend") or app.get("frontend") or {}).get("port")
+
+
+def _data(app, settings):
+    folder = (settings or {}).get("data", app.get("data"))
+    return folder.rstrip("/") if isinstance(folder, str) else None
 
 
 def _twice(pairs):

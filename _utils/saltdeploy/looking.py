@@ -31,7 +31,7 @@ SHOWN = 300
 class Looking(Verbs):
     """None of these takes the lock."""
 
-    def check(self, name, env, version, instances, nodes):
+    def check(self, name, env, version, instances, nodes, move):
         """Find out whether a deployment would be refused; it is, with the same message, where it would."""
         environment, app = self._definitions(name, env)
         version = definition.check_version(app, version)
@@ -43,7 +43,7 @@ class Looking(Verbs):
             site.not_paused()
             observed = self._observe(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
-            desired = planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0)
+            desired = planner.Desired(app, version, count, site.nodes, pause=app.strategy.pause > 0, move=move)
             plan = planner.plan(desired, observed)
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
@@ -62,7 +62,7 @@ class Looking(Verbs):
         """Run the app's tests, from everywhere, on its candidates; without any on what is published."""
         environment, app = self._definitions(name, env)
         version = arguments.release(app, version)
-        with self._site(environment, app, nodes) as site:
+        with self._site(environment, app, nodes, health=False) as site:
             observed = self._observe(site)
             # What is warm is no candidate: it is tested where its release is named.
             running = [i for i in observed.instances if i.running and (version or (i.node, i.id) not in observed.warm)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import arguments, bluegreen, healthy, hookrun, hooks, planner, records
+from . import answers, arguments, bluegreen, healthy, hookrun, hooks, keeping, planner, records
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
 from .jobs import Jobs, PhaseFailed, ids_by_node, most, stop_deadline, told_ids
 from .planner import listed
@@ -45,7 +45,8 @@ class Operations(Verbs):
             try:
                 lock.check()
                 deadline = stop_deadline(strategy, wave) + most(wave) * (strategy.drain + slowest)
-                jobs.run("restart", "app.restart", wave, site.app.name, wave, deadline=deadline, told=told_ids)
+                job, exactly = ("restart", "app.restart", wave, site.app.name, wave), answers.exactly(wave)
+                jobs.run(*job, deadline=deadline, told=told_ids, answer=exactly)
                 healthy.wait(self.journal, site.discovery, site.app, wave, time.monotonic() + strategy.healthy_deadline)
             except BaseException as exc:
                 rest = sorted({n for later in waves[number + 1 :] for n in later})
@@ -59,7 +60,7 @@ class Operations(Verbs):
         """Take instances out of discovery; they run on as candidates."""
         environment, app = self._definitions(name, env)
         version = arguments.release(app, version)
-        with self._site(environment, app, nodes) as site:
+        with self._site(environment, app, nodes, health=False) as site:
 
             def decide(observed):
                 published = [i for i in observed.instances if i.published]
@@ -83,7 +84,8 @@ class Operations(Verbs):
                 rest = {**record, "nodes": {n: some for n, some in left.items() if some}}
                 lock.write({records.current_key(site.prefix): rest})
                 record = rest
-            jobs.run("withdraw", "discovery.withdraw", ids, site.app.name, ids, told=told_ids)
+            job = ("withdraw", "discovery.withdraw", ids, site.app.name, ids)
+            jobs.run(*job, told=told_ids, answer=answers.exactly(ids))
         except (Failed, *INTERRUPTS) as exc:
             return NOT_REVERTED, cause(exc), record
         return DONE, "", record
@@ -110,7 +112,7 @@ class Operations(Verbs):
                     lines=lines or ["nothing to do: there is nothing of it"],
                     changes=bool(lines),
                     act=lambda lock, _: self._remove(site, ids, releases, record, lock),
-                    verdict=_removed,
+                    verdict=lambda result: _removed(result, keeping.of_all(observed)),
                 )
 
             return self._carry_out(site, "remove", decide, reason, test)
@@ -121,7 +123,8 @@ class Operations(Verbs):
         try:
             lock.check()
             try:
-                jobs.run("stop", "app.stop", ids, site.app.name, ids, deadline=deadline, told=told_ids)
+                job = ("stop", "app.stop", ids, site.app.name, ids)
+                jobs.run(*job, deadline=deadline, told=told_ids, answer=answers.exactly(ids))
             except PhaseFailed as exc:
                 record = record and {**record, "nodes": {n: i for n, i in record["nodes"].items() if n in exc.nodes}}
                 if record:
@@ -167,7 +170,8 @@ class Operations(Verbs):
         try:
             if over:
                 jobs, deadline = Jobs(site.fleet, self.journal), stop_deadline(site.app.strategy, over)
-                jobs.run("retire", "app.stop", over, site.app.name, over, deadline=deadline, told=told_ids)
+                job, exactly = ("retire", "app.stop", over, site.app.name, over), answers.exactly(over)
+                jobs.run(*job, deadline=deadline, told=told_ids, answer=exactly)
                 record = bluegreen.cooled(record, over)
                 lock.write({records.current_key(site.prefix): record})
             self._remove_releases(site, going)
@@ -205,13 +209,14 @@ def _withdrawn(result):
     return f"{count} of {name} withdrawn in {where}; they run on: deploy.publish brings them back."
 
 
-def _removed(result):
+def _removed(result, data):
+    """Return the outcome in words; ``data`` says where the app's data is."""
     name, where = result["app"], result["environment"]
     if result["retcode"] != DONE:
         return f"{name} is NOT wholly removed from {where}, repair and run it again: {_why(result)}"
     if not result["changed"]:
         return f"there is nothing of {name} in {where}, nothing was done"
-    return f"{name} is removed from {where}; its history stays"
+    return f"{name} is removed from {where}; its history stays{f', and its data stays: {data}' if data else ''}"
 
 
 def _pruned(result, over, going):

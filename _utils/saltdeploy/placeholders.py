@@ -9,7 +9,7 @@ from . import words
 from .errors import DefinitionError
 from .words import nearest, shown
 
-PLACEHOLDERS = ("address", "port", "version", "release", "instance", "app", "environment", "node")
+PLACEHOLDERS = ("address", "port", "version", "release", "instance", "app", "environment", "node", "data")
 
 
 def fill(text, values):

@@ -14,6 +14,7 @@ MINION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
 ADDRESS = r"^[A-Za-z0-9:][A-Za-z0-9.:%-]{0,252}$"
 USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))."  # a relative path without ".."
+FOLDER = r"^/(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/-]+$"  # an absolute path without ".."
 DURATION = {
     "description": "a number of seconds, or a number with a unit: 500ms, 10s, 5m, 1h",
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}],
@@ -219,6 +220,10 @@ APP_PROPERTIES = {
     "source": SOURCE,
     "run": {"type": "string", "minLength": 1},
     "user": {"type": "string", "pattern": USER},
+    "data": {
+        "description": "true or false, or an absolute path",
+        "anyOf": [{"type": "boolean"}, {"type": "string", "pattern": FOLDER}],
+    },
     "packages": STRINGS,
     "states": STRINGS,
     "config": _map({"type": "string", "pattern": r"^salt://"}, INSIDE),

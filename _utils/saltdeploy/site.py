@@ -43,6 +43,7 @@ class Site:
 
     :param nodes: those that are to run the app; ``chosen``: somebody chose them, and nothing else is looked at.
     :param needed: those that must answer; ``choice``: whether there is ``nodes=`` to leave one out with.
+    :param health: whether it matters if what is published is healthy.
     :param answering: nodes of the environment that answer; ``observed``: those whose instances were looked at. None
         until that is known.
     """
@@ -55,6 +56,7 @@ class Site:
     needed: tuple[str, ...]
     chosen: bool = False
     choice: bool = True
+    health: bool = True
     answering: list[str] | None = None
     observed: list[str] | None = None
 
@@ -182,22 +184,22 @@ class Verbs:
         return environment, definition.find_app(environment, arguments.word(name))
 
     @contextlib.contextmanager
-    def _site(self, environment, app, nodes=None, choice=True):
+    def _site(self, environment, app, nodes=None, choice=True, health=True):
         """Preflight of what starts instances, with both doors open.
 
-        :param choice: whether the verb has ``nodes=``.
+        :param choice: whether the verb has ``nodes=``; ``health``: whether it replaces what is not healthy.
         """
         chosen = arguments.nodes(environment, app, nodes)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             preflight.requirements(backend, app)
-            yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice)
+            yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, health)
 
     @contextlib.contextmanager
     def _whole_site(self, environment, app):
         """Preflight of what is done to all that is there: the nodes that the record names must answer."""
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             backend.leader()
-            site = Site(environment, app, fleet, backend, tuple(environment.nodes), (), choice=False)
+            site = Site(environment, app, fleet, backend, tuple(environment.nodes), (), choice=False, health=False)
             recorded = (site.record() or {}).get("nodes", {})
             site.needed = tuple(n for n in environment.nodes if n in recorded)
             for node in sorted(set(recorded) - set(environment.nodes)):
@@ -205,8 +207,11 @@ class Verbs:
             yield site
 
     def _observe(self, site):
-        observed = preflight.observe(site, self.journal)
-        return replace(observed, warm=bluegreen.still(site.record(), time.time()))
+        observed, record = preflight.observe(site, self.journal), site.record()
+        # What a node that was not looked at has of an app's data only the record can tell.
+        unseen = {n: "" for n in (record or {}).get("nodes", {}) if n not in site.observed}
+        observed = replace(observed, warm=bluegreen.still(record, time.time()), data={**unseen, **observed.data})
+        return preflight.health(site.discovery, site.app, observed, self.journal) if site.health else observed
 
 
 @contextlib.contextmanager
