@@ -60,6 +60,7 @@ def app(
     test=False,
     keep=False,
     reason="",
+    move=False,
     *extra,
     **kwargs,
 ):
@@ -78,6 +79,8 @@ def app(
         False starts and tests candidates and leaves them for :py:func:`publish`.
     keep
         True leaves older releases published beside the new one, and services that saltdeploy did not register.
+    move
+        True lets an app with ``data`` leave the nodes that have its data: see :doc:`/howto/data`.
 
     CLI Example:
 
@@ -85,11 +88,22 @@ def app(
 
         salt-run deploy.app shop version=1.4.3
     """
-    return _control().app(name, env, version, instances, nodes, publish, test, keep, reason)
+    return _control().app(name, env, version, instances, nodes, publish, test, keep, reason, move)
 
 
 @_verb
-def plan(name=None, version=None, env=None, instances=None, nodes=None, publish=True, keep=False, *extra, **kwargs):
+def plan(
+    name=None,
+    version=None,
+    env=None,
+    instances=None,
+    nodes=None,
+    publish=True,
+    keep=False,
+    move=False,
+    *extra,
+    **kwargs,
+):
     """
     Show what :py:func:`app` with the same arguments would do.
 
@@ -99,11 +113,11 @@ def plan(name=None, version=None, env=None, instances=None, nodes=None, publish=
 
         salt-run deploy.plan shop version=1.4.3
     """
-    return _control().app(name, env, version, instances, nodes, publish, True, keep, "")
+    return _control().app(name, env, version, instances, nodes, publish, True, keep, "", move)
 
 
 @_verb
-def check(name=None, version=None, env=None, instances=None, nodes=None, *extra, **kwargs):
+def check(name=None, version=None, env=None, instances=None, nodes=None, move=False, *extra, **kwargs):
     """
     Find out whether :py:func:`app` with the same arguments could begin: the definition is valid, the
     nodes answer, Consul has a leader, nobody else deploys, there is room. Ends with 0 or 3.
@@ -114,7 +128,7 @@ def check(name=None, version=None, env=None, instances=None, nodes=None, *extra,
 
         salt-run deploy.check shop version=1.4.3
     """
-    return _control().check(name, env, version, instances, nodes)
+    return _control().check(name, env, version, instances, nodes, move)
 
 
 @_verb
@@ -172,7 +186,18 @@ def abort(name=None, env=None, test=False, reason="", *extra, **kwargs):
 
 
 @_verb
-def rollback(name=None, version=None, env=None, nodes=None, skip_tests=False, test=False, reason="", *extra, **kwargs):
+def rollback(
+    name=None,
+    version=None,
+    env=None,
+    nodes=None,
+    skip_tests=False,
+    test=False,
+    reason="",
+    move=False,
+    *extra,
+    **kwargs,
+):
     """
     Deploy the last good release before the current one, as :py:func:`app` would: with tests, in waves,
     reverted if it fails. As many instances as the definition says, or as serve now if that is more.
@@ -191,6 +216,8 @@ def rollback(name=None, version=None, env=None, nodes=None, skip_tests=False, te
         Only these nodes; what others run is left alone.
     skip_tests
         True skips the acceptance tests, and nothing else.
+    move
+        As for :py:func:`app`.
 
     CLI Example:
 
@@ -198,17 +225,19 @@ def rollback(name=None, version=None, env=None, nodes=None, skip_tests=False, te
 
         salt-run deploy.rollback shop reason='checkout is broken'
     """
-    return _control().rollback(name, env, version, nodes, skip_tests, test, reason)
+    return _control().rollback(name, env, version, nodes, skip_tests, test, reason, move)
 
 
 @_verb
-def scale(name=None, instances=None, env=None, test=False, reason="", *extra, **kwargs):
+def scale(name=None, instances=None, env=None, test=False, reason="", move=False, *extra, **kwargs):
     """
     Run another number of instances of the release that is deployed. The next :py:func:`app` without
     ``instances=`` goes by the definition's number again.
 
     instances
         How many are to run.
+    move
+        As for :py:func:`app`.
 
     CLI Example:
 
@@ -216,7 +245,7 @@ def scale(name=None, instances=None, env=None, test=False, reason="", *extra, **
 
         salt-run deploy.scale shop instances=5
     """
-    return _control().scale(name, env, instances, test, reason)
+    return _control().scale(name, env, instances, test, reason, move)
 
 
 @_verb

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 
-from . import probes
+from . import answers, probes
 from .errors import Failed
 from .jobs import TALK_DEADLINE, ids_by_node, most
 
@@ -22,14 +23,13 @@ class Acceptance:
 
     def __init__(self, jobs, environment, app, peers):
         self.jobs, self.environment, self.app, self.peers = jobs, environment, app, peers
-        self._origins = {t.origin for t in app.tests}
+        self._origins = Counter(t.origin for t in app.tests)
 
     def from_nodes(self, instances):
         """Run the tests that are from the node."""
         ids = ids_by_node(instances) if "node" in self._origins else {}
-        self.jobs.run(
-            "test", "app.test", ids, self.app.name, ids, told=_passed, wrong=_failed, deadline=self._deadline(ids)
-        )
+        expected = {node: dict.fromkeys(some, self._origins["node"]) for node, some in ids.items()}
+        self._run("app.test", ids, expected)
 
     def from_elsewhere(self, instances):
         """Run the tests that are from a peer or from the master."""
@@ -46,8 +46,15 @@ class Acceptance:
             if not others:
                 raise Failed(f"no other node of {self.environment.name} answers, to test {target['id']} from a peer.")
             by_peer.setdefault(others[number % len(others)], []).append(target)
-        job = ("test", "deploy.test_peers", by_peer, self.app.name, by_peer)
-        self.jobs.run(*job, told=_passed, wrong=_failed, deadline=self._deadline(by_peer))
+        count = self._origins["peer"]
+        names = {peer: [f"{t['id']}@{t['node']}" for t in some] for peer, some in by_peer.items()}
+        self._run("deploy.test_peers", by_peer, {peer: dict.fromkeys(some, count) for peer, some in names.items()})
+
+    def _run(self, function, by_node, expected):
+        """Run tests on nodes; ``expected``: node -> instance -> how many tests."""
+        job = ("test", function, by_node, self.app.name, by_node)
+        complete, deadline = answers.tests(expected), self._deadline(by_node)
+        self.jobs.run(*job, told=_passed, answer=complete, wrong=_failed, deadline=deadline)
 
     def _from_master(self, targets):
         began = time.monotonic()

@@ -126,11 +126,12 @@ def nodes(environment, app, value):
 
     :param value: None: all that may run it; else a list, or names separated by commas.
     """
-    eligible = list(environment.nodes) if app.name in environment.broken else environment.eligible(app)
+    barred = {} if app.name in environment.broken else environment.barred(app)
+    eligible = [name for name in environment.nodes if name not in barred]
     if not eligible:
         raise Refused(
             f"no node of {environment.name} may run {app.name}: give one a role of its roles"
-            f" ({', '.join(app.roles or ('app',))})"
+            f" ({', '.join(app.roles or ('app',))}).{''.join(f' {why}.' for why in barred.values())}"
         )
     if value is None:
         return tuple(eligible)
@@ -144,6 +145,6 @@ def nodes(environment, app, value):
         if not isinstance(name, str) or name not in environment.nodes:
             about = f"{nearest(name, environment.nodes)}{said.odd(name)}"
             raise Refused(f"nodes: {environment.name} has no node {shown(name)}{about}.")
-        if name not in eligible:
-            raise Refused(f"nodes: {name} may not run {app.name}: eligible by role are {said.listed(eligible)}")
+        if name in barred:
+            raise Refused(f"nodes: {barred[name]}. Eligible by role are {said.listed(eligible)}")
     return tuple(n for n in eligible if n in given)

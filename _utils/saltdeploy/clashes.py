@@ -35,6 +35,8 @@ def of_apps(where, apps):
         other = app.removesuffix("-candidate")
         if other != app and other in apps:
             found[app] = f"{where}:apps:{app}: candidates of {other} have this name in discovery. Rename the app."
+    for app, (other, folder) in _twice((a, _data(s)) for a, s in apps.items()).items():
+        found[app] = f"apps:{app}:data: {folder} is the data folder of {other}, too"
     return found
 
 
@@ -67,6 +69,11 @@ def _urls(where, consul):
             usable = False
         if not usable:
             raise DefinitionError(f"{where}:{key}: this is no URL. Write http://{{address}}:8500, for example.")
+
+
+def _data(app):
+    folder = app.get("data")
+    return folder.rstrip("/") if isinstance(folder, str) else None
 
 
 def _twice(pairs):

@@ -39,7 +39,7 @@ from .site import Task
 class Control(Operations, Looking, Settling):
     """All verbs of the runner, which documents each."""
 
-    def app(self, name, env, version, instances, nodes, publish, test, keep, reason):
+    def app(self, name, env, version, instances, nodes, publish, test, keep, reason, move):
         """Take app ``name`` to a release."""
         environment, app = self._definitions(name, env)
         version = definition.check_version(app, version)
@@ -54,7 +54,8 @@ class Control(Operations, Looking, Settling):
                 pause = records.pauses(app, version, site.record())
                 if test:
                     self._advise(app)
-                desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=pause, analysis=True)
+                options = {"pause": pause, "analysis": True, "move": move}
+                desired = planner.Desired(app, version, count, site.nodes, publish, keep, **options)
                 plan = planner.plan(desired, observed)
                 if plan.install or plan.waves:
                     preflight.files(site.fleet, app, site.nodes)
@@ -75,7 +76,8 @@ class Control(Operations, Looking, Settling):
                 if (site.record() or {}).get("paused") != paused:
                     raise Refused(f"somebody went on with {app.name} meanwhile: see deploy.status {app.name}")
                 site.tell_strangers(observed)
-                desired = planner.Desired(app, version, paused["instances"], site.nodes, adopt=True, analysis=True)
+                options = {"adopt": True, "analysis": True, "move": paused.get("move", False)}
+                desired = planner.Desired(app, version, paused["instances"], site.nodes, **options)
                 # The record changes in any case.
                 return replace(self._deployment(site, observed, desired, planner.plan(desired, observed)), changes=True)
 
@@ -99,7 +101,7 @@ class Control(Operations, Looking, Settling):
                     desired = planner.Desired(app, origin, max(paused["before"], good), site.nodes)
                     plan = planner.plan(desired, observed)
                 else:
-                    desired = planner.Desired(app, version, app.instances, site.nodes)
+                    desired = planner.Desired(app, version, 0, site.nodes)
                     plan = planner.without_candidates(observed)
                     if not plan:
                         raise Refused(f"nothing of {name} is paused in {environment.name}, and no candidate waits.")
@@ -187,7 +189,7 @@ class Control(Operations, Looking, Settling):
 
             return self._carry_out(site, "publish", decide, reason, test)
 
-    def rollback(self, name, env, version, nodes, skip_tests, test, reason):
+    def rollback(self, name, env, version, nodes, skip_tests, test, reason, move):
         """Take app ``name`` back to the last good release, or to ``version``, which must be installed still."""
         environment, app = self._definitions(name, env)
         wanted = None if version is None else definition.check_version(app, version)
@@ -205,13 +207,13 @@ class Control(Operations, Looking, Settling):
                 # Never fewer than serve now: they may have been made more for a reason.
                 count = max(app.instances, sum(i.good and i.version == current for i in observed.instances))
                 preferred = sorted(site.nodes, key=lambda n: target not in observed.releases.get(n, ()))
-                desired = planner.Desired(app, target, count, tuple(preferred), tests=not skip_tests)
+                desired = planner.Desired(app, target, count, tuple(preferred), tests=not skip_tests, move=move)
                 plan = planner.plan(desired, observed)
                 return self._deployment(site, observed, desired, plan, f", rolled back from {current}", current)
 
             return self._carry_out(site, "rollback", decide, reason, test)
 
-    def scale(self, name, env, instances, test, reason):
+    def scale(self, name, env, instances, test, reason, move):
         """Run another number of instances of the release that the record has."""
         environment, app = self._definitions(name, env)
         count = arguments.count("instances", instances, None)
@@ -226,7 +228,7 @@ class Control(Operations, Looking, Settling):
                     raise Refused(records.paused(name, record))
                 site.refuse_strangers(observed)
                 version = definition.check_version(app, record["version"])
-                desired = planner.Desired(app, version, count, site.nodes)
+                desired = planner.Desired(app, version, count, site.nodes, move=move)
                 said = f". The definition says {app.instances}: so will the next deploy.app without instances="
                 plan = planner.plan(desired, observed)
                 return self._deployment(site, observed, desired, plan, said if count != app.instances else "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from dataclasses import replace
+from pathlib import PurePosixPath
 
 from . import (
     addresses,
@@ -28,6 +29,11 @@ from .inheritance import left_out, mapping, merge, named, resolve
 from .model import App, Environment, Frontend, Node, PortRange, Probe, Source
 from .words import nearest, shown
 
+# What an app cannot write to, or does not find again, in the sandbox of its unit: see runtime/systemd.py.
+CLOSED = tuple(
+    PurePosixPath(p)
+    for p in ("/usr /bin /sbin /lib /lib64 /boot /efi /etc /home /root /run /tmp /var/tmp /proc /sys /dev").split()
+)
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 VERSION = re.compile(schema.VERSION)
 # How long a test may take that does not say it, in seconds.
@@ -299,6 +305,7 @@ def _app(name, raw, env, where):
         version=raw.get("version", ""),
         instances=raw.get("instances", 1),
         user=raw.get("user", "") or _default_user(name, at),
+        data=_data(raw.get("data", False), f"{at}:data"),
         packages=tuple(raw.get("packages", ())),
         states=tuple(raw.get("states", ())),
         config=dict(raw.get("config", {})),
@@ -339,6 +346,18 @@ def _default_user(name, at):
     if len(user) > 32:
         raise DefinitionError(f"{at}:user: set it, the name is too long to make a user name of (`{user}`, at most 32).")
     return user
+
+
+def _data(value, at):
+    """Return where an app keeps its data: a path that systemd lets it write to, True for the usual place, False: none."""
+    if not isinstance(value, str):
+        return value
+    path = PurePosixPath(value)
+    if any(path == closed or path in closed.parents or closed in path.parents for closed in CLOSED):
+        raise DefinitionError(
+            f"{at}: systemd protects {path} from apps, or clears it: name a folder elsewhere, below /srv or /var/lib."
+        )
+    return str(path)
 
 
 def _env_value(value):
@@ -407,7 +426,8 @@ def _gates(raw, env, at, where):
     """Return the gates of an app, its own before those of the environment, each list named where it is written."""
     own, of_environment = raw.get("strategy") or {}, env.get("strategy") or {}
     written, at = (own, at) if "analysis" in own else (of_environment, where)
-    usable = [name for name in placeholders.PLACEHOLDERS if name != "port" or "ports" in raw]
+    missing = {name for name, key in (("port", "ports"), ("data", "data")) if not raw.get(key)}
+    usable = [name for name in placeholders.PLACEHOLDERS if name not in missing]
     return analysis.gates(written.get("analysis", ()), f"{at}:strategy:analysis", duration, usable)
 
 
@@ -420,6 +440,8 @@ def _check_placeholders(app, at):
         for name in placeholders.check(text, f"{at}:{key}", command=not key.startswith("env:")):
             if name == "port" and key.startswith("hooks:"):
                 raise DefinitionError(f"{at}:{key}: {hooks.NO_PORT}")
+            if name == "data" and not app.data:
+                raise DefinitionError(f"{at}:data: is missing, and {key} uses {{data}}: say `data: true`, or a path.")
             if name == "port" and app.ports is None:
                 raise DefinitionError(f"{at}:ports: is missing, and {key} uses {{port}}.")
     for number, check in enumerate(app.checks):

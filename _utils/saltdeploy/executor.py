@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, replace
 
-from . import addresses, bluegreen, healthy, hookrun, measuring, traffic
+from . import addresses, answers, bluegreen, healthy, hookrun, measuring, traffic
 from .acceptance import Acceptance
 from .budget import Budget
 from .errors import LockLost, NotReverted, cause
@@ -86,6 +86,9 @@ class Deployment(Reverting):
             self._revert(cause(exc))
         if self.budget.failed:
             raise NotReverted(self.budget.told(), self.record)
+        wanted = self.desired.instances and plan.publish and not plan.paused
+        if wanted and not hookrun.count(self.runs, self.desired):
+            raise NotReverted(f"nothing of {self.app.name} {self.desired.version} is published")
 
     # -- forward ------------------------------------------------------------------------------
 
@@ -100,9 +103,8 @@ class Deployment(Reverting):
             # What is stopped here is not warm any more, whatever becomes of the rest.
             self._write_record(cooled)
             self.before = cooled
-        self._step(
-            "clean", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.strategy, ids), told=told_ids
-        )
+        job, exactly = ("clean", "app.stop", ids, self.app.name, ids), answers.exactly(ids)
+        self._step(*job, deadline=stop_deadline(self.strategy, ids), told=told_ids, answer=exactly)
 
     def _install(self, nodes):
         self.hooks.run("before_install", nodes)
@@ -138,7 +140,8 @@ class Deployment(Reverting):
         if weights:
             self.lock.check()
             self.weighed = True
-            self._step(*self._weighing(weights), deadline=stop_deadline(self.strategy, weights), told=told_ids)
+            options = {"told": told_ids, "answer": answers.some_of(weights)}
+            self._step(*self._weighing(weights), deadline=stop_deadline(self.strategy, weights), **options)
 
     def _weighing(self, weights):
         return "weigh", "discovery.weigh", weights, self.app.name, weights
@@ -207,6 +210,14 @@ class Deployment(Reverting):
                 tests=self.desired.tests,
                 deadline=min(self.strategy.healthy_deadline + slowest + TALK_DEADLINE, until - time.monotonic()),
                 told=told,
+                answer=lambda node, value: answers.started(
+                    value,
+                    self.app,
+                    self.environment.nodes[node],
+                    self.desired.version,
+                    counts[node],
+                    self.identity.id,
+                ),
                 wrong=lambda value: "; ".join(value["failures"]),
             )
         except PhaseFailed as exc:
@@ -240,8 +251,8 @@ class Deployment(Reverting):
         self._add(candidates)
         self.adopted += [i for i in candidates if i.deployment != self.identity.id]
         weight = self.plan.canary.new if self.plan.canary else NORMAL_WEIGHT
-        options = {"weight": weight, "deadline": publish_deadline(self.app), "told": told_ids}
-        self._step("publish", "discovery.publish", ids, self.app.name, ids, **options)
+        job, exactly = ("publish", "discovery.publish", ids, self.app.name, ids), answers.exactly(ids)
+        self._step(*job, weight=weight, deadline=publish_deadline(self.app), told=told_ids, answer=exactly)
 
     def _withdraw(self, ids):
         """Take what the new instances have replaced from users, and keep it warm."""
@@ -253,7 +264,8 @@ class Deployment(Reverting):
             earlier = None if self.published else self.warm
             self.warm = bluegreen.kept(earlier, ids, time.time() + self.strategy.warm)
             self._write_record(self._now())
-            self._step("withdraw", "discovery.withdraw", ids, self.app.name, ids, held=False, told=told_ids)
+            job, exactly = ("withdraw", "discovery.withdraw", ids, self.app.name, ids), answers.exactly(ids)
+            self._step(*job, held=False, told=told_ids, answer=exactly)
 
     def _retire(self, ids):
         """Retire what the new instances have replaced."""
@@ -280,9 +292,8 @@ class Deployment(Reverting):
         self.hooks.run("before_retire", ids, on=hookrun.newest(self.runs, self.desired, ids))
         self._drop(ids)
         self._write_record(self._now())
-        self._step(
-            "retire", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.strategy, ids), told=told_ids
-        )
+        job, exactly = ("retire", "app.stop", ids, self.app.name, ids), answers.exactly(ids)
+        self._step(*job, deadline=stop_deadline(self.strategy, ids), told=told_ids, answer=exactly)
         self.hooks.run("after_retire", ids, once=False)
 
     def _retired_all(self, plan):

@@ -21,6 +21,7 @@ import json
 import os
 import shutil
 import socket
+import stat
 import sys
 import tempfile
 from dataclasses import asdict, fields
@@ -174,6 +175,41 @@ class Host:
                 found.add(json.loads((link.resolve().parent / "release.json").read_text()).get("artifact"))
         return found
 
+    # -- data ---------------------------------------------------------------------------------
+
+    def data(self, app):
+        """Return the path of the folder in which ``app`` keeps its data (it may not exist)."""
+        return Path(app.data) if isinstance(app.data, str) else self.root / names.app(app.name) / "data"
+
+    def has_data(self, app):
+        """Return whether there is anything in the data folder of ``app``."""
+        with contextlib.suppress(FileNotFoundError), os.scandir(self.data(app)) as entries:
+            return bool(app.data) and any(entries)
+        return False
+
+    def make_data(self, app, owner=None):
+        """Make the data folder of ``app``, which nothing of ours ever removes.
+
+        :param owner: ``(uid, gid)`` of the app's user, where this process may give files away.
+        :raises Refused: it is there, and is no folder of that user.
+        """
+        folder = self.data(app)
+        if not os.path.lexists(folder):
+            partial = folder.with_name(f".{folder.name}.partial")
+            partial.mkdir(parents=True, exist_ok=True)
+            partial.chmod(0o750)
+            if owner:
+                os.chown(partial, *owner)
+            partial.rename(folder)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode):
+            raise Refused(f"{folder} on {self.node} is no folder: the data of {app.name} cannot be kept there.")
+        if owner and found.st_uid != owner[0]:
+            raise Refused(
+                f"{folder} on {self.node} is not owned by {app.user}, whose data {app.name} keeps there: look what it"
+                f" is, then chown -R {app.user} {folder}"
+            )
+
     def remove_release(self, app, version):
         """Remove a release; return whether there was one. Refused while an instance runs it."""
         used = [i.id for i in self.instances(app) if i.version == version]
@@ -266,30 +302,51 @@ class Host:
 
     def instances(self, app=None):
         """Return the instances that are known here: of ``app``, or of all."""
-        found = []
-        for path in sorted(self.root.glob(f"{'*' if app is None else names.app(app)}/instances/*/instance.json")):
-            with contextlib.suppress(FileNotFoundError):  # another job has just stopped it
-                found.append(self.read(path))
-        return found
+        found = (self.read(folder / "instance.json") for folder in self._folders(app))
+        return [instance for instance in found if instance]
+
+    def strays(self, app=None):
+        """Return the ids of the folders that no file of this node belongs to: of ``app``, or of all.
+
+        The file is lost or unreadable, or it is another node's: then the folder is a copy, as on a cloned machine.
+        """
+        known = {i.id for i in self.instances(app)}
+        ids = [folder.name for folder in self._folders(app)]
+        return [i for i in ids if i not in known and names.is_instance(i) and names.slot_of(i) in names.SLOTS]
 
     def read(self, path):
-        """Return the Instance recorded at ``path``."""
+        """Return the Instance recorded at ``path``; None if there is none, or if it is not the one of this folder here.
+
+        What a file says of its node is compared, never believed: a folder may come from another machine.
+        """
         known = {f.name for f in fields(Instance)}
-        return Instance(**{k: v for k, v in json.loads(path.read_text()).items() if k in known})
+        try:
+            raw = json.loads(path.read_text())
+            instance = Instance(**{k: v for k, v in raw.items() if k in known})
+            whole = isinstance(instance.slot, int) and instance.port in (None, instance.slot)
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
+        is_meant = instance_id(instance.app, instance.version, instance.slot) == instance.id == path.parent.name
+        here = (self.node, path.parent.parent.parent.name)
+        return instance if whole and is_meant and (instance.node, instance.app) == here else None
+
+    def _folders(self, app):
+        return sorted(self.root.glob(f"{'*' if app is None else names.app(app)}/instances/*"))
 
     def save(self, instance):
         """Record ``instance``."""
         write_file(self.folder(instance.id) / "instance.json", json.dumps(asdict(instance), indent=1))
 
-    def allocate(self, app, version, address, deployment, slot=None):
+    def allocate(self, app, version, address, deployment, slot=None, avoid=()):
         """Take a free port of the app's range (or a free number, without ports) for a new instance.
 
         :param slot: the port or number wanted; None: any.
+        :param avoid: ports or numbers that are taken by instances without a file here.
         :raises Failed: none is free.
         """
         self.root.mkdir(parents=True, exist_ok=True)
         with _locked(self.root / ".lock"):
-            slot = self._free_slot(app, address, slot)
+            slot = self._free_slot(app, address, slot, avoid)
             instance = Instance(
                 id=instance_id(app.name, version, slot),
                 node=self.node,
@@ -301,17 +358,18 @@ class Host:
                 deployment=deployment,
                 watch=None if app.ports else self._watch_port(address),
             )
-            self.folder(instance.id).mkdir(parents=True, exist_ok=True)
+            self.forget(instance.id)  # what another instance, or another machine, has left there
+            self.folder(instance.id).mkdir(parents=True)
             self.save(instance)
         return instance
 
-    def _free_slot(self, app, address, slot):
+    def _free_slot(self, app, address, slot, avoid):
         if app.ports is None:
-            taken = {i.slot for i in self.instances(app.name)}
+            taken = {i.slot for i in self.instances(app.name)} | set(avoid)
             if slot in taken:
                 raise Failed(f"slot {slot} of {app.name} is in use on {self.node}: stop that instance first.")
             return slot if slot is not None else next(n for n in range(len(taken) + 1) if n not in taken)
-        taken = self.ports_taken(address)
+        taken = self.ports_taken(address) | set(avoid)
         for port in app.ports if slot is None else (slot,):
             if port not in taken and _bindable(address, port):
                 return port
@@ -323,10 +381,11 @@ class Host:
 
     def ports_taken(self, address):
         """Return the ports that instances have, or that something listens on at ``address``."""
-        # What listens on all IPv6 addresses may take IPv4 connections too, never the other way round.
-        here = {addresses.canonical(address), "::"} | ({"0.0.0.0"} if ":" not in address else set())
-        listening = {port for ip, port in sockets(LISTENING) if ip in here}
-        return listening | {port for i in self.instances() for port in (i.port, i.watch) if port}
+        return _listened_on(address) | {port for i in self.instances() for port in (i.port, i.watch) if port}
+
+    def listens(self, instance):
+        """Return whether something listens at the address and port of ``instance``."""
+        return instance.port in _listened_on(instance.address)
 
     def connections(self, instance):
         """Return how many connections to ``instance`` are open."""
@@ -385,6 +444,13 @@ def sockets(state, inodes=None):
                     packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
                     found.append((addresses.canonical(socket.inet_ntop(family, packed)), int(port, 16)))
     return found
+
+
+def _listened_on(address):
+    """Return the ports that something listens on at ``address``."""
+    # What listens on all IPv6 addresses may take IPv4 connections too, never the other way round.
+    here = {addresses.canonical(address), "::"} | ({"0.0.0.0"} if ":" not in address else set())
+    return {port for ip, port in sockets(LISTENING) if ip in here}
 
 
 def _bindable(address, port):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import answers
 from .errors import Failed
 from .lifecycle import CATALOG_DEADLINE
 from .runtime import STOP_TIMEOUT
@@ -38,10 +39,22 @@ class Jobs:
     def __init__(self, fleet, journal):
         self.fleet, self.journal = fleet, journal
 
-    def run(self, phase, function, nodes, *args, told, wrong=lambda value: "", deadline=TALK_DEADLINE, **kwargs):
+    def run(
+        self,
+        phase,
+        function,
+        nodes,
+        *args,
+        told,
+        answer=lambda node, value: "",
+        wrong=lambda value: "",
+        deadline=TALK_DEADLINE,
+        **kwargs,
+    ):
         """Run ``function`` on ``nodes``, telling each answer as it comes; return ``{node: value}``.
 
         :param told: what the journal says of a good value.
+        :param answer: what is wrong with an answer as such, given the node and the value: see answers.
         :param wrong: what is wrong with a value; empty: nothing.
         :param deadline: seconds for the whole job.
         :raises PhaseFailed: naming every node that failed, and why.
@@ -52,7 +65,7 @@ class Jobs:
         problems = {}
 
         def tell(reply):
-            problem = reply.error or wrong(reply.value)
+            problem = reply.error or answers.told(answer(reply.node, reply.value)) or wrong(reply.value)
             if problem:
                 problems[reply.node] = f"{phase} on {reply.node}: {problem}"
             self.journal.add(phase, reply.node, problem or told(reply.value), reply.seconds, not problem)

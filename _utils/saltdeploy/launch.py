@@ -46,11 +46,14 @@ class Launch:
             "release": str(self.release),
             "instance": str(self.folder),
         }
+        if app.data:
+            self.values["data"] = str(host.data(app))
 
     @property
     def env(self):
         """The environment variables of the process and of the tests that are commands."""
-        own = {k.upper(): str(self.values[k]) for k in ("address", "port", "version") if self.values[k] is not None}
+        named = {k: self.values.get(k) for k in ("address", "port", "version", "data")}
+        own = {k.upper(): str(value) for k, value in named.items() if value is not None}
         return {**own, **{key: placeholders.fill(value, self.values) for key, value in self.app.env.items()}}
 
     @property
@@ -64,9 +67,11 @@ class Launch:
         """Write its configuration and its start script; secrets may be in both, so they are the app's user's own.
 
         :param render: ``render(url, path, context)`` renders a ``salt://`` template into a file.
-        :raises Refused: this node has no such user.
+        :raises Refused: this node has no such user, or the app's data folder is somebody else's.
         """
         owner = self._owner()
+        if self.app.data:
+            self.host.make_data(self.app, owner)
         for target, template in self.app.config.items():
             self._render(self.folder / target, template, render, owner)
         command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))

@@ -12,7 +12,7 @@ from . import definition, discovery, names, probes, readiness, records, services
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import RESTORED, Host
 from .launch import Launch
-from .model import Strategy
+from .model import Instance, Strategy, parts_of
 from .readiness import POLL, Readiness
 from .runtime import choose
 from .services import CANDIDATE
@@ -63,45 +63,60 @@ class Lifecycle:
 
     def observe(self, name):
         """Return all a planner must know of app ``name`` on this node, as plain data."""
-        registered = self._registered(name)
-        instances = [self._observed(i, registered) for i in self.host.instances(name)]
-        known = {i.id for i in instances}
+        app = self.app(name)
         return {
-            "instances": [i.__dict__ for i in instances],
+            "instances": [i.__dict__ for i in self._there(name)],
             "releases": self.host.releases(name),
             "ports_taken": sorted(self.host.ports_taken(self.node.address)),
-            "ghosts": sorted({i.removesuffix(CANDIDATE) for i in registered} - known),
+            "data": str(self.host.data(app)) if self.host.has_data(app) else "",
         }
 
     def instances(self, name=None):
         """Return the instances on this node as plain data, with the supervisor's word on each."""
-        states, registered = self.runtime.states(), self.discovery.registered()
+        states = self.runtime.states()
+        chosen = [name] if name else sorted({*self.environment.apps, *(i.app for i in self.host.instances())})
         return {
-            i.id: {
-                **self._observed(i, registered).__dict__,
-                "state": states[i.id].detail if i.id in states else "not started",
-            }
-            for i in self.host.instances(name)
+            i.id: {**i.__dict__, "state": states[i.id].detail if i.id in states else "not started"}
+            for app in chosen
+            for i in self._there(app)
         }
 
     def _registered(self, name):
-        """Return the services of app ``name`` that the agent has, and that are this minion's: id -> Endpoint.
+        """Return the services of app ``name`` that the agent has, and that are this environment's: id -> Endpoint.
 
-        By their ids, whoever registered them, and with which facts. Another environment may have the same agent.
+        By their ids, whoever registered them. Another environment may have the same agent.
         """
         found = {i: e for i, e in self.discovery.registered().items() if shapes.is_of(i.removesuffix(CANDIDATE), name)}
-        known = {i.id for i in self.host.instances(name)}
-        return {i: e for i, e in found.items() if i.removesuffix(CANDIDATE) in known or self._is_mine(e)}
+        return {i: e for i, e in found.items() if e.meta.get("environment") in (None, self.environment.name)}
 
-    def _is_mine(self, endpoint):
-        """Whether whoever registered ``endpoint`` did it for this minion and its environment, or says nothing."""
-        mine = {"minion": self.host.node, "environment": self.environment.name}
-        return all(endpoint.meta.get(key, value) == value for key, value in mine.items())
+    def _there(self, name):
+        """Return all instances of app ``name`` on this node, also those that only discovery or the supervisor knows."""
+        registered, states = self._registered(name), self.runtime.states()
+        known = {i.id: self._observed(i, registered, states) for i in self.host.instances(name)}
+        ids = {*self.host.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
+        strays = (i for i in sorted(ids) if i not in known and shapes.is_of(i, name))
+        return [*known.values(), *(self._stray(i, registered, states) for i in strays)]
 
-    def _observed(self, instance, registered):
-        state = self.runtime.states().get(instance.id)
+    def _observed(self, instance, registered, states):
+        state = states.get(instance.id)
         seen = {"weight": registered[instance.id].weight} if instance.id in registered else {}
-        return replace(instance, running=bool(state and state.running), published=bool(seen), **seen)
+        # What listens elsewhere than the node is said to be serves on, and is replaced: no test would reach it.
+        tested = instance.tested and instance.address == self.node.address
+        return replace(instance, running=bool(state and state.running), published=bool(seen), tested=tested, **seen)
+
+    def _stray(self, one, registered, states):
+        """Return the Instance of an id without a file of this node's. What is registered serves until it is seen not to.
+
+        It is replaced like one that has not passed its tests: nobody knows what it was started from.
+        """
+        name, version, slot = parts_of(one)
+        public, state = registered.get(one), states.get(one)
+        seen = public or registered.get(one + CANDIDATE)
+        port = (seen.port or None) if seen else slot if name in self.environment.apps and self.app(name).ports else None
+        address = (seen and seen.address) or self.node.address
+        made = Instance(one, self.host.node, name, version, slot, address, port, recorded=False)
+        running = bool(state and state.running) or bool(public and self.host.listens(made))
+        return replace(made, running=running, published=bool(public), **({"weight": public.weight} if public else {}))
 
     # -- starting -----------------------------------------------------------------------------
 
@@ -127,8 +142,9 @@ class Lifecycle:
         deadline = time.monotonic() + app.strategy.healthy_deadline
         started, failures = [], []
         with self.host.starting(app.name, deployment):
+            avoid = {i.slot for i in self._there(app.name) if i.running and not i.recorded}
             for slot in slots or [None] * count:
-                instance = self.host.allocate(app, version, self.node.address, deployment, slot)
+                instance = self.host.allocate(app, version, self.node.address, deployment, slot, avoid)
                 started.append(replace(instance, held=held))
             for instance in started:
                 self.host.save(instance)
@@ -241,18 +257,22 @@ class Lifecycle:
     def _withdraw(self, name, ids):
         """Take ``ids`` out of discovery; return those that users may have been sent to, once the catalog has none."""
         registered = self._registered(name)
+        here = {i.id: i.tested for i in self.host.instances(name)}
+        strays = {*self.host.strays(name), *self.runtime.states()}
         for instance in ids:
             for service in (instance, instance + CANDIDATE):
                 if service in registered:
                     self.discovery.withdraw(service)
         # Without a leader an agent forgets what it is told to, and the catalog does not follow: a second try must wait,
         # too. What has not passed its tests was never there.
-        tested = {i.id for i in self.host.instances(name) if i.tested}
-        waited_for = [i for i in ids if i in registered or i in tested]
+        waited_for = [i for i in ids if i in registered or here.get(i, i in strays)]
         published = {i for i in ids if i in registered}
+        # A registration may be from a time when this minion had another name, or from somebody else.
+        places = {self.node.address, *(registered[i].address for i in published)}
 
         def gone(found):
-            seen = {e.id for e in found if e.id in waited_for and e.minion == self.host.node}
+            mine = (e for e in found if e.minion == self.host.node or e.address in places)
+            seen = {e.id for e in mine if e.id in waited_for}
             published.update(seen)
             return not seen
 
@@ -288,7 +308,7 @@ class Lifecycle:
         strategy = app.strategy if app else Strategy()
         drain = strategy.drain if drain is None else drain
         grace = strategy.grace if grace is None else grace
-        here = {i.id: i for i in self.host.instances(name)}
+        here = {i.id: i for i in self._there(name)}
         if deployment is not None:
             ids = [i.id for i in here.values() if i.deployment == deployment]
         ids = sorted(here if ids is None else ids)

@@ -33,7 +33,7 @@ SHOWN = 300
 class Looking(Verbs):
     """None of these takes the lock."""
 
-    def check(self, name, env, version, instances, nodes):
+    def check(self, name, env, version, instances, nodes, move):
         """Find out whether a deployment would be refused; it is, with the same message, where it would."""
         environment, app = self._definitions(name, env, looking=True)
         version = definition.check_version(app, version)
@@ -49,7 +49,7 @@ class Looking(Verbs):
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
             self._advise(app)
             pause = records.pauses(app, version, site.record())
-            desired = planner.Desired(app, version, count, site.nodes, pause=pause, analysis=True)
+            desired = planner.Desired(app, version, count, site.nodes, pause=pause, analysis=True, move=move)
             plan = planner.plan(desired, observed)
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
@@ -69,7 +69,7 @@ class Looking(Verbs):
         """Run the app's tests, from everywhere, on its candidates; without any on what is published."""
         environment, app = self._definitions(name, env, looking=True)
         version = arguments.release(app, version)
-        with self._site(environment, app, nodes) as site:
+        with self._site(environment, app, nodes, health=False) as site:
             observed = self._observe(site)
             # What is warm is no candidate: it is tested where its release is named.
             running = [i for i in observed.instances if i.running and (version or (i.node, i.id) not in observed.warm)]

@@ -166,7 +166,10 @@ class Frontend:
 
 @dataclass(frozen=True)
 class App:
-    """An app as one environment wants it: its definition merged with the environment's settings."""
+    """An app as one environment wants it: its definition merged with the environment's settings.
+
+    :param data: an absolute path of a folder that the app keeps its data in, or True for one below the node's root.
+    """
 
     name: str
     source: Source
@@ -174,6 +177,7 @@ class App:
     version: str = ""
     instances: int = 1
     user: str = ""
+    data: bool | str = False
     packages: tuple[str, ...] = ()
     states: tuple[str, ...] = ()
     config: dict[str, str] = field(default_factory=dict)
@@ -268,7 +272,23 @@ class Environment:
 
     def eligible(self, app):
         """Return the names of the nodes that may run ``app``, in the order of the definition."""
-        return [n.name for n in self.nodes.values() if may_run(app.roles, n.roles)]
+        barred = self.barred(app)
+        return [name for name in self.nodes if name not in barred]
+
+    def barred(self, app):
+        """Return why nodes may not run ``app``: name -> a sentence that says what would let them."""
+        wanted = app.roles or ("app",)
+        needed = " or ".join(wanted)
+        return {
+            n.name: f"{n.name} has {_roles(n.roles)} and not {needed}: to have it run {app.name}, add {wanted[0]} to"
+            " its roles"
+            for n in self.nodes.values()
+            if not may_run(app.roles, n.roles)
+        }
+
+
+def _roles(roles):
+    return f"the role{'s' * (len(roles) > 1)} {', '.join(roles)}" if roles else "no roles"
 
 
 @dataclass(frozen=True)
@@ -277,6 +297,8 @@ class Instance:
 
     :param weight: in discovery, while it is published.
     :param watch: the port on which its watcher answers whether it runs, for an app without ports; None: it has none.
+    :param recorded: whether its node has a file of its own about it. One without may have lost it, or be a copy.
+    :param healthy: whether discovery has it as passing, while it is published; only the master can tell.
     """
 
     id: str
@@ -293,11 +315,13 @@ class Instance:
     published: bool = False
     weight: int = NORMAL_WEIGHT
     watch: int | None = None
+    recorded: bool = True
+    healthy: bool = True
 
     @property
     def good(self):
-        """Whether it serves users: up, tested and published."""
-        return self.running and self.tested and self.published
+        """Whether it serves users as it should: up, tested, published, and healthy there."""
+        return self.running and self.tested and self.published and self.healthy
 
 
 def may_run(app, node):
@@ -312,4 +336,11 @@ def instance_id(app, version, slot):
 
 def version_of(instance):
     """Return the version in the id of an instance."""
-    return instance.rsplit(SEPARATOR, 1)[0].partition(SEPARATOR)[2]
+    return parts_of(instance)[1]
+
+
+def parts_of(instance):
+    """Return app, version and slot, which is a number, of the id of an instance."""
+    rest, _, slot = instance.rpartition(SEPARATOR)
+    app, _, version = rest.partition(SEPARATOR)
+    return app, version, int(slot)

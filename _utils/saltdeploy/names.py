@@ -28,15 +28,26 @@ def app(value):
 
 def version(value):
     """Return ``value``; Refused if it cannot be a version."""
-    if not isinstance(value, str) or not VERSION.fullmatch(value):
+    if not is_version(value):
         quote = f": quote it twice, \"'{shown(value)}'\"" if isinstance(value, (int, float)) else odd(value)
         raise Refused(f"version {shown(value)}: a version is text matching {schema.VERSION}{quote}")
     return value
 
 
+def is_version(value):
+    """Return whether ``value`` can be a version."""
+    return isinstance(value, str) and VERSION.fullmatch(value) is not None
+
+
 def is_instance(value):
     """Return whether ``value`` can be the id of an instance."""
     return isinstance(value, str) and INSTANCE.fullmatch(value) is not None
+
+
+def slot_of(value):
+    """Return the slot in the id of an instance; -1 where a folder of hooks has no number."""
+    slot = value.rpartition("_")[2]
+    return int(slot) if slot.isdigit() else -1
 
 
 def instance(value):

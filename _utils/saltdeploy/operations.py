@@ -5,7 +5,20 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import arguments, bluegreen, definition, healthy, hookrun, hooks, membership, outcome, planner, records
+from . import (
+    answers,
+    arguments,
+    bluegreen,
+    definition,
+    healthy,
+    hookrun,
+    hooks,
+    keeping,
+    membership,
+    outcome,
+    planner,
+    records,
+)
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
 from .jobs import Jobs, PhaseFailed, ids_by_node, most, stop_deadline, told_ids
 from .planner import listed
@@ -48,8 +61,8 @@ class Operations(Verbs):
             try:
                 lock.check()
                 deadline = stop_deadline(strategy, wave) + most(wave) * (strategy.drain + slowest)
-                options = {"deployment": identity.id, "deadline": deadline, "told": told_ids}
-                jobs.run("restart", "app.restart", wave, site.app.name, wave, **options)
+                job, options = ("restart", "app.restart", wave, site.app.name, wave), {"deployment": identity.id}
+                jobs.run(*job, deadline=deadline, told=told_ids, answer=answers.exactly(wave), **options)
                 healthy.wait(self.journal, site.discovery, site.app, wave, time.monotonic() + strategy.healthy_deadline)
             except BaseException as exc:
                 rest = sorted({n for later in waves[number + 1 :] for n in later})
@@ -63,7 +76,7 @@ class Operations(Verbs):
         """Take instances out of discovery; they run on as candidates."""
         environment, app = self._definitions(name, env)
         version = arguments.release(app, version)
-        with self._site(environment, app, nodes) as site:
+        with self._site(environment, app, nodes, health=False) as site:
 
             def decide(observed):
                 published = [i for i in observed.instances if i.published]
@@ -91,8 +104,8 @@ class Operations(Verbs):
                 rest = {**record, "nodes": {n: some for n, some in left.items() if some}}
                 lock.write({records.current_key(site.prefix): rest})
                 record = rest
-            options = {"deployment": identity.id, "told": told_ids}
-            jobs.run("withdraw", "discovery.withdraw", ids, site.app.name, ids, **options)
+            job = ("withdraw", "discovery.withdraw", ids, site.app.name, ids)
+            jobs.run(*job, deployment=identity.id, told=told_ids, answer=answers.exactly(ids))
         except (Failed, *INTERRUPTS) as exc:
             return NOT_REVERTED, cause(exc), record
         return DONE, "", record
@@ -126,7 +139,7 @@ class Operations(Verbs):
                     lines=lines or ["nothing to do: there is nothing of it"],
                     changes=bool(lines),
                     act=lambda lock, identity: self._remove(site, ids, releases, record, lock, identity),
-                    verdict=_removed,
+                    verdict=lambda result: _removed(result, keeping.of_all(observed)),
                     removes=True,
                 )
 
@@ -138,7 +151,8 @@ class Operations(Verbs):
         try:
             lock.check()
             try:
-                jobs.run("stop", "app.stop", ids, site.app.name, ids, **options)
+                job = ("stop", "app.stop", ids, site.app.name, ids)
+                jobs.run(*job, answer=answers.exactly(ids), **options)
             except PhaseFailed as exc:
                 record = record and {**record, "nodes": {n: i for n, i in record["nodes"].items() if n in exc.nodes}}
                 if record:
@@ -183,9 +197,9 @@ class Operations(Verbs):
         record = site.record()
         try:
             if over:
-                deadline = stop_deadline(site.app.strategy, over)
-                options = {"deployment": identity.id, "deadline": deadline, "told": told_ids}
-                Jobs(site.fleet, self.journal).run("retire", "app.stop", over, site.app.name, over, **options)
+                jobs, deadline = Jobs(site.fleet, self.journal), stop_deadline(site.app.strategy, over)
+                job, options = ("retire", "app.stop", over, site.app.name, over), {"deployment": identity.id}
+                jobs.run(*job, deadline=deadline, told=told_ids, answer=answers.exactly(over), **options)
                 record = bluegreen.cooled(record, over)
                 lock.write({records.current_key(site.prefix): record})
             self._remove_releases(site, going, identity)
@@ -224,14 +238,15 @@ def _withdrawn(result):
     return f"{count} of {name} withdrawn in {where}; they run on: deploy.publish brings them back."
 
 
-def _removed(result):
+def _removed(result, data):
+    """Return the outcome in words; ``data`` says where the app's data is."""
     name, where = result["app"], result["environment"]
     if result["retcode"] != DONE:
         why = result.get("untrue") or _why(result)
         return f"{name} is NOT wholly removed from {where}, repair and run it again: {why}"
     if not result["changed"]:
         return f"there is nothing of {name} in {where}, nothing was done"
-    return f"{name} is removed from {where}; its history stays"
+    return f"{name} is removed from {where}; its history stays{f', and its data stays: {data}' if data else ''}"
 
 
 def _pruned(result, over, going):

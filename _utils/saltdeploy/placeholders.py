@@ -8,7 +8,7 @@ import shlex
 from .errors import DefinitionError
 from .words import nearest
 
-PLACEHOLDERS = ("address", "port", "version", "release", "instance", "app", "environment", "node", "host")
+PLACEHOLDERS = ("address", "port", "version", "release", "instance", "app", "environment", "node", "host", "data")
 # Those that are known of an instance on another node, too: in an HTTP test.
 ELSEWHERE = ("address", "port", "version", "app", "environment", "node")
 # A doubled brace, a placeholder, or a brace that belongs to neither.

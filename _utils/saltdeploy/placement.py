@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import math
 from collections import Counter, defaultdict
+from dataclasses import dataclass
 
 from .errors import Refused
 
@@ -72,34 +73,74 @@ def spread_out(instances, wanted, zone):
     return dict.fromkeys(i for rank, i in enumerate(kept) if rank not in gone)
 
 
-def place(desired, observed, kept, gone, missing):
-    """Return node -> instances to start: where the zone has fewest of the new release, then the node, then of any.
+@dataclass(frozen=True)
+class Move:
+    """An instance that comes to node ``target`` for one on ``source``; ``reason`` is why it does not stay there."""
 
+    source: str
+    target: str
+    reason: str
+
+
+def place(desired, observed, kept, before, gone, missing):
+    """Return node -> instances to start, and the Moves among them.
+
+    One goes where the zone has fewest of the new release; there to a node with one that it replaces, as long as the
+    nodes have as many each; then to one with the app's data, then to the one with fewest of the release, then of any.
+
+    :param before: the published instances, of which those that are not ``kept`` are replaced.
     :param gone: instances that leave their ports before anything is started there.
     :raises Refused: there is no room for as many.
     """
     if missing > 0 and not desired.nodes:
-        raise Refused(f"no node may run {desired.app.name}: give a node of the environment the role it asks for.")
+        raise Refused(
+            f"no node may run {desired.app.name}: give a node of the environment the role it asks for.{_allow(observed)}"
+        )
     room, zone = _rooms(desired, observed, gone), observed.zone
-    new = Counter(i.node for i in kept)
+    new, start, staying = Counter(i.node for i in kept), Counter(), set(kept)
+    replaced = Counter(i.node for i in before if i not in staying)
     any_release = Counter(i.node for i in observed.instances if i.published and i.running)
-    start = Counter()
-    turns = Turns(
-        Counter(zone(i.node) for i in kept),
-        [(zone(n), (new[n], any_release[n], rank)) for rank, n in enumerate(desired.nodes) if room[n]],
-    )
+    share = -(-desired.instances // max(1, sum(bool(room[n] or new[n]) for n in desired.nodes)))
 
-    def again(key):
-        here, of_any, rank = key
+    def key(rank):
         node = desired.nodes[rank]
-        start[node] += 1
-        return (here + 1, of_any + 1, rank) if room[node] > start[node] else None
+        here = new[node] + start[node]
+        fair = here < share
+        stays, has_data = fair and start[node] < replaced[node], fair and node in observed.data
+        return (not stays, not (has_data and desired.app.data), here, any_release[node] + start[node], rank)
 
+    def again(last):
+        node = desired.nodes[last[-1]]
+        start[node] += 1
+        return key(last[-1]) if room[node] > start[node] else None
+
+    ranked = [(zone(n), key(rank)) for rank, n in enumerate(desired.nodes) if room[n]]
+    turns = Turns(Counter(zone(i.node) for i in kept), ranked)
     for _ in range(missing):
         if not turns:
-            raise Refused(_no_room(desired, room, missing))
+            raise Refused(_no_room(desired, observed, room, missing))
         turns.take(again)
-    return {n: start[n] for n in desired.nodes if start[n]}
+    return {n: start[n] for n in desired.nodes if start[n]}, _moves(desired, observed, new + start, before, room)
+
+
+def _moves(desired, observed, after, before, room):
+    """Return the Moves, if ``after`` says how many each node has then, and ``room`` how many it could start."""
+    had = Counter(i.node for i in before)
+    sources = sorted((had - after).elements())
+    targets = sorted((after - had).elements())
+    return tuple(Move(a, b, _why(desired, observed, a, b, room, after)) for a, b in zip(sources, targets))
+
+
+def _why(desired, observed, source, target, room, after):
+    if source in observed.barred:
+        return observed.barred[source]
+    if source not in desired.nodes:
+        return f"{source} is not among the nodes of this deployment"
+    if room[source] <= after[source]:
+        return f"{source} has no free port for it"
+    if observed.zone(source) != observed.zone(target):
+        return "its zone would have more than its share"
+    return f"{source} would have more than its share"
 
 
 def _rooms(desired, observed, gone):
@@ -116,13 +157,18 @@ def _rooms(desired, observed, gone):
     return rooms
 
 
-def _no_room(desired, room, missing):
+def _no_room(desired, observed, room, missing):
     free = ", ".join(f"{room[n]} on {n}" for n in desired.nodes)
     app = desired.app
     return (
         f"no room for {missing} more of {app.name} {desired.version} beside what runs:"
-        f" ports {app.ports} have free {free}. Either {_make_room(desired)}, or add nodes."
+        f" ports {app.ports} have free {free}. Either {_make_room(desired)}, or add nodes.{_allow(observed)}"
     )
+
+
+def _allow(observed):
+    """Say which nodes of the environment could run the app, too."""
+    return "".join(f" {reason}." for _, reason in sorted(observed.barred.items()))
 
 
 def _make_room(desired):

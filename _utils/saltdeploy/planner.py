@@ -12,9 +12,10 @@ import math
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 
-from . import bluegreen, traffic
+from . import bluegreen, keeping, traffic
 from .errors import Refused
 from .model import App, Instance
+from .placement import Move
 from .placement import place as _place
 from .placement import spread_out as _spread_out
 
@@ -30,6 +31,7 @@ class Desired:
     :param pause: stop after the first wave, and keep what it replaces, until it is said how to go on.
     :param adopt: publish the candidates that such a pause left, once they pass their tests again.
     :param analysis: measure what each wave published, as the strategy says, before what it replaces is retired.
+    :param move: whether an app may leave the nodes that have its data.
     """
 
     app: App
@@ -42,25 +44,28 @@ class Desired:
     pause: bool = False
     adopt: bool = False
     analysis: bool = False
+    move: bool = False
 
 
 @dataclass(frozen=True)
 class Observed:
-    """What is there: every instance of the app on the nodes that answered.
+    """What is there: every instance of the app on the nodes that answered, also those that their node has no file of.
 
     :param ports_taken: per node, the ports that something listens on or that are allocated.
     :param releases: per node, the versions of the app that are installed, in the order in which they were.
-    :param ghosts: per node, ids that the node's agent has registered without an instance to them.
     :param zones: per node, the zone it is in. Nodes without one are in one together.
     :param warm: ``(node, id)`` of what a blue-green deployment withdrew, and is to be kept running still.
+    :param data: the nodes that have data of the app, with its folder; empty where only the record says so.
+    :param barred: the nodes of the environment that may not run the app, each with the reason and what to do.
     """
 
     instances: tuple[Instance, ...] = ()
     ports_taken: dict[str, frozenset[int]] = field(default_factory=dict)
     releases: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    ghosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     zones: dict[str, str] = field(default_factory=dict)
     warm: frozenset[tuple[str, str]] = frozenset()
+    data: dict[str, str] = field(default_factory=dict)
+    barred: dict[str, str] = field(default_factory=dict)
 
     def zone(self, node):
         return self.zones.get(node, "")
@@ -88,14 +93,17 @@ class Wave:
 class Plan:
     """What will be done, in this order. Empty when what is desired is what is there.
 
-    :param clean: what serves nobody (candidates of dead deployments, dead processes, ghosts) and is stopped
-        first, per node.
+    :param clean: what serves nobody (candidates of dead deployments, dead processes, copies from other machines) and
+        is stopped first, per node.
     :param install: nodes that install the release.
     :param publish: whether what the waves start is published.
     :param paused: whether more is to follow, once somebody has said so: it is planned anew then.
     :param canary: what of the traffic is for the new release while it is paused; None: what any instance gets.
     :param weigh: per node, ids of what serves and is to have another weight in discovery, before the waves.
     :param analysis: what is measured of each wave, by name.
+    :param sick: per node, ids of what is retired as discovery has it as unhealthy.
+    :param moves: which instances come to another node than that of the one that they replace.
+    :param empty: nodes on which the app starts without data.
     """
 
     clean: dict[str, tuple[str, ...]]
@@ -106,6 +114,9 @@ class Plan:
     canary: traffic.Canary | None = None
     weigh: dict[str, dict[str, int]] = field(default_factory=dict)
     analysis: tuple[str, ...] = ()
+    sick: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    moves: tuple[Move, ...] = ()
+    empty: tuple[str, ...] = ()
 
     def __bool__(self):
         return bool(self.clean or self.install or self.waves or self.weigh or self.paused)
@@ -115,6 +126,11 @@ class Plan:
         out = []
         if self.clean:
             out.append(f"stop what an earlier run left behind: {listed(self.clean)}")
+        if self.sick:
+            out.append(f"not healthy in discovery, so it is replaced: {listed(self.sick)}")
+        out += [f"{app} moves from {move.source} to {move.target}: {move.reason}" for move in self.moves]
+        if self.empty:
+            out.append(f"{app} starts with an empty data folder on {', '.join(self.empty)}")
         if self.install:
             out.append(f"install {app} {version} on {', '.join(self.install)}")
         out += [f"give other weights in discovery: {traffic.listed(self.weigh)}"] if self.weigh else []
@@ -154,21 +170,21 @@ def plan(desired, observed):
     again = _spread_out(bluegreen.again(desired, warm), desired.instances - len(kept), observed.zone)
     missing = desired.instances - len(kept) - len(again)
     old = [i for i in observed.instances if _serving(i) and i not in kept]
-    retire = [] if desired.keep or not desired.publish else old
+    retire = _replaced(desired, old)
     in_the_way = [i for i in retire if desired.app.in_place and i.node in here and i.port in desired.app.ports]
     # Ports are for two sets: what is warm makes way for the next set that is replaced, and for nothing else.
     staying = {*kept, *(again if retire and (again or missing) else warm)}
     leftovers = [i for i in observed.instances if not _serving(i) and i not in staying]
-    clean = _by_node(leftovers)
-    for node, ids in observed.ghosts.items():
-        if ids:
-            clean[node] = (*clean.get(node, ()), *ids)
-    start = _place(desired, observed, [*kept, *again], [*leftovers, *in_the_way], missing)
+    # Also of a process that died: its node has what it left there.
+    before = [i for i in observed.instances if i.published and (not desired.keep or i.version == desired.version)]
+    start, moves = _place(desired, observed, [*kept, *again], before, [*leftovers, *in_the_way], missing)
+    empty = keeping.empty(desired, observed, [*kept, *again], start)
     replace = {i.node: i for i in in_the_way if i.node in start}
     waves = _flip(desired, start, again, retire)
     if not desired.app.blue_green:
         adopted = _adoptions(kept, observed.zone) if desired.adopt else ()
-        waves = (*adopted, *_waves(desired, start, retire, len(kept), observed.zone, replace))
+        serving = len(kept) + sum(i.healthy for i in old) - sum(i.healthy for i in retire)
+        waves = (*adopted, *_waves(desired, start, retire, serving, observed.zone, replace))
     # A run that was cut off has brought the first wave to users before; or somebody has, with keep.
     shown = kept and desired.app.strategy.canary != traffic.CANDIDATE
     # Where no other release is replaced there is none to go back to.
@@ -181,7 +197,7 @@ def plan(desired, observed):
     # What only goes keeps its weight: a canary that is taken back must not get more.
     weighing = [*kept, *(old if start or paused or not retire else ())] if desired.publish else []
     return Plan(
-        clean=clean,
+        clean=_by_node(leftovers),
         install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
         waves=waves,
         publish=desired.publish and not hidden,
@@ -189,6 +205,9 @@ def plan(desired, observed):
         canary=canary,
         weigh=traffic.changed(weighing, desired.version, canary),
         analysis=() if hidden else _measured(desired),
+        sick=_by_node([i for i in retire if not i.healthy]),
+        moves=moves,
+        empty=empty,
     )
 
 
@@ -238,6 +257,9 @@ def restarts(observed, nodes, sizes):
 
     :param nodes: names in order of preference; ``sizes``: the strategy's waves.
     """
+    lost = _by_node([i for i in observed.instances if i.published and not i.recorded])
+    if lost:
+        raise Refused(f"nobody knows what {listed(lost)} was started from: deploy.app replaces it.")
     ids = _by_node([i for i in observed.instances if i.published])
     serving = Counter(i.node for i in observed.instances if _serving(i))
     most = max(1, sum(serving.values()) // 2)  # of each node one is out at a time
@@ -280,10 +302,16 @@ def installed(observed, plan, version):
 
 def everything(observed):
     """Return all there is: node -> ids to stop, node -> versions to remove."""
-    ids = _by_node(observed.instances)
-    for node, ghosts in observed.ghosts.items():
-        ids[node] = (*ids.get(node, ()), *ghosts)
-    return ids, {n: tuple(releases) for n, releases in sorted(observed.releases.items()) if releases}
+    return _by_node(observed.instances), {
+        n: tuple(releases) for n, releases in sorted(observed.releases.items()) if releases
+    }
+
+
+def _replaced(desired, old):
+    """Return which of ``old``, that serve and do not stay, are retired: none before their successors are published."""
+    if not desired.publish:
+        return []
+    return [i for i in old if i.version == desired.version and not i.good] if desired.keep else old
 
 
 def _measured(desired):
@@ -305,12 +333,17 @@ def _serving(instance):
 def _waves(desired, start, old, already, zone, replace=None):
     """Yield waves: nodes in cumulative sizes, each retiring no more than what it has replaced.
 
-    :param already: how many of the new release serve; ``old``: what is retired in the end.
+    What is not healthy serves nobody who may be counted: it goes in the first wave that may retire it.
+
+    :param already: how many serve and stay; ``old``: what is retired in the end.
     :param zone: gives the zone of a node: no wave touches nodes of two.
     :param replace: node -> the one of ``old`` whose port is taken by what is started there.
     """
-    replace, serving = replace or {}, already + len(old)
-    groups = _groups(desired, start, zone, replace, max(1, min(serving, desired.instances) // 2))
+    replace, serving = replace or {}, already + sum(i.healthy for i in old)
+    # Where something is sick there is most to win, and nothing to lose.
+    sick = {i.node for i in old if not i.healthy}
+    order = sorted(start, key=lambda n: n not in sick)
+    groups = _groups(desired, order, zone, replace, max(1, min(serving, desired.instances) // 2))
     turn = {n: number for number, nodes in enumerate(groups, 1) for n in nodes}
     gone, near = set(replace.values()), defaultdict(list)
     for i in old:
@@ -318,16 +351,17 @@ def _waves(desired, start, old, already, zone, replace=None):
             near[zone(i.node)].append(i)
     for number, nodes in enumerate(groups, 1):
         out = [replace[n] for n in nodes if n in replace]
-        meanwhile = serving - len(out)
+        meanwhile = serving - sum(i.healthy for i in out)
         serving = meanwhile + sum(start[n] for n in nodes)
         here, starting = near[zone(nodes[0])], set(nodes)
         surplus = len(here) if number == len(groups) else max(0, serving - desired.instances)
         # Where more is started later the old keep their ports, to be brought back to.
         may = [i for i in here if turn.get(i.node, 0) <= number]
-        going = sorted(may, key=lambda i: i.node not in starting)[:surplus]
+        well = sorted((i for i in may if i.healthy), key=lambda i: i.node not in starting)[:surplus]
+        going = [*(i for i in may if not i.healthy), *well]
         gone.update(going)
         near[zone(nodes[0])] = [i for i in here if i not in gone]
-        serving -= len(going)
+        serving -= len(well)
         first = {"replace": _by_node(out), "meanwhile": meanwhile} if out else {}
         yield Wave({n: start[n] for n in nodes}, _by_node(going), **first)
     for place in dict.fromkeys(zone(i.node) for i in old if i not in gone):

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from . import __version__, clashes, membership
+import time
+from dataclasses import replace
+
+from . import __version__, answers, clashes, membership
 from .errors import Refused
-from .jobs import TALK_DEADLINE
+from .jobs import TALK_DEADLINE, ids_by_node
 from .model import Instance
-from .planner import Observed
+from .planner import Observed, listed
+from .words import name as said
+
+# How long a check may take to answer, beyond its interval, before what it is about counts as unhealthy, in seconds: its
+# timeout, as Consul has it by default.
+ANSWER = 10.0
 
 
 def observe(site, journal, deployment=None):
@@ -32,20 +40,63 @@ def observe(site, journal, deployment=None):
         journal.warn(f"{node} does not answer: what it runs is not seen.")
     _refuse_problems({node: replies[node] for node in site.observed})
     seen = {node: replies[node].value for node in site.observed}
+    _refuse_others(site, seen)
     for node, value in seen.items():
-        if value["saltdeploy"] != __version__:
-            raise Refused(
-                f"{node} has saltdeploy {value['saltdeploy']}, the master {__version__}: run salt '*' saltutil.sync_all"
-            )
         if value["applying_states"]:
             journal.say(f"{node} applies states just now: an installation there waits for it")
     return Observed(
         instances=tuple(Instance(**i) for value in seen.values() for i in value["instances"]),
         ports_taken={node: frozenset(value["ports_taken"]) for node, value in seen.items()},
         releases={node: tuple(value["releases"]) for node, value in seen.items()},
-        ghosts={node: tuple(value["ghosts"]) for node, value in seen.items() if value["ghosts"]},
         zones=dict(environment.zones),
+        data={node: value["data"] for node, value in seen.items() if value["data"]},
+        barred=environment.barred(app),
     )
+
+
+def _refuse_others(site, seen):
+    """Raise Refused where an answer is another version's, or is not about the node and the app that were asked."""
+    problems = {}
+    for node, value in seen.items():
+        version = value.get("saltdeploy") if isinstance(value, dict) else None
+        if isinstance(version, str) and version != __version__:
+            raise Refused(
+                f"{node} has saltdeploy {said(version)}, the master {__version__}: run salt '*' saltutil.sync_all"
+            )
+        problems[node] = answers.told(answers.observation(value, site.app, site.environment.nodes[node]))
+    _refuse({node: problem for node, problem in problems.items() if problem})
+
+
+def health(discovery, app, observed, journal):
+    """Return ``observed`` with the health of what is published, as discovery has it.
+
+    What does not pass is waited for, as a check may be about to run: after a restart of an agent, for one.
+
+    :param discovery: the environment's discovery, as the master sees it.
+    """
+    serving = [i for i in observed.instances if i.published and i.running]
+
+    def sick(found):
+        seen = {(e.minion, e.id) for e in found} | {(e.address, e.port, e.id) for e in found}
+        return [i for i in serving if not {(i.node, i.id), (i.address, i.port or 0, i.id)} & seen]
+
+    missing = sick(discovery.instances(app.name, passing=True)) if serving else []
+    if missing:
+        seconds = min(max((c.interval for c in app.checks), default=0.0) + ANSWER, app.strategy.healthy_deadline)
+        journal.say(f"not healthy in discovery: {_which(missing)}. Waiting {seconds:g}s for its checks")
+        deadline = time.monotonic() + seconds
+        passed = discovery.wait(app.name, lambda found: not sick(found), deadline, passing=True)
+        missing = [] if passed else sick(discovery.instances(app.name, passing=True))
+    if missing:
+        journal.warn(f"not healthy in discovery: {_which(missing)}")
+    gone = {(i.node, i.id) for i in missing}
+    return replace(
+        observed, instances=tuple(replace(i, healthy=(i.node, i.id) not in gone) for i in observed.instances)
+    )
+
+
+def _which(instances):
+    return listed(ids_by_node(instances))
 
 
 def _refuse_silent(problems, site):
@@ -96,7 +147,10 @@ def files(fleet, app, nodes):
 
 def _refuse_problems(replies):
     """Raise Refused, naming what is wrong on which nodes, if one of ``replies`` is an error."""
-    problems = {node: reply.error for node, reply in replies.items() if reply.error}
+    _refuse({node: reply.error for node, reply in replies.items() if reply.error})
+
+
+def _refuse(problems):
     if problems:
         raise Refused(by_problem(problems))
 

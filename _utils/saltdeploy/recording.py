@@ -62,6 +62,7 @@ class Recording:
             "by": self.identity.owner,
             "reason": self.identity.reason,
             "since": time.time(),
+            **({"move": True} if self.desired.move else {}),
             **traffic.recorded(self.plan.canary, self.desired.version, self.runs, self.waiting),
         }
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import healthy, traffic
+from . import answers, healthy, traffic
 from .errors import Failed, NotReverted, cause
 from .jobs import ids_by_node, most, stop_deadline, told_ids
 from .recording import Recording
@@ -52,7 +52,8 @@ class Reverting(Recording):
         ids = self.withdrawn
         # It waits for the job that withdraws them, as those below wait for what they undo.
         deadline = stop_deadline(self.strategy, ids) + first_result(self.app)
-        self._attempt("publish", "discovery.publish", ids, self.app.name, ids, deadline=deadline, told=told_ids)
+        job, exactly = ("publish", "discovery.publish", ids, self.app.name, ids), answers.exactly(ids)
+        self._attempt(*job, deadline=deadline, told=told_ids, answer=exactly)
         problems = self._restore(self.retired)
         return problems and [*problems, "the new instances stay published, to serve in their place"]
 
@@ -60,18 +61,23 @@ class Reverting(Recording):
         each = self.strategy.healthy_deadline + first_result(self.app)
         deadline = most(ids) * each + stop_deadline(self.strategy, ids)
         job = ("restore", "app.restore", ids, self.app.name, ids)
-        return self._attempt(*job, deadline=deadline, told=told_ids) or self._not_found(ids)
+        some = answers.some_of(ids)
+        return self._attempt(*job, deadline=deadline, told=told_ids, answer=some) or self._not_found(ids)
 
     def _not_found(self, ids):
         """Wait until users find what was restored: only then anything else may go. Return what is wrong."""
-        problem = healthy.not_back(self.jobs.journal, self.discovery, self.app, ids)
+        # What was not healthy before does not become so by being restored.
+        sick = {(i.node, i.id) for i in self.serving if not i.healthy}
+        wanted = {node: [i for i in some if (node, i) not in sick] for node, some in ids.items()}
+        problem = healthy.not_back(self.jobs.journal, self.discovery, self.app, {n: i for n, i in wanted.items() if i})
         return [f"restored, and {problem}"] if problem else []
 
     def _take_back(self):
         adopted = ids_by_node(self.adopted)
         job = ("withdraw", "discovery.withdraw", adopted, self.app.name, adopted)
         held, deadline = any(i.held for i in self.adopted), stop_deadline(self.strategy, adopted)
-        problems = self._attempt(*job, held=held, deadline=deadline, told=told_ids)
+        exactly = answers.exactly(adopted)
+        problems = self._attempt(*job, held=held, deadline=deadline, told=told_ids, answer=exactly)
         problems += self._stop_new(set(self.started_on))
         problems += self._weigh_back()
         if self.record is not self.before or self.published:
@@ -83,7 +89,8 @@ class Reverting(Recording):
         if not self.weighed and not (self.retired and traffic.unusual(self.weights)):
             return []
         deadline = stop_deadline(self.strategy, self.weights)
-        return self._attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids)
+        some = answers.some_of(self.weights)
+        return self._attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids, answer=some)
 
     def _attempt(self, phase, function, nodes, *args, **options):
         """Run a job of the way back; return what went wrong. Raises LockLost: then the rest is somebody else's.
@@ -98,4 +105,5 @@ class Reverting(Recording):
         """Stop what this deployment started on ``nodes``."""
         deadline = stop_deadline(self.strategy, {node: range(self.started_on.get(node, 1)) for node in nodes})
         job = ("stop", "app.stop", nodes, self.app.name)
-        return self._attempt(*job, deployment=self.identity.id, deadline=deadline, told=told_ids)
+        mine = answers.of_app(self.app.name)
+        return self._attempt(*job, deployment=self.identity.id, deadline=deadline, told=told_ids, answer=mine)

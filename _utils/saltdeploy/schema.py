@@ -20,6 +20,7 @@ USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 # With a port, as dnsmasq (#) and unbound (@) write it.
 UPSTREAM = r"^[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]+([#@][0-9]{1,5})?$"
 INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))."  # a relative path without ".."
+FOLDER = r"^/(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/-]+$"  # an absolute path without ".."
 DURATION = {
     "title": "a duration",
     "description": "a number of seconds, or a number with a unit: 500ms, 10s, 5m, 1h",
@@ -258,6 +259,12 @@ APP_PROPERTIES = {
     "source": SOURCE,
     "run": {"type": "string", "minLength": 1},
     "user": _text("a user", "a user of the system: a-z, 0-9, _ and -, at most 32 characters", USER, "app-shop"),
+    "data": {
+        "title": "a place for data",
+        "description": "true, false, or an absolute path without ..",
+        "examples": ["true"],
+        "anyOf": [{"type": "boolean"}, {"type": "string", "pattern": FOLDER}],
+    },
     "packages": STRINGS,
     "states": STRINGS,
     "config": _map(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 SERVER = '''#!/usr/bin/env python3
 """serve ADDRESS PORT: answers what the file `behaviour` beside it says."""
-import http.server, pathlib, sys, time
+import http.server, os, pathlib, sys, time
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 behaviour = dict(line.split("=", 1) for line in (HERE / "behaviour").read_text().split())
@@ -24,9 +24,13 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status = behaviour.get("status" + self.path, 200)
         if self.headers["User-Agent"] == "Consul Health Check":
             status = behaviour.get("consul", status)
+        data = pathlib.Path(os.environ.get("DATA", "/nowhere")) / "state"
+        if self.path == "/data" and not data.exists():
+            status = 404
         self.send_response(int(status))
         self.end_headers()
-        self.wfile.write(("release " + behaviour["version"]).encode())
+        said = data.read_text() if self.path == "/data" and data.exists() else "release " + behaviour["version"]
+        self.wfile.write(said.encode())
 
     def log_message(self, *args):
         pass

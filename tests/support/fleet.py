@@ -22,14 +22,14 @@ def instance(node, version=OLD, slot=100, **flags):
     return Instance(instance_id("shop", version, slot), node, "shop", version, slot, "127.0.0.1", slot, **flags)
 
 
-def observe(*instances, taken=None, releases=None, ghosts=None, zones=None):
+def observe(*instances, taken=None, releases=None, zones=None, **facts):
     ports = {}
     for i in instances:
         ports[i.node] = ports.get(i.node, frozenset()) | {i.port}
     for node, more in (taken or {}).items():
         ports[node] = ports.get(node, frozenset()) | frozenset(more)
     installed = {n: tuple(v) for n, v in (releases or {}).items()}
-    return Observed(tuple(instances), ports, installed, ghosts or {}, zones or {})
+    return Observed(tuple(instances), ports, installed, zones or {}, **facts)
 
 
 def desire(instances=3, nodes=THREE, version=NEW, ports=PortRange(100, 109), waves=(1, "100%"), **options):
@@ -44,22 +44,22 @@ def in_place(instances=3, nodes=THREE, waves=(1, "100%"), **options):
 class World:
     """Nodes with instances, which does what a plan says in the small steps the real ones take."""
 
-    def __init__(self, app, instances, foreign, releases, ghosts, zones):
+    def __init__(self, app, instances, foreign, releases, zones):
         self.app, self.foreign, self.zones = app, foreign, zones
         self.instances = {(i.node, i.id): i for i in instances}
-        self.releases, self.ghosts = dict(releases), dict(ghosts)
-        self.warm = set()
+        self.releases, self.warm = dict(releases), set()
 
     def observed(self):
         there = sorted(self.instances.values(), key=lambda i: (i.node, i.id))
-        seen = observe(*there, taken=self.foreign, releases=self.releases, ghosts=self.ghosts, zones=self.zones)
+        seen = observe(*there, taken=self.foreign, releases=self.releases, zones=self.zones)
         return replace(seen, warm=frozenset(self.warm))
 
     def there(self):
         return list(self.instances.values())
 
     def serving(self):
-        return sum(i.running and i.published for i in self.instances.values())
+        """Return how many serve users as they should: none that discovery has as unhealthy."""
+        return sum(i.running and i.published and i.healthy for i in self.instances.values())
 
     def is_warm(self):
         """Return what is warm: node and id of each."""
@@ -74,9 +74,9 @@ class World:
         """Execute ``made``; yield after every step."""
         for node, ids in made.clean.items():
             for one in ids:
-                self.ghosts[node] = tuple(g for g in self.ghosts.get(node, ()) if g != one)
-                stopped = self.instances.pop((node, one), None)
-                assert not (stopped and stopped.running and stopped.published), "cleaned what serves"
+                stopped = self.instances.pop((node, one))
+                self.warm.discard((node, one))
+                assert not (stopped.running and stopped.published), "cleaned what serves"
                 yield
         for node in made.install:
             self.releases[node] = {*self.releases.get(node, ()), version}

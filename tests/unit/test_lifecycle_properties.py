@@ -42,6 +42,9 @@ class Node:
     def instances(self, app=None):
         return list(self.here.values())
 
+    def strays(self, app=None):
+        return []
+
     def save(self, one):
         self.here[one.id] = one
 
@@ -60,6 +63,9 @@ class Node:
 
     def ports_taken(self, address):
         return []
+
+    def has_data(self, app):
+        return False
 
     # -- the runtime
 

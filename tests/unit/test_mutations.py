@@ -54,15 +54,27 @@ MUTATIONS = [
     ),
     planner(
         "test_nothing_is_started_later_on_a_node_that_has_retired_something",
-        "the first wave retires on nodes that start something later",
+        "a wave retires on nodes that start something later",
         "if turn.get(i.node, 0) <= number]",
-        "if turn.get(i.node, 0) <= number or number == 1]",
+        "if turn]",
     ),
     planner(
         "test_never_fewer_serve_than_served_before_or_are_desired",
         "what serves is stopped at once, neither withdrawn nor seen gone",
         "if not _serving(i) and i not in staying]",
         "if i not in staying]",
+    ),
+    planner(
+        "test_what_is_published_and_runs_is_never_cleaned",
+        "what a node has no file of is taken for a leftover",
+        "    return instance.published and instance.running\n",
+        "    return instance.published and instance.running and instance.recorded\n",
+    ),
+    planner(
+        "test_never_fewer_serve_than_served_before_or_are_desired",
+        "what discovery has as unhealthy counts as serving",
+        "serving -= len(well)",
+        "serving -= len(going)",
     ),
     planner(
         "test_never_fewer_serve_than_served_before_or_are_desired",
@@ -107,10 +119,22 @@ MUTATIONS = [
         "    return {**{n: start[n] for n in desired.nodes if start[n]}, **({'left': 1} if missing > 0 else {})}",
     ),
     placement(
+        "test_an_instance_has_its_successor_on_its_own_node",
+        "a new instance goes to the node that runs fewest",
+        "return (not stays, ",
+        "return (",
+    ),
+    placement(
+        "test_an_instance_has_its_successor_on_its_own_node",
+        "a plan does not say that an instance moves",
+        "for a, b in zip(sources, targets))",
+        "for a, b in zip(sources, targets[1:]))",
+    ),
+    placement(
         "test_what_is_started_is_spread_evenly_over_the_zones",
         "zones are forgotten when nodes are chosen",
-        "[(zone(n), (new[n]",
-        "[('', (new[n]",
+        "[(zone(n), key(rank)) for",
+        "[('', key(rank)) for",
     ),
     placement(
         "test_refused_only_if_there_is_no_room",
@@ -199,7 +223,7 @@ MUTATIONS = [
     lifecycle(
         "test_nothing_stops_that_users_may_still_be_sent_to",
         "what the agent has forgotten is not waited for at a second try",
-        "if i in registered or i in tested]",
+        "if i in registered or here.get(i, i in strays)]",
         "if i in registered]",
     ),
     lifecycle(

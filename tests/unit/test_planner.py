@@ -57,8 +57,142 @@ def test_the_node_with_fewest_of_the_new_release_comes_first_whatever_else_it_ru
 
 
 def test_equal_nodes_the_one_with_fewer_of_any_release_comes_first():
-    made = plan(desire(1), observe(instance("web1"), instance("web2")))
-    assert made.waves == (Wave({"web3": 1}, {"web1": ("shop_1.0_100",), "web2": ("shop_1.0_100",)}),)
+    made = plan(desire(1, keep=True), observe(instance("web1"), instance("web2")))
+    assert made.waves == (Wave({"web3": 1}, {}),)
+
+
+@pytest.mark.parametrize("node", THREE)
+def test_what_is_replaced_has_its_successor_on_the_same_node(node):
+    made = plan(desire(1), observe(instance(node)))
+    assert made.waves == (Wave({node: 1}, {node: ("shop_1.0_100",)}),) and not made.moves
+    made = plan(in_place(1), observe(instance(node)))
+    assert [wave.replace for wave in made.waves] == [{node: ("shop_1.0_100",)}] and not made.moves
+
+
+def test_also_of_a_process_that_has_died():
+    made = plan(desire(1), observe(instance("web3", running=False)))
+    assert made.waves == (Wave({"web3": 1}, {}),)
+
+
+@pytest.mark.parametrize(
+    "nodes, facts, reason",
+    [
+        (("web2",), {"barred": {"web1": "web1 has the role db and not app"}}, "web1 has the role db and not app"),
+        (("web2",), {}, "web1 is not among the nodes of this deployment"),
+        (("web1", "web2"), {"taken": {"web1": range(100, 110)}}, "web1 has no free port for it"),
+    ],
+)
+def test_a_move_to_another_node_is_told_with_its_reason(nodes, facts, reason):
+    made = plan(desire(1, nodes), observe(instance("web1"), **facts))
+    assert made.waves == (Wave({"web2": 1}, {"web1": ("shop_1.0_100",)}),)
+    assert f"shop moves from web1 to web2: {reason}" in made.lines("shop", NEW)
+
+
+def test_what_has_more_than_its_share_of_the_instances_gives_some_to_other_nodes():
+    made = plan(desire(), observe(*(instance("web1", slot=slot) for slot in (100, 101, 102))))
+    assert [wave.start for wave in made.waves] == [{"web1": 1}, {"web2": 1, "web3": 1}]
+    assert [(m.source, m.target, m.reason) for m in made.moves] == [
+        ("web1", "web2", "web1 would have more than its share"),
+        ("web1", "web3", "web1 would have more than its share"),
+    ]
+    zones = {"web1": "a", "web2": "a", "web3": "b"}
+    [move] = plan(desire(2), observe(instance("web1"), instance("web2"), zones=zones)).moves
+    assert (move.source, move.target, move.reason) == ("web2", "web3", "its zone would have more than its share")
+
+
+def test_more_and_fewer_instances_are_no_move():
+    assert not plan(desire(3), observe(instance("web2"))).moves
+    assert not plan(desire(1), observe(*(instance(n) for n in THREE))).moves
+
+
+# -- data -------------------------------------------------------------------------------------
+
+
+def with_data(count=1, nodes=THREE, **options):
+    wanted = desire(count, nodes, **options)
+    return replace(wanted, app=replace(wanted.app, data=True))
+
+
+FOLDER = "/srv/saltdeploy/shop/data"
+
+
+def test_an_app_goes_where_its_data_is_though_nothing_of_it_runs():
+    made = plan(with_data(), observe(data={"web3": FOLDER}))
+    assert made.waves == (Wave({"web3": 1}, {}),) and not made.empty
+
+
+def test_the_first_time_and_as_one_more_it_starts_without_data_and_the_plan_says_so():
+    for there, bare in ((observe(), "web1"), (observe(instance("web2", NEW), data={"web2": FOLDER}), "web1, web3")):
+        made = plan(with_data(3 if there.data else 1), there)
+        assert f"shop starts with an empty data folder on {bare}" in made.lines("shop", NEW)
+
+
+@pytest.mark.parametrize("folder, told", [(FOLDER, f"web1 ({FOLDER})"), ("", "web1")])
+def test_it_leaves_its_data_only_if_that_is_confirmed(folder, told):
+    there = observe(instance("web1"), data={"web1": folder}, barred={"web1": "web1 has the role db and not app"})
+    with pytest.raises(Refused) as refused:
+        plan(with_data(nodes=("web2",)), there)
+    assert str(refused.value) == (
+        f"shop would start without its data on web2: its data is on {told}, where none of it would run."
+        " web1 has the role db and not app. Copy the data there, or say move=True to start shop with an empty data"
+        " folder."
+    )
+    made = plan(with_data(nodes=("web2",), move=True), there)
+    assert made.empty == ("web2",) and [m.target for m in made.moves] == ["web2"]
+
+
+def test_where_its_data_was_copied_to_it_may_go():
+    there = observe(instance("web1"), data={"web1": FOLDER, "web2": FOLDER})
+    assert plan(with_data(nodes=("web2",)), there).waves == (Wave({"web2": 1}, {"web1": ("shop_1.0_100",)}),)
+
+
+# -- health -----------------------------------------------------------------------------------
+
+
+def test_what_is_not_healthy_is_replaced_by_the_same_release():
+    sick = instance("web2", NEW, healthy=False)
+    made = plan(
+        desire(), observe(instance("web1", NEW), sick, instance("web3", NEW), releases=dict.fromkeys(THREE, [NEW]))
+    )
+    assert made.waves == (Wave({"web2": 1}, {"web2": ("shop_2.0_100",)}),)
+    assert made.lines("shop", NEW)[0] == "not healthy in discovery, so it is replaced: shop_2.0_100 on web2"
+    kept = plan(
+        desire(keep=True), observe(instance("web1", NEW), sick, instance("web3", NEW), instance("web3", slot=105))
+    )
+    assert kept.waves == made.waves
+
+
+def test_a_release_that_is_not_healthy_anywhere_is_replaced_like_any_other():
+    made = plan(desire(), observe(*(instance(n, healthy=False) for n in THREE)))
+    old = ("shop_1.0_100",)
+    assert made.waves == (Wave({"web1": 1}, {"web1": old}), Wave({"web2": 1, "web3": 1}, {"web2": old, "web3": old}))
+
+
+def test_in_place_what_is_not_healthy_goes_first_and_does_not_count():
+    made = plan(in_place(), observe(instance("web1"), instance("web2"), instance("web3", healthy=False)))
+    assert [(tuple(wave.replace), wave.meanwhile) for wave in made.waves] == [
+        (("web3",), 2),
+        (("web1",), 2),
+        (("web2",), 2),
+    ]
+
+
+# -- what its node has no file of -------------------------------------------------------------
+
+LOST = {"recorded": False, "tested": False}
+
+
+def test_what_only_discovery_knows_serves_until_it_is_replaced():
+    made = plan(desire(1, ("web1",)), observe(instance("web1", NEW, **LOST)))
+    assert (made.clean, made.waves) == ({}, (Wave({"web1": 1}, {"web1": ("shop_2.0_100",)}),))
+    with pytest.raises(Refused, match="nobody knows what shop_1.0_100 on web1 was started from: deploy.app replaces"):
+        restarts(observe(instance("web1", **LOST)), THREE, (1,))
+
+
+def test_a_copy_from_another_machine_is_cleaned_where_it_is():
+    there = observe(instance("web1", NEW), instance("web3", NEW, running=False, published=False, **LOST))
+    made = plan(desire(1, ("web1",)), there)
+    assert (made.clean, made.waves) == ({"web3": ("shop_2.0_100",)}, ())
 
 
 @pytest.mark.parametrize(
@@ -99,14 +233,13 @@ def test_keep_leaves_the_old_published():
 
 def test_without_publication_nothing_is_retired():
     made = plan(desire(1, publish=False), observe(instance("web1"), instance("web1", NEW, 101)))
-    assert made.waves == (Wave({"web2": 1}, {}),)
+    assert made.waves == (Wave({"web1": 1}, {}),)
     assert not made.publish
 
 
-def test_candidates_and_ghosts_of_an_earlier_run_are_cleaned_first():
-    candidate = instance("web1", NEW, published=False)
-    made = plan(desire(1), observe(candidate, ghosts={"web1": ("shop_0.9_105",), "web2": ("shop_0.9_106",)}))
-    assert made.clean == {"web1": ("shop_2.0_100", "shop_0.9_105"), "web2": ("shop_0.9_106",)}
+def test_candidates_of_an_earlier_run_are_cleaned_first():
+    made = plan(desire(1), observe(instance("web1", NEW, published=False)))
+    assert made.clean == {"web1": ("shop_2.0_100",)}
 
 
 @pytest.mark.parametrize("version", [OLD, NEW])
@@ -210,9 +343,12 @@ def test_in_place_a_single_instance_is_down_meanwhile_and_the_plan_says_so():
     ]
 
 
-def test_in_place_a_free_node_is_used_first_so_that_a_single_instance_is_never_down():
-    made = plan(in_place(1, ("web1", "web2")), observe(instance("web1")))
-    assert made.waves == (Wave({"web2": 1}, {"web1": ("shop_1.0_100",)}),)
+def test_in_place_more_instances_are_started_before_any_is_replaced():
+    made = plan(in_place(2, ("web1", "web2")), observe(instance("web1")))
+    assert made.waves == (
+        Wave({"web2": 1}, {}),
+        Wave({"web1": 1}, {}, replace={"web1": ("shop_1.0_100",)}, meanwhile=1),
+    )
 
 
 def test_in_place_nodes_with_room_come_in_waves_of_their_own():
@@ -224,7 +360,7 @@ def test_in_place_nodes_with_room_come_in_waves_of_their_own():
 
 
 def test_in_place_what_is_replaced_later_is_not_retired_before():
-    nodes = ("web1", "web2", "web3", "web4")
+    nodes = ("web1", "web2", "web4")
     made = plan(in_place(3, nodes), observe(*(instance(n) for n in THREE)))
     assert made.waves == (
         Wave({"web4": 1}, {"web3": ("shop_1.0_100",)}),
@@ -475,14 +611,13 @@ def test_what_is_installed_comes_last():
     assert after.releases == {"web1": (OLD, NEW), "web2": (OLD, NEW), "web3": (NEW,)}
 
 
-def test_everything_is_what_runs_what_is_registered_and_what_is_installed():
+def test_everything_is_what_runs_and_what_is_installed():
     observed = observe(
         instance("web1"),
         instance("web2", NEW, published=False),
         releases={"web2": [OLD, NEW], "web3": []},
-        ghosts={"web1": ("shop_0.9_100",)},
     )
-    stopped = {"web1": ("shop_1.0_100", "shop_0.9_100"), "web2": ("shop_2.0_100",)}
+    stopped = {"web1": ("shop_1.0_100",), "web2": ("shop_2.0_100",)}
     assert everything(observed) == (stopped, {"web2": (OLD, NEW)})
 
 

@@ -1,12 +1,18 @@
 """Who answers, who must, and what is made of what they say."""
 
+import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from saltdeploy import __version__, preflight
 from saltdeploy.errors import Refused
 from saltdeploy.fleet import Reply
-from saltdeploy.model import Node
+from saltdeploy.discovery import Endpoint
+from saltdeploy.model import App, Environment, Node, PortRange, Source, Strategy
+from saltdeploy.planner import Observed
+
+from tests.support.fleet import instance
 
 NODES = ("web1", "web2", "web3")
 VALUE = {
@@ -15,8 +21,9 @@ VALUE = {
     "instances": [],
     "ports_taken": [],
     "releases": ["1.0"],
-    "ghosts": [],
+    "data": "",
 }
+APP = App("shop", Source("pip", "shop"), "run", ports=PortRange(100, 109), strategy=Strategy(healthy_deadline=5.0))
 
 
 class Fleet:
@@ -37,12 +44,10 @@ class Journal:
 
 
 def site(replies=(), opts=(), **changes):
-    environment = SimpleNamespace(nodes={n: Node(n, "192.0.2.1") for n in NODES}, zones={})
+    environment = Environment("e", {n: Node(n, "127.0.0.1") for n in NODES}, {"shop": APP})
     fleet = Fleet(dict(opts), {reply.node: reply for reply in replies})
     given = {"nodes": NODES, "needed": NODES, "chosen": False, "choice": True, "answering": None, "observed": None}
-    return SimpleNamespace(
-        environment=environment, app=SimpleNamespace(name="shop"), fleet=fleet, **{**given, **changes}
-    )
+    return SimpleNamespace(environment=environment, app=APP, fleet=fleet, **{**given, **changes})
 
 
 def silent(node):
@@ -103,3 +108,114 @@ def test_a_master_that_keeps_pillars_is_told_to_forget_them():
         ("saltutil.refresh_pillar", (), {"wait": True}),
         ("app.observe", ("shop",), {"refresh": True, "deployment": None}),
     ]
+
+
+def said(node="web1", **changes):
+    """Return a site on which web1 says that it has an instance, with ``changes`` to what is true of it."""
+    return site([Reply("web1", {**VALUE, "instances": [{**instance(node).__dict__, **changes}]})])
+
+
+def test_what_a_node_says_of_its_own_instances_is_taken():
+    [seen] = preflight.observe(said(), Journal()).instances
+    assert seen == instance("web1")
+
+
+@pytest.mark.parametrize(
+    "changes, problem",
+    [
+        ({"node": "web3"}, "shop_1.0_100 is said to be on 'web3'"),
+        ({"id": "shop_1.1_100"}, "'shop_1.1_100' is said to be 'shop' '1.0' in slot 100"),
+        ({"app": "till", "id": "till_1.0_100"}, "till_1.0_100 is no instance of shop"),
+        ({"version": "../1", "id": "shop_../1_100"}, "'shop_../1_100' is said to be 'shop' '../1' in slot 100"),
+        ({"port": 22}, "shop_1.0_100 is said to have port 22"),
+        ({"address": "192.0.2.9"}, "shop_1.0_100 is said to be at '192.0.2.9', and web1 has 127.0.0.1"),
+        ({"slot": "100"}, "slot: found '100'"),
+        ({"running": 1}, "running: found 1"),
+        ({"colour": "red"}, "found {"),
+    ],
+)
+def test_what_it_says_of_anything_else_is_refused_and_told_by_name(changes, problem):
+    with pytest.raises(Refused) as refused:
+        preflight.observe(said(**changes), Journal())
+    assert str(refused.value).startswith(f"web1: its answer is not to be believed: {problem}")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        [],
+        {"saltdeploy": __version__},
+        {**VALUE, "instances": {}},
+        {**VALUE, "instances": [None]},
+        {**VALUE, "instances": [instance("web1").__dict__] * 2},
+        {**VALUE, "releases": [1.0]},
+        {**VALUE, "ports_taken": ["80"]},
+        {**VALUE, "applying_states": "no"},
+    ],
+    ids=repr,
+)
+def test_an_answer_of_another_shape_is_refused(value):
+    with pytest.raises(Refused, match="^web2: its answer is not to be believed: "):
+        preflight.observe(site([Reply("web2", value)]), Journal())
+
+
+def test_what_listens_where_its_node_was_before_is_taken_as_something_to_replace():
+    [seen] = preflight.observe(said(address="192.0.2.9", tested=False), Journal()).instances
+    assert not seen.good
+
+
+# -- health -----------------------------------------------------------------------------------
+
+
+class Catalog:
+    """What discovery finds passing: at first, and after a while."""
+
+    def __init__(self, first, later=None):
+        self.first, self.later, self.waited = first, first if later is None else later, 0.0
+
+    def instances(self, name, passing):
+        assert (name, passing) == ("shop", True)
+        return self.later if self.waited else self.first
+
+    def wait(self, name, until, deadline, passing):
+        self.waited = deadline - time.monotonic()
+        return until(self.later)
+
+
+def endpoint(node, minion=None, **changes):
+    here = {"id": "shop_1.0_100", "node": node, "address": "127.0.0.1", "port": 100, **changes}
+    return Endpoint(name="shop", meta={"minion": minion or node}, **here)
+
+
+def healthy(catalog, *instances):
+    journal = Journal()
+    observed = preflight.health(catalog, APP, Observed(tuple(instances)), journal)
+    return [i.node for i in observed.instances if i.good], journal
+
+
+def test_what_passes_is_healthy_and_nothing_waits():
+    catalog = Catalog([endpoint("web1")])
+    assert healthy(catalog, instance("web1"))[0] == ["web1"] and not catalog.waited
+
+
+def test_what_does_not_pass_has_the_time_of_a_check():
+    catalog = Catalog([endpoint("web1")], [endpoint("web1"), endpoint("web2", address="127.0.0.2")])
+    found, journal = healthy(catalog, instance("web1"), replace(instance("web2"), address="127.0.0.2"))
+    assert found == ["web1", "web2"] and 4 < catalog.waited <= 5 and not journal.warnings
+    assert journal.said == ["not healthy in discovery: shop_1.0_100 on web2. Waiting 5s for its checks"]
+
+
+def test_what_does_not_pass_then_is_not_healthy():
+    elsewhere = replace(instance("web2"), address="127.0.0.2")
+    found, journal = healthy(Catalog([endpoint("web1")]), instance("web1"), elsewhere)
+    assert found == ["web1"]
+    assert journal.warnings == ["not healthy in discovery: shop_1.0_100 on web2"]
+
+
+def test_a_registration_under_an_earlier_name_of_the_node_counts():
+    assert healthy(Catalog([endpoint("web1", minion="old")]), instance("web1"))[0] == ["web1"]
+
+
+def test_where_nothing_is_published_discovery_is_not_asked():
+    assert healthy(None, instance("web1", published=False))[0] == []

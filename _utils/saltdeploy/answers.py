@@ -1,0 +1,149 @@
+"""Whether a node's answer is about what it was asked for: its own instances, of this app and release, as many as asked.
+
+A node may be a copy of another one, have another version of us, or lie. Nothing is decided by an answer that was not
+compared here. Each function returns what is wrong with an answer, empty if nothing is. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+from . import names
+from .model import Instance, instance_id
+from .words import shown
+
+TYPES = {"str": str, "int": int, "bool": bool, "int | None": (int, type(None))}
+INSTANCE = {f.name: TYPES[f.type] for f in fields(Instance)}
+OBSERVATION = {
+    "saltdeploy": str,
+    "applying_states": bool,
+    "instances": list,
+    "releases": list,
+    "ports_taken": list,
+    "data": str,
+}
+STARTED = {"ok": bool, "instances": list, "failures": list}
+TESTED = {"test": str, "ok": bool, "detail": str}
+
+
+def observation(value, app, node):
+    """Compare what ``app.observe`` returned.
+
+    :param app: a model.App; ``node``: the model.Node that answered.
+    """
+    return (
+        _misshapen(value, OBSERVATION)
+        or _not_all(value["releases"], names.is_version, "releases")
+        or _not_all(value["ports_taken"], lambda port: _is(port, int), "ports_taken")
+        or _first(_wrong_instance(i, app, node) for i in value["instances"])
+        or _twice([i["id"] for i in value["instances"]])
+    )
+
+
+def started(value, app, node, version, count, deployment):
+    """Compare what ``app.start`` returned: it says what failed, or has so many new instances of the release.
+
+    :param deployment: the id of the one that they were started for.
+    """
+    problem = (
+        _misshapen(value, STARTED)
+        or _not_all(value["failures"], lambda text: _is(text, str), "failures")
+        or _first(_wrong_instance(i, app, node) for i in value["instances"])
+        or _twice([i["id"] for i in value["instances"]])
+    )
+    if problem or value["failures"]:
+        return problem
+    if len(value["instances"]) != count:
+        return f"it was told to start {count}, and says that it started {len(value['instances'])}"
+    for i in value["instances"]:
+        if (i["version"], i["deployment"]) != (version, deployment) or not i["tested"]:
+            return f"it was told to start {app.name} {version}, and says that it started {i['id']}, which is not that"
+        if app.ports and i["port"] not in app.ports:
+            return f"{i['id']} is said to have port {i['port']}, which is none of {app.ports}"
+    return ""
+
+
+def exactly(asked):
+    """Return what compares the ids that a job is done with: ``answer(node, value)``, with ``asked``, ids by node."""
+    return lambda node, value: _wrong_ids(value, lambda ids: set(ids) == set(asked[node]), asked[node])
+
+
+def some_of(asked):
+    """Return what compares ids of which some needed the job: see :func:`exactly`."""
+    return lambda node, value: _wrong_ids(value, lambda ids: set(ids) <= set(asked[node]), asked[node])
+
+
+def of_app(name):
+    """Return what compares the ids of a job that was about all of an app."""
+    mine = f"instances of {name}"
+    return lambda node, value: _wrong_ids(value, lambda ids: all(i.split("_", 1)[0] == name for i in ids), [mine])
+
+
+def tests(expected):
+    """Return what compares the results of tests.
+
+    :param expected: node -> what was to be tested there -> how many tests that are.
+    """
+
+    def answer(node, value):
+        if not isinstance(value, dict) or not all(isinstance(results, list) for results in value.values()):
+            return f"found {shown(value)}, a mapping of instance to results is expected"
+        wrong = _first(_misshapen(result, TESTED) for results in value.values() for result in results)
+        counts = {one: len(results) for one, results in value.items()}
+        return wrong or ("" if counts == expected[node] else f"not all was tested: {shown(counts)}")
+
+    return answer
+
+
+def told(problem):
+    """Return in a sentence that an answer is of no use."""
+    return (
+        problem
+        and f"its answer is not to be believed: {problem}. Look at that node, or run: salt '*' saltutil.sync_all"
+    )
+
+
+def _wrong_instance(raw, app, node):
+    if problem := _misshapen(raw, INSTANCE, only=True):
+        return problem
+    one = raw["id"]
+    if not names.is_instance(one) or one != instance_id(raw["app"], raw["version"], raw["slot"]):
+        return f"{shown(one)} is said to be {shown(raw['app'])} {shown(raw['version'])} in slot {raw['slot']}"
+    if raw["node"] != node.name:
+        return f"{one} is said to be on {shown(raw['node'])}"
+    if raw["app"] != app.name:
+        return f"{one} is no instance of {app.name}"
+    # What is not to be kept may be a leftover of another time: it is only stopped, on the node itself.
+    if raw["recorded"] and raw["port"] not in (None, raw["slot"]):
+        return f"{one} is said to have port {raw['port']}"
+    if raw["tested"] and (raw["address"] != node.address or not raw["recorded"]):
+        return f"{one} is said to be at {shown(raw['address'])}, and {node.name} has {node.address}"
+    return ""
+
+
+def _misshapen(value, types, only=False):
+    if not isinstance(value, dict) or not set(types) <= set(value) or (only and set(value) != set(types)):
+        return f"found {shown(value)}, a mapping with {', '.join(types)} is expected"
+    return _first(f"{key}: found {shown(value[key])}" for key, kind in types.items() if not _is(value[key], kind))
+
+
+def _is(value, kind):
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _not_all(values, right, key):
+    return _first(f"{key}: found {shown(value)}" for value in values if not right(value))
+
+
+def _twice(ids):
+    return _first(f"{one} is there twice" for one in ids if ids.count(one) > 1)
+
+
+def _wrong_ids(value, right, asked):
+    if not isinstance(value, list) or not all(map(names.is_instance, value)) or not right(value):
+        return f"it was asked for {', '.join(asked)}, and says {shown(value)}"
+    return ""
+
+
+def _first(problems):
+    return next(filter(None, problems), "")
