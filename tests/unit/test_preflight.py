@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy import __version__, preflight
+from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import Refused
 from saltdeploy.fleet import Reply
-from saltdeploy.discovery import Endpoint
 from saltdeploy.model import App, Environment, Node, PortRange, Source, Strategy
 from saltdeploy.planner import Observed
 
