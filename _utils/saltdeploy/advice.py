@@ -17,8 +17,8 @@ def _unseen_hang(app):
     if hold < needed:
         yield (
             f"a release of {app.name} that hangs is not noticed before the old one is retired: min_healthy is"
-            f" {hold:g}s, and the check `{slow.describe()}` needs up to {needed:g}s for it (interval {slow.interval:g}s and"
-            f" timeout {slow.timeout:g}s)"
+            f" {hold:g}s, and the check `{slow.describe()}` needs up to {needed:g}s for it (interval"
+            f" {slow.interval:g}s and timeout {slow.timeout:g}s)"
         )
 
 

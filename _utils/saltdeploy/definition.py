@@ -331,9 +331,8 @@ def probe(raw, at, timeout=Probe.timeout):
     kind = kinds[0]
     if kind == "command" and raw.get("from", "node") != "node":
         raise DefinitionError(f"{at}:from: a command runs where the release is installed: `node` is allowed only.")
-    times = {
-        key: duration(raw.get(key, default)) for key, default in (("interval", Probe.interval), ("timeout", timeout))
-    }
+    defaults = {"interval": Probe.interval, "timeout": timeout}
+    times = {key: duration(raw.get(key, default)) for key, default in defaults.items()}
     for key, seconds in times.items():
         if not 0 < seconds <= bounds.DURATION:
             raise DefinitionError(
