@@ -16,9 +16,9 @@ def _unseen_hang(app):
     needed = slow.interval + slow.timeout
     if hold < needed:
         yield (
-            f"a release of {app.name} that hangs is not noticed before the old one is retired: min_healthy is {hold:g}s"
-            f", and the check `{slow.describe().strip()}` needs up to {needed:g}s for it (interval {slow.interval:g}s"
-            f" and timeout {slow.timeout:g}s)"
+            f"a release of {app.name} that hangs is not noticed before the old one is retired: min_healthy is"
+            f" {hold:g}s, and the check `{slow.describe()}` needs up to {needed:g}s for it (interval"
+            f" {slow.interval:g}s and timeout {slow.timeout:g}s)"
         )
 
 

@@ -236,7 +236,7 @@ class Lifecycle:
         return ids
 
     def _await_results(self, app, ids):
-        """Wait until each check of ``ids`` has a result of its own: until then discovery only believes what it was told.
+        """Wait until each check of ``ids`` has a result of its own: until then discovery believes what it was told.
 
         It goes on after the time that the slowest check may take, also where the agent keeps no output of checks
         (``discard_check_output``).

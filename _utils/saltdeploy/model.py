@@ -65,7 +65,7 @@ class Probe:
 
     def describe(self):
         """Return the probe in a few words, for messages."""
-        return f"{self.kind} {self.target}" + (f" from {self.origin}" if self.origin != "node" else "")
+        return f"{self.kind} {self.target}".rstrip() + (f" from {self.origin}" if self.origin != "node" else "")
 
 
 @dataclass(frozen=True)

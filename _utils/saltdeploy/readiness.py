@@ -1,4 +1,4 @@
-"""Whether an instance that was started is ready: it stays up, and passes its checks. Meanwhile a note says what is wrong."""
+"""Whether an instance that was started is ready: it stays up and passes its checks. A note says what it waits for."""
 
 from __future__ import annotations
 

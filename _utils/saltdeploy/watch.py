@@ -61,5 +61,5 @@ def source():
 
 
 def python():
-    """Return the command of this node's Python: the system's, which the app's user may run and which outlasts Salt's."""
+    """Return the command of this node's Python: the system's, which any user may run and which outlasts Salt's."""
     return [shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or sys.executable, "-I", "-S"]

@@ -8,6 +8,7 @@ newer), so it imports the standard library only::
 It is no child of the process and no parent of it, takes no signal but SIGKILL, and ends when the process does.
 """
 
+import contextlib
 import os
 import select
 import signal
@@ -27,11 +28,10 @@ def main(pid, address, port, settle):
     :param settle: how long it must have run to be healthy, in seconds.
     """
     for number in range(1, signal.NSIG):
-        try:
-            # A signal to the whole process group is for the process: how it ends is its own affair.
+        # A signal to the whole process group is for the process: how it ends is its own affair. SIGKILL and SIGSTOP
+        # cannot be ignored, nor those that the C library has for itself.
+        with contextlib.suppress(OSError, ValueError):
             signal.signal(number, signal.SIG_IGN)
-        except (OSError, ValueError):  # SIGKILL and SIGSTOP, and numbers that the C library has for itself
-            pass
     # A supervisor would wait for the output of a process that has ended.
     os.dup2(os.open(os.devnull, os.O_RDWR), 2)
     began, born = time.monotonic(), start_time(pid)
@@ -48,7 +48,7 @@ def main(pid, address, port, settle):
 def start_time(pid):
     """Return when the process was started, in the kernel's ticks; None if it has ended (proc(5), /proc/PID/stat)."""
     try:
-        with open("/proc/%d/stat" % pid, "rb") as stat:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].split()
     except OSError:
         return None
@@ -56,7 +56,7 @@ def start_time(pid):
 
 
 def end_of(pid):
-    """Return a list of what can be read once the process has ended; empty with a Python before 3.9 or a Linux before 5.3."""
+    """Return a list of what can be read once the process has ended; empty before Python 3.9 and before Linux 5.3."""
     try:
         return [os.pidfd_open(pid)]
     except (AttributeError, OSError):
@@ -81,16 +81,14 @@ def answer(server, seconds, settle):
     """Answer one request of whatever kind."""
     healthy = seconds >= settle
     status = "200 OK" if healthy else "503 Service Unavailable"
-    text = "running for %d s" % seconds + ("" if healthy else ", healthy after %g s" % settle)
-    head = "HTTP/1.0 %s\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n" % (status, len(text))
-    try:
+    text = f"running for {seconds:.0f} s" + ("" if healthy else f", healthy after {settle:g} s")
+    head = f"HTTP/1.0 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\n\r\n"
+    with contextlib.suppress(OSError):  # who asked has gone
         connection, _ = server.accept()
         with connection:
             connection.settimeout(PATIENCE)
             connection.recv(4096)
             connection.sendall((head + text).encode())
-    except OSError:  # who asked has gone
-        pass
 
 
 if __name__ == "__main__":

@@ -11,16 +11,22 @@ SERVER = '''#!/usr/bin/env python3
 """serve ADDRESS PORT: answers what the file `behaviour` beside it says."""
 import http.server, os, pathlib, sys, time
 
+began = time.monotonic()
 HERE = pathlib.Path(__file__).resolve().parent.parent
 behaviour = dict(line.split("=", 1) for line in (HERE / "behaviour").read_text().split())
 if "exit" in behaviour:
     print("cannot start: the database is missing", file=sys.stderr)
     sys.exit(int(behaviour["exit"]))
+if "lives" in behaviour:
+    time.sleep(float(behaviour["lives"]))
+    sys.exit(1)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         time.sleep(float(behaviour.get("delay" + self.path, 0)))
+        if time.monotonic() - began > float(behaviour.get("hangs" + self.path, "inf")):
+            time.sleep(3600)
         status = behaviour.get("status" + self.path, 200)
         if self.headers["User-Agent"] == "Consul Health Check":
             status = behaviour.get("consul", status)
@@ -63,7 +69,8 @@ class Archives:
         """Make a release; ``extra`` are further tarfile members. Return its version.
 
         :param behaviour: ``exit=1``; ``{"status/health": 503}``; ``{"delay/selftest": 60}``; ``consul=503`` is
-            what only Consul is answered.
+            what only Consul is answered; ``{"hangs/health": 4}`` answers no more 4 seconds after the start;
+            ``lives=4`` listens on nothing and ends then.
         """
         lines = [f"{k}={v}" for k, v in {"version": version, **behaviour}.items()]
         path = self.folder / f"web-{version}.tar.gz"

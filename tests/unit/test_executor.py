@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
-from saltdeploy import bluegreen, executor
+from saltdeploy import bluegreen, executor, healthy
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import Failed, LockLost
 from saltdeploy.jobs import PhaseFailed, stop_deadline
@@ -16,6 +16,8 @@ from saltdeploy.planner import plan
 
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
 
+# The time, for what waits for discovery: it goes by only while there is something to wait for.
+NOW = [0.0]
 ONE, RANGE = PortRange(100, 100), PortRange(100, 105)
 
 
@@ -25,15 +27,17 @@ class Fleet:
     :param faults: numbers of the jobs, counted from 0, that fail on their last node after they did the others.
     :param interrupts: those that end with Ctrl-C, all done.
     :param late: one that is interrupted before any node has begun it: they do so only ``delay`` jobs later.
+    :param dies: one after which the first instance of the new release that is published is not healthy any more.
     """
 
-    def __init__(self, instances, faults=(), interrupts=(), lost=(), late=None, delay=0):
+    def __init__(self, instances, faults=(), interrupts=(), lost=(), late=None, delay=0, dies=None):
         self.instances = {(i.node, i.id): i.published for i in instances}
         self.weights = {(i.node, i.id): i.weight for i in instances}
         self.faults, self.interrupts, self.lost = faults, interrupts, lost
         self.fewest, self.ran, self.record, self.journal = len(self.instances), [], None, self
         self.begin = self.add = self.warn = self.say = lambda *args: None
         self.held, self.restarted = [], []
+        self.dies, self.dead, self.retired_after = dies, set(), []
         self.late, self.delay, self.on_its_way, self.ended, self.refused = late, delay, None, set(), []
 
     # -- jobs.Jobs
@@ -54,6 +58,8 @@ class Fleet:
             self.fewest = min(self.fewest, sum(self.instances.values()))
         if self.late is not None and number == self.late + self.delay:
             self.arrive()
+        if number == self.dies:
+            self.dead = set(sorted(key for key, seen in self.instances.items() if seen and f"_{NEW}_" in key[1])[:1])
         if number in self.interrupts:
             raise KeyboardInterrupt
         if fails:
@@ -113,6 +119,7 @@ class Fleet:
             del self.instances[node, one]
 
     def retire(self, node, ids, _):
+        self.retired_after += sorted(self.dead)
         for one in ids[node]:
             assert one not in (self.record or {}).get("nodes", {}).get(node, ()), "highstate would bring it back"
             del self.instances[node, one], self.weights[node, one]
@@ -147,7 +154,10 @@ class Fleet:
     def wait(self, name, until, deadline, passing=False):
         public = name == "shop"
         found = [(n, i if public else f"{i}_candidate") for (n, i), seen in self.instances.items() if seen == public]
-        return until([Endpoint(i, name, n, "127.0.0.1", 100) for n, i in found])
+        statuses = dict.fromkeys(self.dead, "critical")
+        seen = until([Endpoint(i, name, n, "127.0.0.1", 100, status=statuses.get((n, i), "passing")) for n, i in found])
+        NOW[0] = NOW[0] if seen else max(NOW[0], deadline)
+        return seen
 
     def check(self):
         if len(self.ran) in self.lost:
@@ -239,6 +249,43 @@ def test_nodes_that_may_fail_go_on_with_what_they_had(count, waves, replace, mos
         assert fleet.fewest >= count
     # What was undone where a node failed holds nothing up elsewhere.
     assert not fleet.refused
+
+
+@given(st.integers(1, 5), WAVES, st.sampled_from(["beside", "in_place", "blue_green"]), st.integers(0, 25))
+def test_a_run_in_which_an_instance_dies_is_reverted_and_retires_nothing_more(count, waves, kind, number):
+    """…whenever that was: in the wave itself, while a later one runs, or after the last."""
+    nodes = list("abcde"[:count])
+    fleet = Fleet([instance(n) for n in nodes], dies=number)
+    run, made = deployment(fleet, nodes, waves, kind)
+    before, record = dict(fleet.instances), fleet.record
+    try:
+        run.run(made)
+    except Failed as exc:
+        event(f"died after {fleet.ran[number][0]}")
+        assert type(exc) is Failed and "(critical: " in str(exc)
+        assert (fleet.instances, fleet.record) == (before, record)
+        assert fleet.retired_after == []
+    else:
+        assert not fleet.dead
+
+
+def test_what_a_run_that_was_cut_off_has_published_is_counted_on_too():
+    """…and what only goes is not, nor what is on nodes that were not looked at."""
+    kept, others = instance("a", NEW, 101, deployment="killed"), [instance(n) for n in "bc"]
+    fleet = Fleet([kept, instance("a"), *others])
+    run, made = deployment(fleet, list("abc"), (1, "100%"), "beside")
+    observed = observe(kept, instance("a"), *others)
+    run._add([kept])
+    fleet.dead = {("a", kept.id)}
+    with pytest.raises(Failed, match="not healthy any more: shop_2.0_101 on a"):
+        run.run(plan(run.desired, observed))
+    assert [phase for phase, _ in fleet.ran if phase == "retire"] == []
+    for changes in ({"seen": {"b", "c"}}, {"runs": {"b": ["shop_1.0_100"]}}):
+        run, made = deployment(Fleet(others), list("bc"), (1, "100%"), "beside")
+        run.jobs.dead = {("a", kept.id), ("b", "shop_1.0_100")}
+        run._add([kept])
+        run.__dict__.update(changes)
+        run.run(made)
 
 
 def test_all_nodes_of_a_wave_must_not_fail():
@@ -427,6 +474,7 @@ def test_a_job_that_is_overtaken_by_its_way_back_changes_nothing(count, waves, k
 def no_waiting(monkeypatch):
     """Nothing has to stay healthy for a while."""
     monkeypatch.setattr(Strategy, "min_healthy", 0.0)
+    monkeypatch.setattr(healthy, "time", SimpleNamespace(monotonic=lambda: NOW[0]))
 
 
 def test_blue_green_the_way_back_only_publishes_and_withdraws():

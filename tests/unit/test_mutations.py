@@ -184,6 +184,12 @@ MUTATIONS = [
         "self._publish(candidates)",
         "self._stop_old(wave.retire); self._publish(candidates); wave = replace(wave, retire={})",
     ),
+    executor(
+        "test_a_run_in_which_an_instance_dies_is_reverted_and_retires_nothing_more",
+        "an instance that died in an earlier wave is not missed",
+        "            if plan.publish:\n                self._still_serve()\n",
+        "",
+    ),
     reverting(
         "test_whatever_fails_all_is_as_before_and_enough_served_all_the_time",
         "a deployment that fails does not bring back what it has retired",

@@ -1,0 +1,104 @@
+"""What is not healthy, or does not stay so, is never the end of a deployment; and what is waited for is told."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import psutil
+import pytest
+
+from tests.support import apps
+from tests.support.site import until
+from tests.support.target import NAME, Target
+
+WORKER = "worker"
+
+
+@pytest.fixture(scope="module")
+def releases(target):
+    target.archives.make("hangs", **{"hangs/health": 4})
+    target.archives.make("dies", **{"delay/selftest": 1})
+    return target.archives
+
+
+@pytest.fixture(scope="module")
+def worker(minions, agents, pillar, cli, folder):
+    """An app without ports: release 1.0 runs on, ``exits`` does so for four seconds at a time."""
+    archives = apps.Archives(folder / "worker")
+    archives.make("1.0", lives=3600)
+    archives.make("exits", lives=4)
+    made = Target(agents, pillar, archives, cli, WORKER)
+    yield made
+    assert cli.deploy("remove", WORKER, "confirm=True")[0] == 0
+
+
+def test_a_release_that_hangs_after_its_first_check_is_reverted(target, releases, users):
+    """…with the default times of a check. Its first check passes, and the old instances stay."""
+    strategy = {"min_healthy": "10s", "healthy_deadline": "20s"}
+    target.define({"checks": [{"http": "/health"}]}, strategy)
+    before = target.traces().published
+    assert users.wait_for(target.traces().versions[0], 10)
+    output = target.deploy("hangs", code=1)
+    # Where this machine is slow, it hangs before it was found once.
+    assert re.search(r"(did not stay|not) healthy in discovery (for 10s|within 20s): shop_hangs_", output), output
+    assert "(critical: Get " in output and "(Client.Timeout exceeded" in output
+    assert "retire" not in output and target.traces().published == before
+
+
+def test_an_instance_that_dies_while_the_next_wave_runs_reverts_both(target, releases, users):
+    target.define()
+    before = target.traces()
+    run = target.start("dies")
+    run.until("wave 2").until("retire   web1").until("start    web2, web3 …")
+    # It does not get up again.
+    behaviour = target.agents.folder / "web1" / "srv" / NAME / "releases/dies/behaviour"
+    behaviour.write_text("version=dies exit=1")
+    [(address, port, _)] = [where for (n, _), where in target.traces().published.items() if n == "web1"]
+    listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    [pid] = {c.pid for c in listening if c.laddr == (address, port)}
+    psutil.Process(pid).kill()
+    output = run.end(1)
+    assert "not healthy any more: shop_dies_" in output and " on web1 (critical: " in output
+    assert target.traces().published == before.published
+    assert target.run("prune") is not None
+
+
+def test_a_worker_that_does_not_run_on_is_refused_and_one_that_is_stopped_is_critical(worker):
+    quick = {"waves": ["100%"], "min_healthy": "500ms"}
+    plain = {"run": "./bin/serve", "ports": None, "checks": [], "tests": []}
+
+    def define(**strategy):
+        known = {k: v for k, v in worker.app(**plain).items() if v is not None}
+        changes = {"apps": {WORKER: {"version": "1.0", "instances": 2}}}
+        environment = apps.environment(worker.agents, **changes)
+        environment["strategy"].update({**quick, **strategy})
+        worker.pillar.write({WORKER: known}, {"site": environment})
+
+    define()
+    worker.deploy("1.0")
+    before = worker.agents.passing(WORKER)
+    assert len(before) == 2 and {port for _, port, _ in before.values()} == {0}
+    define(min_healthy="8s", healthy_deadline="20s")
+    output = worker.deploy("exits", code=1)
+    assert "did not stay healthy in discovery for 8s: worker_exits_" in output
+    assert worker.agents.passing(WORKER) == before
+    node, instance = min(before)
+    supervisor = worker.agents.folder / node / "supervisord.conf"
+    control = [sys.executable, "-m", "supervisor.supervisorctl", "-c", supervisor]
+    subprocess.run([*control, "stop", f"app-{instance}"], check=True)
+    until(lambda: len(worker.agents.passing(WORKER)) == 1, 10, "the stopped worker to be found no more")
+    [row] = [r for r in worker.cli.result("status", WORKER)["apps"][0]["instances"] if r["node"] == node]
+    assert row["health"] == "critical"
+
+
+def test_a_wrong_port_is_told_while_it_is_waited_for(target):
+    target.define({"run": "./bin/serve {address} 23999"}, {"healthy_deadline": "13s"})
+    output = target.deploy(
+        "1.0" if target.traces().versions[0] != "1.0" else "1.1", "instances=1", "nodes=web3", code=1
+    )
+    wrong = "connection refused; the process listens on 127.0.1.13:23999, and {port} is 230"
+    waiting, failed = [line for line in output.splitlines() if wrong in line and "start " not in line][:2]
+    assert waiting.strip().startswith("web3: shop_1.") and "is not ready after 1" in waiting
+    assert "is not ready after 13s" in failed

@@ -1,0 +1,189 @@
+"""How an instance is waited for: what is noted meanwhile, where it listens instead, and when waiting is of no use."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from saltdeploy import listening, readiness
+from saltdeploy.host import Host
+from saltdeploy.model import Probe
+from saltdeploy.readiness import Readiness
+from saltdeploy.runtime import State
+
+from tests.support.fleet import instance, make_app
+from tests.support.site import until
+
+RUNS = State(running=True, failed=False, detail="running", pid=0)
+LISTEN = "import socket, sys, time; s = socket.create_server(('127.0.0.1', int(sys.argv[1]))); time.sleep(60)"
+
+
+@pytest.fixture
+def port():
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return free.getsockname()[1]
+
+
+@pytest.fixture
+def server():
+    """A server that answers with a status of one's choice."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(self.server.status)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+@pytest.fixture
+def waiting(tmp_path, monkeypatch):
+    """Return the Readiness of an instance; ``strategy`` are changes to that of its app."""
+    monkeypatch.setattr(readiness, "NOTE", 0.05)
+
+    def make(port, state=RUNS, checks=(Probe("http", "/health"),), first=lambda: True, **strategy):
+        app = make_app()
+        app = replace(app, checks=checks, strategy=replace(app.strategy, **strategy))
+        one = replace(instance("a"), port=port, address="127.0.0.1")
+        host = Host("a", tmp_path)
+        host.folder(one.id).mkdir(parents=True, exist_ok=True)
+        host.save(one)
+        values = {"address": one.address, "port": port}
+        return Readiness(app, one, host, lambda: {one.id: state} if state else {}, values, first), host
+
+    return make
+
+
+def elsewhere(port):
+    """Start a process whose child listens on ``port``; return it."""
+    shell = ["sh", "-c", f'"$0" -c "$1" {port}; true', sys.executable, LISTEN]
+    return subprocess.Popen(shell)
+
+
+def wait(ready, seconds):
+    return ready.wait(time.monotonic() + seconds)
+
+
+def test_what_passes_its_checks_is_ready(waiting, server):
+    server.status = 204
+    ready, host = waiting(server.server_port)
+    assert wait(ready, 5) is None and readiness.notes(host, "shop") == {}
+
+
+@pytest.mark.parametrize("state", [None, State(running=False, failed=True, detail="exited")])
+def test_what_ends_is_not_waited_for(waiting, port, state):
+    ready, _ = waiting(port, state)
+    assert wait(ready, 60) == f"does not stay up: {'exited' if state else 'unknown to the supervisor'}"
+
+
+def test_the_last_result_is_noted_while_it_is_waited_for(waiting, server):
+    server.status = 503
+    ready, host = waiting(server.server_port)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(wait(ready, 20)))
+    thread.start()
+    until(lambda: readiness.notes(host, "shop"), 5, "a note")
+    url = f"http://127.0.0.1:{server.server_port}/health"
+    [(one, text)] = readiness.notes(host, "shop").items()
+    assert one == "shop_1.0_100"
+    assert text == f"is not ready after 0s: check `http /health`: GET {url}: status 503, expected 2xx"
+    assert (host.folder(one) / ".waiting").stat().st_mode & 0o777 == 0o600
+    server.status = 200
+    thread.join(5)
+    assert found == [None] and readiness.notes(host, "shop") == {}
+
+
+def test_the_note_of_a_job_that_was_killed_is_nobody_s(waiting, port, monkeypatch):
+    ready, host = waiting(port)
+    ready._note.write_text("is not ready after 3s: …")
+    assert readiness.notes(host, "shop")
+    monkeypatch.setattr(readiness, "STALE", -1.0)
+    assert readiness.notes(host, "shop") == {}
+
+
+def test_where_it_listens_instead_is_told(waiting, port):
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        other = free.getsockname()[1]
+    with elsewhere(other) as process:
+        try:
+            until(lambda: listening.of(process.pid), 10, "the process to listen")
+            ready, _ = waiting(port, replace(RUNS, pid=process.pid), (Probe("tcp", ""),))
+            assert wait(ready, 0.3) == (
+                f"is not ready after 300s: check `tcp`: 127.0.0.1:{port}: Connection refused; the process listens on"
+                f" 127.0.0.1:{other}, and {{port}} is {port}"
+            )
+        finally:
+            subprocess.run(["pkill", "-P", str(process.pid)], check=True)
+
+
+HERE = ("127.0.0.1", 100)
+
+
+@pytest.mark.parametrize(
+    "found, said",
+    [
+        (None, ""),
+        ([HERE], ""),
+        ([("0.0.0.0", 100)], ""),
+        ([("127.0.0.1", 99), ("::", 100)], ""),
+        ([], "the process listens on no TCP port"),
+        ([("::1", 99), ("10.0.0.1", 98)], "the process listens on [::1]:99, 10.0.0.1:98, and {port} is 100"),
+        ([("10.0.0.1", 100)], "the process listens on 10.0.0.1:100, and {address} is 127.0.0.1"),
+    ],
+)
+def test_the_hint(found, said):
+    assert listening.hint(replace(instance("a"), address="127.0.0.1", port=100), found) == said
+
+
+def test_a_process_that_has_ended_listens_nowhere_one_can_see():
+    process = subprocess.Popen(["true"])
+    process.wait()
+    assert listening.of(process.pid) is None
+
+
+def test_a_first_deployment_gives_up_on_what_is_steadily_wrong(waiting, server):
+    server.status = 404
+    ready, _ = waiting(server.server_port, first_deadline=0.3)
+    problem = wait(ready, 30)
+    assert problem.startswith("is not ready after 0s: check `http /health`: GET http://127.0.0.1:")
+    assert problem.endswith(
+        "status 404, expected 2xx. It was so for 0.3s, and shop was never deployed before. To wait for longer, write"
+        " `healthy_deadline` into its strategy"
+    )
+
+
+@pytest.mark.parametrize(
+    "status, more",
+    [
+        (503, {"first_deadline": 0.2}),  # it is not ready yet
+        (404, {"first_deadline": 0.2, "first": lambda: False}),
+        (404, {"first_deadline": 300.0}),  # healthy_deadline is written
+    ],
+)
+def test_else_it_is_waited_for(waiting, server, status, more):
+    server.status = status
+    ready, _ = waiting(server.server_port, **more)
+    began = time.monotonic()
+    assert wait(ready, 1.0).startswith("is not ready after 300s: ")
+    assert time.monotonic() - began >= 1.0
+
+
+def test_a_process_that_is_wrong_at_first_only_is_waited_for(waiting, server):
+    server.status = 404
+    ready, _ = waiting(server.server_port, first_deadline=0.5)
+    threading.Timer(0.3, lambda: setattr(server, "status", 503)).start()
+    threading.Timer(0.9, lambda: setattr(server, "status", 200)).start()
+    assert wait(ready, 10) is None
