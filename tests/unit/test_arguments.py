@@ -5,6 +5,7 @@ import datetime
 import pytest
 from saltdeploy import arguments
 from saltdeploy.errors import Refused
+from saltdeploy.model import App, Environment, Node, Source
 
 NOW = 1_795_000_000.0
 
@@ -61,3 +62,11 @@ def test_a_command_is_text(command):
 def test_a_command_with_an_open_quote():
     with pytest.raises(Refused, match='command "a \'b": No closing quotation'):
         arguments.words("a 'b")
+
+
+def test_nodes_are_named_and_patterns_refused():
+    nodes = {name: Node(name, "10.0.0.1") for name in ("web1", "web2")}
+    environment, app = Environment("e", nodes, {}), App("shop", Source("pip", "shop"), "run")
+    assert arguments.nodes(environment, app, "web2,web1") == ("web1", "web2")
+    with pytest.raises(Refused, match=r"nodes=web\*: patterns are not allowed. Name the nodes: nodes=web1,web2$"):
+        arguments.nodes(environment, app, "web*")

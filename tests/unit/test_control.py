@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy import control as module
-from saltdeploy.control import Control, _settled
+from saltdeploy import records, site
+from saltdeploy.control import Control
 from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
 from saltdeploy.executor import Identity
 
@@ -41,11 +42,11 @@ def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
     control._definitions = lambda name, env, looking=False: (SimpleNamespace(name="e"), make_app())
     control._paused = lambda environment, app: ("2.0", PAUSED["paused"])
 
-    def site(environment, app, nodes=None, choice=True, health=True):
+    def site_of(environment, app, nodes=None, choice=True, health=True):
         asked.append(choice)
         raise Refused("web1 does not answer")
 
-    control._site = site
+    control._site = site_of
     parameters = inspect.signature(getattr(control, verb)).parameters
     values = {"name": "shop", "version": "1.0", "instances": 2, "test": False}
     with pytest.raises(Refused, match="does not answer"):
@@ -63,7 +64,7 @@ def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
     ],
 )
 def test_the_release_that_users_have_for_good(record, release):
-    assert _settled(record) == release
+    assert records.settled(record) == release
 
 
 @pytest.mark.parametrize("fault", [DiscoveryUnavailable("no leader"), *(interrupt() for interrupt in INTERRUPTS)])
@@ -102,3 +103,19 @@ def test_a_pause_for_a_time_that_cannot_be_gone_on_from_is_gone_back_from(monkey
     environment, result = SimpleNamespace(name="e", discovery={}), {"record": record, "reason": "", "retcode": DONE}
     assert control._wait_out(environment, make_app(), result)["retcode"] == code
     assert reasons == ([] if aborted is None else ["after the pause, test on web2: no"])
+
+
+@pytest.mark.parametrize(
+    "user, sudo, name",
+    [
+        ("ann", None, "ann"),  # of salt-api
+        ("sudo_ann", "ann", "ann"),
+        ("UNKNOWN", "ann", "ann"),
+        (None, "ann", "ann"),
+        (None, None, "process"),
+    ],
+)
+def test_who_did_it_is_whom_salt_has_authenticated(monkeypatch, user, sudo, name):
+    monkeypatch.setattr(site.getpass, "getuser", lambda: "process")
+    monkeypatch.setattr(site.os, "environ", {"SUDO_USER": sudo} if sudo else {})
+    assert Control({}, user=user).owner.partition("@")[0] == name

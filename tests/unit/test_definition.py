@@ -667,3 +667,14 @@ def test_jsonschema_is_needed_on_the_master_only(monkeypatch):
     with pytest.raises(Refused, match="jsonschema is not installed on the master"):
         definition.load(pillar())
     assert definition.load_own("web1", pillar()).apps["shop"].ports == PortRange(20000, 20009)
+
+
+def test_the_one_environment_that_has_an_app():
+    found = pillar()
+    found["environments"]["production"] = {"nodes": NODES, "apps": {"blog": {}}}
+    assert definition.only_with(found, "shop") == "test" and definition.only_with(found, "blog") == "production"
+    assert definition.only_with(found, "other") is None
+    found["environments"]["staging"] = {"nodes": NODES, "based_on": "test"}
+    assert definition.only_with(found, "shop") is None
+    found["environments"]["staging"] = {"nodes": NODES, "based_on": "nothing"}
+    assert definition.only_with(found, "shop") == "test", "a broken environment is in nobody's way"

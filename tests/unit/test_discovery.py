@@ -461,3 +461,32 @@ def test_what_users_do_not_find_of_an_agent_s_own_services(serve):
     url, _ = serve(answers)
     with consul.Consul([url]) as client:
         assert client.failing() == ["unchecked", "unlisted"]
+
+
+def test_entries_come_in_the_order_in_which_they_were_created(serve):
+    """Whatever time their ids say, and whenever they were changed."""
+    found = [("a/9999", 7), ("a/2026", 9), ("a/2025", 9)]
+    keys = [{"Key": key, "Value": consul._encode(key), "CreateIndex": i, "ModifyIndex": 99 - i} for key, i in found]
+    url, _ = serve({"GET /v1/kv/a/": (200, json.dumps(keys))})
+    with consul.Consul([url]) as client:
+        assert client.entries("a/") == [(key, key) for key in ("a/9999", "a/2025", "a/2026")]
+        assert client.read_all("a/").keys() == {"a/9999", "a/2025", "a/2026"}
+        assert client.entries("x/") == []
+
+
+@pytest.mark.parametrize("datacenter, found", [(None, {"web3"}), ("dc1", {"web3"}), ("dc2", set())])
+def test_an_agent_that_lost_its_data_is_told_by_its_identity(serve, datacenter, found):
+    """It is another one, and the catalog has what the earlier one registered. What is dead or unknown is not."""
+    known = {"web1": "a", "web2": "b", "web3": "c", "external": ""}
+    members = [("web1", "a", 1), ("web2", "x", 4), ("web3", "y", 1)]
+    said = [{"Name": n, "Status": status, "Tags": {"id": i, "dc": "dc1"}} for n, i, status in members]
+    nodes = json.dumps([{"Node": n, "ID": i} for n, i in known.items()])
+    url, _ = serve({"GET /v1/agent/members": (200, json.dumps(said)), "GET /v1/catalog/nodes": (200, nodes)})
+    with consul.Consul([url], datacenter=datacenter) as client:
+        assert client.replaced() == found
+
+
+def test_an_endpoint_is_alive_while_the_agent_of_its_node_is():
+    dead = {"CheckID": "serfHealth", "Status": "critical"}
+    assert consul._endpoint(entry("critical")).alive
+    assert not consul._endpoint({**entry("critical"), "Checks": [dead]}).alive

@@ -2,7 +2,8 @@
 
 import pytest
 from saltdeploy import status
-from saltdeploy.model import App, Environment, Source
+from saltdeploy.discovery import Endpoint
+from saltdeploy.model import App, Environment, Node, Source
 
 
 @pytest.mark.parametrize(
@@ -19,3 +20,74 @@ def test_drift(version, instances, published, told):
     app = App("shop", Source("pip", "shop"), "run", version=version, instances=instances)
     found = status._drift(app, Environment("e", {}, {"shop": app}), {"version": "1.0"}, published)
     assert found == (f"the definition differs: it says {told}" if told else "")
+
+
+SITE = {"web1": Node("web1", "10.0.0.1"), "web2": Node("web2", "10.0.0.2")}
+RECORD = {"version": "1.0", "deployment": "d", "time": 0, "nodes": {"web1": ["shop_1.0_80"], "web2": ["shop_1.0_80"]}}
+
+
+class Discovery:
+    """Has a record, and services: name -> ids by minion."""
+
+    def __init__(self, services, record=RECORD, name="shop"):
+        self.found, self.record, self.name = services, record, name
+
+    def read(self, key):
+        return (self.record if key == f"deploy/e/{self.name}/current" else None), 1, None
+
+    def keys(self, prefix):
+        return [f"{prefix}{self.name}/current", f"{prefix}{self.name}/history/d"]
+
+    def services(self):
+        return {name: ("e", "1.0") if name != "consul" else () for name in self.found}
+
+    def instances(self, name):
+        return [
+            Endpoint(
+                i,
+                name,
+                f"host-{m}",
+                "",
+                0,
+                meta={"minion": m, "environment": "e", "app": i.split("_")[0]},
+                weight=25600,
+            )
+            for m, i in self.found.get(name, ())
+        ]
+
+
+def states(discovery, **options):
+    app = App("shop", Source("pip", "shop"), "run", version="1.0", instances=2)
+    found = status.of_app(discovery, Environment("e", SITE, {"shop": app}), app, **options)
+    return found, [(row["node"], row["state"]) for row in found["instances"]]
+
+
+def test_what_was_withdrawn_by_hand_runs_and_is_not_lost():
+    services = {"shop": [("web1", "shop_1.0_80")], "shop-candidate": [("web2", "shop_1.0_80_candidate")]}
+    assert states(Discovery(services))[1] == [("web1", "published"), ("web2", "withdrawn")]
+    assert states(Discovery({"shop": services["shop"]}))[1] == [("web1", "published"), ("web2", "lost")]
+
+
+def test_what_else_has_the_name_is_shown():
+    found, rows = states(Discovery({"shop": [("web1", "shop_1.0_80"), ("web9", "shop_0.9_80"), ("web1", "legacy")]}))
+    assert ("web1", "published") in rows and len(rows) == 2
+    assert [(row["id"], row["state"]) for row in found["strangers"]] == [
+        ("shop_0.9_80", "published, on no node of e"),
+        ("legacy", "not registered by saltdeploy"),
+    ]
+    assert "1 published" in found["drift"]
+
+
+def test_what_its_agent_does_not_have_is_not_plainly_passing():
+    services = {"shop": [("web1", "shop_1.0_80"), ("web2", "shop_1.0_80")]}
+    found, _ = states(Discovery(services), replaced={"host-web2"})
+    assert [row["health"] for row in found["instances"]] == ["passing", "passing, but its agent does not have it"]
+
+
+def test_apps_that_run_and_that_nobody_defines():
+    services = {"blog": [("web1", "blog_1.0_81")], "consul": [], "shop": [("web1", "shop_1.0_80")]}
+    environment = Environment("e", SITE, {"shop": object()})
+    assert status.undefined(Discovery(services, name="old"), environment) == ["blog", "old"]
+    assert status.undefined(Discovery(services), environment) == ["blog"]
+    found = status.of_app(Discovery({}, name="old"), environment, App("old", Source("", ""), ""))
+    assert found["drift"].startswith("old runs, and is not in e: add it") and not found["defined"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from saltdeploy import advice
+from saltdeploy import cautions
 from saltdeploy.model import Probe
 
 from tests.support.fleet import make_app
@@ -22,17 +22,17 @@ def app(checks=(), tests=(), min_healthy=10.0):
 
 
 def test_the_defaults_are_no_reason_to_warn():
-    assert advice.of(app()) == [] == advice.of(app([HEALTH], [Probe("http", "/")]))
+    assert cautions.of(app()) == [] == cautions.of(app([HEALTH], [Probe("http", "/")]))
 
 
 def test_a_check_that_is_slower_than_min_healthy():
     slow = replace(HEALTH, interval=8.0, timeout=5.0)
-    assert advice.of(app([HEALTH, slow])) == [
+    assert cautions.of(app([HEALTH, slow])) == [
         "a release of shop that hangs is not noticed before the old one is retired: min_healthy is 10s, and the check"
         " `http /health` needs up to 13s for it (interval 8s and timeout 5s)"
     ]
-    assert advice.of(app([HEALTH, slow], min_healthy=13.0)) == []
-    [warning] = advice.of(app(min_healthy=1.0))
+    assert cautions.of(app([HEALTH, slow], min_healthy=13.0)) == []
+    [warning] = cautions.of(app(min_healthy=1.0))
     assert "the check `tcp` needs up to 7s" in warning
 
 
@@ -47,7 +47,7 @@ def test_a_check_that_is_slower_than_min_healthy():
     ],
 )
 def test_tests_that_ask_what_the_checks_ask(checks, tests):
-    [warning] = advice.of(app(checks, tests))
+    [warning] = cautions.of(app(checks, tests))
     assert warning.startswith(f"{SAME} ({'/health' if HEALTH in checks else 'whether the port is listened on'}): ")
 
 
@@ -63,4 +63,4 @@ def test_tests_that_ask_what_the_checks_ask(checks, tests):
     ],
 )
 def test_tests_that_ask_more(checks, tests):
-    assert advice.of(app(checks, tests)) == []
+    assert cautions.of(app(checks, tests)) == []
