@@ -248,8 +248,9 @@ def _app(name, raw, env, where):
     strategy = replace(strategy, analysis=_gates(raw, env, at, where))
     app = App(
         name=name,
-        source=_source(raw["source"], f"{at}:source"),
-        run=raw["run"],
+        # Where an app may not run, a node has neither.
+        source=_source(raw["source"], f"{at}:source") if "source" in raw else None,
+        run=raw.get("run", ""),
         version=raw.get("version", ""),
         instances=raw.get("instances", 1),
         user=raw.get("user", "") or _default_user(name, at),
@@ -365,7 +366,7 @@ def _gates(raw, env, at, where):
 
 
 def _check_placeholders(app, at):
-    texts = [("run", app.run)]
+    texts = [("run", app.run)] if app.source else []
     texts += [(f"env:{k}", v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
     texts += hooks.texts(app)
