@@ -118,7 +118,13 @@ def _fill(environment, raw, apps, where, validated):
 
     :param validated: False where jsonschema is missing. An app may then have any shape.
     """
-    good = {a: merge(apps[a], s or {}) for a, s in raw["apps"].items() if a in apps and a not in environment.broken}
+    good = {}
+    for name, settings in raw["apps"].items():
+        if name in apps and name not in environment.broken:
+            if isinstance(apps[name], dict) and isinstance(settings or {}, dict):
+                good[name] = merge(apps[name], settings or {})
+            else:  # only without jsonschema on a node
+                environment.broken[name] = f"apps:{name}: found something that is no mapping"
     clashing = clashes.of_apps(where, good)
     for name, merged in good.items():
         try:

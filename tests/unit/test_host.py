@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy import host
-from saltdeploy.errors import DefinitionError, Failed, Refused
+from saltdeploy.errors import Failed, Refused
 from saltdeploy.host import Host, write_file
 from saltdeploy.model import App, Instance, PortRange, Source
 

@@ -30,7 +30,6 @@ WRONG = {
     "large number": 7137713771377137 * 10**20,
     "ciphertext": f"{yamlfile.CIPHERTEXT}\n{SECRET}",
 }
-# Keys whose values are no secrets wherever somebody writes one: see the schema.
 SHOP = {"source": {"pip": "shop"}, "run": "./shop", "ports": "20000-20009"}
 
 
@@ -46,10 +45,6 @@ def places(part, keys=()):
         yield from places(part["additionalProperties"], (*keys, name))
     if isinstance(part.get("items"), dict):
         yield from places(part["items"], (*keys, 0))
-
-
-def names(found):
-    return {"apps": "shop", "environments": "test", "nodes": "web1"}.get(found)
 
 
 def spoiled(keys, value):
@@ -73,15 +68,19 @@ def spoiled(keys, value):
     return pillar
 
 
-def said(pillar):
-    """Return all that is said of a pillar, on the master and on a node, and all that is behind it."""
+def said(pillar, validated=False):
+    """Return all that is said of a pillar, on the master and on a node, and all that is behind it.
+
+    :param validated: only where jsonschema is.
+    """
     found = []
-    for read in (
+    reads = (
         lambda: definition.load(pillar, "test"),
         lambda: definition.load_own("web1", pillar),
-        lambda: definition.load_own("web1", pillar, problems=lambda definitions: None),
         lambda: inheritance.own_environment(pillar["environments"], "web1"),
-    ):
+        lambda: definition.load_own("web1", pillar, problems=lambda definitions: None),
+    )
+    for read in reads[: 3 if validated else 4]:
         try:
             found += getattr(read(), "broken", {}).values()
         except Refused as exc:
@@ -113,7 +112,9 @@ def test_no_secret_is_said(label, caplog):
     for keys in dict.fromkeys(keys for keys, _ in APP + ENVIRONMENT):
         if keys in opened and not isinstance(value, (list, dict)):
             continue
-        text = said(spoiled(keys, value)) + caplog.text
+        if isinstance(value, list) and any(keys == k and is_open(p.get("items", {})) for k, p in APP + ENVIRONMENT):
+            continue
+        text = said(spoiled(keys, value), keys in opened) + caplog.text
         # As a key somebody has written it where a name of ours belongs: that is no value.
         if any(n in text for n in needle):
             shown[keys] = next(line for line in text.splitlines() if any(n in line for n in needle))[:300]
