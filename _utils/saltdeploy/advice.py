@@ -51,7 +51,7 @@ def may_be_shown(allowed, value):
     if allowed.get("writeOnly") or isinstance(value, (dict, list, tuple, set, bytes)):
         return False
     types = allowed.get("type")
-    closed = "enum" in allowed or "const" in allowed or (isinstance(types, str) and types in CLOSED)
+    closed = "enum" in allowed or (isinstance(types, str) and types in CLOSED)
     return closed or bool(allowed.get("examples"))
 
 

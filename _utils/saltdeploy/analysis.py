@@ -236,8 +236,9 @@ def _check(gate, raw, at):
     for key in ("url", "query"):
         for name in PLACEHOLDER.findall(getattr(gate, key)):
             if name not in PLACEHOLDERS:
+                named = "" if key == "url" else f" {{{name}}}"  # a token may be in a URL
                 raise DefinitionError(
-                    f"{at}:{gate.kind}:{key}: unknown placeholder {{{name}}}{nearest(name, PLACEHOLDERS)}."
+                    f"{at}:{gate.kind}:{key}: unknown placeholder{named}{nearest(name, PLACEHOLDERS)}."
                     f" Allowed: {', '.join(PLACEHOLDERS)}."
                 )
 

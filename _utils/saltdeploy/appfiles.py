@@ -7,6 +7,7 @@ from pathlib import Path
 
 from . import advice, inheritance, rendering, words
 from .environmentfiles import label
+from .errors import DefinitionError
 from .model import may_run
 
 log = logging.getLogger(__name__)
@@ -46,9 +47,12 @@ def render(folder, opts, functions, saltenv="base"):
         name = path.parent.name if path.name == "init.sls" else path.stem
         try:
             found[name] = _data(_compile(path, f"{folder.name}.{name}", renderers, opts, saltenv))
+        except DefinitionError as exc:
+            broken[label(path)] = str(exc)
         except Exception as exc:  # whatever a renderer, or a program, makes of somebody's mistake
             broken[label(path)] = rendering.mistake(exc)
-            log.info("%s is left out of pillar: %s", path, broken[label(path)])
+    for file, why in broken.items():
+        log.info("%s is left out of pillar: %s", file, why)
     _without_inner_includes(found, folder.name)
     return found, broken
 
@@ -64,12 +68,12 @@ def _compile(path, sls, renderers, opts, saltenv):
 
 
 def _data(data):
-    """Return what a file holds; ValueError where it has another shape than pillar."""
+    """Return what a file holds; DefinitionError where it has another shape than pillar."""
     data = data or {}
     if not isinstance(data, dict):
-        raise ValueError(f"found {advice.kind(data)}. Write a mapping `apps`, of names to definitions")
+        raise DefinitionError(f"found {advice.kind(data)}. Write a mapping `apps`, of names to definitions")
     if not isinstance(data.get("apps", {}), dict):
-        raise ValueError(f"apps: found {advice.kind(data['apps'])}. Write a mapping of name to definition")
+        raise DefinitionError(f"apps: found {advice.kind(data['apps'])}. Write a mapping of name to definition")
     return dict(data)
 
 
@@ -118,7 +122,7 @@ def share(files, environment, minion):
         pillar = _joined(pillar, {**rest, **includes, **({"apps": own} if own else {})})
     # Of an app that is in no file, nothing is known: it is in a pillar of the site's own.
     apps = {a: s if a in mine or a not in defined else elsewhere(s) for a, s in placed.items()}
-    return pillar, {a: _unmeasured(s) for a, s in apps.items()}, sorted(map(words.name, mine))
+    return pillar, {a: unmeasured(s) for a, s in apps.items()}, sorted(map(words.name, mine))
 
 
 def _may_run(defined, placed, roles):
@@ -134,14 +138,11 @@ def elsewhere(about):
     kept = {key: value for key, value in about.items() if key in ELSEWHERE}
     if isinstance(kept.get("tests"), list):
         kept["tests"] = [t for t in kept["tests"] if isinstance(t, dict) and t.get("from") == "peer"]
-    return _unmeasured(kept)
+    return unmeasured(kept)
 
 
-def _unmeasured(about):
+def unmeasured(about):
     """Return an app, or an environment, without its analysis: the master measures, with the headers that it needs."""
     if not isinstance(about, dict) or not isinstance(about.get("strategy"), dict):
         return about
     return {**about, "strategy": {key: value for key, value in about["strategy"].items() if key != "analysis"}}
-
-
-unmeasured = _unmeasured

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from . import addresses, discovery, words
 from .errors import DefinitionError
+from .inheritance import mapping
 
 
 def check(where, environment):
@@ -27,9 +28,10 @@ def of_apps(where, apps):
 
     :param where: the key path of the environment; ``apps``: its apps, merged and of the right shape.
     """
+    ports = {app: mapping(settings, "frontend").get("port") for app, settings in apps.items()}
     found = {
         app: f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too"
-        for app, (other, port) in _twice((a, (s.get("frontend") or {}).get("port")) for a, s in apps.items()).items()
+        for app, (other, port) in _twice((a, p) for a, p in ports.items() if isinstance(p, int)).items()
     }
     for app in apps:
         other = app.removesuffix("-candidate")

@@ -142,7 +142,13 @@ def _fill(environment, raw, apps, where, validated):
 
     :param validated: False where jsonschema is missing. An app may then have any shape.
     """
-    good = {a: merge(apps[a], s or {}) for a, s in raw["apps"].items() if a in apps and a not in environment.broken}
+    good = {}
+    for name, settings in raw["apps"].items():
+        if name in apps and name not in environment.broken:
+            if isinstance(apps[name], dict) and isinstance(settings or {}, dict):
+                good[name] = merge(apps[name], settings or {})
+            else:  # only without jsonschema on a node
+                environment.broken[name] = f"apps:{name}: found something that is no mapping"
     clashing = clashes.of_apps(where, good)
     for name, merged in good.items():
         try:
@@ -300,8 +306,9 @@ def _app(name, raw, env, where):
     strategy = replace(strategy, analysis=_gates(raw, env, at, where))
     app = App(
         name=name,
-        source=_source(raw["source"], f"{at}:source"),
-        run=raw["run"],
+        # Where an app may not run, a node has neither.
+        source=_source(raw["source"], f"{at}:source") if "source" in raw else None,
+        run=raw.get("run", ""),
         version=raw.get("version", ""),
         instances=raw.get("instances", 1),
         user=raw.get("user", "") or _default_user(name, at),
@@ -432,7 +439,7 @@ def _gates(raw, env, at, where):
 
 
 def _check_placeholders(app, at):
-    texts = [("run", app.run)]
+    texts = [("run", app.run)] if app.source else []
     texts += [(f"env:{k}", v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
     texts += hooks.texts(app)

@@ -155,6 +155,11 @@ def _reply(node, data, seconds):
     return Reply(node, value, _error(value) or f"failed, and did not say why (retcode {data['retcode']})", seconds)
 
 
+def _unquoted(text):
+    """Return what Salt says of an SLS that it cannot render, without the piece of it that it shows."""
+    return text.strip().splitlines()[0] if text.strip().startswith("Rendering SLS") else text
+
+
 def _error(value):
     """Return what went wrong, from a module's exception or the failed states of a state run."""
     if isinstance(value, dict):
@@ -165,7 +170,7 @@ def _error(value):
         ]
         root = [f for f in failed if "One or more requisite failed" not in f]
         return "; ".join(root or failed)
-    text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
+    text = "; ".join(map(_unquoted, map(str, value))) if isinstance(value, list) else str(value)
     if "Traceback (most recent call last):" in text:
         # A bug, ours or Salt's; the minion's log has it whole.
         return f"{text.strip().splitlines()[-1]} (a bug: the minion's log shows where)"

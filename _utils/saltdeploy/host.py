@@ -3,7 +3,7 @@
 ::
 
     <root>/.lock                                   taken while a port is chosen
-    <root>/.validated                              digest of the definitions that were looked at last, and their mistakes
+    <root>/.validated                              digest of the definitions that were seen last, and their mistakes
     <root>/<app>/.lock                             taken while instances are published, stopped or brought back
     <root>/<app>/.starting                         taken while instances are started
     <root>/<app>/.run, .ended                      the run that has the app now; those that ended last
@@ -85,6 +85,8 @@ class Host:
 
         :raises Refused: another one is, under the same version.
         """
+        if app.source is None:
+            raise Refused(f"{self.node} may not run {app.name}: it has none of the roles of the app, nor its settings.")
         release = self.release(app.name, version)
         if not release.is_dir():
             return False

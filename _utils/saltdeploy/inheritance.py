@@ -19,21 +19,21 @@ def resolve(environments, name, broken=()):
     for link in reversed(chain(environments, name)):
         own = {k: v for k, v in environments[link].items() if k not in ("based_on", "scale", "nodes")}
         raw = merge(raw, own)
-        raw["apps"] = {
-            a: s if a in broken or not isinstance(a, str) else dict(s or {}) for a, s in (raw.get("apps") or {}).items()
-        }
+        placed = raw.get("apps") or {}
+        raw["apps"] = {a: dict(s or {}) if _is_plain(a, s, broken) else s for a, s in placed.items()}
         scale = environments[link].get("scale", 1)
         stated = mapping(environments[link], "apps")
         for app, settings in raw["apps"].items():
-            if (
-                isinstance(app, str)
-                and app not in broken
-                and "instances" in settings
-                and "instances" not in (stated.get(app) or {})
-            ):
+            scaled = _is_plain(app, settings, broken) and "instances" in settings
+            if scaled and "instances" not in mapping(stated, app):
                 settings["instances"] = max(1, math.floor(settings["instances"] * scale + 0.5))
     raw["nodes"] = copy.deepcopy(environments[name]["nodes"])
     return raw
+
+
+def _is_plain(app, settings, broken):
+    """Return whether what an environment says of an app may be looked at: it is as it must be, as far as is known."""
+    return isinstance(app, str) and app not in broken and isinstance(settings or {}, dict)
 
 
 def own_environment(environments, minion):

@@ -70,9 +70,10 @@ def files(lifecycle, name, functions):
     :param functions: ``__salt__``.
     """
     app, node = lifecycle.app(name), lifecycle.node
-    problems, states = [], set(functions["cp.list_states"]()) if app.states else set()
-    problems += [
-        f"states: {sls} is not on the master. Put it into its file_roots." for sls in sorted({*app.states} - states)
+    problems = [
+        f"states: {sls} is not on the master. Put it into its file_roots."
+        for sls in app.states
+        if not any(functions["cp.hash_file"](url) for url in _places(sls))
     ]
     values = launch.values(app, lifecycle.host, node.address, lifecycle.environment.name)
     with tempfile.TemporaryDirectory() as folder:
@@ -82,6 +83,12 @@ def files(lifecycle, name, functions):
             except Failed as exc:
                 problems.append(f"config:{target}: {exc}")
     return [f"apps:{name}:{problem}" for problem in problems]
+
+
+def _places(sls):
+    """Return the URLs that an SLS may have. (The master's list of its files may be 20 seconds old.)"""
+    path = f"salt://{sls.replace('.', '/')}"
+    return f"{path}.sls", f"{path}/init.sls"
 
 
 def _fetch(functions, url, path):

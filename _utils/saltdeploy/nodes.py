@@ -120,6 +120,8 @@ def _check(raw, at):
     if isinstance(raw, dict) and isinstance(raw.get("http", ""), str) and raw.get("tcp", True) is True:
         try:
             return definition.probe(raw, at)
+        except Refused:
+            raise
         except bounds.WRONG_SHAPE:
             pass
     raise Refused(f"{at}: found {shown(raw)}, allowed is a check as in the definition of an app")

@@ -85,7 +85,7 @@ def _apps(folder, opts, functions, saltenv):
 
 
 def _problem(name, environment):
-    """Return what is wrong with a node's environment, apart from its apps; empty: nothing. States render it as it is."""
+    """Return what is wrong with a node's environment, apart from its apps; empty: nothing. States render it."""
     rest = {key: value for key, value in environment.items() if key != "apps"}
     digest = validation.digest(rest)
     if _PROBLEMS.get(name, ("",))[0] != digest:

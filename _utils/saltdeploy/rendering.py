@@ -38,7 +38,7 @@ def first_line(text):
 
 @contextlib.contextmanager
 def quiet():
-    """Keep what Salt logs of a mistake in a template out of the log: the mistake is told, and a template has secrets."""
+    """Keep what Salt says of a mistake in a template out of the log: it shows the template, which may have secrets."""
 
     with words.unlogged(*LOGGERS):
         yield

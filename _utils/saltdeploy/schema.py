@@ -383,3 +383,8 @@ PILLAR = {
     "type": "object",
     "properties": {"apps": APPS, "environments": ENVIRONMENTS},
 }
+# A node is not given all of an app that may not run there, see appfiles.
+OF_NODE = {
+    **PILLAR,
+    "properties": {"apps": _map(_object({**APP_PROPERTIES, **PLACED}), A_NAME), "environments": ENVIRONMENTS},
+}

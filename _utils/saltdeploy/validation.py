@@ -12,7 +12,7 @@ import re
 
 from . import advice, bounds, words, yamlfile
 from .errors import DefinitionError, Refused
-from .schema import PILLAR
+from .schema import OF_NODE, PILLAR
 from .words import nearest
 
 # How many mistakes of one app, or of the environment, are looked for, and how many are told.
@@ -25,7 +25,7 @@ SEALED = (
 ENVIRONMENT = ""
 
 
-def problems(definitions):
+def problems(definitions, schema=PILLAR):
     """Return what is wrong with ``{"apps": …, "environments": …}``: ``{app: sentences}``, without those in order.
 
     The environment itself is under ``""``. One app's mistakes are in no other app's sentences.
@@ -36,14 +36,14 @@ def problems(definitions):
         import jsonschema
     except ImportError:
         raise Refused("jsonschema is not installed on the master: `salt-pip install jsonschema`.") from None
-    validator = _validator(jsonschema)(PILLAR)
+    validator = _validator(jsonschema)(schema)
     found = {part: _problems(validator, own) for part, own in _parts(definitions).items()}
     return {part if isinstance(part, str) else words.shown(part): said for part, said in found.items() if said}
 
 
 def problems_again(definitions):
-    """Like :func:`problems`, of what the master has seen before. None where jsonschema is missing: a node may lack it."""
-    return problems(definitions) if importlib.util.find_spec("jsonschema") else None
+    """Like :func:`problems`, of what the master has seen. None where jsonschema is missing: a node may lack it."""
+    return problems(definitions, OF_NODE) if importlib.util.find_spec("jsonschema") else None
 
 
 def listed(sentences):

@@ -55,6 +55,8 @@ def load(path):
     _measure(path, text)
     try:
         return yaml.load(text, Loader=_Loader)
+    except DefinitionError:
+        raise
     # What PyYAML's own constructors raise on `!!int x`, `!!bool x`, a number of 5000 digits.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as exc:
         said = _jinja(text, exc) or problem(exc)

@@ -140,9 +140,12 @@ MEANINGS = {
         "timeout": "How long it may take. A command that takes longer is killed, its children too.",
     },
     "http": {
-        "path": "The path, with a query if there is one.",
+        "path": (
+            "The path, with a query if there is one. ``{version}``, ``{app}``, ``{environment}``, ``{node}``,"
+            " ``{address}`` and ``{port}`` are filled in; any other brace stays."
+        ),
         "status": "The status the answer must have.",
-        "contains": "Text that the answer must contain.",
+        "contains": "Text that the answer must contain, filled in like ``path``.",
     },
     "environment": {
         "based_on": (

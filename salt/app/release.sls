@@ -4,7 +4,7 @@
 {%- from 'app/needs.jinja' import states %}
 {%- set name = pillar['saltdeploy']['app'] %}
 {%- set needs = salt['app.needs'](name) %}
-saltdeploy room for {{ name }}:
+room for {{ name }}:
   app.room:
     - app: {{ name }}
     - version: {{ pillar['saltdeploy']['version'] | json }}

@@ -146,14 +146,18 @@ def test_positional_and_unknown_arguments_of_every_verb(runner):
 
 
 def test_a_fault_of_ours_is_no_traceback_and_no_claim_that_nothing_was_changed(runner, monkeypatch):
-    def fail(*args):
+    def fail(*args, **kwargs):
         raise KeyError("x\x1b" * 5000)
 
     monkeypatch.setattr("saltdeploy.control.Control.status", fail)
-    result = runner["deploy.status"]()
-    assert result["retcode"] == 2
-    assert "a fault of saltdeploy itself, look now" in result["verdict"] and "KeyError" in result["verdict"]
-    assert is_fit_to_be_shown(result["verdict"])
+    monkeypatch.setattr("saltdeploy.control.Control.scale", fail)
+    for verb, given, code in (("status", {}, 1), ("scale", {}, 2), ("scale", {"test": True}, 1)):
+        result = runner[f"deploy.{verb}"](**given)
+        assert result["retcode"] == code
+        assert "Internal error in saltdeploy (KeyError: " in result["verdict"]
+        # What only looks leaves nothing unfinished.
+        assert ("run `salt-run deploy.status`" in result["verdict"]) is (code == 2)
+        assert is_fit_to_be_shown(result["verdict"])
 
 
 def test_what_is_shown_does_nothing_to_a_terminal(outputters):

@@ -352,3 +352,51 @@ def test_an_app_that_nobody_defines_any_more(site, verb, refused):
     assert "unknown app 'shop'" in refused("remove", "confirm=True")
     define(site)
     assert "shop is not deployed in site" in verb("status")
+
+
+def test_mistakes_of_another_app_stand_in_nobodys_way(site, verb):
+    """Also on the nodes: its file cannot be rendered, it is wrong, and its environment's file is no YAML."""
+    serves(site, "1.0")
+    files = {
+        "apps/cart.sls": "apps: {cart: {run: {{ nix }}, env: {PASSWORD: geheim}}}",
+        "apps/mail.sls": "apps: {mail: {prots: 80, env: {PASSWORD: [geheim]}}}",
+        "environments/other.sls": "environments: {other: [",
+    }
+    site.define(app={"run": RUN}, apps={NAME: {"version": "1.1", "instances": 3}, "cart": {}, "mail": {}})
+    try:
+        for name, text in files.items():
+            (site.pillar.folder / name).write_text(text)
+        output = verb("app", "version='1.1'")
+        assert site.traces().versions == ["1.1"] * 3
+        for words in ("apps/cart.sls: line 1: Jinja variable 'nix' is", "mail: apps:mail:prots: unknown key"):
+            assert words in output and "environments/other.sls: is not YAML: line 2" in output
+        verb("check")
+        verb("rollback")
+        assert site.traces().versions == ["1.0"] * 3
+        output += verb("status") + verb("logs") + verb("history")
+        # Of the app itself all is told, and what needs no definition works.
+        code, said = site.cli.deploy("app", "mail")
+        assert code == 3
+        for words in ("apps:mail:prots: unknown key (did you mean `ports`?)", "mail:env:PASSWORD: found a list. Write"):
+            assert words in said
+        for function in ("history", "unlock", "status"):
+            code, more = site.cli.deploy(function, "mail")
+            assert code == 0, more
+            said += more
+        assert "geheim" not in output + said
+    finally:
+        for name in files:
+            (site.pillar.folder / name).unlink()
+
+
+def test_files_that_a_definition_names_are_looked_for(site, verb, refused):
+    """By ``check`` and by a deployment, before anything is changed; all of them at once."""
+    serves(site, "1.0")
+    (site.pillar.folder.parent / "tree/day-two.ini").write_text("one\n{{ nix }}\n")
+    config = {"etc/a": "salt://nowhere.ini", "etc/b": "salt://day-two.ini"}
+    define(site, {"states": ["nowhere.at_all"], "config": config})
+    for function in ("check", "app"):
+        output = refused(function, "version='1.1'")
+        assert "apps:shop:states: nowhere.at_all is not on the master" in output
+        assert "apps:shop:config:etc/a: salt://nowhere.ini: is not on the master" in output
+        assert "apps:shop:config:etc/b: salt://day-two.ini: line 2: Jinja variable 'nix' is undefined" in output

@@ -85,8 +85,8 @@ FILES = {
     ),
     "no UTF-8": (b"environments: {s\xefte: {}}", "is not UTF-8"),
     "huge number": (f"environments: {{site: {{nodes: {'9' * 5000}}}}}", "is not YAML"),
-    "no date": ("environments: {site: {nodes: 2026-13-45}}", "found '2026-13-45', allowed is a mapping"),
-    "true as name": (f"environments: {{on: {{nodes: {{{NODE}}}}}}}", "found the name True, allowed is text (quote"),
+    "no date": ("environments: {site: {nodes: 2026-13-45}}", "environments:site:nodes: found text. Write a mapping"),
+    "true as name": (f"environments: {{on: {{nodes: {{{NODE}}}}}}}", "the name True is not text. Quote it"),
 }
 
 

@@ -56,8 +56,8 @@ def refused(target, *arguments, cli=None):
         (("shpo",), "unknown app 'shpo' in environment site (did you mean `shop`?). Apps there: shop"),
         ((NAME, "env=sit"), "unknown environment 'sit' (did you mean `site`?). Defined: site"),
         ((NAME, "version='1.11'"), "unknown version 1.11 of shop (did you mean `1.1`?): no digest of it"),
-        ((NAME, "version=1.1"), "version 1.1 was read as a number and may have lost digits: quote it"),
-        ((NAME, "version='../1'"), "version '../1' is not usable: allowed is"),
+        ((NAME, "version=1.1"), "version 1.1 was read as a number, and digits may be lost"),
+        ((NAME, "version='../1'"), "version '../1' is not usable. Write a version: letters"),
         ((NAME, "verison='1.1'"), "unknown argument verison= (did you mean `version`?)"),
         ((NAME, "'1.1'", "site", *"12345678"), "too many arguments, from 8 on"),
         ((NAME, "'1.1'", "version='1.0'"), "multiple values for argument 'version'"),
@@ -72,9 +72,9 @@ def test_arguments(target, arguments, words):
 
 def test_a_number_quoted_as_the_message_says_is_a_version(target):
     output = refused(target, NAME, "version=1.1")
-    advice = output.partition("quote it twice, ")[2].split()[0]
-    assert advice == "version=\"'1.1'\""
-    assert target.cli.deploy("plan", NAME, advice.replace('"', ""))[0] == 0
+    advice = output.partition("Quote it twice, as you typed it: ")[2].split(",")[0]
+    assert advice == "version=\"'3.10'\""
+    assert target.cli.deploy("plan", NAME, advice.replace('"', "").replace("3.10", "1.1"))[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -85,19 +85,22 @@ def test_a_number_quoted_as_the_message_says_is_a_version(target):
             {"app": {"run": "./bin/serve {adress}"}},
             "apps:shop:run: unknown placeholder {adress} (did you mean `address`?)",
         ),
-        ({"app": {"run": None}}, "apps:shop:run: found None, allowed is text"),
+        ({"app": {"run": None}}, "apps:shop:run: found nothing. Write text"),
         ({"app": {"source": {"archive": "/tmp/x"}}}, "apps:shop:source:sha256: is missing"),
         ({"app": {"requires": ["postgres"]}}, "shop requires postgres, which discovery does not have healthy"),
         ({"strategy": {"wavs": [1]}}, "environments:site:strategy:wavs: unknown key (did you mean `waves`?)"),
         (
             {"strategy": {"drain": "1 day"}},
-            "environments:site:strategy:drain: found '1 day', allowed is a number of seconds",
+            "environments:site:strategy:drain: '1 day' is not a duration. Write 24h.",
         ),
         (
             {"apps": {NAME: {"instances": "3"}}},
-            "environments:site:apps:shop:instances: found '3', allowed is a whole number",
+            "environments:site:apps:shop:instances: '3' is not a whole number. Write the number without quotes: 3.",
         ),
-        ({"apps": {"shpo": {}, NAME: {}}}, "environments:site:apps:shpo: there is no such app (did you mean `shop`?)"),
+        (
+            {"apps": {"shpo": {}, NAME: {}}},
+            "shpo: environments:site:apps:shpo: there is no such app (did you mean `shop`?)",
+        ),
         ({"apps": {NAME: {}}}, "which version of shop? Say version=…, or set `version`"),
     ],
 )
@@ -109,11 +112,12 @@ def test_definitions(target, definition, words):
 @pytest.mark.parametrize(
     "file, text, words",
     [
-        ("environments/of_test.sls", "environments: {site: [", ("environments/of_test.sls: is not YAML", "line 2")),
+        ("environments/of_test.sls", "environments: {site: [", ("environments/of_test.sls: is not YAML: line 2",)),
         ("environments/of_test.sls", "nodes: {}", ("environments/of_test.sls: must hold a mapping `environments`",)),
         ("environments/of_test.sls", "environments: {}", ("no environments", "'salt_master'", "pillar/top.sls")),
-        ("apps/init.sls", "apps: {shop: [", ("SLS 'apps' failed", "line 2")),
-        ("apps/init.sls", "{% if %}", ("SLS 'apps' failed", "line 1")),
+        ("environments/of_test.sls", "environments:\n  {{ x }}: {}", ("of_test.sls: is not YAML: line 2 has Jinja",)),
+        ("apps/of_test.sls", "apps: {shop: [", ("shop: there is no such app", "apps/of_test.sls: ", "line 2")),
+        ("apps/of_test.sls", "apps: {{ nix }}", ("apps/of_test.sls: line 1: Jinja variable 'nix' is undefined",)),
     ],
 )
 def test_pillar_files(target, file, text, words):

@@ -118,14 +118,14 @@ class Pillar:
         self.folder = Path(folder)
         for name in ("apps", "environments"):
             (self.folder / name).mkdir(parents=True)
-        for name in ("all.sls", "own.sls"):
-            shutil.copy(REPOSITORY / "pillar/environments" / name, self.folder / "environments" / name)
+        for name in ("environments/all.sls", "environments/own.sls", "apps/init.sls"):
+            shutil.copy(REPOSITORY / "pillar" / name, self.folder / name)
         top = {"base": {master_id: ["apps", "environments.all"], "*": ["apps", "environments.own"]}}
         self._write("top.sls", top)
 
     def write(self, apps, environments):
         """Replace all definitions."""
-        self._write("apps/init.sls", {"apps": apps})
+        self._write("apps/of_test.sls", {"apps": apps})
         self._write("environments/of_test.sls", {"environments": environments})
 
     def _write(self, name, data):

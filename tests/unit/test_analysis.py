@@ -518,7 +518,8 @@ def load(analysis=None, of_environment=None):
     environment = {"nodes": {"web1": {"address": "10.0.0.1"}}, "apps": {"shop": {}}}
     if of_environment is not None:
         environment["strategy"] = {"analysis": of_environment}
-    return definition.load({"apps": {"shop": app}, "environments": {"e": environment}}).apps["shop"].strategy.analysis
+    loaded = definition.load({"apps": {"shop": app}, "environments": {"e": environment}})
+    return definition.find_app(loaded, "shop").strategy.analysis
 
 
 def test_gates_are_read_with_their_defaults():
@@ -548,34 +549,49 @@ def test_an_app_has_its_own_gates_in_place_of_the_environments():
         ({"http": HTTP, "command": "x", "max": 1}, ": needs exactly one of http, prometheus, command, found http and"),
         ({"http": HTTP}, ": needs `max` or `min`, or both"),
         ({"prometheus": PROMETHEUS}, ": needs `max` or `min`, or both"),
-        ({"http": HTTP, "max": "1"}, ":max: found '1', allowed is a number"),
-        ({"http": HTTP, "max": math.nan}, ":max: found nan, allowed is a number"),
+        ({"http": HTTP, "max": "1"}, ":max: '1' is not a number. Write the number without quotes: 1."),
+        ({"http": HTTP, "max": math.nan}, ":max: nan is not a number"),
         ({"http": HTTP, "max": 1, "min": 2}, ":min: found 2, allowed is at most `max`"),
         ({"http": HTTP, "max": 1, "interval": 0}, ":interval: found 0, allowed is more than 0"),
         ({"http": HTTP, "max": 1, "timeout": "0s"}, ":timeout: found '0s', allowed is more than 0"),
         ({"http": HTTP, "max": 1, "timeout": "721h"}, ":timeout: found '721h', allowed is more than 0, and at most"),
-        ({"http": HTTP, "max": 1, "count": 0}, ":count: found 0, allowed is at least 1"),
+        ({"http": HTTP, "max": 1, "count": 0}, ":count: 0 is too small. Write at least 1."),
         ({"http": HTTP, "max": 1, "failure_limit": 3}, ":failure_limit: found 3, allowed is less than `count` (3)"),
         ({"http": HTTP, "max": 1, "failures": 1}, ":failures: unknown key (did you mean `failure_limit`?)"),
         ({"http": {"url": "https://x"}, "max": 1}, ":http:json: is missing"),
-        ({"http": {**HTTP, "json": "rate"}, "max": 1}, ":http:json: found 'rate', allowed is a JSON Pointer"),
-        ({"http": {**HTTP, "url": "ftp://x/y"}, "max": 1}, ":http:url: found 'ftp://x/y', allowed is an http://"),
-        ({"http": {**HTTP, "url": "http://me:pw@x/y"}, "max": 1}, ":http:url: found 'http://me:pw@x/y', allowed is an"),
+        ({"http": {**HTTP, "json": "rate"}, "max": 1}, ":http:json: found text of another form. Write a JSON Pointer"),
+        (
+            {"http": {**HTTP, "url": "ftp://x/y"}, "max": 1},
+            ":http:url: found text of another form. Write an http:// or https:// URL",
+        ),
+        (
+            {"http": {**HTTP, "url": "http://me:pw@x/y"}, "max": 1},
+            ":http:url: found text of another form. Write an http:// or",
+        ),
         (
             {"http": {**HTTP, "url": "http://x/{verison}"}, "max": 1},
-            ":http:url: unknown placeholder {verison} (did you",
+            ":http:url: unknown placeholder (did you mean `version`?). Allowed",
         ),
         (
             {"prometheus": {**PROMETHEUS, "url": "http://x/?y"}, "max": 1},
-            ":prometheus:url: found 'http://x/?y', allowed",
+            ":prometheus:url: found text of another form. Write",
         ),
         ({"prometheus": {**PROMETHEUS, "query": "x{a='{port}'}"}, "max": 1}, ":prometheus:query: unknown placeholder"),
-        ({"command": "x {nope}"}, ":command: unknown placeholder {nope} (did you mean `node`?). Allowed: "),
-        ({"command": "x {port}"}, ":command: unknown placeholder {port}. Allowed: address, version, release"),
-        ({"command": "x {"}, ":command: 'x {': Single '{' encountered in format string. A brace of your own is"),
-        ({"command": "x 'y"}, ':command: "x \'y": No closing quotation'),
-        ({"command": " "}, ":command: ' ': is empty"),
-        ({"command": "x", "name": "Not A Label"}, ":name: found 'Not A Label', allowed is text matching"),
+        (
+            {"command": "x {nope}"},
+            ":command: unknown placeholder {nope} (did you mean `node`?) at character 3. Allowed: ",
+        ),
+        (
+            {"command": "x {port}"},
+            ":command: unknown placeholder {port} at character 3. Allowed: address, version, release",
+        ),
+        ({"command": "x {"}, ":command: character 3 is a brace that belongs to no placeholder"),
+        ({"command": "x 'y"}, ":command: the command cannot be split into words: No closing quotation"),
+        ({"command": " "}, ":command: the command is empty"),
+        (
+            {"command": "x", "name": "Not A Label"},
+            ":name: 'Not A Label' is not a name. Write a name of a-z, 0-9 and -: not-a-label.",
+        ),
     ],
 )
 def test_a_mistake_is_named_by_its_key_path(wrong, words):

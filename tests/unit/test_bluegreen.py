@@ -36,7 +36,10 @@ def test_it_is_warm_for_ten_minutes_unless_it_is_said():
             {"replace": "in_place", "warm": "5m"},
             "apps:shop:strategy:warm: has a meaning with `replace: blue_green` only",
         ),
-        ({**BLUE_GREEN, "warm": "soon"}, "apps:shop:strategy:warm: found 'soon', allowed is a number of seconds"),
+        (
+            {**BLUE_GREEN, "warm": "soon"},
+            "apps:shop:strategy:warm: 'soon' is not a duration. Write a number of seconds",
+        ),
         ({**BLUE_GREEN, "pause": "manual"}, "apps:shop:strategy:pause: a blue_green deployment has no first wave"),
         ({**BLUE_GREEN, "pause": "5m"}, "apps:shop:strategy:pause: a blue_green deployment has no first wave"),
         ({**BLUE_GREEN, "waves": [1, "100%"]}, "apps:shop:strategy:waves: blue_green replaces all at once"),

@@ -41,6 +41,16 @@ def error(value):
         ("ERROR executing 'app.start': shop is not ready: it's dead", "shop is not ready: it's dead"),
         ("Error: the thing", "the thing"),
         (["Rendering SLS failed", "No such file"], "Rendering SLS failed; No such file"),
+        (
+            [
+                "Rendering SLS 'base:shop.extra' failed: Jinja variable 'nix' is undefined; line 2\n\n---\npassword: geheim"
+            ],
+            "Rendering SLS 'base:shop.extra' failed: Jinja variable 'nix' is undefined; line 2",
+        ),
+        (
+            ["Specified SLS 'a.b' in saltenv 'base' is not available on the salt master or through a gitfs"],
+            "Specified SLS 'a.b' in saltenv 'base' is not available on the salt master or through a gitfs",
+        ),
         ("'app.observe' is not available.", "'app.observe' is not available. Run: salt '*' saltutil.sync_all"),
         (
             "ERROR executing 'app.observe': The following keyword arguments are not valid: refresh=True",

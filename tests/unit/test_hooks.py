@@ -23,7 +23,7 @@ def load(app_hooks, placed=None, ports="20000-20009"):
         "apps": {"shop": {"source": {"pip": "shop"}, "run": "./shop", "ports": ports, "hooks": app_hooks}},
         "environments": {"site": {"nodes": {"web1": {"address": "192.0.2.1"}}, "apps": {"shop": placed or {}}}},
     }
-    return definition.load(pillar).apps["shop"].hooks
+    return definition.find_app(definition.load(pillar), "shop").hooks
 
 
 def mistake(app_hooks):
@@ -62,17 +62,23 @@ def test_phases_are_those_of_the_documentation():
     "wrong, said",
     [
         ({"before_strat": "a"}, "apps:shop:hooks:before_strat: unknown key (did you mean `before_start`?)"),
-        ({"before_start": {"once": True}}, "apps:shop:hooks:before_start: found {'once': True}, allowed is a command"),
-        ({"before_start": {"command": "a", "on_failure": "go on"}}, "apps:shop:hooks:before_start: found"),
-        ({"before_start": ["a", 3]}, "apps:shop:hooks:before_start"),
+        ({"before_start": {"once": True}}, "apps:shop:hooks:before_start:command: is missing"),
+        (
+            {"before_start": {"command": "a", "on_failure": "go on"}},
+            "hooks:before_start:on_failure: 'go on' is not one of revert, freeze",
+        ),
+        ({"before_start": ["a", 3]}, "apps:shop:hooks:before_start:1: found a number. Write a command"),
         ({"before_start": ["a", {"command": "b", "timeout": 0}]}, "apps:shop:hooks:before_start:1:timeout: found 0"),
         (
             {"after_publish": "./warm {port}"},
-            "apps:shop:hooks:after_publish: './warm {port}': {port}: a hook runs once",
+            "apps:shop:hooks:after_publish: {port}: a hook runs once",
         ),
         ({"after_publish": ["./a", "./warm {prot}"]}, "hooks:after_publish:1: unknown placeholder {prot}"),
-        ({"after_publish": "./a 'b"}, 'apps:shop:hooks:after_publish: "./a \'b": No closing quotation'),
-        ({"after_publish": " "}, "apps:shop:hooks:after_publish: ' ': is empty"),
+        (
+            {"after_publish": "./a 'b"},
+            "apps:shop:hooks:after_publish: the command cannot be split into words: No closing quotation",
+        ),
+        ({"after_publish": " "}, "apps:shop:hooks:after_publish: the command is empty"),
     ],
 )
 def test_mistakes_are_named_by_key_path(wrong, said):

@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy import host
-from saltdeploy.errors import DefinitionError, Failed, Refused
+from saltdeploy.errors import Failed, Refused
 from saltdeploy.host import Host, write_file
 from saltdeploy.model import App, Instance, PortRange, Source
 
@@ -458,25 +458,19 @@ def test_a_file_that_cannot_be_written_stays_what_it_was(tmp_path):
 
 
 def test_definitions_are_validated_once(node, monkeypatch):
-    validated = []
-    monkeypatch.setattr(host.validation, "validate", validated.append)
-    good, other = {"apps": {"shop": {"run": "a"}}}, {"apps": {"shop": {"run": "b"}}}
-    node.validate(good)
+    """Another one, or by another schema, is looked at again."""
+    looked = []
+    monkeypatch.setattr(host.validation, "problems_again", lambda given: looked.append(given) or {"shop": ["wrong"]})
+    one, other = {"apps": {"shop": {"run": "a"}}}, {"apps": {"shop": {"run": "b"}}}
+    node.problems(one)
     assert not node.root.exists()  # there may be none yet, and none is made for this
     node.root.mkdir()
-    for definitions in (good, good, other, other):
-        node.validate(definitions)
-    assert validated == [good, good, other]
+    for definitions in (one, one, other, other):
+        assert node.problems(definitions) == {"shop": ["wrong"]}
+    assert looked == [one, one, other]
     monkeypatch.setattr(host.validation, "_schema", lambda: "another")
-    node.validate(other)
-    assert validated == [good, good, other, other]
-
-
-def test_what_is_wrong_is_not_remembered(node):
-    node.root.mkdir()
-    for _ in range(2):
-        with pytest.raises(DefinitionError, match="apps:shop:source: is missing"):
-            node.validate({"apps": {"shop": {"run": "a"}}, "environments": {}})
+    node.problems(other)
+    assert looked == [one, one, other, other]
 
 
 def test_the_default_root():

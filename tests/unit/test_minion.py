@@ -1,7 +1,9 @@
 """What the execution modules have in common."""
 
+import copy
+
 import pytest
-from salt.exceptions import SaltClientError
+from salt.exceptions import SaltClientError, SaltRenderError
 from saltdeploy import minion
 from saltdeploy.errors import Failed
 from saltdeploy.host import DEFAULT_ROOT
@@ -18,12 +20,50 @@ def test_a_file_that_the_master_has_not_is_an_error(tmp_path):
         "config.get": lambda key, default, **where: default,
         "cp.get_file": lambda url, path: "",
         "cp.get_template": lambda *args, **context: "",
+        "cp.hash_file": lambda url: "",
     }
     lifecycle = minion.lifecycle({"id": "web1"}, PILLAR, functions)
     with pytest.raises(Failed, match="salt://shop.tar.gz: is not on the master: see its file_roots"):
         lifecycle.fetch("salt://shop.tar.gz", tmp_path / "a")
-    with pytest.raises(Failed, match="salt://shop.conf: is not on the master, or cannot be rendered"):
+    with pytest.raises(Failed, match="salt://shop.conf: is not on the master: see its file_roots"):
         lifecycle.render("salt://shop.conf", tmp_path / "b", {})
+
+
+def test_a_mistake_in_a_template_names_file_and_line_and_shows_nothing_of_it(tmp_path):
+    def fail(*args, **context):
+        raise SaltRenderError("Jinja variable 'nix' is undefined", 3, "a\nb\npassword=geheim {{ nix }}\n")
+
+    with pytest.raises(Failed) as caught:
+        minion._render({"cp.get_template": fail}, "salt://shop.ini", tmp_path / "a", {})
+    assert str(caught.value) == "salt://shop.ini: line 3: Jinja variable 'nix' is undefined."
+    assert caught.value.__cause__ is None
+
+
+def test_all_files_that_a_definition_names_are_looked_for():
+    pillar = copy.deepcopy(PILLAR)
+    pillar["apps"]["shop"].update(
+        states=["shop.there", "shop.not"], config={"etc/a": "salt://a", "etc/b": "salt://b", "etc/c": "salt://c"}
+    )
+    rendered = []
+
+    def render(template, path, **context):
+        rendered.append((template, context["address"], context["port"], context["node"]))
+        if template == "salt://b":
+            raise SaltRenderError("Jinja syntax error: Encountered unknown tag 'fi'.", 2, "")
+        return "" if template == "salt://c" else path
+
+    functions = {
+        "config.get": lambda key, default, **where: default,
+        "cp.get_template": render,
+        "cp.hash_file": lambda url: {"hsum": "0"} if url == "salt://shop/there/init.sls" else {},
+    }
+    lifecycle = minion.lifecycle({"id": "web1"}, pillar, functions)
+    assert minion.files(lifecycle, "shop", functions) == [
+        "apps:shop:states: shop.not is not on the master. Put it into its file_roots.",
+        "apps:shop:config:etc/b: salt://b: line 2: Jinja syntax error: Encountered unknown tag 'fi'.",
+        "apps:shop:config:etc/c: salt://c: is not on the master: see its file_roots.",
+    ]
+    assert rendered[0] == ("salt://a", "127.0.0.1", None, "web1")
 
 
 def test_settings_are_those_of_the_pillar_that_is_given():
@@ -74,11 +114,19 @@ def test_a_pillar_is_taken_in_where_it_is_another(monkeypatch, fresh, taken_in):
     compiler, asked = Compiler(fresh), []
     given = []
     monkeypatch.setattr(minion.salt.pillar, "get_pillar", lambda *args, **kwargs: given.append(args) or compiler)
-    functions = {"saltutil.refresh_pillar": lambda wait: asked.append(wait)}
+    functions = {"saltutil.refresh_pillar": lambda wait: asked.append(wait) or True}
     opts = {"id": "web1", "grains": {}, "saltenv": None, "pillar_cache": True}
     assert minion.refreshed(opts, {**PILLAR, "schedule": {"job": {}}}, functions) == fresh
     assert asked == [True] * taken_in and compiler.destroyed
     assert given == [({**opts, "pillar_cache": False}, {}, "web1", None)]
+
+
+def test_a_pillar_that_is_not_taken_in_is_an_error(monkeypatch):
+    """What comes next, a state run too, would have the old one."""
+    monkeypatch.setattr(minion.salt.pillar, "get_pillar", lambda *args, **kwargs: Compiler({}))
+    opts = {"id": "web1", "grains": {}, "saltenv": None}
+    with pytest.raises(Failed, match="web1 did not take in its new pillar within 30 s. Run: salt web1 saltutil"):
+        minion.refreshed(opts, PILLAR, {"saltutil.refresh_pillar": lambda wait: False})
 
 
 def test_a_pillar_that_does_not_come_is_an_error(monkeypatch):

@@ -1,0 +1,165 @@
+"""A secret in any key of the schema, with any mistake: it is in no message, no exception behind it, and no log."""
+
+import copy
+
+import pytest
+from saltdeploy import definition, inheritance, placeholders, schema, yamlfile
+from saltdeploy.errors import Refused
+
+SECRET = "Gehe1m"
+# What somebody may write where a secret is meant.
+WRONG = {
+    "text": SECRET,
+    "brace": f"{SECRET}{{",
+    "closing brace": f"{SECRET}}}",
+    "placeholder": f"x{{{SECRET}}}",
+    "placeholder with a format": f"{{port:{SECRET}}}",
+    "placeholder in a placeholder": f"{{port:{{{SECRET}}}}}",
+    "open quote": f"'{SECRET}",
+    "control character": f"{SECRET}\x07",
+    "line break": f"{SECRET}\n",
+    "look-alike": f"{SECRET}\u043e",
+    "too long": SECRET * 10_000,
+    "list": [SECRET],
+    "mapping": {"password": SECRET},
+    "bytes": SECRET.encode(),
+    "set": {SECRET},
+    "URL with a password": f"https://user:{SECRET}@example.com/",
+    "broken URL": f"http://[{SECRET}",
+    "number": 7137713771377137,
+    "large number": 7137713771377137 * 10**20,
+    "ciphertext": f"{yamlfile.CIPHERTEXT}\n{SECRET}",
+}
+SHOP = {"source": {"pip": "shop"}, "run": "./shop", "ports": "20000-20009"}
+
+
+def places(part, keys=()):
+    """Yield ``(keys, schema)`` of each value that the schema ``part`` has, names of mappings made up."""
+    yield keys, part
+    for option in part.get("anyOf", ()):
+        yield from places(option, keys)
+    for key, inner in part.get("properties", {}).items():
+        yield from places(inner, (*keys, key))
+    if isinstance(part.get("additionalProperties"), dict):
+        name = "sixth" if keys[-1:] != ("sha256",) else "1.0"
+        yield from places(part["additionalProperties"], (*keys, name))
+    if isinstance(part.get("items"), dict):
+        yield from places(part["items"], (*keys, 0))
+
+
+def spoiled(keys, value):
+    """Return a pillar with ``value`` at ``keys`` below the app, or below the environment."""
+    pillar = {
+        "apps": {"shop": copy.deepcopy(SHOP)},
+        "environments": {
+            "test": {"nodes": {"web1": {"address": "10.0.0.1"}, "web2": {"address": "10.0.0.2"}}, "apps": {"shop": {}}}
+        },
+    }
+    within = pillar
+    for key, after in zip(keys, [*keys[1:], None]):
+        last = after is None
+        if isinstance(within, list):
+            within.append(value if last else ([] if after == 0 else {}))
+        elif last:
+            within[key] = value
+        elif not isinstance(within.get(key), (dict, list)):
+            within[key] = [] if after == 0 else {}
+        within = within[key if not isinstance(within, list) else -1]
+    return pillar
+
+
+def said(pillar, validated=False):
+    """Return all that is said of a pillar, on the master and on a node, and all that is behind it.
+
+    :param validated: only where jsonschema is.
+    """
+    found = []
+    reads = (
+        lambda: definition.load(pillar, "test"),
+        lambda: definition.load_own("web1", pillar),
+        lambda: inheritance.own_environment(pillar["environments"], "web1"),
+        lambda: definition.load_own("web1", pillar, problems=lambda definitions: None),
+    )
+    for read in reads[: 3 if validated else 4]:
+        try:
+            found += getattr(read(), "broken", {}).values()
+        except Refused as exc:
+            while exc is not None:
+                found += [str(exc), repr(exc)]
+                exc = exc.__cause__ or exc.__context__
+    return "\n".join(found)
+
+
+APP = [(("apps", "shop", *keys), part) for keys, part in places(schema.APPS["additionalProperties"]) if keys]
+ENVIRONMENT = [
+    (("environments", "test", *keys), part)
+    for keys, part in places(schema.ENVIRONMENTS["additionalProperties"])
+    if keys and keys[0] not in ("apps", "based_on")
+]
+
+
+def is_open(part):
+    """Whether messages quote what is wrong there: a name, a number, a word of several."""
+    return bool(part.get("examples")) or "enum" in part or part.get("type") in ("integer", "number", "boolean")
+
+
+@pytest.mark.parametrize("label", WRONG)
+def test_no_secret_is_said(label, caplog):
+    caplog.set_level(0)
+    value, shown = WRONG[label], {}
+    needle = [SECRET, "7137713771377137", "713771377"]
+    opened = {keys for keys, part in APP + ENVIRONMENT if is_open(part)}
+    for keys in dict.fromkeys(keys for keys, _ in APP + ENVIRONMENT):
+        if keys in opened and not isinstance(value, (list, dict)):
+            continue
+        if isinstance(value, list) and any(keys == k and is_open(p.get("items", {})) for k, p in APP + ENVIRONMENT):
+            continue
+        text = said(spoiled(keys, value), keys in opened) + caplog.text
+        # As a key somebody has written it where a name of ours belongs: that is no value.
+        if any(n in text for n in needle):
+            shown[keys] = next(line for line in text.splitlines() if any(n in line for n in needle))[:300]
+        caplog.clear()
+    assert shown == {}
+
+
+def test_what_may_be_a_secret_is_not_open():
+    """An allow-list: a new key is not quoted unless it has an example."""
+    secret = {
+        "env",
+        "run",
+        "command",
+        "headers",
+        "url",
+        "token",
+        "query",
+        "json",
+        "contains",
+        "http",
+        "source",
+        "archive",
+    }
+    secret |= {"requirements", "token_file", "config", "pip", "agent", "servers", "ca"}
+    found = {
+        keys for keys, part in APP + ENVIRONMENT if secret & {k for k in keys if isinstance(k, str)} and is_open(part)
+    }
+    numbers = {"status", "strip", "max", "min", "port"}
+    versions = {keys for keys in found if keys[-1] in numbers or "consul" in keys[:3]}
+    assert found - versions == set()
+
+
+@pytest.mark.parametrize(
+    "keys, part", APP + ENVIRONMENT, ids=lambda found: ":".join(map(str, found)) if isinstance(found, tuple) else ""
+)
+def test_what_has_a_form_says_it_in_words(keys, part):
+    """Of a regular expression no message is made."""
+    if "pattern" in part and "anyOf" not in part and "title" not in part:
+        above = [p for k, p in APP + ENVIRONMENT if k == keys and "anyOf" in p]
+        assert above and "description" in above[0], keys
+
+
+def test_a_command_names_its_placeholder_and_its_place_and_not_the_rest():
+    with pytest.raises(
+        Refused, match=r"unknown placeholder \{prot\} \(did you mean `port`\?\) at character 17"
+    ) as caught:
+        placeholders.check("./x --key Gehe1 {prot}", "apps:shop:run")
+    assert "Gehe1" not in str(caught.value)
