@@ -9,7 +9,7 @@ from pathlib import Path
 
 SERVER = '''#!/usr/bin/env python3
 """serve ADDRESS PORT: answers what the file `behaviour` beside it says."""
-import http.server, pathlib, sys, time
+import http.server, pathlib, socket, sys, time
 
 HERE = pathlib.Path(__file__).resolve().parent.parent
 behaviour = dict(line.split("=", 1) for line in (HERE / "behaviour").read_text().split())
@@ -34,6 +34,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
+    address_family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 
 
 Server((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
