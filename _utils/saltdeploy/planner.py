@@ -53,6 +53,7 @@ class Observed:
     :param ghosts: per node, ids that the node's agent has registered without an instance to them.
     :param zones: per node, the zone it is in. Nodes without one are in one together.
     :param warm: ``(node, id)`` of what a blue-green deployment withdrew, and is to be kept running still.
+    :param slots: per load balancer, how many instances it has slots for.
     """
 
     instances: tuple[Instance, ...] = ()
@@ -61,6 +62,7 @@ class Observed:
     ghosts: dict[str, tuple[str, ...]] = field(default_factory=dict)
     zones: dict[str, str] = field(default_factory=dict)
     warm: frozenset[tuple[str, str]] = frozenset()
+    slots: dict[str, int] = field(default_factory=dict)
 
     def zone(self, node):
         return self.zones.get(node, "")

@@ -42,6 +42,7 @@ def observe(site, journal):
         releases={node: tuple(value["releases"]) for node, value in seen.items()},
         ghosts={node: tuple(value["ghosts"]) for node, value in seen.items() if value["ghosts"]},
         zones=dict(environment.zones),
+        slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
     )
 
 

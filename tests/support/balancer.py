@@ -19,6 +19,8 @@ address, port, log = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
     def do_GET(self):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         with log.open("a") as out:
@@ -34,9 +36,11 @@ class Handler(http.server.BaseHTTPRequestHandler):
         if first == "socket":
             return self.echo()
         headers = {key: self.headers.get_all(key) for key in set(self.headers)}
+        body = json.dumps({"address": address, "headers": headers}).encode()
         self.send_response(200)
+        self.send_header("Content-Length", len(body))
         self.end_headers()
-        self.wfile.write(json.dumps({"address": address, "headers": headers}).encode())
+        self.wfile.write(body)
 
     do_POST = do_PUT = do_DELETE = do_GET
 
@@ -48,6 +52,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.wfile.flush()
         while piece := self.connection.recv(100):
             self.connection.sendall(piece)
+        self.close_connection = True
 
     def log_message(self, *args):
         pass

@@ -99,7 +99,7 @@ class Agents:
     def passing(self, service, **params):
         """Return ``{(minion, instance id): (address, port, version)}`` of what users find."""
         entries = requests.get(
-            f"{self.url('web1')}/v1/health/service/{service}",
+            f"{self.url(next(iter(self.nodes)))}/v1/health/service/{service}",
             params={"passing": "1", "consistent": "", **params},
             timeout=30,
         ).json()
