@@ -367,6 +367,9 @@ def _network(addresses):
 
     :raises LabError: there is none, or it is not free for this.
     """
+    for name, address in addresses.items():
+        if ":" in address:
+            raise LabError(f"a lab's network is IPv4, and {name} has {address}: give it an IPv4 address")
     networks = {ipaddress.ip_network(f"{address}/24", strict=False) for address in addresses.values()}
     if len(networks) != 1:
         raise LabError(f"a lab's nodes must be in one network of 256 addresses; found {', '.join(map(str, networks))}")

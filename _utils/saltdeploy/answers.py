@@ -21,6 +21,7 @@ OBSERVATION = {
     "releases": list,
     "ports_taken": list,
     "data": str,
+    "slots": (int, type(None)),
 }
 STARTED = {"ok": bool, "instances": list, "failures": list}
 TESTED = {"test": str, "ok": bool, "detail": str}

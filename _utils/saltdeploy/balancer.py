@@ -5,8 +5,12 @@ HAProxy's configuration is rendered from it, and a run that publishes more than 
 
 from __future__ import annotations
 
+import re
+
 from .errors import Refused
 
+# Where highstate writes HAProxy's configuration.
+HAPROXY = "/etc/haproxy/haproxy.cfg"
 ROLE = "loadbalancer"
 # A small app can be scaled to so many instances without a change of its definition. A slot that is free costs HAProxy
 # some kilobytes.
@@ -43,10 +47,32 @@ def frontends(environment):
     ]
 
 
+def slots_in(configuration, app):
+    """Return the number of slots for the app so named in HAProxy's ``configuration``, a text; 0 if it has none."""
+    found = re.search(rf"^\s*server-template {re.escape(app)}- ([0-9]+) ", configuration, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def lacking(app, count, found):
+    """Return what to do where load balancers were not given room for ``count`` instances yet, as sentences.
+
+    :param found: node -> the number of slots for ``app`` that HAProxy has there.
+    """
+    needed = 2 * count
+    return [
+        f"{node} has {number or 'no'} slots for {app.name}, and two releases of {count} instances need {needed}: some"
+        f" instances may get no request. Run `salt {node} state.apply loadbalancer`."
+        for node, number in sorted(found.items())
+        if app.frontend and number < needed
+    ]
+
+
 def refuse_beyond(environment, app, count):
     """Raise Refused if ``count`` instances of ``app`` are more than the load balancers of ``environment`` take."""
+    if not app.frontend or count <= room(app):
+        return
     balancers = [node.name for node in environment.nodes.values() if ROLE in node.roles]
-    if not app.frontend or not balancers or count <= room(app):
+    if not balancers:
         return
     raise Refused(
         f"{count} instances of {app.name} are too many for its load balancers ({', '.join(balancers)}): they take"

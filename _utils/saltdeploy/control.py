@@ -243,6 +243,8 @@ class Control(Operations, Looking, Settling):
         :param said: what the verdict adds where it succeeds.
         :param left: the release that a rollback leaves.
         """
+        for warning in balancer.lacking(site.app, desired.instances, observed.slots):
+            self.journal.warn(warning)
         marks = hookrun.marks(site.discovery, site.prefix, desired.version) if site.app.hooks else {}
         if plan.install or plan.waves:
             hooks.refuse_unknown(site.app.name, desired.version, marks)

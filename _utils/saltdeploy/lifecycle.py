@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from pathlib import Path
 
-from . import definition, discovery, names, probes, readiness, records, services, shapes
+from . import balancer, definition, discovery, names, probes, readiness, records, services, shapes
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import RESTORED, Host
 from .launch import Launch
@@ -69,7 +70,17 @@ class Lifecycle:
             "releases": self.host.releases(name),
             "ports_taken": sorted(self.host.ports_taken(self.node.address)),
             "data": str(self.host.data(app)) if self.host.has_data(app) else "",
+            "slots": self._slots(name),
         }
+
+    def _slots(self, name):
+        """Return how many instances of app ``name`` HAProxy here has slots for; None where no load balancer is."""
+        if balancer.ROLE not in self.node.roles:
+            return None
+        try:
+            return balancer.slots_in(Path(balancer.HAPROXY).read_text(), name)
+        except OSError:
+            return 0
 
     def instances(self, name=None):
         """Return the instances on this node as plain data, with the supervisor's word on each."""

@@ -57,6 +57,7 @@ class Observed:
     :param warm: ``(node, id)`` of what a blue-green deployment withdrew, and is to be kept running still.
     :param data: the nodes that have data of the app, with its folder; empty where only the record says so.
     :param barred: the nodes of the environment that may not run the app, each with the reason and what to do.
+    :param slots: per load balancer, how many instances it has slots for.
     """
 
     instances: tuple[Instance, ...] = ()
@@ -66,6 +67,7 @@ class Observed:
     warm: frozenset[tuple[str, str]] = frozenset()
     data: dict[str, str] = field(default_factory=dict)
     barred: dict[str, str] = field(default_factory=dict)
+    slots: dict[str, int] = field(default_factory=dict)
 
     def zone(self, node):
         return self.zones.get(node, "")

@@ -51,6 +51,7 @@ def observe(site, journal, deployment=None):
         zones=dict(environment.zones),
         data={node: value["data"] for node, value in seen.items() if value["data"]},
         barred=environment.barred(app),
+        slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
     )
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 SERVER = '''#!/usr/bin/env python3
 """serve ADDRESS PORT: answers what the file `behaviour` beside it says."""
-import http.server, os, pathlib, sys, time
+import http.server, os, pathlib, socket, sys, time
 
 began = time.monotonic()
 HERE = pathlib.Path(__file__).resolve().parent.parent
@@ -44,6 +44,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     request_queue_size = 128
+    address_family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 
 
 Server((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()

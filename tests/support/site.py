@@ -15,6 +15,7 @@ from pathlib import Path
 import psutil
 import requests
 import yaml
+from saltdeploy import addresses
 
 from demo.config import consul_config, supervisord_config
 from demo.daemons import Daemon, Daemons
@@ -41,7 +42,7 @@ class Agents:
         self.daemons = Daemons(self.folder)
 
     def url(self, node):
-        return f"http://{self.nodes[node]}:8500"
+        return f"http://{addresses.join(self.nodes[node], 8500)}"
 
     def start(self):
         for node in self.nodes:
@@ -98,7 +99,7 @@ class Agents:
     def passing(self, service, **params):
         """Return ``{(minion, instance id): (address, port, version)}`` of what users find."""
         entries = requests.get(
-            f"{self.url('web1')}/v1/health/service/{service}",
+            f"{self.url(next(iter(self.nodes)))}/v1/health/service/{service}",
             params={"passing": "1", "consistent": "", **params},
             timeout=30,
         ).json()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from saltdeploy import balancer, definition
 from saltdeploy.errors import DefinitionError, Refused
+from saltdeploy.lifecycle import Lifecycle
 
 
 def environment(instances=3, frontend=None, **changes):
@@ -84,3 +85,41 @@ def test_it_is_no_matter_where_no_load_balancer_is_or_none_is_asked_for():
     assert refused(999, nodes={"web1": {"address": "10.0.0.11"}}) == ""
     site = environment()
     assert balancer.refuse_beyond(site, site.apps["idle"], 999) is None
+
+
+CONFIGURATION = """
+backend shop
+    server none 127.0.0.1:1 backup
+    server-template shop- 64 _shop._tcp.service.consul resolvers consul
+backend shop-2
+    server-template shop-2- 70 _shop-2._tcp.service.consul resolvers consul
+"""
+
+
+def test_slots_are_read_from_haproxys_configuration():
+    assert [balancer.slots_in(CONFIGURATION, app) for app in ("shop", "shop-2", "shop-", "sho.")] == [64, 70, 0, 0]
+
+
+def test_a_load_balancer_that_is_behind_its_definition_is_named():
+    """Highstate was not applied there since the definition was changed."""
+    shop = environment(instances=100).apps["shop"]
+    assert balancer.lacking(shop, 32, {"lb1": 64}) == []
+    assert balancer.lacking(shop, 100, {"lb2": 0, "lb1": 64}) == [
+        "lb1 has 64 slots for shop, and two releases of 100 instances need 200: some instances may get no request."
+        " Run `salt lb1 state.apply loadbalancer`.",
+        "lb2 has no slots for shop, and two releases of 100 instances need 200: some instances may get no request."
+        " Run `salt lb2 state.apply loadbalancer`.",
+    ]
+    assert balancer.lacking(environment().apps["idle"], 100, {"lb1": 0}) == []
+
+
+@pytest.mark.parametrize("roles, slots", [(["app"], None), (["loadbalancer"], 64)])
+def test_a_node_says_how_many_slots_it_has(tmp_path, monkeypatch, roles, slots):
+    found = environment(nodes={"web1": {"address": "10.0.0.11", "roles": roles}})
+    (tmp_path / "haproxy.cfg").write_text(CONFIGURATION)
+    monkeypatch.setattr(balancer, "HAPROXY", str(tmp_path / "haproxy.cfg"))
+    node = Lifecycle.__new__(Lifecycle)
+    node.node = found.nodes["web1"]
+    assert node._slots("shop") == slots
+    (tmp_path / "haproxy.cfg").unlink()
+    assert node._slots("shop") == (slots and 0)

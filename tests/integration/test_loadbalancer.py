@@ -1,0 +1,237 @@
+"""Clients of HAProxy, as highstate sets it up, before apps that a real Consul knows."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from saltdeploy.discovery import Service, connect
+from saltdeploy.model import Probe
+
+from tests.support import balancer
+from tests.support.site import NETWORK, NODES, until
+
+# A proxy in front of HAProxy, and the ports of two frontends: one trusts that proxy.
+PROXY, PORT, TRUSTING = f"{NETWORK}.77", 24180, 24181
+# Seconds: the apps' `frontend:timeout`.
+TIMEOUT = 3
+
+
+class Site:
+    """HAProxy, and instances that are published, one of them by IPv6."""
+
+    def __init__(self, folder, agents):
+        self.folder, self.agents = folder, agents
+        addresses = [NODES["web1"], NODES["web2"], *(["::1"] if socket.has_dualstack_ipv6() else [])]
+        self.instances = {address: 24190 + number for number, address in enumerate(addresses)}
+        self.processes = {}
+        (folder / "serve.py").write_text(balancer.SERVER)
+
+    def configure(self):
+        """Write HAProxy's configuration: what Salt renders, with this test's Consul and its own socket."""
+        shop = {"source": {"pip": "shop"}, "run": "./bin/shop {host} {port}", "ports": "24190-24199"}
+        frontends = {
+            "shop": {"port": PORT, "timeout": f"{TIMEOUT}s"},
+            "trusting": {"port": TRUSTING, "trusted_proxies": [PROXY]},
+        }
+        apps = {name: {"instances": 3, "frontend": frontend} for name, frontend in frontends.items()}
+        site = {"nodes": {"lb1": {"address": NODES["web3"], "roles": ["loadbalancer"]}}, "apps": apps}
+        pillar = {"apps": dict.fromkeys(apps, shop), "environments": {"site": site}}
+        text = balancer.configuration(pillar, "lb1", self.folder / "salt")
+        for its, ours in (
+            ("127.0.0.1:8600", f"{NODES['web1']}:8600"),
+            ("/run/haproxy/admin.sock user root group haproxy", str(self.folder / "admin")),
+            ("    user haproxy\n    group haproxy\n", ""),
+        ):
+            assert its in text
+            text = text.replace(its, ours)
+        (self.folder / "haproxy.cfg").write_text(text)
+
+    def start(self):
+        """Start what does not run, and wait until HAProxy sends requests to all of it."""
+        for address, port in self.instances.items():
+            if address not in self.processes or self.processes[address].poll() is not None:
+                command = [sys.executable, self.folder / "serve.py", address, str(port), self.log(address)]
+                self.processes[address] = subprocess.Popen(command)
+        if "haproxy" not in self.processes:
+            with connect({"consul": {"agent": self.agents.url("web1")}}, NODES["web1"]) as consul:
+                for name in ("shop", "trusting"):
+                    for address, port in self.instances.items():
+                        check = (Probe("tcp", "", interval=1.0),)
+                        consul.publish(Service(f"{name}_1_{port}", name, address, port, checks=check, weight=25600))
+            with (self.folder / "haproxy.log").open("w") as log:
+                command = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg"]
+                self.processes["haproxy"] = subprocess.Popen(command, stdout=log, stderr=log)
+        until(lambda: self.usable() == len(self.instances), 20, "HAProxy to know all instances")
+
+    def stop(self):
+        for process in self.processes.values():
+            process.terminate()
+        for process in self.processes.values():
+            process.wait(20)
+        with connect({"consul": {"agent": self.agents.url("web1")}}, NODES["web1"]) as consul:
+            for service in consul.registered().values():
+                if service.name in ("shop", "trusting"):
+                    consul.withdraw(service.id)
+
+    def log(self, address):
+        return self.folder / f"requests-{self.instances[address]}"
+
+    def asked(self, request):
+        """Return how often the instances together were sent ``request``, a method and a path."""
+        logs = [self.log(address) for address in self.instances]
+        return sum(log.read_text().splitlines().count(request) for log in logs if log.exists())
+
+    def servers(self):
+        """Return the slots of ``shop``: name -> (address, whether it is up)."""
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(str(self.folder / "admin"))
+            admin.sendall(b"show servers state shop\n")
+            text = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
+        rows = [line.split() for line in text.splitlines()[2:] if line]
+        return {row[3]: (row[4], row[5] == "2" and row[6] == "0") for row in rows}
+
+    def usable(self):
+        return sum(up for name, (_, up) in self.servers().items() if name != "none")
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory, agents):
+    balancer.required()
+    site = Site(tmp_path_factory.mktemp("lb"), agents)
+    site.configure()
+    try:
+        site.start()
+        yield site
+    finally:
+        site.stop()
+
+
+@pytest.fixture
+def site(running):
+    """The site with all instances up."""
+    running.start()
+    return running
+
+
+def ask(method, path, port=PORT, address="127.0.0.1", source=None, **headers):
+    """Return the status and the body of an answer."""
+    connection = http.client.HTTPConnection(address, port, timeout=20, source_address=source and (source, 0))
+    with contextlib.closing(connection):
+        connection.request(method, path, body=b"x" if method == "POST" else None, headers=headers)
+        response = connection.getresponse()
+        return response.status, response.read()
+
+
+def test_a_post_is_not_sent_again_where_its_instance_dies(site):
+    for method in ("POST", "DELETE", "PUT"):
+        site.start()
+        assert ask(method, "/die")[0] == 502
+        assert site.asked(f"{method} /die") == 1
+    # Reading does no harm: another instance answers.
+    site.start()
+    assert ask("GET", "/die/once")[0] == 200
+    assert site.asked("GET /die/once") == 2
+    assert (site.folder / "died").exists()
+
+
+def test_slow_requests_and_silent_websockets(site):
+    """Beside one another: each takes some seconds."""
+    with ThreadPoolExecutor() as pool:
+        slow = pool.submit(ask, "POST", f"/sleep/{TIMEOUT - 1}")
+        late = {method: pool.submit(ask, method, f"/sleep/{TIMEOUT + 2}") for method in ("POST", "GET")}
+        silent = pool.submit(_websocket, TIMEOUT + 2)
+        assert slow.result()[0] == 200
+        for method, answer in late.items():
+            assert answer.result()[0] == 504
+            assert site.asked(f"{method} /sleep/{TIMEOUT + 2}") == 1
+        assert silent.result() == b"still there"
+
+
+def _websocket(seconds):
+    """Return what is echoed by a websocket that was silent for so long."""
+    with socket.create_connection(("127.0.0.1", PORT), timeout=20) as connection:
+        connection.sendall(b"GET /socket HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            piece = connection.recv(1000)
+            assert piece, head
+            head += piece
+        assert head.startswith(b"HTTP/1.1 101 ")
+        time.sleep(seconds)
+        connection.sendall(b"still there")
+        return connection.recv(100)
+
+
+def headers(*args, **kwargs):
+    status, body = ask("GET", "/headers", *args, **kwargs)
+    assert status == 200
+    return json.loads(body)["headers"]
+
+
+def test_an_app_is_told_of_its_client_by_a_proxy_that_is_trusted_only(site):
+    forged = {"X-Forwarded-For": "6.6.6.6", "X-Forwarded-Proto": "https", "Forwarded": "for=6.6.6.6"}
+    found = headers(**forged)
+    assert (found["X-Forwarded-For"], found["X-Forwarded-Proto"]) == (["127.0.0.1"], ["http"])
+    assert "Forwarded" not in found
+    found = headers(port=TRUSTING, **forged)
+    assert (found["X-Forwarded-For"], found["X-Forwarded-Proto"]) == (["127.0.0.1"], ["http"])
+    found = headers(port=TRUSTING, source=PROXY, **forged)
+    assert (found["X-Forwarded-For"], found["X-Forwarded-Proto"]) == (["6.6.6.6", PROXY], ["https"])
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_clients_and_instances_by_ipv6(site):
+    assert headers(address="::1")["X-Forwarded-For"] == ["::1"]
+    answers = {json.loads(ask("GET", "/")[1])["address"] for _ in range(12)}
+    assert answers == set(site.instances)
+
+
+def test_there_are_slots_for_as_many_as_can_be_scaled_to(site):
+    assert len([name for name in site.servers() if name.startswith("shop-")]) == 64
+
+
+def test_a_reload_loses_no_request(site):
+    """Though the new process knows no instance before Consul told it."""
+    failed, asked, over = [], [], threading.Event()
+
+    def client(keep):
+        connection = None
+        while not over.is_set():
+            connection = connection or http.client.HTTPConnection("127.0.0.1", PORT, timeout=20)
+            try:
+                connection.request("POST", "/", b"x")
+                response = connection.getresponse()
+                response.read()
+                asked.append(response.status)
+                if not keep or response.headers["Connection"] == "close":
+                    connection.close()
+            except (OSError, http.client.HTTPException) as exc:
+                failed.append(repr(exc))
+                connection = None
+            time.sleep(0.01)
+
+    with ThreadPoolExecutor() as pool:
+        silent = pool.submit(_websocket, 4)
+        clients = [pool.submit(client, number % 2) for number in range(4)]
+        try:
+            for _ in range(2):
+                time.sleep(0.7)
+                site.processes["haproxy"].send_signal(signal.SIGUSR2)
+            time.sleep(2)
+        finally:
+            over.set()
+        for each in clients:
+            each.result()
+        assert silent.result() == b"still there"
+    assert failed == [] and set(asked) == {200} and len(asked) > 50
+    site.start()
