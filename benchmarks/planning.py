@@ -7,6 +7,7 @@ logarithmic scales: 1 is linear, 2 is quadratic. Each time is the least of sever
 from __future__ import annotations
 
 import argparse
+import csv
 import gc
 import math
 import sys
@@ -94,6 +95,17 @@ def steepness(points):
     return slope(points[len(points) // 2 :])
 
 
+def table(results, path):
+    """Write the table that the documentation shows beside the plot, of the same measurements."""
+    with Path(path).open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["", "slope of time", "of memory", "largest", "time, memory of it"])
+        for title, (what, rows) in results.items():
+            slopes = [f"{steepness([(row[0], row[column]) for row in rows]):.2f}" for column in (1, 2)]
+            size, seconds, memory = rows[-1]
+            writer.writerow([title, *slopes, f"{size:,} {what}", f"{seconds:.2f} s, {memory:.2g} MB"])
+
+
 def plot(results, path):
     """Draw time and memory against size, on logarithmic scales."""
     import matplotlib
@@ -119,7 +131,7 @@ def main():
     """Measure, print, and draw if it is asked for; exit with 1 where a slope is steeper than wanted."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="of each, after one that does not count")
-    parser.add_argument("--plot", help="path of an SVG to draw; needs benchmarks/requirements.txt")
+    parser.add_argument("--plot", help="an SVG to draw, and a CSV file beside it; needs requirements.txt")
     options = parser.parse_args()
     results, steep = {}, []
     for title, (what, sizes, prepare, act) in MEASURED.items():
@@ -134,6 +146,7 @@ def main():
         steep += [title] if max(slopes) > STEEPEST else []
     if options.plot:
         plot(results, options.plot)
+        table(results, Path(options.plot).with_suffix(".csv"))
     sys.exit(f"steeper than {STEEPEST}: {', '.join(steep)}" if steep else 0)
 
 

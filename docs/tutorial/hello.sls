@@ -1,8 +1,8 @@
 apps:
   hello:
     source:
-      archive: file:///tmp/hello/hello-{version}.tar.gz
-      sha256: file:///tmp/hello/hello-{version}.tar.gz.sha256
+      archive: salt://hello/hello-{version}.tar.gz
+      sha256: salt://hello/hello-{version}.tar.gz.sha256
     run: ./bin/hello
     ports: 20100-20199
     checks:

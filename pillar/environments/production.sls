@@ -9,6 +9,5 @@ environments:
     consul: {version: 1.22.3}     # highstate sets it up, on every node; leave it out where you run your own
     dns: {resolver: dnsmasq}      # .consul is resolved on every node
     apps:
-      # Debian needs the package to make virtualenvs.
-      httpbin: {version: 0.10.1, instances: 3, packages: [python3-venv], frontend: {port: 80}}
+      httpbin: {version: 0.10.1, instances: 3, frontend: {port: 80}}
     strategy: {waves: [1, "100%"], min_healthy: 10s, drain: 30s}

@@ -75,3 +75,19 @@ def test_a_process_that_supervisord_stops_is_gone(supervisor, tmp_path):
     assert not psutil.pid_exists(second)
     assert supervisor.states() == {} and list(supervisor.include.iterdir()) == []
     supervisor.stop(unit.id)  # it is no error that it is not there
+
+
+def test_a_program_that_has_just_exited_by_itself_is_stopped_too(tmp_path, monkeypatch):
+    """supervisord passes over it when it is to stop it, and starts it again the moment after."""
+    supervisor, states = Supervisord(tmp_path / "sock", tmp_path), ["EXITED", "STARTING", "STOPPING", "STOPPED"]
+
+    def call(method, *args, ignore=()):
+        if method == "getAllProcessInfo":
+            return [{"name": "app-shop_1.0_80", "statename": states[0]}]
+        if method == "stopProcessGroup" and len(states) > 1:
+            states.pop(0)
+        assert method != "removeProcessGroup" or states == ["STOPPED"], "STILL_RUNNING"
+        return None
+
+    monkeypatch.setattr(supervisor, "_call", call)
+    supervisor.stop("shop_1.0_80")

@@ -37,6 +37,8 @@ stdout_logfile_backups=2
 # How often a program that is being stopped is asked after, in seconds.
 POLL = 0.02
 BAD_NAME, ALREADY_ADDED, NOT_RUNNING = 10, 90, 70
+# States in which a program stays; None: supervisord does not know it.
+OVER = ("STOPPED", "FATAL", None)
 
 
 class Supervisord:
@@ -102,13 +104,15 @@ class Supervisord:
         """Stop a program, and wait until it has. supervisord waits by itself, too, but looks once a second only."""
         self._call("stopProcessGroup", program, False, ignore=(BAD_NAME, NOT_RUNNING))
         deadline = time.monotonic() + 3 * STOP_TIMEOUT
-        while self._is_stopping(program):
+        while self._statename(program) not in OVER:
             if time.monotonic() > deadline:
                 raise Failed(f"supervisord: {program} does not stop. See `supervisorctl status`, and its log.")
             time.sleep(POLL)
+            # One that has just exited by itself was passed over, and is started again a moment later.
+            self._call("stopProcessGroup", program, False, ignore=(BAD_NAME, NOT_RUNNING))
 
-    def _is_stopping(self, program):
-        return (program, "STOPPING") in {(i["name"], i["statename"]) for i in self._call("getAllProcessInfo")}
+    def _statename(self, program):
+        return {i["name"]: i["statename"] for i in self._call("getAllProcessInfo")}.get(program)
 
     def _file(self, instance):
         return self.include / f"{PREFIX}{instance}.conf"

@@ -11,6 +11,6 @@ environments:
         servers: ["http://127.0.0.11:8500", "http://127.0.0.12:8500", "http://127.0.0.13:8500"]
         datacenter: demo
     apps:
-      # The user matters only where the demo runs as root: it makes no account on your machine.
-      httpbin: {version: 0.10.2, instances: 3, user: root}
+      # The demo makes no account on your machine and installs no package.
+      httpbin: {version: 0.10.2, instances: 3, user: root, packages: []}
     strategy: {waves: [1, "100%"], min_healthy: 2s, drain: 5s}

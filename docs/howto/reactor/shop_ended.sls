@@ -4,4 +4,4 @@ shop ended:
     - args:
       - mods: reactions.shop_deployed
       - pillar:
-          deployment: {{ data.deployment | json }}
+          deployment: {{ data.get('deployment') | json }}
