@@ -112,7 +112,9 @@ def deployed(name):
         ret["changes"] = {"restored": missing["instances"]}
         if __opts__["test"]:
             return _would(ret, f"restore {', '.join(missing['instances'])}")
-        ret["changes"] = {"restored": __salt__["app.restore"](name, missing["instances"])}
+        restored = __salt__["app.restore"](name, missing["instances"])
+        ret["changes"] = {"restored": restored["instances"]}
+        ret["warnings"] = restored["warnings"]
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
     ret["comment"] = f"{', '.join(ret['changes']['restored'])} restored"
@@ -142,7 +144,7 @@ def absent(name, version=None):
         if __opts__["test"]:
             return _would(ret, f"stop and remove {', '.join([*ids, *releases])}")
         if ids:
-            __salt__["app.stop"](name, ids)
+            ret["warnings"] = __salt__["app.stop"](name, ids)["warnings"]
         for release in releases:
             __salt__["app.remove"](name, release)
     except (CommandExecutionError, SaltInvocationError) as exc:

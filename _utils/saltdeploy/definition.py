@@ -15,8 +15,10 @@ from . import (
     cluster,
     events,
     hooks,
+    instancefiles,
     placeholders,
     schema,
+    stopping,
     strategies,
     traffic,
     validation,
@@ -260,7 +262,9 @@ def _app(name, raw, env, where):
         strategy=strategy,
         memory=raw.get("resources", {}).get("memory", ""),
         cpu=raw.get("resources", {}).get("cpu", ""),
+        stop=stopping.parse(raw.get("stop", {}), f"{at}:stop", duration),
     )
+    instancefiles.check(app.config, f"{at}:config")
     _check_placeholders(app, at)
     traffic.check(strategy, at if "canary" in (raw.get("strategy") or {}) else where)
     bluegreen.check(app, raw.get("strategy") or {}, env.get("strategy") or {}, at, where)

@@ -98,7 +98,7 @@ class Deployment(Reverting):
             self._write_record(cooled)
             self.before = cooled
         self.jobs.run(
-            "clean", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.strategy, ids), told=told_ids
+            "clean", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.app, ids), told=told_ids
         )
 
     def _install(self, nodes):
@@ -129,7 +129,7 @@ class Deployment(Reverting):
         if weights:
             self.lock.check()
             self.weighed = True
-            self._step(*self._weighing(weights), deadline=stop_deadline(self.strategy, weights), told=told_ids)
+            self._step(*self._weighing(weights), deadline=stop_deadline(self.app, weights), told=told_ids)
 
     def _weighing(self, weights):
         return "weigh", "discovery.weigh", weights, self.app.name, weights
@@ -254,9 +254,7 @@ class Deployment(Reverting):
         self.hooks.run("before_retire", ids, on=hookrun.newest(self.runs, self.desired, ids))
         self._drop(ids)
         self._write_record(self._now())
-        self._step(
-            "retire", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.strategy, ids), told=told_ids
-        )
+        self._step("retire", "app.stop", ids, self.app.name, ids, deadline=stop_deadline(self.app, ids), told=told_ids)
         self.hooks.run("after_retire", ids, once=False)
 
     def _retired_all(self, plan):

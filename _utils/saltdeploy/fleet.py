@@ -5,6 +5,7 @@ No answer is a failure, never a success.
 
 from __future__ import annotations
 
+import re
 import time
 from dataclasses import dataclass
 
@@ -23,6 +24,15 @@ POLL = 0.01
 PATIENCE = {"request_channel_timeout": 30, "request_channel_tries": 1}
 
 UNKNOWN = "the Salt master has no minion of this name: is its salt-minion running, and its key accepted (salt-key -L)?"
+
+
+# What Salt makes of an exception that nobody expected: ours or Salt's own is a bug, and the minion's log has it whole.
+# The traceback of an app may be anywhere in what a node says of it.
+UNCAUGHT = "The minion function caused an exception: Traceback (most recent call last):"
+# What it says where the node has no module of ours, or an older one.
+OLD = re.compile(
+    r"'[a-z_]+\.[a-z_]+' is not available|ERROR executing '[^']*': .*keyword arguments are not valid", re.S
+)
 
 
 @dataclass(frozen=True)
@@ -137,10 +147,9 @@ def _error(value):
         root = [f for f in failed if "One or more requisite failed" not in f]
         return "; ".join(root or failed)
     text = "; ".join(map(str, value)) if isinstance(value, list) else str(value)
-    if "Traceback (most recent call last):" in text:
-        # A bug, ours or Salt's; the minion's log has it whole.
+    if text.startswith(UNCAUGHT):
         return f"{text.strip().splitlines()[-1]} (a bug: the minion's log shows where)"
-    old = "is not available" in text or "keyword arguments are not valid" in text
+    old = OLD.match(text)
     for prefix in ("ERROR: ", "Error: "):
         text = text.removeprefix(prefix)
     text = (text.partition("': ")[2] if text.startswith("ERROR executing '") else text).strip()

@@ -8,10 +8,17 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from . import placeholders
+from . import instancefiles, placeholders, processes, surroundings
 from .errors import Refused
-from .host import write_file
+from .files import explained, make_folder, write_file
 from .runtime import Unit
+
+# It begins again with nothing in its environment: what the minion or the supervisor has there is none of the app's.
+START = """\
+#!/bin/sh
+[ "$1" = clean ] || exec /usr/bin/env -i /bin/sh "$0" clean
+{exports}exec {command}
+"""
 
 
 class Launch:
@@ -34,7 +41,7 @@ class Launch:
 
     @property
     def env(self):
-        """The environment variables of the process and of the tests that are commands."""
+        """What the environment of the process, of hooks and of tests that are commands has of this app."""
         own = {k.upper(): str(self.values[k]) for k in ("address", "port", "version") if self.values[k] is not None}
         return {**own, **{key: placeholders.fill(value, self.values) for key, value in self.app.env.items()}}
 
@@ -42,9 +49,10 @@ class Launch:
     def unit(self):
         """The runtime.Unit that runs it."""
         user = self.app.user if os.geteuid() == 0 else ""
-        limits = (self.app.memory, self.app.cpu)
-        return Unit(self.instance.id, self.folder / "start", self.release, self.folder / "log", user, *limits)
+        start, log = self.folder / instancefiles.START, self.folder / instancefiles.LOG
+        return Unit(self.instance.id, start, self.release, log, user, self.app.memory, self.app.cpu, self.app.stop)
 
+    @explained()
     def write(self, render):
         """Write its configuration and its start script; secrets may be in both, so they are the app's user's own.
 
@@ -52,16 +60,27 @@ class Launch:
         :raises Refused: this node has no such user.
         """
         owner = self._owner()
+        self._close_folder(owner)
         for target, template in self.app.config.items():
             self._render(self.folder / target, template, render, owner)
         command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))
-        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in self.env.items())
-        write_file(self.folder / "start", f"#!/bin/sh\n{exports}exec {command}\n", 0o500, owner)
+        user = self.app.user if owner else ""
+        env = {**surroundings.base(user), **self.env, processes.MARK: str(self.folder)}
+        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in env.items())
+        text = START.format(exports=exports, command=command)
+        write_file(self.folder / instancefiles.START, text, 0o500, owner)
+
+    def _close_folder(self, owner):
+        """Keep all but the app's user out of the folder: what it prints may be anything, and nobody asked others in."""
+        make_folder(self.folder)
+        if owner:
+            os.chown(self.folder, 0, owner[1])
+        self.folder.chmod(0o750)
 
     def _render(self, path, template, render, owner):
         if ".." in path.parts:
             raise Refused(f"config {path}: leaves the instance's folder.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         # A folder that only this user may enter: Salt makes a file that all may read.
         with tempfile.TemporaryDirectory(dir=path.parent) as private:
             rendered = Path(private) / path.name

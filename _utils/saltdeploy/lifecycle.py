@@ -6,12 +6,15 @@ Every wait here has a deadline, so that a job on a node always ends.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from . import definition, discovery, names, probes, records, services
+from . import definition, discovery, locks, names, probes, records, services
+from .ending import Ending
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import RESTORED, Host
 from .launch import Launch
+from .model import slot_of
 from .runtime import choose
 from .services import CANDIDATE
 
@@ -20,7 +23,10 @@ POLL = 0.1
 # How long the catalog may take to show what the agent was told, in seconds: an election takes up to 13.5, and an agent
 # that could tell no server tries again after 15 to 30 (Consul's agent/ae/ae.go).
 CATALOG_DEADLINE = 60.0
-LOG_LINES = 15
+# How much of what an instance printed is told with a failure: lines, and bytes.
+LOG_LINES, LOG_BYTES = 15, 4000
+# How many instances are stopped at once.
+STOPPED_AT_ONCE = 32
 # How long a process that cannot be asked must have been up to be ready, in seconds.
 SETTLE = 2.0
 
@@ -41,7 +47,9 @@ class Lifecycle:
         self.environment = definition.load_own(node, pillar, self.host.validate)
         self.node = self.environment.nodes[node]
         self.settings, self.fetch, self.render = settings, fetch, render
-        self._runtime = self._discovery = None
+        self._runtime = self._discovery = self._ending = None
+        # What somebody should know of what was done, in sentences.
+        self.warnings = []
 
     @property
     def runtime(self):
@@ -53,6 +61,11 @@ class Lifecycle:
         self._discovery = self._discovery or discovery.connect(self.environment.discovery, self.node.address)
         return self._discovery
 
+    @property
+    def ending(self):
+        self._ending = self._ending or Ending(self.host, self.runtime)
+        return self._ending
+
     def app(self, name):
         """Return the definition of app ``name``; Refused if this environment has none."""
         return definition.find_app(self.environment, name)
@@ -61,15 +74,32 @@ class Lifecycle:
 
     def observe(self, name):
         """Return all a planner must know of app ``name`` on this node, as plain data."""
-        registered = self._registered(name)
+        registered, units = self._registered(name), self._units(name)
         instances = [self._observed(i, registered) for i in self.host.instances(name)]
-        known = {i.id for i in instances}
+        known, broken = {i.id for i in instances}, self.host.broken(name)
         return {
             "instances": [i.__dict__ for i in instances],
             "releases": self.host.releases(name),
             "ports_taken": sorted(self.host.ports_taken(self.node.address)),
-            "ghosts": sorted({i.removesuffix(CANDIDATE) for i in registered} - known),
+            # What is broken, or has no record, is not known to be an instance, and is stopped like a ghost.
+            "ghosts": sorted(({i.removesuffix(CANDIDATE) for i in registered} | units | set(broken)) - known),
+            "broken": broken,
+            "warnings": self._shortcomings(name, broken),
         }
+
+    def _units(self, name):
+        """Return the ids of the instances of app ``name`` that the supervisor has."""
+        return {i for i in self.runtime.states() if names.is_instance(i) and i.split("_", 1)[0] == name}
+
+    def _shortcomings(self, name, broken):
+        """Return what is not as it should be on this node, in sentences."""
+        app, lacks = self.app(name), self.runtime.lacks
+        ignored = [f"resources:{key}" for key in lacks if getattr(app, key)]
+        found = [f"{i} is broken: {why} deploy.app {name} replaces it." for i, why in broken.items()]
+        found += [f"{name} {v} is broken: {why}" for v, why in self.host.broken_releases(name).items()]
+        if ignored:
+            found.append(f"{self.runtime.name} does not enforce apps:{name}:{' and '.join(ignored)}.")
+        return found
 
     def instances(self, name=None):
         """Return the instances on this node as plain data, with the supervisor's word on each."""
@@ -116,6 +146,7 @@ class Lifecycle:
         deadline = time.monotonic() + app.strategy.healthy_deadline
         started, failures = [], []
         with self.host.starting(app.name, deployment):
+            self.warnings += self.ending.sweep(app, self.node.address, self._spared(app.name))
             for slot in slots or [None] * count:
                 instance = self.host.allocate(app, version, self.node.address, deployment, slot)
                 started.append(replace(instance, held=held))
@@ -128,13 +159,17 @@ class Lifecycle:
             failures += self._prove(app, instance, deadline)
         return {"ok": not failures, "instances": [self._record(i).__dict__ for i in started], "failures": failures}
 
+    def _spared(self, name):
+        """Return the ids of instances of app ``name`` that the supervisor or discovery has: users may have them."""
+        return {i.removesuffix(CANDIDATE) for i in self._registered(name)} | self._units(name)
+
     def _prove(self, app, instance, deadline):
         """Wait until the instance is ready, run its own tests, register it as a candidate."""
         problem = self._await_ready(app, instance, deadline)
         problems = [problem] if problem else self._failed_tests(app, instance)
         if problems:
             # They are gone with the instance.
-            logs = self.runtime.logs(self.launch(app, instance).unit, LOG_LINES)
+            logs = self.runtime.logs(self.launch(app, instance).unit, LOG_LINES, most=LOG_BYTES)
             problems[-1] += f"\nits last lines:\n{logs}" if logs else ""
             return [f"{instance.id}: {p}" for p in problems]
         self.host.save(replace(instance, tested=True))
@@ -207,8 +242,10 @@ class Lifecycle:
         app, chosen = self.app(name), self.chosen(name, ids)
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
-            self.host.save(replace(instance, held=held))
             self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True))
+        # Last: a disk that cannot be written does not keep them in use.
+        for instance in chosen:
+            self.host.save(replace(instance, held=held))
         return [i.id for i in chosen]
 
     def _withdraw(self, name, ids):
@@ -238,6 +275,15 @@ class Lifecycle:
 
     # -- stopping -----------------------------------------------------------------------------
 
+    def alone(self, name, deployment=None, after=None):
+        """As Host.alone: a step that undoes others waits for them, any other is not to find somebody there."""
+        return self.host.alone(name, deployment, after, self._patience(name) if after else locks.MOMENT)
+
+    def _patience(self, name):
+        """Return for how long a step waits for another one, in seconds: as long as it may take to retire instances."""
+        app = self.app(name)
+        return CATALOG_DEADLINE + app.strategy.drain + 2 * app.stop.timeout
+
     def stop(self, name, ids=None, deployment=None, drain=None, grace=None, after=None):
         """Retire instances: withdraw, see them gone from the catalog, drain, stop, forget.
 
@@ -248,7 +294,7 @@ class Lifecycle:
         :param after: whose steps this undoes.
         """
         own, by = (deployment, None) if ids is None else (None, deployment)
-        with self.host.alone(self.app(name).name, by, after or own):
+        with self.host.alone(self.app(name).name, by, after or own, self._patience(name)):
             return self._stop(name, ids, own, drain, grace)
 
     def _stop(self, name, ids=None, deployment=None, drain=None, grace=None):
@@ -258,7 +304,7 @@ class Lifecycle:
         here = {i.id: i for i in self.host.instances(name)}
         if deployment is not None:
             ids = [i.id for i in here.values() if i.deployment == deployment]
-        ids = sorted(here if ids is None else ids)
+        ids = sorted([*here, *self.host.broken(name)] if ids is None else ids)
         others = [i for i in ids if i.split("_", 1)[0] != name]
         if others:
             raise Refused(
@@ -267,12 +313,38 @@ class Lifecycle:
         published = self._withdraw(name, ids)
         # All of them: what another run has withdrawn a moment ago may still have clients.
         self._drain([here[i] for i in ids if i in here], drain, grace if published else 0)
-        for instance in ids:
-            self.runtime.stop(instance)
-            self.host.forget(instance)
+        problems = self._end(name, ids, here)
         # One that was still being tested may have become a candidate while it was drained.
         self._withdraw(name, ids)
+        if problems:
+            raise Failed("; ".join(problems))
         return ids
+
+    def _end(self, name, ids, here):
+        """End and forget the instances ``ids``, all at once; return what went wrong, in sentences.
+
+        :param here: id -> Instance of those that have a record.
+        """
+
+        def end(instance):
+            try:
+                warning = self.ending.stop(instance, *self._place(name, instance, here))
+                self.ending.forget(instance)
+            except Failed as exc:
+                return "", str(exc)
+            return warning, ""
+
+        with ThreadPoolExecutor(STOPPED_AT_ONCE) as pool:
+            outcomes = list(pool.map(end, ids))
+        self.warnings += [warning for warning, _ in outcomes if warning]
+        return [problem for _, problem in outcomes if problem]
+
+    def _place(self, name, instance, here):
+        """Return address and port of an instance; None for the port if it has none, or another one has it by now."""
+        if instance in here:
+            return here[instance].address, here[instance].port
+        port = slot_of(instance) if self.app(name).ports else None
+        return self.node.address, None if port in {i.port for i in self.host.instances()} else port
 
     def _drain(self, instances, drain, grace):
         """Let clients finish. Ends when no connection is left, at the latest after ``drain``."""
@@ -286,7 +358,7 @@ class Lifecycle:
     def restart(self, name, ids=None):
         """Withdraw, drain, restart, test and publish again, one instance after the other."""
         app = self.app(name)
-        with self.host.alone(name):
+        with self.host.alone(name, patience=self._patience(name)):
             chosen = self.chosen(name, ids)
             for instance in chosen:
                 self._restart(app, instance)
@@ -296,7 +368,9 @@ class Lifecycle:
         published = self._withdraw(app.name, [instance.id])
         if published:
             self._drain([instance], app.strategy.drain, app.strategy.grace)
-        self.runtime.restart(instance.id)
+        warning = self.ending.stop(instance.id, instance.address, instance.port)
+        self.warnings += [warning] if warning else []
+        self.runtime.resume(instance.id)
         failures = self._prove(app, instance, time.monotonic() + app.strategy.healthy_deadline)
         if failures:
             raise Failed("; ".join(failures))
@@ -329,7 +403,7 @@ class Lifecycle:
         :raises Failed: some do not come back; the others have.
         """
         failures = []
-        with self.host.alone(name, after=after):
+        with self.host.alone(name, after=after, patience=self._patience(name)):
             lost = self._not_good(name, ids)
             for instance in lost:
                 try:

@@ -44,7 +44,9 @@ class Operations(Verbs):
             self.journal.wave = number + 1
             try:
                 lock.check()
-                deadline = stop_deadline(strategy, wave) + most(wave) * (strategy.drain + slowest)
+                deadline = stop_deadline(site.app, wave) + most(wave) * (
+                    strategy.drain + 2 * site.app.stop.timeout + slowest
+                )
                 jobs.run("restart", "app.restart", wave, site.app.name, wave, deadline=deadline, told=told_ids)
                 healthy.wait(self.journal, site.discovery, site.app, wave, time.monotonic() + strategy.healthy_deadline)
             except BaseException as exc:
@@ -117,7 +119,7 @@ class Operations(Verbs):
 
     def _remove(self, site, ids, releases, record, lock):
         key, jobs = records.current_key(site.prefix), Jobs(site.fleet, self.journal)
-        deadline = stop_deadline(site.app.strategy, ids)
+        deadline = stop_deadline(site.app, ids)
         try:
             lock.check()
             try:
@@ -166,7 +168,7 @@ class Operations(Verbs):
         record = site.record()
         try:
             if over:
-                jobs, deadline = Jobs(site.fleet, self.journal), stop_deadline(site.app.strategy, over)
+                jobs, deadline = Jobs(site.fleet, self.journal), stop_deadline(site.app, over)
                 jobs.run("retire", "app.stop", over, site.app.name, over, deadline=deadline, told=told_ids)
                 record = bluegreen.cooled(record, over)
                 lock.write({records.current_key(site.prefix): record})

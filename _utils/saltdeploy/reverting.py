@@ -52,13 +52,15 @@ class Reverting(Recording):
         # What was only withdrawn runs still; if it does not, it is started again like the rest.
         ids = self.withdrawn
         # It waits for the job that withdraws them, as those below wait for what they undo.
-        deadline = stop_deadline(self.strategy, ids)
+        deadline = stop_deadline(self.app, ids)
         self._attempt("publish", "discovery.publish", ids, self.app.name, ids, deadline=deadline, told=told_ids)
         problems = self._restore(self.retired)
         return problems and [*problems, "the new instances stay published, to serve in their place"]
 
     def _restore(self, ids):
-        deadline = most(ids) * self.strategy.healthy_deadline + stop_deadline(self.strategy, ids)
+        deadline = most(ids) * (self.strategy.healthy_deadline + 2 * self.app.stop.timeout) + stop_deadline(
+            self.app, ids
+        )
         job = ("restore", "app.restore", ids, self.app.name, ids)
         return self._attempt(*job, deadline=deadline, told=told_ids) or self._not_found(ids)
 
@@ -76,7 +78,7 @@ class Reverting(Recording):
     def _take_back(self):
         adopted = ids_by_node(self.adopted)
         job = ("withdraw", "discovery.withdraw", adopted, self.app.name, adopted)
-        held, deadline = any(i.held for i in self.adopted), stop_deadline(self.strategy, adopted)
+        held, deadline = any(i.held for i in self.adopted), stop_deadline(self.app, adopted)
         problems = self._attempt(*job, held=held, deadline=deadline, told=told_ids)
         problems += self._stop_new(set(self.started_on))
         problems += self._weigh_back()
@@ -88,7 +90,7 @@ class Reverting(Recording):
         """Give all that served before the weight it had; what was restored came back with the normal one."""
         if not self.weighed and not (self.retired and traffic.unusual(self.weights)):
             return []
-        deadline = stop_deadline(self.strategy, self.weights)
+        deadline = stop_deadline(self.app, self.weights)
         return self._attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids)
 
     def _attempt(self, phase, function, nodes, *args, **options):
@@ -102,6 +104,6 @@ class Reverting(Recording):
 
     def _stop_new(self, nodes):
         """Stop what this deployment started on ``nodes``."""
-        deadline = stop_deadline(self.strategy, {node: range(self.started_on.get(node, 1)) for node in nodes})
+        deadline = stop_deadline(self.app, {node: range(self.started_on.get(node, 1)) for node in nodes})
         job = ("stop", "app.stop", nodes, self.app.name)
         return self._attempt(*job, deployment=self.identity.id, deadline=deadline, told=told_ids)

@@ -10,6 +10,7 @@ from saltdeploy import standing
 from saltdeploy.errors import Failed
 from saltdeploy.host import STATE
 from saltdeploy.lifecycle import Lifecycle
+from saltdeploy.model import Stop
 from saltdeploy.runtime import State
 
 from tests.support.apps import Archives
@@ -21,21 +22,33 @@ TEST = {"command": "rmdir good"}
 class Runtime:
     """Stands for a supervisor: whatever it starts is up at once."""
 
+    lacks, name = ("memory", "cpu"), "nobody"
+
     def __init__(self):
-        self.processes, self.broken = set(), False
+        self.up, self.broken = set(), False
 
     def start(self, unit):
         if self.broken:
             raise Failed("supervisord does not answer")
-        self.processes.add(unit.id)
+        self.up.add(unit.id)
+
+    def stop_of(self, one):
+        return Stop()
 
     def stop(self, one):
-        self.processes.discard(one)
+        self.up.discard(one)
+        return False
+
+    def forget(self, one):
+        pass
+
+    def processes(self, one):
+        return []
 
     def states(self):
-        return {i: State(running=True, failed=False, detail="") for i in self.processes}
+        return {i: State(running=True, failed=False, detail="") for i in self.up}
 
-    def logs(self, unit, lines):
+    def logs(self, unit, lines, most):
         return "no database"
 
 
@@ -79,7 +92,7 @@ def start(node, count=1):
 
 
 def there(node):
-    return {i.id for i in node.host.instances()} | node.runtime.processes
+    return {i.id for i in node.host.instances()} | node.runtime.up
 
 
 def may_pass(node):
@@ -120,7 +133,7 @@ def test_what_a_killed_state_has_left_goes_with_the_next(node):
 def test_what_died_later_goes_with_the_next(node):
     may_pass(node)
     assert start(node)["ok"]
-    node.runtime.processes.clear()
+    node.runtime.up.clear()
     may_pass(node)
     assert start(node)["ok"] and there(node) == {"web_1.0_1"}
 
