@@ -132,20 +132,35 @@ def end(find, number, timeout):
     :param timeout: seconds until those that are still there are killed.
     :raises Failed: one cannot be killed; it is named.
     """
-    told, killed, deadline = set(), False, time.monotonic() + timeout
+    killed, last = False, None
     while left := find():
         now = time.monotonic()
-        if now > deadline + KILL_DEADLINE:
-            raise Failed(f"{', '.join(map(str, left))}: does not end, not even after SIGKILL. See what it waits for.")
+        # Until the first look is over they have not been told.
+        last = last or now + timeout
+        if now > last + KILL_DEADLINE:
+            raise Failed(
+                f"{', '.join(map(str, left))}: does not end, or is started again and again. See what does that."
+            )
         for process in left:
-            if now > deadline:
-                killed = True
-                process.send(signal.SIGKILL)
-            elif process not in told:
-                told.add(process)
-                process.send(number)
-        time.sleep(POLL)
+            process.send(number)
+        if _wait(left, last):
+            continue
+        killed = True
+        for process in left:
+            process.send(signal.SIGKILL)
+        if not _wait(left, time.monotonic() + KILL_DEADLINE):
+            stuck = ", ".join(str(process) for process in left if process.alive)
+            raise Failed(f"{stuck}: does not end, not even after SIGKILL. See what it waits for in the kernel.")
     return killed
+
+
+def _wait(some, until):
+    """Wait until processes have ended; return whether they have by then."""
+    while any(process.alive for process in some):
+        if time.monotonic() >= until:
+            return False
+        time.sleep(POLL)
+    return True
 
 
 def _mark(pid):

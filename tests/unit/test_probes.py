@@ -9,7 +9,7 @@ import time
 import tracemalloc
 
 import pytest
-from saltdeploy import probes
+from saltdeploy import probes, processes
 from saltdeploy.model import App, Environment, Probe, Source
 
 ADDRESS = "127.0.0.1"
