@@ -30,11 +30,15 @@ def _ids(value):
     return names.instances(minion.mine(__opts__, value))
 
 
+def _told(lifecycle, ids):
+    return {"instances": ids, "warnings": lifecycle.warnings}
+
+
 def observe(name, refresh=False, deployment=None):
     """
     Return all a deployment must know of app ``name`` on this node: its instances with their state,
-    its installed releases, the ports that are taken, what discovery has that is no instance, and
-    whether the node applies states just now.
+    its installed releases, the ports that are taken, what discovery or the supervisor has that is no instance, what
+    is broken, and whether the node applies states just now.
 
     name
         The app.
@@ -232,7 +236,7 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
         What failed is left as it is, to be looked at. False stops it, and whatever else this deployment has left of
         the release that has not passed its tests; ``failures`` have the last lines that each instance printed.
 
-    Returns ``{"ok", "instances", "failures"}``.
+    Returns ``{"ok", "instances", "failures", "warnings"}``.
 
     CLI Example:
 
@@ -244,8 +248,10 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
     slots, deployment = names.slots(slots), arguments.text("deployment", deployment)
     lifecycle, options = _lifecycle(), {"held": held, "slots": slots, "tests": tests}
     if arguments.flag("leave", leave):
-        return lifecycle.start(name, version, count, deployment, **options)
-    return standing.start(lifecycle, name, version, count, deployment, **options)
+        result = lifecycle.start(name, version, count, deployment, **options)
+    else:
+        result = standing.start(lifecycle, name, version, count, deployment, **options)
+    return {**result, "warnings": lifecycle.warnings}
 
 
 def waiting(name):
@@ -267,8 +273,10 @@ def waiting(name):
 
 def stop(name, instances=None, deployment=None, drain=None, grace=None, after=None):
     """
-    Retire instances: withdraw from discovery, wait until the catalog is without them, drain, stop.
-    Returns their ids.
+    Retire instances: withdraw from discovery, wait until the catalog is without them, drain, stop. All processes of
+    an instance are ended. It is an error if another process listens on its port then.
+
+    Returns ``{"instances", "warnings"}``: their ids, and which of them had to be killed.
 
     name
         The app.
@@ -293,12 +301,14 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None, after=No
     """
     drain, grace = names.seconds("drain", drain), names.seconds("grace", grace)
     deployment, after = arguments.step(deployment, after)
-    return _lifecycle().stop(name, _ids(instances), deployment, drain, grace, after)
+    lifecycle = _lifecycle()
+    return _told(lifecycle, lifecycle.stop(name, _ids(instances), deployment, drain, grace, after))
 
 
 def restart(name, instances=None, deployment=None):
     """
-    Restart instances one after the other: withdraw, drain, restart, test, publish. Returns their ids.
+    Restart instances one after the other: withdraw, drain, restart, test, publish. Returns
+    ``{"instances", "warnings"}``: their ids, and which of them had to be killed.
 
     name
         The app.
@@ -313,7 +323,8 @@ def restart(name, instances=None, deployment=None):
 
         salt web1 app.restart shop
     """
-    return _lifecycle().restart(name, _ids(instances), arguments.text("deployment", deployment))
+    lifecycle = _lifecycle()
+    return _told(lifecycle, lifecycle.restart(name, _ids(instances), arguments.text("deployment", deployment)))
 
 
 def test(name, instances=None):
@@ -449,7 +460,8 @@ def retire(name):
 def restore(name, instances=None, after=None):
     """
     Bring instances that do not serve back: installed, started, tested, published; and give those with a wrong
-    weight the one that the record says. Returns their ids.
+    weight the one that the record says. Returns ``{"instances", "warnings"}``: their ids, and which of those that ran
+    had to be killed.
 
     name
         The app.
@@ -466,4 +478,4 @@ def restore(name, instances=None, after=None):
     """
     lifecycle = _lifecycle()
     ids = weighing.missing(lifecycle, name)[0] if instances is None else _ids(instances)
-    return weighing.restore(lifecycle, name, ids, arguments.text("after", after))
+    return _told(lifecycle, weighing.restore(lifecycle, name, ids, arguments.text("after", after)))

@@ -45,7 +45,7 @@ def publish(name, instances=None, weight=None, deployment=None, after=None):
     """
     lifecycle, checked = _lifecycle(), nodes.check_weight(name, weight)
     ids, step = _ids(instances), arguments.step(deployment, after)
-    with lifecycle.host.alone(name, *step):
+    with lifecycle.alone(name, *step):
         return lifecycle.publish(name, ids, checked)
 
 
@@ -96,7 +96,7 @@ def withdraw(name, instances=None, held=True, deployment=None, after=None):
         salt web1 discovery.withdraw shop
     """
     lifecycle, ids, step = _lifecycle(), _ids(instances), arguments.step(deployment, after)
-    with lifecycle.host.alone(name, *step):
+    with lifecycle.alone(name, *step):
         return lifecycle.withdraw(name, ids, held)
 
 

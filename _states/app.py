@@ -117,7 +117,8 @@ def deployed(name):
         if __opts__["test"]:
             would = [f"{what} {', '.join(ids)}" for what, ids in (("restore", missing), ("retire", old)) if ids]
             return _would(ret, _with(" and ".join(would), found["warnings"]))
-        restored = __salt__["app.restore"](name, missing) if missing else []
+        done = __salt__["app.restore"](name, missing) if missing else {"instances": [], "warnings": []}
+        restored, ret["warnings"] = done["instances"], done["warnings"]
         retired = __salt__["app.retire"](name) if old else []
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
@@ -150,7 +151,7 @@ def absent(name, version=None):
         if __opts__["test"]:
             return _would(ret, f"stop and remove {', '.join([*ids, *releases])}")
         if ids:
-            __salt__["app.stop"](name, ids)
+            ret["warnings"] = __salt__["app.stop"](name, ids)["warnings"]
         for release in releases:
             __salt__["app.remove"](name, release)
     except (CommandExecutionError, SaltInvocationError) as exc:

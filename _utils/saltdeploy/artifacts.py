@@ -14,15 +14,17 @@ No app is named like the folder: names of apps are DNS labels.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 
-from . import disk, downloads
+from . import disk, downloads, locks
 
 FOLDER = ".downloads"
 # Seconds after which a part is removed whose app never came back for it.
 STALE = 7 * 24 * 3600
+# How long an archive is waited for that another app's installation fetches, in seconds: half of what an installation
+# has by default (the strategy's ``progress_deadline``).
+PATIENCE = 300.0
 
 
 class Artifacts:
@@ -52,7 +54,7 @@ class Artifacts:
         :raises OSError: among them :class:`saltdeploy.disk.NoRoom`: it cannot be written.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._held.enter_context(_locked(self._path(digest, ".lock")))
+        self._held.enter_context(locks.hold(self._path(digest, ".lock"), PATIENCE))
         whole = self._path(digest)
         if whole.exists():
             if downloads.sha256(whole) == digest:
@@ -88,8 +90,8 @@ class Artifacts:
         """
         names = os.listdir(self.folder) if self.folder.is_dir() else ()
         for digest in {name.partition(".")[0] for name in names} - {""}:
-            # Held (BlockingIOError): somebody is at it. And whatever cannot be tidied now can the next time.
-            with contextlib.suppress(OSError), _locked(self._path(digest, ".lock"), fcntl.LOCK_NB):
+            # Held: somebody is at it. And whatever cannot be tidied now can the next time.
+            with contextlib.suppress(OSError, locks.Held), locks.hold(self._path(digest, ".lock"), 0):
                 self._tidy(digest, digest in used, parts)
                 self._path(digest, ".lock").unlink()
 
@@ -108,20 +110,3 @@ class Artifacts:
 
     def _path(self, digest, suffix=""):
         return self.folder / f"{digest}{suffix}"
-
-
-@contextlib.contextmanager
-def _locked(path, how=0):
-    """Hold the lock ``path``, which whoever holds it may remove.
-
-    :param how: ``fcntl.LOCK_NB`` raises BlockingIOError where it would have to wait.
-    """
-    with contextlib.ExitStack() as opened:
-        while True:
-            lock = opened.enter_context(path.open("a"))
-            fcntl.flock(lock, fcntl.LOCK_EX | how)
-            with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(lock.fileno()), path.stat()):
-                    break
-            opened.close()  # it was removed while we waited: ours is nobody's lock any more
-        yield

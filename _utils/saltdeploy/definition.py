@@ -17,8 +17,10 @@ from . import (
     events,
     hooks,
     inheritance,
+    instancefiles,
     placeholders,
     schema,
+    stopping,
     strategies,
     traffic,
     validation,
@@ -327,7 +329,9 @@ def _app(name, raw, env, where):
         memory=raw.get("resources", {}).get("memory", ""),
         cpu=raw.get("resources", {}).get("cpu", ""),
         frontend=_frontend(raw.get("frontend"), f"{at}:frontend"),
+        stop=stopping.parse(raw.get("stop", {}), f"{at}:stop", duration),
     )
+    instancefiles.check(app.config, f"{at}:config")
     _check_placeholders(app, at)
     traffic.check(strategy, at if "canary" in (raw.get("strategy") or {}) else where)
     bluegreen.check(app, raw.get("strategy") or {}, env.get("strategy") or {}, at, where)

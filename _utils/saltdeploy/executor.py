@@ -104,7 +104,7 @@ class Deployment(Reverting):
             self._write_record(cooled)
             self.before = cooled
         job, exactly = ("clean", "app.stop", ids, self.app.name, ids), answers.exactly(ids)
-        self._step(*job, deadline=stop_deadline(self.strategy, ids), told=told_ids, answer=exactly)
+        self._step(*job, deadline=stop_deadline(self.app, ids), told=told_ids, answer=exactly)
 
     def _install(self, nodes):
         self.hooks.run("before_install", nodes)
@@ -141,7 +141,7 @@ class Deployment(Reverting):
             self.lock.check()
             self.weighed = True
             options = {"told": told_ids, "answer": answers.some_of(weights)}
-            self._step(*self._weighing(weights), deadline=stop_deadline(self.strategy, weights), **options)
+            self._step(*self._weighing(weights), deadline=stop_deadline(self.app, weights), **options)
 
     def _weighing(self, weights):
         return "weigh", "discovery.weigh", weights, self.app.name, weights
@@ -293,7 +293,7 @@ class Deployment(Reverting):
         self._drop(ids)
         self._write_record(self._now())
         job, exactly = ("retire", "app.stop", ids, self.app.name, ids), answers.exactly(ids)
-        self._step(*job, deadline=stop_deadline(self.strategy, ids), told=told_ids, answer=exactly)
+        self._step(*job, deadline=stop_deadline(self.app, ids), told=told_ids, answer=exactly)
         self.hooks.run("after_retire", ids, once=False)
 
     def _retired_all(self, plan):

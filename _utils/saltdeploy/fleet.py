@@ -26,10 +26,16 @@ WORD, WORD_DEADLINE = 10.0, 5.0
 # that is gone three times, for a minute each.
 PATIENCE = {"request_channel_timeout": 30, "request_channel_tries": 1}
 
-# What a minion says of a function that it has not: ours, of another version.
-OLD = re.compile(r"'?(app|deploy|discovery)\.\w+'? is not available")
-
 UNKNOWN = "the Salt master has no minion of this name: is its salt-minion running, and its key accepted (salt-key -L)?"
+
+
+# What Salt makes of an exception that nobody expected: ours or Salt's own is a bug, and the minion's log has it whole.
+# The traceback of an app may be anywhere in what a node says of it.
+UNCAUGHT = "The minion function caused an exception: Traceback (most recent call last):"
+# What it says where the node has no module of ours, or an older one.
+OLD = re.compile(
+    r"'(app|deploy|discovery)\.\w+' is not available|ERROR executing '[^']*': .*keyword arguments are not valid", re.S
+)
 
 
 @dataclass(frozen=True)
@@ -171,11 +177,9 @@ def _error(value):
         root = [f for f in failed if "One or more requisite failed" not in f]
         return "; ".join(root or failed)
     text = "; ".join(map(_unquoted, map(str, value))) if isinstance(value, list) else str(value)
-    if "Traceback (most recent call last):" in text:
-        # A bug, ours or Salt's; the minion's log has it whole.
+    if text.startswith(UNCAUGHT):
         return f"{text.strip().splitlines()[-1]} (a bug: the minion's log shows where)"
-    # An SLS that a definition names and that is nowhere is "not available", too.
-    old = OLD.search(text) or "keyword arguments are not valid" in text
+    old = OLD.match(text)
     for prefix in ("ERROR: ", "Error: "):
         text = text.removeprefix(prefix)
     text = (text.partition("': ")[2] if text.startswith("ERROR executing '") else text).strip()

@@ -8,6 +8,7 @@ import subprocess
 
 from . import hooks, placeholders, probes
 from .errors import Failed, Refused
+from .files import explained, make_folder
 from .launch import Launch
 from .model import Instance, version_of
 
@@ -72,10 +73,10 @@ def _place(lifecycle, app, phase, version, instances):
     if installing:
         # The release is not there yet, and on a new node neither is its user.
         folder = launch.release.parent
-        folder.mkdir(parents=True, exist_ok=True)
+        with explained():
+            make_folder(folder)
         yield folder, launch.values, env, ""
         return
-    launch.folder.mkdir(parents=True, exist_ok=True)
     try:
         launch.write(lifecycle.render)
         yield launch.release, launch.values, env, app.user

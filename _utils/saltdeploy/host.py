@@ -16,21 +16,20 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
 import socket
 import stat
-import sys
 import tempfile
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 
-from . import addresses, disk, names, sources, validation, watch
+from . import addresses, disk, files, locks, names, nodefiles, sockets, sources, validation, watch
 from .artifacts import Artifacts
 from .errors import Failed, Refused
-from .model import Instance, instance_id
+from .files import explained, make_folder, write_file
+from .model import Instance, instance_id, slot_of, version_of
 from .words import name as said
 
 DEFAULT_ROOT = "/srv/saltdeploy"
@@ -39,8 +38,6 @@ MANUAL, STATE, RESTORED = "manual", "state", "restored"
 NOBODY = (None, "", MANUAL, STATE, RESTORED)
 # How many deployments that have ended are remembered: more than have a job on its way still.
 ENDED = 20
-# States of a socket in proc(5), /proc/net/tcp.
-ESTABLISHED, LISTENING = "01", "0A"
 
 
 class Host:
@@ -75,10 +72,19 @@ class Host:
         return self.root / names.app(app) / "releases" / names.version(version)
 
     def releases(self, app):
-        """Return the versions of ``app`` that are installed, in the order in which they were."""
+        """Return the versions of ``app`` that are installed, in the order in which they were: those that are whole."""
+        return [p.name for p in self._links(app) if not nodefiles.wrong_with_release(p)]
+
+    def broken_releases(self, app):
+        """Return ``{version: what is wrong}`` of the releases of ``app`` that are not whole."""
+        found = {p.name: nodefiles.wrong_with_release(p) for p in self._links(app)}
+        return {version: wrong for version, wrong in found.items() if wrong}
+
+    @explained()
+    def _links(self, app):
         folder = self.root / names.app(app) / "releases"
         links = [p for p in folder.iterdir() if p.is_symlink()] if folder.is_dir() else []
-        return [p.name for p in sorted(links, key=lambda p: (p.lstat().st_mtime_ns, p.name))]
+        return sorted(links, key=lambda p: (p.lstat().st_mtime_ns, p.name))
 
     def installed(self, app, version):
         """Return whether this very release is installed.
@@ -88,9 +94,9 @@ class Host:
         if app.source is None:
             raise Refused(f"{self.node} may not run {app.name}: it has none of the roles of the app, nor its settings.")
         release = self.release(app.name, version)
-        if not release.is_dir():
+        if nodefiles.wrong_with_release(release):
             return False
-        recorded = json.loads((release.resolve().parent / "release.json").read_text())
+        recorded = nodefiles.release_record(release)
         wanted = sources.origin(app.source, version)
         changed = ", ".join(k for k in wanted if recorded["origin"].get(k, wanted[k]) != wanted[k])
         if changed:
@@ -107,16 +113,16 @@ class Host:
             with, unless it was the disk that is full.
         """
         folder = self.release(app.name, version).parent
-        with self._telling(app, version):
-            folder.mkdir(parents=True, exist_ok=True)
+        with self._telling(app, version), files.readable_by_all():
+            make_folder(folder)
             return self._install(app, version, folder, fetch)
 
     def _install(self, app, version, folder, fetch):
-        with _locked(folder / ".lock"):
+        # Whoever waits for as long as its deployment does would have no time left for what it waits for.
+        with locks.hold(folder / ".lock", app.strategy.progress_deadline / 2):
             if self.installed(app, version):
                 return False
-            # A version holds no "@": what an install of 1.0 throws away is never the release 1.0-rc1.
-            for partial in folder.glob(f".{version}@*"):
+            for partial in self._builds(app.name, version):
                 shutil.rmtree(partial)
             artifacts = Artifacts(self.root, app.name, folder)
             build = Path(tempfile.mkdtemp(prefix=f".{version}@", dir=folder))
@@ -131,11 +137,20 @@ class Host:
             artifacts.tidy(self._made_of())
         return True
 
+    def _builds(self, app, version):
+        """Return the folders that were made for a release, but for one that an instance runs from.
+
+        A version holds no "@": what an install of 1.0 throws away is never the release 1.0-rc1.
+        """
+        release = self.release(app, version)
+        used = release.resolve().parent.name if self._users(app, version) else ""
+        return [p for p in release.parent.glob(f".{version}@*") if p.name != used]
+
     def _build(self, app, version, build, fetch, artifacts):
-        files = build / "files"
-        files.mkdir()
+        made = build / "files"
+        made.mkdir()
         build.chmod(0o755)
-        digest = sources.build(app.source, version, files, fetch, artifacts)
+        digest = sources.build(app.source, version, made, fetch, artifacts)
         origin = sources.origin(app.source, version)
         record = {"app": app.name, "version": version, "origin": origin, "artifact": digest}
         write_file(build / "release.json", json.dumps(record, indent=1))
@@ -173,8 +188,9 @@ class Host:
         """Return the digests of the archives that the releases of all apps are made of."""
         found = set()
         for link in self.root.glob("*/releases/*"):
-            with contextlib.suppress(OSError, ValueError):  # somebody's file, or another job has just removed it
-                found.add(json.loads((link.resolve().parent / "release.json").read_text()).get("artifact"))
+            # Else it is somebody's file, or broken, or another job has just removed it.
+            if not nodefiles.wrong_with_release(link):
+                found.add(nodefiles.release_record(link).get("artifact"))
         return found
 
     # -- data ---------------------------------------------------------------------------------
@@ -214,32 +230,72 @@ class Host:
 
     def remove_release(self, app, version):
         """Remove a release; return whether there was one. Refused while an instance runs it."""
-        used = [i.id for i in self.instances(app) if i.version == version]
+        used = self._users(app, version)
         if used:
             raise Refused(f"{app} {version} is in use on {self.node} by {', '.join(used)}: stop that first.")
         release = self.release(app, version)
-        if not release.is_symlink():
-            return False
-        build = release.resolve().parent
-        release.unlink()
-        shutil.rmtree(build)
-        Artifacts(self.root, app, release.parent).tidy(self._made_of())
-        return True
+        with explained():
+            there = release.is_symlink()
+            if there:
+                release.unlink()
+                for build in self._builds(app, version):
+                    shutil.rmtree(build)
+                Artifacts(self.root, app, release.parent).tidy(self._made_of())
+            self._remove_empty(app)
+        return there
+
+    def _users(self, app, version):
+        """Return the ids of the instances that run a release, broken ones too."""
+        here = [i.id for i in self.instances(app)] + list(self.broken(app))
+        return [i for i in here if version_of(i) == version]
+
+    def _remove_empty(self, app):
+        """Remove the folders of ``app`` if nothing is in them but what its jobs need among themselves."""
+        home = self.root / names.app(app)
+        with contextlib.suppress(OSError):
+            (home / "instances").rmdir()
+        own = {".lock", ".starting", ".run", ".ended", "releases"}
+        with contextlib.suppress(OSError, locks.Held), contextlib.ExitStack() as held:
+            if any(p.name not in own for p in (*home.iterdir(), *(home / "releases").iterdir())):
+                return
+            for lock in (home / ".starting", home / "releases" / ".lock"):
+                held.enter_context(locks.hold(lock, 0))
+            # Who waits for one of them notices that it is gone.
+            shutil.rmtree(home)
 
     # -- turns --------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def alone(self, app, deployment=None, after=None):
+    def alone(self, app, deployment=None, after=None, patience=locks.MOMENT):
         """Hold off other jobs that change what users find of ``app``: one may outlast the run that sent it.
 
         :param deployment: whose step this is.
         :param after: whose steps this undoes. It ends here at once: what waits for its turn, too, is refused then, and
             what has its turn is undone in the next one.
-        :raises Failed: ``deployment`` has ended here: its step was overtaken by the way back.
+        :param patience: seconds to wait for the turn.
+        :raises Failed: ``deployment`` has ended here: its step was overtaken by the way back. Or that it ended could
+            not be written: that is raised when all else is done, so that a full disk does not keep what is bad in use.
         """
-        self.end(app, after)
-        with _locked(self._home(app) / ".lock"):
+        unwritten = None
+        try:
+            self.end(app, after)
+        except locks.Held:
+            raise
+        except Failed as exc:
+            unwritten = exc
+        with self._turn(app, ".lock", patience):
             self.refuse_ended(app, deployment)
+            yield
+        if unwritten:
+            raise Failed(
+                f"done, but late steps of deployment {said(after)} are not refused: {unwritten}"
+            ) from unwritten
+
+    @contextlib.contextmanager
+    def _turn(self, app, name, patience=locks.MOMENT):
+        with contextlib.ExitStack() as held:
+            with explained():
+                held.enter_context(locks.hold(self._home(app) / name, patience))
             yield
 
     @contextlib.contextmanager
@@ -248,7 +304,7 @@ class Host:
 
         What is started is tested outside of this, for longer than the way back should have to wait.
         """
-        with _locked(self._home(app) / ".starting"):
+        with self._turn(app, ".starting"):
             self.refuse_ended(app, deployment)
             yield
 
@@ -260,7 +316,7 @@ class Host:
         :raises Failed: ``deployment`` has ended here.
         """
         run = self._home(app) / ".run"
-        with _locked(self._home(app) / ".starting"):
+        with self._turn(app, ".starting"), explained():
             self.refuse_ended(app, deployment)
             before = _read_json(run) or deployment
             if before != deployment:
@@ -270,7 +326,7 @@ class Host:
     def end(self, app, deployment):
         """Have nothing done for ``deployment`` any more, unless it is nobody's."""
         if deployment not in NOBODY:
-            with _locked(self._home(app) / ".starting"):
+            with self._turn(app, ".starting"), explained():
                 self._add_ended(app, deployment)
 
     def _add_ended(self, app, deployment):
@@ -279,8 +335,8 @@ class Host:
 
     def ended(self, app):
         """Return the deployments of ``app`` that ended here, the last one last."""
-        found = _read_json(self._home(app) / ".ended") or []
-        return [found] if isinstance(found, str) else found  # as it was kept at first
+        found = _read_json(self._home(app) / ".ended")
+        return [d for d in found if isinstance(d, str)] if isinstance(found, list) else []
 
     def refuse_ended(self, app, deployment):
         """Raise Failed if ``deployment`` of ``app`` has ended here: it was reverted, or a later run has begun."""
@@ -293,7 +349,8 @@ class Host:
     def _home(self, app):
         """Return the folder of ``app``, which is made when first needed."""
         folder = self.root / names.app(app)
-        folder.mkdir(parents=True, exist_ok=True)
+        with explained():
+            make_folder(folder)
         return folder
 
     # -- instances ----------------------------------------------------------------------------
@@ -303,41 +360,40 @@ class Host:
         return self.root / names.instance(instance).split("_", 1)[0] / "instances" / instance
 
     def instances(self, app=None):
-        """Return the instances that are known here: of ``app``, or of all."""
-        found = (self.read(folder / "instance.json") for folder in self._folders(app))
-        return [instance for instance in found if instance]
+        """Return the instances that are known here, of ``app`` or of all: those whose record can be read."""
+        return self._recorded(app)[0]
 
-    def strays(self, app=None):
-        """Return the ids of the folders that no file of this node belongs to: of ``app``, or of all.
+    def broken(self, app=None):
+        """Return ``{id: what is wrong}`` of the folders, of ``app`` or of all, that no record of this node belongs to.
 
-        The file is lost or unreadable, or it is another node's: then the folder is a copy, as on a cloned machine.
+        The record is lost or unreadable, or it is another node's: then the folder is a copy, as on a cloned machine.
         """
-        known = {i.id for i in self.instances(app)}
-        ids = [folder.name for folder in self._folders(app)]
-        return [i for i in ids if i not in known and names.is_instance(i) and names.slot_of(i) in names.SLOTS]
+        return self._recorded(app)[1]
+
+    def _recorded(self, app):
+        found, broken = [], {}
+        for folder in sorted(self.root.glob(f"{'*' if app is None else names.app(app)}/instances/*")):
+            try:
+                found.append(self.read(folder / "instance.json"))
+            except (OSError, ValueError) as exc:
+                if names.is_instance(folder.name) and slot_of(folder.name) in names.SLOTS:
+                    broken[folder.name] = files.sentence(exc) if isinstance(exc, OSError) else f"{folder}: {exc}."
+        return found, broken
 
     def read(self, path):
-        """Return the Instance recorded at ``path``; None if there is none, or if it is not the one of this folder here.
+        """Return the Instance recorded at ``path``; ValueError says what is wrong with it.
 
         What a file says of its node is compared, never believed: a folder may come from another machine.
         """
-        known = {f.name for f in fields(Instance)}
-        try:
-            raw = json.loads(path.read_text())
-            instance = Instance(**{k: v for k, v in raw.items() if k in known})
-            whole = isinstance(instance.slot, int) and instance.port in (None, instance.slot)
-        except (OSError, ValueError, TypeError, AttributeError):
-            return None
-        is_meant = instance_id(instance.app, instance.version, instance.slot) == instance.id == path.parent.name
-        here = (self.node, path.parent.parent.parent.name)
-        return instance if whole and is_meant and (instance.node, instance.app) == here else None
-
-    def _folders(self, app):
-        return sorted(self.root.glob(f"{'*' if app is None else names.app(app)}/instances/*"))
+        found = nodefiles.instance(path)
+        if (found.node, found.app) != (self.node, path.parent.parent.parent.name):
+            raise ValueError(f"it is the record of {said(found.app)} on {said(found.node)}")
+        return found
 
     def save(self, instance):
         """Record ``instance``."""
-        write_file(self.folder(instance.id) / "instance.json", json.dumps(asdict(instance), indent=1))
+        with explained():
+            write_file(self.folder(instance.id) / "instance.json", json.dumps(asdict(instance), indent=1))
 
     def allocate(self, app, version, address, deployment, slot=None, avoid=()):
         """Take a free port of the app's range (or a free number, without ports) for a new instance.
@@ -346,8 +402,9 @@ class Host:
         :param avoid: ports or numbers that are taken by instances without a file here.
         :raises Failed: none is free.
         """
-        self.root.mkdir(parents=True, exist_ok=True)
-        with _locked(self.root / ".lock"):
+        with contextlib.ExitStack() as held, explained():
+            make_folder(self.root)
+            held.enter_context(locks.hold(self.root / ".lock"))
             slot = self._free_slot(app, address, slot, avoid)
             instance = Instance(
                 id=instance_id(app.name, version, slot),
@@ -361,13 +418,14 @@ class Host:
                 watch=None if app.ports else self._watch_port(address),
             )
             self.forget(instance.id)  # what another instance, or another machine, has left there
-            self.folder(instance.id).mkdir(parents=True)
+            make_folder(self.folder(instance.id))
             self.save(instance)
         return instance
 
     def _free_slot(self, app, address, slot, avoid):
         if app.ports is None:
-            taken = {i.slot for i in self.instances(app.name)} | set(avoid)
+            taken = {i.slot for i in self.instances(app.name)} | {slot_of(i) for i in self.broken(app.name)}
+            taken |= set(avoid)
             if slot in taken:
                 raise Failed(f"slot {slot} of {app.name} is in use on {self.node}: stop that instance first.")
             return slot if slot is not None else next(n for n in range(len(taken) + 1) if n not in taken)
@@ -383,76 +441,40 @@ class Host:
 
     def ports_taken(self, address):
         """Return the ports that instances have, or that something listens on at ``address``."""
-        return _listened_on(address) | {port for i in self.instances() for port in (i.port, i.watch) if port}
+        listening = {s.port for s in sockets.table(sockets.LISTENING) if s.address in sockets.heard_at(address)}
+        watched = {i.watch for i in self.instances() if i.watch}
+        return listening | watched | self.instance_ports()
 
     def listens(self, instance):
         """Return whether something listens at the address and port of ``instance``."""
-        return instance.port in _listened_on(instance.address)
+        return instance.port is not None and bool(sockets.listening(instance.address, instance.port))
+
+    def instance_ports(self):
+        """Return the ports that the instances here have, whether they listen or not."""
+        instances, broken = self._recorded(None)
+        return {i.port for i in instances if i.port} | {slot_of(i) for i in broken}
 
     def connections(self, instance):
         """Return how many connections to ``instance`` are open."""
         here = (addresses.canonical(instance.address), instance.port)
-        return sockets(ESTABLISHED).count(here)
+        return sum((s.address, s.port) == here for s in sockets.table(sockets.ESTABLISHED))
 
     def forget(self, instance):
-        """Remove the folder of ``instance``, which frees its port."""
-        shutil.rmtree(self.folder(instance), ignore_errors=True)
+        """Remove the folder of ``instance``, which frees its port.
+
+        :raises Failed: it cannot be removed.
+        """
+        folder = self.folder(instance)
+        with explained(), contextlib.suppress(FileNotFoundError):
+            shutil.rmtree(folder)
 
 
 def _read_json(path):
     """Return what the file ``path`` holds; None if it is not there, or was cut short when the power failed."""
     try:
         return json.loads(path.read_text())
-    except (FileNotFoundError, ValueError):
+    except (OSError, ValueError):
         return None
-
-
-def write_file(path, text, mode=0o644, owner=None):
-    """Write ``path`` whole or not at all.
-
-    :param owner: ``(uid, gid)``, where this process may give files away.
-    """
-    partial = path.with_name(f".{path.name}.partial")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as out:
-        os.fchmod(out.fileno(), mode)
-        if owner:
-            os.fchown(out.fileno(), *owner)
-        out.write(text)
-    partial.rename(path)
-
-
-@contextlib.contextmanager
-def _locked(path):
-    with path.open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-def sockets(state, inodes=None):
-    """Return ``(address, port)`` of this node's TCP sockets that are in ``state``; IPv4 also where a socket is IPv6.
-
-    Not by psutil: it asks every process for its sockets, which takes a tenth of a second and more.
-
-    :param inodes: only the sockets with these numbers, as text; None: all.
-    """
-    found = []
-    for family, path in ((socket.AF_INET, "/proc/net/tcp"), (socket.AF_INET6, "/proc/net/tcp6")):
-        with contextlib.suppress(FileNotFoundError), open(path) as table:  # a kernel may be without IPv6
-            for line in table:
-                _, local, _, its_state, _, _, _, _, _, inode, *_ = line.split()
-                if its_state == state and (inodes is None or inode in inodes):
-                    address, port = local.split(":")
-                    words = (int(address[i : i + 8], 16) for i in range(0, len(address), 8))
-                    packed = b"".join(word.to_bytes(4, sys.byteorder) for word in words)
-                    found.append((addresses.canonical(socket.inet_ntop(family, packed)), int(port, 16)))
-    return found
-
-
-def _listened_on(address):
-    """Return the ports that something listens on at ``address``."""
-    # What listens on all IPv6 addresses may take IPv4 connections too, never the other way round.
-    here = {addresses.canonical(address), "::"} | ({"0.0.0.0"} if ":" not in address else set())
-    return {port for ip, port in sockets(LISTENING) if ip in here}
 
 
 def _bindable(address, port):

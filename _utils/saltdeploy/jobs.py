@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import answers
 from .errors import Failed
 from .lifecycle import CATALOG_DEADLINE
-from .runtime import STOP_TIMEOUT
+from .processes import KILL_DEADLINE
 from .services import first_result
 
 # What a job that only talks to its own agent may take, in seconds: a lost leader is waited out.
@@ -65,6 +65,8 @@ class Jobs:
         problems = {}
 
         def tell(reply):
+            for text in warnings(reply.value):
+                self.journal.warn(f"{reply.node}: {text}")
             problem = reply.error or answers.told(answer(reply.node, reply.value)) or wrong(reply.value)
             if problem:
                 problems[reply.node] = f"{phase} on {reply.node}: {problem}"
@@ -108,7 +110,7 @@ def most(by_node):
 
 def told_ids(value):
     """Say which instances a job was about."""
-    return ", ".join(value) or "nothing left"
+    return ", ".join(value["instances"] if isinstance(value, dict) else value) or "nothing left"
 
 
 def publish_deadline(app):
@@ -116,6 +118,17 @@ def publish_deadline(app):
     return TALK_DEADLINE + first_result(app)
 
 
-def stop_deadline(strategy, ids):
-    """Return how long a job may take that retires ``ids``, in seconds."""
-    return CATALOG_DEADLINE + strategy.drain + STOP_TIMEOUT * (1 + most(ids)) + TALK_DEADLINE
+def warnings(value):
+    """Return the sentences in what a node returned that somebody should know, though nothing failed."""
+    found = value.get("warnings") if isinstance(value, dict) else None
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+
+def stop_deadline(app, ids):
+    """Return how long a job may take that retires ``ids`` of ``app``, in seconds.
+
+    A node ends its instances at once, and has their timeout twice: for what the supervisor has started, and for what
+    is left of that. Restarts come one after the other.
+    """
+    ending = 2 * (app.stop.timeout + KILL_DEADLINE)
+    return CATALOG_DEADLINE + app.strategy.drain + ending + most(ids) + TALK_DEADLINE

@@ -8,11 +8,18 @@ import shlex
 import tempfile
 from pathlib import Path
 
-from . import addresses, placeholders, watch
+from . import addresses, instancefiles, placeholders, processes, surroundings, watch
 from .errors import Refused
-from .host import write_file
+from .files import explained, make_folder, write_file
 from .model import instance_id
 from .runtime import Unit
+
+# It begins again with nothing in its environment: what the minion or the supervisor has there is none of the app's.
+START = """\
+#!/bin/sh
+[ "$1" = clean ] || exec /usr/bin/env -i /bin/sh "$0" clean
+{watched}{exports}exec {command}
+"""
 
 
 def values(app, host, address, environment):
@@ -51,7 +58,7 @@ class Launch:
 
     @property
     def env(self):
-        """The environment variables of the process and of the tests that are commands."""
+        """What the environment of the process, of hooks and of tests that are commands has of this app."""
         named = {k: self.values.get(k) for k in ("address", "port", "version", "data")}
         own = {k.upper(): str(value) for k, value in named.items() if value is not None}
         return {**own, **{key: placeholders.fill(value, self.values) for key, value in self.app.env.items()}}
@@ -60,9 +67,10 @@ class Launch:
     def unit(self):
         """The runtime.Unit that runs it."""
         user = self.app.user if os.geteuid() == 0 else ""
-        limits = (self.app.memory, self.app.cpu)
-        return Unit(self.instance.id, self.folder / "start", self.release, self.folder / "log", user, *limits)
+        start, log = self.folder / instancefiles.START, self.folder / instancefiles.LOG
+        return Unit(self.instance.id, start, self.release, log, user, self.app.memory, self.app.cpu, self.app.stop)
 
+    @explained()
     def write(self, render):
         """Write its configuration and its start script; secrets may be in both, so they are the app's user's own.
 
@@ -70,25 +78,36 @@ class Launch:
         :raises Refused: this node has no such user, or the app's data folder is somebody else's.
         """
         owner = self._owner()
+        self._close_folder(owner)
         if self.app.data:
             self.host.make_data(self.app, owner)
         for target, template in self.app.config.items():
             self._render(self.folder / target, template, render, owner)
         command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))
-        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in self.env.items())
+        user = self.app.user if owner else ""
+        env = {**surroundings.base(user), **self.env, processes.MARK: str(self.folder)}
+        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in env.items())
         watched = self._watcher() if self.instance.watch else ""
-        write_file(self.folder / "start", f"#!/bin/sh\n{watched}{exports}exec {command}\n", 0o500, owner)
+        text = START.format(watched=watched, exports=exports, command=command)
+        write_file(self.folder / instancefiles.START, text, 0o500, owner)
 
     def _watcher(self):
         """Write the watcher's file; return the line that starts it."""
-        path = self.folder / ".watcher.py"
+        path = self.folder / instancefiles.WATCHER
         write_file(path, watch.source())
         return watch.line(self.instance, path)
+
+    def _close_folder(self, owner):
+        """Keep all but the app's user out of the folder: what it prints may be anything, and nobody asked others in."""
+        make_folder(self.folder)
+        if owner:
+            os.chown(self.folder, 0, owner[1])
+        self.folder.chmod(0o750)
 
     def _render(self, path, template, render, owner):
         if ".." in path.parts:
             raise Refused(f"config {path}: leaves the instance's folder.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         # A folder that only this user may enter: Salt makes a file that all may read.
         with tempfile.TemporaryDirectory(dir=path.parent) as private:
             rendered = Path(private) / path.name

@@ -6,14 +6,16 @@ Every wait here has a deadline, so that a job on a node always ends.
 from __future__ import annotations
 
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from . import balancer, definition, discovery, names, probes, readiness, records, services, shapes
+from . import balancer, definition, discovery, locks, names, probes, readiness, records, services, shapes
+from .ending import Ending
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import RESTORED, Host
 from .launch import Launch
-from .model import Instance, Strategy, parts_of
+from .model import App, Instance, parts_of, slot_of
 from .readiness import POLL, Readiness
 from .runtime import choose
 from .services import CANDIDATE
@@ -21,7 +23,10 @@ from .services import CANDIDATE
 # How long the catalog may take to show what the agent was told, in seconds: an election takes up to 13.5, and an agent
 # that could tell no server tries again after 15 to 30 (Consul's agent/ae/ae.go).
 CATALOG_DEADLINE = 60.0
-LOG_LINES = 15
+# How much of what an instance printed is told with a failure: lines, and bytes.
+LOG_LINES, LOG_BYTES = 15, 4000
+# How many instances are stopped at once.
+STOPPED_AT_ONCE = 32
 
 
 class Lifecycle:
@@ -40,7 +45,9 @@ class Lifecycle:
         self.environment = definition.load_own(node, pillar, self.host.problems)
         self.node = self.environment.nodes[node]
         self.settings, self.fetch, self.render = settings, fetch, render
-        self._runtime = self._discovery = None
+        self._runtime = self._discovery = self._ending = None
+        # What somebody should know of what was done, in sentences.
+        self.warnings = []
 
     @property
     def runtime(self):
@@ -51,6 +58,11 @@ class Lifecycle:
     def discovery(self):
         self._discovery = self._discovery or discovery.connect(self.environment.discovery, self.node.address)
         return self._discovery
+
+    @property
+    def ending(self):
+        self._ending = self._ending or Ending(self.host, self.runtime)
+        return self._ending
 
     def app(self, name):
         """Return the definition of app ``name``; Refused if this environment has none."""
@@ -64,14 +76,21 @@ class Lifecycle:
 
     def observe(self, name):
         """Return all a planner must know of app ``name`` on this node, as plain data."""
-        app = self.app(name)
+        app, broken = self._known(name), self.host.broken(name)
         return {
             "instances": [i.__dict__ for i in self._there(name)],
             "releases": self.host.releases(name),
             "ports_taken": sorted(self.host.ports_taken(self.node.address)),
             "data": str(self.host.data(app)) if self.host.has_data(app) else "",
             "slots": self._slots(name),
+            "warnings": self._shortcomings(app, broken),
         }
+
+    def _known(self, name):
+        """Return app ``name``, without settings where nobody defines it, or wrongly: it can be stopped all the same."""
+        if name in self.environment.names:
+            return self.known_by_name(name)
+        return App(names.app(name), None, "")
 
     def _slots(self, name):
         """Return how many instances of app ``name`` HAProxy here has slots for; None where no load balancer is."""
@@ -81,6 +100,19 @@ class Lifecycle:
             return balancer.slots_in(Path(balancer.HAPROXY).read_text(), name)
         except OSError:
             return 0
+
+    def _units(self, name):
+        """Return the ids of the instances of app ``name`` that the supervisor has."""
+        return {i for i in self.runtime.states() if shapes.is_of(i, name)}
+
+    def _shortcomings(self, app, broken):
+        """Return what is not as it should be on this node, in sentences."""
+        ignored = [f"resources:{key}" for key in self.runtime.lacks if getattr(app, key)]
+        found = [f"{i} is broken: {why} deploy.app {app.name} replaces it." for i, why in broken.items()]
+        found += [f"{app.name} {v} is broken: {why}" for v, why in self.host.broken_releases(app.name).items()]
+        if ignored:
+            found.append(f"{self.runtime.name} does not enforce apps:{app.name}:{' and '.join(ignored)}.")
+        return found
 
     def instances(self, name=None):
         """Return the instances on this node as plain data, with the supervisor's word on each."""
@@ -104,7 +136,7 @@ class Lifecycle:
         """Return all instances of app ``name`` on this node, also those that only discovery or the supervisor knows."""
         registered, states = self._registered(name), self.runtime.states()
         known = {i.id: self._observed(i, registered, states) for i in self.host.instances(name)}
-        ids = {*self.host.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
+        ids = {*self.host.broken(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
         strays = (i for i in sorted(ids) if i not in known and shapes.is_of(i, name))
         return [*known.values(), *(self._stray(i, registered, states) for i in strays)]
 
@@ -154,6 +186,7 @@ class Lifecycle:
         started, failures = [], []
         with self.host.starting(app.name, deployment):
             avoid = {i.slot for i in self._there(app.name) if i.running and not i.recorded}
+            self.warnings += self.ending.sweep(app, self.node.address, self._spared(app.name))
             for slot in slots or [None] * count:
                 instance = self.host.allocate(app, version, self.node.address, deployment, slot, avoid)
                 started.append(replace(instance, held=held))
@@ -166,6 +199,10 @@ class Lifecycle:
             failures += self._prove(app, instance, deadline, deployment)
         return {"ok": not failures, "instances": [self._record(i).__dict__ for i in started], "failures": failures}
 
+    def _spared(self, name):
+        """Return the ids of instances of app ``name`` that the supervisor or discovery has: users may have them."""
+        return {i.removesuffix(CANDIDATE) for i in self._registered(name)} | self._units(name)
+
     def _prove(self, app, instance, deadline, deployment=None):
         """Wait until the instance is ready, run its own tests, register it as a candidate.
 
@@ -175,7 +212,7 @@ class Lifecycle:
         problems = [problem] if problem else self._failed_tests(app, instance)
         if problems:
             # They are gone with the instance.
-            logs = self.runtime.logs(self.launch(app, instance).unit, LOG_LINES)
+            logs = self.runtime.logs(self.launch(app, instance).unit, LOG_LINES, most=LOG_BYTES)
             problems[-1] += f"\nits last lines:\n{logs}" if logs else ""
             return [f"{instance.id}: {p}" for p in problems]
         expires = None if instance.held else app.strategy.progress_deadline
@@ -261,15 +298,17 @@ class Lifecycle:
         app, chosen = self.app(name), self.chosen(name, ids)
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
-            self.host.save(replace(instance, held=held))
             self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True))
+        # Last: a disk that cannot be written does not keep them in use.
+        for instance in chosen:
+            self.host.save(replace(instance, held=held))
         return [i.id for i in chosen]
 
     def _withdraw(self, name, ids):
         """Take ``ids`` out of discovery; return those that users may have been sent to, once the catalog has none."""
         registered = self._registered(name)
         here = {i.id: i.tested for i in self.host.instances(name)}
-        strays = {*self.host.strays(name), *self.runtime.states()}
+        strays = {*self.host.broken(name), *self.runtime.states()}
         for instance in ids:
             for service in (instance, instance + CANDIDATE):
                 if service in registered:
@@ -296,6 +335,15 @@ class Lifecycle:
 
     # -- stopping -----------------------------------------------------------------------------
 
+    def alone(self, name, deployment=None, after=None):
+        """As Host.alone: a step that undoes others waits for them, any other is not to find somebody there."""
+        return self.host.alone(name, deployment, after, self._patience(name) if after else locks.MOMENT)
+
+    def _patience(self, name):
+        """Return for how long a step waits for another one, in seconds: as long as it may take to retire instances."""
+        app = self._known(name)
+        return CATALOG_DEADLINE + app.strategy.drain + 2 * app.stop.timeout
+
     def stop(self, name, ids=None, deployment=None, drain=None, grace=None, after=None):
         """Retire instances: withdraw, see them gone from the catalog, drain, stop, forget.
 
@@ -306,7 +354,7 @@ class Lifecycle:
         :param after: whose steps this undoes.
         """
         own, by = (deployment, None) if ids is None else (None, deployment)
-        with self.host.alone(names.app(name), by, after or own):
+        with self.host.alone(names.app(name), by, after or own, self._patience(name)):
             return self._stop(name, ids, own, drain, grace)
 
     def retire(self, name, ids):
@@ -314,9 +362,7 @@ class Lifecycle:
         return self._stop(name, ids)
 
     def _stop(self, name, ids=None, deployment=None, drain=None, grace=None):
-        # What runs can be stopped, whether anybody still defines it or not.
-        app = self.environment.apps.get(name)
-        strategy = app.strategy if app else Strategy()
+        strategy = self._known(name).strategy
         drain = strategy.drain if drain is None else drain
         grace = strategy.grace if grace is None else grace
         here = {i.id: i for i in self._there(name)}
@@ -331,12 +377,38 @@ class Lifecycle:
         published = self._withdraw(name, ids)
         # All of them: what another run has withdrawn a moment ago may still have clients.
         self._drain([here[i] for i in ids if i in here], drain, grace if published else 0)
-        for instance in ids:
-            self.runtime.stop(instance)
-            self.host.forget(instance)
+        problems = self._end(name, ids, here)
         # One that was still being tested may have become a candidate while it was drained.
         self._withdraw(name, ids)
+        if problems:
+            raise Failed("; ".join(problems))
         return ids
+
+    def _end(self, name, ids, here):
+        """End and forget the instances ``ids``, all at once; return what went wrong, in sentences.
+
+        :param here: id -> Instance of those that have a record.
+        """
+
+        def end(instance):
+            try:
+                warning = self.ending.stop(instance, *self._place(name, instance, here))
+                self.ending.forget(instance)
+            except Failed as exc:
+                return "", str(exc)
+            return warning, ""
+
+        with ThreadPoolExecutor(STOPPED_AT_ONCE) as pool:
+            outcomes = list(pool.map(end, ids))
+        self.warnings += [warning for warning, _ in outcomes if warning]
+        return [problem for _, problem in outcomes if problem]
+
+    def _place(self, name, instance, here):
+        """Return address and port of an instance; None for the port if it has none, or another one has it by now."""
+        if instance in here:
+            return here[instance].address, here[instance].port
+        port = slot_of(instance) if self._known(name).ports else None
+        return self.node.address, None if port in {i.port for i in self.host.instances()} else port
 
     def _drain(self, instances, drain, grace):
         """Let clients finish. Ends when no connection is left, at the latest after ``drain``."""
@@ -353,7 +425,7 @@ class Lifecycle:
         :param deployment: whose step this is (see Host.alone).
         """
         app = self.app(name)
-        with self.host.alone(name, deployment):
+        with self.host.alone(name, deployment, patience=self._patience(name)):
             chosen = self.chosen(name, ids)
             for instance in chosen:
                 self._restart(app, instance)
@@ -363,7 +435,9 @@ class Lifecycle:
         published = self._withdraw(app.name, [instance.id])
         if published:
             self._drain([instance], app.strategy.drain, app.strategy.grace)
-        self.runtime.restart(instance.id)
+        warning = self.ending.stop(instance.id, instance.address, instance.port)
+        self.warnings += [warning] if warning else []
+        self.runtime.resume(instance.id)
         failures = self._prove(app, instance, time.monotonic() + app.strategy.healthy_deadline)
         if failures:
             raise Failed("; ".join(failures))
@@ -401,7 +475,7 @@ class Lifecycle:
         :raises Failed: some do not come back; the others have.
         """
         failures = []
-        with self.host.alone(name, after=after):
+        with self.host.alone(name, after=after, patience=self._patience(name)):
             lost = self._not_good(name, ids)
             for instance in lost:
                 try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from . import host
+from . import addresses, sockets
 
 # How many of them a message shows.
 SHOWN = 5
@@ -25,7 +25,7 @@ def of(pid):
             found |= _sockets(descendant)
         except OSError:  # it has ended meanwhile
             continue
-    return sorted(host.sockets(host.LISTENING, found)) if found else []
+    return sorted({(s.address, s.port) for s in sockets.table(sockets.LISTENING) if s.inode in found})
 
 
 def hint(instance, found):
@@ -33,19 +33,19 @@ def hint(instance, found):
 
     :param found: what :func:`of` returned.
     """
-    here = (instance.address, f"::ffff:{instance.address}", "0.0.0.0", "::")
+    here = sockets.heard_at(instance.address)
     if found is None or any(address in here and port == instance.port for address, port in found):
         return ""
     if not found:
         return "the process listens on no TCP port"
-    where = ", ".join(f"[{a}]:{p}" if ":" in a else f"{a}:{p}" for a, p in found[:SHOWN])
+    where = ", ".join(addresses.join(a, p) for a, p in found[:SHOWN])
     if any(port == instance.port for _, port in found):
         return f"the process listens on {where}, and {{address}} is {instance.address}"
     return f"the process listens on {where}, and {{port}} is {instance.port}"
 
 
 def _sockets(pid):
-    """Return the numbers of the sockets that a process has open, as text."""
+    """Return the numbers of the sockets that a process has open."""
     folder, numbers = f"/proc/{pid}/fd", set()
     for name in os.listdir(folder):
         try:
@@ -53,7 +53,7 @@ def _sockets(pid):
         except FileNotFoundError:  # it has just been closed
             continue
         if target.startswith("socket:["):
-            numbers.add(target[8:-1])
+            numbers.add(int(target[8:-1]))
     return numbers
 
 

@@ -60,6 +60,8 @@ class _Run:
         self.jobs, self.app, self.where, self.check = jobs, app, where, check
         self.values = {"app": app.name, "version": where.version, "environment": where.environment}
         self.arrived = queue.SimpleQueue()
+        # The thread of a gate whose last request is not answered whole, though its time is over.
+        self.asking = {}
 
     def all(self, gates):
         now = time.monotonic()
@@ -98,7 +100,7 @@ class _Run:
 
     def _ask(self, gate):
         began = time.monotonic()
-        self.arrived.put((gate.name, began, attempt(lambda: ask(gate, self.values))))
+        self.arrived.put((gate.name, began, attempt(lambda: ask(gate, self.values, self.asking))))
 
     def _command(self, gate):
         node, instance = self.where.node, self.where.instance
@@ -136,16 +138,22 @@ def attempt(measure):
         return Measurement(None, f"{type(exc).__name__}: {exc}")
 
 
-def ask(gate, values):
+def ask(gate, values, asking=None):
     """Take one measurement of a gate that is ``http`` or ``prometheus``: inconclusive when ``timeout`` is over.
 
     :param values: what the gate's placeholders stand for.
+    :param asking: gate's name -> the thread of its last request. While that one still gets bytes of an answer there is
+        no other: a server that drips them would have a thread for each measurement.
     """
+    asking = {} if asking is None else asking
+    if gate.name in asking and asking[gate.name].is_alive():
+        return Measurement(None, "the request before is not answered yet")
     take = {"http": _http, "prometheus": _prometheus}[gate.kind]
     answers = queue.SimpleQueue()
     # The timeouts of requests are for each read: a server that drips bytes would be listened to for ever.
-    asking = threading.Thread(target=lambda: answers.put(attempt(lambda: take(gate, values))), daemon=True)
-    asking.start()
+    thread = threading.Thread(target=lambda: answers.put(attempt(lambda: take(gate, values))), daemon=True)
+    asking[gate.name] = thread
+    thread.start()
     try:
         return answers.get(timeout=gate.timeout)
     except queue.Empty:

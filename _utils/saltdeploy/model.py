@@ -115,6 +115,17 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """How an instance is told to end.
+
+    :param signal: name of the signal, without SIG; ``timeout``: seconds until it is killed.
+    """
+
+    signal: str = "TERM"
+    timeout: float = 10.0
+
+
+@dataclass(frozen=True)
 class Strategy:
     """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages.
 
@@ -192,6 +203,7 @@ class App:
     memory: str = ""
     cpu: str = ""
     frontend: Frontend | None = None
+    stop: Stop = Stop()
 
     @property
     def in_place(self):
@@ -332,6 +344,12 @@ def may_run(app, node):
 def instance_id(app, version, slot):
     """Return the id of the instance of ``app`` at ``version`` in ``slot``."""
     return SEPARATOR.join((app, version, str(slot)))
+
+
+def slot_of(instance):
+    """Return the slot in the id of an instance; -1 where it is the stand-in of a hook."""
+    slot = instance.rpartition(SEPARATOR)[2]
+    return int(slot) if slot.isdigit() else -1
 
 
 def version_of(instance):

@@ -44,12 +44,6 @@ def is_instance(value):
     return isinstance(value, str) and INSTANCE.fullmatch(value) is not None
 
 
-def slot_of(value):
-    """Return the slot in the id of an instance; -1 where a folder of hooks has no number."""
-    slot = value.rpartition("_")[2]
-    return int(slot) if slot.isdigit() else -1
-
-
 def instance(value):
     """Return ``value``; Refused if it cannot be the id of an instance."""
     if not is_instance(value):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from . import arguments, placeholders, probes
+from . import arguments, placeholders, probes, runtime
 from .errors import Refused
 
 # How much of what a command printed is brought back, in characters: a job's result has a limit.
 OUTPUT = 100_000
+# How much of what all instances printed is, in bytes.
+LOGS = 1_000_000
 
 
 def logs(lifecycle, name, ids=None, lines=50, since=None, strict=True):
@@ -19,7 +21,8 @@ def logs(lifecycle, name, ids=None, lines=50, since=None, strict=True):
     if not strict and ids is not None:
         ids = [i.id for i in host.instances(name) if i.id in ids]
     units = {i.id: lifecycle.launch(app, i).unit for i in lifecycle.chosen(name, ids)}
-    return {i: lifecycle.runtime.logs(unit, lines, since) for i, unit in units.items()}
+    most = min(runtime.LOG, LOGS // max(1, len(units)))
+    return {i: lifecycle.runtime.logs(unit, lines, since, most) for i, unit in units.items()}
 
 
 def command(lifecycle, name, command, instance, timeout, fill=False):
@@ -38,4 +41,9 @@ def command(lifecycle, name, command, instance, timeout, fill=False):
         code, output = probes.execute(words, launch.release, launch.env, app.user, timeout)
     except probes.ProbeFailed as exc:
         code, output = None, str(exc)
-    return {"instance": instance, "code": code, "output": output[-OUTPUT:]}
+    return {"instance": instance, "code": code, "output": _end_of(output)}
+
+
+def _end_of(output):
+    cut = len(output) - OUTPUT
+    return output if cut <= 0 else f"… (the first {cut} characters are cut)\n{output[-OUTPUT:]}"

@@ -60,7 +60,8 @@ class Operations(Verbs):
             self.journal.wave = number + 1
             try:
                 lock.check()
-                deadline = stop_deadline(strategy, wave) + most(wave) * (strategy.drain + slowest)
+                each = strategy.drain + 2 * site.app.stop.timeout + slowest
+                deadline = stop_deadline(site.app, wave) + most(wave) * each
                 job, options = ("restart", "app.restart", wave, site.app.name, wave), {"deployment": identity.id}
                 jobs.run(*job, deadline=deadline, told=told_ids, answer=answers.exactly(wave), **options)
                 healthy.wait(self.journal, site.discovery, site.app, wave, time.monotonic() + strategy.healthy_deadline)
@@ -147,7 +148,7 @@ class Operations(Verbs):
 
     def _remove(self, site, ids, releases, record, lock, identity):
         key, jobs = records.current_key(site.prefix), Jobs(site.fleet, self.journal)
-        options = {"deployment": identity.id, "deadline": stop_deadline(site.app.strategy, ids), "told": told_ids}
+        options = {"deployment": identity.id, "deadline": stop_deadline(site.app, ids), "told": told_ids}
         try:
             lock.check()
             try:
@@ -197,7 +198,7 @@ class Operations(Verbs):
         record = site.record()
         try:
             if over:
-                jobs, deadline = Jobs(site.fleet, self.journal), stop_deadline(site.app.strategy, over)
+                jobs, deadline = Jobs(site.fleet, self.journal), stop_deadline(site.app, over)
                 job, options = ("retire", "app.stop", over, site.app.name, over), {"deployment": identity.id}
                 jobs.run(*job, deadline=deadline, told=told_ids, answer=answers.exactly(over), **options)
                 record = bluegreen.cooled(record, over)

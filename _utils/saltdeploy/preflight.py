@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 
-from . import __version__, answers, clashes, membership
+from . import __version__, answers, clashes, jobs, membership
 from .errors import Refused
 from .jobs import TALK_DEADLINE, ids_by_node
 from .model import Instance
@@ -44,6 +44,8 @@ def observe(site, journal, deployment=None):
     for node, value in seen.items():
         if value["applying_states"]:
             journal.say(f"{node} applies states just now: an installation there waits for it")
+    for text, nodes in _nodes_of({node: jobs.warnings(value) for node, value in seen.items()}).items():
+        journal.warn(f"{', '.join(nodes)}: {text}")
     return Observed(
         instances=tuple(Instance(**i) for value in seen.values() for i in value["instances"]),
         ports_taken={node: frozenset(value["ports_taken"]) for node, value in seen.items()},
@@ -158,7 +160,14 @@ def _refuse(problems):
 
 def by_problem(problems):
     """Say each problem once, with all the nodes that have it."""
-    nodes = {}
-    for node, problem in problems.items():
-        nodes.setdefault(problem, []).append(node)
+    nodes = _nodes_of({node: [problem] for node, problem in problems.items()})
     return "; ".join(f"{', '.join(names)}: {problem}" for problem, names in nodes.items())
+
+
+def _nodes_of(texts):
+    """Return text -> nodes, of node -> texts."""
+    nodes = {}
+    for node, some in texts.items():
+        for text in some:
+            nodes.setdefault(text, []).append(node)
+    return nodes

@@ -16,7 +16,7 @@ import time
 import urllib.parse
 from dataclasses import replace
 
-from . import addresses, analysis, placeholders
+from . import addresses, analysis, placeholders, processes, surroundings
 
 SHOWN = 300
 # How much of an answer is read, in bytes.
@@ -158,7 +158,7 @@ def _command(probe, values, env, user):
 def execute(command, folder, env, user, timeout):
     """Run ``command``, a list of words, in ``folder``; return its exit code and what it printed last.
 
-    :param env: what its environment has beside this process's.
+    :param env: what its environment has beside that of anybody's process (surroundings.base).
     :param user: whom it runs as; empty: as this process.
     :param timeout: seconds after which it is killed, with its children.
     :raises ProbeFailed: it cannot be started, or hangs.
@@ -167,7 +167,7 @@ def execute(command, folder, env, user, timeout):
         process = subprocess.Popen(
             command,
             cwd=folder,
-            env={**os.environ, **(env or {})},
+            env={**surroundings.base(user), **(env or {})},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -180,10 +180,20 @@ def execute(command, folder, env, user, timeout):
         with process.stdout:
             output = _until_its_end(process, timeout)
     except subprocess.TimeoutExpired as exc:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+        _kill(process)
         raise ProbeFailed(f"`{shlex.join(command)}` hangs: killed after {timeout:g}s") from exc
     return process.returncode, output
+
+
+def _kill(process):
+    """Kill a process with its children, also those that made a session of their own."""
+    known = [found] if (found := processes.read(process.pid)) else []
+    for each in processes.of(known=known):
+        each.send(signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, and nobody can end it
+        process.wait(processes.KILL_DEADLINE)
 
 
 def _until_its_end(process, timeout):

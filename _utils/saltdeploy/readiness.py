@@ -6,8 +6,8 @@ import contextlib
 import time
 from dataclasses import replace
 
-from . import listening, probes, services
-from .host import write_file
+from . import instancefiles, listening, probes, services
+from .files import write_file
 
 # How often a process that is not ready yet is asked again, in seconds.
 POLL = 0.1
@@ -123,4 +123,4 @@ def notes(host, name):
 
 
 def _note(host, instance):
-    return host.folder(instance) / ".waiting"
+    return host.folder(instance) / instancefiles.WAITING

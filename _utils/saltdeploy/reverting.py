@@ -51,15 +51,15 @@ class Reverting(Recording):
         # What was only withdrawn runs still; if it does not, it is started again like the rest.
         ids = self.withdrawn
         # It waits for the job that withdraws them, as those below wait for what they undo.
-        deadline = stop_deadline(self.strategy, ids) + first_result(self.app)
+        deadline = stop_deadline(self.app, ids) + first_result(self.app)
         job, exactly = ("publish", "discovery.publish", ids, self.app.name, ids), answers.exactly(ids)
         self._attempt(*job, deadline=deadline, told=told_ids, answer=exactly)
         problems = self._restore(self.retired)
         return problems and [*problems, "the new instances stay published, to serve in their place"]
 
     def _restore(self, ids):
-        each = self.strategy.healthy_deadline + first_result(self.app)
-        deadline = most(ids) * each + stop_deadline(self.strategy, ids)
+        each = self.strategy.healthy_deadline + first_result(self.app) + 2 * self.app.stop.timeout
+        deadline = most(ids) * each + stop_deadline(self.app, ids)
         job = ("restore", "app.restore", ids, self.app.name, ids)
         some = answers.some_of(ids)
         return self._attempt(*job, deadline=deadline, told=told_ids, answer=some) or self._not_found(ids)
@@ -75,7 +75,7 @@ class Reverting(Recording):
     def _take_back(self):
         adopted = ids_by_node(self.adopted)
         job = ("withdraw", "discovery.withdraw", adopted, self.app.name, adopted)
-        held, deadline = any(i.held for i in self.adopted), stop_deadline(self.strategy, adopted)
+        held, deadline = any(i.held for i in self.adopted), stop_deadline(self.app, adopted)
         exactly = answers.exactly(adopted)
         problems = self._attempt(*job, held=held, deadline=deadline, told=told_ids, answer=exactly)
         problems += self._stop_new(set(self.started_on))
@@ -88,8 +88,7 @@ class Reverting(Recording):
         """Give all that served before the weight it had; what was restored came back with the normal one."""
         if not self.weighed and not (self.retired and traffic.unusual(self.weights)):
             return []
-        deadline = stop_deadline(self.strategy, self.weights)
-        some = answers.some_of(self.weights)
+        deadline, some = stop_deadline(self.app, self.weights), answers.some_of(self.weights)
         return self._attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids, answer=some)
 
     def _attempt(self, phase, function, nodes, *args, **options):
@@ -103,7 +102,7 @@ class Reverting(Recording):
 
     def _stop_new(self, nodes):
         """Stop what this deployment started on ``nodes``."""
-        deadline = stop_deadline(self.strategy, {node: range(self.started_on.get(node, 1)) for node in nodes})
+        deadline = stop_deadline(self.app, {node: range(self.started_on.get(node, 1)) for node in nodes})
         job = ("stop", "app.stop", nodes, self.app.name)
         mine = answers.of_app(self.app.name)
         return self._attempt(*job, deployment=self.identity.id, deadline=deadline, told=told_ids, answer=mine)

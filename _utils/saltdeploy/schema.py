@@ -245,6 +245,13 @@ RESOURCES = _object(
     }
 )
 
+STOP = _object(
+    {
+        "signal": {"enum": ["TERM", "INT", "QUIT", "HUP", "USR1", "USR2"]},
+        "timeout": DURATION,
+    }
+)
+
 FRONTEND = _object(
     {
         "port": {"type": "integer", "minimum": 1, "maximum": 65535},
@@ -285,6 +292,7 @@ APP_PROPERTIES = {
         ],
     },
     "resources": RESOURCES,
+    "stop": STOP,
     "frontend": FRONTEND,
     "requires": {"type": "array", "items": A_NAME},
     "roles": STRINGS,

@@ -9,14 +9,13 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
-import fcntl
 import json
 import os
 import secrets
 import uuid
 from pathlib import Path
 
-from . import certificates
+from . import certificates, locks
 
 SINGLE = ("management", "deployer", "nodes", "dns")
 
@@ -64,8 +63,7 @@ class Secrets:
     def _alone(self):
         """Several of the master's workers may make the same pillar at once."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with (self.folder / ".lock").open("a") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with locks.hold(self.folder / ".lock"):
             yield
 
 

@@ -11,7 +11,7 @@ def weigh(lifecycle, name, weights, deployment=None, after=None):
 
     :param deployment: whose step this is; ``after``: whose it undoes (see Host.alone).
     """
-    with lifecycle.host.alone(name, deployment, after):
+    with lifecycle.alone(name, deployment, after):
         wrong = _wrong(lifecycle, name, weights)
         for instance in wrong:
             lifecycle.publish(name, [instance], weights[instance])

@@ -19,6 +19,7 @@ SECTIONS = {
     "hooks": schema.HOOKS,
     "hook": schema.HOOK,
     "resources": schema.RESOURCES,
+    "stop": schema.STOP,
     "frontend": schema.FRONTEND,
     "http": next(s for s in schema.HTTP["anyOf"] if s.get("type") == "object"),
     "environment": ENVIRONMENT,
@@ -133,6 +134,7 @@ def _defaults():
         "dns": {"resolver": "dnsmasq"},
         "frontend": Frontend(0).__dict__,
         "consul": {"agent": DEFAULT_URL, "servers": [DEFAULT_URL]},
+        "stop": app["stop"].__dict__,
         "strategy": app["strategy"].__dict__,
         "analysis": Gate("", "").__dict__,
     }

@@ -19,18 +19,23 @@ MEANINGS = {
         "config": (
             "Files made for each instance: path below the instance's folder, to a ``salt://`` template (Jinja) in"
             " which the :ref:`placeholders <placeholders>` are variables. Mode 0600, the app's user's own; find"
-            " them as ``{instance}/<path>``."
+            " them as ``{instance}/<path>``. ``instance.json``, ``start`` and ``log`` are taken."
         ),
         "env": (
             "Environment variables; :ref:`placeholders <placeholders>` are filled in. ``ADDRESS``, ``PORT`` and"
-            " ``VERSION`` are set, unless given here; ``PORT`` where the app has ``ports``."
+            " ``VERSION`` are set, unless given here; ``PORT`` where the app has ``ports``. So are ``PATH``, ``HOME``,"
+            " ``USER``, ``LOGNAME``, ``SHELL``, ``LANG`` and ``SALTDEPLOY_INSTANCE``, by which the processes of an"
+            " instance are found. Nothing else is there: neither the minion's environment nor supervisord's."
         ),
         "ports": (
             "The ports instances may listen on: a free one is taken for each. Give a range: with one single port,"
             " old and new cannot run side by side on a node (see ``replace`` in :ref:`definition-strategy`)."
             " None: the app listens on nothing."
         ),
-        "resources": "What an instance may use, under systemd.",
+        "resources": (
+            "How much an instance may use. systemd enforces it. supervisord cannot, and a deployment warns of that."
+        ),
+        "stop": "How an instance is told to end.",
         "frontend": "Have the environment's load balancers take requests for this app: see :doc:`/howto/loadbalancer`.",
         "requires": "Services that must be healthy in discovery, or a deployment is refused.",
         "roles": "Roles of nodes; an instance goes where one of them is. See :ref:`roles <roles>`.",
@@ -108,6 +113,13 @@ MEANINGS = {
     "resources": {
         "memory": "How much memory, at most; an instance that takes more is killed, and started again.",
         "cpu": "How much processor time, at most, in percent of one processor.",
+    },
+    "stop": {
+        "signal": "The signal that its processes get.",
+        "timeout": (
+            "How long they may take to end, 1s to 1h. What still runs then is killed, its children too, and the"
+            " deployment warns that work was cut. An instance keeps the ``stop`` that it was started with."
+        ),
     },
     "frontend": {
         "port": "The port that load balancers listen on.",

@@ -85,6 +85,18 @@ REASONS = {
             " is Consul's, takes any 2xx.",
         ),
     },
+    "stop": {
+        "signal": (
+            "TERM",
+            "It is the signal with which service managers ask a process to end, and most programs finish their work on"
+            " it.",
+        ),
+        "timeout": (
+            "10s",
+            "Requests have ended by then, as an instance is drained before it is stopped; an app with jobs that take"
+            " longer has to say so, or a wave would wait for each process that hangs. Docker has the same.",
+        ),
+    },
     "frontend": {
         "mode": (
             "http",

@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 import requests
-from saltdeploy import host
+from saltdeploy import sockets
 
 from demo import agents as consul
 from demo.requests_loop import RequestLoop
@@ -169,7 +169,7 @@ class Target:
             candidates=set(self._services(f"{self.name}-candidate", "?consistent")),
             listening={
                 (address, port)
-                for address, port in host.sockets(host.LISTENING)
+                for address, port in ((s.address, s.port) for s in sockets.table(sockets.LISTENING))
                 if address in addresses and first <= port <= last
             },
             folders={

@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from saltdeploy import artifacts, disk, host
+from saltdeploy import artifacts, disk, host, locks
 from saltdeploy.artifacts import Artifacts
 from saltdeploy.errors import Failed
 from saltdeploy.host import Host
@@ -119,8 +119,8 @@ def test_another_job_s_archive_is_waited_for(server, tmp_path):
     with holder:
         whole = holder.get(server.url, digest(server))
         with (
-            pytest.raises(BlockingIOError),
-            artifacts._locked(whole.with_name(f"{whole.name}.lock"), artifacts.fcntl.LOCK_NB),
+            pytest.raises(locks.Held),
+            locks.hold(whole.with_name(f"{whole.name}.lock"), 0),
         ):
             pass
         Artifacts(tmp_path, "other", tmp_path).tidy(set())

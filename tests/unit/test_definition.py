@@ -6,7 +6,7 @@ import sys
 import pytest
 from saltdeploy import definition, inheritance, placeholders, words
 from saltdeploy.errors import DefinitionError, Refused
-from saltdeploy.model import Environment, Node, PortRange, Probe, Source, Strategy
+from saltdeploy.model import Environment, Node, PortRange, Probe, Source, Stop, Strategy
 
 SHOP = {"source": {"pip": "shop"}, "run": "{release}/bin/shop --port {port}", "ports": "20000-20009"}
 NODES = {"web1": {"address": "10.0.0.1"}, "web2": {"address": "10.0.0.2"}}
@@ -382,6 +382,24 @@ def test_a_version_without_a_digest():
             "apps:shop:strategy:drain: 'soon' is not a duration. Write a number of seconds, or a number with a",
         ),
         ({"strategy": {"keep_releases": 0}}, "apps:shop:strategy:keep_releases: 0 is too small. Write at least 1."),
+        ({"stop": {"signal": "KILL"}}, "apps:shop:stop:signal: 'KILL' is not one of"),
+        ({"stop": {"timeout": "0s"}}, "apps:shop:stop:timeout: found '0s', allowed is 1s to 1h"),
+        ({"stop": {"timeout": "61m"}}, "apps:shop:stop:timeout: found '61m', allowed is 1s to 1h"),
+        (
+            {"config": {"instance.json": "salt://a"}},
+            "apps:shop:config: found 'instance.json', but saltdeploy has a file",
+        ),
+        ({"config": {"./start": "salt://a"}}, "apps:shop:config: found './start', but saltdeploy has a file start of"),
+        ({"config": {"log": "salt://a"}}, "apps:shop:config: found 'log', but saltdeploy has a file log of its own"),
+        ({"config": {"log.1": "salt://a"}}, "apps:shop:config: found 'log.1', but saltdeploy has a file log.1 of its"),
+        ({"config": {".start.partial": "salt://a"}}, "apps:shop:config: found '.start.partial', but saltdeploy has"),
+        ({"config": {".watcher.py": "salt://a"}}, "apps:shop:config: found '.watcher.py', but saltdeploy has a file"),
+        ({"config": {".": "salt://a"}}, "apps:shop:config: found '.', which is the instance's folder itself"),
+        (
+            {"config": {"a/b": "salt://a", "a//b": "salt://b"}},
+            "apps:shop:config: 'a/b' and 'a//b' are the same file. Keep one.",
+        ),
+        ({"config": {"a": "salt://a", "a/b": "salt://b"}}, "apps:shop:config: 'a' is a file, and 'a/b' is in it."),
         (
             {"strategy": {"keep_releases": "5"}},
             "apps:shop:strategy:keep_releases: '5' is not a whole number. Write the number without quotes: 5.",
@@ -678,3 +696,20 @@ def test_the_one_environment_that_has_an_app():
     assert definition.only_with(found, "shop") is None
     found["environments"]["staging"] = {"nodes": NODES, "based_on": "nothing"}
     assert definition.only_with(found, "shop") == "test", "a broken environment is in nobody's way"
+
+
+def test_how_an_app_is_stopped():
+    pillar = {
+        "apps": {"shop": {"source": {"pip": "shop"}, "run": "a", "stop": {"timeout": "20s"}}},
+        "environments": {"e": {"nodes": {"n": {"address": "a"}}, "apps": {"shop": {"stop": {"signal": "INT"}}}}},
+    }
+    assert definition.load(pillar).apps["shop"].stop == Stop("INT", 20.0)
+
+
+def test_files_of_the_app_s_own_may_be_called_as_it_likes():
+    config = {".env": "salt://a", "etc/start": "salt://b", "log.conf": "salt://c"}
+    pillar = {
+        "apps": {"shop": {"source": {"pip": "shop"}, "run": "a", "config": config}},
+        "environments": {"e": {"nodes": {"n": {"address": "a"}}, "apps": {"shop": {}}}},
+    }
+    assert definition.load(pillar).apps["shop"].config == config

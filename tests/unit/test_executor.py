@@ -546,4 +546,4 @@ def test_many_that_are_stopped_on_the_way_back_have_the_time_for_it():
     run.started_on, seen = {"a": 12, "b": 1}, {}
     run.jobs = SimpleNamespace(attempt=lambda *job, **options: seen.update(options) or [])
     assert run._stop_new({"a", "b"}) == []
-    assert seen["deadline"] == stop_deadline(run.strategy, {"a": ["x"] * 12})
+    assert seen["deadline"] == stop_deadline(run.app, {"a": ["x"] * 12})

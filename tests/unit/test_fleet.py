@@ -40,6 +40,16 @@ def error(value):
         ("ERROR: shop 1.0 is in use", "shop 1.0 is in use"),
         ("ERROR executing 'app.start': shop is not ready: it's dead", "shop is not ready: it's dead"),
         ("Error: the thing", "the thing"),
+        (
+            # The app's own, among its last lines.
+            "ERROR: shop_1.0_80: does not stay up\nits last lines:\nTraceback (most recent call last):\nKeyError: 'a'",
+            "shop_1.0_80: does not stay up\nits last lines:\nTraceback (most recent call last):\nKeyError: 'a'",
+        ),
+        ("ERROR: shop: the database is not available", "shop: the database is not available"),
+        (
+            ["Specified SLS shop.data in saltenv base is not available on the salt master"],
+            "Specified SLS shop.data in saltenv base is not available on the salt master",
+        ),
         (["Rendering SLS failed", "No such file"], "Rendering SLS failed; No such file"),
         (
             [

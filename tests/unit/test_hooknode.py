@@ -20,8 +20,9 @@ class Lifecycle:
         self.environment = Environment("site", {"web1": self.node}, {"shop": app})
         for version in ("1.0", "1.1"):
             link = self.host.release("shop", version)
-            (link.parent / f".{version}").mkdir(parents=True)
-            link.symlink_to(f".{version}")
+            (link.parent / f".{version}@x" / "files").mkdir(parents=True)
+            (link.parent / f".{version}@x" / "release.json").write_text('{"origin": {}}')
+            link.symlink_to(f".{version}@x/files")
 
     def app(self, name):
         return self._app
@@ -111,9 +112,9 @@ def test_before_an_installation_it_runs_beside_the_releases(node):
 
 
 def test_where_the_release_is_not_installed_it_runs_in_the_one_that_goes(node):
-    there = node("sh -c 'pwd > ../out'")
+    there = node("sh -c 'pwd > ../../out'")
     assert there.run(version="2.0", phase="before_retire", instances=[ID])["problem"] == ""
-    assert (there.host.root / "shop/releases/out").read_text().strip().endswith("/.1.0")
+    assert (there.host.root / "shop/releases/out").read_text().strip().endswith("/.1.0@x/files")
     outcome = there.run(version="2.0")
     assert outcome["problem"] == "shop 2.0 is not installed on web1: no hook of before_start can run there."
     assert outcome["failed"] == "" and outcome["ended"]

@@ -7,8 +7,10 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import socket
 import stat
+import subprocess
 import tarfile
 import threading
 import time
@@ -559,3 +561,191 @@ def test_what_was_torn_as_it_was_written_holds_nobody_up(node, torn):
     with node.alone("shop", "d2", after="d3"):
         pass
     assert node.ended("shop") == ["d3"]
+
+
+# -- what somebody or a power cut has left -----------------------------------------------------
+
+
+BROKEN = {
+    "empty": ("", "instance.json is empty"),
+    "torn": ('{"id": "shop', "instance.json is no JSON"),
+    "a list": ("[]", "instance.json is no mapping"),
+    "bare": ("{}", "some of it is missing"),
+    "wrong types": (
+        '{"id": "shop_1.0_0", "node": "web1", "app": "shop", "version": "1.0", "slot": "0"}',
+        "its `slot` is a str",
+    ),
+    "another's": (
+        '{"id": "till_1.0_0", "node": "web1", "app": "till", "version": "1.0", "slot": 0}',
+        "not the record of this instance",
+    ),
+    "nested": ("[" * 100_000, "instance.json is no record"),
+    "not text": (b"\xff\xfe", "instance.json is no JSON"),
+}
+
+
+@pytest.mark.parametrize("content, told", BROKEN.values(), ids=BROKEN)
+def test_a_broken_record_is_named_and_blocks_nothing(node, app, content, told):
+    broken, good = (node.allocate(app, "1.0", ADDRESS, "d1") for _ in range(2))
+    till = node.allocate(replace(app, name="till"), "1.0", ADDRESS, "d1")
+    path = node.folder(broken.id) / "instance.json"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    assert node.instances() == [good, till]
+    assert list(node.broken()) == list(node.broken("shop")) == [broken.id] and node.broken("till") == {}
+    assert told in node.broken()[broken.id] and str(path) in node.broken()[broken.id]
+    # Its number is not given away, nor is its release removed, before it is stopped.
+    assert node.allocate(app, "1.0", ADDRESS, "d1").slot == 2
+    with pytest.raises(Refused, match=f"in use on web1 by .*{broken.id}"):
+        node.remove_release("shop", "1.0")
+    node.forget(broken.id)
+    assert node.broken() == {}
+
+
+def test_a_record_that_cannot_be_read_is_named(node, app):
+    broken = node.allocate(app, "1.0", ADDRESS, "d1")
+    path = node.folder(broken.id) / "instance.json"
+    path.unlink()
+    path.mkdir()
+    assert node.instances() == [] and "Is a directory" in node.broken()[broken.id]
+
+
+def test_the_port_of_a_broken_instance_is_taken(node, app):
+    shop = ported(app, 2)
+    broken = node.allocate(shop, "1.0", ADDRESS, "d1")
+    (node.folder(broken.id) / "instance.json").write_text("")
+    assert broken.port in node.ports_taken(ADDRESS)
+    assert node.allocate(shop, "1.0", ADDRESS, "d1").port != broken.port
+
+
+def dangle(node):
+    """Have the files of release 1.0 be gone, as after a power cut."""
+    shutil.rmtree(node.release("shop", "1.0").resolve().parent)
+
+
+def forget_its_origin(node):
+    (node.release("shop", "1.0").resolve().parent / "release.json").write_text("")
+
+
+def point_elsewhere(node):
+    node.release("shop", "1.0").unlink()
+    elsewhere = node.root / "elsewhere" / "files"
+    elsewhere.mkdir(parents=True)
+    node.release("shop", "1.0").symlink_to(elsewhere)
+
+
+@pytest.mark.parametrize("damage", [dangle, forget_its_origin, point_elsewhere])
+def test_a_broken_release_is_named_and_installed_again(node, app, damage):
+    node.install(app, "1.0", None)
+    node.install(app, "2.0", None)
+    damage(node)
+    assert node.releases("shop") == ["2.0"] and list(node.broken_releases("shop")) == ["1.0"]
+    assert not node.installed(app, "1.0")
+    assert node.install(app, "1.0", None) is True
+    assert (node.release("shop", "1.0") / "app").read_text() == "app"
+    assert node.broken_releases("shop") == {} and len(hidden(node)) == 2
+
+
+@pytest.mark.parametrize("damage", [dangle, forget_its_origin, point_elsewhere])
+def test_a_broken_release_can_be_removed(node, app, damage):
+    node.install(app, "1.0", None)
+    damage(node)
+    assert node.remove_release("shop", "1.0") is True
+    assert visible(node) == hidden(node) == [] and node.broken_releases("shop") == {}
+    assert damage is not point_elsewhere or (node.root / "elsewhere").exists()
+
+
+def test_the_files_that_an_instance_runs_from_stay_when_its_release_is_repaired(node, app):
+    node.install(app, "1.0", None)
+    node.allocate(app, "1.0", ADDRESS, "d1")
+    running = node.release("shop", "1.0").resolve()
+    forget_its_origin(node)
+    node.install(app, "1.0", None)
+    assert (running / "app").exists() and node.release("shop", "1.0").resolve() != running
+
+
+def test_of_an_app_that_is_removed_no_folder_stays(node, app):
+    node.install(app, "1.0", None)
+    node.install(app, "2.0", None)
+    instance = node.allocate(app, "1.0", ADDRESS, "d1")
+    with node.alone("shop", after="d1"):
+        node.forget(instance.id)
+    node.remove_release("shop", "1.0")
+    assert (node.root / "shop").is_dir()
+    node.remove_release("shop", "2.0")
+    assert not (node.root / "shop").exists()
+    assert node.install(app, "1.0", None) is True
+
+
+@pytest.mark.parametrize("umask", [0o077, 0o027])
+def test_the_app_s_user_reaches_its_release_whatever_the_umask(node, app, umask):
+    before = os.umask(umask)
+    try:
+        node.install(app, "1.0", None)
+        instance = node.allocate(app, "1.0", ADDRESS, "d1")
+    finally:
+        assert os.umask(before) == umask
+    for path in (node.release("shop", "1.0").resolve(), node.folder(instance.id)):
+        while path != node.root.parent:
+            assert stat.S_IMODE(path.stat().st_mode) == 0o755, path
+            path = path.parent
+    assert (node.release("shop", "1.0") / "app").stat().st_mode & 0o044 == 0o044
+
+
+def test_locks_are_closed_to_others(node, app):
+    node.install(app, "1.0", None)
+    with node.alone("shop", after="d1"):
+        node.allocate(app, "1.0", ADDRESS, "d1")
+    found = [p for p in node.root.rglob(".*") if p.name in (".lock", ".starting")]
+    assert len(found) == 4 and {stat.S_IMODE(p.stat().st_mode) for p in found} == {0o600}
+
+
+@pytest.fixture
+def read_only(node, app):
+    """Make the node's folder read-only, as a kernel does with a disk that fails."""
+    mounted = []
+
+    def mount():
+        if subprocess.run(["mount", "--bind", node.root, node.root], capture_output=True, check=False).returncode:
+            pytest.skip("this process may not mount")
+        mounted.append(node.root)
+        subprocess.run(["mount", "-o", "remount,ro,bind", node.root], check=True)
+
+    yield mount
+    for folder in mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+def test_on_a_disk_that_cannot_be_written_steps_are_done_and_then_it_is_told(node, app, read_only):
+    instance = node.allocate(app, "1.0", ADDRESS, "d1")
+    with node.alone("shop", after="d0"):
+        pass
+    read_only()
+    done = []
+    with node.alone("shop", "d1"):
+        done.append("forward")
+    told = "done, but late steps of deployment d2 are not refused: .*Read-only file system"
+    with pytest.raises(Failed, match=told), node.alone("shop", after="d2"):
+        done.append("back")
+    assert done == ["forward", "back"]
+    path = node.folder(instance.id)
+    for act in (lambda: node.save(instance), lambda: node.forget(instance.id), lambda: node.end("shop", "d3")):
+        with pytest.raises(Failed, match=r"Read-only file system. See `dmesg` there, repair the file system"):
+            act()
+    assert node.instances("shop") == [instance] and path.exists()
+
+
+@pytest.mark.parametrize("kept", ["5", "{}", '{"d1": 1}', "[1, null]", "[[]]"])
+def test_what_is_no_list_of_deployments_holds_nobody_up(node, kept):
+    (node.root / "shop").mkdir(parents=True)
+    (node.root / "shop/.ended").write_text(kept)
+    with node.alone("shop", "d2", after="d3"):
+        pass
+    assert node.ended("shop") == ["d3"]
+
+
+def test_files_are_on_the_disk_before_they_have_their_name(tmp_path, monkeypatch):
+    done = []
+    fsync = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda fd: (done.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
+    write_file(tmp_path / "file", "text")
+    assert done == [str(tmp_path / ".file.partial"), str(tmp_path)]

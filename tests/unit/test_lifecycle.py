@@ -11,7 +11,7 @@ from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import Failed, Refused
 from saltdeploy.host import RESTORED, STATE
 from saltdeploy.lifecycle import Lifecycle
-from saltdeploy.model import PortRange
+from saltdeploy.model import PortRange, Stop
 from saltdeploy.runtime import State
 
 from tests.support.apps import Archives
@@ -23,21 +23,33 @@ TEST = {"command": "rmdir good"}
 class Runtime:
     """Stands for a supervisor: whatever it starts is up at once."""
 
+    lacks, name = ("memory", "cpu"), "nobody"
+
     def __init__(self):
-        self.processes, self.broken = set(), False
+        self.up, self.broken = set(), False
 
     def start(self, unit):
         if self.broken:
             raise Failed("supervisord does not answer")
-        self.processes.add(unit.id)
+        self.up.add(unit.id)
+
+    def stop_of(self, one):
+        return Stop()
 
     def stop(self, one):
-        self.processes.discard(one)
+        self.up.discard(one)
+        return False
+
+    def forget(self, one):
+        pass
+
+    def processes(self, one):
+        return []
 
     def states(self):
-        return {i: State(running=True, failed=False, detail="") for i in self.processes}
+        return {i: State(running=True, failed=False, detail="") for i in self.up}
 
-    def logs(self, unit, lines):
+    def logs(self, unit, lines, most):
         return "no database"
 
 
@@ -91,7 +103,7 @@ def start(node, count=1):
 
 
 def there(node):
-    return {i.id for i in node.host.instances()} | node.runtime.processes
+    return {i.id for i in node.host.instances()} | node.runtime.up
 
 
 def may_pass(node):
@@ -132,7 +144,7 @@ def test_what_a_killed_state_has_left_goes_with_the_next(node):
 def test_what_died_later_goes_with_the_next(node):
     may_pass(node)
     assert start(node)["ok"]
-    node.runtime.processes.clear()
+    node.runtime.up.clear()
     may_pass(node)
     assert start(node)["ok"] and there(node) == {"web_1.0_1"}
 

@@ -51,8 +51,14 @@ class Node:
     def forget(self, one):
         self.here.pop(one, None)
 
+    def broken(self, app=None):
+        return {}
+
+    def broken_releases(self, app):
+        return {}
+
     @contextlib.contextmanager
-    def alone(self, app, deployment=None, after=None):
+    def alone(self, app, deployment=None, after=None, patience=0):
         yield
 
     def connections(self, one):
@@ -69,10 +75,12 @@ class Node:
 
     # -- the runtime
 
+    lacks = ()
+
     def states(self):
         return {i.id: SimpleNamespace(running=i.running) for i in self.here.values()}
 
-    def stop(self, one):
+    def stop(self, one, address="", port=None):
         assert one not in self.catalog, "stopped while users may still be sent to it"
         if one in self.here:
             self.here[one] = replace(self.here[one], running=False)
@@ -117,7 +125,7 @@ NODES = st.builds(
 
 def lifecycle(node):
     made = Lifecycle("a", PILLAR, {}, None, None)
-    made.host = made._runtime = made._discovery = node
+    made.host = made._runtime = made._discovery = made._ending = node
     return made
 
 
@@ -150,7 +158,7 @@ def test_what_only_discovery_has_lost_is_published_and_runs_on(node):
     node.agent.clear()
     node.catalog.clear()
 
-    def stop(one):
+    def stop(one, address, port):
         raise AssertionError(f"{one} was stopped")
 
     node.stop = stop

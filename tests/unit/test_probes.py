@@ -9,7 +9,7 @@ import time
 import tracemalloc
 
 import pytest
-from saltdeploy import probes
+from saltdeploy import probes, processes
 from saltdeploy.model import App, Environment, Probe, Source
 
 ADDRESS = "127.0.0.1"
@@ -268,9 +268,21 @@ def test_command_is_no_shell_and_its_words_stay_words(tmp_path):
     assert ok(result) == "a b; echo $HOME|x|"
 
 
-def test_command_sees_the_instance_s_environment(tmp_path, monkeypatch):
-    monkeypatch.setenv("INHERITED", "yes")
-    assert ok(run_command(tmp_path, "printenv OWN INHERITED", env={"OWN": "mine"})) == "mine\nyes"
+def test_command_sees_the_instance_s_environment_and_nothing_of_the_minion_s(tmp_path, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "root's")
+    seen = ok(run_command(tmp_path, "env", env={"OWN": "mine"})).splitlines()
+    names = {line.partition("=")[0] for line in seen}
+    assert names == {"OWN", "PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG"} and "OWN=mine" in seen
+
+
+def test_what_hangs_is_killed_with_children_that_made_a_session_of_their_own(tmp_path):
+    command = f"sh -c 'setsid sleep 300 & echo $! > {tmp_path}/pid; sleep 300'"
+    assert "hangs: killed after 0.5s" in run_command(tmp_path, command, timeout=0.5)["detail"]
+    pid = int((tmp_path / "pid").read_text())
+    give_up = time.monotonic() + 5
+    while processes.read(pid) and time.monotonic() < give_up:
+        time.sleep(0.02)
+    assert processes.read(pid) is None
 
 
 def test_command_has_no_input(tmp_path):

@@ -1,14 +1,17 @@
 """What supervisors are asked, and what a supervisord does."""
 
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
 import psutil
 import pytest
-from saltdeploy.errors import Refused
-from saltdeploy.runtime import Unit
+from saltdeploy import surroundings
+from saltdeploy.errors import Failed, Refused
+from saltdeploy.model import Stop
+from saltdeploy.runtime import Unit, shortened
 from saltdeploy.runtime.supervisord import Supervisord
 
 from demo.config import supervisord_config
@@ -25,7 +28,8 @@ def test_the_journal_is_asked_for_lines_since_a_time(tmp_path, monkeypatch, sinc
     program = tmp_path / "journalctl"
     program.write_text('#!/bin/sh\necho "$@"\n')
     program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")  # whoever asks it to sync
+    monkeypatch.setattr(surroundings, "PATH", f"{tmp_path}:{surroundings.PATH}")
     assert (
         Systemd().logs(UNIT, 5, since)
         == f"--unit app-shop_1.0_80.service --lines 5{told} --output=cat --no-pager --quiet"
@@ -67,14 +71,17 @@ def test_a_process_that_supervisord_stops_is_gone(supervisor, tmp_path):
     until(runs, 20, "it to run")
     first = int(pid.read_text())
     pid.unlink()
-    supervisor.restart(unit.id)
+    assert supervisor.stop(unit.id) is False
+    supervisor.resume(unit.id)
     until(runs, 20, "it to run again")
     second = int(pid.read_text())
     assert first != second and not psutil.pid_exists(first)
     supervisor.stop(unit.id)
-    assert not psutil.pid_exists(second)
+    assert not psutil.pid_exists(second) and supervisor.processes(unit.id) == []
+    supervisor.forget(unit.id)
     assert supervisor.states() == {} and list(supervisor.include.iterdir()) == []
     supervisor.stop(unit.id)  # it is no error that it is not there
+    supervisor.forget(unit.id)
 
 
 def test_a_program_that_has_just_exited_by_itself_is_stopped_too(tmp_path, monkeypatch):
@@ -82,12 +89,103 @@ def test_a_program_that_has_just_exited_by_itself_is_stopped_too(tmp_path, monke
     supervisor, states = Supervisord(tmp_path / "sock", tmp_path), ["EXITED", "STARTING", "STOPPING", "STOPPED"]
 
     def call(method, *args, ignore=()):
-        if method == "getAllProcessInfo":
-            return [{"name": "app-shop_1.0_80", "statename": states[0]}]
+        if method == "getProcessInfo":
+            return {"name": "app-shop_1.0_80", "statename": states[0]}
         if method == "stopProcessGroup" and len(states) > 1:
             states.pop(0)
-        assert method != "removeProcessGroup" or states == ["STOPPED"], "STILL_RUNNING"
         return None
 
     monkeypatch.setattr(supervisor, "_call", call)
-    supervisor.stop("shop_1.0_80")
+    assert not supervisor.stop("shop_1.0_80")
+    assert states == ["STOPPED"]
+
+
+def test_supervisord_stops_by_the_signal_and_in_the_time_of_the_unit(supervisor, tmp_path):
+    """…and says so where somebody had to be killed."""
+    program, said = tmp_path / "program", tmp_path / "said"
+    program.write_text(
+        f"#!/bin/sh\ntrap 'echo INT > {said}' INT\ntrap '' TERM\n: > {tmp_path}/up\nwhile :; do sleep 0.1; done\n"
+    )
+    program.chmod(0o755)
+    unit = Unit("shop_1.0_80", program, tmp_path, tmp_path / "log", stop=Stop("INT", 1.0))
+    supervisor.start(unit)
+    until((tmp_path / "up").exists, 20, "it to run")
+    assert supervisor.stop_of(unit.id) == unit.stop
+    assert supervisor.stop(unit.id) is True
+    assert said.read_text() == "INT\n"
+    assert stat.S_IMODE(unit.log.stat().st_mode) == 0o640
+
+
+def test_what_is_started_again_later_does_not_run(supervisor, tmp_path):
+    program = tmp_path / "program"
+    program.write_text("#!/bin/sh\nexit 1\n")
+    program.chmod(0o755)
+    supervisor.start(Unit("shop_1.0_80", program, tmp_path, tmp_path / "log"))
+    until(lambda: supervisor.states()["shop_1.0_80"].detail.startswith("backoff"), 20, "it to have ended")
+    state = supervisor.states()["shop_1.0_80"]
+    assert state.failed and not state.running
+
+
+@pytest.mark.parametrize(
+    "text, lines, most, shown",
+    [
+        ("a\nb\nc\n", 2, 100, "b\nc"),
+        (b"a\xff\n", 2, 100, "a\ufffd"),
+        ("x" * 8_000_000, 5, 100_000, "x" * 2000 + "… (7998000 more characters)"),
+        ("aaa\nbbb\nccc", 9, 8, "… (lines before this are cut: the answer has at most 8 bytes)\nbbb\nccc"),
+        ("", 5, 100, ""),
+    ],
+)
+def test_what_was_printed_is_brought_back_in_bounds(text, lines, most, shown):
+    assert shortened(text, lines, most) == shown
+
+
+def test_of_a_log_only_its_end_is_read(tmp_path):
+    unit = Unit("shop_1.0_80", Path("/start"), tmp_path, tmp_path / "log")
+    unit.log.write_text("x" * 9_000_000 + "\nthe end\n")
+    told = Supervisord("/nowhere", "/nowhere").logs(unit, 50, most=1000)
+    assert told.endswith("\nthe end") and len(told) < 4000
+
+
+@pytest.mark.parametrize(
+    "text, found",
+    [
+        ("stopsignal=INT\nstopwaitsecs=20\n", Stop("INT", 20.0)),
+        ("stopwaitsecs=10\n", Stop("TERM", 10.0)),
+        ("", Stop()),
+    ],
+)
+def test_a_stop_is_the_one_that_the_unit_was_written_with(tmp_path, text, found):
+    (tmp_path / "app-shop_1.0_80.conf").write_text(f"[program:x]\n{text}")
+    assert Supervisord("/nowhere", tmp_path).stop_of("shop_1.0_80") == found
+    assert Supervisord("/nowhere", tmp_path).stop_of("shop_1.0_81") == Stop()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root asks systemd")
+def test_systemctl_has_a_deadline(tmp_path, monkeypatch):
+    from saltdeploy.runtime import systemd
+
+    program = tmp_path / "systemctl"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    with pytest.raises(Failed, match="`systemctl daemon-reload` has not ended after 0.1s"):
+        systemd._systemctl("daemon-reload", deadline=0.1)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root asks systemd")
+def test_a_service_is_written_with_the_stop_of_its_unit(tmp_path, monkeypatch):
+    from saltdeploy.runtime import systemd
+
+    (tmp_path / "systemctl").write_text("#!/bin/sh\necho Result=timeout\n")
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(systemd, "UNITS", tmp_path)
+    unit = Unit("shop_1.0_80", Path("/start"), Path("/"), Path("/log"), stop=Stop("QUIT", 20.5))
+    systemd.Systemd().start(unit)
+    lines = (tmp_path / "app-shop_1.0_80.service").read_text().splitlines()
+    assert {"KillSignal=SIGQUIT", "TimeoutStopSec=21"} <= set(lines)
+    assert systemd.Systemd().stop_of(unit.id) == Stop("QUIT", 21.0)
+    assert systemd.Systemd().stop(unit.id) is True
+    systemd.Systemd().forget(unit.id)
+    assert systemd.Systemd().stop(unit.id) is False

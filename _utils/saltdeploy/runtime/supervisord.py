@@ -10,11 +10,13 @@ import os
 import shlex
 import socket
 import time
+import xml.parsers.expat
 import xmlrpc.client
 from pathlib import Path
 
 from ..errors import Failed, Refused
-from . import PREFIX, STOP_TIMEOUT, State
+from ..files import write_file
+from . import LOG, PREFIX, State, shortened, stop_of, whole_seconds
 
 TEMPLATE = """\
 ; Written by saltdeploy for instance {id}; changes are lost.
@@ -25,6 +27,7 @@ directory={directory}
 autorestart=true
 startsecs=1
 startretries=1000000
+stopsignal={signal}
 stopwaitsecs={stop}
 stopasgroup=true
 killasgroup=true
@@ -36,9 +39,19 @@ stdout_logfile_backups=2
 
 # How often a program that is being stopped is asked after, in seconds.
 POLL = 0.02
+# How long supervisord may take to answer, in seconds. It has one thread, and answers while programs stop.
+ANSWER_DEADLINE = 40.0
+# How much longer than its timeout a program may take to stop, in seconds: supervisord looks once a second whether
+# somebody must be killed, and the kernel may take some to end it.
+KILL_DEADLINE = 15.0
+# How much of a log is looked at for lines, as a multiple of what may be brought back.
+READ = 8
 BAD_NAME, ALREADY_ADDED, NOT_RUNNING = 10, 90, 70
 # States in which a program stays; None: supervisord does not know it.
 OVER = ("STOPPED", "FATAL", None)
+# What an answer of it may be that is none.
+NO_ANSWER = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError, xmlrpc.client.ResponseError)
+NO_ANSWER += (xml.parsers.expat.ExpatError,)
 
 
 class Supervisord:
@@ -47,6 +60,10 @@ class Supervisord:
     :param socket_path: its ``unix_http_server`` socket.
     :param include: a folder whose ``*.conf`` it includes.
     """
+
+    # What a definition may ask for, and this runtime does not do.
+    lacks = ("memory", "cpu")
+    name = "supervisord"
 
     def __init__(self, socket_path, include):
         self.socket_path, self.include = socket_path, Path(include)
@@ -62,27 +79,52 @@ class Supervisord:
             # It is expanded twice.
             log=_percent(_percent(unit.log)),
             user=f"user={unit.user}\n" if unit.user else "",
-            stop=STOP_TIMEOUT,
+            signal=unit.stop.signal,
+            stop=whole_seconds(unit.stop.timeout),
         )
-        partial = self.include / f".{program}.partial"
-        partial.write_text(text)
-        partial.rename(self._file(unit.id))
+        # supervisord would make it readable by all.
+        os.close(os.open(unit.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640))
+        unit.log.chmod(0o640)
+        write_file(self._file(unit.id), text)
         self._call("reloadConfig")
         self._call("addProcessGroup", program, ignore=(ALREADY_ADDED,))
 
+    def stop_of(self, instance):
+        """Return the model.Stop that ``instance`` was started with."""
+        return stop_of(self._file(instance), "stopsignal", "stopwaitsecs")
+
     def stop(self, instance):
-        """Stop ``instance`` and forget it. One that is not there is no error."""
-        program = PREFIX + instance
-        self._stop(program)
-        self._call("removeProcessGroup", program, ignore=(BAD_NAME,))
+        """Stop the process of ``instance``; return whether it had to be killed. One that is not there is no error.
+
+        supervisord waits by itself, too, but looks once a second only.
+        """
+        program, timeout = PREFIX + instance, self.stop_of(instance).timeout
+        began = time.monotonic()
+        while True:
+            # One that has just exited by itself is passed over, and is started again a moment later.
+            self._call("stopProcessGroup", program, False, ignore=(BAD_NAME, NOT_RUNNING))
+            if self._info(program).get("statename") in OVER:
+                break
+            if time.monotonic() > began + timeout + KILL_DEADLINE:
+                raise Failed(f"supervisord: {program} does not stop. See `supervisorctl status`, and its log.")
+            time.sleep(POLL)
+        # A signal has ended it: it had its own until the timeout.
+        return time.monotonic() >= began + timeout and self._info(program).get("exitstatus") == -1
+
+    def forget(self, instance):
+        """Remove the unit of ``instance``, which is stopped. One that is not there is no error."""
+        self._call("removeProcessGroup", PREFIX + instance, ignore=(BAD_NAME,))
         self._file(instance).unlink(missing_ok=True)
         self._call("reloadConfig")
 
-    def restart(self, instance):
-        """Restart ``instance``'s process."""
-        program = PREFIX + instance
-        self._stop(program)
-        self._call("startProcessGroup", program)
+    def resume(self, instance):
+        """Start ``instance`` again, as it was."""
+        self._call("startProcessGroup", PREFIX + instance)
+
+    def processes(self, instance):
+        """Return the pids of what supervisord has started for ``instance``."""
+        pid = self._info(PREFIX + instance).get("pid")
+        return [pid] if pid else []
 
     def states(self):
         """Return ``{id: State}`` of all instances."""
@@ -92,27 +134,20 @@ class Supervisord:
             if info["name"].startswith(PREFIX)
         }
 
-    def logs(self, unit, lines, since=None):
-        """Return the last ``lines`` lines that ``unit`` printed."""
+    def logs(self, unit, lines, since=None, most=LOG):
+        """Return the last ``lines`` lines that ``unit`` printed, ``most`` bytes of them."""
         if since is not None:
             raise Refused("supervisord does not keep when a line was printed: say lines= in place of since=.")
-        if not unit.log.exists():
+        try:
+            with unit.log.open("rb") as log:
+                log.seek(max(0, log.seek(0, os.SEEK_END) - READ * most))
+                return shortened(log.read(), lines, most)
+        except FileNotFoundError:
             return ""
-        return "\n".join(unit.log.read_text(errors="replace").splitlines()[-lines:])
 
-    def _stop(self, program):
-        """Stop a program, and wait until it has. supervisord waits by itself, too, but looks once a second only."""
-        self._call("stopProcessGroup", program, False, ignore=(BAD_NAME, NOT_RUNNING))
-        deadline = time.monotonic() + 3 * STOP_TIMEOUT
-        while self._statename(program) not in OVER:
-            if time.monotonic() > deadline:
-                raise Failed(f"supervisord: {program} does not stop. See `supervisorctl status`, and its log.")
-            time.sleep(POLL)
-            # One that has just exited by itself was passed over, and is started again a moment later.
-            self._call("stopProcessGroup", program, False, ignore=(BAD_NAME, NOT_RUNNING))
-
-    def _statename(self, program):
-        return {i["name"]: i["statename"] for i in self._call("getAllProcessInfo")}.get(program)
+    def _info(self, program):
+        """Return what supervisord knows of a program; nothing if it has none of this name."""
+        return self._call("getProcessInfo", program, ignore=(BAD_NAME,)) or {}
 
     def _file(self, instance):
         return self.include / f"{PREFIX}{instance}.conf"
@@ -124,8 +159,9 @@ class Supervisord:
             except xmlrpc.client.Fault as fault:
                 if fault.faultCode not in ignore:
                     raise Failed(f"supervisord: {method} {' '.join(map(str, args))}: {fault.faultString}") from fault
-            except OSError as exc:
+            except NO_ANSWER as exc:
                 raise Failed(f"supervisord does not answer on {self.socket_path}: {exc}. Start it.") from exc
+        return None
 
 
 class _UnixTransport(xmlrpc.client.Transport):
@@ -139,7 +175,7 @@ class _UnixTransport(xmlrpc.client.Transport):
 
 class _UnixConnection(http.client.HTTPConnection):
     def __init__(self, path):
-        super().__init__("localhost", timeout=4 * STOP_TIMEOUT)
+        super().__init__("localhost", timeout=ANSWER_DEADLINE)
         self.path = path
 
     def connect(self):
@@ -150,7 +186,8 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def _state(info):
     name = info["statename"]
-    running = name in ("STARTING", "RUNNING", "BACKOFF")
+    # In BACKOFF it has ended, and is started again later.
+    running = name in ("STARTING", "RUNNING")
     failed = name in ("BACKOFF", "FATAL", "EXITED", "UNKNOWN")
     return State(running, failed, f"{name.lower()}{': ' + info['spawnerr'] if info['spawnerr'] else ''}", info["pid"])
 

@@ -7,8 +7,15 @@ import re
 import subprocess
 from pathlib import Path
 
+from .. import probes
 from ..errors import Failed, Refused
-from . import PREFIX, STOP_TIMEOUT, State
+from ..files import write_file
+from . import LOG, PREFIX, State, shortened, stop_of, whole_seconds
+
+# How long systemctl and journalctl may take, in seconds: on a busy machine a reload of hundreds of units takes some.
+ANSWER_DEADLINE = 60.0
+# systemd tells the process, then what is left of its control group, and kills what has not ended after each timeout.
+STAGES = 4
 
 # Attempts to start, within seconds.
 BURST, INTERVAL = 60, 600
@@ -30,6 +37,7 @@ ExecStart="{command}"
 WorkingDirectory={directory}
 {user}Restart=always
 RestartSec=1
+KillSignal=SIG{signal}
 TimeoutStopSec={stop}
 NoNewPrivileges=yes
 PrivateTmp=yes
@@ -49,6 +57,10 @@ WantedBy=multi-user.target
 class Systemd:
     """The systemd of this machine, as root."""
 
+    # What a definition may ask for, and this runtime does not do.
+    lacks = ()
+    name = "systemd"
+
     def __init__(self):
         if os.geteuid() != 0:
             raise Refused(
@@ -58,34 +70,55 @@ class Systemd:
     def start(self, unit):
         """Write, enable and start ``unit``; it comes back after a reboot."""
         path = UNITS / _name(unit.id)
-        path.write_text(
+        write_file(
+            path,
             TEMPLATE.format(
                 id=unit.id,
                 command=_percent(unit.command),
                 directory=_percent(unit.directory),
                 user=f"User={unit.user}\n" if unit.user else "",
-                stop=STOP_TIMEOUT,
+                signal=unit.stop.signal,
+                stop=whole_seconds(unit.stop.timeout),
                 burst=BURST,
                 interval=INTERVAL,
                 limits=_limits(unit),
-            )
+            ),
         )
         _systemctl("daemon-reload")
         _systemctl("enable", "--quiet", "--now", path.name)
 
+    def stop_of(self, instance):
+        """Return the model.Stop that ``instance`` was started with."""
+        return stop_of(UNITS / _name(instance), "KillSignal", "TimeoutStopSec")
+
     def stop(self, instance):
-        """Stop ``instance`` and forget it. One that is not there is no error."""
+        """Stop the processes of ``instance``; return whether one had to be killed."""
+        name = _name(instance)
+        if not (UNITS / name).exists():
+            return False
+        _systemctl("stop", name, deadline=ANSWER_DEADLINE + STAGES * self.stop_of(instance).timeout)
+        result = _systemctl("show", name, "--property=Result").strip()
+        return result == "Result=timeout"
+
+    def forget(self, instance):
+        """Remove the unit of ``instance``, which is stopped. One that is not there is no error."""
         path = UNITS / _name(instance)
         if not path.exists():
             return
-        _systemctl("disable", "--quiet", "--now", path.name)
+        _systemctl("disable", "--quiet", path.name)
         path.unlink()
         _systemctl("daemon-reload")
-        subprocess.run(["systemctl", "reset-failed", path.name], capture_output=True, check=False)
+        _run("systemctl", "reset-failed", path.name)
 
-    def restart(self, instance):
-        """Restart ``instance``'s process."""
-        _systemctl("restart", _name(instance))
+    def resume(self, instance):
+        """Start ``instance`` again, as it was."""
+        _run("systemctl", "reset-failed", _name(instance))
+        _systemctl("start", _name(instance))
+
+    def processes(self, instance):
+        """Return the pids of what systemd has started for ``instance``."""
+        shown = _systemctl("show", _name(instance), "--property=MainPID").strip().partition("=")[2]
+        return [int(shown)] if shown.isdigit() and int(shown) else []
 
     def states(self):
         """Return ``{id: State}`` of all instances."""
@@ -93,14 +126,22 @@ class Systemd:
         blocks = (dict(line.split("=", 1) for line in block.splitlines()) for block in show.split("\n\n") if block)
         return {b["Description"]: _state(b) for b in blocks}
 
-    def logs(self, unit, lines, since=None):
-        """Return the last ``lines`` lines that ``unit`` printed, ``since`` then (in seconds since 1970)."""
+    def logs(self, unit, lines, since=None, most=LOG):
+        """Return the last ``lines`` lines that ``unit`` printed, ``most`` bytes of them.
+
+        :param since: only what was printed since then, in seconds since 1970.
+        """
         # What one that has just ended printed may still be on its way.
-        subprocess.run(["journalctl", "--sync"], capture_output=True, check=False)
+        _run("journalctl", "--sync")
         chosen = ["--unit", _name(unit.id), "--lines", str(lines)]
         chosen += [f"--since=@{since:.0f}"] if since is not None else []
         command = ["journalctl", *chosen, "--output=cat", "--no-pager", "--quiet"]
-        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.rstrip("\n")
+        try:
+            # A line of the journal may have megabytes: no more than the end of them is kept.
+            _, printed = probes.execute(command, "/", None, "", ANSWER_DEADLINE)
+        except probes.ProbeFailed as exc:
+            raise Failed(str(exc)) from exc
+        return shortened(printed.rstrip("\n"), lines, most)
 
 
 def _name(instance):
@@ -125,8 +166,22 @@ def _state(block):
     return State(running, ended, f"{block['ActiveState']} ({block['SubState']})", int(block["MainPID"]))
 
 
-def _systemctl(*args):
-    done = subprocess.run(["systemctl", *args], capture_output=True, text=True, check=False)
+def _systemctl(*args, deadline=ANSWER_DEADLINE):
+    done = _run("systemctl", *args, deadline=deadline)
     if done.returncode:
         raise Failed(f"systemctl {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
+
+
+def _run(*command, deadline=ANSWER_DEADLINE):
+    """Run a command; return the CompletedProcess, whatever its exit code is.
+
+    :raises Failed: it is not there, or does not end.
+    """
+    options = {"capture_output": True, "text": True, "errors": "replace", "check": False}
+    try:
+        return subprocess.run(command, timeout=deadline, **options)
+    except subprocess.TimeoutExpired as exc:
+        raise Failed(f"`{' '.join(command)}` has not ended after {deadline:g}s. See `systemctl list-jobs`.") from exc
+    except OSError as exc:
+        raise Failed(f"{command[0]}: {exc.strerror or exc}") from exc

@@ -1,0 +1,97 @@
+"""Ends instances: the process that the supervisor has started, and whatever else is left of them."""
+
+from __future__ import annotations
+
+import signal
+
+from . import processes, sockets
+from .errors import Failed
+from .files import explained
+from .model import slot_of
+
+
+class Ending:
+    """What ends the instances of a node.
+
+    :param host: a host.Host; ``runtime``: what runs its instances.
+    """
+
+    def __init__(self, host, runtime):
+        self.host, self.runtime = host, runtime
+
+    def stop(self, instance, address, port):
+        """End all processes of an instance; its unit stays. Return a warning if one had to be killed, else nothing.
+
+        :param instance: its id.
+        :param port: None: it has none.
+        :raises Failed: something of it cannot be ended, or somebody else listens on its port.
+        """
+        folder, how = self.host.folder(instance), self.runtime.stop_of(instance)
+        known = [p for p in map(processes.read, self.runtime.processes(instance)) if p]
+        known = processes.of(folder, known)
+        killed = self.runtime.stop(instance)
+
+        def left():
+            return [*processes.of(folder, known), *self._listening(instance, address, port)]
+
+        # It is not their fault if they have not been told before: they have the whole time.
+        killed |= processes.end(left, signal.Signals[f"SIG{how.signal}"], how.timeout)
+        if port is not None:
+            self._refuse_others(instance, address, port)
+        app = instance.split("_", 1)[0]
+        return killed and (
+            f"{instance} did not end within {how.timeout:g}s after SIG{how.signal}, and was killed: work in progress"
+            f" was cut. If it needs longer, raise apps:{app}:stop:timeout."
+        )
+
+    def forget(self, instance):
+        """Remove the unit and the folder of an instance that was stopped."""
+        with explained():
+            self.runtime.forget(instance)
+        self.host.forget(instance)
+
+    def sweep(self, app, address, spared):
+        """End what runs of ``app`` and belongs to no instance; return a warning for each process.
+
+        :param app: a model.App.
+        :param spared: ids of instances that are nobody's leftovers, though they have no record here.
+        """
+        root, number = self.host.root / app.name, signal.Signals[f"SIG{app.stop.signal}"]
+
+        def left():
+            marked = processes.marked(root / "instances")
+            orphans = [p for folder, some in marked.items() if self._is_gone(folder, spared) for p in some]
+            return processes.of(known=orphans) if orphans else self._strangers(app, address, spared)
+
+        found = left()
+        if found:
+            processes.end(left, number, app.stop.timeout)
+        return [f"{process} of {app.name} was left of an instance that is gone, and is ended." for process in found]
+
+    def _is_gone(self, folder, spared):
+        return folder.name not in spared and not (folder / "instance.json").exists()
+
+    def _strangers(self, app, address, spared):
+        """Return the Processes that work in a folder of ``app`` and listen on a port of it that no instance has."""
+        if app.ports is None:
+            return []
+        here = {s.port for s in sockets.table(sockets.LISTENING)} & set(app.ports)
+        taken = {*self.host.instance_ports(), *map(slot_of, spared)}
+        found = [p for port in sorted(here - taken) for p in processes.listening(address, port)[0]]
+        return [p for p in found if processes.is_inside(p, self.host.root / app.name)]
+
+    def _listening(self, instance, address, port):
+        """Return the Processes that listen on an instance's port and work in a folder of its app."""
+        if port is None:
+            return []
+        inside = self.host.root / instance.split("_", 1)[0]
+        return [p for p in processes.listening(address, port)[0] if processes.is_inside(p, inside)]
+
+    def _refuse_others(self, instance, address, port):
+        found, others = processes.listening(address, port)
+        names = [*map(str, found), *others]
+        if names:
+            raise Failed(
+                f"{instance} is stopped, and {', '.join(names)} listens on its port, {port} of {address}. It is no"
+                " process of the instance. End it, or give the app other ports."
+            )

@@ -1,0 +1,24 @@
+"""How the definition of an app says that its instances are stopped."""
+
+from __future__ import annotations
+
+from .errors import DefinitionError
+from .model import Stop
+from .words import shown
+
+# An instance that is told to end has at least a second, which is what supervisord counts in, and at most an hour: a
+# deployment waits for it, with the lock held.
+LEAST, MOST = 1.0, 3600.0
+
+
+def parse(raw, at, duration):
+    """Return the Stop that ``stop: {…}`` describes.
+
+    :param raw: as it is written, the schema's demands met.
+    :param at: its key path, for messages; ``duration`` makes seconds of a duration.
+    :raises DefinitionError: the timeout is too short, or too long.
+    """
+    timeout = duration(raw.get("timeout", Stop.timeout))
+    if not LEAST <= timeout <= MOST:
+        raise DefinitionError(f"{at}:timeout: found {shown(raw['timeout'])}, allowed is 1s to 1h")
+    return Stop(raw.get("signal", Stop.signal), timeout)
