@@ -32,7 +32,7 @@ def wrong(allowed, value):
             " version: '3.10', for example."
         )
     fix = _fix(allowed, value)
-    return f"{found} is not {_title(allowed)}. Write {fix or _example(allowed)}.{_about(allowed, value)}"
+    return f"{found} is not {_title(allowed)}. Write {fix or _example(allowed)}.{'' if fix else _about(allowed, value)}"
 
 
 def _about(allowed, value):
