@@ -32,7 +32,7 @@ def wrong(allowed, value):
             " version: '3.10', for example."
         )
     fix = _fix(allowed, value)
-    return f"{found} is not {_title(allowed)}. Write {fix or _example(allowed)}.{_about(allowed, value)}"
+    return f"{found} is not {_title(allowed)}. Write {fix or _example(allowed)}.{'' if fix else _about(allowed, value)}"
 
 
 def _about(allowed, value):
@@ -75,9 +75,7 @@ def is_number(value):
 
 def _title(allowed):
     if "enum" in allowed:
-        return f"one of {', '.join(map(str, allowed['enum']))}"
-    if "const" in allowed:
-        return str(allowed["const"]).lower()
+        return "allowed here"
     return allowed.get("title") or _types(allowed)
 
 
@@ -122,7 +120,7 @@ def _fix(allowed, value):
 
 def _alike(known, value):
     guess = re.sub("[ -]", "_", value.lower()) if isinstance(value, str) else ""
-    return guess if guess in known else words.nearest(value, known).strip(" ()?").removeprefix("did you mean ") or None
+    return guess if guess in known else words.alike(value, known)
 
 
 def _size(value):

@@ -55,7 +55,8 @@ def choose_environment(pillar, name=None):
 
     :raises Refused: it is unknown, there is none, or there are several and none was named.
     """
-    known, unread = sorted(named(pillar, "environments")), left_out(inheritance.unread(pillar))
+    known = sorted(named(pillar, "environments"))
+    unread = left_out(inheritance.unread(pillar), name if isinstance(name, str) else "")
     if not known:
         raise Refused(
             "no environment is defined: pillar `environments` is empty for this master."
@@ -180,7 +181,7 @@ def _refuse_lonely_peers(app, environment):
 def _undefined(app, apps, where, unread):
     """Return what is said of an app that an environment has, and ``apps`` has not."""
     defined = f" Defined under `apps`: {words.listed(apps)}."
-    return f"{where}:apps:{app}: there is no such app{nearest(app, apps)}.{defined}{left_out(unread)}"
+    return f"{where}:apps:{app}: there is no such app{nearest(app, apps)}.{defined}{left_out(unread, app)}"
 
 
 def load_own(minion, pillar, problems=validation.problems_again):
@@ -225,7 +226,7 @@ def find_name(environment, name):
     if not isinstance(name, str) or name not in known:
         raise Refused(
             f"unknown app {shown(name)} in environment {environment.name}{nearest(name, known)}{words.odd(name)}. "
-            f"Apps there: {words.listed(known)}.{left_out(environment.unread)}"
+            f"Apps there: {words.listed(known)}.{left_out(environment.unread, name if isinstance(name, str) else '')}"
         )
     return name
 

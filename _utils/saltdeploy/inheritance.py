@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 
 from . import advice, bounds, events, words
 from .errors import DefinitionError, Refused
@@ -105,8 +106,13 @@ def unread(pillar):
     return {str(file): str(why) for file, why in found.items()} if isinstance(found, dict) else {}
 
 
-def left_out(files):
-    """Return the sentences on the files that are left out, each with a space before it."""
+def left_out(files, name=""):
+    """Return the sentences on the files that are left out, each with a space before it.
+
+    :param name: what is missed. Where a file is called so, only that one is told.
+    """
+    called = {file: why for file, why in files.items() if name and name in re.split(r"[^A-Za-z0-9-]+", file)}
+    files = called or files
     return "".join(f" Left out is {file}: {why.rstrip('.')}." for file, why in sorted(files.items()))
 
 

@@ -10,7 +10,7 @@ import yaml
 from . import words, yamlfile
 
 # What of a template is not found, or is not as Jinja has it: these words are names, and no values.
-JINJA = ("Jinja variable", "Jinja syntax error")
+NAMED = ("Jinja variable", "Jinja syntax error", "Specified SLS")
 # Who logs a mistake, with a piece of the template around it.
 LOGGERS = ("salt.pillar", "salt.template", "salt.utils.templates", "salt.renderers", "salt.loaded.int.render")
 
@@ -30,7 +30,7 @@ def first_line(text):
     The lines after it show the template, in which secrets may be.
     """
     first = next(iter(text.strip().splitlines()), "")
-    if not first.startswith(JINJA):
+    if not first.startswith(NAMED):
         first = yamlfile.QUOTED.sub("something", first)
     more = re.search(r"^\s*in \"[^\"]*\", (line [0-9]+)", text, re.MULTILINE)
     return words.message(first.rstrip(".;") + (f"; {more[1]}" if more and "line" not in first else ""))

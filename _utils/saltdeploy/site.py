@@ -40,6 +40,8 @@ from .model import App, Environment, Source
 
 # How long the catalog may take to follow an agent that was told something, in seconds: 0.1 where all is well.
 FOLLOWS = 3.0
+# What is said first of a mistake: what is to be done is for who asks for that app.
+FIRST = re.compile(r".*?(?=\. |\n|$)", re.DOTALL)
 # How Salt says that it could not render a file of pillar.
 SLS = re.compile(r"Rendering (SLS '[^']+') failed, render error:\s*(.*)", re.DOTALL)
 # What is being done to an app meanwhile, where it is not a deployment of the usual kind: for whom the lock stops.
@@ -286,9 +288,9 @@ class Verbs:
         """Tell what is wrong with other definitions, in a line: it stands in nobody's way."""
         others = {app: why for app, why in environment.broken.items() if app != name}
         files = {} if name in environment.broken else environment.unread
-        said = [f"{what}: {why.splitlines()[0]}" for what, why in {**files, **others}.items()]
+        said = [f"{what} ({FIRST.match(why)[0].rstrip('.')})" for what, why in {**files, **others}.items()]
         if said:
-            self._warn(words.message(f"left out, because of mistakes in it: {'; '.join(said)}"))
+            self._warn(words.message(f"left out, because of mistakes in them: {', '.join(said)}"))
 
     @contextlib.contextmanager
     def _site(self, environment, app, nodes=None, choice=True, health=True):
@@ -336,7 +338,7 @@ def _with_errors(pillar):
     found = dict(inheritance.unread(pillar))
     for number, error in enumerate(pillar.get("_errors") or (), 1):
         match = SLS.match(words.without_traceback(str(error)))
-        file, why = match.groups() if match else (f"pillar error {number}", str(error).splitlines()[0])
+        file, why = match.groups() if match else (f"pillar ({number})", str(error).splitlines()[0])
         found[file] = rendering.first_line(why)
     return {**pillar, "saltdeploy_broken": found}
 

@@ -67,11 +67,16 @@ def listed(names):
 
 def nearest(given, known):
     """Return `` (did you mean `x`?)`` if one of ``known`` is much like ``given``, else nothing."""
+    match = alike(given, known)
+    return f" (did you mean `{harmless(match)}`{odd(match)}?)" if match else ""
+
+
+def alike(given, known):
+    """Return the one of ``known`` that is much like ``given``; empty: none is."""
     if not isinstance(given, str) or len(given) > 4 * VALUE:
         return ""
     candidates = [k for k in list(known)[:COMPARED] if isinstance(k, str) and len(k) <= 4 * VALUE]
-    match = difflib.get_close_matches(given, candidates, n=1)
-    return f" (did you mean `{harmless(match[0])}`{odd(match[0])}?)" if match else ""
+    return next(iter(difflib.get_close_matches(given, candidates, n=1)), "")
 
 
 def odd(value):

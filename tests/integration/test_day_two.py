@@ -368,7 +368,7 @@ def test_mistakes_of_another_app_stand_in_nobodys_way(site, verb):
             (site.pillar.folder / name).write_text(text)
         output = verb("app", "version='1.1'")
         assert site.traces().versions == ["1.1"] * 3
-        for words in ("apps/cart.sls: line 1: Jinja variable 'nix' is", "mail: apps:mail:prots: unknown key"):
+        for words in ("apps/cart.sls: line 1: Jinja variable 'nix' is", "mail (apps:mail:source: is missing"):
             assert words in output and "environments/other.sls: is not YAML: line 2" in output
         verb("check")
         verb("rollback")

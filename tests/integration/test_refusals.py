@@ -99,7 +99,7 @@ def test_a_number_quoted_as_the_message_says_is_a_version(target):
         ),
         (
             {"apps": {"shpo": {}, NAME: {}}},
-            "shpo: environments:site:apps:shpo: there is no such app (did you mean `shop`?)",
+            "shpo (environments:site:apps:shpo: there is no such app (did you mean `shop`?)",
         ),
         ({"apps": {NAME: {}}}, "which version of shop? Say version=…, or set `version`"),
     ],

@@ -418,16 +418,16 @@ def test_a_version_without_a_digest():
         ),
         (
             {"strategy": {"replace": "in-place"}},
-            "apps:shop:strategy:replace: 'in-place' is not one of beside, in_place, blue_green. Write in_place.",
+            "apps:shop:strategy:replace: 'in-place' is not allowed here. Write in_place.",
         ),
         (
             {"strategy": {"auto_revert": "no"}},
             "apps:shop:strategy:auto_revert: 'no' is not true or false. Write true or false, without quotes.",
         ),
-        ({"checks": [{"tcp": False}]}, "apps:shop:checks:0:tcp: False is not true. Write true."),
+        ({"checks": [{"tcp": False}]}, "apps:shop:checks:0:tcp: found true or false. Write true."),
         (
             {"tests": [{"tcp": True, "from": "moon"}]},
-            "apps:shop:tests:0:from: 'moon' is not one of node, peer, master. Write one of node, peer, master.",
+            "apps:shop:tests:0:from: 'moon' is not allowed here. Write one of node, peer, master.",
         ),
     ],
 )

@@ -65,7 +65,7 @@ def test_phases_are_those_of_the_documentation():
         ({"before_start": {"once": True}}, "apps:shop:hooks:before_start:command: is missing"),
         (
             {"before_start": {"command": "a", "on_failure": "go on"}},
-            "hooks:before_start:on_failure: 'go on' is not one of revert, freeze",
+            "hooks:before_start:on_failure: 'go on' is not allowed here. Write one of revert, freeze",
         ),
         ({"before_start": ["a", 3]}, "apps:shop:hooks:before_start:1: found a number. Write a command"),
         ({"before_start": ["a", {"command": "b", "timeout": 0}]}, "apps:shop:hooks:before_start:1:timeout: found 0"),

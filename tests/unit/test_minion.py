@@ -46,11 +46,11 @@ def test_all_files_that_a_definition_names_are_looked_for():
     )
     rendered = []
 
-    def render(template, path, **context):
-        rendered.append((template, context["address"], context["port"], context["node"]))
-        if template == "salt://b":
+    def render(source, path, template, **context):
+        rendered.append((source, context["address"], context["port"], context["node"]))
+        if source == "salt://b":
             raise SaltRenderError("Jinja syntax error: Encountered unknown tag 'fi'.", 2, "")
-        return "" if template == "salt://c" else path
+        return "" if source == "salt://c" else path
 
     functions = {
         "config.get": lambda key, default, **where: default,

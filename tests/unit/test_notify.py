@@ -389,7 +389,7 @@ def test_a_webhook_is_defined_and_its_secrets_are_not_in_its_text():
             {"webhook": {"url": URL, "token_file": "/t", "headers": {"authorization": "geheim"}}},
             "notify:webhook:headers: Authorization is made of `token_file`",
         ),
-        ({"webhook": {"url": URL, "events": ["ended"]}}, "events:0: found text. Write one of begin, clean"),
+        ({"webhook": {"url": URL, "events": ["ended"]}}, "events:0: 'ended' is not allowed here. Write end."),
         ({"webhok": {}}, "notify:webhok: unknown key (did you mean `webhook`?)"),
     ],
 )
