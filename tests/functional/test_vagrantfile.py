@@ -48,6 +48,21 @@ def test_the_same_is_refused(tmp_path):
 
 
 @needs_vagrant
+def test_addresses_that_virtualbox_refuses_are_named_unless_they_are_allowed(tmp_path):
+    ask = 'load ARGV[0]; puts Saltdeploy.refused({"a" => {"address" => ARGV[1]}}, ARGV[2]).inspect'
+
+    def refused(address, allowed):
+        command = ["ruby", "-e", ask, ROOT / "Vagrantfile", address, allowed]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    absent, present = tmp_path / "absent", tmp_path / "networks.conf"
+    present.write_text("* 10.0.0.0/8")
+    assert "not 10.0.1.10" in refused("10.0.1.10", absent)
+    assert "not 192.168.64.1" in refused("192.168.64.1", absent)
+    assert refused("192.168.63.254", absent) == refused("10.0.1.10", present) == "nil"
+
+
+@needs_vagrant
 @pytest.mark.parametrize("name", ["production", "test"])
 def test_vagrant_accepts_it(name, tmp_path):
     (tmp_path / "pillar").symlink_to(ROOT / "pillar")

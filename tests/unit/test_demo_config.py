@@ -4,16 +4,20 @@ import configparser
 import io
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+import yaml
 
-from demo import config, venv
+from demo import cluster, config, definitions, tour, venv
 from demo.places import Places
 from demo.progress import Progress
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 SERVERS = ["127.0.0.11", "127.0.0.12", "127.0.0.13"]
 
 
@@ -44,17 +48,52 @@ def test_supervisord_reads_its_folder_whatever_is_in_the_path():
     assert "user=" not in config.supervisord_config("/x", "/y")
 
 
-def test_master_that_accepts_any_key_is_on_loopback_only():
-    found = config.master_config("/d/master", "/repo", "me", (1, 2))
-    assert found["auto_accept"] and found["interface"] == "127.0.0.1"
-    assert found["file_roots"] == {"base": ["/repo/salt"]}
-    assert found["pillar_roots"] == {"base": ["/repo/demo/pillar"]}
+def test_master_accepts_no_key_by_itself_and_is_on_loopback_only():
+    found = config.master_config("/d/master", ["/files", "/repo/salt"], "/d/pillar", "me", (1, 2))
+    assert not {"auto_accept", "open_mode", "autosign_file"} & set(found) and found["interface"] == "127.0.0.1"
+    assert found["file_roots"] == {"base": ["/files", "/repo/salt"]}
+    assert found["pillar_roots"] == {"base": ["/d/pillar"]}
+
+
+def test_master_has_accepted_the_keys_of_its_minions_and_no_others(tmp_path, monkeypatch):
+    made = cluster.Cluster(tmp_path, Progress(io.StringIO()))
+
+    def gen_keys(command, timeout):
+        folder = command[-1].partition("=")[2]
+        Path(folder, "minion.pub").write_text(f"the key in {folder}")
+
+    monkeypatch.setattr(cluster, "run", gen_keys)
+    made._hand_out_keys()
+    accepted = {path.name: path.read_text() for path in (tmp_path / ".demo/master/pki/minions").iterdir()}
+    assert accepted == {n: f"the key in {tmp_path}/.demo/nodes/{n}/salt/pki" for n in cluster.NODES}
+
+
+def test_the_demos_pillar_is_its_users_and_its_programs_are_the_codes(tmp_path):
+    source, target = tmp_path / "source", tmp_path / "target"
+    shutil.copytree(REPOSITORY / "demo/pillar", source, symlinks=False)
+    definitions.copy(source, target)
+    copied = {path.relative_to(target) for path in target.rglob("*.sls")}
+    assert copied == {path.relative_to(source) for path in source.rglob("*.sls")}
+    assert not any(path.is_symlink() for path in target.rglob("*"))
+    (target / "environments/demo.sls").write_text("edited")
+    (target / "apps/mine.sls").write_text("mine")
+    (target / "environments/all.sls").write_text("old")
+    (source / "apps/new.sls").write_text("new")
+    definitions.copy(source, target)
+    assert (target / "environments/demo.sls").read_text() == "edited"
+    assert (target / "apps/mine.sls").read_text() == "mine" and (target / "apps/new.sls").read_text() == "new"
+    assert (target / "environments/all.sls").read_text() == (source / "environments/all.sls").read_text()
+
+
+def test_the_tour_ends_with_what_the_definition_says():
+    apps = yaml.safe_load((REPOSITORY / "demo/pillar/environments/demo.sls").read_text())["environments"]["demo"]["apps"]
+    assert apps[tour.APP]["version"] == tour.SECOND
 
 
 @pytest.mark.parametrize(
     "found",
     [
-        config.master_config("/d/root", "/repo", "me", (1, 2)),
+        config.master_config("/d/root", ["/repo/salt"], "/pillar", "me", (1, 2)),
         config.minion_config("web1", "/d/root", "me", (1, 2), {"runtime": "supervisord"}),
     ],
     ids=["master", "minion"],
@@ -67,7 +106,7 @@ def test_all_that_salt_keeps_is_below_its_root(found):
 
 def test_minion_goes_to_the_masters_ports():
     found = config.minion_config("web1", "/d", "me", (1, 2), {"root": "/r"})
-    master = config.master_config("/d", "/repo", "me", (1, 2))
+    master = config.master_config("/d", ["/repo/salt"], "/pillar", "me", (1, 2))
     assert (found["publish_port"], found["master_port"]) == (master["publish_port"], master["ret_port"])
     assert found["saltdeploy"] == {"root": "/r"}
 

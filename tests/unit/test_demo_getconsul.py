@@ -186,3 +186,21 @@ def test_broken_kept_program_and_half_made_ones_are_replaced(releases, tmp_path)
 def test_version_that_is_none_is_refused(tmp_path):
     with pytest.raises(DemoError, match="version 'latest' is not like"):
         getconsul.get(tmp_path, "latest", quiet)
+
+
+def test_an_old_consul_is_warned_of():
+    assert getconsul.warning("1.9.0") == getconsul.warning("1.22.3") == ""
+    assert getconsul.warning("1.8.7").startswith("warning: Consul 1.8.7 is older than 1.9.")
+
+
+def test_a_source_that_has_none_is_no_news_while_another_has(tmp_path, monkeypatch):
+    """Else the demo seems to fail, line after line."""
+
+    def fails():
+        raise DemoError("none there")
+
+    found = [("one", fails), ("other", lambda: tmp_path / "consul")]
+    monkeypatch.setattr(getconsul, "sources", lambda *args: found)
+    said, lively = [], []
+    assert getconsul.get(tmp_path, "1.2.3", said.append, lively.append) == tmp_path / "consul"
+    assert (said, lively) == ([], ["not from one: none there"])
