@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -151,3 +152,71 @@ def test_for_a_state_is_started_again_after_all_of_it_was_stopped(node):
     assert node.stop("web", deployment=STATE, drain=0) == ["web_1.0_0"]
     may_pass(node)
     assert start(node)["ok"]
+
+
+def break_record(node, instance):
+    (node.host.folder(instance) / "instance.json").write_text("")
+
+
+def test_what_is_broken_is_told_and_can_be_stopped(node):
+    may_pass(node)
+    start(node)
+    break_record(node, "web_1.0_0")
+    node.host.release("web", "0.9").symlink_to(".0.9@gone/files")
+    seen = node.observe("web")
+    assert (seen["instances"], seen["ghosts"], list(seen["broken"])) == ([], ["web_1.0_0"], ["web_1.0_0"])
+    assert [text.partition(":")[0] for text in seen["warnings"]] == ["web_1.0_0 is broken", "web 0.9 is broken"]
+    assert seen["releases"] == ["1.0"]
+    assert node.stop("web", ["web_1.0_0"], drain=0) == ["web_1.0_0"]
+    assert there(node) == set() and node.observe("web")["broken"] == {}
+
+
+def test_all_instances_are_those_that_are_broken_too(node):
+    may_pass(node)
+    start(node)
+    break_record(node, "web_1.0_0")
+    assert node.stop("web", drain=0) == ["web_1.0_0"]
+
+
+def test_what_the_supervisor_has_and_no_record_says_is_stopped_like_a_ghost(node):
+    node.runtime.up |= {"web_1.0_7", "till_1.0_7"}
+    assert node.observe("web")["ghosts"] == ["web_1.0_7"]
+    node.stop("web", ["web_1.0_7"], drain=0)
+    assert node.runtime.up == {"till_1.0_7"}
+
+
+def test_what_is_not_enforced_is_told(node):
+    node.environment.apps["web"] = replace(node.app("web"), memory="512M")
+    assert node.observe("web")["warnings"] == ["nobody does not enforce apps:web:resources:memory."]
+
+
+def test_what_cannot_be_recorded_is_withdrawn_all_the_same(node, monkeypatch):
+    may_pass(node)
+    start(node)
+    node.publish("web")
+
+    def save(instance):
+        raise Failed("instance.json: Read-only file system.")
+
+    monkeypatch.setattr(node.host, "save", save)
+    with pytest.raises(Failed, match="Read-only file system"):
+        node.withdraw("web")
+    assert list(node.discovery.services) == ["web_1.0_0_candidate"]
+
+
+def test_what_cannot_be_ended_keeps_its_place_and_the_others_go(node, monkeypatch):
+    may_pass(node)
+    start(node)
+    may_pass(node)
+    start(node)
+    stop = node.ending.stop
+
+    def fail(instance, *place):
+        if instance == "web_1.0_0":
+            raise Failed("web_1.0_0: process 7 (serve) does not end")
+        return stop(instance, *place) or f"{instance} was killed"
+
+    monkeypatch.setattr(node.ending, "stop", fail)
+    with pytest.raises(Failed, match=r"process 7 \(serve\) does not end"):
+        node.stop("web", drain=0)
+    assert [i.id for i in node.host.instances()] == ["web_1.0_0"] and node.warnings == ["web_1.0_1 was killed"]
