@@ -20,6 +20,7 @@ from pathlib import Path
 from . import DemoError
 from .commands import environment
 
+INSTANCE = "SALTDEPLOY_INSTANCE"
 OWNER, NAME, DIGEST = "SALTDEPLOY_DEMO", "SALTDEPLOY_DEMO_DAEMON", "SALTDEPLOY_DEMO_DIGEST"
 # Seconds: for a daemon to end what it started and itself; for what outlived it; after SIGKILL.
 GRACE, ORPHAN_GRACE, KILL_GRACE = 20.0, 3.0, 10.0
@@ -129,7 +130,8 @@ class Daemons:
         except OSError:
             return None
         marks = dict(item.partition("=")[::2] for item in os.fsdecode(environ).split("\0"))
-        if marks.get(OWNER) != self.state:
+        # What a supervisor of ours has started has no environment of ours, but it says where it is from.
+        if marks.get(OWNER) != self.state and not marks.get(INSTANCE, "").startswith(f"{self.state}{os.sep}"):
             return None
         # The second field, the program's name, is in brackets and may hold anything.
         fields = stat.rpartition(")")[2].split()

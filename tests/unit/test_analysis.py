@@ -268,6 +268,17 @@ def test_a_url_that_becomes_none_is_inconclusive_and_waits_for_nothing(caplog):
     assert time.monotonic() - began < 4
 
 
+def test_a_server_that_drips_has_one_thread_at_most():
+    one, ended = gate(url="http://127.0.0.1:1/"), threading.Event()
+    thread = threading.Thread(target=ended.wait, args=[20])
+    thread.start()
+    asking = {one.name: thread}
+    assert measuring.ask(one, VALUES, asking) == Measurement(None, "the request before is not answered yet")
+    ended.set()
+    thread.join()
+    assert measuring.ask(one, VALUES, asking) == Measurement(None, "connection refused")
+
+
 def test_a_server_that_drips_is_left_alone_in_time():
     def drip():
         with server.accept()[0] as connection:

@@ -131,7 +131,7 @@ def test_another_job_s_archive_is_waited_for(server, tmp_path):
 
 def _count(path, counter, times):
     for _ in range(times):
-        with artifacts._locked(path):
+        with locks.hold(path):
             value = int(counter.read_text())
             counter.write_text(str(value + 1))
             path.unlink()

@@ -86,7 +86,9 @@ def test_the_demos_pillar_is_its_users_and_its_programs_are_the_codes(tmp_path):
 
 
 def test_the_tour_ends_with_what_the_definition_says():
-    apps = yaml.safe_load((REPOSITORY / "demo/pillar/environments/demo.sls").read_text())["environments"]["demo"]["apps"]
+    apps = yaml.safe_load((REPOSITORY / "demo/pillar/environments/demo.sls").read_text())["environments"]["demo"][
+        "apps"
+    ]
     assert apps[tour.APP]["version"] == tour.SECOND
 
 

@@ -185,7 +185,12 @@ def test_an_id_of_ours_is_ours_also_where_somebody_registered_it_by_hand(node):
     assert node.stop("web", [one], drain=0) == [one] and node.discovery.services == {}
 
 
-def test_of_what_has_no_instance_only_what_is_this_minion_s_is_a_ghost(node):
+def strays(node):
+    return [i["id"] for i in node.observe("web")["instances"] if not i["recorded"]]
+
+
+def test_of_what_has_no_record_only_what_is_this_environment_s_is_an_instance(node):
+    """Also where it was registered when this minion had another name."""
     registered(node, "web_1.0_1")
     registered(node, "web_1.0_2", minion="a", environment="e", app="web")
     registered(node, "web_1.0_3", minion="b", environment="e", app="web")
@@ -193,7 +198,7 @@ def test_of_what_has_no_instance_only_what_is_this_minion_s_is_a_ghost(node):
     # Made up to be taken for ours.
     registered(node, "blog_1.0_5", app="web")
     registered(node, "legacy", app="web")
-    assert node.observe("web")["ghosts"] == ["web_1.0_1", "web_1.0_2"]
+    assert strays(node) == ["web_1.0_1", "web_1.0_2", "web_1.0_3"]
 
 
 def test_what_nobody_defines_any_more_can_be_seen_stopped_and_removed(node):
@@ -207,7 +212,7 @@ def test_what_nobody_defines_any_more_can_be_seen_stopped_and_removed(node):
 def test_a_job_that_slept_while_its_deployment_ended_registers_nothing(node, monkeypatch):
     may_pass(node)
     monkeypatch.setattr(node, "_failed_tests", lambda app, instance: node.host.end("web", "d1") or [])
-    with pytest.raises(Failed, match="deployment d1 of web has ended on a"):
+    with pytest.raises(Failed, match="Refused on a: deployment d1 of web has ended there"):
         node.start("web", "1.0", 1, "d1")
     assert node.discovery.services == {}
 
@@ -276,3 +281,71 @@ def test_a_record_brings_nothing_to_a_port_that_its_app_does_not_have(node):
     with pytest.raises(Refused):
         node._refuse_slot("web", "web_1.0_19999", 19999)
     node._refuse_slot("web", "web_1.0_20000", 20000)
+
+
+def break_record(node, instance):
+    (node.host.folder(instance) / "instance.json").write_text("")
+
+
+def test_what_is_broken_is_told_and_can_be_stopped(node):
+    may_pass(node)
+    start(node)
+    break_record(node, "web_1.0_0")
+    node.host.release("web", "0.9").symlink_to(".0.9@gone/files")
+    seen = node.observe("web")
+    assert strays(node) == ["web_1.0_0"]
+    assert [text.partition(":")[0] for text in seen["warnings"]] == ["web_1.0_0 is broken", "web 0.9 is broken"]
+    assert seen["releases"] == ["1.0"]
+    assert node.stop("web", ["web_1.0_0"], drain=0) == ["web_1.0_0"]
+    assert there(node) == set() and strays(node) == [] == node.observe("web")["warnings"][1:]
+
+
+def test_all_instances_are_those_that_are_broken_too(node):
+    may_pass(node)
+    start(node)
+    break_record(node, "web_1.0_0")
+    assert node.stop("web", drain=0) == ["web_1.0_0"]
+
+
+def test_what_the_supervisor_has_and_no_record_says_is_stopped_like_a_ghost(node):
+    node.runtime.up |= {"web_1.0_7", "till_1.0_7"}
+    assert strays(node) == ["web_1.0_7"]
+    node.stop("web", ["web_1.0_7"], drain=0)
+    assert node.runtime.up == {"till_1.0_7"}
+
+
+def test_what_is_not_enforced_is_told(node):
+    node.environment.apps["web"] = replace(node.app("web"), memory="512M")
+    assert node.observe("web")["warnings"] == ["nobody does not enforce apps:web:resources:memory."]
+
+
+def test_what_cannot_be_recorded_is_withdrawn_all_the_same(node, monkeypatch):
+    may_pass(node)
+    start(node)
+    node.publish("web")
+
+    def save(instance):
+        raise Failed("instance.json: Read-only file system.")
+
+    monkeypatch.setattr(node.host, "save", save)
+    with pytest.raises(Failed, match="Read-only file system"):
+        node.withdraw("web")
+    assert list(node.discovery.services) == ["web_1.0_0_candidate"]
+
+
+def test_what_cannot_be_ended_keeps_its_place_and_the_others_go(node, monkeypatch):
+    may_pass(node)
+    start(node)
+    may_pass(node)
+    start(node)
+    stop = node.ending.stop
+
+    def fail(instance, *place):
+        if instance == "web_1.0_0":
+            raise Failed("web_1.0_0: process 7 (serve) does not end")
+        return stop(instance, *place) or f"{instance} was killed"
+
+    monkeypatch.setattr(node.ending, "stop", fail)
+    with pytest.raises(Failed, match=r"process 7 \(serve\) does not end"):
+        node.stop("web", drain=0)
+    assert [i.id for i in node.host.instances()] == ["web_1.0_0"] and node.warnings == ["web_1.0_1 was killed"]

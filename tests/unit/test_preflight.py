@@ -62,6 +62,14 @@ def test_all_that_answer_are_looked_at_in_one_job():
     assert here.fleet.jobs == [("app.observe", ("shop",), {"refresh": True, "deployment": None})]
 
 
+def test_what_nodes_warn_of_is_told_once():
+    values = {"web1": ["a", "b"], "web2": ["a"], "web3": "of another version"}
+    replies = [Reply(node, {**VALUE, "warnings": texts}) for node, texts in values.items()]
+    journal = Journal()
+    preflight.observe(site(replies), journal)
+    assert journal.warnings == ["web1, web2: a", "web1: b"]
+
+
 def test_who_is_needed_must_answer():
     with pytest.raises(Refused) as refused:
         preflight.observe(site([silent("web2")]), Journal())
