@@ -183,9 +183,7 @@ def abort(name=None, env=None, test=False, reason="", *extra, **kwargs):
 
 
 @_verb
-def rollback(
-    name=None, version=None, env=None, skip_tests=False, test=False, reason="", move=False, *extra, **kwargs
-):
+def rollback(name=None, version=None, env=None, skip_tests=False, test=False, reason="", move=False, *extra, **kwargs):
     """
     Deploy the last good release before the current one, as :py:func:`app` would: with tests, in waves,
     reverted if it fails. As many instances as the definition says, or as serve now if that is more.

@@ -97,7 +97,10 @@ def tests(expected):
 
 def told(problem):
     """Return in a sentence that an answer is of no use."""
-    return problem and f"its answer is not to be believed: {problem}. Look at that node, or run: salt '*' saltutil.sync_all"
+    return (
+        problem
+        and f"its answer is not to be believed: {problem}. Look at that node, or run: salt '*' saltutil.sync_all"
+    )
 
 
 def _wrong_instance(raw, app, node):

@@ -9,7 +9,7 @@ from .errors import DefinitionError
 
 
 def check(where, environment, apps):
-    """Raise DefinitionError if two nodes have one address, or two apps one port of the load balancer, data folder or name.
+    """Raise DefinitionError if two nodes have one address, or two apps one frontend's port, data folder or name.
 
     :param where: the key path of the environment.
     :param environment: its raw mapping, resolved and of the right shape.

@@ -100,7 +100,7 @@ class Lifecycle:
         return replace(instance, running=bool(state and state.running), published=bool(seen), tested=tested, **seen)
 
     def _stray(self, one, registered, states):
-        """Return the Instance of an id without a file of this node's. What is registered serves until it is seen not to.
+        """Return the Instance of an id that no file here has. What is registered serves until it is seen not to.
 
         It is replaced like one that has not passed its tests: nobody knows what it was started from.
         """
@@ -409,5 +409,5 @@ class Lifecycle:
 
 
 def _is_of(app, value):
-    """Return whether ``value`` is the id of an instance of ``app``. Hooks have folders, too: their number is no port."""
+    """Return whether ``value`` is the id of an instance of ``app``. What stands in for hooks is none: see hooknode."""
     return names.is_instance(value) and value.split("_", 1)[0] == app and names.slot_of(value) in names.SLOTS

@@ -246,7 +246,7 @@ class Environment:
         others = {n.name: n.roles for n in self.nodes.values() if not set(wanted) & set(n.roles)}
         needed = " or ".join(wanted)
         return {
-            name: f"{name} has {_roles(roles)} and not {needed}: to have it run {app.name}, add {wanted[0]} to its roles"
+            name: f"{name} has {_roles(roles)} and not {needed}: to run {app.name} there, add {wanted[0]} to its roles"
             for name, roles in others.items()
             if roles or app.roles
         }

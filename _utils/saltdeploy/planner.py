@@ -296,7 +296,9 @@ def installed(observed, plan, version):
 
 def everything(observed):
     """Return all there is: node -> ids to stop, node -> versions to remove."""
-    return _by_node(observed.instances), {n: tuple(releases) for n, releases in sorted(observed.releases.items()) if releases}
+    return _by_node(observed.instances), {
+        n: tuple(releases) for n, releases in sorted(observed.releases.items()) if releases
+    }
 
 
 def _replaced(desired, old):

@@ -6,9 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy import __version__, preflight
+from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import Refused
 from saltdeploy.fleet import Reply
-from saltdeploy.discovery import Endpoint
 from saltdeploy.model import App, Environment, Node, PortRange, Source, Strategy
 from saltdeploy.planner import Observed
 
@@ -47,9 +47,7 @@ def site(replies=(), opts=(), **changes):
     environment = Environment("e", {n: Node(n, "127.0.0.1") for n in NODES}, {"shop": APP})
     fleet = Fleet(dict(opts), {reply.node: reply for reply in replies})
     given = {"nodes": NODES, "needed": NODES, "chosen": False, "choice": True, "answering": None, "observed": None}
-    return SimpleNamespace(
-        environment=environment, app=APP, fleet=fleet, **{**given, **changes}
-    )
+    return SimpleNamespace(environment=environment, app=APP, fleet=fleet, **{**given, **changes})
 
 
 def silent(node):
