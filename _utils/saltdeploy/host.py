@@ -302,11 +302,11 @@ class Host:
             raw = json.loads(path.read_text())
             instance = Instance(**{k: v for k, v in raw.items() if k in known})
             whole = isinstance(instance.slot, int) and instance.port in (None, instance.slot)
+            id_of = instance_id(instance.app, instance.version, instance.slot)
         except (OSError, ValueError, TypeError, AttributeError):
             return None
-        is_meant = instance_id(instance.app, instance.version, instance.slot) == instance.id == path.parent.name
-        here = (self.node, path.parent.parent.parent.name)
-        return instance if whole and is_meant and (instance.node, instance.app) == here else None
+        agrees = id_of == instance.id == path.parent.name and instance.app == path.parent.parent.parent.name
+        return instance if whole and agrees and instance.node == self.node else None
 
     def _folders(self, app):
         return sorted(self.root.glob(f"{'*' if app is None else names.app(app)}/instances/*"))
