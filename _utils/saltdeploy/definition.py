@@ -32,10 +32,8 @@ from .model import App, Environment, Frontend, Node, PortRange, Probe, Source
 from .words import nearest, shown
 
 # What an app cannot write to, or does not find again, in the sandbox of its unit: see runtime/systemd.py.
-CLOSED = tuple(
-    PurePosixPath(p)
-    for p in ("/usr /bin /sbin /lib /lib64 /boot /efi /etc /home /root /run /tmp /var/tmp /proc /sys /dev").split()
-)
+PROTECTED = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/efi", "/etc", "/home", "/root", "/run")
+CLEARED = ("/tmp", "/var/tmp", "/proc", "/sys", "/dev")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 VERSION = re.compile(schema.VERSION)
 # How long a test may take that does not say it, in seconds.
@@ -361,11 +359,12 @@ def _default_user(name, at):
 
 
 def _data(value, at):
-    """Return where an app keeps its data: a path that systemd lets it write to, True for the usual place, False: none."""
+    """Return where an app keeps its data: a path that systemd lets it write to; True: the usual place, False: none."""
     if not isinstance(value, str):
         return value
     path = PurePosixPath(value)
-    if any(path == closed or path in closed.parents or closed in path.parents for closed in CLOSED):
+    closed = [PurePosixPath(p) for p in (*PROTECTED, *CLEARED)]
+    if any(path == other or path in other.parents or other in path.parents for other in closed):
         raise DefinitionError(
             f"{at}: systemd protects {path} from apps, or clears it: name a folder elsewhere, below /srv or /var/lib."
         )

@@ -148,7 +148,7 @@ class Lifecycle:
         return replace(instance, running=bool(state and state.running), published=bool(seen), tested=tested, **seen)
 
     def _stray(self, one, registered, states):
-        """Return the Instance of an id without a file of this node's. What is registered serves until it is seen not to.
+        """Return the Instance of an id that no file here has. What is registered serves until it is seen not to.
 
         It is replaced like one that has not passed its tests: nobody knows what it was started from.
         """

@@ -292,8 +292,8 @@ class Environment:
         wanted = app.roles or ("app",)
         needed = " or ".join(wanted)
         return {
-            n.name: f"{n.name} has {_roles(n.roles)} and not {needed}: to have it run {app.name}, add {wanted[0]} to"
-            " its roles"
+            n.name: f"{n.name} has {_roles(n.roles)} and not {needed}: to run {app.name} there, add {wanted[0]} to its"
+            " roles"
             for n in self.nodes.values()
             if not may_run(app.roles, n.roles)
         }

@@ -94,7 +94,8 @@ def place(desired, observed, kept, before, gone, missing):
     """
     if missing > 0 and not desired.nodes:
         raise Refused(
-            f"no node may run {desired.app.name}: give a node of the environment the role it asks for.{_allow(observed)}"
+            f"no node may run {desired.app.name}: give a node of the environment the role it asks for."
+            + _allow(observed)
         )
     room, zone = _rooms(desired, observed, gone), observed.zone
     new, start, staying = Counter(i.node for i in kept), Counter(), set(kept)

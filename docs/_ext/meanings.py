@@ -12,6 +12,11 @@ MEANINGS = {
             "Who instances and test commands run as. A minion that is root makes a system user of this name,"
             " unless it is ``root``; a minion that is not root runs everything as itself, and this is ignored."
         ),
+        "data": (
+            "A folder that the app keeps its data in: ``true`` for ``<root>/<app>/data``, or an absolute path. The node"
+            " makes it, the app's user owns it, and it stays when releases and instances go. The app stays on the nodes"
+            " that have its data, unless a command says ``move=True``. See :doc:`/howto/data`."
+        ),
         "packages": (
             "Packages of the system, installed before the release. Debian needs ``python3-venv`` for ``pip`` sources."
         ),
@@ -22,10 +27,11 @@ MEANINGS = {
             " them as ``{instance}/<path>``. ``instance.json``, ``start`` and ``log`` are taken."
         ),
         "env": (
-            "Environment variables; :ref:`placeholders <placeholders>` are filled in. ``ADDRESS``, ``PORT`` and"
-            " ``VERSION`` are set, unless given here; ``PORT`` where the app has ``ports``. So are ``PATH``, ``HOME``,"
-            " ``USER``, ``LOGNAME``, ``SHELL``, ``LANG`` and ``SALTDEPLOY_INSTANCE``, by which the processes of an"
-            " instance are found. Nothing else is there: neither the minion's environment nor supervisord's."
+            "Environment variables; :ref:`placeholders <placeholders>` are filled in. ``ADDRESS``, ``PORT``,"
+            " ``VERSION`` and ``DATA`` are set, unless given here; ``PORT`` where the app has ``ports``, ``DATA``"
+            " where it has ``data``. So are ``PATH``, ``HOME``, ``USER``, ``LOGNAME``, ``SHELL``, ``LANG`` and"
+            " ``SALTDEPLOY_INSTANCE``, by which the processes of an instance are found. Nothing else is there:"
+            " neither the minion's environment nor supervisord's."
         ),
         "ports": (
             "The ports instances may listen on: a free one is taken for each. Give a range: with one single port,"

@@ -10,6 +10,11 @@ REASONS = {
             "With a user of its own no app can read the secrets in another one's ``config``, or stop its processes,"
             " and none is root.",
         ),
+        "data": (
+            "false",
+            "An app that keeps nothing may run on any node and move freely, as most should; one that keeps files has to"
+            " say so, since nobody else knows.",
+        ),
         "roles": (
             "app",
             "An app that asks for nothing special keeps off load balancers and Consul servers that are nothing else;"

@@ -749,3 +749,90 @@ def test_files_are_on_the_disk_before_they_have_their_name(tmp_path, monkeypatch
     monkeypatch.setattr(os, "fsync", lambda fd: (done.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
     write_file(tmp_path / "file", "text")
     assert done == [str(tmp_path / ".file.partial"), str(tmp_path)]
+
+
+# -- whose an instance is ---------------------------------------------------------------------
+
+
+def kept(host, one="shop_1.0_100", **changes):
+    """Have a folder of an instance, with a file that says ``changes`` to what is true of it."""
+    said = {"id": one, "node": "web1", "app": "shop", "version": "1.0", "slot": 100, "port": 100, "address": ADDRESS}
+    folder = host.root / "shop/instances" / one
+    folder.mkdir(parents=True)
+    (folder / "instance.json").write_text(json.dumps({**said, **changes}))
+    return folder
+
+
+def test_an_instance_is_what_its_folder_and_its_file_agree_on(node):
+    kept(node, tested=True, colour="red")
+    assert [(i.id, i.node, i.tested) for i in node.instances("shop")] == [("shop_1.0_100", "web1", True)]
+    assert node.strays("shop") == []
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"node": "web3"},
+        {"id": "shop_1.0_101"},
+        {"app": "till"},
+        {"version": "1.1"},
+        {"slot": 101},
+        {"slot": "100"},
+        {"port": 101},
+        {"version": None},
+    ],
+    ids=lambda changes: str(next(iter(changes.items()))),
+)
+def test_a_file_that_does_not_agree_is_nobodys(node, changes):
+    kept(node, **changes)
+    assert node.instances("shop") == node.instances() == [] and node.strays() == ["shop_1.0_100"]
+
+
+def test_neither_is_one_that_is_lost_or_unreadable(node):
+    for number, text in enumerate(["", "[]", "{", "null", None]):
+        path = kept(node, one=f"shop_1.0_{number}") / "instance.json"
+        path.unlink() if text is None else path.write_text(text)
+    kept(node, one="shop_1.0_99999")  # where hooks run
+    (node.root / "shop/instances/lost+found").mkdir()
+    assert node.instances("shop") == [] and node.strays("shop") == [f"shop_1.0_{number}" for number in range(5)]
+
+
+def test_what_was_left_in_a_folder_is_not_taken_over(node, app):
+    app = ported(app, 1)
+    folder = kept(node, one=f"shop_1.0_{app.ports.first}", node="web3")
+    (folder / "secret").write_text("another machine's")
+    made = node.allocate(app, "1.0", ADDRESS, "d")
+    assert made.id == folder.name and [p.name for p in folder.iterdir()] == ["instance.json"]
+
+
+def test_what_runs_without_a_file_keeps_its_number(node, app):
+    assert node.allocate(app, "1.0", ADDRESS, "d", avoid={0, 1}).slot == 2
+
+
+# -- data -------------------------------------------------------------------------------------
+
+
+def test_the_data_folder_is_made_once_and_is_the_users_own(node, app, tmp_path):
+    for data, path in ((True, node.root / "shop/data"), (str(tmp_path / "far/away"), tmp_path / "far/away")):
+        app = replace(app, data=data)
+        assert node.data(app) == path and not node.has_data(app)
+        node.make_data(app, (os.geteuid(), os.getegid()))
+        assert stat.S_IMODE(path.stat().st_mode) == 0o750 and not node.has_data(app)
+        (path / "state").write_text("kept")
+        path.chmod(0o700)
+        node.make_data(app, (os.geteuid(), os.getegid()))
+        assert (path / "state").read_text() == "kept" and stat.S_IMODE(path.stat().st_mode) == 0o700
+        assert node.has_data(app) and not node.has_data(replace(app, data=False))
+    assert [p.name for p in (tmp_path / "far").iterdir()] == ["away"]
+
+
+def test_what_is_in_its_place_is_left_alone(node, app, tmp_path):
+    app = replace(app, data=str(tmp_path / "data"))
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "data").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(Refused, match="data on web1 is no folder: the data of shop cannot be kept there"):
+        node.make_data(app)
+    (tmp_path / "data").unlink()
+    (tmp_path / "data").mkdir()
+    with pytest.raises(Refused, match="data on web1 is not owned by app-shop, .* chown -R app-shop "):
+        node.make_data(replace(app, user="app-shop"), (os.geteuid() + 1, os.getegid()))

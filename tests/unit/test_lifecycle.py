@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 from saltdeploy import readiness, standing, superseded, watch
 from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import Failed, Refused
+from saltdeploy.errors import DiscoveryUnavailable, Failed, Refused
 from saltdeploy.host import RESTORED, STATE
 from saltdeploy.lifecycle import Lifecycle
 from saltdeploy.model import PortRange, Stop
@@ -60,7 +62,8 @@ class Discovery:
         self.services, self.keys, self.elsewhere, self.locked = {}, {}, [], None
 
     def publish(self, service):
-        self.services[service.id] = SimpleNamespace(id=service.id, meta=service.meta, weight=1)
+        about = {"address": service.address, "port": service.port or 0, "meta": service.meta}
+        self.services[service.id] = SimpleNamespace(id=service.id, weight=1, **about)
 
     def withdraw(self, one):
         self.services.pop(one, None)
@@ -263,7 +266,7 @@ def test_what_may_be_needed_is_not_retired(node, why):
 
 def test_one_bad_id_in_the_record_keeps_no_good_one_from_being_restored(node):
     [one] = serves(node)
-    node.runtime.processes.clear()
+    node.runtime.up.clear()
     recorded(node, a=["../x", one, 5, "blog_1_1"])
     assert node.missing("web") == ([one], "")
     may_pass(node)
@@ -349,3 +352,93 @@ def test_what_cannot_be_ended_keeps_its_place_and_the_others_go(node, monkeypatc
     with pytest.raises(Failed, match=r"process 7 \(serve\) does not end"):
         node.stop("web", drain=0)
     assert [i.id for i in node.host.instances()] == ["web_1.0_0"] and node.warnings == ["web_1.0_1 was killed"]
+
+
+# -- what no file of this node has ------------------------------------------------------------
+
+
+def seen(node):
+    """Return what the node says that it has: id -> (running, tested, published, recorded)."""
+    found = node.observe("web")["instances"]
+    return {i["id"]: tuple(i[k] for k in ("running", "tested", "published", "recorded")) for i in found}
+
+
+@pytest.fixture
+def serving(node):
+    """The node with an instance that is published."""
+    may_pass(node)
+    assert start(node)["ok"]
+    node.publish("web")
+    return node
+
+
+@pytest.mark.parametrize("lost", ["file", "folder"])
+def test_what_has_lost_its_file_serves_and_is_stopped_with_all_that_is_left(serving, lost):
+    folder = serving.host.folder("web_1.0_0")
+    shutil.rmtree(folder) if lost == "folder" else (folder / "instance.json").unlink()
+    assert seen(serving) == {"web_1.0_0": (True, False, True, False)}
+    may_pass(serving)
+    # Its number is taken, so another release of it, or the same, comes beside it.
+    assert [i["id"] for i in start(serving)["instances"]] == ["web_1.0_1"]
+    assert serving.stop("web", ["web_1.0_0"], drain=0) == ["web_1.0_0"]
+    assert serving.runtime.up == {"web_1.0_1"} and list(serving.discovery.services) == ["web_1.0_1_candidate"]
+    assert not folder.exists()
+
+
+def test_what_discovery_has_and_neither_listens_nor_runs_is_dead(serving):
+    shutil.rmtree(serving.host.folder("web_1.0_0"))
+    serving.runtime.up.clear()
+    assert seen(serving) == {"web_1.0_0": (False, False, True, False)}
+
+
+def test_what_only_the_supervisor_has_serves_nobody(serving):
+    shutil.rmtree(serving.host.folder("web_1.0_0"))
+    serving.discovery.services.clear()
+    assert seen(serving) == {"web_1.0_0": (True, False, False, False)}
+
+
+def test_a_copy_from_another_machine_is_stopped_here_and_nowhere_else(serving):
+    """Its file names that machine, and so does the catalog: it is not waited for."""
+    there = json.loads((serving.host.folder("web_1.0_0") / "instance.json").read_text())
+    copy = serving.host.folder("web_1.0_7")
+    copy.mkdir()
+    (copy / "instance.json").write_text(json.dumps({**there, "id": copy.name, "slot": 7, "node": "b"}))
+    elsewhere = SimpleNamespace(id=copy.name, minion="b", address="127.0.0.2")
+    serving.discovery.wait = lambda name, until, deadline: until([elsewhere])
+    assert seen(serving)[copy.name] == (False, False, False, False)
+    assert serving.stop("web", [copy.name], drain=0) == [copy.name]
+    assert seen(serving) == {"web_1.0_0": (True, True, True, True)} and not copy.exists()
+
+
+def test_a_registration_under_another_name_of_this_node_is_waited_for(serving):
+    shutil.rmtree(serving.host.folder("web_1.0_0"))
+    renamed = SimpleNamespace(id="web_1.0_0", minion="old", address="127.0.0.1")
+    serving.discovery.wait = lambda name, until, deadline: until([renamed])
+    with pytest.raises(DiscoveryUnavailable, match="web_1.0_0: still in the catalog"):
+        serving.stop("web", ["web_1.0_0"], drain=0)
+    assert serving.runtime.up == {"web_1.0_0"}
+
+
+def test_a_registration_without_our_meta_is_ours_on_our_own_agent(serving):
+    serving.discovery.services["web_1.0_0"].meta = {}
+    assert seen(serving) == {"web_1.0_0": (True, True, True, True)}
+    serving.stop("web", ["web_1.0_0"], drain=0)
+    assert serving.discovery.services == {}
+
+
+def test_what_listens_on_an_address_that_the_node_has_no_more_is_not_kept(serving):
+    record = serving.host.folder("web_1.0_0") / "instance.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "address": "127.0.0.9"}))
+    assert seen(serving) == {"web_1.0_0": (True, False, True, True)}
+
+
+def test_data_is_told_once_there_is_some(node, tmp_path):
+    app = node.app("web")
+    assert node.observe("web")["data"] == ""
+    node.environment.apps["web"] = replace(app, data=True)
+    folder = node.host.data(node.app("web"))
+    may_pass(node)
+    assert start(node)["ok"] and node.observe("web")["data"] == ""
+    (folder / "state").write_text("1")
+    assert node.observe("web")["data"] == str(folder)
+    assert f"export DATA={folder}\n" in (node.host.folder("web_1.0_0") / "start").read_text()

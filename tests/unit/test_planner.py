@@ -151,15 +151,11 @@ def test_where_its_data_was_copied_to_it_may_go():
 
 def test_what_is_not_healthy_is_replaced_by_the_same_release():
     sick = instance("web2", NEW, healthy=False)
-    made = plan(
-        desire(), observe(instance("web1", NEW), sick, instance("web3", NEW), releases=dict.fromkeys(THREE, [NEW]))
-    )
+    there = [instance("web1", NEW), sick, instance("web3", NEW)]
+    made = plan(desire(), observe(*there, releases={"web2": [NEW]}))
     assert made.waves == (Wave({"web2": 1}, {"web2": ("shop_2.0_100",)}),)
     assert made.lines("shop", NEW)[0] == "not healthy in discovery, so it is replaced: shop_2.0_100 on web2"
-    kept = plan(
-        desire(keep=True), observe(instance("web1", NEW), sick, instance("web3", NEW), instance("web3", slot=105))
-    )
-    assert kept.waves == made.waves
+    assert plan(desire(keep=True), observe(*there, instance("web3", slot=105))).waves == made.waves
 
 
 def test_a_release_that_is_not_healthy_anywhere_is_replaced_like_any_other():

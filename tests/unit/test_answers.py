@@ -1,0 +1,114 @@
+"""What a node says it did is compared with what it was told to do, before anything is decided by it."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from saltdeploy import answers
+from saltdeploy.fleet import Reply
+from saltdeploy.jobs import Jobs, PhaseFailed
+from saltdeploy.model import Node
+
+from tests.support.fleet import NEW, instance, make_app
+
+APP, WEB1 = make_app(), Node("web1", "127.0.0.1")
+
+
+def one(**changes):
+    return {**instance("web1", NEW, published=False, deployment="d").__dict__, **changes}
+
+
+def started(*instances, failures=()):
+    value = {"ok": not failures, "instances": list(instances), "failures": list(failures)}
+    return answers.started(value, APP, WEB1, NEW, 1, "d")
+
+
+def test_what_was_asked_for_is_right():
+    assert started(one()) == ""
+    assert started(failures=["shop_2.0_100: is not ready"]) == ""  # which says what is wrong itself
+
+
+@pytest.mark.parametrize(
+    "instances, problem",
+    [
+        ([], "it was told to start 1, and says that it started 0"),
+        ([one(), one(id="shop_2.0_101", slot=101, port=101)], "it was told to start 1, and says that it started 2"),
+        ([one(node="web2")], "shop_2.0_100 is said to be on 'web2'"),
+        ([one(address="192.0.2.1")], "shop_2.0_100 is said to be at '192.0.2.1', and web1 has 127.0.0.1"),
+        ([one(id="shop_2.0_22", slot=22, port=22)], "shop_2.0_22 is said to have port 22, which is none of 100-109"),
+        ([one(port=None)], "shop_2.0_100 is said to have port None, which is none of 100-109"),
+        ([one(id="shop_1.0_100", version="1.0")], "says that it started shop_1.0_100, which is not that"),
+        ([one(deployment="another")], "says that it started shop_2.0_100, which is not that"),
+        ([one(tested=False)], "says that it started shop_2.0_100, which is not that"),
+        ([one(), one()], "shop_2.0_100 is there twice"),
+        (["shop_2.0_100"], "found 'shop_2.0_100', a mapping with id, "),
+    ],
+)
+def test_anything_else_is_wrong(instances, problem):
+    assert problem in started(*instances)
+
+
+@pytest.mark.parametrize("value", [None, [], {}, {"ok": True, "instances": [], "failures": [1]}, "done"], ids=repr)
+def test_what_is_of_another_shape_is_wrong(value):
+    assert answers.started(value, APP, WEB1, NEW, 1, "d")
+
+
+ASKED = {"web1": ["shop_1.0_100", "shop_1.0_101"]}
+
+
+@pytest.mark.parametrize(
+    "value, exactly, some",
+    [
+        (["shop_1.0_101", "shop_1.0_100"], True, True),
+        (["shop_1.0_101"], False, True),
+        ([], False, True),
+        (["shop_1.0_102"], False, False),
+        (["../x"], False, False),
+        ([1], False, False),
+        ("shop_1.0_100", False, False),
+        (None, False, False),
+    ],
+)
+def test_ids(value, exactly, some):
+    assert (answers.exactly(ASKED)("web1", value) == "") == exactly
+    assert (answers.some_of(ASKED)("web1", value) == "") == some
+
+
+def test_ids_of_all_of_an_app():
+    assert answers.of_app("shop")("web1", ["shop_1.0_100"]) == answers.of_app("shop")("web1", []) == ""
+    assert "it was asked for instances of shop, and says" in answers.of_app("shop")("web1", ["till_1.0_100"])
+
+
+RESULT = {"test": "http /", "ok": True, "detail": "status 200", "seconds": 0.1}
+
+
+@pytest.mark.parametrize(
+    "value, right",
+    [
+        ({"shop_1.0_100": [RESULT, RESULT]}, True),
+        ({"shop_1.0_100": [RESULT]}, False),
+        ({}, False),
+        ({"shop_1.0_100": [RESULT, RESULT], "shop_1.0_101": []}, False),
+        ({"shop_1.0_100": [RESULT, {"ok": True}]}, False),
+        ({"shop_1.0_100": [{**RESULT, "ok": "no"}, RESULT]}, False),
+        ({"shop_1.0_100": 2}, False),
+        ([], False),
+    ],
+)
+def test_not_testing_is_not_passing(value, right):
+    assert (answers.tests({"web1": {"shop_1.0_100": 2}})("web1", value) == "") == right
+
+
+def test_a_phase_fails_on_the_node_whose_answer_is_wrong_and_names_it():
+    replies = {"web1": Reply("web1", ["shop_1.0_100"]), "web2": Reply("web2", [])}
+    fleet = SimpleNamespace(run=lambda *args, on_reply, **kwargs: [on_reply(r) for r in replies.values()] and replies)
+    jobs = Jobs(fleet, SimpleNamespace(begin=lambda *args: None, add=lambda *args: None))
+    ids = {"web1": ["shop_1.0_100"], "web2": ["shop_1.0_100"]}
+    with pytest.raises(PhaseFailed) as failed:
+        jobs.run("publish", "discovery.publish", ids, "shop", ids, told=", ".join, answer=answers.exactly(ids))
+    assert failed.value.nodes == ["web2"] and failed.value.values == {"web1": ["shop_1.0_100"]}
+    assert str(failed.value) == (
+        "publish on web2: its answer is not to be believed: it was asked for shop_1.0_100, and says []."
+        " Look at that node, or run: salt '*' saltutil.sync_all"
+    )
