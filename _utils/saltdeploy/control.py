@@ -12,6 +12,7 @@ from dataclasses import replace
 from . import (
     arguments,
     bluegreen,
+    contents,
     definition,
     discovery,
     healthy,
@@ -49,7 +50,10 @@ class Control(Operations, Looking, Settling):
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
                 pause = app.strategy.pause > 0 and (app.in_place or version != _settled(site.record() or {}))
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, pause=pause, analysis=True)
-                return self._deployment(site, observed, desired, planner.plan(desired, observed))
+                plan = planner.plan(desired, observed)
+                if not plan.install and contents.may_change(app):
+                    contents.check(site.fleet, app, version, (), observed)
+                return self._deployment(site, observed, desired, plan)
 
             result = self._carry_out(site, "deploy", decide, reason, test)
         record = result.get("record") or {}
@@ -240,15 +244,25 @@ class Control(Operations, Looking, Settling):
         serving = [i for i in observed.instances if i.published and i.running]
         seen = (site.answering, site.observed)
         deployment = Deployment(jobs, site.discovery, site.environment, desired, *seen, before, lock, identity, serving)
+        content = (site.fleet, site.app, desired.version)
         try:
+            if plan.install:
+                deployment.artifact = contents.agree(*content, plan.install, observed)
             deployment.run(plan)
         except NotReverted as exc:
             return NOT_REVERTED, str(exc), exc.record
         except Failed as exc:
             return REVERTED, str(exc), deployment.before
+        if plan.install and site.app.source.kind == "pip":
+            self._warn_of_packages(content, contents.nodes(plan.install, observed, desired.version))
         if plan and desired.publish:
             self._tidy(site, planner.installed(observed, plan, desired.version), desired.version, left, lock)
         return DONE, "", deployment.record
+
+    def _warn_of_packages(self, content, nodes):
+        warning = contents.differing_packages(*content, nodes)
+        if warning:
+            self.journal.warn(warning)
 
     def _tidy(self, site, observed, version, left, lock):
         """Remove what is beyond ``keep_releases``. Where that fails, the deployment has not."""

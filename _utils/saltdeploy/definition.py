@@ -15,10 +15,12 @@ from . import (
     cluster,
     events,
     hooks,
+    names,
     placeholders,
     schema,
     strategies,
     traffic,
+    urls,
     validation,
     words,
 )
@@ -77,6 +79,7 @@ def load(pillar, env=None, validate=validation.validate):
         "environments": {link: pillar["environments"][link] for link in chain},
     }
     bounds.check(wanted)
+    urls.refuse_secrets(wanted)
     validate(wanted)
     raw = resolve(pillar["environments"], name)
     where = f"environments:{name}"
@@ -159,8 +162,7 @@ def usable_version(app, version):
         return app.version
     if isinstance(version, (int, float)) and not isinstance(version, bool):
         raise Refused(
-            f"version {shown(version)} was read as a number and may have lost digits: quote it twice,"
-            f" version=\"'{shown(version)}'\""
+            f"version {shown(version)} was read as a number and may have lost digits: {_quoted(app, version)}"
         )
     if not isinstance(version, str) or not VERSION.fullmatch(version):
         raise Refused(
@@ -168,6 +170,17 @@ def usable_version(app, version):
             f"{words.odd(version)}"
         )
     return version
+
+
+def _quoted(app, number):
+    """Return what to type instead of a version that was read as ``number``: those known that it may have been."""
+    digests = app.source.sha256 if isinstance(app.source.sha256, dict) else ()
+    known = [v for v in digests if re.fullmatch(r"[0-9]+(\.[0-9]+)?", v) and float(v) == number]
+    return f"quote it twice, {' or '.join(map(_twice, known))}" if known else names.AS_TEXT
+
+
+def _twice(version):
+    return f"version=\"'{version}'\""
 
 
 def resolve(environments, name):
@@ -284,6 +297,10 @@ def _env_value(value):
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+# What has a meaning with one kind of source only.
+ONLY = {"archive": {"strip", "headers", "token_file"}, "pip": {"requirements", "python", "index"}}
+
+
 def _source(raw, at):
     kinds = [k for k in ("archive", "pip") if k in raw]
     if len(kinds) != 1:
@@ -292,11 +309,12 @@ def _source(raw, at):
     kind = kinds[0]
     if kind == "archive" and "sha256" not in raw:
         raise DefinitionError(f"{at}:sha256: is missing: an archive is only unpacked when its digest is known.")
-    stray = sorted(set(raw) & ({"requirements", "python"} if kind == "archive" else {"strip"}))
+    stray = sorted(set(raw) & ONLY["pip" if kind == "archive" else "archive"])
     if stray:
         raise DefinitionError(f"{at}:{stray[0]}: has no meaning with `{kind}`.")
     if kind == "pip" and isinstance(raw.get("sha256"), str):
         raise DefinitionError(f"{at}:sha256: with `pip` it is a mapping of version to digest.")
+    _check_credentials(raw, at)
     return Source(
         kind,
         raw[kind],
@@ -304,7 +322,22 @@ def _source(raw, at):
         strip=raw.get("strip", 0),
         requirements=tuple(raw.get("requirements", ())),
         python=raw.get("python", ""),
+        index=raw.get("index", ""),
+        headers=dict(raw.get("headers", {})),
+        token_file=raw.get("token_file", ""),
+        netrc=raw.get("netrc", ""),
     )
+
+
+def _check_credentials(raw, at):
+    """Raise DefinitionError if a source authenticates itself twice, or where nobody asks it to."""
+    ways = [key for key in ("token_file", "netrc") if key in raw]
+    ways += [f"headers:{name}" for name in raw.get("headers", ()) if name.lower() == "authorization"]
+    if len(ways) > 1:
+        raise DefinitionError(f"{at}:{ways[0]}: {ways[1]} is given too, and one of them is to be sent: leave one out.")
+    given = [key for key in ("headers", "token_file", "netrc") if key in raw]
+    if given and "archive" in raw and not raw["archive"].startswith(("http://", "https://")):
+        raise DefinitionError(f"{at}:{given[0]}: has no meaning with an archive that is not fetched over HTTP.")
 
 
 def _ports(raw, at):

@@ -25,7 +25,7 @@ import tempfile
 from dataclasses import asdict, fields
 from pathlib import Path
 
-from . import disk, names, sources, validation
+from . import disk, limits, names, sources, trees, validation
 from .artifacts import Artifacts
 from .errors import Failed, Refused
 from .model import Instance, instance_id
@@ -70,65 +70,91 @@ class Host:
     def releases(self, app):
         """Return the versions of ``app`` that are installed, in the order in which they were."""
         folder = self.root / names.app(app) / "releases"
-        links = [p for p in folder.iterdir() if p.is_symlink()] if folder.is_dir() else []
+        # A link to nothing is no release: it is replaced by the next installation.
+        links = [p for p in folder.iterdir() if p.is_symlink() and p.is_dir()] if folder.is_dir() else []
         return [p.name for p in sorted(links, key=lambda p: (p.lstat().st_mtime_ns, p.name))]
 
-    def installed(self, app, version):
+    def installed(self, app, version, digest=""):
         """Return whether this very release is installed.
 
+        :param digest: the SHA-256 of the archive that it must be made of; empty: what the definition says.
         :raises Refused: another one is, under the same version.
         """
         release = self.release(app.name, version)
-        if not release.is_dir():
+        recorded = self._recorded(release)
+        if not release.is_dir() or recorded is None:
             return False
-        recorded = json.loads((release.resolve().parent / "release.json").read_text())
-        wanted = sources.origin(app.source, version)
-        changed = ", ".join(k for k in wanted if recorded["origin"].get(k, wanted[k]) != wanted[k])
+        changed = sources.changes(app.source, version, recorded)
+        if digest and recorded.get("artifact", digest) != digest:
+            changed = ["sha256"]
         if changed:
             raise Refused(
-                f"{app.name} {version} is installed on {self.node} from another source ({changed} changed): a release"
-                " never changes. Give the new content a new version, or `app.remove` this one first."
+                f"{app.name} {version} is installed on {self.node} from another source ({', '.join(changed)} changed):"
+                " a release never changes. Give the new content a new version, or `app.remove` this one first."
             )
         return True
 
-    def install(self, app, version, fetch):
+    def _recorded(self, release):
+        """Return what release.json has of an installed release, None if it cannot be read."""
+        try:
+            found = json.loads((release.resolve().parent / "release.json").read_text())
+        except (OSError, RuntimeError, ValueError):  # a disk that lost power, or a link to itself
+            return None
+        return found if isinstance(found, dict) and isinstance(found.get("origin"), dict) else None
+
+    def install(self, app, version, fetch, digest=""):
         """Install a release; return whether anything was done.
 
+        :param digest: the SHA-256 of the archive that this deployment is about; empty: what the definition says now.
         :raises Failed: it could not be; of the release nothing is left then, of a download what the next try goes on
             with, unless it was the disk that is full.
         """
         folder = self.release(app.name, version).parent
         with self._telling(app, version):
-            folder.mkdir(parents=True, exist_ok=True)
-            return self._install(app, version, folder, fetch)
+            trees.make(folder)
+            return self._install(app, version, folder, fetch, digest)
 
-    def _install(self, app, version, folder, fetch):
+    def _install(self, app, version, folder, fetch, digest):
         with _locked(folder / ".lock"):
-            if self.installed(app, version):
+            if self.installed(app, version, digest):
                 return False
-            # A version holds no "@": what an install of 1.0 throws away is never the release 1.0-rc1.
-            for partial in folder.glob(f".{version}@*"):
-                shutil.rmtree(partial)
+            self._make_way(app.name, version)
             artifacts = Artifacts(self.root, app.name, folder)
             build = Path(tempfile.mkdtemp(prefix=f".{version}@", dir=folder))
             try:
                 with artifacts:
-                    self._build(app, version, build, fetch, artifacts)
+                    self._build(app, version, build, fetch, artifacts, digest)
             except BaseException as exc:
-                shutil.rmtree(build)
+                with contextlib.suppress(OSError):  # the next installation tries again
+                    trees.remove(build)
                 if isinstance(exc, Exception):  # what was interrupted will go on
                     artifacts.tidy(self._made_of(), parts=False)
                 raise
             artifacts.tidy(self._made_of())
         return True
 
-    def _build(self, app, version, build, fetch, artifacts):
+    def _make_way(self, app, version):
+        """Remove what earlier installations of a release left. What cannot be removed is in nobody's way."""
+        release = self.release(app, version)
+        if release.exists() and not release.is_symlink():
+            raise Failed(f"{release} on {self.node} is no release that was installed here: move it away.")
+        current = _build_of(release)
+        # A version holds no "@": what an install of 1.0 throws away is never the release 1.0-rc1.
+        for left in release.parent.glob(f".{version}@*"):
+            if left != current:  # instances may run from it
+                with contextlib.suppress(OSError):
+                    trees.remove(left)
+
+    def _build(self, app, version, build, fetch, artifacts, digest):
         files = build / "files"
         files.mkdir()
-        build.chmod(0o755)
-        digest = sources.build(app.source, version, files, fetch, artifacts)
-        origin = sources.origin(app.source, version)
-        record = {"app": app.name, "version": version, "origin": origin, "artifact": digest}
+        for folder in (build, files):
+            folder.chmod(0o755)
+        # The master gives up after the strategy's progress_deadline: the reason is told before that.
+        deadline = app.strategy.progress_deadline
+        seconds = min(limits.DOWNLOAD, max(deadline / 2, deadline - limits.SMALL))
+        made = sources.build(app.source, version, files, fetch, artifacts, app.user, digest, seconds)
+        record = {"app": app.name, "version": version, "origin": sources.origin(app.source, version), **made}
         write_file(build / "release.json", json.dumps(record, indent=1))
         os.sync()
         link = build / "link"
@@ -136,15 +162,24 @@ class Host:
         link.rename(self.release(app.name, version))
 
     def room(self, app, version, fetch):
-        """Do nothing if there is room for a release, or it is installed; nothing is changed.
+        """Return of what content a release is, or will be; nothing is changed.
 
-        :raises Failed: there is not.
+        :returns: ``{"installed", "digest", "now", "packages"}``: the SHA-256 of its archive; what a file of digests
+            says of it now, empty where there is no such file or it cannot be had; and what pip installed.
+        :raises Failed: there is no room for it, or its artifact cannot be had.
         """
-        if self.installed(app, version):
-            return
         artifacts = Artifacts(self.root, app.name, self.release(app.name, version).parent)
         with self._telling(app, version), tempfile.TemporaryDirectory() as folder:
-            sources.room(app.source, version, Path(folder), fetch, artifacts)
+            if not self.installed(app, version):
+                digest = sources.room(app.source, version, Path(folder), fetch, artifacts)
+                return {"installed": False, "digest": digest, "now": digest, "packages": []}
+            now = ""
+            if app.source.kind == "archive" and not sources.known_digest(app.source, version):
+                with contextlib.suppress(Failed, Refused):  # what is installed needs it no more
+                    now = sources.find_digest(app.source, version, Path(folder), fetch)
+        recorded = self._recorded(self.release(app.name, version)) or {}
+        about = {"digest": recorded.get("artifact", ""), "packages": recorded.get("packages", [])}
+        return {"installed": True, "now": now, **about}
 
     @contextlib.contextmanager
     def _telling(self, app, version):
@@ -164,8 +199,8 @@ class Host:
         """Return the digests of the archives that the releases of all apps are made of."""
         found = set()
         for link in self.root.glob("*/releases/*"):
-            with contextlib.suppress(OSError, ValueError):  # somebody's file, or another job has just removed it
-                found.add(json.loads((link.resolve().parent / "release.json").read_text()).get("artifact"))
+            recorded = self._recorded(link)  # None: somebody's file, or another job has just removed it
+            found.add(recorded.get("artifact") if recorded else None)
         return found
 
     def remove_release(self, app, version):
@@ -176,9 +211,11 @@ class Host:
         release = self.release(app, version)
         if not release.is_symlink():
             return False
-        build = release.resolve().parent
+        build = _build_of(release)
         release.unlink()
-        shutil.rmtree(build)
+        self._make_way(app, version)
+        if build and build.exists():
+            raise Failed(f"{app} {version} is removed on {self.node}, but for {build}: remove that by hand.")
         Artifacts(self.root, app, release.parent).tidy(self._made_of())
         return True
 
@@ -233,7 +270,7 @@ class Host:
     def _home(self, app):
         """Return the folder of ``app``, which is made when first needed."""
         folder = self.root / names.app(app)
-        folder.mkdir(parents=True, exist_ok=True)
+        trees.make(folder)
         return folder
 
     # -- instances ----------------------------------------------------------------------------
@@ -309,6 +346,14 @@ class Host:
     def forget(self, instance):
         """Remove the folder of ``instance``, which frees its port."""
         shutil.rmtree(self.folder(instance), ignore_errors=True)
+
+
+def _build_of(release):
+    """Return the folder that a release's link leads to, None if it leads to none of ours."""
+    if not release.is_symlink():
+        return None
+    build = release.parent / os.readlink(release).partition("/")[0]
+    return build if build.name.startswith(".") and build.parent == release.parent else None
 
 
 def write_file(path, text, mode=0o644, owner=None):

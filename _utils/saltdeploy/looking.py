@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from . import (
     arguments,
+    contents,
     definition,
     discovery,
     hookrun,
@@ -47,7 +48,7 @@ class Looking(Verbs):
             plan = planner.plan(desired, observed)
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
-            preflight.room(site.fleet, app, version, plan.install)
+            contents.check(site.fleet, app, version, plan.install, observed)
             there = ", ".join(site.answering)
         verdict = (
             f"{name} {version} can be deployed in {environment.name}: its definition is valid, its nodes answer"

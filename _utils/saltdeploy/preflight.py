@@ -64,12 +64,6 @@ def requirements(discovery, app):
         )
 
 
-def room(fleet, app, version, nodes):
-    """Raise Refused if there is no room for a release on one of ``nodes``, or its artifact cannot be had there."""
-    replies = fleet.run("app.room", nodes, app.name, version, deadline=TALK_DEADLINE)
-    _refuse_problems(replies)
-
-
 def _refuse_problems(replies):
     """Raise Refused, naming what is wrong on which nodes, if one of ``replies`` is an error."""
     problems = {node: reply.error for node, reply in replies.items() if reply.error}

@@ -155,7 +155,7 @@ def execute(command, folder, env, user, timeout):
         raise ProbeFailed(f"{command[0]}: {exc.strerror or exc}") from exc
     try:
         with process.stdout:
-            output = _until_its_end(process, timeout)
+            output = until_its_end(process, timeout)
     except subprocess.TimeoutExpired as exc:
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
@@ -163,7 +163,7 @@ def execute(command, folder, env, user, timeout):
     return process.returncode, output
 
 
-def _until_its_end(process, timeout):
+def until_its_end(process, timeout):
     """Wait for ``process``; return the last KEPT bytes that it printed, as text.
 
     :raises subprocess.TimeoutExpired: it runs on, prints on, or a child of it holds its output open.

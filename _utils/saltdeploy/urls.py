@@ -1,0 +1,96 @@
+"""URLs of definitions: none may hold a password, and a message shows no more of one than it should."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from . import words
+from .errors import DefinitionError
+
+# A URL with an authority: of salt:// and file:// a path may begin there.
+AUTHORITY = re.compile(r"(?i)\b(?!(?:salt|file):)([a-z][a-z0-9+.-]*)://([^/?#\s]*)")
+# Under which keys of an app, and of an environment, URLs are.
+OF_APP, OF_ENVIRONMENT = ("source",), ("discovery", "consul")
+# The secrets of a source have a place of their own, which is no URL.
+NOT_URLS = ("headers",)
+
+
+def refuse_secrets(definitions):
+    """Raise DefinitionError if a URL of a source or of discovery has a user or password; the message does not show it.
+
+    Before anything else is looked at: no other message can show it then.
+
+    :param definitions: ``{"apps": …, "environments": …}``, plain data of any shape.
+    """
+    stack = [((), definitions)]
+    while stack:
+        keys, value = stack.pop()
+        if isinstance(value, (dict, list)):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, inner in items:
+                if isinstance(key, str) and _has_urls((*keys, "")) and has_secret(key):
+                    _refuse((*keys, "…"))
+                stack.append(((*keys, key), inner))
+        elif isinstance(value, str) and _has_urls(keys) and has_secret(value):
+            _refuse(keys)
+
+
+def has_secret(text):
+    """Return whether a URL in ``text`` has a user or password, or what may be half of one.
+
+    A user without a password is no secret where ssh is spoken: ``git+ssh://git@…``.
+    """
+    for scheme, authority in AUTHORITY.findall(text):
+        user, at, host = authority.rpartition("@")
+        if at and (":" in user or not scheme.lower().endswith("ssh")):
+            return True
+        # "user:pa/ss@host": what looks like a port begins the password.
+        port = re.sub(r"\[[^]]*\]|\{[a-z]*\}", "", host).partition(":")[2]
+        if re.search(r"\D", port):
+            return True
+    return False
+
+
+def public(url):
+    """Return ``url`` without what may be a secret in one that is asked over HTTP: user, password, query, fragment."""
+    if not url.startswith(("http://", "https://")):
+        return url
+    return re.split(r"[?#]", without_secrets(url), maxsplit=1)[0]
+
+
+def place(url):
+    """Return scheme, host and port of a URL, as one value to compare; ports that are meant are filled in."""
+    parts = urlsplit(url)
+    try:
+        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:  # no port
+        return parts.scheme, parts.netloc, None
+
+
+def without_secrets(text):
+    """Return ``text``, of another program, with users and passwords in URLs left out."""
+    return re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^/?#\s]*@", r"\1", text)
+
+
+def _has_urls(keys):
+    keys = tuple(map(str, keys))
+    if keys[:1] == ("apps",):
+        inner = keys[2:]
+    elif keys[:1] == ("environments",) and keys[2:3] == ("apps",):
+        inner = keys[4:]
+    elif keys[:1] == ("environments",):
+        return keys[2:3] and keys[2] in OF_ENVIRONMENT
+    else:
+        return False
+    return inner[:1] == OF_APP and inner[1:2] != NOT_URLS
+
+
+def _refuse(keys):
+    advice = "name a file on the node that holds them: source:netrc, or source:token_file"
+    if str(keys[0]) == "environments" and "apps" not in map(str, keys[2:3]):
+        advice = "Consul's own is discovery:consul:token" if "discovery" in map(str, keys) else "fetch it without"
+    raise DefinitionError(
+        f"{words.path(keys)}: the URL has a user or password (it is not shown), or is no URL. It would be kept in files"
+        f" that all may read. Take it out and {advice}."
+    )
