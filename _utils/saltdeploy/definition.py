@@ -323,7 +323,8 @@ def _source(raw, at):
         requirements=tuple(raw.get("requirements", ())),
         python=raw.get("python", ""),
         index=raw.get("index", ""),
-        headers=dict(raw.get("headers", {})),
+        # YAML's blocks, as gpg needs them, end with a line break.
+        headers={name: value.rstrip("\n") for name, value in raw.get("headers", {}).items()},
         token_file=raw.get("token_file", ""),
         netrc=raw.get("netrc", ""),
     )

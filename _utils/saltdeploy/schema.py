@@ -56,7 +56,7 @@ HTTP = {
 SECRET_HEADERS = {
     "type": "object",
     "propertyNames": {"type": "string", "pattern": r"^[A-Za-z0-9-]+$", "writeOnly": True},
-    "additionalProperties": {"type": "string", "pattern": r"^[!-~]([ -~]*[!-~])?$", "writeOnly": True},
+    "additionalProperties": {"type": "string", "pattern": r"^[!-~]([ -~]*[!-~])?\n?$", "writeOnly": True},
     "writeOnly": True,
 }
 

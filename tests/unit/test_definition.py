@@ -355,7 +355,7 @@ def test_urls_elsewhere_may_have_a_password():
 
 
 def test_a_source_may_authenticate_itself():
-    source = shop({"source": {**ARCHIVE, "headers": {"X-Team": "hunter2"}, "token_file": "/etc/token"}}).source
+    source = shop({"source": {**ARCHIVE, "headers": {"X-Team": "hunter2\n"}, "token_file": "/etc/token"}}).source
     assert (source.headers, source.token_file) == ({"X-Team": "hunter2"}, "/etc/token")
     assert "hunter2" not in repr(source)
     assert shop({"source": {"pip": "shop", "netrc": "/etc/netrc", "index": "https://i/simple"}}).source.index
