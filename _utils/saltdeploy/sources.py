@@ -50,7 +50,7 @@ def known_digest(source, version):
 def build(source, version, target, fetch, artifacts=None, user="", digest="", seconds=limits.DOWNLOAD):
     """Make the files of a release in the empty folder ``target``; return what is to be recorded of it.
 
-    :param fetch: ``fetch(url, path)`` brings a ``salt://`` file.
+    :param fetch: ``fetch(url, path)`` brings a ``salt://`` file; with None for the path it only looks for it.
     :param artifacts: the node's artifacts.Artifacts; by default some of its own, beside ``target``.
     :param user: the app's user, as whom pip runs.
     :param digest: the SHA-256 that this deployment is about; empty: what the definition says now.
@@ -83,6 +83,7 @@ def room(source, version, folder, fetch, artifacts):
     wanted = find_digest(source, version, folder, fetch)
     if url.startswith("salt://"):
         artifacts.require(0)
+        fetch(url, None)
     elif url.startswith(HTTP):
         have, whole = artifacts.here(wanted)
         size = have if whole else downloads.size(url, credentials.headers(source, url, url))

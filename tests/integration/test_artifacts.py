@@ -108,3 +108,11 @@ def test_a_node_that_applies_states_is_waited_for(store, cli, impatient):
     assert "applies states just now: its installation waits" in output
     assert "is published in site: 1 instance of 1.1" in output
     assert 8 < time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("archive", ["salt://gone/web.tar.gz", "file:///gone/web.tar.gz"])
+def test_a_missing_archive_is_found_beforehand(store, cli, pillar, archives, agents, archive):
+    definition = archives.app(source={"archive": archive, "sha256": "0" * 64}, ports="23000-23009")
+    pillar.write({NAME: definition}, {"site": apps.environment(agents, apps={NAME: {"version": "2.0"}})})
+    code, output = cli.deploy("check", NAME)
+    assert code == 3 and f"{archive}: " in output and ("is not on the master" in output or "No such file" in output)

@@ -291,8 +291,10 @@ def test_room_for_other_sources(node, tmp_path, monkeypatch, location, needed):
     path = tmp_path / "shop.tar"
     path.write_bytes(b"x" * 100)
     source = Source("archive", location.format(path=path), sha256="0" * 64)
-    node.room(App("shop", source, "run"), "1.0", None)
+    asked = []
+    node.room(App("shop", source, "run"), "1.0", lambda *fetched: asked.append(fetched))
     assert needs == [needed]
+    assert asked == ([(location, None)] if location.startswith("salt://") else [])
 
 
 @pytest.mark.parametrize("location", ["/gone/shop.tar", "file:///gone/shop.tar", "/etc"])

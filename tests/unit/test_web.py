@@ -37,12 +37,12 @@ def trusted(tls, monkeypatch):
     return tls[0]
 
 
-def failure(url, path, seconds=1.0, **terms):
+def failure(url, path, seconds=20, **terms):
     """Fetch ``url``, which fails; return what is said, once that took no longer than it may."""
     began = time.monotonic()
     with pytest.raises(Failed) as raised:
         downloads.fetch(url, path, Terms(seconds=seconds, **terms))
-    assert time.monotonic() - began < seconds + 2
+    assert time.monotonic() - began < seconds + 5
     return str(raised.value)
 
 
@@ -77,7 +77,7 @@ def test_so_does_the_question_for_the_size(monkeypatch, pieces):
     began = time.monotonic()
     with rogue(drip(pieces, 0.02)) as server:
         assert downloads.size(server.url) in (None, 1000000)
-    assert time.monotonic() - began < 2
+    assert time.monotonic() - began < 5
 
 
 def test_over_tls_it_ends_as_well(path, trusted):
@@ -140,7 +140,7 @@ def test_a_release_s_deadline_is_the_strategy_s(tmp_path):
         began = time.monotonic()
         with pytest.raises(Failed, match=r"shop\.tar: is not there after 0\.5s: \d+ B came"):
             Host("web1", tmp_path / "srv").install(app, "1.0", None)
-    assert time.monotonic() - began < 3
+    assert time.monotonic() - began < 8
 
 
 # -- bytes ------------------------------------------------------------------------------------
