@@ -57,12 +57,12 @@ def build(source, pinned, target, user):
     _check_way(target, builder)
     private = Path(tempfile.mkdtemp(prefix="home.", dir=target.parent))
     try:
-        run = _Run(private, builder, _environment(source, private))
+        run = _Run(private, builder, _environment(source, private, builder))
         if builder:
             for path in (private, target, *private.iterdir()):
                 os.chown(path, builder.uid, builder.gid)
         run([python, "-m", "venv", target], f"{python} -m venv")
-        options = ["--no-input", "--disable-pip-version-check", "--no-cache-dir", "--quiet"]
+        options = ["--no-input", "--disable-pip-version-check", "--quiet"]
         pip = [target / "bin/python", "-m", "pip", "install", *options, "--requirement", requirements]
         run(pip, f"pip install {pinned.partition(' ')[0]}")
     finally:
@@ -105,10 +105,11 @@ def _check_way(target, builder):
             )
 
 
-def _environment(source, private):
-    """Return the environment of a build."""
+def _environment(source, private, builder):
+    """Return the environment of a build. Who builds as himself keeps his home: pip's cache and configuration."""
     kept = {k: v for k, v in os.environ.items() if k in KEPT or k.lower() in PROXIES or k.startswith("PIP_")}
-    own = {"PATH": PATH, **kept, "HOME": str(private), "TMPDIR": str(private)}
+    home = str(private) if builder else os.environ.get("HOME", str(private))
+    own = {"PATH": PATH, **kept, "HOME": home, "TMPDIR": str(private)}
     if not source.netrc:
         return own
     # Not all of the file: what a package runs while it is built may read this.

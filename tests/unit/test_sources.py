@@ -474,7 +474,7 @@ def test_pip_without_the_digest_of_this_version(site, pip):
 
 
 def test_pip_does_not_see_the_python_that_runs_salt(site, pip, monkeypatch):
-    for name in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "AWS_SECRET_ACCESS_KEY", "HOME"):
+    for name in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "/nowhere")
     for name in ("PIP_INDEX_URL", "https_proxy", "NO_PROXY"):
         monkeypatch.setenv(name, f"{name} is kept")
