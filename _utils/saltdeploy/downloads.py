@@ -18,7 +18,7 @@ from .errors import Failed
 
 # What a server says when it is worth asking again.
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-# What it says, also where it is asked for the size only, if it will not send a file. (Many refuse that question.)
+# What it says if it will not send a file, and not only refuses to say its size.
 MISSING = (401, 404, 410)
 # A digest is of what is stored: no server may compress it on its way, and a part of that is no part of the file.
 PLAIN = {"Accept-Encoding": "identity"}
@@ -48,13 +48,16 @@ def size(url, secret=None):
 
     :raises Failed: the server has no such file, or a redirect leaves https.
     """
-    try:
-        with web.answer("HEAD", url, web.Pace(limits.SMALL), PLAIN, secret or {}) as response:
-            if response.status_code in MISSING:
-                raise Failed(f"{urls.public(url)}: {_said(response)}")
-            return web.length(response) if response.status_code == 200 else None
-    except (web.BrokenOff, web.Overdue):  # who brings it will tell
-        return None
+    pace, said = web.Pace(limits.SMALL), ""
+    with contextlib.suppress(web.BrokenOff, web.Overdue):  # who brings it will tell
+        # Some servers know a file only if all of it is asked for.
+        for method in ("HEAD", "GET"):
+            with web.answer(method, url, pace, PLAIN, secret or {}) as response:
+                if response.status_code not in MISSING:
+                    return web.length(response) if response.status_code == 200 else None
+                said = _said(response)
+        raise Failed(f"{urls.public(url)}: {said}")
+    return None
 
 
 def fetch_verified(url, path, digest, terms=None):

@@ -307,5 +307,7 @@ def test_a_file_that_is_not_on_this_node_is_missed_beforehand(node, location):
 @pytest.mark.parametrize("status", [401, 404, 410])
 def test_a_file_that_its_server_will_not_send_is_missed_beforehand(server, node, status):
     server.head = status
+    node.room(app(server), "1.0", None)  # it sends it, and only does not say how large it is
+    server.answers = [Answer(status=status)]
     with pytest.raises(Failed, match=f"shop.tar: the server answers {status} "):
         node.room(app(server), "1.0", None)
