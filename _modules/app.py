@@ -96,7 +96,7 @@ def releases(name):
     return _lifecycle().host.releases(name)
 
 
-def installed(name, version):
+def installed(name, version, digest=""):
     """
     Return whether a release is installed. An error if another one is, under the same version.
 
@@ -104,6 +104,8 @@ def installed(name, version):
         The app.
     version
         The release's version.
+    digest
+        The SHA-256 of the archive that it must be made of; without it what the definition says.
 
     CLI Example:
 
@@ -112,7 +114,7 @@ def installed(name, version):
         salt web1 app.installed shop 1.4.2
     """
     lifecycle = _lifecycle()
-    return lifecycle.host.installed(lifecycle.app(name), version)
+    return lifecycle.host.installed(lifecycle.app(name), version, names.digest(digest))
 
 
 def eligible():
@@ -151,9 +153,12 @@ def needs(name):
 
 def room(name, version):
     """
-    Return True if a release is installed, or this node's disks have room for it; an error says where they have
-    not. Nothing is changed. How much an archive needs is known here only from its size; before it is unpacked,
-    :py:func:`install` looks again, at what is in it.
+    Look whether this node's disks have room for a release and its artifact can be had; an error says what is in the
+    way. Nothing is changed. How much an archive needs is known here only from its size; while it is unpacked,
+    :py:func:`install` looks again.
+
+    Returns ``{"installed", "digest", "now", "packages"}``: the SHA-256 of the archive that the release is or will be
+    made of, what the file of digests says now, and what pip has installed.
 
     name
         The app.
@@ -167,8 +172,7 @@ def room(name, version):
         salt web1 app.room shop 1.4.2
     """
     lifecycle = _lifecycle()
-    lifecycle.host.room(lifecycle.app(name), version, lifecycle.fetch)
-    return True
+    return lifecycle.host.room(lifecycle.app(name), version, lifecycle.fetch)
 
 
 def files(name):
@@ -189,7 +193,7 @@ def files(name):
     return minion.files(_lifecycle(), names.app(name), __salt__)
 
 
-def install(name, version, deployment=None):
+def install(name, version, digest="", deployment=None):
     """
     Install a release beside the others; return whether anything was done. Whole or absent: the
     artifact is verified before it is unpacked, and appears under its version when it is complete.
@@ -200,6 +204,8 @@ def install(name, version, deployment=None):
         The app.
     version
         The release's version.
+    digest
+        The SHA-256 of the archive that it must be made of; without it what the definition says.
     deployment
         The deployment whose step this is; an error once it has ended on this node.
 
@@ -211,7 +217,7 @@ def install(name, version, deployment=None):
     """
     lifecycle = _lifecycle()
     lifecycle.host.refuse_ended(names.app(name), arguments.text("deployment", deployment))
-    return lifecycle.install(name, version)
+    return lifecycle.install(name, version, digest)
 
 
 def start(name, version, count=1, deployment="manual", held=True, slots=None, tests=True, leave=True):

@@ -35,7 +35,7 @@ def room(name, app, version):
     return {**ret, "comment": f"there is room for {app} {version}"}
 
 
-def installed(name, version, deployment=None):
+def installed(name, version, digest="", deployment=None):
     """
     Ensure a release is installed; what runs is not touched.
 
@@ -43,18 +43,20 @@ def installed(name, version, deployment=None):
         The app.
     version
         The release.
+    digest
+        The SHA-256 of the archive that it must be made of; without it what the definition says.
     deployment
         The deployment whose step this is; it fails once that has ended on this node.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
         ret["comment"] = f"{names.app(name)} {names.version(version)} is installed"
-        if __salt__["app.installed"](name, version):
+        if __salt__["app.installed"](name, version, digest):
             return ret
         ret["changes"] = {"installed": version}
         if __opts__["test"]:
             return _would(ret, f"install {name} {version}")
-        __salt__["app.install"](name, version, deployment)
+        __salt__["app.install"](name, version, digest, deployment)
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
     ret["comment"] = f"{name} {version} was installed"

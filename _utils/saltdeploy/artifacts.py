@@ -17,7 +17,7 @@ import contextlib
 import os
 import time
 
-from . import disk, downloads, locks
+from . import disk, downloads, limits, locks
 
 FOLDER = ".downloads"
 # Seconds after which a part is removed whose app never came back for it.
@@ -47,9 +47,11 @@ class Artifacts:
     def __exit__(self, *_):
         self._held.close()
 
-    def get(self, url, digest):
+    def get(self, url, digest, secret=None, seconds=limits.DOWNLOAD):
         """Return the path of the archive whose SHA-256 is ``digest``, from ``url`` if it is not here.
 
+        :param secret: headers that only the server of ``url`` may see.
+        :param seconds: for the download.
         :raises Failed: it could not be fetched, or is not what its digest says.
         :raises OSError: among them :class:`saltdeploy.disk.NoRoom`: it cannot be written.
         """
@@ -62,16 +64,17 @@ class Artifacts:
             whole.unlink()
         self._path(digest, ".app").write_text(self.app)
         partial = self._path(digest, ".partial")
-        downloads.fetch_verified(url, partial, digest, self.require)
+        terms = downloads.Terms(self.require, disk.Meter(self.folder).take, secret or {}, seconds)
+        downloads.fetch_verified(url, partial, digest, terms)
         partial.rename(whole)
         return whole
 
     def here(self, digest):
-        """Return how many bytes of an archive are here."""
-        for path in (self._path(digest), self._path(digest, ".partial")):
+        """Return how many bytes of an archive are here, and whether these are all."""
+        for path, whole in ((self._path(digest), True), (self._path(digest, ".partial"), False)):
             with contextlib.suppress(FileNotFoundError):
-                return path.stat().st_size
-        return 0
+                return path.stat().st_size, whole
+        return 0, False
 
     def require(self, size, have=0):
         """Do nothing if there is room for an archive and for what it unpacks to: at least as much as it has itself.

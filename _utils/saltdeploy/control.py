@@ -12,6 +12,7 @@ from dataclasses import replace
 from . import (
     arguments,
     balancer,
+    contents,
     definition,
     discovery,
     healthy,
@@ -59,6 +60,8 @@ class Control(Operations, Looking, Settling):
                 plan = planner.plan(desired, observed)
                 if plan.install or plan.waves:
                     preflight.files(site.fleet, app, site.nodes)
+                if not plan.install and contents.may_change(app):
+                    contents.check(site.fleet, app, version, (), observed)
                 return self._deployment(site, observed, desired, plan)
 
             result = self._carry_out(site, "deploy", decide, reason, test)
@@ -267,15 +270,25 @@ class Control(Operations, Looking, Settling):
         serving = [i for i in observed.instances if i.published and i.running]
         seen = (site.answering, site.observed)
         deployment = Deployment(jobs, site.discovery, site.environment, desired, *seen, before, lock, identity, serving)
+        content = (site.fleet, site.app, desired.version)
         try:
+            if plan.install:
+                deployment.artifact = contents.agree(*content, plan.install, observed)
             deployment.run(plan)
         except NotReverted as exc:
             return NOT_REVERTED, str(exc), exc.record
         except Failed as exc:
             return REVERTED, str(exc), deployment.before
+        if plan.install and site.app.source.kind == "pip":
+            self._warn_of_packages(content, contents.nodes(plan.install, observed, desired.version))
         if plan and desired.publish:
             self._tidy(site, planner.installed(observed, plan, desired.version), desired.version, left, lock, identity)
         return DONE, "", deployment.record
+
+    def _warn_of_packages(self, content, nodes):
+        warning = contents.differing_packages(*content, nodes)
+        if warning:
+            self.journal.warn(warning)
 
     def _tidy(self, site, observed, version, left, lock, identity):
         """Remove what is beyond ``keep_releases``. Where that fails, the deployment has not."""

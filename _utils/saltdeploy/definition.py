@@ -18,11 +18,13 @@ from . import (
     hooks,
     inheritance,
     instancefiles,
+    names,
     placeholders,
     schema,
     stopping,
     strategies,
     traffic,
+    urls,
     validation,
     words,
 )
@@ -113,6 +115,7 @@ def load(pillar, env=None, problems=validation.problems):
     if validation.ENVIRONMENT in wrong:
         raise DefinitionError(validation.listed(wrong[validation.ENVIRONMENT]))
     broken = {app: validation.listed(said) for app, said in wrong.items()}
+    broken.update(urls.secrets(wanted))
     raw = resolve(environments, name, broken)
     where = f"environments:{name}"
     for app in raw["apps"]:
@@ -263,13 +266,24 @@ def usable_version(app, version):
     if isinstance(version, (int, float)) and not isinstance(version, bool):
         raise Refused(
             f"version {shown(version)} was read as a number, and digits may be lost (3.10 becomes 3.1)."
-            " Quote it twice, as you typed it: version=\"'3.10'\", for example."
+            f" {_quoted(app, version)}"
         )
     if not isinstance(version, str) or not VERSION.fullmatch(version):
         raise Refused(
             f"version {shown(version)} is not usable. Write {schema.A_VERSION['description']}{words.odd(version)}"
         )
     return version
+
+
+def _quoted(app, number):
+    """Return what to type instead of a version that was read as ``number``: those known that it may have been."""
+    digests = app.source.sha256 if app.source and isinstance(app.source.sha256, dict) else ()
+    known = [v for v in digests if re.fullmatch(r"[0-9]+(\.[0-9]+)?", v) and float(v) == number]
+    return f"Quote it twice: {' or '.join(map(_twice, known))}." if known else names.AS_TEXT
+
+
+def _twice(version):
+    return f"version=\"'{version}'\""
 
 
 def _node(name, raw, where):
@@ -375,6 +389,10 @@ def _env_value(value):
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
+# What has a meaning with one kind of source only.
+ONLY = {"archive": {"strip", "headers", "token_file"}, "pip": {"requirements", "python", "index"}}
+
+
 def _source(raw, at):
     kinds = [k for k in ("archive", "pip") if k in raw]
     if len(kinds) != 1:
@@ -383,11 +401,12 @@ def _source(raw, at):
     kind = kinds[0]
     if kind == "archive" and "sha256" not in raw:
         raise DefinitionError(f"{at}:sha256: is missing: an archive is only unpacked when its digest is known.")
-    stray = sorted(set(raw) & ({"requirements", "python"} if kind == "archive" else {"strip"}))
+    stray = sorted(set(raw) & ONLY["pip" if kind == "archive" else "archive"])
     if stray:
         raise DefinitionError(f"{at}:{stray[0]}: has no meaning with `{kind}`.")
     if kind == "pip" and isinstance(raw.get("sha256"), str):
         raise DefinitionError(f"{at}:sha256: with `pip` it is a mapping of version to digest.")
+    _check_credentials(raw, at)
     return Source(
         kind,
         raw[kind],
@@ -395,7 +414,23 @@ def _source(raw, at):
         strip=raw.get("strip", 0),
         requirements=tuple(raw.get("requirements", ())),
         python=raw.get("python", ""),
+        index=raw.get("index", ""),
+        # YAML's blocks, as gpg needs them, end with a line break.
+        headers={name: value.rstrip("\n") for name, value in raw.get("headers", {}).items()},
+        token_file=raw.get("token_file", ""),
+        netrc=raw.get("netrc", ""),
     )
+
+
+def _check_credentials(raw, at):
+    """Raise DefinitionError if a source authenticates itself twice, or where nobody asks it to."""
+    ways = [key for key in ("token_file", "netrc") if key in raw]
+    ways += [f"headers:{name}" for name in raw.get("headers", ()) if name.lower() == "authorization"]
+    if len(ways) > 1:
+        raise DefinitionError(f"{at}:{ways[0]}: {ways[1]} is given too, and one of them is to be sent: leave one out.")
+    given = [key for key in ("headers", "token_file", "netrc") if key in raw]
+    if given and "archive" in raw and not raw["archive"].startswith(("http://", "https://")):
+        raise DefinitionError(f"{at}:{given[0]}: has no meaning with an archive that is not fetched over HTTP.")
 
 
 def _ports(raw, at):

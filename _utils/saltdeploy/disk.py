@@ -4,15 +4,9 @@ from __future__ import annotations
 
 import errno
 import os
-import tarfile
-import zipfile
 from dataclasses import dataclass
 
-# What an installation leaves free, in bytes: instances that serve users write to the same file system (logs, data, the
-# record of each), and must not be stopped by one. 64 MiB is hours of an ordinary log, and all that a disk of any size
-# needs for that; of a small one it would be too much: there it is a twentieth, as ext4 keeps for root.
-RESERVE = 64 << 20
-RESERVE_PART = 20
+from . import limits
 
 
 class NoRoom(OSError):
@@ -45,7 +39,7 @@ class Space:
     @property
     def reserve(self):
         """How many bytes stay free."""
-        return min(RESERVE, self.total // RESERVE_PART)
+        return min(limits.RESERVE, self.total // limits.RESERVE_PART)
 
     def lacks(self, needed, files=0):
         """Return what there is too little of for ``needed`` bytes in ``files`` files, in words; empty: nothing."""
@@ -91,20 +85,33 @@ def require(needs):
             raise NoRoom(f"no room in {folders}: {lacking}. Make room there (deploy.prune removes old releases).")
 
 
-def unpacked(archive, folder):
-    """Return the Need of unpacking ``archive`` (a path) into ``folder``, according to what it says of its members.
+class Meter:
+    """Room that is used up bit by bit, by what nobody knows the size of beforehand.
 
-    :raises tarfile.TarError, zipfile.BadZipFile, OSError, …: it cannot be read.
+    The disk is looked at again each time that limits.STEP bytes were taken, or that what it had is used up.
+
+    :param folder: where it is written; it need not exist yet.
     """
-    if tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar:
-            sizes = [member.size if member.isreg() else 0 for member in tar]
-    elif zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as zipped:
-            sizes = [info.file_size for info in zipped.infolist()]
-    else:
-        raise tarfile.ReadError("it is neither a tar nor a zip archive")
-    return Need(folder, space(folder).footprint(sizes), len(sizes))
+
+    def __init__(self, folder):
+        self.folder = folder
+        self._look()
+
+    def _look(self):
+        self.space, self.bytes, self.files = space(self.folder), 0, 0
+
+    def take(self, size, files=0):
+        """Do nothing if there is room for ``size`` more bytes, in ``files`` new files.
+
+        :raises NoRoom: there is not.
+        """
+        # What is appended to a file takes no block of its own.
+        needed = self.space.footprint([size]) if files else size
+        self.bytes, self.files = self.bytes + needed, self.files + files
+        if self.bytes > limits.STEP or self.space.lacks(self.bytes, self.files):
+            require([Need(self.folder, needed, files)])
+            self._look()
+            self.bytes, self.files = needed, files
 
 
 def is_full(exc):

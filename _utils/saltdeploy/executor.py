@@ -37,7 +37,11 @@ class Deployment(Reverting):
     :param before: the record as it was, None if there was none.
     :param lock: the held lock.Lock; every write goes through it.
     :param serving: the instances that are published and run.
+
+    ``artifact`` is the SHA-256 that all nodes must have the release from; empty: it is not known beforehand.
     """
+
+    artifact = ""
 
     def __init__(self, jobs, discovery, environment, desired, peers, observed, before, lock, identity, serving=()):
         self.jobs, self.discovery, self.environment, self.desired = jobs, discovery, environment, desired
@@ -108,20 +112,17 @@ class Deployment(Reverting):
 
     def _install(self, nodes):
         self.hooks.run("before_install", nodes)
+        about = {"app": self.app.name, "version": self.desired.version}
+        about.update(digest=self.artifact, deployment=self.identity.id)
         try:
             self.jobs.run(
                 "install",
                 "state.apply",
                 nodes,
                 "app.release",
-                pillar={
-                    "saltdeploy": {
-                        "app": self.app.name,
-                        "version": self.desired.version,
-                        "deployment": self.identity.id,
-                    }
-                },
-                queue=True,
+                pillar={"saltdeploy": about},
+                queue=False,
+                on_busy=lambda node: self.jobs.journal.say(f"{node} applies states just now: its installation waits"),
                 deadline=self.strategy.progress_deadline,
                 told=lambda _: f"{self.app.name} {self.desired.version}",
             )

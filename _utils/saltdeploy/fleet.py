@@ -5,6 +5,7 @@ No answer is a failure, never a success.
 
 from __future__ import annotations
 
+import random
 import re
 import time
 from dataclasses import dataclass
@@ -22,6 +23,9 @@ POLL = 0.01
 # How often a job that lasts is asked after, and how long the answers may take, in seconds.
 WORD, WORD_DEADLINE = 10.0, 5.0
 
+# How long until a node is asked again that has a state run under way, in seconds, give or take a half: two that were
+# refused at the same moment, each for the other's sake, do not ask again at the same moment.
+RETRY = 1.0
 # How long the master may take to take a job, in seconds, as its `publish_timeout` has it. Salt 3008 would ask a master
 # that is gone three times, for a minute each.
 PATIENCE = {"request_channel_timeout": 30, "request_channel_tries": 1}
@@ -76,41 +80,57 @@ class Fleet:
             self._client = salt.client.LocalClient(mopts={**PATIENCE, **config})
         return self._client
 
-    def run(self, function, nodes, *args, deadline=60.0, on_reply=lambda reply: None, on_wait=None, **kwargs):
+    def run(
+        self,
+        function,
+        nodes,
+        *args,
+        deadline=60.0,
+        on_reply=lambda reply: None,
+        on_wait=None,
+        on_busy=None,
+        **kwargs,
+    ):
         """Run ``function`` on ``nodes`` in one job; return ``{node: Reply}``, one for each of them.
 
         :param deadline: seconds after which a node that still runs it is given up.
         :param on_reply: called with each Reply as it comes.
         :param on_wait: called every ten seconds with the names of the nodes that have not answered.
+        :param on_busy: for a state run: a node that already has one is asked again until that has ended, and this is
+            called once with its name. Not by Salt's own queue: Salt 3008 has a queued job end without an answer, and
+            the master takes the minion for silent.
         :raises Failed: the master takes no job.
         """
         nodes = sorted(nodes)
         if not nodes:
             return {}
         began = time.monotonic()
-        replies = {}
-
-        def wait():
-            let_through()
-            nonlocal word
-            if on_wait and time.monotonic() >= word:
-                on_wait([node for node in nodes if node not in replies])
-                word = time.monotonic() + WORD
-
-        word = began + WORD
+        replies, busy, told, word = {}, {}, set(), began + WORD
         with interrupts.held() as let_through:
-            for answer in self._answers(function, nodes, args, kwargs, began + deadline, wait):
-                for node, data in answer.items():
-                    if node in nodes and node not in replies:
-                        replies[node] = _reply(node, data, time.monotonic() - began)
-                        on_reply(replies[node])
+
+            def between():
+                let_through()
+                nonlocal word
+                if on_wait and time.monotonic() >= word:
+                    on_wait([node for node in nodes if node not in replies])
+                    word = time.monotonic() + WORD
+
+            def send(some):
+                return self._answers(function, some, args, kwargs, began + deadline, between)
+
+            for node, data in _until_all(send, nodes, busy, began + deadline):
+                reply = _reply(node, data, time.monotonic() - began)
+                if on_busy and _other_run(reply):
+                    busy[node] = time.monotonic() + RETRY * random.uniform(0.5, 1.5)
+                    if node not in told:
+                        told.add(node)
+                        on_busy(node)
+                elif node in nodes and node not in replies:
+                    replies[node] = reply
+                    on_reply(reply)
         for node in nodes:
             if node not in replies:
-                waited = time.monotonic() - began
-                # Salt sends no job where it has the key of none of them.
-                late = waited >= deadline
-                error = f"{function} did not end within {deadline:g}s" if late else UNKNOWN
-                replies[node] = Reply(node, None, error, waited, silent=not late)
+                replies[node] = _missing(node, function, time.monotonic() - began, deadline, node in told)
                 on_reply(replies[node])
         return replies
 
@@ -140,16 +160,51 @@ class Fleet:
         try:
             for answer in job:
                 between()
-                if answer:
-                    yield answer
-                else:
-                    time.sleep(POLL)
+                yield answer or {}
                 if time.monotonic() > until:
                     return
         except (SaltClientError, SaltReqTimeoutError) as exc:
             raise Failed(f"the Salt master does not answer: is salt-master running? ({exc})") from exc
         finally:
             job.close()
+
+
+def _until_all(send, nodes, busy, until):
+    """Yield ``(node, data)`` of each answer to a job, and to those that go to ``busy`` nodes again.
+
+    :param send: ``send(nodes)`` sends the job and returns an iterator of its answers, some of them empty.
+    :param busy: node -> when it is to be sent again, on the clock of ``time.monotonic``; the caller fills it.
+    """
+    jobs = [send(nodes)]
+    while jobs or (busy and time.monotonic() < until):
+        answers = [(job, next(job, None)) for job in jobs]
+        jobs = [job for job, answer in answers if answer is not None]
+        for _, answer in answers:
+            yield from (answer or {}).items()
+        due = sorted(node for node, when in busy.items() if when <= time.monotonic())
+        if due:
+            jobs.append(send(due))
+            for node in due:
+                del busy[node]
+        if not any(answer for _, answer in answers):
+            time.sleep(POLL)
+
+
+def _other_run(reply):
+    """Return whether a node did not begin a state run, since another one is under way there."""
+    value = reply.value
+    return isinstance(value, list) and bool(value) and str(value[0]).startswith('The function "state.')
+
+
+def _missing(node, function, waited, deadline, busy):
+    """Return the Reply of a node that gave none in time."""
+    late = waited >= deadline
+    if busy and late:
+        error = f"another state run was under way there for {deadline:g}s: see salt {node} state.running"
+    else:
+        # Salt sends no job where it has the key of none of them.
+        error = f"{function} did not end within {deadline:g}s" if late else UNKNOWN
+    return Reply(node, None, error, waited, silent=not late)
 
 
 def _reply(node, data, seconds):

@@ -18,14 +18,13 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import socket
 import stat
 import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from . import addresses, disk, files, locks, names, nodefiles, sockets, sources, validation, watch
+from . import addresses, disk, files, limits, locks, names, nodefiles, sockets, sources, trees, validation, watch
 from .artifacts import Artifacts
 from .errors import Failed, Refused
 from .files import explained, make_folder, write_file
@@ -86,9 +85,10 @@ class Host:
         links = [p for p in folder.iterdir() if p.is_symlink()] if folder.is_dir() else []
         return sorted(links, key=lambda p: (p.lstat().st_mtime_ns, p.name))
 
-    def installed(self, app, version):
+    def installed(self, app, version, digest=""):
         """Return whether this very release is installed.
 
+        :param digest: the SHA-256 of the archive that it must be made of; empty: what the definition says.
         :raises Refused: another one is, under the same version.
         """
         if app.source is None:
@@ -97,62 +97,70 @@ class Host:
         if nodefiles.wrong_with_release(release):
             return False
         recorded = nodefiles.release_record(release)
-        wanted = sources.origin(app.source, version)
-        changed = ", ".join(k for k in wanted if recorded["origin"].get(k, wanted[k]) != wanted[k])
+        changed = sources.changes(app.source, version, recorded)
+        if digest and recorded.get("artifact", digest) != digest:
+            changed = ["sha256"]
         if changed:
             raise Refused(
-                f"{app.name} {version} is installed on {self.node} from another source ({changed} changed): a release"
-                " never changes. Give the new content a new version, or `app.remove` this one first."
+                f"{app.name} {version} is installed on {self.node} from another source ({', '.join(changed)} changed):"
+                " a release never changes. Give the new content a new version, or `app.remove` this one first."
             )
         return True
 
-    def install(self, app, version, fetch):
+    def install(self, app, version, fetch, digest=""):
         """Install a release; return whether anything was done.
 
+        :param digest: the SHA-256 of the archive that this deployment is about; empty: what the definition says now.
         :raises Failed: it could not be; of the release nothing is left then, of a download what the next try goes on
             with, unless it was the disk that is full.
         """
         folder = self.release(app.name, version).parent
         with self._telling(app, version), files.readable_by_all():
             make_folder(folder)
-            return self._install(app, version, folder, fetch)
+            return self._install(app, version, folder, fetch, digest)
 
-    def _install(self, app, version, folder, fetch):
+    def _install(self, app, version, folder, fetch, digest):
         # Whoever waits for as long as its deployment does would have no time left for what it waits for.
         with locks.hold(folder / ".lock", app.strategy.progress_deadline / 2):
-            if self.installed(app, version):
+            if self.installed(app, version, digest):
                 return False
-            for partial in self._builds(app.name, version):
-                shutil.rmtree(partial)
+            self._make_way(app.name, version)
             artifacts = Artifacts(self.root, app.name, folder)
             build = Path(tempfile.mkdtemp(prefix=f".{version}@", dir=folder))
             try:
                 with artifacts:
-                    self._build(app, version, build, fetch, artifacts)
+                    self._build(app, version, build, fetch, artifacts, digest)
             except BaseException as exc:
-                shutil.rmtree(build)
+                with contextlib.suppress(OSError):  # the next installation tries again
+                    trees.remove(build)
                 if isinstance(exc, Exception):  # what was interrupted will go on
                     artifacts.tidy(self._made_of(), parts=False)
                 raise
             artifacts.tidy(self._made_of())
         return True
 
-    def _builds(self, app, version):
-        """Return the folders that were made for a release, but for one that an instance runs from.
-
-        A version holds no "@": what an install of 1.0 throws away is never the release 1.0-rc1.
-        """
+    def _make_way(self, app, version):
+        """Remove what earlier installations of a release left. What cannot be removed is in nobody's way."""
         release = self.release(app, version)
-        used = release.resolve().parent.name if self._users(app, version) else ""
-        return [p for p in release.parent.glob(f".{version}@*") if p.name != used]
+        if release.exists() and not release.is_symlink():
+            raise Failed(f"{release} on {self.node} is no release that was installed here: move it away.")
+        # A version holds no "@": what an install of 1.0 throws away is never the release 1.0-rc1.
+        current = _build_of(release) if self._users(app, version) else None
+        for left in release.parent.glob(f".{version}@*"):
+            if left != current:  # instances run from it
+                with contextlib.suppress(OSError):
+                    trees.remove(left)
 
-    def _build(self, app, version, build, fetch, artifacts):
-        made = build / "files"
-        made.mkdir()
-        build.chmod(0o755)
-        digest = sources.build(app.source, version, made, fetch, artifacts)
-        origin = sources.origin(app.source, version)
-        record = {"app": app.name, "version": version, "origin": origin, "artifact": digest}
+    def _build(self, app, version, build, fetch, artifacts, digest):
+        unpacked = build / "files"
+        unpacked.mkdir()
+        for folder in (build, unpacked):
+            folder.chmod(0o755)
+        # The master gives up after the strategy's progress_deadline: the reason is told before that.
+        deadline = app.strategy.progress_deadline
+        seconds = min(limits.DOWNLOAD, max(deadline / 2, deadline - limits.SMALL))
+        made = sources.build(app.source, version, unpacked, fetch, artifacts, app.user, digest, seconds)
+        record = {"app": app.name, "version": version, "origin": sources.origin(app.source, version), **made}
         write_file(build / "release.json", json.dumps(record, indent=1))
         os.sync()
         link = build / "link"
@@ -160,15 +168,24 @@ class Host:
         link.rename(self.release(app.name, version))
 
     def room(self, app, version, fetch):
-        """Do nothing if there is room for a release, or it is installed; nothing is changed.
+        """Return of what content a release is, or will be; nothing is changed.
 
-        :raises Failed: there is not.
+        :returns: ``{"installed", "digest", "now", "packages"}``: the SHA-256 of its archive; what a file of digests
+            says of it now, empty where there is no such file or it cannot be had; and what pip installed.
+        :raises Failed: there is no room for it, or its artifact cannot be had.
         """
-        if self.installed(app, version):
-            return
         artifacts = Artifacts(self.root, app.name, self.release(app.name, version).parent)
         with self._telling(app, version), tempfile.TemporaryDirectory() as folder:
-            sources.room(app.source, version, Path(folder), fetch, artifacts)
+            if not self.installed(app, version):
+                digest = sources.room(app.source, version, Path(folder), fetch, artifacts)
+                return {"installed": False, "digest": digest, "now": digest, "packages": []}
+            now = ""
+            if app.source.kind == "archive" and not sources.known_digest(app.source, version):
+                with contextlib.suppress(Failed, Refused):  # what is installed needs it no more
+                    now = sources.find_digest(app.source, version, Path(folder), fetch)
+        recorded = nodefiles.release_record(self.release(app.name, version))
+        about = {"digest": recorded.get("artifact", ""), "packages": recorded.get("packages", [])}
+        return {"installed": True, "now": now, **about}
 
     @contextlib.contextmanager
     def _telling(self, app, version):
@@ -237,9 +254,11 @@ class Host:
         with explained():
             there = release.is_symlink()
             if there:
+                build = _build_of(release)
                 release.unlink()
-                for build in self._builds(app, version):
-                    shutil.rmtree(build)
+                self._make_way(app, version)
+                if build and build.exists():
+                    raise Failed(f"{app} {version} is removed on {self.node}, but for {build}: remove that by hand.")
                 Artifacts(self.root, app, release.parent).tidy(self._made_of())
             self._remove_empty(app)
         return there
@@ -261,7 +280,7 @@ class Host:
             for lock in (home / ".starting", home / "releases" / ".lock"):
                 held.enter_context(locks.hold(lock, 0))
             # Who waits for one of them notices that it is gone.
-            shutil.rmtree(home)
+            trees.remove(home)
 
     # -- turns --------------------------------------------------------------------------------
 
@@ -466,7 +485,15 @@ class Host:
         """
         folder = self.folder(instance)
         with explained(), contextlib.suppress(FileNotFoundError):
-            shutil.rmtree(folder)
+            trees.remove(folder)
+
+
+def _build_of(release):
+    """Return the folder that a release's link leads to, None if it leads to none of ours."""
+    if not release.is_symlink():
+        return None
+    build = release.parent / os.readlink(release).partition("/")[0]
+    return build if build.name.startswith(".") and build.parent == release.parent else None
 
 
 def _read_json(path):

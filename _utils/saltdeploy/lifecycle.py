@@ -163,9 +163,12 @@ class Lifecycle:
 
     # -- starting -----------------------------------------------------------------------------
 
-    def install(self, name, version):
-        """Install a release; return whether anything was done."""
-        return self.host.install(self.app(name), version, self.fetch)
+    def install(self, name, version, digest=""):
+        """Install a release; return whether anything was done.
+
+        :param digest: the SHA-256 of the archive that it must be made of; empty: what the definition says.
+        """
+        return self.host.install(self.app(name), version, self.fetch, names.digest(digest))
 
     def start(self, name, version, count, deployment, held=False, slots=None, tests=True):
         """Start ``count`` candidates of a release and run the tests that are from the node itself.

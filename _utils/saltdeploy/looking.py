@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import (
     arguments,
     balancer,
+    contents,
     definition,
     discovery,
     hookrun,
@@ -53,7 +54,7 @@ class Looking(Verbs):
             plan = planner.plan(desired, observed)
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
-            preflight.room(site.fleet, app, version, plan.install)
+            contents.check(site.fleet, app, version, plan.install, observed)
             preflight.files(site.fleet, app, site.nodes)
             there = ", ".join(site.answering)
         verdict = (

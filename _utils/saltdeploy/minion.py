@@ -92,7 +92,8 @@ def _places(sls):
 
 
 def _fetch(functions, url, path):
-    if not functions["cp.get_file"](url, str(path)):
+    """Bring a ``salt://`` file; without a ``path`` only look whether it is there."""
+    if not (functions["cp.get_file"](url, str(path)) if path else functions["cp.hash_file"](url)):
         raise Failed(f"{url}: is not on the master: see its file_roots.")
 
 

@@ -36,7 +36,13 @@ class PortRange:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a release comes from. ``kind`` is ``archive`` or ``pip``; ``location`` a URL or a project name."""
+    """Where a release comes from. ``kind`` is ``archive`` or ``pip``; ``location`` a URL or a project name.
+
+    :param index: the package index of ``pip``; empty: the one that the node's pip knows.
+    :param headers: what the archive's server is sent. Secret.
+    :param token_file: a file on the node with a token, sent as ``Authorization: Bearer``; empty: none.
+    :param netrc: a file on the node with logins, as curl and pip read it; empty: none.
+    """
 
     kind: str
     location: str
@@ -44,6 +50,10 @@ class Source:
     strip: int = 0
     requirements: tuple[str, ...] = ()
     python: str = ""
+    index: str = ""
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    token_file: str = ""
+    netrc: str = ""
 
 
 @dataclass(frozen=True)

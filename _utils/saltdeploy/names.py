@@ -11,12 +11,15 @@ from .model import PHASES
 from .words import odd, shown
 
 NAME, VERSION = re.compile(schema.NAME), re.compile(schema.VERSION)
+DIGEST = re.compile("[0-9a-fA-F]{64}")
 INSTANCE = re.compile(r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_([0-9]{1,5}|hook)")
 # What `deploy.app` may ask for, see the schema; and the ports there are.
 INSTANCES, SLOTS = schema.PLACED["instances"]["maximum"], range(65536)
 # More than a deployment has on a node, or a node of releases.
 LISTED = 1000
 TARGET = {"id", "node", "address", "port", "version"}
+# Of a version that was read as a number nobody knows any more what was typed.
+AS_TEXT = "Quote it twice, as you typed it: version=\"'3.10'\", for example."
 
 
 def app(value):
@@ -29,7 +32,7 @@ def app(value):
 def version(value):
     """Return ``value``; Refused if it cannot be a version."""
     if not is_version(value):
-        quote = f": quote it twice, \"'{shown(value)}'\"" if isinstance(value, (int, float)) else odd(value)
+        quote = f". {AS_TEXT}" if isinstance(value, (int, float)) else odd(value)
         raise Refused(f"version {shown(value)}: a version is text matching {schema.VERSION}{quote}")
     return value
 
@@ -37,6 +40,15 @@ def version(value):
 def is_version(value):
     """Return whether ``value`` can be a version."""
     return isinstance(value, str) and VERSION.fullmatch(value) is not None
+
+
+def digest(value):
+    """Return ``value``, a SHA-256 in hexadecimal digits, or empty; Refused if it is neither."""
+    if value in (None, ""):
+        return ""
+    if not isinstance(value, str) or not DIGEST.fullmatch(value):
+        raise Refused(f"digest {shown(value)}: a SHA-256 has 64 hexadecimal digits")
+    return value.lower()
 
 
 def is_instance(value):

@@ -131,12 +131,6 @@ def requirements(discovery, app, environment):
         )
 
 
-def room(fleet, app, version, nodes):
-    """Raise Refused if there is no room for a release on one of ``nodes``, or its artifact cannot be had there."""
-    replies = fleet.run("app.room", nodes, app.name, version, deadline=TALK_DEADLINE)
-    _refuse_problems(replies)
-
-
 def files(fleet, app, nodes):
     """Raise Refused if a file that the definition of ``app`` names is missing or cannot be rendered; all are named."""
     if not (app.config or app.states):

@@ -178,7 +178,7 @@ def execute(command, folder, env, user, timeout):
         raise ProbeFailed(f"{command[0]}: {exc.strerror or exc}") from exc
     try:
         with process.stdout:
-            output = _until_its_end(process, timeout)
+            output = until_its_end(process, timeout)
     except subprocess.TimeoutExpired as exc:
         _kill(process)
         raise ProbeFailed(f"`{shlex.join(command)}` hangs: killed after {timeout:g}s") from exc
@@ -196,7 +196,7 @@ def _kill(process):
         process.wait(processes.KILL_DEADLINE)
 
 
-def _until_its_end(process, timeout):
+def until_its_end(process, timeout):
     """Wait for ``process``; return the last KEPT bytes that it printed, as text.
 
     :raises subprocess.TimeoutExpired: it runs on, prints on, or a child of it holds its output open.

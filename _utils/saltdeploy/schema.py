@@ -75,6 +75,14 @@ HTTP = {
     ],
 }
 
+# What may be a secret is writeOnly: no message shows what was found there.
+SECRET_HEADERS = {
+    "type": "object",
+    "propertyNames": {"type": "string", "pattern": r"^[A-Za-z0-9-]+$", "writeOnly": True},
+    "additionalProperties": {"type": "string", "pattern": r"^[!-~]([ -~]*[!-~])?\n?$", "writeOnly": True},
+    "writeOnly": True,
+}
+
 SOURCE = _object(
     {
         "archive": _text("a place", "a URL (https://, http://, salt://, file://) or a path on the node", PLACE),
@@ -91,6 +99,14 @@ SOURCE = _object(
         "strip": {"type": "integer", "minimum": 0, "maximum": 8},
         "requirements": STRINGS,
         "python": {"type": "string", "minLength": 1},
+        "index": {
+            "description": "an http:// or https:// URL, a password not in it but in netrc",
+            "type": "string",
+            "pattern": r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
+        },
+        "headers": SECRET_HEADERS,
+        "token_file": {"type": "string", "pattern": "^/"},
+        "netrc": {"type": "string", "pattern": "^/"},
     }
 )
 

@@ -2,127 +2,166 @@
 
 from __future__ import annotations
 
-import lzma
-import os
-import re
 import shutil
-import stat
-import subprocess
-import sys
-import tarfile
-import zipfile
-import zlib
 from pathlib import Path, PurePosixPath
 
-from . import disk, downloads
+from . import archives, credentials, disk, downloads, limits, pipvenv, urls
 from .artifacts import Artifacts
 from .errors import Failed, Refused
+from .names import DIGEST
 
-PIP_TIMEOUT = 900
-# What a damaged or encrypted archive raises.
-UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError)
-UNREADABLE += (EOFError, LookupError, ValueError, RuntimeError)
 HTTP = ("http://", "https://")
-FOREIGN_PYTHON = ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH")
 
 
 def origin(source, version):
-    """Return what makes a release of ``version`` this one and no other, as a JSON-able mapping."""
+    """Return what makes a release of ``version`` this one and no other, as a JSON-able mapping, without secrets."""
     return {
         "kind": source.kind,
-        "location": source.location.replace("{version}", version),
-        "sha256": source.sha256.get(version) if isinstance(source.sha256, dict) else source.sha256,
+        "location": urls.public(_location(source, version)),
+        "sha256": source.sha256.get(version) if isinstance(source.sha256, dict) else _public(source.sha256),
         "strip": source.strip,
         "requirements": list(source.requirements),
         "python": source.python,
+        "index": source.index,
     }
 
 
-def build(source, version, target, fetch, artifacts=None):
-    """Make the files of a release in the empty folder ``target``; return the digest of what it is made of, if known.
+def changes(source, version, recorded):
+    """Return which keys of ``source`` are about other content than the release that was ``recorded``.
 
-    :param fetch: ``fetch(url, path)`` brings a ``salt://`` file.
+    :param recorded: what release.json has: ``origin`` and ``artifact``.
+    """
+    wanted, there = origin(source, version), recorded["origin"]
+    known, artifact = known_digest(source, version), recorded.get("artifact")
+    if source.kind == there.get("kind") == "archive" and known and artifact:
+        # The content is the same wherever it came from.
+        return [*(["sha256"] if known != artifact else ()), *(["strip"] if wanted["strip"] != there["strip"] else ())]
+    there = {**there, "location": urls.public(there.get("location", wanted["location"]))}
+    # A digest that is not in the mapping any more contradicts nothing.
+    return [key for key in wanted if wanted[key] is not None and there.get(key, wanted[key]) != wanted[key]]
+
+
+def known_digest(source, version):
+    """Return the digest of an archive where the definition itself has it; empty: it is in a file, or not known."""
+    wanted = source.sha256.get(version, "") if isinstance(source.sha256, dict) else source.sha256 or ""
+    return wanted.lower() if DIGEST.fullmatch(wanted) else ""
+
+
+def build(source, version, target, fetch, artifacts=None, user="", digest="", seconds=limits.DOWNLOAD):
+    """Make the files of a release in the empty folder ``target``; return what is to be recorded of it.
+
+    :param fetch: ``fetch(url, path)`` brings a ``salt://`` file; with None for the path it only looks for it.
     :param artifacts: the node's artifacts.Artifacts; by default some of its own, beside ``target``.
+    :param user: the app's user, as whom pip runs.
+    :param digest: the SHA-256 that this deployment is about; empty: what the definition says now.
+    :param seconds: for a download.
+    :returns: ``{"artifact": digest}``; of ``pip`` the digest is empty, and there is ``"packages": ["a==1", …]`` too.
     :raises Refused: the digest is not known for this version.
     :raises Failed: it could not be fetched, is not what its digest says, or would escape its folder.
     :raises OSError: among them disk.NoRoom: it cannot be written.
     """
     if source.kind == "pip":
-        _build_pip(source, version, target)
-        return ""
-    return _build_archive(source, version, target, fetch, artifacts or Artifacts(target.parent, "", target))
+        return {"artifact": "", "packages": pipvenv.build(source, _pinned(source, version), target, user)}
+    artifacts = artifacts or Artifacts(target.parent, "", target)
+    wanted = digest or find_digest(source, version, target.parent, fetch)
+    _build_archive(source, version, target, fetch, artifacts, wanted, seconds)
+    return {"artifact": wanted}
 
 
 def room(source, version, folder, fetch, artifacts):
-    """Do nothing if there is room for a release, as far as can be told before anything of it is here.
+    """Return the digest of a release's archive, if there is room for it; of ``pip`` it is empty.
 
     :param folder: for what is fetched to tell; empty.
-    :raises disk.NoRoom: there is not.
+    :raises disk.NoRoom: there is not, as far as can be told before anything of it is here.
+    :raises Failed: the archive or its digest is not to be had, as far as can be told.
     """
-    url = source.location.replace("{version}", version)
-    if source.kind == "pip" or url.startswith("salt://"):
+    if source.kind == "pip":
+        _pinned(source, version)
         artifacts.require(0)
+        return ""
+    url = _location(source, version)
+    wanted = find_digest(source, version, folder, fetch)
+    if url.startswith("salt://"):
+        artifacts.require(0)
+        fetch(url, None)
     elif url.startswith(HTTP):
-        have = artifacts.here(_digest(source, version, url, folder, fetch))
-        artifacts.require(downloads.size(url) or have, have)
+        have, whole = artifacts.here(wanted)
+        size = have if whole else downloads.size(url, credentials.headers(source, url, url))
+        artifacts.require(size or have, have)
     else:
         _require_copy(url, artifacts)
-
-
-def _build_archive(source, version, target, fetch, artifacts):
-    url = source.location.replace("{version}", version)
-    wanted = _digest(source, version, url, target.parent, fetch)
-    # The name's ending is no matter: what the file is, is seen in the file.
-    archive = target.parent / "artifact"
-    if url.startswith(HTTP):
-        archive = artifacts.get(url, wanted)
-    else:
-        if not url.startswith("salt://"):
-            _require_copy(url, artifacts)
-        _bring(url, archive, fetch)
-        found = downloads.sha256(archive)
-        if found != wanted:
-            raise Failed(f"{url}: wrong digest: sha256 is {found}, the definition says {wanted}. Nothing was unpacked.")
-    try:
-        disk.require([disk.unpacked(archive, artifacts.releases)])
-        _unpack(archive, target, source.strip)
-    except (*UNREADABLE, OSError) as exc:
-        if isinstance(exc, OSError) and disk.is_full(exc):
-            raise
-        raise Failed(f"{url}: cannot be unpacked: {exc}") from exc
-    if not any(target.iterdir()):
-        raise Failed(f"{url}: is empty{f' below {source.strip} folders (source:strip)' if source.strip else ''}.")
-    (target.parent / "artifact").unlink(missing_ok=True)
     return wanted
 
 
-def _digest(source, version, url, folder, fetch):
-    wanted = source.sha256
-    if isinstance(wanted, dict):
-        if version not in wanted:
-            raise Refused(
-                f"no digest is known for version {version}: add it to the app's source:sha256"
-                f" (known: {', '.join(sorted(wanted)) or 'none'})."
-            )
-        return wanted[version].lower()
-    if re.fullmatch(r"[0-9a-fA-F]{64}", wanted):
-        return wanted.lower()
+def find_digest(source, version, folder, fetch):
+    """Return the digest of the archive of ``version``, as the definition or the file that it names has it now."""
+    if isinstance(source.sha256, dict) and version not in source.sha256:
+        raise Refused(
+            f"no digest is known for version {version}: add it to the app's source:sha256"
+            f" (known: {', '.join(sorted(source.sha256)) or 'none'})."
+        )
+    known = known_digest(source, version)
+    if known:
+        return known
+    url, place = _location(source, version), source.sha256.replace("{version}", version)
     sums = folder / "sha256"
-    _bring(wanted.replace("{version}", version), sums, fetch)
-    lines = [line.split() for line in sums.read_text(errors="replace").splitlines() if line.strip()]
-    name = PurePosixPath(url).name
-    named = [line[0] for line in lines if len(line) > 1 and line[-1].lstrip("*").rpartition("/")[2] == name]
-    digest = (named or [line[0] for line in lines[:1] if len(lines) == 1] or [""])[0].lower()
-    if not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise Failed(f"{wanted}: holds no sha256 digest of {name}.")
+    _bring(source, url, place, sums, fetch)
+    digest = _listed(_text(sums, place), PurePosixPath(urls.public(url)).name)
+    sums.unlink(missing_ok=True)
+    if not DIGEST.fullmatch(digest):
+        raise Failed(f"{urls.public(place)}: holds no sha256 digest of {PurePosixPath(urls.public(url)).name}.")
     return digest
 
 
-def _bring(url, path, fetch):
+def _listed(text, name):
+    """Return the digest of ``name`` in a file as sha256sum writes it, or of the only line."""
+    lines = [line.split() for line in text.splitlines() if line.strip()]
+    named = [line[0] for line in lines if len(line) > 1 and line[-1].lstrip("*").rpartition("/")[2] == name]
+    return (named or [line[0] for line in lines[:1] if len(lines) == 1] or [""])[0].lower()
+
+
+def _text(path, place):
+    with path.open("rb") as data:
+        found = data.read(limits.DIGESTS + 1)
+    if len(found) > limits.DIGESTS:
+        raise Failed(f"{urls.public(place)}: is larger than {disk.human(limits.DIGESTS)}: no file of digests.")
+    return found.decode(errors="replace")
+
+
+def _build_archive(source, version, target, fetch, artifacts, wanted, seconds):
+    url = _location(source, version)
+    # The name's ending is no matter: what the file is, is seen in the file.
+    archive = target.parent / "artifact"
+    if url.startswith(HTTP):
+        archive = artifacts.get(url, wanted, credentials.headers(source, url, url), seconds)
+    else:
+        if not url.startswith("salt://"):
+            _require_copy(url, artifacts)
+        _bring(source, url, url, archive, fetch)
+        found = downloads.sha256(archive)
+        if found != wanted:
+            raise Failed(downloads.wrong_digest(url, found, wanted))
+    shown = urls.public(url)
+    try:
+        archives.unpack(archive, target, source.strip, artifacts.releases)
+    except Failed as exc:
+        raise Failed(f"{shown}: {exc}") from exc
+    except (*archives.UNREADABLE, OSError) as exc:
+        if isinstance(exc, OSError) and disk.is_full(exc):
+            raise
+        raise Failed(f"{shown}: cannot be unpacked: {exc or type(exc).__name__}") from exc
+    if not any(target.iterdir()):
+        raise Failed(f"{shown}: is empty{f' below {source.strip} folders (source:strip)' if source.strip else ''}.")
+    (target.parent / "artifact").unlink(missing_ok=True)
+
+
+def _bring(source, location, url, path, fetch):
+    """Bring a file of digests, or an archive that is not fetched over HTTP."""
     if url.startswith("salt://"):
         fetch(url, path)
     elif url.startswith(HTTP):
-        downloads.fetch(url, path)
+        secret = credentials.headers(source, location, url)
+        downloads.fetch(url, path, downloads.Terms(secret=secret, seconds=limits.SMALL, most=limits.DIGESTS))
     else:
         try:
             shutil.copyfile(_local(url), path)
@@ -135,113 +174,29 @@ def _bring(url, path, fetch):
 def _require_copy(url, artifacts):
     """Raise disk.NoRoom if there is none for a file of this node, and for at least as much unpacked."""
     path = Path(_local(url))
-    disk.require([disk.Need(artifacts.releases, 2 * path.stat().st_size if path.is_file() else 0)])
+    if not path.is_file():
+        why = "is no file" if path.exists() else "No such file"
+        raise Failed(f"{url}: cannot be copied: {why} on this node")
+    disk.require([disk.Need(artifacts.releases, 2 * path.stat().st_size)])
+
+
+def _pinned(source, version):
+    """Return the requirement of a ``pip`` source's project, for pip."""
+    pinned = f"{source.location}=={version}"
+    if not source.sha256:
+        return pinned
+    if version not in source.sha256:
+        raise Refused(f"no digest is known for {pinned}: add it to the app's source:sha256.")
+    return f"{pinned} --hash=sha256:{source.sha256[version]}"
+
+
+def _location(source, version):
+    return source.location.replace("{version}", version)
+
+
+def _public(url):
+    return url and urls.public(url)
 
 
 def _local(url):
     return url[len("file://") :] if url.startswith("file://") else url
-
-
-def _unpack(archive, target, strip):
-    # In this order: a tar that ends with a zip looks like a zip too.
-    if tarfile.is_tarfile(archive):
-        with tarfile.open(archive) as tar:
-            for member in tar:
-                _unpack_tarred(tar, member, target, strip)
-    elif zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as zipped:
-            for info in zipped.infolist():
-                _unpack_zipped(zipped, info, target, strip)
-    else:
-        raise tarfile.ReadError("it is neither a tar nor a zip archive")
-    for path in target.rglob("*"):
-        if path.is_symlink():
-            _inside(path, target, f"link {path.relative_to(target)} -> {os.readlink(path)}")
-
-
-def _unpack_zipped(zipped, info, target, strip):
-    name = _stripped(info.filename, strip)
-    if name is None:
-        return
-    path = _inside(target / name, target, info.filename)
-    if info.is_dir():
-        path.mkdir(parents=True, exist_ok=True)
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipped.open(info) as data, path.open("wb") as out:
-        shutil.copyfileobj(data, out)
-    path.chmod(0o755 if info.external_attr >> 16 & stat.S_IXUSR else 0o644)
-
-
-def _unpack_tarred(tar, member, target, strip):
-    name = _stripped(member.name, strip)
-    if name is None:
-        return
-    path = target / name
-    _inside(path.parent if member.issym() else path, target, member.name)
-    if member.issym() or member.islnk():
-        _link(member, path, target, strip)
-        return
-    if not (member.isfile() or member.isdir()):
-        raise Failed(f"the archive holds a device or pipe, {member.name}: refused.")
-    member.name = str(name)
-    member.uid = member.gid = os.geteuid()
-    member.uname = member.gname = ""
-    member.mode = 0o755 if member.isdir() or member.mode & stat.S_IXUSR else 0o644
-    options = {"filter": "fully_trusted"} if hasattr(tarfile, "fully_trusted_filter") else {}
-    tar.extract(member, target, **options)
-
-
-def _link(member, path, target, strip):
-    """Make a link, or fail. Not by tarfile: where it cannot, it unpacks what the link is to, unseen by us."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_symlink():
-        path.unlink()
-    if member.issym():
-        path.symlink_to(member.linkname)
-    else:
-        linked = target / (_stripped(member.linkname, strip) or "")
-        os.link(_inside(linked, target, f"link {member.name} -> {member.linkname}"), path)
-
-
-def _stripped(name, strip):
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts:
-        raise Failed(f"the archive would write outside its folder, at {name}: refused.")
-    parts = path.parts[strip:]
-    return PurePosixPath(*parts) if parts else None
-
-
-def _inside(path, target, what):
-    """Return ``path`` if it is in ``target`` with every link followed, as the kernel would."""
-    if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(target)):
-        raise Failed(f"the archive would write outside its folder, at {what}: refused.")
-    return path
-
-
-def _build_pip(source, version, target):
-    python = source.python or (shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or sys.executable)
-    pinned = f"{source.location}=={version}"
-    if source.sha256:
-        if version not in source.sha256:
-            raise Refused(f"no digest is known for {pinned}: add it to the app's source:sha256.")
-        pinned += f" --hash=sha256:{source.sha256[version]}"
-    requirements = target.parent / "requirements.txt"
-    requirements.write_text("\n".join([pinned, *source.requirements]) + "\n")
-    _python([python, "-m", "venv", target], f"{python} -m venv")
-    pip = [target / "bin/python", "-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--quiet"]
-    _python([*pip, "--requirement", requirements], f"pip install {source.location}=={version}")
-
-
-def _python(command, what):
-    environment = {k: v for k, v in os.environ.items() if k not in FOREIGN_PYTHON}
-    try:
-        done = subprocess.run(
-            list(map(str, command)), capture_output=True, text=True, timeout=PIP_TIMEOUT, env=environment, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as exc:
-        raise Failed(f"{what}: {exc}") from exc
-    if done.returncode:
-        lines = [line for line in (done.stderr or done.stdout).strip().splitlines() if line.strip()]
-        errors = [line for line in lines if line.startswith("ERROR")] or lines
-        raise Failed(f"{what}: {' '.join(errors[-2:])}")

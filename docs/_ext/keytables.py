@@ -50,7 +50,7 @@ REQUIRED, NONE = "*required*", "–"
 # What no value says: what is done where these keys are left out. Without any other key nothing is done.
 IN_WORDS = {
     "app": {"roles": "``app``", "checks": "a TCP connection"},
-    "source": {"python": "the system's python3"},
+    "source": {"python": "the system's python3", "index": "the node's own"},
     "environment": {"discovery": "Consul on each machine"},
     "consul": {"datacenter": "the agent's own"},
     "cluster": {"source": "the master, else HashiCorp", "sha256": "HashiCorp's SHA256SUMS"},

@@ -76,6 +76,22 @@ MEANINGS = {
         "strip": "How many leading folders of the archive's paths are left out. ``archive`` only.",
         "requirements": "Further requirements of the virtualenv, as in a requirements file. ``pip`` only.",
         "python": "The Python that makes the virtualenv, as a command or a path. ``pip`` only.",
+        "index": (
+            "The package index that pip asks, for example ``https://pypi.example.com/simple``. A login for it belongs"
+            " in ``netrc``. ``pip`` only."
+        ),
+        "headers": (
+            "What the archive's server is sent, for example ``Authorization``. Other servers do not see it, also not"
+            " after a redirect. ``archive`` over HTTP only. See :ref:`logins <source-logins>`."
+        ),
+        "token_file": (
+            "A file on each node with a token. It is sent as ``Authorization: Bearer``, where ``headers`` are sent."
+            " ``archive`` over HTTP only."
+        ),
+        "netrc": (
+            "A netrc file on each node, as curl and pip read it. Each server is sent its own login. The entry"
+            " ``default`` is not used."
+        ),
     },
     "hooks": {
         "before_install": (

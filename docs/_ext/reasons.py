@@ -42,6 +42,11 @@ REASONS = {
             "It outlasts upgrades of Salt, which may replace Salt's own Python, so that releases made with that"
             " break; it is taken only where the system has none.",
         ),
+        "index": (
+            "the node's own",
+            "A site that has an index of its own has set it in ``/etc/pip.conf`` for all that uses pip, and everybody"
+            " else uses PyPI.",
+        ),
     },
     "check": {
         "interval": (

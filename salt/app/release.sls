@@ -1,6 +1,6 @@
 {#- Installs one release, beside what runs: packages, user, artifact, states of the user's own.
     Nothing of that is begun where there is no room for it.
-    Which one comes with the job: pillar={"saltdeploy": {"app": …, "version": …}}. -#}
+    Which one comes with the job: pillar={"saltdeploy": {"app": …, "version": …}}. A digest beside them is that of the archive that it must be made of. -#}
 {%- from 'app/needs.jinja' import states %}
 {%- set name = pillar['saltdeploy']['app'] %}
 {%- set needs = salt['app.needs'](name) %}
@@ -15,6 +15,7 @@ saltdeploy app {{ name }}:
   app.installed:
     - name: {{ name }}
     - version: {{ pillar['saltdeploy']['version'] | json }}
+    - digest: {{ pillar['saltdeploy'].get('digest', '') | json }}
     - deployment: {{ pillar['saltdeploy'].get('deployment') | json }}
 {%- if needs.states %}
 include: {{ needs.states | json }}

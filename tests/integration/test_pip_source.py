@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 from saltdeploy import sources
@@ -15,14 +19,20 @@ DIGEST = "4721f391ed90541fddacab5acf947aa0d3dc7d27b2e1e8eda2be8970586c3274"
 
 
 @pytest.fixture
-def target(tmp_path):
-    folder = tmp_path / "files"
-    folder.mkdir()
-    return folder
+def target():
+    """A release's folder that other users may enter: pip does not run as root."""
+    path = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
+    path.chmod(0o755)
+    (path / "files").mkdir()
+    yield path / "files"
+    shutil.rmtree(path)
 
 
 def test_an_exact_version_with_its_digest_in_a_virtualenv_of_its_own(target):
-    sources.build(Source("pip", "six", sha256={VERSION: DIGEST}), VERSION, target, None)
+    made = sources.build(Source("pip", "six", sha256={VERSION: DIGEST}), VERSION, target, None)
+    assert made == {"artifact": "", "packages": [f"six=={VERSION}"]}
+    assert {p.lstat().st_uid for p in (target, *target.rglob("*"))} == {os.geteuid()}
+    assert [p.name for p in target.parent.iterdir() if p.name.startswith("home.")] == []
     code = "import six, sys; print(six.__version__, sys.prefix)"
     assert subprocess.check_output([target / "bin/python", "-c", code], text=True).split() == [VERSION, str(target)]
 

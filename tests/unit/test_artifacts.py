@@ -283,7 +283,7 @@ def test_what_is_here_needs_no_room_again(server, node, monkeypatch):
 
 @pytest.mark.parametrize(
     "location, needed",
-    [("{path}", [200]), ("file://{path}", [200]), ("/gone", [0]), ("salt://shop.tar", [0, 0])],
+    [("{path}", [200]), ("file://{path}", [200]), ("salt://shop.tar", [0, 0])],
 )
 def test_room_for_other_sources(node, tmp_path, monkeypatch, location, needed):
     needs = []
@@ -291,5 +291,23 @@ def test_room_for_other_sources(node, tmp_path, monkeypatch, location, needed):
     path = tmp_path / "shop.tar"
     path.write_bytes(b"x" * 100)
     source = Source("archive", location.format(path=path), sha256="0" * 64)
-    node.room(App("shop", source, "run"), "1.0", None)
+    asked = []
+    node.room(App("shop", source, "run"), "1.0", lambda *fetched: asked.append(fetched))
     assert needs == [needed]
+    assert asked == ([(location, None)] if location.startswith("salt://") else [])
+
+
+@pytest.mark.parametrize("location", ["/gone/shop.tar", "file:///gone/shop.tar", "/etc"])
+def test_a_file_that_is_not_on_this_node_is_missed_beforehand(node, location):
+    source = Source("archive", location, sha256="0" * 64)
+    with pytest.raises(Failed, match=f"{location}: cannot be copied: (No such file|is no file) on this node"):
+        node.room(App("shop", source, "run"), "1.0", None)
+
+
+@pytest.mark.parametrize("status", [401, 404, 410])
+def test_a_file_that_its_server_will_not_send_is_missed_beforehand(server, node, status):
+    server.head = status
+    node.room(app(server), "1.0", None)  # it sends it, and only does not say how large it is
+    server.answers = [Answer(status=status)]
+    with pytest.raises(Failed, match=f"shop.tar: the server answers {status} "):
+        node.room(app(server), "1.0", None)

@@ -296,10 +296,92 @@ def test_unusable_versions(version):
 
 
 def test_a_version_that_was_read_as_a_number():
-    """How it was typed is lost: no number is advised that may be another one."""
-    with pytest.raises(Refused, match="version 1.1 was read as a number, and digits may be lost") as caught:
-        definition.check_version(shop(), 1.10)
-    assert "version=\"'3.10'\", for example" in str(caught.value) and "'1.1'" not in str(caught.value)
+    """What was typed is not known any more, so nothing is advised that may be another version."""
+    with pytest.raises(Refused, match="version 3.1 was read as a number, and digits may be lost") as raised:
+        definition.check_version(shop(), 3.10)
+    assert "'3.1'" not in str(raised.value)
+    known = shop({"source": {**ARCHIVE, "sha256": dict.fromkeys(("3.1", "3.10", "3.2", "next"), "0" * 64)}})
+    with pytest.raises(Refused, match="Quote it twice: version=\"'3.1'\" or version=\"'3.10'\".$"):
+        definition.check_version(known, 3.10)
+
+
+# -- URLs and logins of a source --------------------------------------------------------------
+
+ARCHIVE = {"archive": "https://host/shop-{version}.tar", "sha256": "0" * 64}
+
+
+def with_secret(place):
+    """Return a pillar with a password in the URL at ``place``."""
+    url = "https://joe:hunter2@host/x"
+    source, options = {"pip": "shop"}, {}
+    if place == "archive":
+        source = {**ARCHIVE, "archive": url}
+    elif place == "sha256":
+        source = {**ARCHIVE, "sha256": url}
+    elif place == "requirements":
+        source["requirements"] = ["six", f"--extra-index-url {url}"]
+    elif place == "index":
+        source["index"] = url
+    elif place == "wrong type":
+        source = {"archive": [url], "sha256": {"x": {"y": url}}}
+    elif place == "wrong scheme":
+        source = {**ARCHIVE, "archive": "ftp://joe:hunter2@host/x"}
+    elif place == "servers":
+        options["discovery"] = {"consul": {"servers": ["http://a:8500", url]}}
+    elif place == "agent":
+        options["discovery"] = {"consul": {"agent": "http://joe:hunter2@{address}:8500"}}
+    elif place == "consul":
+        options["consul"] = {"version": "1.8.7", "source": url}
+    return pillar({"source": source}, **options)
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["archive", "sha256", "requirements", "index", "wrong type", "wrong scheme", "servers", "agent", "consul"],
+)
+def test_a_password_in_a_url_is_refused_and_not_shown(place):
+    told = mistake(with_secret(place))
+    assert "the URL has a user or password (it is not shown)" in told and "Take it out" in told
+    assert "hunter2" not in told and "joe" not in told
+
+
+def test_a_password_in_a_url_of_an_environment_s_app_is_refused_too():
+    told = mistake(pillar({}, {"source": {"pip": "shop", "index": "https://hunter2@host/simple"}}))
+    assert told.startswith("environments:test:apps:shop:source:index: the URL has a user or password")
+    assert "source:netrc" in told and "hunter2" not in told
+
+
+def test_urls_elsewhere_may_have_a_password():
+    """An app's own settings are not readable by others."""
+    assert shop({"env": {"source": "https://joe:hunter2@host/x"}}).env["source"].endswith("host/x")
+
+
+def test_a_source_may_authenticate_itself():
+    source = shop({"source": {**ARCHIVE, "headers": {"X-Team": "hunter2\n"}, "token_file": "/etc/token"}}).source
+    assert (source.headers, source.token_file) == ({"X-Team": "hunter2"}, "/etc/token")
+    assert "hunter2" not in repr(source)
+    assert shop({"source": {"pip": "shop", "netrc": "/etc/netrc", "index": "https://i/simple"}}).source.index
+
+
+@pytest.mark.parametrize(
+    "source, told",
+    [
+        ({**ARCHIVE, "token_file": "/t", "netrc": "/n"}, "source:token_file: netrc is given too"),
+        ({**ARCHIVE, "netrc": "/n", "headers": {"authorization": "hunter2"}}, "netrc: headers:authorization is given"),
+        ({"pip": "shop", "headers": {"X": "hunter2"}}, "source:headers: has no meaning with `pip`"),
+        ({"pip": "shop", "token_file": "/t"}, "source:token_file: has no meaning with `pip`"),
+        ({**ARCHIVE, "index": "https://i/simple"}, "source:index: has no meaning with `archive`"),
+        ({"archive": "salt://x", "sha256": "0" * 64, "netrc": "/n"}, "source:netrc: has no meaning with an archive"),
+        ({**ARCHIVE, "headers": {"X": "hunter2\nY: z"}}, "source:headers:X"),
+        ({**ARCHIVE, "headers": {"X": ["hunter2"]}}, "source:headers:X"),
+        ({**ARCHIVE, "headers": {"hunter2 x": "a"}}, "source:headers"),
+        ({**ARCHIVE, "headers": "hunter2"}, "source:headers"),
+        ({**ARCHIVE, "token_file": "relative"}, "source:token_file"),
+    ],
+)
+def test_what_is_wrong_with_a_login_is_told_without_it(source, told):
+    found = mistake(pillar({"source": source}))
+    assert told in found and "hunter2" not in found
 
 
 def test_no_version_anywhere():

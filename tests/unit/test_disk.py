@@ -1,11 +1,8 @@
 """Room is looked for before anything is written, and said with all that somebody needs to make some."""
 
 import errno
-import io
 import os
 import subprocess
-import tarfile
-import zipfile
 
 import pytest
 from saltdeploy import disk
@@ -78,30 +75,31 @@ def test_file_systems_are_looked_at_each_for_itself(tmp_path):
         subprocess.run(["umount", small], check=True)
 
 
-# -- what an archive needs --------------------------------------------------------------------
+# -- what nobody knows the size of ------------------------------------------------------------
 
 
-def test_a_tar_needs_what_is_in_it(tmp_path):
-    path = tmp_path / "tar"
-    with tarfile.open(path, "w:gz") as tar:
-        for name, size, kind in (("zeros", MB, tarfile.REGTYPE), ("to", 0, tarfile.SYMTYPE), ("d", 0, tarfile.DIRTYPE)):
-            info = tarfile.TarInfo(name)
-            info.size, info.type, info.linkname = size, kind, "zeros"
-            tar.addfile(info, io.BytesIO(bytes(size)))
-    assert path.stat().st_size < MB / 100
-    block = disk.space(tmp_path).block
-    assert disk.unpacked(path, tmp_path) == Need(tmp_path, -(-MB // block) * block + 2 * block, 3)
+def test_room_is_used_up_bit_by_bit(tmp_path, monkeypatch):
+    """The disk is looked at again where what it had is used up: something may have been removed meanwhile."""
+    spaces = [Space(1000, 1000, block=10), Space(1000, 1000, block=10), Space(200, 1000, block=10)]
+    looked = []
+
+    def space(folder):
+        looked.append(folder)
+        return spaces[min(len(looked), len(spaces)) - 1]
+
+    monkeypatch.setattr(disk, "space", space)
+    meter = disk.Meter(tmp_path)
+    meter.take(900)
+    assert len(looked) == 1
+    with pytest.raises(NoRoom, match="180 B are needed, 50 B must stay free, and 200 B are free"):
+        for _ in range(3):
+            meter.take(175, 1)
 
 
-def test_a_zip_needs_what_is_in_it(tmp_path):
-    path = tmp_path / "zip"
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as zipped:
-        zipped.writestr("zeros", bytes(MB))
-    block = disk.space(tmp_path).block
-    assert disk.unpacked(path, tmp_path) == Need(tmp_path, -(-MB // block) * block, 1)
-
-
-def test_what_is_no_archive_says_so(tmp_path):
-    (tmp_path / "text").write_text("text")
-    with pytest.raises(tarfile.ReadError, match="neither a tar nor a zip"):
-        disk.unpacked(tmp_path / "text", tmp_path)
+def test_the_disk_is_looked_at_again_after_some_megabytes(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(disk, "space", lambda folder: looked.append(folder) or Space(1 << 40, 1 << 41))
+    meter = disk.Meter(tmp_path)
+    for _ in range(40):
+        meter.take(1 << 20)
+    assert 8 <= len(looked) <= 11

@@ -8,7 +8,8 @@ import resource
 import threading
 
 import pytest
-from saltdeploy import disk, downloads
+from saltdeploy import disk, downloads, limits
+from saltdeploy.downloads import Terms
 from saltdeploy.errors import Failed
 
 from tests.support.fileserver import Answer, serving
@@ -182,11 +183,10 @@ def test_what_will_not_get_better_is_asked_once(server, path):
 
 
 def test_no_try_begins_after_the_deadline(server, path, monkeypatch):
-    monkeypatch.setattr(downloads, "WAITS", (60,))
-    monkeypatch.setattr(downloads, "DOWNLOAD_TIMEOUT", 30)
+    monkeypatch.setattr(limits, "WAITS", (60,))
     server.answers = [Answer(status=503)]
     with pytest.raises(Failed, match=r"tried 1 times"):
-        downloads.fetch_verified(server.url, path, digest(CONTENT))
+        downloads.fetch_verified(server.url, path, digest(CONTENT), Terms(seconds=30))
 
 
 def test_what_is_stored_compressed_stays_so(server, path):
@@ -210,7 +210,7 @@ def test_room_is_asked_for_before_anything_is_written(server, path):
 
     server.answers = [Answer(cut=HALF)]
     with pytest.raises(disk.NoRoom):
-        downloads.fetch_verified(server.url, path, digest(CONTENT), room)
+        downloads.fetch_verified(server.url, path, digest(CONTENT), Terms(room))
     assert asked == [(len(CONTENT), 0, False), (len(CONTENT), HALF, True)]
     assert list(path.parent.iterdir()) == []
 

@@ -1,6 +1,7 @@
 """What a minion's answer means: no answer is a failure, and a failure is told in one sentence."""
 
 import pytest
+from saltdeploy import fleet
 from saltdeploy.fleet import UNKNOWN, Fleet, Reply, _reply
 
 SILENT = "does not answer: is its salt-minion running?"
@@ -107,8 +108,51 @@ def test_a_reply_is_ok_without_an_error():
 def test_who_works_for_too_long_is_not_silent(monkeypatch, deadline, silent, error):
     """As who is dead, or not known to the master, is."""
     dead = {"web1": {"failed": True}}
-    fleet = Fleet({})
-    monkeypatch.setattr(fleet, "_answers", lambda *args: iter([dead, {"web2": {"ret": 1}}]))
-    replies = fleet.run("app.observe", ["web1", "web2", "web3"], deadline=deadline)
+    nodes = Fleet({})
+    monkeypatch.setattr(nodes, "_answers", lambda *args: iter([dead, {"web2": {"ret": 1}}]))
+    replies = nodes.run("app.observe", ["web1", "web2", "web3"], deadline=deadline)
     assert replies["web1"].silent and not replies["web2"].silent
     assert (replies["web3"].silent, replies["web3"].error) == (silent, error)
+
+
+# -- a node that applies states already -------------------------------------------------------
+
+BUSY = {"ret": ['The function "state.apply" is running as PID 1 and was started at … with jid 2'], "retcode": 1}
+
+
+class Answering(Fleet):
+    """Nodes that answer a job with what is next for them."""
+
+    def __init__(self, monkeypatch, **answers):
+        super().__init__({})
+        self.answers, self.sent = answers, []
+        monkeypatch.setattr(fleet, "RETRY", 0.01)
+
+    def _answers(self, function, nodes, args, kwargs, until, let_through):
+        self.sent.append(list(nodes))
+        for node in nodes:
+            answer = self.answers[node].pop(0) if len(self.answers[node]) > 1 else self.answers[node][0]
+            yield {}
+            yield {node: answer}
+
+
+def test_a_node_that_applies_states_is_asked_again(monkeypatch):
+    nodes = Answering(monkeypatch, web1=[BUSY, BUSY, {"ret": "done"}], web2=[{"ret": "done"}])
+    told, replies = [], []
+    found = nodes.run("state.apply", ["web1", "web2"], deadline=20, on_busy=told.append, on_reply=replies.append)
+    assert told == ["web1"]
+    assert nodes.sent == [["web1", "web2"], ["web1"], ["web1"]]
+    assert {node: reply.value for node, reply in found.items()} == {"web1": "done", "web2": "done"}
+    assert [reply.node for reply in replies] == ["web2", "web1"]
+
+
+def test_a_node_that_applies_states_for_too_long(monkeypatch):
+    nodes = Answering(monkeypatch, web1=[BUSY])
+    reply = nodes.run("state.apply", ["web1"], deadline=1.0, on_busy=lambda node: None)["web1"]
+    assert reply.error == "another state run was under way there for 1s: see salt web1 state.running"
+    assert not reply.silent and len(nodes.sent) > 1
+
+
+def test_where_nobody_waits_the_other_run_is_an_error(monkeypatch):
+    reply = Answering(monkeypatch, web1=[BUSY]).run("state.apply", ["web1"])["web1"]
+    assert 'The function "state.apply" is running' in reply.error

@@ -31,10 +31,10 @@ def node(tmp_path):
     return Host("web1", tmp_path / "srv")
 
 
-def archive(path, text="app"):
+def archive(path, text="app", name="app"):
     """Write a tar with one file and return the Source of it."""
     with tarfile.open(path, "w") as tar:
-        info = tarfile.TarInfo("app")
+        info = tarfile.TarInfo(name)
         info.size = len(text)
         tar.addfile(info, io.BytesIO(text.encode()))
     return Source("archive", str(path), sha256=hashlib.sha256(path.read_bytes()).hexdigest())
@@ -111,7 +111,7 @@ def test_a_release_can_be_entered_by_the_app_s_user(node, app):
 def test_another_source_under_the_same_version_is_refused(node, app, tmp_path):
     node.install(app, "1.0", None)
     other = replace(app, source=archive(tmp_path / "other.tar", "changed"))
-    told = r"shop 1.0 is installed on web1 from another source \(location, sha256 changed\)"
+    told = r"shop 1.0 is installed on web1 from another source \(sha256 changed\)"
     with pytest.raises(Refused, match=told):
         node.install(other, "1.0", None)
     with pytest.raises(Refused, match="a release never changes"):
@@ -125,6 +125,134 @@ def test_a_release_that_fails_to_build_leaves_nothing(node, app):
         node.install(broken, "1.0", None)
     assert visible(node) == hidden(node) == node.releases("shop") == []
     assert node.install(app, "1.0", None) is True
+
+
+def test_an_archive_of_nested_folders_is_no_trouble_for_the_next_one(node, app, tmp_path):
+    """It is refused, nothing of it stays, and a corrected archive of the same version is installed."""
+    nested = replace(app, source=archive(tmp_path / "nested.tar", name="a/" * 1100 + "app"))
+    with pytest.raises(Failed, match="is too long: a path may have 1024 bytes"):
+        node.install(nested, "1.0", None)
+    assert hidden(node) == []
+    assert node.install(app, "1.0", None) is True
+
+
+def test_what_an_earlier_installation_left_is_in_nobody_s_way(node, app, monkeypatch):
+    """Folders deeper than Python's stack are removed; what cannot be removed stays, and the release is installed."""
+    releases = node.root / "shop/releases"
+    left = releases / ".1.0@left"
+    left.mkdir(parents=True)
+    at = left
+    for _ in range(1100):
+        at = at / "d"
+        at.mkdir()
+    assert node.install(app, "1.0", None) is True
+    assert len(hidden(node)) == 1
+    node.remove_release("shop", "1.0")
+    (releases / ".1.0@stuck").mkdir()
+
+    def stuck(folder):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(host.trees, "remove", stuck)
+    assert node.install(app, "1.0", None) is True
+    assert (node.release("shop", "1.0") / "app").read_text() == "app"
+
+
+def test_a_release_that_cannot_be_removed_after_a_failure_does_not_hide_the_failure(node, app, monkeypatch):
+    broken = replace(app, source=replace(app.source, sha256="0" * 64))
+
+    def stuck(folder):
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(host.trees, "remove", stuck)
+    with pytest.raises(Failed, match="wrong digest"):
+        node.install(broken, "1.0", None)
+
+
+@pytest.mark.parametrize("broken", ["no files", "no build", "a loop", "no record", "half a record", "another record"])
+def test_a_release_that_is_broken_is_installed_again(node, app, broken):
+    node.install(app, "1.0", None)
+    release = node.release("shop", "1.0")
+    build = release.resolve().parent
+    if broken == "no files":
+        shutil.rmtree(build / "files")
+    elif broken == "no build":
+        shutil.rmtree(build)
+    elif broken == "a loop":
+        release.unlink()
+        release.symlink_to("1.0")
+    else:
+        text = {"no record": None, "half a record": '{"app": "sh', "another record": "[1]"}[broken]
+        (build / "release.json").unlink()
+        if text:
+            (build / "release.json").write_text(text)
+    assert not node.installed(app, "1.0")
+    if "record" not in broken:
+        assert node.releases("shop") == []
+    assert node.install(app, "1.0", None) is True
+    assert node.installed(app, "1.0") and (release / "app").read_text() == "app"
+    node.remove_release("shop", "1.0")
+    assert hidden(node) == visible(node) == []
+
+
+def test_somebody_s_folder_in_the_place_of_a_release(node, app):
+    node.release("shop", "1.0").mkdir(parents=True)
+    with pytest.raises(Failed, match="releases/1.0 on web1 is no release that was installed here: move it away"):
+        node.install(app, "1.0", None)
+
+
+# -- one content under a version --------------------------------------------------------------
+
+
+def test_another_digest_than_the_deployment_s_is_refused(node, app, tmp_path):
+    """The file of digests has changed between two nodes."""
+    sums = tmp_path / "sums"
+    sums.write_text(app.source.sha256)
+    by_file = replace(app, source=replace(app.source, sha256=str(sums)))
+    with pytest.raises(Failed, match=f"wrong digest: sha256 is {app.source.sha256}, the definition says {'f' * 64}"):
+        node.install(by_file, "1.0", None, digest="f" * 64)
+    assert node.install(by_file, "1.0", None, digest=app.source.sha256) is True
+    assert node.install(by_file, "1.0", None, digest=app.source.sha256) is False
+    with pytest.raises(Refused, match=r"from another source \(sha256 changed\)"):
+        node.install(by_file, "1.0", None, digest="f" * 64)
+
+
+def test_what_a_node_says_of_a_release(node, app, tmp_path):
+    sums = tmp_path / "sums"
+    sums.write_text(app.source.sha256)
+    by_file = replace(app, source=replace(app.source, sha256=str(sums)))
+    digest = app.source.sha256
+    assert node.room(by_file, "1.0", None) == {"installed": False, "digest": digest, "now": digest, "packages": []}
+    node.install(by_file, "1.0", None)
+    assert node.room(by_file, "1.0", None) == {"installed": True, "digest": digest, "now": digest, "packages": []}
+    sums.write_text("e" * 64)
+    assert node.room(by_file, "1.0", None)["now"] == "e" * 64
+    sums.unlink()
+    assert node.room(by_file, "1.0", None) == {"installed": True, "digest": digest, "now": "", "packages": []}
+
+
+def test_the_same_content_from_elsewhere_is_the_same_release(node, app, tmp_path):
+    """An artifact server that moved is no reason to give everything a new version."""
+    node.install(app, "1.0", None)
+    moved = replace(app, source=replace(app.source, location=str(tmp_path / "gone.tar")))
+    assert node.installed(moved, "1.0")
+    assert node.installed(replace(app, source=replace(app.source, sha256={"1.0": app.source.sha256.upper()})), "1.0")
+    assert node.installed(replace(app, source=replace(app.source, sha256={"2.0": "0" * 64})), "1.0")
+    with pytest.raises(Refused, match=r"another source \(strip changed\)"):
+        node.installed(replace(app, source=replace(app.source, strip=1)), "1.0")
+
+
+def test_a_release_can_be_entered_whatever_the_umask_is(node, app):
+    before = os.umask(0o077)
+    try:
+        node.install(app, "1.0", None)
+    finally:
+        os.umask(before)
+    path = node.release("shop", "1.0").resolve()
+    assert stat.S_IMODE((path / "app").stat().st_mode) == 0o644
+    while path != node.root.parent:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o755, path
+        path = path.parent
 
 
 def test_a_full_disk_is_told_with_node_and_release(node, app):

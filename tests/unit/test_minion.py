@@ -19,12 +19,14 @@ def test_a_file_that_the_master_has_not_is_an_error(tmp_path):
     functions = {
         "config.get": lambda key, default, **where: default,
         "cp.get_file": lambda url, path: "",
+        "cp.hash_file": lambda url: {},
         "cp.get_template": lambda *args, **context: "",
-        "cp.hash_file": lambda url: "",
     }
     lifecycle = minion.lifecycle({"id": "web1"}, PILLAR, functions)
     with pytest.raises(Failed, match="salt://shop.tar.gz: is not on the master: see its file_roots"):
         lifecycle.fetch("salt://shop.tar.gz", tmp_path / "a")
+    with pytest.raises(Failed, match="salt://shop.tar.gz: is not on the master: see its file_roots"):
+        lifecycle.fetch("salt://shop.tar.gz", None)
     with pytest.raises(Failed, match="salt://shop.conf: is not on the master: see its file_roots"):
         lifecycle.render("salt://shop.conf", tmp_path / "b", {})
 

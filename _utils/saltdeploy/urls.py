@@ -1,0 +1,102 @@
+"""URLs of definitions: none may hold a password, and a message shows no more of one than it should."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlsplit
+
+from . import words
+from .errors import DefinitionError
+
+# A URL with an authority: of salt:// and file:// a path may begin there.
+AUTHORITY = re.compile(r"(?i)\b(?!(?:salt|file):)([a-z][a-z0-9+.-]*)://([^/?#\s]*)")
+# Under which keys of an app, and of an environment, URLs are.
+OF_APP, OF_ENVIRONMENT = ("source",), ("discovery", "consul")
+# The secrets of a source have a place of their own, which is no URL.
+NOT_URLS = ("headers",)
+
+
+def secrets(definitions):
+    """Return the apps that have a user or password in a URL of theirs: ``{app: what is said of it}``.
+
+    :param definitions: ``{"apps": …, "environments": …}``, plain data of any shape.
+    :raises DefinitionError: one is in a URL of an environment. No message shows it.
+    """
+    found, stack = {}, [((), definitions)]
+    while stack:
+        keys, value = stack.pop()
+        if isinstance(value, (dict, list)):
+            items = value.items() if isinstance(value, dict) else enumerate(value)
+            for key, inner in items:
+                if isinstance(key, str) and _has_urls((*keys, "")) and has_secret(key):
+                    _note((*keys, "…"), found)
+                stack.append(((*keys, key), inner))
+        elif isinstance(value, str) and _has_urls(keys) and has_secret(value):
+            _note(keys, found)
+    return found
+
+
+def has_secret(text):
+    """Return whether a URL in ``text`` has a user or password, or what may be half of one.
+
+    A user without a password is no secret where ssh is spoken: ``git+ssh://git@…``.
+    """
+    for scheme, authority in AUTHORITY.findall(text):
+        user, at, host = authority.rpartition("@")
+        if at and (":" in user or not scheme.lower().endswith("ssh")):
+            return True
+        # "user:pa/ss@host": what looks like a port begins the password.
+        port = re.sub(r"\[[^]]*\]|\{[a-z]*\}", "", host).partition(":")[2]
+        if re.search(r"\D", port):
+            return True
+    return False
+
+
+def public(url):
+    """Return ``url`` without what may be a secret in one that is asked over HTTP: user, password, query, fragment."""
+    if not url.startswith(("http://", "https://")):
+        return url
+    return re.split(r"[?#]", without_secrets(url), maxsplit=1)[0]
+
+
+def place(url):
+    """Return scheme, host and port of a URL, as one value to compare; ports that are meant are filled in."""
+    parts = urlsplit(url)
+    try:
+        return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+    except ValueError:  # no port
+        return parts.scheme, parts.netloc, None
+
+
+def without_secrets(text):
+    """Return ``text``, of another program, with users and passwords in URLs left out."""
+    return re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^/?#\s]*@", r"\1", text)
+
+
+def _has_urls(keys):
+    keys = tuple(map(str, keys))
+    if keys[:1] == ("apps",):
+        inner = keys[2:]
+    elif keys[:1] == ("environments",) and keys[2:3] == ("apps",):
+        inner = keys[4:]
+    elif keys[:1] == ("environments",):
+        return keys[2:3] and keys[2] in OF_ENVIRONMENT
+    else:
+        return False
+    return inner[:1] == OF_APP and inner[1:2] != NOT_URLS
+
+
+def _note(keys, found):
+    """Add what is said of the URL at ``keys`` to its app's; raise DefinitionError where it is no app's."""
+    keys = tuple(map(str, keys))
+    app = keys[1] if keys[0] == "apps" else keys[3] if keys[2] == "apps" else None
+    advice = "name a file on the node that holds them: source:netrc, or source:token_file"
+    if app is None:
+        advice = "Consul's own is discovery:consul:token" if "discovery" in keys else "fetch it without"
+    said = (
+        f"{words.path(keys)}: the URL has a user or password (it is not shown), or is no URL. It would be kept in files"
+        f" that all may read. Take it out and {advice}."
+    )
+    if app is None:
+        raise DefinitionError(said)
+    found.setdefault(app, said)

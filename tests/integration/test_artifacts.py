@@ -1,0 +1,118 @@
+"""Artifacts on real nodes: logins leave no trace, a version has one content, and a busy node is waited for."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import time
+from pathlib import Path
+
+import pytest
+import requests
+import yaml
+
+from tests.support import apps
+from tests.support.rogue import reply, rogue
+from tests.support.site import Cli
+
+NAME, SECRET = "sourced", "hunter2-planted"
+
+
+class Store:
+    """An artifact server that sends releases, and their digests, to those only who know the secret."""
+
+    def __init__(self, archives):
+        self.archives, self.refused, self.more = archives, 0, b""
+
+    def __call__(self, server, connection, request):
+        name = request.split()[1].lstrip("/")
+        content = (self.archives.folder / name.removesuffix(".sha256")).read_bytes() + self.more
+        if name.endswith(".sha256"):
+            content = hashlib.sha256(content).hexdigest().encode()
+        if f"Authorization: Bearer {SECRET}" not in request:
+            self.refused += 1
+            reply(status="401 Unauthorized")(server, connection, request)
+        else:
+            reply(content, ETag='"one"')(server, connection, request)
+
+
+@pytest.fixture(scope="module")
+def store(minions, cli, archives, pillar, agents):
+    """The server; the app ``sourced`` is defined, whose releases come from there."""
+    archives.make("1.0")
+    archives.make("1.1")
+    with rogue(Store(archives)) as server:
+        url = f"http://127.0.0.1:{server.port}/web-{{version}}.tar.gz"
+        source = {"archive": url, "sha256": f"{url}.sha256", "headers": {"Authorization": f"Bearer {SECRET}"}}
+        tests = [{"http": "/selftest"}]
+        definition = archives.app(source=source, ports="23000-23009", tests=tests)
+        placed = {NAME: {"version": "1.0", "instances": 1}}
+        pillar.write({NAME: definition}, {"site": apps.environment(agents, apps=placed)})
+        yield server.answer
+        assert cli.deploy("remove", NAME, "confirm=True")[0] == 0
+    pillar.write({}, {})
+
+
+@pytest.fixture(scope="module")
+def impatient(master, folder):
+    """Commands of a master that gives silent minions up after 6 s: Salt's own takes 15 s."""
+    config = {**yaml.safe_load(Path(master.config_file).read_text()), "timeout": 3, "gather_job_timeout": 3}
+    path = folder / "impatient"
+    path.mkdir()
+    (path / "master").write_text(yaml.safe_dump(config))
+    return Cli(path)
+
+
+def planted(*folders):
+    """Return the files below ``folders`` with the secret in them."""
+    found = [p for folder in folders for p in folder.rglob("*") if p.is_file() and not p.is_symlink()]
+    return [p for p in found if SECRET.encode() in p.read_bytes()]
+
+
+def test_a_login_leaves_no_trace(store, cli, master, agents):
+    code, output = cli.deploy("app", NAME)
+    assert code == 0 and SECRET not in output, output
+    assert store.refused == 0
+    code, output = cli.deploy("history", NAME, "--out=json")
+    assert code == 0 and SECRET not in output
+    kept = requests.get(f"{agents.url('web1')}/v1/kv/?recurse", timeout=10)
+    assert NAME in kept.text
+    assert not any(SECRET.encode() in base64.b64decode(entry["Value"] or "") for entry in kept.json())
+    roots = {Path(agents.settings(node)["root"]) for node in agents.nodes}
+    assert planted(*roots, Path(master.config["cachedir"]) / "jobs") == []
+    [installed] = [p for root in roots for p in root.glob(f"{NAME}/releases/.*/release.json")]
+    assert '"artifact": "' in installed.read_text()
+
+
+def test_a_version_has_one_content(store, cli):
+    """Somebody built the archive again, under the same version."""
+    store.more = b"\0" * 10
+    try:
+        for function, arguments, expected in (("scale", ("instances=2",), 1), ("check", (), 3), ("app", (), 3)):
+            code, output = cli.deploy(function, NAME, *arguments)
+            assert code == expected and "sourced 1.0 has two contents: sha256 " in output, output
+            assert "give the new one a new version" in output
+    finally:
+        store.more = b""
+    code, output = cli.deploy("scale", NAME, "instances=2")
+    assert code == 0 and "2 instances of 1.0" in output, output
+
+
+def test_a_node_that_applies_states_is_waited_for(store, cli, impatient):
+    """For longer than the master waits for a minion that does not answer."""
+    assert cli.run("salt", "--async", "*", "state.single", "cmd.run", "name=sleep 15")[0] == 0
+    time.sleep(1)
+    began = time.monotonic()
+    code, output = impatient.deploy("app", NAME, "version='1.1'")
+    assert code == 0, output
+    assert "applies states just now: its installation waits" in output
+    assert "is published in site: 1 instance of 1.1" in output
+    assert 8 < time.monotonic() - began < 60
+
+
+@pytest.mark.parametrize("archive", ["salt://gone/web.tar.gz", "file:///gone/web.tar.gz"])
+def test_a_missing_archive_is_found_beforehand(store, cli, pillar, archives, agents, archive):
+    definition = archives.app(source={"archive": archive, "sha256": "0" * 64}, ports="23000-23009")
+    pillar.write({NAME: definition}, {"site": apps.environment(agents, apps={NAME: {"version": "2.0"}})})
+    code, output = cli.deploy("check", NAME)
+    assert code == 3 and f"{archive}: " in output and ("is not on the master" in output or "No such file" in output)

@@ -1,0 +1,106 @@
+"""Content under a version never changes: all nodes have the same, or nothing is done."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import pytest
+from saltdeploy import contents
+from saltdeploy.errors import Failed, Refused
+from saltdeploy.fleet import Reply
+from saltdeploy.model import App, Source
+
+A, B = "a" * 64, "b" * 64
+APP = App("shop", Source("archive", "http://h/x", sha256="http://h/x.sha256"), "run")
+
+
+class Fleet:
+    """Nodes that answer ``app.room``."""
+
+    def __init__(self, **nodes):
+        self.nodes = nodes
+
+    def run(self, function, nodes, name, version, deadline):
+        assert (function, name, version) == ("app.room", "shop", "1.0")
+        return {
+            n: Reply(n, None, self.nodes[n]) if isinstance(self.nodes[n], str) else Reply(n, self.nodes[n])
+            for n in nodes
+        }
+
+
+def there(digest, now="", packages=()):
+    return {"installed": True, "digest": digest, "now": now, "packages": list(packages)}
+
+
+def coming(digest):
+    return {"installed": False, "digest": digest, "now": digest, "packages": []}
+
+
+def observed(*nodes):
+    return SimpleNamespace(releases={"web9": ("0.9",), **dict.fromkeys(nodes, ("1.0",))})
+
+
+def agree(fleet, installing, *have):
+    return contents.agree(fleet, APP, "1.0", installing, observed(*have))
+
+
+def check(fleet, installing, *have):
+    return contents.check(fleet, APP, "1.0", installing, observed(*have))
+
+
+def test_the_digest_is_found_once_for_all_nodes():
+    assert agree(Fleet(web1=there(A), web2=coming(A)), ["web2"], "web1") == A
+    assert agree(Fleet(web2=coming("")), ["web2"]) == ""
+
+
+def test_what_keeps_one_node_from_installing_is_the_installation_s_matter():
+    """Some nodes may fail, if the strategy says so."""
+    assert agree(Fleet(web1="no room", web2=coming(A)), ["web1", "web2"]) == A
+
+
+@pytest.mark.parametrize("nodes", [{"web1": there(A), "web2": coming(B)}, {"web1": coming(A), "web2": coming(B)}])
+def test_two_contents_under_one_version_are_refused(nodes):
+    installing = [n for n, found in nodes.items() if not found["installed"]]
+    have = [n for n in nodes if n not in installing]
+    for function, error in ((agree, Failed), (check, Refused)):
+        with pytest.raises(
+            error, match="shop 1.0 has two contents: sha256 aaaaaaaaaaaa… is .* on web1|what web1"
+        ) as raised:
+            function(Fleet(**nodes), installing, *have)
+        assert "sha256 bbbbbbbbbbbb… is what web2 would install now" in str(raised.value)
+        assert "give the new one a new version" in str(raised.value)
+
+
+def test_two_contents_that_are_installed_already():
+    with pytest.raises(Failed, match="aaaaaaaaaaaa… is installed on web1, sha256 bbbbbbbbbbbb… is installed on web2"):
+        agree(Fleet(web1=there(A), web2=there(B), web3=coming(A)), ["web3"], "web1", "web2")
+
+
+def test_an_archive_that_was_built_again_is_refused_though_nothing_is_to_be_installed():
+    with pytest.raises(Refused, match="aaaaaaaaaaaa… is installed on web1, sha256 bbbbbbbbbbbb… is what web1 would"):
+        check(Fleet(web1=there(A, now=B)), [], "web1")
+    check(Fleet(web1=there(A, now=A)), [], "web1")
+    check(Fleet(web1=there(A)), [], "web1")
+
+
+def test_what_is_installed_can_be_gone_back_to_whatever_became_of_its_file():
+    assert agree(Fleet(web1=there(A, now=B), web2=there(A)), [], "web1", "web2") == A
+
+
+def test_what_cannot_be_had_is_refused_beforehand():
+    with pytest.raises(Refused, match="web1, web2: gone"):
+        check(Fleet(web1="gone", web2="gone"), ["web1", "web2"])
+
+
+@pytest.mark.parametrize(
+    "digests, may", [("http://h/x.sha256", True), ("/srv/x", True), (A, False), ({"1.0": A}, False)]
+)
+def test_only_a_file_of_digests_may_say_something_else(digests, may):
+    assert contents.may_change(replace(APP, source=replace(APP.source, sha256=digests))) is may
+    assert not contents.may_change(replace(APP, source=Source("pip", "shop")))
+
+
+def test_packages_that_differ_are_named():
+    nodes = Fleet(web1=there("", packages=["flask==3.0", "six==1"]), web2=there("", packages=["flask==3.1", "six==1"]))
+    told = contents.differing_packages(nodes, APP, "1.0", ["web1", "web2"])
+    assert "shop 1.0 is not the same on all nodes: flask 3.0 on web1, 3.1 on web2. Give exact versions" in told
+    assert contents.differing_packages(nodes, APP, "1.0", ["web1"]) == ""

@@ -1,0 +1,157 @@
+"""What packages run while they are installed never runs as root, and cannot change the release afterwards."""
+
+import os
+import pwd
+import shutil
+import stat
+import tempfile
+from pathlib import Path
+
+import pytest
+from saltdeploy import pipvenv
+from saltdeploy.errors import Failed, Refused
+from saltdeploy.model import Source
+
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
+# Stands for python: as `-m venv FOLDER` it puts itself into FOLDER, as `-m pip` it does what a hostile setup.py would.
+PYTHON = """\
+#!/bin/sh
+if [ "$2" = venv ]; then
+    mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
+    exit
+fi
+files=$(dirname "$0")/..
+id -un > "$files/who"; id -Gn > "$files/groups"; umask > "$files/umask"; env > "$files/env"; echo "$@" > "$files/argv"
+{then}
+"""
+
+
+@pytest.fixture
+def folder():
+    """A release's folder that others may enter, as they may not pytest's own."""
+    path = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
+    path.chmod(0o755)
+    (path / "files").mkdir()
+    yield path
+    shutil.rmtree(path)
+
+
+@pytest.fixture
+def build(folder):
+    def build(then="true", user="nobody", **source):
+        (folder / "python").write_text(PYTHON.replace("{then}", then))
+        (folder / "python").chmod(0o755)
+        source = Source("pip", "shop", python=str(folder / "python"), **source)
+        return pipvenv.build(source, "shop==1.0", folder / "files", user)
+
+    return build
+
+
+def read(folder, name):
+    return (folder / "files" / name).read_text().strip()
+
+
+@ROOT
+@pytest.mark.parametrize("user, who", [("daemon", "daemon"), ("root", "nobody"), ("", "nobody")])
+def test_pip_never_runs_as_root(folder, build, user, who):
+    before = os.umask(0o077)
+    try:
+        build(user=user)
+    finally:
+        os.umask(before)
+    assert read(folder, "who") == who and "root" not in read(folder, "groups").split()
+    assert read(folder, "umask") == "0022"
+
+
+@ROOT
+def test_another_root_is_root_too(build, monkeypatch):
+    toor = pwd.struct_passwd(("toor", "x", 0, 0, "", "/root", "/bin/sh"))
+    monkeypatch.setattr(pipvenv.pwd, "getpwnam", lambda name: toor)
+    with pytest.raises(Refused, match="toor is root on this node, and pip never runs as root"):
+        build(user="toor")
+
+
+@ROOT
+def test_a_user_that_is_not_there(build):
+    with pytest.raises(Refused, match="there is no user app-gone on this node, as whom pip runs: apply the state"):
+        build(user="app-gone")
+
+
+@ROOT
+def test_its_files_are_root_s_then_and_nobody_else_writes_to_them(folder, build):
+    build('mkdir -m 777 "$files/d"; echo x > "$files/d/wide"; chmod 6777 "$files/d/wide"; ln -s /etc/passwd "$files/l"')
+    for path in (folder / "files", *(folder / "files").rglob("*")):
+        found = path.lstat()
+        assert found.st_uid == 0, path
+        assert path.is_symlink() or stat.S_IMODE(found.st_mode) in (0o755, 0o644), path
+    assert pwd.getpwuid(os.stat("/etc/passwd").st_uid).pw_name == "root"
+    assert sorted(p.name for p in folder.iterdir()) == ["files", "python", "requirements.txt"]
+
+
+@ROOT
+def test_what_belongs_to_somebody_else_is_left_alone(folder, build):
+    """A hard link to a file of root's would have its mode changed."""
+    secret = folder / "secret"
+    secret.write_text("secret")
+    secret.chmod(0o600)
+    os.link(secret, folder / "files/hard")
+    with pytest.raises(Failed, match="files/hard belongs to somebody else"):
+        build()
+    assert stat.S_IMODE(secret.stat().st_mode) == 0o600
+
+
+def test_a_pipe_is_refused(build):
+    with pytest.raises(Failed, match="files/pipe is a device, pipe or socket: refused"):
+        build('mkfifo "$files/pipe"')
+
+
+def test_nothing_of_a_build_goes_on_after_it(folder, build):
+    """It could write to files that are root's by then."""
+    build('(while :; do sleep 0.05; echo x >> "$files/later"; done) > /dev/null 2>&1 &')
+    size = (folder / "files/later").stat().st_size if (folder / "files/later").exists() else 0
+    os.sync()
+    after = (folder / "files/later").stat().st_size if (folder / "files/later").exists() else 0
+    assert after == size
+
+
+def test_an_environment_of_its_own(folder, build, monkeypatch):
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
+    build()
+    assert "hunter2" not in read(folder, "env")
+    home = next(line for line in read(folder, "env").splitlines() if line.startswith("HOME="))
+    if os.geteuid() == 0:
+        assert home.startswith(f"HOME={folder}/home.") and not Path(home[len("HOME=") :]).exists()
+    else:
+        assert home == f"HOME={os.environ['HOME']}"
+
+
+def test_a_login_is_in_a_file_of_the_build_s_own_and_nowhere_else(folder, build, tmp_path):
+    (tmp_path / "netrc").write_text("machine index login joe password hunter2\nmachine b login joe password hunter3\n")
+    build('cat "$NETRC" > "$files/netrc"; stat -c %a%U "$NETRC" > "$files/mode"; ls -l /proc/$$/fd > /dev/null',
+          index="https://index/simple", netrc=str(tmp_path / "netrc"))  # fmt: skip
+    assert read(folder, "netrc") == "machine index login joe password hunter2"
+    assert read(folder, "mode") == f"600{'nobody' if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name}"
+    assert "hunter2" not in read(folder, "argv") + read(folder, "env")
+    assert (folder / "requirements.txt").read_text().splitlines() == ["--index-url https://index/simple", "shop==1.0"]
+    (folder / "files/netrc").unlink()
+    assert not [p for p in folder.rglob("*") if p.is_file() and "hunter" in p.read_text()]
+
+
+def test_a_password_that_pip_prints_is_not_shown(build):
+    with pytest.raises(Failed) as raised:
+        build("echo 'ERROR: https://joe:hunter2@index/simple is gone'; exit 1")
+    assert str(raised.value) == "pip install shop==1.0: ERROR: https://index/simple is gone"
+
+
+@ROOT
+def test_a_folder_that_the_user_may_not_enter(folder, build):
+    folder.chmod(0o700)
+    with pytest.raises(Failed, match=f"{folder} may not be entered by nobody, as whom pip runs here: `chmod o\\+x` it"):
+        build()
+    folder.chmod(0o755)
+
+
+def test_what_was_installed_is_listed(folder):
+    for name in ("Flask-3.0.0", "zope.interface-6.1", "pip-23.1", "setuptools-65.5"):
+        (folder / "files/lib/python3.11/site-packages" / f"{name}.dist-info").mkdir(parents=True)
+    assert pipvenv.installed(folder / "files") == ["flask==3.0.0", "zope-interface==6.1"]
