@@ -18,7 +18,10 @@ ESTABLISHED, LISTENING = "01", "0A"
 
 @dataclass(frozen=True)
 class Socket:
-    """A socket's own end; the address is IPv4 also where the socket is IPv6. ``user``: the id of whose it is; ``inode`` is what its processes have open."""
+    """A socket's own end; the address is IPv4 also where the socket is IPv6.
+
+    :param user: the id of the user whose it is; ``inode``: what its processes have open.
+    """
 
     address: str
     port: int

@@ -84,7 +84,7 @@ def test_steps_that_readme_and_pages_refer_to_are_numbered_so():
 class Chat(http.server.BaseHTTPRequestHandler):
     """Refuses what Slack refuses."""
 
-    received = []
+    received = []  # noqa: RUF012
 
     def do_POST(self):
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
