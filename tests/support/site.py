@@ -105,7 +105,8 @@ class Agents:
         ).json()
         services = [entry["Service"] for entry in entries]
         return {
-            (s["Meta"].get("minion"), s["ID"]): (s["Address"], s["Port"], s["Meta"].get("version")) for s in services
+            (s["Meta"].get("minion"), s["ID"]): (s["Address"], s.get("Port", 0), s["Meta"].get("version"))
+            for s in services
         }
 
     def _start(self, name, command):

@@ -484,7 +484,10 @@ def test_what_does_not_stay_healthy_while_it_is_measured_is_reverted(web):
     fleets, web.answers["/"] = [], sicken
     fleet, problem = deploy((gate(url=web.url, count=1),), begun=fleets.append)
     assert type(problem) is Failed
-    assert str(problem) == "did not stay healthy in discovery while it was measured: shop_2.0_101 on a"
+    assert (
+        str(problem)
+        == "did not stay healthy in discovery while it was measured: shop_2.0_101 on a (not in the catalog)"
+    )
     assert released(fleet) == [OLD] * 3
 
 

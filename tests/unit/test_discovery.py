@@ -490,3 +490,31 @@ def test_an_endpoint_is_alive_while_the_agent_of_its_node_is():
     dead = {"CheckID": "serfHealth", "Status": "critical"}
     assert consul._endpoint(entry("critical")).alive
     assert not consul._endpoint({**entry("critical"), "Checks": [dead]}).alive
+
+
+def test_what_an_agent_only_believes_to_pass(serve):
+    """A check without output has not run yet. What does not pass, and what is another's, is not believed in."""
+    checks = {
+        "c1": {"ServiceID": "s1", "Status": "passing", "Output": "HTTP GET …: 200 OK"},
+        "c2": {"ServiceID": "s1", "Status": "passing", "Output": ""},
+        "c3": {"ServiceID": "s2", "Status": "critical", "Output": ""},
+        "c4": {"ServiceID": "s3", "Status": "passing", "Output": ""},
+        "serfHealth": {"ServiceID": "", "Status": "passing", "Output": ""},
+    }
+    url, _ = serve({"GET /v1/agent/checks": (200, json.dumps(checks))})
+    with consul.Consul([url]) as client:
+        assert client.unmeasured(["s1", "s2"]) == ["s1"]
+
+
+def test_an_endpoint_has_the_words_of_the_check_that_makes_it_so():
+    found = entry("passing", "critical", "warning")
+    for check, output in zip(found["Checks"], ("fine", "HTTP GET …: 404 Not Found", "slow")):
+        check["Output"] = output
+    assert consul._endpoint(found).output == "HTTP GET …: 404 Not Found"
+    assert consul._endpoint(entry("passing")).output == ""
+
+
+def test_a_check_may_be_of_another_port_than_the_service_has():
+    watched = replace(SERVICE, port=None, checks=(replace(CHECK, port=32000),))
+    assert consul._registration(watched)["Checks"][0]["HTTP"] == "http://10.0.0.1:32000/health"
+    assert "Port" not in consul._registration(watched)

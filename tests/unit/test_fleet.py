@@ -2,7 +2,10 @@
 
 import pytest
 from saltdeploy import fleet
+from saltdeploy import fleet as module
 from saltdeploy.fleet import UNKNOWN, Fleet, Reply, _reply
+from saltdeploy.jobs import Jobs
+from saltdeploy.journal import Journal
 
 SILENT = "does not answer: is its salt-minion running?"
 
@@ -156,3 +159,46 @@ def test_a_node_that_applies_states_for_too_long(monkeypatch):
 def test_where_nobody_waits_the_other_run_is_an_error(monkeypatch):
     reply = Answering(monkeypatch, web1=[BUSY]).run("state.apply", ["web1"])["web1"]
     assert 'The function "state.apply" is running' in reply.error
+
+
+def test_while_a_job_lasts_it_is_asked_who_has_not_answered(monkeypatch):
+    monkeypatch.setattr(module, "WORD", 0.0)
+
+    def answers(function, nodes, args, kwargs, until, between):
+        for node in nodes:
+            between()
+            yield {node: {"ret": node}}
+
+    fleet, asked = Fleet({}), []
+    monkeypatch.setattr(fleet, "_answers", answers)
+    fleet.run("app.start", ["web1", "web2"], on_wait=asked.append)
+    assert asked == [["web1", "web2"], ["web2"]]
+
+
+class Waiting:
+    """Stands for a fleet whose job lasts for a while."""
+
+    def run(self, function, nodes, *args, on_wait=lambda nodes: None, on_reply, **_):
+        on_wait(["web2"])
+        return {}
+
+    def aside(self, function, nodes, *args):
+        assert (function, nodes, args) == ("app.waiting", ["web2"], ("shop",))
+        return self.word
+
+
+@pytest.mark.parametrize(
+    "function, word, said",
+    [
+        ("app.start", {"web2": {"shop_1.0_80": "is not ready"}}, ["web2: shop_1.0_80 is not ready"]),
+        ("app.restore", {"web2": {"shop_1.0_80": "x" * 10000}}, ["web2: shop_1.0_80 " + "x" * 600]),
+        ("app.start", {"web2": {}}, []),
+        ("app.start", {"web2": ["no", "mapping"]}, []),
+        ("app.stop", {"web2": {"shop_1.0_80": "is not ready"}}, []),
+    ],
+)
+def test_what_instances_wait_for_is_told(function, word, said):
+    fleet, events = Waiting(), []
+    fleet.word = word
+    Jobs(fleet, Journal(events.append)).run("start", function, ["web2"], "shop", told=str)
+    assert [event["say"] for event in events if "say" in event] == said
