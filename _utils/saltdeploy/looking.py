@@ -109,21 +109,24 @@ class Looking(Verbs):
 
     def history(self, name, env, limit):
         """Return the last deployments of an app, the newest first."""
-        environment, app = self._known(name, env, looking=True)
+        environment, app = self._defined_or_not(name, env, looking=True)
         limit = arguments.count("limit", limit, HISTORY_LIMIT)
         with discovery.connect(environment.discovery) as backend:
             newest, problems = records.history(backend, records.prefix(environment.name, app.name))
+        if not newest and not problems:
+            definition.find_name(environment, app.name)
         about = {"app": app.name, "environment": environment.name, "history": newest[:limit]}
         return {**about, "warnings": problems, "retcode": DONE}
 
     def unlock(self, name, env, force):
         """Show who holds the lock; with ``force`` take it from them."""
-        environment, app = self._known(name, env)
+        environment, app = self._defined_or_not(name, env)
         key = records.lock_key(records.prefix(environment.name, app.name))
         with discovery.connect(environment.discovery) as backend:
             found, index, session = backend.read(key)
             holder = shapes.holder(found)
             if not session:
+                definition.find_name(environment, app.name)
                 return {"app": name, "verdict": f"{name} is not locked in {environment.name}.", "retcode": DONE}
             about = {"app": app.name, "environment": environment.name}
             if not force:

@@ -23,7 +23,7 @@ from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
 from .jobs import Jobs, PhaseFailed, ids_by_node, most, stop_deadline, told_ids
 from .planner import listed
 from .services import first_result
-from .site import Task, Verbs, stand_in
+from .site import Task, Verbs
 
 
 class Operations(Verbs):
@@ -115,9 +115,8 @@ class Operations(Verbs):
 
     def remove(self, name, env, confirm, test, reason):
         """Take an app away: its instances, its releases, its record; the history stays."""
-        environment = self._environment_of(name, env)
         # What runs can be taken away, whether anybody still defines it or not.
-        app = environment.apps.get(arguments.word(name)) or stand_in(arguments.word(name))
+        environment, app = self._defined_or_not(name, env)
         with self._whole_site(environment, app) as site:
 
             def decide(observed):

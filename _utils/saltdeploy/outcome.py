@@ -9,12 +9,15 @@ import time
 from collections import Counter
 
 from . import bluegreen, hooks, membership, records
+from .discovery import patiently
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed
 from .model import version_of
 
 # How long discovery may take to show as healthy what was so a moment ago, in seconds: a check that failed once runs
 # again after its interval, which is 2 s by default.
 SETTLED = 10.0
+# How long discovery may take to answer at all, in seconds. A verb that met an election has waited it out before.
+ANSWERS = 3.0
 
 
 def look(site, wanted=frozenset()):
@@ -32,7 +35,8 @@ def look(site, wanted=frozenset()):
         return wanted <= {(e.minion, e.id) for e in seen[0]}
 
     try:
-        site.discovery.wait(app, found, time.monotonic() + (SETTLED if wanted else 0), passing=True)
+        if not found(patiently(lambda: site.discovery.instances(app, passing=True), ANSWERS)):
+            site.discovery.wait(app, found, time.monotonic() + SETTLED, passing=True)
     except (Failed, *INTERRUPTS):
         return None
     ours, strangers = seen

@@ -271,6 +271,11 @@ class Verbs:
         environment = self._environment_of(name, env, looking)
         return environment, definition.find_name(environment, arguments.word(name))
 
+    def _defined_or_not(self, name, env, looking=False):
+        """Return as :meth:`_definitions` does; where the environment does not define the app, one that stands in."""
+        environment, other = self._environment_of(name, env, looking), stand_in(arguments.word(name))
+        return environment, environment.apps.get(other.name, other)
+
     def _environment_of(self, name, env, looking=False):
         if not name:
             raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")

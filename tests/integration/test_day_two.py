@@ -349,7 +349,7 @@ def test_an_app_that_nobody_defines_any_more(site, verb, refused):
     assert traces.record is None and not traces.locked
     assert [releases(site, n) for n in NODES] == [[]] * 3
     assert set(site.history()) > set(entries[1:])
-    assert "unknown app 'shop'" in refused("remove", "confirm=True")
+    assert "unknown app 'shop'" in refused("remove", "confirm=True") and "remove" in verb("history")
     define(site)
     assert "shop is not deployed in site" in verb("status")
 

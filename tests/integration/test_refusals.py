@@ -177,14 +177,14 @@ class Stranger:
 
     @contextmanager
     def ghost(self, one, **meta):
-        """Have it in the catalog only, as an agent that lost its data leaves it."""
+        """Have it in the catalog only, as an agent that lost its data leaves it: no agent removes it."""
         service = {"ID": one, "Service": NAME, "Address": self.address, "Port": 9, "Meta": meta}
         check = {"CheckID": one, "Name": "x", "ServiceID": one, "Status": "critical"}
-        self.put("catalog/register", Node="web1", Address=self.address, Service=service, Check=check)
+        self.put("catalog/register", Node="lost", Address=self.address, Service=service, Check=check)
         try:
             yield
         finally:
-            self.put("catalog/deregister", Node="web1", ServiceID=one)
+            self.put("catalog/deregister", Node="lost")
 
 
 def test_what_else_has_the_name_of_the_app_in_discovery(target):
@@ -207,6 +207,7 @@ def test_an_instance_that_its_own_agent_does_not_have(target):
     with Stranger(target).ghost("shop_1.0_23019", **facts):
         output = refused(target, NAME, f"version='{NEW}'")
     assert "Discovery shows shop_1.0_23019 on web1, which the Consul agent there does not have" in output
+    assert 'PUT /v1/catalog/deregister {"Node": "lost"}' in output
 
 
 def test_junk_in_the_record_and_in_the_history_is_named_and_left_out(target):

@@ -17,7 +17,7 @@ RECORD = {"version": "2.0", "nodes": {"web2": ["shop_2.0_80"]}}
 def site(*passing, known=frozenset()):
     """Return a Site whose clients find ``(node, id)``."""
     found = [Endpoint(i, "shop", n, "10.0.0.1", 80, meta={"minion": n, "environment": "site"}) for n, i in passing]
-    backend = SimpleNamespace(wait=lambda name, until, deadline, passing: until(found))
+    backend = SimpleNamespace(wait=lambda *args, **kwargs: False, instances=lambda name, passing: found)
     return SimpleNamespace(app=SimpleNamespace(name="shop"), environment=SITE, discovery=backend, known=known)
 
 
@@ -68,12 +68,13 @@ def test_removed_is_what_clients_do_not_find():
     assert judged(DONE, [OLD], [("web9", "legacy")], task(publishes=False, removes=True)) == ""
 
 
-def test_where_discovery_does_not_answer_nobody_claims_to_know():
-    def wait(*args, **kwargs):
+def test_where_discovery_does_not_answer_nobody_claims_to_know(monkeypatch):
+    def instances(*args, **kwargs):
         raise DiscoveryUnavailable("no leader")
 
+    monkeypatch.setattr(outcome, "ANSWERS", 0.0)
     here = site()
-    here.discovery.wait = wait
+    here.discovery.instances = instances
     assert outcome.look(here) is None and outcome.judge(task(), DONE, None) == ""
     assert outcome.running(None) == "discovery does not say what serves now"
 
