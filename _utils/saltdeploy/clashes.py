@@ -40,7 +40,7 @@ def _urls(where, consul):
     for key, url in [*urls, ("agent", consul.get("agent", discovery.DEFAULT_URL))]:
         try:
             parts = urlsplit(url.format(address="192.0.2.1") if key == "agent" else url)
-            usable = parts.hostname and parts.port != 0 and url.isascii() and " " not in url
+            usable = parts.hostname and parts.port != 0 and url.isascii() and " " not in url and "[{" not in url
         except (AttributeError, IndexError, KeyError, ValueError):  # a placeholder that is not there, too
             usable = False
         if not usable:
