@@ -63,7 +63,8 @@ def _urls(where, consul):
     urls = [(f"servers:{number}", url) for number, url in enumerate(consul.get("servers", ()))]
     for key, url in [*urls, ("agent", consul.get("agent", discovery.DEFAULT_URL))]:
         if key == "agent":
-            url = url.replace("{address}", "192.0.2.1")  # any other placeholder is not there
+            # Any other placeholder is not there, and an IPv6 address gets its brackets when it is filled in.
+            url = url.replace("[{address}]", "{}").replace("{address}", "192.0.2.1")
         try:
             parts = urlsplit(url)
             usable = parts.hostname and parts.port != 0 and url.isascii() and not set(" {}") & set(url)

@@ -91,6 +91,28 @@ def test_ready_waits_until_users_find_what_the_node_published(states, modules, m
     assert late["result"] is False and "not healthy: shop_1.0_80" in late["comment"]
 
 
+def test_ready_asks_in_test_mode_too_and_waits_for_nothing(test_mode, states, monkeypatch):
+    ret = states["discovery.ready"]("agent")
+    assert ret["result"] is None
+    assert ret["comment"].startswith("Would wait up to 120s for discovery: Consul does not answer")
+    monkeypatch.setitem(states["discovery.ready"].__globals__, "__salt__", {"discovery.leader": lambda: ""})
+    ret = states["discovery.ready"]("agent")
+    assert (ret["result"], ret["comment"]) == (True, "Discovery answers")
+
+
+def test_a_name_that_has_an_ipv6_address_only_is_resolved(states, monkeypatch):
+    asked = []
+
+    def run_all(command, **_):
+        asked.append(command)
+        return {"retcode": 0, "stdout": "fd00::11  STREAM db.service.consul\nfd00::11  DGRAM\n"}
+
+    monkeypatch.setitem(states["discovery.resolved"].__globals__, "__salt__", {"cmd.run_all": run_all})
+    ret = states["discovery.resolved"]("db.service.consul")
+    assert (ret["result"], ret["comment"]) == (True, "db.service.consul is fd00::11")
+    assert asked == [["getent", "ahosts", "db.service.consul"]]
+
+
 def test_installed_tells_in_test_mode_what_it_would_do(test_mode, states, tmp_path):
     ret = states["app.installed"]("web", "1.0")
     assert (ret["result"], ret["changes"], ret["comment"]) == (None, {"installed": "1.0"}, "Would install web 1.0")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import http.client
 import json
 import signal
@@ -22,6 +23,11 @@ from tests.support.site import NETWORK, NODES, until
 
 # A proxy in front of HAProxy, and the ports of two frontends: one trusts that proxy.
 PROXY, PORT, TRUSTING = f"{NETWORK}.77", 24180, 24181
+# As RFC 6455 has it.
+HANDSHAKE = (
+    b"GET /socket HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
 # Seconds: the apps' `frontend:timeout`.
 TIMEOUT = 3
 
@@ -62,6 +68,7 @@ class Site:
             if address not in self.processes or self.processes[address].poll() is not None:
                 command = [sys.executable, self.folder / "serve.py", address, str(port), self.log(address)]
                 self.processes[address] = subprocess.Popen(command)
+                until(functools.partial(listens, address, port), 20, f"the instance at {address} to listen")
         if "haproxy" not in self.processes:
             with connect({"consul": {"agent": self.agents.url("web1")}}, NODES["web1"]) as consul:
                 for name in ("shop", "trusting"):
@@ -98,7 +105,8 @@ class Site:
             admin.sendall(b"show servers state shop\n")
             text = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
         rows = [line.split() for line in text.splitlines()[2:] if line]
-        return {row[3]: (row[4], row[5] == "2" and row[6] == "0") for row in rows}
+        # Running, and in no kind of maintenance (management guide, `show servers state`; 0x40 is none).
+        return {row[3]: (row[4], row[5] == "2" and not int(row[6]) & 0x3F) for row in rows}
 
     def usable(self):
         return sum(up for name, (_, up) in self.servers().items() if name != "none")
@@ -121,6 +129,11 @@ def site(running):
     """The site with all instances up."""
     running.start()
     return running
+
+
+def listens(address, port):
+    socket.create_connection((address, port), timeout=5).close()
+    return True
 
 
 def ask(method, path, port=PORT, address="127.0.0.1", source=None, **headers):
@@ -160,7 +173,7 @@ def test_slow_requests_and_silent_websockets(site):
 def _websocket(seconds):
     """Return what is echoed by a websocket that was silent for so long."""
     with socket.create_connection(("127.0.0.1", PORT), timeout=20) as connection:
-        connection.sendall(b"GET /socket HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+        connection.sendall(HANDSHAKE)
         head = b""
         while not head.endswith(b"\r\n\r\n"):
             piece = connection.recv(1000)

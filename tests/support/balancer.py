@@ -13,7 +13,7 @@ from tests.support.site import REPOSITORY
 
 TEMPLATE = REPOSITORY / "salt/loadbalancer/files/haproxy.cfg.j2"
 SERVER = '''"""serve ADDRESS PORT LOG: logs each request, and does what its path says."""
-import http.server, json, os, pathlib, socket, sys, time
+import base64, hashlib, http.server, json, os, pathlib, socket, sys, time
 
 address, port, log = sys.argv[1], int(sys.argv[2]), pathlib.Path(sys.argv[3])
 
@@ -35,7 +35,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(float(rest))
         if first == "socket":
             return self.echo()
-        headers = {key: self.headers.get_all(key) for key in set(self.headers)}
+        headers = {key.title(): self.headers.get_all(key) for key in set(self.headers)}
         body = json.dumps({"address": address, "headers": headers}).encode()
         self.send_response(200)
         self.send_header("Content-Length", len(body))
@@ -48,6 +48,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.send_response(101)
         self.send_header("Connection", "Upgrade")
         self.send_header("Upgrade", "websocket")
+        key = self.headers["Sec-WebSocket-Key"] + "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455
+        self.send_header("Sec-WebSocket-Accept", base64.b64encode(hashlib.sha1(key.encode()).digest()).decode())
         self.end_headers()
         self.wfile.flush()
         while piece := self.connection.recv(100):

@@ -120,6 +120,17 @@ def test_what_no_client_can_connect_to_is_refused(address, told):
     assert told in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "consul",
+    [{"agent": "http://[{address}]:8500"}, {"servers": ["http://::1:8500"]}, {"servers": ["http://[::1:8500"]}],
+)
+def test_brackets_of_urls(consul):
+    """The address of a node gets its brackets by itself; those of a server are written."""
+    definition.load(pillar("::1", discovery={"consul": {"servers": ["http://[::1]:8500"]}}))
+    with pytest.raises(DefinitionError, match="^environments:test:discovery:consul:.* is no URL"):
+        definition.load(pillar("::1", discovery={"consul": consul}))
+
+
 def test_name_servers_are_taken_apart():
     upstream = ["10.0.0.53", "[fd00::53]:5353"]
     environment = definition.load(pillar("10.0.0.1", dns={"upstream": upstream}))
