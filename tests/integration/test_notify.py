@@ -148,7 +148,7 @@ class Reaction:
         self.states = folder / "tree/reactions" / "shop_deployed.sls"
 
     def __enter__(self):
-        self.command.write_text(f"#!/bin/sh\necho \"$@\" >> {self.trace}\n")
+        self.command.write_text(f'#!/bin/sh\necho "$@" >> {self.trace}\n')
         self.command.chmod(0o755)
         for path in (self.states, self.reactor):
             path.parent.mkdir()
