@@ -176,11 +176,13 @@ def test_lines_are_as_long_as_those_of_the_code():
 
 def torn(text):
     """Return the lines of simple tables that have a first cell and no other: the end of a cell that was broken."""
-    found, width, borders = [], 0, 0
-    for line in text.splitlines():
+    found, width = [], 0
+    lines = text.splitlines()
+    for line, following in zip(lines, [*lines[1:], ""]):
         if re.fullmatch(r"\s*=+( +=+)+", line):
-            width, borders = re.match(r"\s*=+", line).end(), borders + 1
-        elif borders % 3 and line[:width].strip() and not line[width:].strip():
+            # The last border of a table has nothing below it.
+            width = re.match(r"\s*=+", line).end() if following.strip() else 0
+        elif line[:width].strip() and not line[width:].strip():
             found.append(line)
     return found
 
