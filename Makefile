@@ -5,7 +5,7 @@
 PYTHON ?= python3
 ENV ?= test
 
-demo:        ## three nodes, Consul and a Salt master on this machine; deploys httpbin twice
+demo:        ## three nodes, Consul and a Salt master on this machine; deploys httpbin, upgrades it, and a broken release
 	$(PYTHON) -m demo up
 
 demo-down:   ## stops all of it
@@ -38,13 +38,13 @@ docs:        ## the documentation, as HTML, in docs/_build
 bench:       ## the measurements that docs quote
 	$(PYTHON) tests/run.py bench
 
-bench-planning: ## how planning grows with the fleet, and the plot of it in docs
+bench-planning: ## how planning grows with the fleet: the table and the plot in docs
 	$(PYTHON) tests/run.py bench-planning
 
 bench-publication: ## from publish until DNS has it, against a bare register call
 	$(PYTHON) tests/run.py bench-publication
 
-bench-strategies: ## what users lose while an app is deployed, with each strategy
+bench-strategies: ## what clients lose while an app is deployed, with each strategy
 	$(PYTHON) tests/run.py bench-strategies
 
 bench-fleet: ## how a deployment grows with the fleet, against a bare state.apply

@@ -55,6 +55,7 @@ def _up(lab, arguments, repository):
     master = site.master.name
     for words in (
         f"exec {master} salt '*' test.ping",
+        f"exec {master} salt-run deploy.app httpbin env={arguments.environment}",
         f"exec {master} salt-run deploy.status env={arguments.environment}",
         f"kill {site.minions[-1]}",
         f"start {site.minions[-1]}",

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from saltdeploy import definition
 
 from demo import cluster, config, definitions, tour, venv
 from demo.places import Places
@@ -85,11 +86,12 @@ def test_the_demos_pillar_is_its_users_and_its_programs_are_the_codes(tmp_path):
     assert (target / "environments/all.sls").read_text() == (source / "environments/all.sls").read_text()
 
 
-def test_the_tour_ends_with_what_the_definition_says():
-    apps = yaml.safe_load((REPOSITORY / "demo/pillar/environments/demo.sls").read_text())["environments"]["demo"][
-        "apps"
-    ]
-    assert apps[tour.APP]["version"] == tour.SECOND
+def test_the_tour_ends_with_what_the_definition_says_and_nothing_is_installed_on_the_machine():
+    read = ("pillar/apps/httpbin.sls", "demo/pillar/environments/demo.sls")
+    apps, environments = (yaml.safe_load((REPOSITORY / path).read_text()) for path in read)
+    app = definition.load({**apps, **environments}).apps[tour.APP]
+    assert (app.version, app.user) == (tour.SECOND, "root")
+    assert list(app.packages) == [] and apps["apps"]["httpbin"]["packages"] == ["python3-venv"]
 
 
 @pytest.mark.parametrize(

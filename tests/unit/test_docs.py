@@ -175,6 +175,24 @@ def test_lines_are_as_long_as_those_of_the_code():
     assert long == []
 
 
+def torn(text):
+    """Return the lines of simple tables that have a first cell and no other: the end of a cell that was broken."""
+    found, width = [], 0
+    lines = text.splitlines()
+    for line, following in zip(lines, [*lines[1:], ""]):
+        if re.fullmatch(r"\s*=+( +=+)+", line):
+            # The last border of a table has nothing below it.
+            width = re.match(r"\s*=+", line).end() if following.strip() else 0
+        elif line[:width].strip() and not line[width:].strip():
+            found.append(line)
+    return found
+
+
+def test_no_cell_of_a_table_is_torn_apart():
+    assert torn("====  ====\na     b\n====  ====\nlong  x\nend\n====  ====\n") == ["end"]
+    assert {page.stem: torn(page.read_text()) for page in PAGES if torn(page.read_text())} == {}
+
+
 def test_the_glossary_has_words_that_are_used():
     text = (DOCS / "reference/glossary.rst").read_text()
     words = re.findall(r"^   (\w[\w -]*)$", text, re.MULTILINE)
