@@ -8,7 +8,8 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy import control as module
-from saltdeploy.control import Control, _settled
+from saltdeploy import records
+from saltdeploy.control import Control
 from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
 
 from tests.support.fleet import instance, make_app, observe
@@ -61,7 +62,7 @@ def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
     ],
 )
 def test_the_release_that_users_have_for_good(record, release):
-    assert _settled(record) == release
+    assert records.settled(record) == release
 
 
 @pytest.mark.parametrize("fault", [DiscoveryUnavailable("no leader"), *(interrupt() for interrupt in INTERRUPTS)])
