@@ -28,7 +28,7 @@ from . import (
     rendering,
     words,
 )
-from .errors import DONE, INTERRUPTS, Failed, Refused, cause
+from .errors import DONE, INTERRUPTS, Failed, Refused, cause, unchanged
 from .executor import Identity
 from .fleet import Fleet
 from .journal import Journal
@@ -129,7 +129,8 @@ class Verbs:
         about = {"app": site.app.name, "environment": site.environment.name}
         reason = arguments.text("reason", reason, arguments.REASON) or ""
         if test:
-            task = decide(self._observe(site))
+            with unchanged():
+                task = decide(self._observe(site))
             return {**about, "version": task.version, **task.more, "plan": task.lines, "retcode": DONE}
         began = time.time()
         identity = Identity(_new_id(), owner(), reason)
@@ -137,7 +138,8 @@ class Verbs:
         info = {**who, **about, "doing": DOING.get(verb, "deployed")}
         notifier = notify.Notifier(self.opts, self.journal, site.environment.webhook, {**about, **who, "verb": verb})
         with notifier, Lock(site.discovery, records.lock_key(site.prefix), info) as lock:
-            task = decide(self._observe(site))
+            with unchanged():
+                task = decide(self._observe(site))
             for line in task.lines:
                 self.journal.say(line)
             if task.changes:
@@ -175,6 +177,7 @@ class Verbs:
 
     # -- ways in ------------------------------------------------------------------------------
 
+    @unchanged()
     def _environment(self, env):
         # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
         opts = {**self.opts, "pillar_safe_render_error": False}
@@ -203,8 +206,9 @@ class Verbs:
         if not name:
             raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
         environment, name = self._environment(env), arguments.word(name)
+        definition.find_name(environment, name)
         self._warn_of_others(environment, name)
-        return environment, definition.find_name(environment, name)
+        return environment, name
 
     def _warn_of_others(self, environment, name=None):
         """Tell what is wrong with other definitions, in a line, once: it stands in nobody's way."""
