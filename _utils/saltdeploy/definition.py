@@ -63,8 +63,9 @@ def choose_environment(pillar, name=None):
             + (unread or " Match the master's own pillar id in pillar/top.sls (see docs: your own master).")
         )
     if name is None:
-        if len(known) > 1:
-            raise Refused(f"which environment? Say env=NAME, one of: {words.listed(known)}")
+        # What a file that cannot be read holds may be the one that is meant.
+        if len(known) > 1 or "environments" in unread:
+            raise Refused(f"which environment? Say env=NAME, one of: {words.listed(known)}.{unread}")
         return known[0]
     if name not in known:
         raise Refused(
@@ -106,10 +107,8 @@ def load(pillar, env=None, problems=validation.problems):
     environments = pillar["environments"]
     chain = inheritance.chain(environments, name, unread)
     used = {app for link in chain for app in mapping(environments[link], "apps")}
-    wanted = {
-        "apps": {a: apps[a] for a in apps if a in used},
-        "environments": {link: environments[link] for link in chain},
-    }
+    links = {link: environments[link] for link in chain}
+    wanted = {"apps": {a: apps[a] for a in apps if a in used}, "environments": links}
     found = problems(wanted)
     wrong = found or {}
     if validation.ENVIRONMENT in wrong:
@@ -123,13 +122,12 @@ def load(pillar, env=None, problems=validation.problems):
             broken[shown(app)] = f"{where}:apps: {inheritance.no_text(app)}"
         elif app not in apps:
             broken[app] = _undefined(app, apps, where, unread)
-    nodes = {n: _node(n, about, where) for n, about in raw["nodes"].items()}
     clashes.check(where, raw)
     if cluster.wanted(raw):
         cluster.identities(name, raw)  # which says what is wrong with them
     environment = Environment(
         name=name,
-        nodes=nodes,
+        nodes={n: _node(n, about, where) for n, about in raw["nodes"].items()},
         apps={},
         discovery=raw.get("discovery") or {"consul": {}},
         webhook=events.webhook(raw.get("notify") or {}, f"{where}:notify"),
@@ -200,7 +198,8 @@ def load_own(minion, pillar, problems=validation.problems_again):
             + left_out(inheritance.unread(pillar))
         )
     try:
-        environment = load(pillar, problems=problems)
+        names = sorted(named(pillar, "environments"))
+        environment = load(pillar, names[0] if len(names) == 1 else None, problems)
     except Refused:
         raise
     except bounds.WRONG_SHAPE as exc:  # only without jsonschema on the node; the master has it

@@ -1,5 +1,6 @@
 """What can go wrong, in the exceptions Salt already knows how to report."""
 
+import contextlib
 import logging
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -40,6 +41,16 @@ class DiscoveryUnavailable(Failed):
 
 class LockLost(Failed):
     """The deployment lock expired or was taken over: this run must write nothing more."""
+
+
+@contextlib.contextmanager
+def unchanged():
+    """Mark what is raised meanwhile: nothing was changed before it, whatever it is."""
+    try:
+        yield
+    except Exception as exc:
+        exc.unchanged = True
+        raise
 
 
 def cause(exc):

@@ -31,7 +31,7 @@ from . import (
     rendering,
     words,
 )
-from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
+from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause, unchanged
 from .executor import Identity
 from .fleet import Fleet
 from .journal import Journal
@@ -186,7 +186,8 @@ class Verbs:
         about = {"app": site.app.name, "environment": site.environment.name}
         reason = arguments.text("reason", reason, arguments.REASON) or ""
         if test:
-            task = decide(self._observe(site))
+            with unchanged():
+                task = decide(self._observe(site))
             told = {"plan": task.lines, "warnings": self.journal.warnings}
             return {**about, "version": task.version, **task.more, **told, "retcode": DONE}
         began = time.time()
@@ -195,7 +196,8 @@ class Verbs:
         info = {**who, **about, "doing": DOING.get(verb, "deployed")}
         notifier = notify.Notifier(self.opts, self.journal, site.environment.webhook, {**about, **who, "verb": verb})
         with notifier, Lock(site.discovery, records.lock_key(site.prefix), info) as lock:
-            task = decide(self._observe(site, identity.id))
+            with unchanged():
+                task = decide(self._observe(site, identity.id))
             for line in task.lines:
                 self.journal.say(line)
             if task.changes:
@@ -238,6 +240,7 @@ class Verbs:
 
     # -- ways in ------------------------------------------------------------------------------
 
+    @unchanged()
     def _environment(self, env, app=None):
         """Return the Environment called ``env``, or the only one there is; else the only one that has ``app``."""
         # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.

@@ -44,6 +44,7 @@ def result(function, args, kwargs):
         # Salt would print a traceback, and end with 1.
         log.debug("deploy.%s", function.__name__, exc_info=True)
         looking = (function.__name__ in LOOKING and not given.get("settle")) or given.get("test") is True
+        looking |= getattr(exc, "unchanged", False)
         verdict = FAULT.format(type(exc).__name__, words.shown(str(exc)), "" if looking else UNFINISHED)
         return {"verdict": words.message(verdict), "retcode": REVERTED if looking else NOT_REVERTED}
 

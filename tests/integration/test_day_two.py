@@ -366,21 +366,24 @@ def test_mistakes_of_another_app_stand_in_nobodys_way(site, verb):
     try:
         for name, text in files.items():
             (site.pillar.folder / name).write_text(text)
-        output = verb("app", "version='1.1'")
+        # Without env= it might be the other one.
+        code, said = site.cli.deploy("app", NAME)
+        assert code == 3 and "which environment? Say env=NAME, one of: site. Left out is environments/other" in said
+        output = verb("app", "version='1.1'", "env=site")
         assert site.traces().versions == ["1.1"] * 3
-        for words in ("apps/cart.sls: line 1: Jinja variable 'nix' is", "mail (apps:mail:source: is missing"):
-            assert words in output and "environments/other.sls: is not YAML: line 2" in output
-        verb("check")
-        verb("rollback")
+        for words in ("apps/cart.sls (line 1: Jinja variable 'nix' is", "mail (apps:mail:source: is missing"):
+            assert words in output and "environments/other.sls (is not YAML: line 2" in output
+        verb("check", "version='1.1'", "env=site")
+        verb("rollback", "env=site")
         assert site.traces().versions == ["1.0"] * 3
-        output += verb("status") + verb("logs") + verb("history")
+        output += "".join(verb(function, "env=site") for function in ("status", "logs", "history"))
         # Of the app itself all is told, and what needs no definition works.
-        code, said = site.cli.deploy("app", "mail")
+        code, said = site.cli.deploy("app", "mail", "env=site")
         assert code == 3
         for words in ("apps:mail:prots: unknown key (did you mean `ports`?)", "mail:env:PASSWORD: found a list. Write"):
             assert words in said
         for function in ("history", "unlock", "status"):
-            code, more = site.cli.deploy(function, "mail")
+            code, more = site.cli.deploy(function, "mail", "env=site")
             assert code == 0, more
             said += more
         assert "geheim" not in output + said

@@ -91,6 +91,19 @@ def test_the_environment_asked_for_must_be_right():
     assert definition.load(pillar, "other").apps["cart"]
 
 
+def test_the_only_environment_is_not_taken_for_one_that_cannot_be_read():
+    pillar = {"apps": {}, "environments": {"production": {"nodes": {}}}}
+    assert definition.load(pillar).name == "production"
+    pillar["saltdeploy_broken"] = {"apps/mail.sls": "line 3: is wrong"}
+    assert definition.load(pillar).name == "production"
+    pillar["saltdeploy_broken"] = {"environments/test.sls": "is not YAML: line 2: something"}
+    with pytest.raises(
+        Refused, match=r"which environment\? Say env=NAME, one of: production\. Left out is environments/"
+    ):
+        definition.load(pillar)
+    assert definition.load(pillar, "production").name == "production"
+
+
 def test_an_unknown_app_is_told_which_files_are_left_out():
     environment = definition.load({**PILLAR, "saltdeploy_broken": {"apps/mail.sls": "line 3: is wrong"}}, "test")
     with pytest.raises(Refused, match=r"unknown app 'mail'.* Left out is apps/mail.sls: line 3: is wrong\."):
