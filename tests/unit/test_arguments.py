@@ -5,6 +5,9 @@ import datetime
 import pytest
 from saltdeploy import arguments
 from saltdeploy.errors import Refused
+from saltdeploy.model import Environment, Node
+
+from tests.support.fleet import make_app
 
 NOW = 1_795_000_000.0
 
@@ -61,3 +64,14 @@ def test_a_command_is_text(command):
 def test_a_command_with_an_open_quote():
     with pytest.raises(Refused, match='command "a \'b": No closing quotation'):
         arguments.words("a 'b")
+
+
+def test_who_may_not_run_an_app_is_told_why():
+    environment = Environment("e", {n: Node(n, n, roles) for n, roles in (("a", ("devpi",)), ("b", ()))}, {})
+    app, why = make_app(), "a has the role devpi and not app: to run shop there, add app to its roles."
+    assert arguments.nodes(environment, app, None) == ("b",)
+    with pytest.raises(Refused, match=f"^nodes: {why} Eligible by role are b$"):
+        arguments.nodes(environment, app, "a")
+    environment.nodes.pop("b")
+    with pytest.raises(Refused, match=rf"^no node of e may run shop: give one a role of its roles \(app\). {why}$"):
+        arguments.nodes(environment, app, None)
