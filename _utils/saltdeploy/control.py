@@ -19,6 +19,7 @@ from . import (
     hooks,
     measuring,
     planner,
+    preflight,
     records,
     traffic,
 )
@@ -50,7 +51,7 @@ class Control(Operations, Looking, Settling):
                 pause = app.strategy.pause > 0 and (app.in_place or version != _settled(site.record() or {}))
                 options = {"pause": pause, "analysis": True, "move": move}
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, **options)
-                return self._deployment(site, observed, desired, planner.plan(desired, observed))
+                return self._deployment(site, observed, desired, planner.plan)
 
             result = self._carry_out(site, "deploy", decide, reason, test)
         record = result.get("record") or {}
@@ -69,7 +70,7 @@ class Control(Operations, Looking, Settling):
                 options = {"adopt": True, "analysis": True, "move": paused.get("move", False)}
                 desired = planner.Desired(app, version, paused["instances"], site.nodes, **options)
                 # The record changes in any case.
-                return replace(self._deployment(site, observed, desired, planner.plan(desired, observed)), changes=True)
+                return replace(self._deployment(site, observed, desired, planner.plan), changes=True)
 
             return self._carry_out(site, "promote", decide, reason, test)
 
@@ -87,14 +88,12 @@ class Control(Operations, Looking, Settling):
                     origin = definition.check_version(app, paused["from"])
                     # It may have been on some of the nodes only: the others keep what they have.
                     good = sum(i.good and i.version == origin for i in observed.instances)
-                    desired = planner.Desired(app, origin, max(paused["before"], good), site.nodes)
-                    plan = planner.plan(desired, observed)
+                    desired, make = planner.Desired(app, origin, max(paused["before"], good), site.nodes), planner.plan
                 else:
-                    desired = planner.Desired(app, version, 0, site.nodes)
-                    plan = planner.without_candidates(observed)
-                    if not plan:
+                    desired, make = planner.Desired(app, version, 0, site.nodes), planner.without_candidates
+                    if not make(desired, observed):
                         raise Refused(f"nothing of {name} is paused in {environment.name}, and no candidate waits.")
-                task = self._deployment(site, observed, desired, plan, left=version if paused else "")
+                task = self._deployment(site, observed, desired, make, left=version if paused else "")
                 said = version if paused else ""
                 return replace(task, changes=True, verdict=lambda result: _aborted(result, desired, said))
 
@@ -171,7 +170,7 @@ class Control(Operations, Looking, Settling):
                     raise Refused(f"candidates of several releases wait: say version=, one of {', '.join(waiting)}")
                 chosen = wanted or definition.check_version(app, waiting[0] if waiting else None)
                 desired = planner.Desired(app, chosen, count, site.nodes, keep=keep, analysis=True)
-                return self._deployment(site, observed, desired, planner.publication(desired, observed))
+                return self._deployment(site, observed, desired, planner.publication)
 
             return self._carry_out(site, "publish", decide, reason, test)
 
@@ -189,8 +188,8 @@ class Control(Operations, Looking, Settling):
                 # Never fewer than serve now: they may have been made more for a reason.
                 count = max(app.instances, sum(i.good and i.version == current for i in observed.instances))
                 desired = planner.Desired(app, target, count, site.nodes, tests=not skip_tests, move=move)
-                plan = planner.plan(desired, observed)
-                return self._deployment(site, observed, desired, plan, f", rolled back from {current}", current)
+                said = f", rolled back from {current}"
+                return self._deployment(site, observed, desired, planner.plan, said, current)
 
             return self._carry_out(site, "rollback", decide, reason, test)
 
@@ -209,19 +208,22 @@ class Control(Operations, Looking, Settling):
                 version = definition.check_version(app, record["version"])
                 desired = planner.Desired(app, version, count, site.nodes, move=move)
                 said = f". The definition says {app.instances}: so will the next deploy.app without instances="
-                plan = planner.plan(desired, observed)
-                return self._deployment(site, observed, desired, plan, said if count != app.instances else "")
+                said = said if count != app.instances else ""
+                return self._deployment(site, observed, desired, planner.plan, said)
 
             return self._carry_out(site, "scale", decide, reason, test)
 
     # -- how a deployment is carried out ------------------------------------------------------
 
-    def _deployment(self, site, observed, desired, plan, said="", left=""):
+    def _deployment(self, site, observed, desired, make, said="", left=""):
         """Return the Task of a plan.
 
+        :param make: what makes the plan, of ``desired`` and of ``observed`` with its health.
         :param said: what the verdict adds where it succeeds.
         :param left: the release that a rollback leaves.
         """
+        observed = preflight.health(site.discovery, desired, observed, self.journal)
+        plan = make(desired, observed)
         marks = hookrun.marks(site.discovery, site.prefix, desired.version) if site.app.hooks else {}
         if plan.install or plan.waves:
             hooks.refuse_unknown(site.app.name, desired.version, marks)

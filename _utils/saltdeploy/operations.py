@@ -60,13 +60,14 @@ class Operations(Verbs):
         """Take instances out of discovery; they run on as candidates."""
         environment, app = self._definitions(name, env)
         version = arguments.release(app, version)
-        with self._site(environment, app, nodes, health=False) as site:
+        with self._site(environment, app, nodes) as site:
 
             def decide(observed):
                 published = [i for i in observed.instances if i.published]
                 going = [i for i in published if version in (None, i.version)]
                 if not going:
                     raise Refused(f"nothing of {name} {version or ''} is published on {', '.join(site.nodes)}.")
+                planner.refuse_lost(going)
                 others = {(e.minion, e.id) for e in site.discovery.instances(app.name, passing=True)}
                 if not others - {(i.node, i.id) for i in going} and not (confirm or test):
                     raise Refused(f"no instance of {name} would be left for users: say so with confirm=True.")

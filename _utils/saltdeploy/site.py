@@ -43,7 +43,6 @@ class Site:
 
     :param nodes: those that are to run the app; ``chosen``: somebody chose them, and nothing else is looked at.
     :param needed: those that must answer; ``choice``: whether there is ``nodes=`` to leave one out with.
-    :param health: whether it matters if what is published is healthy.
     :param answering: nodes of the environment that answer; ``observed``: those whose instances were looked at. None
         until that is known.
     """
@@ -56,7 +55,6 @@ class Site:
     needed: tuple[str, ...]
     chosen: bool = False
     choice: bool = True
-    health: bool = True
     answering: list[str] | None = None
     observed: list[str] | None = None
 
@@ -184,22 +182,22 @@ class Verbs:
         return environment, definition.find_app(environment, arguments.word(name))
 
     @contextlib.contextmanager
-    def _site(self, environment, app, nodes=None, choice=True, health=True):
+    def _site(self, environment, app, nodes=None, choice=True):
         """Preflight of what starts instances, with both doors open.
 
-        :param choice: whether the verb has ``nodes=``; ``health``: whether it replaces what is not healthy.
+        :param choice: whether the verb has ``nodes=``.
         """
         chosen = arguments.nodes(environment, app, nodes)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             preflight.requirements(backend, app)
-            yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, health)
+            yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice)
 
     @contextlib.contextmanager
     def _whole_site(self, environment, app):
         """Preflight of what is done to all that is there: the nodes that the record names must answer."""
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             backend.leader()
-            site = Site(environment, app, fleet, backend, tuple(environment.nodes), (), choice=False, health=False)
+            site = Site(environment, app, fleet, backend, tuple(environment.nodes), (), choice=False)
             recorded = (site.record() or {}).get("nodes", {})
             site.needed = tuple(n for n in environment.nodes if n in recorded)
             for node in sorted(set(recorded) - set(environment.nodes)):
@@ -210,8 +208,7 @@ class Verbs:
         observed, record = preflight.observe(site, self.journal), site.record()
         # What a node that was not looked at has of an app's data only the record can tell.
         unseen = {n: "" for n in (record or {}).get("nodes", {}) if n not in site.observed}
-        observed = replace(observed, warm=bluegreen.still(record, time.time()), data={**unseen, **observed.data})
-        return preflight.health(site.discovery, site.app, observed, self.journal) if site.health else observed
+        return replace(observed, warm=bluegreen.still(record, time.time()), data={**unseen, **observed.data})
 
 
 @contextlib.contextmanager
