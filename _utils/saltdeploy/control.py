@@ -57,12 +57,16 @@ class Control(Operations, Looking, Settling):
                     self._advise(app)
                 options = {"pause": pause, "analysis": True, "move": move}
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, **options)
-                plan = planner.plan(desired, observed)
-                if plan.install or plan.waves:
-                    preflight.files(site.fleet, app, site.nodes)
-                if not plan.install and contents.may_change(app):
-                    contents.check(site.fleet, app, version, (), observed)
-                return self._deployment(site, observed, desired, plan)
+
+                def make(desired, observed):
+                    plan = planner.plan(desired, observed)
+                    if plan.install or plan.waves:
+                        preflight.files(site.fleet, app, site.nodes)
+                    if not plan.install and contents.may_change(app):
+                        contents.check(site.fleet, app, version, (), observed)
+                    return plan
+
+                return self._deployment(site, observed, desired, make)
 
             result = self._carry_out(site, "deploy", decide, reason, test)
         record = result.get("record") or {}
@@ -82,7 +86,7 @@ class Control(Operations, Looking, Settling):
                 options = {"adopt": True, "analysis": True, "move": paused.get("move", False)}
                 desired = planner.Desired(app, version, paused["instances"], site.nodes, **options)
                 # The record changes in any case.
-                return replace(self._deployment(site, observed, desired, planner.plan(desired, observed)), changes=True)
+                return replace(self._deployment(site, observed, desired, planner.plan), changes=True)
 
             return self._carry_out(site, "promote", decide, reason, test)
 
@@ -101,15 +105,13 @@ class Control(Operations, Looking, Settling):
                     origin = definition.check_version(app, paused["from"])
                     # It may have been on some of the nodes only: the others keep what they have.
                     good = sum(i.good and i.version == origin for i in observed.instances)
-                    desired = planner.Desired(app, origin, max(paused["before"], good), site.nodes)
-                    plan = planner.plan(desired, observed)
+                    desired, make = planner.Desired(app, origin, max(paused["before"], good), site.nodes), planner.plan
                 else:
-                    desired = planner.Desired(app, version, 0, site.nodes)
-                    plan = planner.without_candidates(observed)
-                    if not plan:
+                    desired, make = planner.Desired(app, version, 0, site.nodes), planner.without_candidates
+                    if not make(desired, observed):
                         raise Refused(f"nothing of {name} is paused in {environment.name}, and no candidate waits.")
                 said = version if paused else ""
-                task = self._deployment(site, observed, desired, plan, left=said)
+                task = self._deployment(site, observed, desired, make, left=said)
                 task = replace(task, changes=True, publishes=bool(paused))
                 return replace(task, verdict=lambda result: outcome.aborted(result, desired, said))
 
@@ -188,7 +190,7 @@ class Control(Operations, Looking, Settling):
                     raise Refused(f"candidates of several releases wait: say version=, one of {', '.join(waiting)}")
                 chosen = wanted or definition.check_version(app, waiting[0] if waiting else None)
                 desired = planner.Desired(app, chosen, count, site.nodes, keep=keep, analysis=True)
-                return self._deployment(site, observed, desired, planner.publication(desired, observed))
+                return self._deployment(site, observed, desired, planner.publication)
 
             return self._carry_out(site, "publish", decide, reason, test)
 
@@ -211,8 +213,8 @@ class Control(Operations, Looking, Settling):
                 count = max(app.instances, sum(i.good and i.version == current for i in observed.instances))
                 preferred = sorted(site.nodes, key=lambda n: target not in observed.releases.get(n, ()))
                 desired = planner.Desired(app, target, count, tuple(preferred), tests=not skip_tests, move=move)
-                plan = planner.plan(desired, observed)
-                return self._deployment(site, observed, desired, plan, f", rolled back from {current}", current)
+                said = f", rolled back from {current}"
+                return self._deployment(site, observed, desired, planner.plan, said, current)
 
             return self._carry_out(site, "rollback", decide, reason, test)
 
@@ -233,21 +235,24 @@ class Control(Operations, Looking, Settling):
                 version = definition.check_version(app, record["version"])
                 desired = planner.Desired(app, version, count, site.nodes, move=move)
                 said = f". The definition says {app.instances}: so will the next deploy.app without instances="
-                plan = planner.plan(desired, observed)
-                return self._deployment(site, observed, desired, plan, said if count != app.instances else "")
+                said = said if count != app.instances else ""
+                return self._deployment(site, observed, desired, planner.plan, said)
 
             return self._carry_out(site, "scale", decide, reason, test)
 
     # -- how a deployment is carried out ------------------------------------------------------
 
-    def _deployment(self, site, observed, desired, plan, said="", left=""):
+    def _deployment(self, site, observed, desired, make, said="", left=""):
         """Return the Task of a plan.
 
+        :param make: what makes the plan, of ``desired`` and of ``observed`` with its health.
         :param said: what the verdict adds where it succeeds.
         :param left: the release that a rollback leaves.
         """
         for warning in balancer.lacking(site.app, desired.instances, observed.slots):
             self.journal.warn(warning)
+        observed = preflight.health(site.discovery, desired, observed, self.journal)
+        plan = make(desired, observed)
         marks = hookrun.marks(site.discovery, site.prefix, desired.version) if site.app.hooks else {}
         if plan.install or plan.waves:
             hooks.refuse_unknown(site.app.name, desired.version, marks)

@@ -51,7 +51,7 @@ class Looking(Verbs):
             self._advise(app)
             pause = records.pauses(app, version, site.record())
             desired = planner.Desired(app, version, count, site.nodes, pause=pause, analysis=True, move=move)
-            plan = planner.plan(desired, observed)
+            plan = planner.plan(desired, preflight.health(site.discovery, desired, observed, self.journal))
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
             contents.check(site.fleet, app, version, plan.install, observed)
@@ -70,10 +70,11 @@ class Looking(Verbs):
         """Run the app's tests, from everywhere, on its candidates; without any on what is published."""
         environment, app = self._definitions(name, env, looking=True)
         version = arguments.release(app, version)
-        with self._site(environment, app, nodes, health=False) as site:
+        with self._site(environment, app, nodes) as site:
             observed = self._observe(site)
             # What is warm is no candidate: it is tested where its release is named.
-            running = [i for i in observed.instances if i.running and (version or (i.node, i.id) not in observed.warm)]
+            known = [i for i in observed.instances if i.running and i.recorded]
+            running = [i for i in known if (version or (i.node, i.id) not in observed.warm)]
             chosen = [i for i in running if version in (None, i.version)]
             chosen = [i for i in chosen if not i.published] or chosen
             if not chosen:

@@ -77,13 +77,14 @@ class Operations(Verbs):
         """Take instances out of discovery; they run on as candidates."""
         environment, app = self._definitions(name, env)
         version = arguments.release(app, version)
-        with self._site(environment, app, nodes, health=False) as site:
+        with self._site(environment, app, nodes) as site:
 
             def decide(observed):
                 published = [i for i in observed.instances if i.published]
                 going = [i for i in published if version in (None, i.version)]
                 if not going:
                     raise Refused(f"nothing of {name} {version or ''} is published on {', '.join(site.nodes)}.")
+                planner.refuse_lost(going)
                 found = site.discovery.instances(app.name, passing=True)
                 ours, _ = membership.divide(found, app.name, environment, site.known)
                 others = {(e.minion, e.id) for e in ours}

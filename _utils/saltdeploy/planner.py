@@ -213,7 +213,7 @@ def plan(desired, observed):
     )
 
 
-def without_candidates(observed):
+def without_candidates(desired, observed):
     """Return the Plan that stops the candidates that wait for publication."""
     waiting = [i for i in observed.instances if _waiting(i)]
     return Plan(clean=_by_node(waiting), install=(), waves=(), publish=False)
@@ -259,10 +259,9 @@ def restarts(observed, nodes, sizes):
 
     :param nodes: names in order of preference; ``sizes``: the strategy's waves.
     """
-    lost = _by_node([i for i in observed.instances if i.published and not i.recorded])
-    if lost:
-        raise Refused(f"nobody knows what {listed(lost)} was started from: deploy.app replaces it.")
-    ids = _by_node([i for i in observed.instances if i.published])
+    published = [i for i in observed.instances if i.published]
+    refuse_lost(published)
+    ids = _by_node(published)
     serving = Counter(i.node for i in observed.instances if _serving(i))
     most = max(1, sum(serving.values()) // 2)  # of each node one is out at a time
     preference = {n: rank for rank, n in enumerate(nodes)}
@@ -279,6 +278,13 @@ def restarts(observed, nodes, sizes):
             rest = part[len(first) :]
             waves += [first, *(rest[at : at + most] for at in range(0, len(rest), most))]
     return [{n: ids[n] for n in wave} for wave in waves]
+
+
+def refuse_lost(instances):
+    """Raise Refused if a node has no file about one of ``instances``: it can be replaced, and nothing else."""
+    lost = _by_node([i for i in instances if not i.recorded])
+    if lost:
+        raise Refused(f"nobody knows what {listed(lost)} was started from: deploy.app replaces it.")
 
 
 def prunable(observed, keep, good):

@@ -70,13 +70,15 @@ def _refuse_others(site, seen):
     _refuse({node: problem for node, problem in problems.items() if problem})
 
 
-def health(discovery, app, observed, journal):
+def health(discovery, desired, observed, journal):
     """Return ``observed`` with the health of what is published, as discovery has it.
 
-    What does not pass is waited for, as a check may be about to run: after a restart of an agent, for one.
+    What does not pass and might stay is waited for, as a check may be about to run: after a restart of an agent, for
+    one.
 
-    :param discovery: the environment's discovery, as the master sees it.
+    :param discovery: the environment's discovery, as the master sees it; ``desired``: a planner.Desired.
     """
+    app = desired.app
     serving = [i for i in observed.instances if i.published and i.running]
 
     def sick(found):
@@ -84,7 +86,7 @@ def health(discovery, app, observed, journal):
         return [i for i in serving if not {(i.node, i.id), (i.address, i.port or 0, i.id)} & seen]
 
     missing = sick(discovery.instances(app.name, passing=True)) if serving else []
-    if missing:
+    if any(i.version == desired.version and i.node in desired.nodes for i in missing):
         seconds = min(max((c.interval for c in app.checks), default=0.0) + ANSWER, app.strategy.healthy_deadline)
         journal.say(f"not healthy in discovery: {_which(missing)}. Waiting {seconds:g}s for its checks")
         deadline = time.monotonic() + seconds

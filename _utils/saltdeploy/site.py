@@ -64,7 +64,6 @@ class Site:
     :param nodes: those that are to run the app; ``chosen``: somebody chose them, and nothing else is looked at.
     :param needed: those that must answer; ``choice``: whether there is ``nodes=`` to leave one out with.
     :param warn: called with what is wrong and does not stop the verb.
-    :param health: whether it matters if what is published is healthy.
     :param answering: nodes of the environment that answer; ``observed``: those whose instances were looked at. None
         until that is known.
     :param known: ``(node, id)`` of the instances that they have.
@@ -79,7 +78,6 @@ class Site:
     chosen: bool = False
     choice: bool = True
     warn: Callable = lambda text: None
-    health: bool = True
     known: frozenset = frozenset()
     answering: list[str] | None = None
     observed: list[str] | None = None
@@ -301,23 +299,23 @@ class Verbs:
             self._warn(words.message(f"left out, because of mistakes in them: {', '.join(said)}"))
 
     @contextlib.contextmanager
-    def _site(self, environment, app, nodes=None, choice=True, health=True):
+    def _site(self, environment, app, nodes=None, choice=True):
         """Preflight of what starts instances, with both doors open.
 
-        :param choice: whether the verb has ``nodes=``; ``health``: whether it replaces what is not healthy.
+        :param choice: whether the verb has ``nodes=``.
         """
         chosen = arguments.nodes(environment, app, nodes)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             preflight.requirements(backend, app, environment)
-            yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, self._warn, health)
+            yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, self._warn)
 
     @contextlib.contextmanager
     def _whole_site(self, environment, app):
         """Preflight of what is done to all that is there: the nodes that the record names must answer."""
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             backend.leader()
-            everywhere, options = tuple(environment.nodes), {"choice": False, "warn": self._warn, "health": False}
-            site = Site(environment, app, fleet, backend, everywhere, (), **options)
+            everywhere = tuple(environment.nodes)
+            site = Site(environment, app, fleet, backend, everywhere, (), choice=False, warn=self._warn)
             recorded = (site.record() or {}).get("nodes", {})
             site.needed = tuple(n for n in environment.nodes if n in recorded)
             for node in sorted(set(recorded) - set(environment.nodes)):
@@ -334,8 +332,7 @@ class Verbs:
         site.known = frozenset((i.node, i.id) for i in observed.instances)
         # What a node that was not looked at has of an app's data only the record can tell.
         unseen = {n: "" for n in (record or {}).get("nodes", {}) if n not in site.observed}
-        observed = replace(observed, warm=bluegreen.still(record, time.time()), data={**unseen, **observed.data})
-        return preflight.health(site.discovery, site.app, observed, self.journal) if site.health else observed
+        return replace(observed, warm=bluegreen.still(record, time.time()), data={**unseen, **observed.data})
 
 
 def _with_errors(pillar):

@@ -7,6 +7,8 @@ from saltdeploy import arguments
 from saltdeploy.errors import Refused
 from saltdeploy.model import App, Environment, Node, Source
 
+from tests.support.fleet import make_app
+
 NOW = 1_795_000_000.0
 
 
@@ -70,3 +72,14 @@ def test_nodes_are_named_and_patterns_refused():
     assert arguments.nodes(environment, app, "web2,web1") == ("web1", "web2")
     with pytest.raises(Refused, match=r"nodes=web\*: patterns are not allowed. Name the nodes: nodes=web1,web2$"):
         arguments.nodes(environment, app, "web*")
+
+
+def test_who_may_not_run_an_app_is_told_why():
+    environment = Environment("e", {n: Node(n, n, roles) for n, roles in (("a", ("devpi",)), ("b", ()))}, {})
+    app, why = make_app(), "a has the role devpi and not app: to run shop there, add app to its roles."
+    assert arguments.nodes(environment, app, None) == ("b",)
+    with pytest.raises(Refused, match=f"^nodes: {why} Eligible by role are b$"):
+        arguments.nodes(environment, app, "a")
+    environment.nodes.pop("b")
+    with pytest.raises(Refused, match=rf"^no node of e may run shop: give one a role of its roles \(app\). {why}$"):
+        arguments.nodes(environment, app, None)

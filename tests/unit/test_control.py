@@ -42,7 +42,7 @@ def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
     control._definitions = lambda name, env, looking=False: (SimpleNamespace(name="e"), make_app())
     control._paused = lambda environment, app: ("2.0", PAUSED["paused"])
 
-    def site_of(environment, app, nodes=None, choice=True, health=True):
+    def site_of(environment, app, nodes=None, choice=True):
         asked.append(choice)
         raise Refused("web1 does not answer")
 

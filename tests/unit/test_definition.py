@@ -795,3 +795,56 @@ def test_files_of_the_app_s_own_may_be_called_as_it_likes():
         "environments": {"e": {"nodes": {"n": {"address": "a"}}, "apps": {"shop": {}}}},
     }
     assert definition.load(pillar).apps["shop"].config == config
+
+
+@pytest.mark.parametrize("data", [True, False, "/srv/shop", "/data", "/var/lib/shop/"])
+def test_data(data):
+    assert shop({"data": data}).data == (data.rstrip("/") if isinstance(data, str) else data)
+
+
+@pytest.mark.parametrize(
+    "data, problem",
+    [
+        ("srv/shop", "apps:shop:data: found 'srv/shop'"),
+        ("/srv/../etc", "apps:shop:data: found '/srv/../etc'"),
+        ("/srv/my shop", "apps:shop:data: found '/srv/my shop'"),
+        (1, "apps:shop:data: found 1"),
+        ("/usr/local/shop", "apps:shop:data: systemd protects /usr/local/shop from apps, or clears it: name a folder"),
+        ("/home/shop", "systemd protects /home/shop"),
+        ("/var/tmp/shop", "systemd protects /var/tmp/shop"),
+        ("/var", "systemd protects /var from"),
+        ("/./", "systemd protects / from"),
+    ],
+)
+def test_data_where_it_cannot_be(data, problem):
+    assert problem in mistake(pillar({"data": data}))
+
+
+def test_data_of_one_app_is_no_other_apps():
+    wrong = pillar({"data": "/srv/one"})
+    wrong["apps"]["till"] = {**SHOP, "data": "/srv/one/"}
+    wrong["environments"]["test"]["apps"]["till"] = {}
+    assert mistake(wrong) == "apps:till:data: /srv/one is the data folder of shop, too"
+
+
+@pytest.mark.parametrize("key, value", [("run", "a {data}"), ("env", {"A": "{data}"})])
+def test_a_placeholder_of_data_needs_data(key, value):
+    assert "apps:shop:data: is missing, and " in mistake(pillar({key: value}))
+    assert shop({key: value, "data": True})
+
+
+def test_who_may_not_run_an_app_is_told_with_what_would_let_it():
+    nodes = {
+        "web1": Node("web1", "a", ("devpi", "db")),
+        "web2": Node("web2", "b", ("devpi", "app")),
+        "web3": Node("web3", "c"),
+    }
+    environment, app = Environment("e", nodes, {}), shop()
+    assert environment.eligible(app) == ["web2", "web3"]
+    assert environment.barred(app) == {
+        "web1": "web1 has the roles devpi, db and not app: to run shop there, add app to its roles"
+    }
+    special = shop({"roles": ["gpu", "db"]})
+    assert environment.barred(special)["web3"] == (
+        "web3 has no roles and not gpu or db: to run shop there, add gpu to its roles"
+    )

@@ -547,3 +547,30 @@ def test_many_that_are_stopped_on_the_way_back_have_the_time_for_it():
     run.jobs = SimpleNamespace(attempt=lambda *job, **options: seen.update(options) or [])
     assert run._stop_new({"a", "b"}) == []
     assert seen["deadline"] == stop_deadline(run.app, {"a": ["x"] * 12})
+
+
+def test_what_was_not_healthy_before_is_restored_and_not_waited_for():
+    nodes = ["a", "b"]
+    there = [instance("a", healthy=False), instance("b")]
+    fleet = Fleet(there, faults=[4])  # in the second wave's start
+    run, _ = deployment(fleet, nodes, (1, "100%"), "beside")
+    run.strategy, run.serving = no_hold(run.strategy), there
+    before, wait = dict(fleet.instances), fleet.wait
+
+    def passing(name, until, deadline, passing):
+        """Consul never has the old instance on a as passing."""
+        seen = []
+        wait(name, lambda found: seen.extend(found), deadline, passing)
+        return until([e for e in seen if (e.minion, e.id) != ("a", "shop_1.0_100")])
+
+    fleet.wait = passing
+    with pytest.raises(Failed, match="start on b: fault") as failed:
+        run.run(plan(run.desired, observe(*there)))
+    assert type(failed.value) is Failed and fleet.instances == before
+
+
+def test_a_run_after_which_nothing_is_published_has_not_succeeded():
+    fleet = Fleet([])
+    run, made = deployment(fleet, ["a"], ("100%",), "beside")
+    with pytest.raises(executor.NotReverted, match="nothing of shop 2.0 is published"):
+        run.run(replace(made, install=(), waves=()))

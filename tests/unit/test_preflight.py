@@ -10,7 +10,7 @@ from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import Refused
 from saltdeploy.fleet import Reply
 from saltdeploy.model import App, Environment, Node, PortRange, Source, Strategy
-from saltdeploy.planner import Observed
+from saltdeploy.planner import Desired, Observed
 
 from tests.support.fleet import instance
 
@@ -196,9 +196,10 @@ def endpoint(node, minion=None, **changes):
     return Endpoint(name="shop", meta={"minion": minion or node}, **here)
 
 
-def healthy(catalog, *instances):
+def healthy(catalog, *instances, version="1.0"):
     journal = Journal()
-    observed = preflight.health(catalog, APP, Observed(tuple(instances)), journal)
+    desired = Desired(APP, version, 1, NODES)
+    observed = preflight.health(catalog, desired, Observed(tuple(instances)), journal)
     return [i.node for i in observed.instances if i.good], journal
 
 
@@ -219,6 +220,11 @@ def test_what_does_not_pass_then_is_not_healthy():
     found, journal = healthy(Catalog([endpoint("web1")]), instance("web1"), elsewhere)
     assert found == ["web1"]
     assert journal.warnings == ["not healthy in discovery: shop_1.0_100 on web2"]
+
+
+def test_what_is_replaced_anyway_is_not_waited_for():
+    catalog = Catalog([])
+    assert healthy(catalog, instance("web1"), version="2.0")[0] == [] and not catalog.waited
 
 
 def test_a_registration_under_an_earlier_name_of_the_node_counts():
