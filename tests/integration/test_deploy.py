@@ -261,7 +261,7 @@ def test_what_a_node_does_with_an_instance(deploy, agents, salt):
     deploy("app", "web")
     [(instance, shown)] = salt("web1", "app.instances", "web")["web1"].items()
     assert (shown["state"], shown["version"]) == ("running", "1.0")
-    assert salt("web1", "app.restart", "web")["web1"] == [instance]
+    assert salt("web1", "app.restart", "web")["web1"]["instances"] == [instance]
     assert ("web1", instance) in agents.passing("web")
     assert list(salt("web1", "app.logs", "web")["web1"]) == [instance]
     assert "1.0" in salt("web1", "app.releases", "web")["web1"]

@@ -1,5 +1,6 @@
 """What supervisors are asked, and what a supervisord does."""
 
+import contextlib
 import os
 import stat
 import subprocess
@@ -8,9 +9,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from saltdeploy import surroundings
+from saltdeploy import processes, surroundings
+from saltdeploy.ending import Ending
 from saltdeploy.errors import Failed, Refused
-from saltdeploy.model import Stop
+from saltdeploy.host import Host
+from saltdeploy.launch import Launch
+from saltdeploy.model import App, Source, Stop
 from saltdeploy.runtime import Unit, shortened
 from saltdeploy.runtime.supervisord import Supervisord
 
@@ -43,18 +47,25 @@ def test_supervisord_knows_no_times():
         supervisor.logs(UNIT, 5, 1795000000.0)
 
 
-@pytest.fixture
-def supervisor(tmp_path):
-    """A supervisord that runs."""
-    programs, socket = tmp_path / "programs", tmp_path / "sock"
-    programs.mkdir()
-    config = tmp_path / "supervisord.conf"
-    config.write_text(supervisord_config(tmp_path, socket, "root" if os.geteuid() == 0 else ""))
+@contextlib.contextmanager
+def supervisord(folder):
+    """A supervisord that runs: its process, and what speaks to it."""
+    programs, path = folder / "programs", folder / "sock"
+    programs.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    config = folder / "supervisord.conf"
+    config.write_text(supervisord_config(folder, path, "root" if os.geteuid() == 0 else ""))
     command = [sys.executable, "-m", "supervisor.supervisord", "--nodaemon", "-c", config]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL) as process:
-        until(socket.exists, 20, "supervisord to listen")
-        yield Supervisord(socket, programs)
+        until(path.exists, 20, "supervisord to listen")
+        yield process, Supervisord(path, programs)
         process.terminate()
+
+
+@pytest.fixture
+def supervisor(tmp_path):
+    with supervisord(tmp_path) as (_, speaker):
+        yield speaker
 
 
 def test_a_process_that_supervisord_stops_is_gone(supervisor, tmp_path):
@@ -189,3 +200,29 @@ def test_a_service_is_written_with_the_stop_of_its_unit(tmp_path, monkeypatch):
     assert systemd.Systemd().stop(unit.id) is True
     systemd.Systemd().forget(unit.id)
     assert systemd.Systemd().stop(unit.id) is False
+
+
+def test_what_a_killed_supervisord_has_left_is_ended_through_the_next_one(tmp_path):
+    """…with what it has started in a session of its own, and in its own time."""
+    app = App("shop", Source("pip", "shop"), f"sh {tmp_path}/app", user="root", stop=Stop("TERM", 12.0))
+    host, done = Host("web1", tmp_path / "srv"), tmp_path / "done"
+    work = f"trap 'sleep 0.5; echo done >> {done}; exit' TERM; setsid sleep 300 & echo up >> {tmp_path}/up; wait"
+    (tmp_path / "app").write_text(work)
+    instance = host.allocate(app, "1.0", "127.0.0.1", "d1")
+    host.release("shop", "1.0").mkdir(parents=True)
+    launch = Launch(app, instance, host, "site")
+    launch.write(None)
+    with supervisord(tmp_path) as (process, supervisor):
+        supervisor.start(launch.unit)
+        until((tmp_path / "up").exists, 20, "it to run")
+        process.kill()
+    orphans = processes.of(launch.folder)
+    assert len(orphans) >= 2
+    with supervisord(tmp_path) as (_, supervisor):
+        until(lambda: (tmp_path / "up").read_text() == "up\nup\n", 20, "the next one to start it, too")
+        ending = Ending(host, supervisor)
+        assert not ending.stop(instance.id, "127.0.0.1", None)
+        assert done.read_text() == "done\ndone\n" and processes.of(launch.folder) == []
+        ending.forget(instance.id)
+        assert supervisor.states() == {} and not launch.folder.exists()
+    assert not any(orphan.alive for orphan in orphans)

@@ -5,6 +5,7 @@ http://supervisord.org/api.html
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
 import shlex
@@ -15,7 +16,7 @@ import xmlrpc.client
 from pathlib import Path
 
 from ..errors import Failed, Refused
-from ..files import write_file
+from ..files import explained, write_file
 from . import LOG, PREFIX, State, shortened, stop_of, whole_seconds
 
 TEMPLATE = """\
@@ -82,10 +83,11 @@ class Supervisord:
             signal=unit.stop.signal,
             stop=whole_seconds(unit.stop.timeout),
         )
-        # supervisord would make it readable by all.
-        os.close(os.open(unit.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640))
-        unit.log.chmod(0o640)
-        write_file(self._file(unit.id), text)
+        with explained():
+            # supervisord would make it readable by all.
+            os.close(os.open(unit.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640))
+            unit.log.chmod(0o640)
+            write_file(self._file(unit.id), text)
         self._call("reloadConfig")
         self._call("addProcessGroup", program, ignore=(ALREADY_ADDED,))
 
@@ -138,12 +140,10 @@ class Supervisord:
         """Return the last ``lines`` lines that ``unit`` printed, ``most`` bytes of them."""
         if since is not None:
             raise Refused("supervisord does not keep when a line was printed: say lines= in place of since=.")
-        try:
-            with unit.log.open("rb") as log:
-                log.seek(max(0, log.seek(0, os.SEEK_END) - READ * most))
-                return shortened(log.read(), lines, most)
-        except FileNotFoundError:
-            return ""
+        with explained(), contextlib.suppress(FileNotFoundError), unit.log.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - READ * most))
+            return shortened(log.read(), lines, most)
+        return ""
 
     def _info(self, program):
         """Return what supervisord knows of a program; nothing if it has none of this name."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from .. import probes
 from ..errors import Failed, Refused
-from ..files import write_file
+from ..files import explained, write_file
 from . import LOG, PREFIX, State, shortened, stop_of, whole_seconds
 
 # How long systemctl and journalctl may take, in seconds: on a busy machine a reload of hundreds of units takes some.
@@ -67,6 +67,7 @@ class Systemd:
                 "systemd's services are root's to make: run the minion as root, or set saltdeploy:runtime: supervisord."
             )
 
+    @explained()
     def start(self, unit):
         """Write, enable and start ``unit``; it comes back after a reboot."""
         path = UNITS / _name(unit.id)
