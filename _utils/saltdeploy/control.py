@@ -260,7 +260,11 @@ class Control(Operations, Looking, Settling):
         return DONE, "", deployment.record
 
     def _warn_of_packages(self, content, nodes):
-        warning = contents.differing_packages(*content, nodes)
+        """Say which packages differ between nodes. Where that cannot be found out, the deployment has not failed."""
+        try:
+            warning = contents.differing_packages(*content, nodes)
+        except (Exception, *INTERRUPTS) as exc:
+            warning = f"whether all nodes have the same packages was not found out: {cause(exc)}"
         if warning:
             self.journal.warn(warning)
 
