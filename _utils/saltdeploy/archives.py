@@ -130,6 +130,7 @@ class _Unpacking:
         self._free(path)
         # Not by tarfile: where it cannot link, it unpacks what the link is to, unseen by us.
         os.link(linked, self.target / path, follow_symlinks=False)
+        self._remember(path)  # it may be a link's second name, and lead elsewhere from there
 
     # -- zip ----------------------------------------------------------------------------------
 
@@ -188,7 +189,11 @@ class _Unpacking:
             raise Failed(f"link {_short(str(path))} has a NUL character in its target: refused.")
         self._free(path)
         (self.target / path).symlink_to(linkname)
-        self.links.append(path)
+        self._remember(path)
+
+    def _remember(self, path):
+        """Have a link looked at in the end, where it really is: a link that leads there may be replaced meanwhile."""
+        self.links.append(os.path.join(os.path.realpath((self.target / path).parent), path.name))
 
     def _file(self, path, data, size, mode):
         """Write ``size`` bytes from ``data`` to a new file."""
@@ -217,10 +222,10 @@ class _Unpacking:
 
     def finish(self):
         """Look where the links are to, now that all is there that they may lead through."""
-        for path in self.links:
-            link = self.target / path
-            if link.is_symlink():
-                self._inside(link, f"link {_short(str(path))} -> {_short(os.readlink(link))}")
+        for link in self.links:
+            if os.path.islink(link):
+                name = os.path.relpath(link, self.real)
+                self._inside(link, f"link {_short(name)} -> {_short(os.readlink(link))}")
 
 
 def _stripped(name, strip):

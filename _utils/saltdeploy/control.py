@@ -278,7 +278,7 @@ class Control(Operations, Looking, Settling):
         content = (site.fleet, site.app, desired.version)
         try:
             if plan.install:
-                deployment.artifact = contents.agree(*content, plan.install, observed)
+                deployment.artifact = self._agreed(content, plan.install, observed)
             deployment.run(plan)
         except NotReverted as exc:
             return NOT_REVERTED, str(exc), exc.record
@@ -290,8 +290,19 @@ class Control(Operations, Looking, Settling):
             self._tidy(site, planner.installed(observed, plan, desired.version), desired.version, left, lock, identity)
         return DONE, "", deployment.record
 
+    def _agreed(self, content, nodes, observed):
+        """Return the digest of the release on all nodes; Failed, and nothing was done, if there is more than one."""
+        try:
+            return contents.agree(*content, nodes, observed)
+        except INTERRUPTS as exc:
+            raise Failed(cause(exc)) from exc
+
     def _warn_of_packages(self, content, nodes):
-        warning = contents.differing_packages(*content, nodes)
+        """Say which packages differ between nodes. Where that cannot be found out, the deployment has not failed."""
+        try:
+            warning = contents.differing_packages(*content, nodes)
+        except (Exception, *INTERRUPTS) as exc:
+            warning = f"whether all nodes have the same packages was not found out: {cause(exc)}"
         if warning:
             self.journal.warn(warning)
 

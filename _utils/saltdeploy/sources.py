@@ -77,6 +77,8 @@ def room(source, version, folder, fetch, artifacts):
     """
     if source.kind == "pip":
         _pinned(source, version)
+        if source.netrc:
+            credentials.logins(source.netrc)
         artifacts.require(0)
         return ""
     url = _location(source, version)

@@ -304,6 +304,12 @@ def test_a_file_that_is_not_on_this_node_is_missed_beforehand(node, location):
         node.room(App("shop", source, "run"), "1.0", None)
 
 
+def test_a_file_with_logins_that_is_not_there_is_missed_beforehand(node, tmp_path):
+    source = Source("pip", "shop", netrc=str(tmp_path / "gone"))
+    with pytest.raises(Failed, match="source:netrc: .*/gone cannot be read on this node: No such file"):
+        node.room(App("shop", source, "run"), "1.0", None)
+
+
 @pytest.mark.parametrize("status", [401, 404, 410])
 def test_a_file_that_its_server_will_not_send_is_missed_beforehand(server, node, status):
     server.head = status

@@ -181,6 +181,13 @@ HOSTILE = {
     "hard link through a link": [("link", symlink("{outside}")), ("hard", hardlink("link/secret"))],
     "hard link to a link": [("link", symlink("{outside}/evil")), ("hard", hardlink("link")), ("hard", b"evil")],
     "parent of the release": [("../artifact2", b"evil")],
+    "second name of a link that leads out from there": [("a/l", symlink("../x")), ("l", hardlink("a/l"))],
+    "link in a folder whose link is replaced": [
+        ("e/f", b"f"),
+        ("d", symlink("e")),
+        ("d/l", symlink("../../outside/secret")),
+        ("d", symlink(".")),
+    ],
 }
 
 
