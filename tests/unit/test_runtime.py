@@ -1,6 +1,7 @@
 """What supervisors are asked, and what a supervisord does."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -75,3 +76,19 @@ def test_a_process_that_supervisord_stops_is_gone(supervisor, tmp_path):
     assert not psutil.pid_exists(second)
     assert supervisor.states() == {} and list(supervisor.include.iterdir()) == []
     supervisor.stop(unit.id)  # it is no error that it is not there
+
+
+def test_a_log_whose_folder_is_lost_keeps_no_other_program_from_starting(supervisor, tmp_path):
+    folders = [tmp_path / f"lost%{number}" for number in (1, 2)]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        start = folder / "start"
+        start.write_text("#!/bin/sh\nexec sleep 60\n")
+        start.chmod(0o755)
+        supervisor.start(Unit(f"shop_1.0_{number}", start, tmp_path, folder / "log"))
+        if not number:
+            shutil.rmtree(folder)
+    assert set(supervisor.states()) == {"shop_1.0_0", "shop_1.0_1"}
+    for number in (0, 1):
+        supervisor.stop(f"shop_1.0_{number}")
+    assert supervisor.states() == {}

@@ -5,8 +5,10 @@ http://supervisord.org/api.html
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import os
+import re
 import shlex
 import socket
 import time
@@ -65,7 +67,7 @@ class Supervisord:
         partial = self.include / f".{program}.partial"
         partial.write_text(text)
         partial.rename(self._file(unit.id))
-        self._call("reloadConfig")
+        self._reload()
         self._call("addProcessGroup", program, ignore=(ALREADY_ADDED,))
 
     def stop(self, instance):
@@ -74,7 +76,7 @@ class Supervisord:
         self._stop(program)
         self._call("removeProcessGroup", program, ignore=(BAD_NAME,))
         self._file(instance).unlink(missing_ok=True)
-        self._call("reloadConfig")
+        self._reload()
 
     def restart(self, instance):
         """Restart ``instance``'s process."""
@@ -109,6 +111,15 @@ class Supervisord:
 
     def _is_stopping(self, program):
         return (program, "STOPPING") in {(i["name"], i["statename"]) for i in self._call("getAllProcessInfo")}
+
+    def _reload(self):
+        """Have supervisord read its files again. It reads none where the folder of one log is lost: make it again."""
+        for path in self.include.glob(f"{PREFIX}*.conf"):
+            with contextlib.suppress(FileNotFoundError):  # another job has just stopped it
+                logs = re.findall(r"^stdout_logfile=(.+)$", path.read_text(), re.MULTILINE)
+                for log in logs:
+                    Path(log.replace("%%%%", "%")).parent.mkdir(parents=True, exist_ok=True)
+        self._call("reloadConfig")
 
     def _file(self, instance):
         return self.include / f"{PREFIX}{instance}.conf"
