@@ -58,7 +58,7 @@ def test_a_minion_with_another_name_than_its_files_and_its_registration_have(tar
     record.write_text(json.dumps({**json.loads(record.read_text()), "node": "db7"}))
     renamed(target, "web2", one)
     output = target.deploy(new)
-    says(output, f"retire {one} on web2", f"retire   web2: {one}", f"3 instances of {new} on web1, web2, web3")
+    says(output, f"{one} on web2", f"retire   web2: {one}", f"3 instances of {new} on web1, web2, web3")
     assert "an earlier run left behind" not in output and target.traces().clean
 
 
@@ -82,7 +82,7 @@ def test_what_only_discovery_knows_serves_until_it_is_replaced(target, releases,
     else:
         record.write_text("")
     output = target.deploy(new)
-    says(output, f"retire {one} on web3", f"retire   web3: {one}", f"3 instances of {new} on web1, web2, web3")
+    says(output, f"{one} on web3", f"retire   web3: {one}", f"3 instances of {new} on web1, web2, web3")
     assert "an earlier run left behind" not in output and target.traces().clean
 
 

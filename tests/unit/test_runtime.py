@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -226,3 +227,21 @@ def test_what_a_killed_supervisord_has_left_is_ended_through_the_next_one(tmp_pa
         ending.forget(instance.id)
         assert supervisor.states() == {} and not launch.folder.exists()
     assert not any(orphan.alive for orphan in orphans)
+
+
+
+
+def test_a_log_whose_folder_is_lost_keeps_no_other_program_from_starting(supervisor, tmp_path):
+    folders = [tmp_path / f"lost%{number}" for number in (1, 2)]
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        start = folder / "start"
+        start.write_text("#!/bin/sh\nexec sleep 60\n")
+        start.chmod(0o755)
+        supervisor.start(Unit(f"shop_1.0_{number}", start, tmp_path, folder / "log"))
+        if not number:
+            shutil.rmtree(folder)
+    assert set(supervisor.states()) == {"shop_1.0_0", "shop_1.0_1"}
+    for number in (0, 1):
+        supervisor.stop(f"shop_1.0_{number}")
+    assert supervisor.states() == {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import os
+import re
 import shlex
 import socket
 import time
@@ -88,7 +89,7 @@ class Supervisord:
             os.close(os.open(unit.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640))
             unit.log.chmod(0o640)
             write_file(self._file(unit.id), text)
-        self._call("reloadConfig")
+        self._reload()
         self._call("addProcessGroup", program, ignore=(ALREADY_ADDED,))
 
     def stop_of(self, instance):
@@ -117,7 +118,7 @@ class Supervisord:
         """Remove the unit of ``instance``, which is stopped. One that is not there is no error."""
         self._call("removeProcessGroup", PREFIX + instance, ignore=(BAD_NAME,))
         self._file(instance).unlink(missing_ok=True)
-        self._call("reloadConfig")
+        self._reload()
 
     def resume(self, instance):
         """Start ``instance`` again, as it was."""
@@ -148,6 +149,15 @@ class Supervisord:
     def _info(self, program):
         """Return what supervisord knows of a program; nothing if it has none of this name."""
         return self._call("getProcessInfo", program, ignore=(BAD_NAME,)) or {}
+
+    def _reload(self):
+        """Have supervisord read its files again. It reads none where the folder of one log is lost: make it again."""
+        for path in self.include.glob(f"{PREFIX}*.conf"):
+            with contextlib.suppress(FileNotFoundError):  # another job has just stopped it
+                logs = re.findall(r"^stdout_logfile=(.+)$", path.read_text(), re.MULTILINE)
+                for log in logs:
+                    Path(log.replace("%%%%", "%")).parent.mkdir(parents=True, exist_ok=True)
+        self._call("reloadConfig")
 
     def _file(self, instance):
         return self.include / f"{PREFIX}{instance}.conf"
