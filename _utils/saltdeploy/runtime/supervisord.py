@@ -99,8 +99,8 @@ class Supervisord:
         supervisord waits by itself, too, but looks once a second only.
         """
         program, timeout = PREFIX + instance, self.stop_of(instance).timeout
-        self._call("stopProcessGroup", program, False, ignore=(BAD_NAME, NOT_RUNNING))
         began = time.monotonic()
+        self._call("stopProcessGroup", program, False, ignore=(BAD_NAME, NOT_RUNNING))
         while self._info(program).get("statename") == "STOPPING":
             if time.monotonic() > began + timeout + KILL_DEADLINE:
                 raise Failed(f"supervisord: {program} does not stop. See `supervisorctl status`, and its log.")
