@@ -1,8 +1,11 @@
 """Addresses have one spelling, and get brackets where a port follows; what no client can connect to is refused."""
 
 import pytest
-from saltdeploy import addresses, definition
+from saltdeploy import addresses, definition, placeholders
 from saltdeploy.errors import DefinitionError
+from saltdeploy.host import Host
+from saltdeploy.launch import Launch
+from saltdeploy.model import Instance
 
 SHOP = {"source": {"pip": "shop"}, "run": "./bin/shop --bind {host}:{port}", "ports": "20000-20009"}
 
@@ -94,6 +97,15 @@ def test_two_nodes_at_one_address_are_found_out_in_any_spelling(first, second):
     told = rf"^environments:test:nodes:web2:address: {first} is the address of web1, too"
     with pytest.raises(DefinitionError, match=told):
         definition.load(pillar(first, second))
+
+
+@pytest.mark.parametrize("address, host", [("FD00:0::0011", "[fd00::11]"), ("10.0.0.1", "10.0.0.1")])
+def test_commands_get_an_address_that_a_port_can_follow(tmp_path, address, host):
+    environment = definition.load(pillar(address))
+    app, node = environment.apps["shop"], environment.nodes["web1"]
+    instance = Instance("shop_1_20000", "web1", "shop", "1", 20000, node.address, 20000)
+    values = Launch(app, instance, Host("web1", tmp_path), "test").values
+    assert placeholders.fill(app.run, values) == f"./bin/shop --bind {host}:20000"
 
 
 @pytest.mark.parametrize(

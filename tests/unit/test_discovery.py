@@ -51,6 +51,7 @@ def test_checks_of_an_ipv6_address():
     assert registration["Address"] == "fd00::11"
     assert registration["Checks"][0]["HTTP"] == "http://[fd00::11]:80/health"
     assert registration["Checks"][1]["TCP"] == "[fd00::11]:80"
+    assert consul._endpoint(entry(Address="fd00::11")).host == "[fd00::11]"
 
 
 def test_registration_with_a_weight():
