@@ -121,7 +121,7 @@ def load(pillar, env=None, problems=validation.problems):
         if not isinstance(app, str):
             broken[shown(app)] = f"{where}:apps: {inheritance.no_text(app)}"
         elif app not in apps:
-            broken[app] = _undefined(app, apps, where, unread)
+            broken.setdefault(app, _undefined(app, apps, where, unread))
     clashes.check(where, raw)
     if cluster.wanted(raw):
         cluster.identities(name, raw)  # which says what is wrong with them
@@ -150,7 +150,7 @@ def _fill(environment, raw, apps, where, validated):
             if isinstance(apps[name], dict) and isinstance(settings or {}, dict):
                 good[name] = merge(apps[name], settings or {})
             else:  # only without jsonschema on a node
-                environment.broken[name] = f"apps:{name}: found something that is no mapping"
+                environment.broken[name] = f"apps:{words.name(name)}: found something that is no mapping"
     clashing = clashes.of_apps(where, good)
     for name, merged in good.items():
         try:
@@ -164,7 +164,7 @@ def _fill(environment, raw, apps, where, validated):
         except bounds.WRONG_SHAPE as exc:
             if validated:
                 raise
-            environment.broken[name] = str(bounds.misshapen(f"apps:{name}", exc))
+            environment.broken[name] = str(bounds.misshapen(f"apps:{words.name(name)}", exc))
         else:
             environment.apps[name] = app
 
@@ -180,7 +180,7 @@ def _refuse_lonely_peers(app, environment):
 def _undefined(app, apps, where, unread):
     """Return what is said of an app that an environment has, and ``apps`` has not."""
     defined = f" Defined under `apps`: {words.listed(apps)}."
-    return f"{where}:apps:{app}: there is no such app{nearest(app, apps)}.{defined}{left_out(unread, app)}"
+    return f"{where}:apps:{words.name(app)}: there is no such app{nearest(app, apps)}.{defined}{left_out(unread, app)}"
 
 
 def load_own(minion, pillar, problems=validation.problems_again):

@@ -49,7 +49,7 @@ def test_types_and_defaults_are_those_of_the_code(keytables):
 
     assert shown("strategy")["waves"][1] == '``[1, "100%"]``'
     assert shown("strategy")["healthy_deadline"] == (":ref:`duration <durations>`", "``5m``")
-    assert shown("app")["user"] == ("text", "``app-<app>``")
+    assert shown("app")["user"] == (schema.APP_PROPERTIES["user"]["description"], "``app-<app>``")
     assert shown("app")["run"] == ("text", "*required*")
     assert shown("app")["instances"] == ("whole number, 1 to 1000", "``1``")
     assert [shown("hook")[key][1] for key in ("timeout", "once", "on_failure")] == ["``5m``", "``false``", "``revert``"]
