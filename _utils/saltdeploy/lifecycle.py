@@ -141,11 +141,14 @@ class Lifecycle:
         return [*known.values(), *(self._stray(i, registered, states) for i in strays)]
 
     def _observed(self, instance, registered, states):
-        state = states.get(instance.id)
-        seen = {"weight": registered[instance.id].weight} if instance.id in registered else {}
-        # What listens elsewhere than the node is said to be serves on, and is replaced: no test would reach it.
-        tested = instance.tested and instance.address == self.node.address
-        return replace(instance, running=bool(state and state.running), published=bool(seen), tested=tested, **seen)
+        public, state = registered.get(instance.id), states.get(instance.id)
+        supervised = bool(state and state.running)
+        # What a supervisor that was killed has left may serve on, and the new one cannot start its own beside it.
+        serving = bool(public) and not supervised and self.host.listens(instance)
+        # That, and what listens elsewhere than the node is said to be, is replaced: no test would reach the right one.
+        tested = instance.tested and instance.address == self.node.address and not serving
+        seen = {"weight": public.weight} if public else {}
+        return replace(instance, running=supervised or serving, published=bool(public), tested=tested, **seen)
 
     def _stray(self, one, registered, states):
         """Return the Instance of an id that no file here has. What is registered serves until it is seen not to.
@@ -518,7 +521,7 @@ class Lifecycle:
             )
 
     def _not_good(self, name, ids):
-        good = {i["id"] for i in self.observe(name)["instances"] if i["running"] and i["published"]}
+        good = {i["id"] for i in self.observe(name)["instances"] if i["running"] and i["published"] and i["tested"]}
         return [i for i in ids if i not in good]
 
     # -- helpers ------------------------------------------------------------------------------

@@ -90,7 +90,9 @@ def _placed(endpoint, environment):
 
 def _kind(endpoint, app, environment, known):
     """Return the Kind of a stranger, None for an instance that belongs here."""
-    if (endpoint.minion, instance(endpoint)) in known:
+    # A minion that was renamed has registered it under its old name, at its address.
+    places = {endpoint.minion, *(n.name for n in environment.nodes.values() if n.address == endpoint.address)}
+    if any((place, instance(endpoint)) in known for place in places):
         return None
     if not shapes.is_of(instance(endpoint), app):
         return Kind.FOREIGN

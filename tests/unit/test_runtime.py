@@ -229,8 +229,6 @@ def test_what_a_killed_supervisord_has_left_is_ended_through_the_next_one(tmp_pa
     assert not any(orphan.alive for orphan in orphans)
 
 
-
-
 def test_a_log_whose_folder_is_lost_keeps_no_other_program_from_starting(supervisor, tmp_path):
     folders = [tmp_path / f"lost%{number}" for number in (1, 2)]
     for number, folder in enumerate(folders):
