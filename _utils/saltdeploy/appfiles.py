@@ -24,6 +24,8 @@ ELSEWHERE = (
     "checks",
     "tests",
     "strategy",
+    "stop",
+    "data",
     "version",
     "instances",
 )
