@@ -141,6 +141,8 @@ def _twice(ids):
 
 
 def _wrong_ids(value, right, asked):
+    # What ends processes says, too, which of them had to be killed.
+    value = value.get("instances") if isinstance(value, dict) else value
     if not isinstance(value, list) or not all(map(names.is_instance, value)) or not right(value):
         return f"it was asked for {', '.join(asked)}, and says {shown(value)}"
     return ""
