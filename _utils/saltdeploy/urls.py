@@ -22,10 +22,14 @@ def secrets(definitions):
     :param definitions: ``{"apps": …, "environments": …}``, plain data of any shape.
     :raises DefinitionError: one is in a URL of an environment. No message shows it.
     """
-    found, stack = {}, [((), definitions)]
+    found, seen, stack = {}, set(), [((), definitions)]
     while stack:
         keys, value = stack.pop()
         if isinstance(value, (dict, list)):
+            # By YAML's anchors one may be there many times, or hold itself.
+            if id(value) in seen:
+                continue
+            seen.add(id(value))
             items = value.items() if isinstance(value, dict) else enumerate(value)
             for key, inner in items:
                 if isinstance(key, str) and _has_urls((*keys, "")) and has_secret(key):
