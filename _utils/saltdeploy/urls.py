@@ -26,10 +26,11 @@ def secrets(definitions):
     while stack:
         keys, value = stack.pop()
         if isinstance(value, (dict, list)):
-            # By YAML's anchors one may be there many times, or hold itself.
-            if id(value) in seen:
+            # By YAML's anchors one may be there many times, or hold itself. It is looked at once for each app.
+            once = (keys[: 2 if keys[:1] == ("apps",) else 4], id(value))
+            if once in seen:
                 continue
-            seen.add(id(value))
+            seen.add(once)
             items = value.items() if isinstance(value, dict) else enumerate(value)
             for key, inner in items:
                 if isinstance(key, str) and _has_urls((*keys, "")) and has_secret(key):
