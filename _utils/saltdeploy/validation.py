@@ -103,6 +103,7 @@ def _problems(validator, definitions):
     return list(dict.fromkeys([*sealed, *itertools.chain.from_iterable(map(_explain, errors))]))
 
 
+@functools.cache
 def _validator(jsonschema):
     """Return the validator without Python's and YAML's leniency: a last newline, 3.0 as integer, .nan and .inf."""
 
