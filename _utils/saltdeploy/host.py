@@ -355,6 +355,7 @@ class Host:
     def ended(self, app):
         """Return the deployments of ``app`` that ended here, the last one last."""
         found = _read_json(self._home(app) / ".ended")
+        found = [found] if isinstance(found, str) else found  # as it was kept at first
         return [d for d in found if isinstance(d, str)] if isinstance(found, list) else []
 
     def refuse_ended(self, app, deployment):
@@ -383,31 +384,35 @@ class Host:
         return self._recorded(app)[0]
 
     def broken(self, app=None):
-        """Return ``{id: what is wrong}`` of the folders, of ``app`` or of all, that no record of this node belongs to.
-
-        The record is lost or unreadable, or it is another node's: then the folder is a copy, as on a cloned machine.
-        """
+        """Return ``{id: what is wrong}`` of the instances, of ``app`` or of all, whose record cannot be read."""
         return self._recorded(app)[1]
 
+    def strays(self, app=None):
+        """Return the ids of the folders, of ``app`` or of all, that no record of this node belongs to.
+
+        The record is lost or broken, or it is another node's: then the folder is a copy, as on a cloned machine.
+        """
+        _, broken, lost = self._recorded(app)
+        return sorted([*broken, *lost])
+
     def _recorded(self, app):
-        found, broken = [], {}
+        found, broken, lost = [], {}, []
         for folder in sorted(self.root.glob(f"{'*' if app is None else names.app(app)}/instances/*")):
+            path, own = folder / "instance.json", (self.node, folder.parent.parent.name)
             try:
-                found.append(self.read(folder / "instance.json"))
+                instance = nodefiles.instance(path)
+                # What a file says of its node is compared, never believed.
+                found.append(instance) if (instance.node, instance.app) == own else lost.append(folder.name)
+            except (FileNotFoundError, NotADirectoryError):
+                lost.append(folder.name)
             except (OSError, ValueError) as exc:
-                if names.is_instance(folder.name) and slot_of(folder.name) in names.SLOTS:
-                    broken[folder.name] = files.sentence(exc) if isinstance(exc, OSError) else f"{folder}: {exc}."
-        return found, broken
+                broken[folder.name] = files.sentence(exc) if isinstance(exc, OSError) else f"{path}: {exc}."
+        lost = [i for i in lost if _can_be_instance(i)]
+        return found, {i: wrong for i, wrong in broken.items() if _can_be_instance(i)}, lost
 
     def read(self, path):
-        """Return the Instance recorded at ``path``; ValueError says what is wrong with it.
-
-        What a file says of its node is compared, never believed: a folder may come from another machine.
-        """
-        found = nodefiles.instance(path)
-        if (found.node, found.app) != (self.node, path.parent.parent.parent.name):
-            raise ValueError(f"it is the record of {said(found.app)} on {said(found.node)}")
-        return found
+        """Return the Instance recorded at ``path``; ValueError says what is wrong with it."""
+        return nodefiles.instance(path)
 
     def save(self, instance):
         """Record ``instance``."""
@@ -470,7 +475,7 @@ class Host:
 
     def instance_ports(self):
         """Return the ports that the instances here have, whether they listen or not."""
-        instances, broken = self._recorded(None)
+        instances, broken, _ = self._recorded(None)
         return {i.port for i in instances if i.port} | {slot_of(i) for i in broken}
 
     def connections(self, instance):
@@ -486,6 +491,11 @@ class Host:
         folder = self.folder(instance)
         with explained(), contextlib.suppress(FileNotFoundError):
             trees.remove(folder)
+
+
+def _can_be_instance(name):
+    """Return whether a folder is called as an instance's; what hooks run in has no number."""
+    return names.is_instance(name) and slot_of(name) in names.SLOTS
 
 
 def _build_of(release):

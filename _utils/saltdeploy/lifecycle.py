@@ -136,7 +136,7 @@ class Lifecycle:
         """Return all instances of app ``name`` on this node, also those that only discovery or the supervisor knows."""
         registered, states = self._registered(name), self.runtime.states()
         known = {i.id: self._observed(i, registered, states) for i in self.host.instances(name)}
-        ids = {*self.host.broken(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
+        ids = {*self.host.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
         strays = (i for i in sorted(ids) if i not in known and shapes.is_of(i, name))
         return [*known.values(), *(self._stray(i, registered, states) for i in strays)]
 
@@ -314,7 +314,7 @@ class Lifecycle:
         """Take ``ids`` out of discovery; return those that users may have been sent to, once the catalog has none."""
         registered = self._registered(name)
         here = {i.id: i.tested for i in self.host.instances(name)}
-        strays = {*self.host.broken(name), *self.runtime.states()}
+        strays = {*self.host.strays(name), *self.runtime.states()}
         for instance in ids:
             for service in (instance, instance + CANDIDATE):
                 if service in registered:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import fields
+from dataclasses import MISSING, fields
 
 from . import files
 from .model import Instance, instance_id
 
-# What each field of an Instance may be in its record.
+# The fields of an Instance that its record must have, and what each may be there.
+NEEDED = {f.name for f in fields(Instance) if f.default is MISSING}
 TYPES = {"str": str, "int": int, "bool": bool, "int | None": (int, type(None))}
 
 
@@ -24,10 +25,11 @@ def instance(path):
     for name, value in values.items():
         if not isinstance(value, TYPES[known[name].type]):
             raise ValueError(f"not a record of an instance: its `{name}` is a {type(value).__name__}")
-    try:
-        read = Instance(**values)
-    except TypeError:
-        raise ValueError("not a record of an instance: some of it is missing") from None
+    if not set(values) >= NEEDED:
+        raise ValueError("not a record of an instance: some of it is missing")
+    read = Instance(**values)
+    if read.port not in (None, read.slot):
+        raise ValueError("not a record of an instance: its port is not its slot")
     if read.id != path.parent.name or read.id != instance_id(read.app, read.version, read.slot):
         raise ValueError("not the record of this instance, but of another")
     return read

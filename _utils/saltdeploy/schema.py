@@ -17,8 +17,8 @@ VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,62}$"
 MINION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
 ADDRESS = r"^[A-Za-z0-9:][A-Za-z0-9.:%-]{0,252}$"
 USER = r"^[a-z_][a-z0-9_-]{0,31}$"
-# With a port, as dnsmasq (#) and unbound (@) write it.
-UPSTREAM = r"^[0-9A-Fa-f]*[.:][0-9A-Fa-f.:]+([#@][0-9]{1,5})?$"
+# An IP address, and a port behind it: [fd00::53]:5353. See addresses.server.
+UPSTREAM = r"^[][0-9A-Fa-f.:]+$"
 INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))."  # a relative path without ".."
 FOLDER = r"^/(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/-]+$"  # an absolute path without ".."
 DURATION = {
@@ -353,7 +353,9 @@ DNS = _object(
         "resolver": {"enum": ["dnsmasq", "unbound", "systemd-resolved"]},
         "upstream": {
             "type": "array",
-            "items": _text("the address of a name server", "an IP address", UPSTREAM, "192.0.2.1"),
+            "items": _text(
+                "the address of a name server", "an IP address, and a port if need be", UPSTREAM, "192.0.2.1"
+            ),
         },
     }
 )

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from saltdeploy import balancer, definition
-from saltdeploy.errors import DefinitionError, Refused
+from saltdeploy.errors import Refused
 from saltdeploy.lifecycle import Lifecycle
 
 
@@ -55,13 +57,13 @@ def test_a_timeout_is_never_for_ever(timeout, milliseconds):
 
 @pytest.mark.parametrize("timeout", [0, "0s", 86400 * 24 + 1])
 def test_a_timeout_that_haproxy_cannot_have(timeout):
-    with pytest.raises(DefinitionError, match="apps:shop:frontend:timeout: found .*, allowed is more than 0, up to 24"):
-        environment(frontend={"port": 80, "timeout": timeout})
+    broken = environment(frontend={"port": 80, "timeout": timeout}).broken["shop"]
+    assert re.match("apps:shop:frontend:timeout: found .*, allowed is more than 0, up to 24", broken)
 
 
 def test_a_proxy_that_is_no_address():
-    with pytest.raises(DefinitionError, match="^apps:shop:frontend:trusted_proxies:1: found 'lb.lan'"):
-        environment(frontend={"port": 80, "trusted_proxies": ["10.0.0.5", "lb.lan"]})
+    broken = environment(frontend={"port": 80, "trusted_proxies": ["10.0.0.5", "lb.lan"]}).broken["shop"]
+    assert broken.startswith("apps:shop:frontend:trusted_proxies:1: found 'lb.lan'")
 
 
 @pytest.mark.parametrize("instances, most", [(1, 32), (16, 32), (20, 40), (500, 1000)])

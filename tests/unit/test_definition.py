@@ -464,7 +464,7 @@ def test_a_version_without_a_digest():
             "apps:shop:strategy:drain: 'soon' is not a duration. Write a number of seconds, or a number with a",
         ),
         ({"strategy": {"keep_releases": 0}}, "apps:shop:strategy:keep_releases: 0 is too small. Write at least 1."),
-        ({"stop": {"signal": "KILL"}}, "apps:shop:stop:signal: 'KILL' is not one of"),
+        ({"stop": {"signal": "KILL"}}, "apps:shop:stop:signal: 'KILL' is not allowed here. Write one of TERM, INT"),
         ({"stop": {"timeout": "0s"}}, "apps:shop:stop:timeout: found '0s', allowed is 1s to 1h"),
         ({"stop": {"timeout": "61m"}}, "apps:shop:stop:timeout: found '61m', allowed is 1s to 1h"),
         (
@@ -783,7 +783,9 @@ def test_the_one_environment_that_has_an_app():
 def test_how_an_app_is_stopped():
     pillar = {
         "apps": {"shop": {"source": {"pip": "shop"}, "run": "a", "stop": {"timeout": "20s"}}},
-        "environments": {"e": {"nodes": {"n": {"address": "a"}}, "apps": {"shop": {"stop": {"signal": "INT"}}}}},
+        "environments": {
+            "e": {"nodes": {"n": {"address": "192.0.2.1"}}, "apps": {"shop": {"stop": {"signal": "INT"}}}}
+        },
     }
     assert definition.load(pillar).apps["shop"].stop == Stop("INT", 20.0)
 
@@ -792,7 +794,7 @@ def test_files_of_the_app_s_own_may_be_called_as_it_likes():
     config = {".env": "salt://a", "etc/start": "salt://b", "log.conf": "salt://c"}
     pillar = {
         "apps": {"shop": {"source": {"pip": "shop"}, "run": "a", "config": config}},
-        "environments": {"e": {"nodes": {"n": {"address": "a"}}, "apps": {"shop": {}}}},
+        "environments": {"e": {"nodes": {"n": {"address": "192.0.2.1"}}, "apps": {"shop": {}}}},
     }
     assert definition.load(pillar).apps["shop"].config == config
 
@@ -805,10 +807,10 @@ def test_data(data):
 @pytest.mark.parametrize(
     "data, problem",
     [
-        ("srv/shop", "apps:shop:data: found 'srv/shop'"),
-        ("/srv/../etc", "apps:shop:data: found '/srv/../etc'"),
-        ("/srv/my shop", "apps:shop:data: found '/srv/my shop'"),
-        (1, "apps:shop:data: found 1"),
+        ("srv/shop", "apps:shop:data: 'srv/shop' is not a place for data"),
+        ("/srv/../etc", "apps:shop:data: '/srv/../etc' is not a place for data"),
+        ("/srv/my shop", "apps:shop:data: '/srv/my shop' is not a place for data"),
+        (1, "apps:shop:data: 1 is not a place for data"),
         ("/usr/local/shop", "apps:shop:data: systemd protects /usr/local/shop from apps, or clears it: name a folder"),
         ("/home/shop", "systemd protects /home/shop"),
         ("/var/tmp/shop", "systemd protects /var/tmp/shop"),

@@ -447,6 +447,7 @@ def test_what_is_frozen_stays_and_the_record_says_so(phase, version):
 def test_a_run_that_comes_to_its_end_is_frozen_no_more():
     fleet, run, _ = hooked()
     fleet.record = run.record = run.before = {**run.before, "frozen": {"why": "x"}}
+    run.desired = replace(run.desired, instances=0)
     run.run(Plan({}, (), (), True))
     assert "frozen" not in fleet.record and fleet.record["nodes"] == run.before["nodes"]
 

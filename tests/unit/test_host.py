@@ -148,7 +148,7 @@ def test_what_an_earlier_installation_left_is_in_nobody_s_way(node, app, monkeyp
     assert node.install(app, "1.0", None) is True
     assert len(hidden(node)) == 1
     node.remove_release("shop", "1.0")
-    (releases / ".1.0@stuck").mkdir()
+    (releases / ".1.0@stuck").mkdir(parents=True)
 
     def stuck(folder):
         raise PermissionError(1, "Operation not permitted")

@@ -71,6 +71,9 @@ class Discovery:
     def registered(self):
         return dict(self.services)
 
+    def unmeasured(self, ids):
+        return []
+
     def wait(self, name, until, deadline):
         return until([])
 
@@ -171,7 +174,7 @@ def test_for_a_state_is_started_again_after_all_of_it_was_stopped(node):
 
 
 def registered(node, one, **meta):
-    node.discovery.services[one] = SimpleNamespace(id=one, meta=meta, weight=1)
+    node.discovery.services[one] = SimpleNamespace(id=one, address="127.0.0.1", port=0, meta=meta, weight=1)
 
 
 def serves(node, deployment="d1"):

@@ -208,7 +208,7 @@ def test_whatever_the_bus_raises_the_run_goes_on(journal, monkeypatch):
 
 def test_a_restart_tells_its_waves():
     class Nodes:
-        def run(self, function, nodes, *args, deployment, deadline, on_reply):
+        def run(self, function, nodes, *args, on_reply, **options):
             for node in nodes:
                 on_reply(Reply(node, ["shop_1.0_100"]))
             return {}
@@ -220,7 +220,7 @@ def test_a_restart_tells_its_waves():
         app=make_app(PortRange(100, 105)),
         fleet=Nodes(),
         # It finds them healthy, and then none that is lost.
-        discovery=SimpleNamespace(wait=lambda name, until, *_, passing: until.__name__ == "<lambda>"),
+        discovery=SimpleNamespace(wait=lambda name, until, *_, **options: until.__name__ == "<lambda>"),
     )
     waves = [{"a": ["shop_1.0_100"]}, {"b": ["shop_1.0_100"], "c": ["shop_1.0_100"]}]
     assert verbs._restart(site, waves, SimpleNamespace(check=lambda: None), Identity("d1", "ann"))[0] == DONE

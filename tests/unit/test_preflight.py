@@ -22,6 +22,7 @@ VALUE = {
     "ports_taken": [],
     "releases": ["1.0"],
     "data": "",
+    "slots": None,
 }
 APP = App("shop", Source("pip", "shop"), "run", ports=PortRange(100, 109), strategy=Strategy(healthy_deadline=5.0))
 

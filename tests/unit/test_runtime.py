@@ -242,4 +242,5 @@ def test_a_log_whose_folder_is_lost_keeps_no_other_program_from_starting(supervi
     assert set(supervisor.states()) == {"shop_1.0_0", "shop_1.0_1"}
     for number in (0, 1):
         supervisor.stop(f"shop_1.0_{number}")
+        supervisor.forget(f"shop_1.0_{number}")
     assert supervisor.states() == {}

@@ -197,7 +197,7 @@ def test_on_promotion_all_weigh_the_same_before_anything_else_starts(drawn, cut)
 @given(st.integers(1, 6), PERCENT)
 def test_on_the_way_back_the_canary_never_gets_more(count, percent):
     names = tuple("abcdef"[:count])
-    world = World(canary_app(f"{percent}%"), [instance(n) for n in names], {}, {n: {OLD} for n in names}, {}, {})
+    world = World(canary_app(f"{percent}%"), [instance(n) for n in names], {}, {n: {OLD} for n in names}, {})
     desired = planner.Desired(world.app, NEW, count, names, pause=True)
     run(world, plan(desired, world))
     weight = next(i.weight for i in world.there() if i.version == NEW)
@@ -227,7 +227,7 @@ def published(world):
 
 
 def test_what_a_plan_says():
-    world = World(canary_app("50%"), [instance(n) for n in "abc"], {}, {n: {OLD, NEW} for n in "abc"}, {}, {})
+    world = World(canary_app("50%"), [instance(n) for n in "abc"], {}, {n: {OLD, NEW} for n in "abc"}, {})
     desired = planner.Desired(world.app, NEW, 3, tuple("abc"), pause=True)
     assert plan(desired, world).lines("shop", NEW) == [
         "give other weights in discovery: 22016 for shop_1.0_100 on a, 22016 for shop_1.0_100 on b,"

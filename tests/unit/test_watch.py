@@ -91,6 +91,8 @@ def test_the_process_sees_nothing_of_its_watcher(tmp_path, settle):
         assert port in watch.PORTS and none is None
         for about, own in ((seen, process), (usual, plain)):
             assert (about.pop("pid"), about.pop("group")) == (own.pid, own.pid)
+        instances = [about["env"].pop("SALTDEPLOY_INSTANCE") for about in (seen, usual)]
+        assert instances[0] != instances[1]
         assert seen == usual and seen["child"] is None and seen["stdin"] == "input" and seen["env"]["SECRET"] == "a'b"
         until(lambda: (asked(port) or (0,))[0] == 200, 10, "the watcher to say that it runs")
     finally:
