@@ -410,10 +410,6 @@ class Host:
         lost = [i for i in lost if _can_be_instance(i)]
         return found, {i: wrong for i, wrong in broken.items() if _can_be_instance(i)}, lost
 
-    def read(self, path):
-        """Return the Instance recorded at ``path``; ValueError says what is wrong with it."""
-        return nodefiles.instance(path)
-
     def save(self, instance):
         """Record ``instance``."""
         with explained():

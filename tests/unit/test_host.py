@@ -361,13 +361,13 @@ def test_a_record_of_a_later_saltdeploy_is_read(node, app):
 def test_an_instance_that_vanishes_meanwhile_is_not_there(node, app, monkeypatch):
     """As when another job stops it between the listing and the look."""
     first, second = (node.allocate(app, "1.0", ADDRESS, "d1") for _ in range(2))
-    read = Host.read
+    read = host.nodefiles.instance
 
-    def slow_read(self, path):
-        self.forget(second.id)
-        return read(self, path)
+    def slow_read(path):
+        node.forget(second.id)
+        return read(path)
 
-    monkeypatch.setattr(Host, "read", slow_read)
+    monkeypatch.setattr(host.nodefiles, "instance", slow_read)
     assert node.instances() == [first]
 
 
@@ -927,7 +927,8 @@ def test_neither_is_one_that_is_lost_or_unreadable(node):
 
 def test_what_was_left_in_a_folder_is_not_taken_over(node, app):
     app = ported(app, 1)
-    folder = kept(node, one=f"shop_1.0_{app.ports.first}", node="web3")
+    first = app.ports.first
+    folder = kept(node, one=f"shop_1.0_{first}", node="web3", slot=first, port=first)
     (folder / "secret").write_text("another machine's")
     made = node.allocate(app, "1.0", ADDRESS, "d")
     assert made.id == folder.name and [p.name for p in folder.iterdir()] == ["instance.json"]
