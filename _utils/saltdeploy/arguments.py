@@ -37,6 +37,14 @@ def word(value):
     return str(value) if number else value
 
 
+def one_name(value):
+    """Return ``value``, the name of an app, or None; Refused if it is a list, say."""
+    value = word(value)
+    if value is not None and not isinstance(value, str):
+        raise Refused(f"app {shown(value)}: the name of one app is allowed")
+    return value
+
+
 def text(name, value, most=bounds.TEXT):
     """Return ``value``, as text (None: None); Refused if it is a list or a mapping, or too long."""
     value = word(value)

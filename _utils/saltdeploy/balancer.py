@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from .errors import Refused
+from .errors import DefinitionError, Refused
 
 # Where highstate writes HAProxy's configuration.
 HAPROXY = "/etc/haproxy/haproxy.cfg"
@@ -32,7 +32,12 @@ def frontends(environment):
 
     :returns: a list of ``{"app", "port", "mode", "timeout", "trusted_proxies", "slots"}``, in the order of the apps'
         names; ``timeout`` in milliseconds.
+    :raises DefinitionError: the definition of an app is wrong. Without its frontend, an app that serves would be lost
+        to its clients: HAProxy keeps the configuration that it has until the mistake is put right.
     """
+    if environment.broken:
+        why = "; ".join(why for _, why in sorted(environment.broken.items()))
+        raise DefinitionError(f"HAProxy keeps the configuration that it has until this is put right: {why}")
     return [
         {
             "app": app.name,

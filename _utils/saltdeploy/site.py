@@ -241,6 +241,7 @@ class Verbs:
     @unchanged()
     def _environment(self, env, app=None):
         """Return the Environment called ``env``, or the only one there is; else the only one that has ``app``."""
+        app = arguments.one_name(app)
         # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
         opts = {**self.opts, "pillar_safe_render_error": False}
         with rendering.quiet():
@@ -280,7 +281,7 @@ class Verbs:
     def _environment_of(self, name, env, looking=False):
         if not name:
             raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
-        name = arguments.word(name)
+        name = arguments.one_name(name)
         environment = self._environment(env, name if looking else None)
         self._warn_of_others(environment, name)
         return environment

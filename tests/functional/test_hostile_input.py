@@ -202,7 +202,7 @@ def test_a_version_that_is_a_number_is_not_said_to_be_absent(states):
     """YAML makes 1.1 of 1.10, and no release is called so."""
     ret = states["app.absent"]("web", version=1.1)
     assert ret["result"] is False
-    assert "quote it" in ret["comment"]
+    assert "Quote it twice" in ret["comment"]
 
 
 @pytest.mark.parametrize("deadline", [float("nan"), float("inf"), "1m", None])

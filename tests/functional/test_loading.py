@@ -160,7 +160,8 @@ def test_a_command_shows_what_it_printed_and_how_it_ended(outputters):
 
 def test_history_says_what_was_done(outputters):
     entry = {"verb": "rollback", "version": "1.0", "retcode": 0, "began": 0, "seconds": 4.2, "owner": "ann", "why": ""}
-    shown = outputters["deploy"]({"app": "web", "environment": "site", "history": [{**entry, "reason": "broken"}]})
+    history = {"app": "web", "environment": "site", "history": [{**entry, "reason": "broken"}], "warnings": []}
+    shown = outputters["deploy"](history)
     head, row = shown.splitlines()[1:]
     assert head.split() == ["when", "what", "release", "outcome", "took", "by", "reason"]
     assert row.split()[2:] == ["rollback", "1.0", "done", "4.2", "s", "ann", "broken"]
@@ -168,7 +169,7 @@ def test_history_says_what_was_done(outputters):
 
 def test_status_says_where_the_definition_differs(outputters):
     app = {"app": "web", "version": "1.0", "deployment": "d1", "time": 0, "instances": [], "lock": "", "paused": ""}
-    app |= {"warm": "", "drift": "the definition differs"}
+    app |= {"warm": "", "drift": "the definition differs", "frozen": "", "share": None, "strangers": [], "warnings": []}
     status = {"apps": [app], "environment": "site", "retcode": 0}
     assert outputters["deploy"](status).splitlines()[-1] == "the definition differs"
 

@@ -6,7 +6,7 @@ import re
 
 import pytest
 from saltdeploy import balancer, definition
-from saltdeploy.errors import Refused
+from saltdeploy.errors import DefinitionError, Refused
 from saltdeploy.lifecycle import Lifecycle
 
 
@@ -33,6 +33,11 @@ def refused(count, **changes):
     except Refused as exc:
         return str(exc)
     return ""
+
+
+def test_the_frontend_of_an_app_whose_definition_is_wrong_is_not_taken_away():
+    with pytest.raises(DefinitionError, match="keeps the configuration.*apps:shop:frontend:port"):
+        balancer.frontends(environment(frontend={"port": "eighty"}))
 
 
 def test_what_haproxy_listens_on():
