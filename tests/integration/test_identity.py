@@ -109,7 +109,7 @@ def test_an_app_with_data_stays_where_its_data_is(target, releases):
     data = Path(target.agents.settings("web3")["root"]) / "store" / "data"
     with Users(target.agents.nodes.values(), "store", "/data") as clients:
         output = store.deploy(new)
-        assert clients.wait_for("data of web3", 10)
+        assert clients.wait_for(new, 10)
     assert clients.failures == [] and "moves" not in output and "empty data folder" not in output
     assert [node for node, _ in store.traces().published] == ["web3"] and store.traces().versions == [new]
     refused = store.deploy(old, "nodes=web1", code=3)

@@ -51,7 +51,7 @@ def orchestrate(target, folder):
         output, _ = process.communicate(timeout=240)
         [states] = last_document(output)["data"].values()
         return process.returncode, {
-            state["__id__"]: state["result"] for state in states.values() if state["__state_ran__"]
+            state["__id__"]: state["result"] for state in states.values() if state.get("__state_ran__", True)
         }
 
     yield run
