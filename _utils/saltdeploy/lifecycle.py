@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-from . import balancer, definition, discovery, locks, names, probes, readiness, records, services, shapes
+from . import balancer, definition, discovery, locks, names, nodefiles, probes, readiness, records, services, shapes
 from .ending import Ending
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .host import RESTORED, Host
@@ -537,7 +537,7 @@ class Lifecycle:
         return [here[i] for i in (here if ids is None else ids)]
 
     def _record(self, instance):
-        return self.host.read(self.host.folder(instance.id) / "instance.json")
+        return nodefiles.instance(self.host.folder(instance.id) / "instance.json")
 
     def launch(self, app, instance):
         """Return what an instance is started from."""
