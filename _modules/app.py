@@ -56,7 +56,7 @@ def observe(name, refresh=False, deployment=None):
     pillar = minion.refreshed(__opts__, __pillar__, __salt__) if arguments.flag("refresh", refresh) else None
     lifecycle, run = _lifecycle(pillar), arguments.text("deployment", deployment)
     if run:
-        lifecycle.host.begin(lifecycle.app(name).name, run)
+        lifecycle.host.begin(names.app(name), run)
     return {
         **lifecycle.observe(name),
         "saltdeploy": saltdeploy.__version__,

@@ -151,7 +151,7 @@ def _command(probe, values, env, user):
     command = [placeholders.fill(word, values) for word in shlex.split(probe.target)]
     code, output = execute(command, values["release"], env, user, probe.timeout)
     if code:
-        raise ProbeFailed(f"`{shlex.join(command)}` ended with {code}: {output.strip()[-SHOWN:]}")
+        raise ProbeFailed(f"`{shlex.join(command)}` ended with {code}: {output.strip()[-SHOWN:]}".removesuffix(": "))
     return output.strip()[-SHOWN:]
 
 

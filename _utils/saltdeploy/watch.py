@@ -51,8 +51,8 @@ def line(instance, script):
     """
     words = [*python(), str(script), "$$", instance.address, str(instance.watch), f"{SETTLE:g}"]
     command = " ".join(word if word == "$$" else shlex.quote(word) for word in words)
-    # In a shell of its own, which ends at once: the app has no child that it did not start.
-    return f"({command} </dev/null >/dev/null &)\n"
+    # In a shell of its own, which ends at once: the app has no child that it did not start, and no folder is in use.
+    return f"(cd /; {command} </dev/null >/dev/null &)\n"
 
 
 def source():

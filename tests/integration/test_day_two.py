@@ -368,7 +368,8 @@ def test_mistakes_of_another_app_stand_in_nobodys_way(site, verb):
             (site.pillar.folder / name).write_text(text)
         # Without env= it might be the other one.
         code, said = site.cli.deploy("app", NAME)
-        assert code == 3 and "which environment? Say env=NAME, one of: site. Left out is environments/other" in said
+        assert code == 3 and "which environment? Say env=NAME, one of: site. Left out is" in said
+        assert "Left out is environments/other.sls: is not YAML: line 2" in said
         output = verb("app", "version='1.1'", "env=site")
         assert site.traces().versions == ["1.1"] * 3
         for words in ("apps/cart.sls (line 1: Jinja variable 'nix' is", "mail (apps:mail:source: is missing"):

@@ -17,7 +17,7 @@ STEPS = """
 deployment:
   salt.runner:
     - name: deploy.app
-    - m_name: {app}
+    - arg: [{app}]
     - version: '{version}'
 
 what comes after it:

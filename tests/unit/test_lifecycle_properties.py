@@ -61,6 +61,9 @@ class Node:
     def alone(self, app, deployment=None, after=None, patience=0):
         yield
 
+    def listens(self, one):
+        return one.running
+
     def connections(self, one):
         return 0
 
