@@ -41,7 +41,7 @@ def one_name(value):
     """Return ``value``, the name of an app, or None; Refused if it is a list, say."""
     value = word(value)
     if value is not None and not isinstance(value, str):
-        raise Refused(f"app {shown(value)}: the name of one app is allowed")
+        raise Refused(f"unknown app {shown(value)}: say the name of one app")
     return value
 
 

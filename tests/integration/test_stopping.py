@@ -93,7 +93,7 @@ def test_a_broken_instance_blocks_nobody_and_is_repaired(job):
     release.unlink(missing_ok=True)
     release.symlink_to(".1.0@gone/files")
     code, output = job.target.cli.run("salt", "--out=json", "--static", node, "app.instances")
-    assert code == 0 and broken not in output
+    assert code == 0 and json.loads(output)[node][broken]["recorded"] is False
     output = job.deploy("1.1", 0, "10s")
     assert f"{node}: {broken} is broken: {path}: instance.json is empty." in output
     assert f"{node}: {NAME} 1.0 is broken: {release}: its files are not there." in output

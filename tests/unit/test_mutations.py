@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import itertools
 import re
 import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import Phase, settings
+from saltdeploy import healthy
+from saltdeploy.model import Strategy
 
 from tests.support.mutants import mutant, over
 
@@ -264,6 +268,13 @@ def names():
         given = [f.name for f in functions if any("given(" in ast.unparse(d) for d in f.decorator_list)]
         found += [(tests, name) for name in given]
     return found
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    """Nothing has to stay healthy for a while, and whoever looks at the clock has waited."""
+    monkeypatch.setattr(Strategy, "min_healthy", 0.0)
+    monkeypatch.setattr(healthy, "time", SimpleNamespace(monotonic=itertools.count(0.0, healthy.WORD).__next__))
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.bug.replace(" ", "-"))
