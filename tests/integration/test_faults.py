@@ -261,7 +261,8 @@ def test_the_lock_of_a_run_that_died_elsewhere(target, agents):
         session = consul.create_session("dead", lock.TTL)
         process = {**lock.process_identity(), "boot": "another machine's"}
         info = {"app": NAME, "environment": "site", "owner": "ann@elsewhere", "since": time.time(), "process": process}
-        assert consul.acquire(records.lock_key(records.prefix("site", NAME)), session, info)
+        key = records.lock_key(records.prefix("site", NAME))
+        assert consul.acquire(key, session, info, consul.read(key)[1])
         began = time.monotonic()
         says(target.deploy(target.new, code=3), "by ann@elsewhere", f"expires by itself within {2 * lock.TTL}s")
         until(lambda: not target.traces().locked, 2 * lock.TTL + 5, "the lock to expire")
