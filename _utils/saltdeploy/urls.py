@@ -79,7 +79,7 @@ def without_secrets(text):
 
 
 def _has_urls(keys):
-    keys = tuple(map(str, keys))
+    keys = tuple(key if isinstance(key, str) else "" for key in keys)
     if keys[:1] == ("apps",):
         inner = keys[2:]
     elif keys[:1] == ("environments",) and keys[2:3] == ("apps",):
@@ -93,7 +93,7 @@ def _has_urls(keys):
 
 def _note(keys, found):
     """Add what is said of the URL at ``keys`` to its app's; raise DefinitionError where it is no app's."""
-    keys = tuple(map(str, keys))
+    keys = tuple(key if isinstance(key, str) else words.shown(key) for key in keys)
     app = keys[1] if keys[0] == "apps" else keys[3] if keys[2] == "apps" else None
     advice = "name a file on the node that holds them: source:netrc, or source:token_file"
     if app is None:
