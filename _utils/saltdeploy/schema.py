@@ -79,7 +79,9 @@ HTTP = {
 SECRET_HEADERS = {
     "type": "object",
     "propertyNames": {"type": "string", "pattern": r"^[A-Za-z0-9-]+$", "writeOnly": True},
-    "additionalProperties": {"type": "string", "pattern": r"^[!-~]([ -~]*[!-~])?\n?$", "writeOnly": True},
+    "additionalProperties": _text(
+        "the value of a header", "printable ASCII", r"^[!-~]([ -~]*[!-~])?\n?$", writeOnly=True
+    ),
     "writeOnly": True,
 }
 
@@ -99,14 +101,14 @@ SOURCE = _object(
         "strip": {"type": "integer", "minimum": 0, "maximum": 8},
         "requirements": STRINGS,
         "python": {"type": "string", "minLength": 1},
-        "index": {
-            "description": "an http:// or https:// URL, a password not in it but in netrc",
-            "type": "string",
-            "pattern": r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
-        },
+        "index": _text(
+            "a URL",
+            "an http:// or https:// URL, a password not in it but in netrc",
+            r"^https?://[^/?#@\s]+(/[^?#\s]*)?$",
+        ),
         "headers": SECRET_HEADERS,
-        "token_file": {"type": "string", "pattern": "^/"},
-        "netrc": {"type": "string", "pattern": "^/"},
+        "token_file": _text("a path", "a path that begins with /", "^/"),
+        "netrc": _text("a path", "a path that begins with /", "^/"),
     }
 )
 
@@ -273,7 +275,7 @@ FRONTEND = _object(
         "port": {"type": "integer", "minimum": 1, "maximum": 65535},
         "mode": {"enum": ["http", "tcp"]},
         "timeout": DURATION,
-        "trusted_proxies": STRINGS,
+        "trusted_proxies": {"type": "array", "items": {"type": "string", "examples": ["10.0.0.5"]}},
     },
     ["port"],
 )
