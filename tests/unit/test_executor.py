@@ -557,7 +557,7 @@ def test_what_was_not_healthy_before_is_restored_and_not_waited_for():
     run.strategy, run.serving = no_hold(run.strategy), there
     before, wait = dict(fleet.instances), fleet.wait
 
-    def passing(name, until, deadline, passing):
+    def passing(name, until, deadline, passing=False):
         """Consul never has the old instance on a as passing."""
         seen = []
         wait(name, lambda found: seen.extend(found), deadline, passing)
