@@ -19,7 +19,7 @@ import os
 import time
 
 import saltdeploy
-from saltdeploy import arguments, minion, names, ondemand, standing, superseded, weighing
+from saltdeploy import arguments, minion, names, ondemand, restoration, standing, superseded
 
 
 def _lifecycle(pillar=None):
@@ -58,7 +58,7 @@ def observe(name, refresh=False, deployment=None):
     if run:
         lifecycle.host.begin(names.app(name), run)
     return {
-        **lifecycle.observe(name),
+        **lifecycle.inventory.observe(name),
         "saltdeploy": saltdeploy.__version__,
         "applying_states": bool(__salt__["saltutil.is_running"]("state.*")),
     }
@@ -77,7 +77,7 @@ def instances(name=None):
 
         salt '*' app.instances shop
     """
-    return _lifecycle().instances(name)
+    return _lifecycle().inventory.described(name)
 
 
 def releases(name):
@@ -441,8 +441,8 @@ def missing(name):
         salt web1 app.missing shop
     """
     lifecycle = _lifecycle()
-    ids, reason = weighing.missing(lifecycle, name)
-    warnings = weighing.record(lifecycle, name)[1]
+    ids, reason = restoration.missing(lifecycle, name)
+    warnings = restoration.record(lifecycle, name)[1]
     return {"instances": ids, "reason": reason, "superseded": superseded.ids(lifecycle, name), "warnings": warnings}
 
 
@@ -483,5 +483,5 @@ def restore(name, instances=None, after=None):
         salt web1 app.restore shop
     """
     lifecycle = _lifecycle()
-    ids = weighing.missing(lifecycle, name)[0] if instances is None else _ids(instances)
-    return _told(lifecycle, weighing.restore(lifecycle, name, ids, arguments.text("after", after)))
+    ids = restoration.missing(lifecycle, name)[0] if instances is None else _ids(instances)
+    return _told(lifecycle, restoration.restore(lifecycle, name, ids, arguments.text("after", after)))

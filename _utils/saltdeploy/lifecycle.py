@@ -8,14 +8,14 @@ from __future__ import annotations
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 
-from . import balancer, definition, discovery, locks, names, nodefiles, probes, readiness, records, services, shapes
+from . import definition, discovery, locks, names, nodefiles, probes, readiness, records, services
 from .ending import Ending
 from .errors import DiscoveryUnavailable, Failed, Refused
-from .host import RESTORED, Host
+from .host import Host
+from .inventory import Inventory
 from .launch import Launch
-from .model import App, Instance, parts_of, slot_of
+from .model import slot_of
 from .readiness import POLL, Readiness
 from .runtime import choose
 from .services import CANDIDATE
@@ -60,6 +60,10 @@ class Lifecycle:
         return self._discovery
 
     @property
+    def inventory(self):
+        return Inventory(self.host, self.environment, self.runtime, self.discovery)
+
+    @property
     def ending(self):
         self._ending = self._ending or Ending(self.host, self.runtime)
         return self._ending
@@ -67,102 +71,6 @@ class Lifecycle:
     def app(self, name):
         """Return the definition of app ``name``; Refused if this environment has none."""
         return definition.find_app(self.environment, name)
-
-    def known_by_name(self, name):
-        """Return app ``name``, without settings where its definition is wrong; Refused if this environment has none."""
-        return definition.known_by_name(self.environment, name)
-
-    # -- seeing -------------------------------------------------------------------------------
-
-    def observe(self, name):
-        """Return all a planner must know of app ``name`` on this node, as plain data."""
-        app, broken = self._known(name), self.host.broken(name)
-        return {
-            "instances": [i.__dict__ for i in self._there(name)],
-            "releases": self.host.releases(name),
-            "ports_taken": sorted(self.host.ports_taken(self.node.address)),
-            "data": str(self.host.data(app)) if self.host.has_data(app) else "",
-            "slots": self._slots(name),
-            "warnings": self._shortcomings(app, broken),
-        }
-
-    def _known(self, name):
-        """Return app ``name``, without settings where nobody defines it, or wrongly: it can be stopped all the same."""
-        if name in self.environment.names:
-            return self.known_by_name(name)
-        return App(names.app(name), None, "")
-
-    def _slots(self, name):
-        """Return how many instances of app ``name`` HAProxy here has slots for; None where no load balancer is."""
-        if balancer.ROLE not in self.node.roles:
-            return None
-        try:
-            return balancer.slots_in(Path(balancer.HAPROXY).read_text(), name)
-        except OSError:
-            return 0
-
-    def _units(self, name):
-        """Return the ids of the instances of app ``name`` that the supervisor has."""
-        return {i for i in self.runtime.states() if shapes.is_of(i, name)}
-
-    def _shortcomings(self, app, broken):
-        """Return what is not as it should be on this node, in sentences."""
-        ignored = [f"resources:{key}" for key in self.runtime.lacks if getattr(app, key)]
-        found = [f"{i} is broken: {why} deploy.app {app.name} replaces it." for i, why in broken.items()]
-        found += [f"{app.name} {v} is broken: {why}" for v, why in self.host.broken_releases(app.name).items()]
-        if ignored:
-            found.append(f"{self.runtime.name} does not enforce apps:{app.name}:{' and '.join(ignored)}.")
-        return found
-
-    def instances(self, name=None):
-        """Return the instances on this node as plain data, with the supervisor's word on each."""
-        states = self.runtime.states()
-        chosen = [name] if name else sorted({*self.environment.apps, *(i.app for i in self.host.instances())})
-        return {
-            i.id: {**i.__dict__, "state": states[i.id].detail if i.id in states else "not started"}
-            for app in chosen
-            for i in self._there(app)
-        }
-
-    def _registered(self, name):
-        """Return the services of app ``name`` that the agent has, and that are this environment's: id -> Endpoint.
-
-        By their ids, whoever registered them. Another environment may have the same agent.
-        """
-        found = {i: e for i, e in self.discovery.registered().items() if shapes.is_of(i.removesuffix(CANDIDATE), name)}
-        return {i: e for i, e in found.items() if e.meta.get("environment") in (None, self.environment.name)}
-
-    def _there(self, name):
-        """Return all instances of app ``name`` on this node, also those that only discovery or the supervisor knows."""
-        registered, states = self._registered(name), self.runtime.states()
-        known = {i.id: self._observed(i, registered, states) for i in self.host.instances(name)}
-        ids = {*self.host.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
-        strays = (i for i in sorted(ids) if i not in known and shapes.is_of(i, name))
-        return [*known.values(), *(self._stray(i, registered, states) for i in strays)]
-
-    def _observed(self, instance, registered, states):
-        public, state = registered.get(instance.id), states.get(instance.id)
-        supervised = bool(state and state.running)
-        # What a supervisor that was killed has left may serve on, and the new one cannot start its own beside it.
-        serving = bool(public) and not supervised and self.host.listens(instance)
-        # That, and what listens elsewhere than the node is said to be, is replaced: no test would reach the right one.
-        tested = instance.tested and instance.address == self.node.address and not serving
-        seen = {"weight": public.weight} if public else {}
-        return replace(instance, running=supervised or serving, published=bool(public), tested=tested, **seen)
-
-    def _stray(self, one, registered, states):
-        """Return the Instance of an id that no file here has. What is registered serves until it is seen not to.
-
-        It is replaced like one that has not passed its tests: nobody knows what it was started from.
-        """
-        name, version, slot = parts_of(one)
-        public, state = registered.get(one), states.get(one)
-        seen = public or registered.get(one + CANDIDATE)
-        port = (seen.port or None) if seen else slot if name in self.environment.apps and self.app(name).ports else None
-        address = (seen and seen.address) or self.node.address
-        made = Instance(one, self.host.node, name, version, slot, address, port, recorded=False)
-        running = bool(state and state.running) or bool(public and self.host.listens(made))
-        return replace(made, running=running, published=bool(public), **({"weight": public.weight} if public else {}))
 
     # -- starting -----------------------------------------------------------------------------
 
@@ -185,14 +93,15 @@ class Lifecycle:
         app = self.app(name) if tests else replace(self.app(name), tests=())
         if not self.host.installed(app, version):
             raise Refused(f"{name} {version} is not installed on {self.host.node}: run app.install first.")
-        return self._start(app, version, count, deployment, held, slots)
+        return self.start_installed(app, version, count, deployment, held, slots)
 
-    def _start(self, app, version, count, deployment, held=False, slots=None):
+    def start_installed(self, app, version, count, deployment, held=False, slots=None):
+        """Start candidates as :meth:`start` does, from the installed release, wherever it came from."""
         deadline = time.monotonic() + app.strategy.healthy_deadline
         started, failures = [], []
         with self.host.starting(app.name, deployment):
-            avoid = {i.slot for i in self._there(app.name) if i.running and not i.recorded}
-            self.warnings += self.ending.sweep(app, self.node.address, self._spared(app.name))
+            avoid = {i.slot for i in self.inventory.instances(app.name) if i.running and not i.recorded}
+            self.warnings += self.ending.sweep(app, self.node.address, self.inventory.in_use(app.name))
             for slot in slots or [None] * count:
                 instance = self.host.allocate(app, version, self.node.address, deployment, slot, avoid)
                 started.append(replace(instance, held=held))
@@ -204,10 +113,6 @@ class Lifecycle:
         for instance in started:
             failures += self._prove(app, instance, deadline, deployment)
         return {"ok": not failures, "instances": [self._record(i).__dict__ for i in started], "failures": failures}
-
-    def _spared(self, name):
-        """Return the ids of instances of app ``name`` that the supervisor or discovery has: users may have them."""
-        return {i.removesuffix(CANDIDATE) for i in self._registered(name)} | self._units(name)
 
     def _prove(self, app, instance, deadline, deployment=None):
         """Wait until the instance is ready, run its own tests, register it as a candidate.
@@ -312,7 +217,7 @@ class Lifecycle:
 
     def _withdraw(self, name, ids):
         """Take ``ids`` out of discovery; return those that users may have been sent to, once the catalog has none."""
-        registered = self._registered(name)
+        registered = self.inventory.registered(name)
         here = {i.id: i.tested for i in self.host.instances(name)}
         strays = {*self.host.strays(name), *self.runtime.states()}
         for instance in ids:
@@ -343,11 +248,11 @@ class Lifecycle:
 
     def alone(self, name, deployment=None, after=None):
         """As Host.alone: a step that undoes others waits for them, any other is not to find somebody there."""
-        return self.host.alone(name, deployment, after, self._patience(name) if after else locks.MOMENT)
+        return self.host.alone(name, deployment, after, self.patience(name) if after else locks.MOMENT)
 
-    def _patience(self, name):
+    def patience(self, name):
         """Return for how long a step waits for another one, in seconds: as long as it may take to retire instances."""
-        app = self._known(name)
+        app = self.inventory.app(name)
         return CATALOG_DEADLINE + app.strategy.drain + 2 * app.stop.timeout
 
     def stop(self, name, ids=None, deployment=None, drain=None, grace=None, after=None):
@@ -360,18 +265,18 @@ class Lifecycle:
         :param after: whose steps this undoes.
         """
         own, by = (deployment, None) if ids is None else (None, deployment)
-        with self.host.alone(names.app(name), by, after or own, self._patience(name)):
+        with self.host.alone(names.app(name), by, after or own, self.patience(name)):
             return self._stop(name, ids, own, drain, grace)
 
-    def retire(self, name, ids):
+    def retire(self, name, ids, drain=None):
         """Stop instances as :meth:`stop` does, in a turn that the caller has."""
-        return self._stop(name, ids)
+        return self._stop(name, ids, drain=drain)
 
     def _stop(self, name, ids=None, deployment=None, drain=None, grace=None):
-        strategy = self._known(name).strategy
+        strategy = self.inventory.app(name).strategy
         drain = strategy.drain if drain is None else drain
         grace = strategy.grace if grace is None else grace
-        here = {i.id: i for i in self._there(name)}
+        here = {i.id: i for i in self.inventory.instances(name)}
         if deployment is not None:
             ids = [i.id for i in here.values() if i.deployment == deployment]
         ids = sorted(here if ids is None else ids)
@@ -413,7 +318,7 @@ class Lifecycle:
         """Return address and port of an instance; None for the port if it has none, or another one has it by now."""
         if instance in here:
             return here[instance].address, here[instance].port
-        port = slot_of(instance) if self._known(name).ports else None
+        port = slot_of(instance) if self.inventory.app(name).ports else None
         return self.node.address, None if port in {i.port for i in self.host.instances()} else port
 
     def _drain(self, instances, drain, grace):
@@ -431,7 +336,7 @@ class Lifecycle:
         :param deployment: whose step this is (see Host.alone).
         """
         app = self.app(name)
-        with self.host.alone(name, deployment, patience=self._patience(name)):
+        with self.host.alone(name, deployment, patience=self.patience(name)):
             chosen = self.chosen(name, ids)
             for instance in chosen:
                 self._restart(app, instance)
@@ -449,80 +354,6 @@ class Lifecycle:
             raise Failed("; ".join(failures))
         if published:
             self.publish(app.name, [instance.id])
-
-    # -- restoring ----------------------------------------------------------------------------
-
-    def missing(self, name):
-        """Return what the record says this node runs and it does not: ids, none while one deploys.
-
-        :returns: ``(ids, reason)``; the reason says why nothing is to be done, or is empty.
-        """
-        if self.locked(name):
-            return [], f"{name} is being deployed: nothing is restored meanwhile"
-        current, problems = records.read(self.discovery, self._prefix(name))
-        if not current:
-            return [], "; ".join([f"the record has nothing of {name} in {self.environment.name}", *problems])
-        wanted = current["nodes"].get(self.host.node, [])
-        if not wanted:
-            return [], f"the record has no instance of {name} on this node"
-        return self._not_good(name, wanted), ""
-
-    def locked(self, name):
-        """Return whether somebody holds the lock of app ``name`` in this environment."""
-        return bool(self.discovery.read(records.lock_key(self._prefix(name)))[2])
-
-    def _prefix(self, name):
-        return records.prefix(self.environment.name, names.app(name))
-
-    def restore(self, name, ids, after=None):
-        """Bring those of ``ids`` that do not serve back: installed, tested, published; return which.
-
-        :param after: whose steps this undoes.
-        :raises Failed: some do not come back; the others have.
-        """
-        failures = []
-        with self.host.alone(name, after=after, patience=self._patience(name)):
-            lost = self._not_good(name, ids)
-            for instance in lost:
-                try:
-                    self._restore(name, instance)
-                except DiscoveryUnavailable:
-                    raise
-                except (Failed, Refused) as exc:
-                    failures.append(str(exc))
-        if failures:
-            raise Failed("; ".join(failures))
-        return lost
-
-    def _restore(self, name, instance):
-        state = self.runtime.states().get(instance)
-        if state and state.running and any(i.id == instance and i.tested for i in self.host.instances(name)):
-            self.publish(name, [instance])  # only discovery has lost it
-            return
-        version, slot = instance.removeprefix(f"{name}_").rsplit("_", 1)
-        self._refuse_slot(name, instance, int(slot))
-        self._stop(name, [instance], drain=0)
-        # What is installed is what ran, whatever the definition says by now.
-        if version not in self.host.releases(name):
-            self.install(name, version)
-        result = self._start(self.app(name), version, 1, RESTORED, slots=[int(slot)])
-        if not result["ok"]:
-            self._stop(name, [instance], drain=0)
-            raise Failed("; ".join(result["failures"]))
-        self.publish(name, [instance])
-
-    def _refuse_slot(self, name, instance, slot):
-        """Raise Refused if the instance would take a port that its app does not have, and never had here."""
-        ports = self.app(name).ports
-        if ports and slot not in ports and not self.host.folder(instance).exists():
-            raise Refused(
-                f"{instance} is not restored on {self.host.node}: its port is none of apps:{name}:ports ({ports})."
-                f" `salt-run deploy.app {name}` starts another one in its place."
-            )
-
-    def _not_good(self, name, ids):
-        good = {i["id"] for i in self.observe(name)["instances"] if i["running"] and i["published"] and i["tested"]}
-        return [i for i in ids if i not in good]
 
     # -- helpers ------------------------------------------------------------------------------
 

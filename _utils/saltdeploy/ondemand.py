@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import arguments, placeholders, probes, runtime
+from . import arguments, definition, placeholders, probes, runtime
 from .errors import Refused
 
 # How much of what a command printed is brought back, in characters: a job's result has a limit.
@@ -17,7 +17,7 @@ def logs(lifecycle, name, ids=None, lines=50, since=None, strict=True):
     :param since: only what was printed since then, in seconds since 1970.
     :param strict: refuse ids that are not here; else they are left out.
     """
-    app, host = lifecycle.known_by_name(name), lifecycle.host
+    app, host = definition.known_by_name(lifecycle.environment, name), lifecycle.host
     if not strict and ids is not None:
         ids = [i.id for i in host.instances(name) if i.id in ids]
     units = {i.id: lifecycle.launch(app, i).unit for i in lifecycle.chosen(name, ids)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import bluegreen, weighing
+from . import bluegreen, restoration
 from .host import MANUAL, STATE
 
 
@@ -12,9 +12,9 @@ def ids(lifecycle, name):
     None while a deployment is under way, paused or frozen, and none unless clients find all that the record names, and
     some of it elsewhere: else they may need what serves here. What somebody or a state started stays, too.
     """
-    if lifecycle.locked(name):
+    if restoration.locked(lifecycle, name):
         return []
-    record, problems = weighing.record(lifecycle, name)
+    record, problems = restoration.record(lifecycle, name)
     if not record or problems or {"paused", "frozen"} & set(record):
         return []
     node, named = lifecycle.host.node, {(n, i) for n, some in record["nodes"].items() for i in some}
@@ -22,9 +22,9 @@ def ids(lifecycle, name):
     if not named <= found or {n for n, _ in named} <= {node}:
         return []
     staying = named | bluegreen.recorded(record)
-    published = [i for i in lifecycle.observe(name)["instances"] if i["published"]]
-    started = [i for i in published if i["deployment"] not in (MANUAL, STATE)]
-    return [i["id"] for i in started if (node, i["id"]) not in staying]
+    published = [i for i in lifecycle.inventory.instances(name) if i.published]
+    started = [i for i in published if i.deployment not in (MANUAL, STATE)]
+    return [i.id for i in started if (node, i.id) not in staying]
 
 
 def retire(lifecycle, name):

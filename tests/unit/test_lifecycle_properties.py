@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
+from saltdeploy import restoration
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable, Refused
 from saltdeploy.lifecycle import Lifecycle
@@ -98,6 +99,9 @@ class Node:
         assert service.name == "shop-candidate" or (one.tested and one.running), "published untested"
         self.agent[service.id] = self._endpoint(service.id, service.name)
 
+    def read(self, key):
+        return None, 0, None
+
     def unmeasured(self, ids):
         return []
 
@@ -165,7 +169,7 @@ def test_what_only_discovery_has_lost_is_published_and_runs_on(node):
         raise AssertionError(f"{one} was stopped")
 
     node.stop = stop
-    assert lifecycle(node).restore("shop", good) == good
+    assert restoration.restore(lifecycle(node), "shop", good) == good
     assert set(node.agent) == set(good) and set(node.here) == set(before)
     assert all(node.here[one].running for one in good)
 
