@@ -1,4 +1,4 @@
-"""What one node does with the instances of an app: start, test, publish, stop, restore.
+"""The life of an app's instances on one node: start, test, publish, withdraw, restart, stop.
 
 Every wait here has a deadline, so that a job on a node always ends.
 """
@@ -20,10 +20,10 @@ from .readiness import POLL, Readiness
 from .runtime import choose
 from .services import CANDIDATE
 
-# How long the catalog may take to show what the agent was told, in seconds: an election takes up to 13.5, and an agent
-# that could tell no server tries again after 15 to 30 (Consul's agent/ae/ae.go).
+# How long the catalog may take to follow the agent, in seconds. An election takes up to 13.5. An agent that reached no
+# server tries again after 15 to 30 (Consul's agent/ae/ae.go).
 CATALOG_DEADLINE = 60.0
-# How much of what an instance printed is told with a failure: lines, and bytes.
+# The most lines and bytes of an instance's output that a failure shows.
 LOG_LINES, LOG_BYTES = 15, 4000
 # How many instances are stopped at once.
 STOPPED_AT_ONCE = 32
@@ -46,7 +46,7 @@ class Lifecycle:
         self.node = self.environment.nodes[node]
         self.settings, self.fetch, self.render = settings, fetch, render
         self._runtime = self._discovery = self._ending = None
-        # What somebody should know of what was done, in sentences.
+        # Events that the operator should know of, in sentences.
         self.warnings = []
 
     @property
@@ -69,25 +69,25 @@ class Lifecycle:
         return self._ending
 
     def app(self, name):
-        """Return the definition of app ``name``; Refused if this environment has none."""
+        """Return the definition of app ``name``. Refused if this environment has none."""
         return definition.find_app(self.environment, name)
 
     # -- starting -----------------------------------------------------------------------------
 
     def install(self, name, version, digest=""):
-        """Install a release; return whether anything was done.
+        """Install a release. Return whether anything was done.
 
-        :param digest: the SHA-256 of the archive that it must be made of; empty: what the definition says.
+        :param digest: the SHA-256 of the archive that it must be made of. Empty takes the digest of the definition.
         """
         return self.host.install(self.app(name), version, self.fetch, names.digest(digest))
 
     def start(self, name, version, count, deployment, held=False, slots=None, tests=True):
         """Start ``count`` candidates of a release and run the tests that are from the node itself.
 
-        :param held: keep them in discovery until they are published or stopped; else they leave it
-            by themselves when the deployment's deadline is over.
-        :param slots: the ports to take; None: any that are free.
-        :param tests: False takes what is ready for tested.
+        :param held: keep them in discovery until they are published or stopped. Otherwise they leave it
+            by themselves after the deployment's deadline.
+        :param slots: the ports to take. None takes any free port.
+        :param tests: False counts ready instances as tested.
         :returns: ``{"ok", "instances": [...], "failures": [...]}``
         """
         app = self.app(name) if tests else replace(self.app(name), tests=())
@@ -133,7 +133,7 @@ class Lifecycle:
         return []
 
     def _await_ready(self, app, instance, deadline):
-        """Return None once the process is up and passes its checks, else what is wrong with it."""
+        """Return None when the process is up and passes its checks, else the problem."""
         values, key = self.launch(app, instance).values, records.current_key(self._prefix(app.name))
 
         def first():
@@ -148,7 +148,7 @@ class Lifecycle:
         return records.prefix(self.environment.name, names.app(name))
 
     def waiting(self, name):
-        """Return what instances of app ``name`` wait for that are being started here: id -> text."""
+        """Return ``{id: text}``, the reasons why starting instances of app ``name`` are not ready yet."""
         return readiness.notes(self.host, names.app(name))
 
     # -- testing ------------------------------------------------------------------------------
@@ -175,9 +175,9 @@ class Lifecycle:
     # -- publishing ---------------------------------------------------------------------------
 
     def publish(self, name, ids=None, weight=None):
-        """Put tested instances into discovery, out of the candidates; return their ids once all checks have run there.
+        """Register tested instances for clients. Return their ids when discovery has run all checks.
 
-        :param weight: what each has there; None: what it had.
+        :param weight: the weight of each. None keeps the present one.
         :raises Refused: one is not tested, or not running.
         """
         app, chosen, states = self.app(name), self.chosen(name, ids), self.runtime.states()
@@ -185,7 +185,7 @@ class Lifecycle:
             if not instance.tested:
                 raise Refused(f"{instance.id} on {self.host.node} has not passed its tests: it is not published.")
             if instance.id not in states or not states[instance.id].running:
-                raise Refused(f"{instance.id} on {self.host.node} does not run: see app.logs; it is not published.")
+                raise Refused(f"{instance.id} on {self.host.node} does not run, so it is not published. See app.logs.")
         for instance in (replace(i, held=False, weight=weight or i.weight) for i in chosen):
             self.discovery.publish(services.of(app, instance, self.environment.name))
             self.discovery.withdraw(instance.id + CANDIDATE)
@@ -195,7 +195,7 @@ class Lifecycle:
         return ids
 
     def _await_results(self, app, ids):
-        """Wait until each check of ``ids`` has a result of its own: until then discovery believes what it was told.
+        """Wait until each check of ``ids`` has run. Before that, discovery shows the status of the registration.
 
         It goes on after the time that the slowest check may take, also where the agent keeps no output of checks
         (``discard_check_output``).
@@ -205,7 +205,7 @@ class Lifecycle:
             time.sleep(POLL)
 
     def withdraw(self, name, ids=None, held=True):
-        """Take instances out of discovery; they run on, as candidates. Return their ids when the catalog has none."""
+        """Deregister instances, which run on as candidates. Return their ids when the catalog has none of them."""
         app, chosen = self.app(name), self.chosen(name, ids)
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
@@ -216,7 +216,7 @@ class Lifecycle:
         return [i.id for i in chosen]
 
     def _withdraw(self, name, ids):
-        """Take ``ids`` out of discovery; return those that users may have been sent to, once the catalog has none."""
+        """Deregister ``ids``. When the catalog has none of them, return the ids that clients may have used."""
         registered = self.inventory.registered(name)
         here = {i.id: i.tested for i in self.host.instances(name)}
         strays = {*self.host.strays(name), *self.runtime.states()}
@@ -224,8 +224,8 @@ class Lifecycle:
             for service in (instance, instance + CANDIDATE):
                 if service in registered:
                     self.discovery.withdraw(service)
-        # Without a leader an agent forgets what it is told to, and the catalog does not follow: a second try must wait,
-        # too. What has not passed its tests was never there.
+        # Without a leader the agent forgets a service and the catalog keeps it. So a second try must wait, too. Only an
+        # instance that has passed its tests was ever in the catalog.
         waited_for = [i for i in ids if i in registered or here.get(i, i in strays)]
         published = {i for i in ids if i in registered}
         # A registration may be from a time when this minion had another name, or from somebody else.
@@ -258,9 +258,9 @@ class Lifecycle:
     def stop(self, name, ids=None, deployment=None, drain=None, grace=None, after=None):
         """Retire instances: withdraw, see them gone from the catalog, drain, stop, forget.
 
-        :param ids: which; also ids that only discovery knows.
-        :param deployment: whose step this is (see Host.alone); without ids, stop all that it started: it ends here.
-        :param drain: most seconds to wait for open connections; None: the strategy's.
+        :param ids: the instances. Discovery may be the only one to know some of them.
+        :param deployment: the deployment whose step this is. Without ids, it ends here, and all its instances stop.
+        :param drain: the most seconds to wait for open connections. None takes the strategy's.
         :param grace: least seconds a published one serves on, for clients that still have its address.
         :param after: whose steps this undoes.
         """
@@ -283,10 +283,11 @@ class Lifecycle:
         others = [i for i in ids if i.split("_", 1)[0] != name]
         if others:
             raise Refused(
-                f"no instance of {name}: {', '.join(others)}. See what is: salt {self.host.node} app.instances {name}"
+                f"no instance of {name}: {', '.join(others)}. See its instances:"
+                f" salt {self.host.node} app.instances {name}"
             )
         published = self._withdraw(name, ids)
-        # All of them: what another run has withdrawn a moment ago may still have clients.
+        # All of them. An instance that another run has just withdrawn may still have clients.
         self._drain([here[i] for i in ids if i in here], drain, grace if published else 0)
         problems = self._end(name, ids, here)
         # One that was still being tested may have become a candidate while it was drained.
@@ -296,9 +297,9 @@ class Lifecycle:
         return ids
 
     def _end(self, name, ids, here):
-        """End and forget the instances ``ids``, all at once; return what went wrong, in sentences.
+        """End and forget the instances ``ids``, all at once. Return the problems, in sentences.
 
-        :param here: id -> Instance of those that have a record.
+        :param here: id -> Instance of the instances on this node.
         """
 
         def end(instance):
@@ -315,7 +316,7 @@ class Lifecycle:
         return [problem for _, problem in outcomes if problem]
 
     def _place(self, name, instance, here):
-        """Return address and port of an instance; None for the port if it has none, or another one has it by now."""
+        """Return address and port of an instance. The port is None if it has none or another instance has it by now."""
         if instance in here:
             return here[instance].address, here[instance].port
         port = slot_of(instance) if self.inventory.app(name).ports else None
@@ -358,7 +359,7 @@ class Lifecycle:
     # -- helpers ------------------------------------------------------------------------------
 
     def chosen(self, name, ids):
-        """Return the instances ``ids`` of app ``name``, all for None; Refused if one is not here."""
+        """Return the instances ``ids`` of app ``name``, or all for None. Refused if one is not here."""
         here = {i.id: i for i in self.host.instances(name)}
         unknown = sorted(set(ids or ()) - set(here))
         if unknown:
@@ -371,5 +372,5 @@ class Lifecycle:
         return nodefiles.instance(self.host.folder(instance.id) / "instance.json")
 
     def launch(self, app, instance):
-        """Return what an instance is started from."""
+        """Return the Launch of an instance: the files that it is started from."""
         return Launch(app, instance, self.host, self.environment.name)

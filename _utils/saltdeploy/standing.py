@@ -1,14 +1,14 @@
-"""Instances that a state sees to: it is applied again and again, so of what fails nothing may stay."""
+"""Starts instances for a Salt state. States are applied repeatedly, so failed instances are stopped."""
 
 from __future__ import annotations
 
 
 def start(lifecycle, name, version, count, deployment, **options):
-    """Start candidates as ``lifecycle.start`` does, then stop those of ``deployment`` that failed: tests, or later.
+    """Start candidates as ``lifecycle.start`` does, then stop the failed instances of ``deployment``.
 
-    Those too that an earlier call has left, because it was killed.
+    This includes instances that an earlier call left because it was killed.
 
-    :returns: what ``lifecycle.start`` does, without the instances that were stopped.
+    :returns: the result of ``lifecycle.start``, without the stopped instances.
     """
     try:
         result = lifecycle.start(name, version, count, deployment, **options)

@@ -1,4 +1,4 @@
-"""What a node serves though others took over: it was away when they were deployed, and came back."""
+"""Instances that serve on a node that was away while others took their place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ def ids(lifecycle, name):
     """Return the ids of app ``name`` that this node publishes, and that the record does not name.
 
     None while a deployment is under way, paused or frozen, and none unless clients find all that the record names, and
-    some of it elsewhere: else they may need what serves here. What somebody or a state started stays, too.
+    some of them elsewhere. Otherwise clients may need the instances here. An instance that a person or a state started
+    stays, too.
     """
     if restoration.locked(lifecycle, name):
         return []
@@ -28,7 +29,7 @@ def ids(lifecycle, name):
 
 
 def retire(lifecycle, name):
-    """Retire what :func:`ids` finds, as a deployment would: withdraw, drain, stop. Return the ids."""
+    """Retire the instances that :func:`ids` finds, as a deployment would. Return their ids."""
     with lifecycle.host.alone(name):
         going = ids(lifecycle, name)
         return lifecycle.retire(name, going) if going else []

@@ -192,6 +192,8 @@ def test_only_what_runs_and_has_passed_its_tests_is_published(node, slots):
 
 def test_instances_of_another_app_are_not_stopped():
     node = Node([instance("a")], 0)
-    with pytest.raises(Refused, match="no instance of shop: till_1.0_100. See what is: salt a app.instances shop"):
+    with pytest.raises(
+        Refused, match="no instance of shop: till_1.0_100. See its instances: salt a app.instances shop"
+    ):
         lifecycle(node).stop("shop", ["shop_1.0_100", "till_1.0_100"], drain=0)
     assert list(node.agent) == ["shop_1.0_100"]
