@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from pathlib import Path
 
-from . import advice, inheritance, rendering, words
+from . import advice, bounds, inheritance, rendering, schema, words
 from .environmentfiles import label
 from .errors import DefinitionError
 from .model import may_run
@@ -29,6 +30,11 @@ ELSEWHERE = (
     "version",
     "instances",
 )
+# What a node is given of an app whose file may be one that is left out: nobody knows then where the app may run. A text
+# is no definition, so the node refuses the app until the file is right again.
+WITHHELD = "withheld: a file of apps is left out"
+# What only the definition of an app has.
+OF_DEFINITIONS = {"source", "run"}
 
 
 def render(folder, opts, functions, saltenv="base"):
@@ -48,7 +54,9 @@ def render(folder, opts, functions, saltenv="base"):
         # apps/shop.sls and apps/shop/init.sls are apps.shop.
         name = path.parent.name if path.name == "init.sls" else path.stem
         try:
-            found[name] = _data(_compile(path, f"{folder.name}.{name}", renderers, opts, saltenv))
+            found[name], wrong = _usable(_data(_compile(path, f"{folder.name}.{name}", renderers, opts, saltenv)))
+            if wrong:
+                broken[label(path)] = wrong
         except DefinitionError as exc:
             broken[label(path)] = str(exc)
         except Exception as exc:  # whatever a renderer, or a program, makes of somebody's mistake
@@ -76,7 +84,34 @@ def _data(data):
         raise DefinitionError(f"found {advice.kind(data)}. Write a mapping `apps`, of names to definitions")
     if not isinstance(data.get("apps", {}), dict):
         raise DefinitionError(f"apps: found {advice.kind(data['apps'])}. Write a mapping of name to definition")
+    for key, value in data.items():
+        if key != "apps" and isinstance(value, dict) and any(map(_is_definition, (value, *value.values()))):
+            # All nodes would be given it, as what no app's is.
+            raise DefinitionError(f"{words.name(key)}: is an app's definition, and not below `apps`. Write it there")
     return dict(data)
+
+
+def _is_definition(value):
+    return isinstance(value, dict) and set(value) >= OF_DEFINITIONS
+
+
+def _usable(data):
+    """Return a file without the apps that could not be sent to a node, and what is wrong with the first of them.
+
+    :raises DefinitionError: the rest of the file could not be sent.
+    """
+    try:
+        json.dumps({key: value for key, value in data.items() if key != "apps"}, default=repr, skipkeys=True)
+    except (ValueError, RecursionError):
+        raise DefinitionError("a mapping or a list is too deep, or holds itself") from None
+    wrong = {}
+    for app, about in (data.get("apps") or {}).items():
+        try:
+            bounds.check({"apps": {app: about}})
+        except DefinitionError as exc:
+            wrong[app] = str(exc)
+    apps = {app: about for app, about in (data.get("apps") or {}).items() if app not in wrong}
+    return {**data, **({"apps": apps} if wrong else {})}, next(iter(wrong.values()), "")
 
 
 def _without_inner_includes(files, folder):
@@ -102,18 +137,20 @@ def _joined(pillar, data):
     return {**inheritance.merge(pillar, data), **({"include": includes} if includes else {})}
 
 
-def share(files, environment, minion):
-    """Return the pillar that a node is given, and its part of the environment's ``apps``.
+def share(files, environment, minion, unread=()):
+    """Return the pillar of a node, its part of the environment's ``apps``, and the names of the apps that may run there.
 
-    Whole are the apps that may run there. What else a file holds goes where one of its apps goes; a file without any
-    app goes to all nodes.
+    Whole are the apps that may run there. What else a file holds goes where one of its apps goes. A file without any
+    app goes to all nodes. Any app may have any shape here: nobody has validated it.
 
     :param environment: the node's environment, resolved.
+    :param unread: the files of apps that are left out. Nobody knows which apps are defined in them.
     """
-    here = environment["nodes"].get(minion)
-    placed, roles = inheritance.mapping(environment, "apps"), (here or {}).get("roles")
+    roles = inheritance.mapping(environment["nodes"], minion).get("roles")
+    placed = inheritance.mapping(environment, "apps")
     defined = everything(files).get("apps") or {}
-    mine = {app for app in placed if _may_run(defined.get(app), placed[app], roles)}
+    known = placed if not unread else [app for app in placed if app in defined]
+    mine = {app for app in known if _may_run(defined.get(app), placed[app], roles)}
     pillar = {}
     for data in files.values():
         apps = data.get("apps") or {}
@@ -122,25 +159,56 @@ def share(files, environment, minion):
         rest = {key: value for key, value in data.items() if key not in ("apps", "include")} if whole else {}
         includes = {"include": data["include"]} if whole and "include" in data else {}
         pillar = _joined(pillar, {**rest, **includes, **({"apps": own} if own else {})})
-    # Of an app that is in no file, nothing is known: it is in a pillar of the site's own.
-    apps = {a: s if a in mine or a not in defined else elsewhere(s) for a, s in placed.items()}
-    return pillar, {a: unmeasured(s) for a, s in apps.items()}, sorted(map(words.name, mine))
+    apps = {app: _placed(app, about, mine, defined, unread) for app, about in placed.items()}
+    return pillar, {app: unmeasured(about) for app, about in apps.items()}, sorted(map(words.name, mine))
+
+
+def _placed(app, about, mine, defined, unread):
+    """Return what a node is given of the settings that an app has in the environment."""
+    if app in mine:
+        return about
+    if app in defined:
+        return elsewhere(about)
+    # Of an app that is in no file, nothing is known: it is in a pillar of the site's own, or in a file that is left out.
+    return WITHHELD if unread else about
 
 
 def _may_run(defined, placed, roles):
-    """Return whether an app, as a file and the environment have it, may run on a node with ``roles``."""
-    wanted = [a["roles"] for a in (placed, defined) if isinstance(a, dict) and isinstance(a.get("roles"), list)]
-    return may_run(wanted[0] if wanted else (), roles if isinstance(roles, list) else ())
+    """Return whether an app, as a file and the environment have it, may run on a node with ``roles``.
+
+    An app whose roles are wrong may run nowhere.
+    """
+    wanted = next((a["roles"] for a in (placed, defined) if isinstance(a, dict) and a.get("roles") is not None), [])
+    if not _are_texts(wanted):
+        return False
+    return may_run(wanted, roles if _are_texts(roles) else ())
+
+
+def _are_texts(roles):
+    return isinstance(roles, list) and all(isinstance(role, str) for role in roles)
 
 
 def elsewhere(about):
-    """Return what a node is given of an app that may not run there."""
+    """Return what a node is given of an app that may not run there: nothing that is in a wrong place."""
     if not isinstance(about, dict):
-        return about
-    kept = {key: value for key, value in about.items() if key in ELSEWHERE}
+        return None  # It is refused on the node, too.
+    known = schema.APPS["additionalProperties"]["properties"]
+    kept = {key: _known(value, known[key]) for key, value in about.items() if key in ELSEWHERE}
     if isinstance(kept.get("tests"), list):
         kept["tests"] = [t for t in kept["tests"] if isinstance(t, dict) and t.get("from") == "peer"]
     return unmeasured(kept)
+
+
+def _known(value, part):
+    """Return ``value`` without the keys that the schema ``part`` does not have there: below them a secret may be."""
+    parts = [part, *part.get("anyOf", ())]
+    if isinstance(value, dict):
+        known = {key: inner for each in parts for key, inner in each.get("properties", {}).items()}
+        return {key: _known(inner, known[key]) for key, inner in value.items() if key in known}
+    if isinstance(value, list):
+        items = next((each["items"] for each in parts if "items" in each), {})
+        return [_known(inner, items) for inner in value]
+    return value
 
 
 def unmeasured(about):
