@@ -40,7 +40,7 @@ def hook(name, phase, version, hooks, instances=None, deployment=None):
     """
     chosen, mine = names.keys("hooks", hooks), names.instances(minion.mine(__opts__, instances) or ())
     lifecycle = _lifecycle()
-    lifecycle.host.refuse_ended(names.app(name), arguments.text("deployment", deployment))
+    lifecycle.host.turns.refuse_ended(names.app(name), arguments.text("deployment", deployment))
     return hooknode.run(lifecycle, name, names.phase(phase), names.version(version), chosen, mine)
 
 
@@ -81,5 +81,5 @@ def prune(name, versions, deployment=None):
         salt web1 deploy.prune shop '["1.1.0", "1.2.0"]'
     """
     host, mine = _lifecycle().host, minion.mine(__opts__, versions)
-    host.refuse_ended(names.app(name), arguments.text("deployment", deployment))
-    return [version for version in names.versions(mine) if host.remove_release(name, version)]
+    host.turns.refuse_ended(names.app(name), arguments.text("deployment", deployment))
+    return [version for version in names.versions(mine) if host.releases.remove(name, version)]

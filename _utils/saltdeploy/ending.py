@@ -26,7 +26,7 @@ class Ending:
         :param port: None: it has none.
         :raises Failed: something of it cannot be ended, or somebody else listens on its port.
         """
-        folder, how = self.host.folder(instance), self.runtime.stop_of(instance)
+        folder, how = self.host.instances.folder(instance), self.runtime.stop_of(instance)
         known = [p for p in map(processes.read, self.runtime.processes(instance)) if p]
         known = processes.of(folder, known)
         killed = self.runtime.stop(instance)
@@ -48,7 +48,7 @@ class Ending:
         """Remove the unit and the folder of an instance that was stopped."""
         with explained():
             self.runtime.forget(instance)
-        self.host.forget(instance)
+        self.host.instances.forget(instance)
 
     def sweep(self, app, address, spared):
         """End what runs of ``app`` and belongs to no instance; return a warning for each process.
@@ -76,7 +76,7 @@ class Ending:
         if app.ports is None:
             return []
         here = {s.port for s in sockets.table(sockets.LISTENING)} & set(app.ports)
-        taken = {*self.host.instance_ports(), *map(slot_of, spared)}
+        taken = {*self.host.instances.ports(), *map(slot_of, spared)}
         found = [p for port in sorted(here - taken) for p in processes.listening(address, port)[0]]
         return [p for p in found if processes.is_inside(p, self.host.root / app.name)]
 

@@ -60,7 +60,7 @@ def _place(lifecycle, app, phase, version, instances):
     """Yield where hooks run: folder, placeholders, what the environment has more, user."""
     host = lifecycle.host
     installing = phase == "before_install"
-    there = host.releases(app.name)
+    there = host.releases.versions(app.name)
     if not installing and version not in there:
         version = next((version_of(i) for i in instances if version_of(i) in there), version)
         if version not in there:
@@ -81,7 +81,7 @@ def _place(lifecycle, app, phase, version, instances):
         launch.write(lifecycle.render)
         yield launch.release, launch.values, env, app.user
     finally:
-        host.forget(name)
+        host.instances.forget(name)
 
 
 def _env(env, app, instances):

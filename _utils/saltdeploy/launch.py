@@ -31,8 +31,8 @@ def values(app, host, address, environment):
         "host": addresses.host(address),
         "port": slot if app.ports else None,
         "version": version,
-        "release": str(host.release(app.name, version)),
-        "instance": str(host.folder(instance_id(app.name, version, slot))),
+        "release": str(host.releases.path(app.name, version)),
+        "instance": str(host.instances.folder(instance_id(app.name, version, slot))),
         "app": app.name,
         "environment": environment,
         "node": host.node,
@@ -44,8 +44,8 @@ class Launch:
 
     def __init__(self, app, instance, host, environment):
         self.app, self.instance, self.host = app, instance, host
-        self.folder = host.folder(instance.id)
-        self.release = host.release(app.name, instance.version)
+        self.folder = host.instances.folder(instance.id)
+        self.release = host.releases.path(app.name, instance.version)
         self.values = {
             **values(app, host, instance.address, environment),
             "port": instance.port,
@@ -54,7 +54,7 @@ class Launch:
             "instance": str(self.folder),
         }
         if app.data:
-            self.values["data"] = str(host.data(app))
+            self.values["data"] = str(host.data.path(app))
 
     @property
     def env(self):
@@ -80,7 +80,7 @@ class Launch:
         owner = self._owner()
         self._close_folder(owner)
         if self.app.data:
-            self.host.make_data(self.app, owner)
+            self.host.data.make(self.app, owner)
         for target, template in self.app.config.items():
             self._render(self.folder / target, template, render, owner)
         command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))

@@ -13,12 +13,13 @@ from pathlib import Path
 from . import balancer, definition, discovery, locks, names, nodefiles, probes, readiness, records, services, shapes
 from .ending import Ending
 from .errors import DiscoveryUnavailable, Failed, Refused
-from .host import RESTORED, Host
+from .host import Host
 from .launch import Launch
 from .model import App, Instance, parts_of, slot_of
 from .readiness import POLL, Readiness
 from .runtime import choose
 from .services import CANDIDATE
+from .turns import RESTORED
 
 # How long the catalog may take to show what the agent was told, in seconds: an election takes up to 13.5, and an agent
 # that could tell no server tries again after 15 to 30 (Consul's agent/ae/ae.go).
@@ -42,7 +43,7 @@ class Lifecycle:
 
     def __init__(self, node, pillar, settings, fetch, render):
         self.host = Host(node, **({"root": settings["root"]} if "root" in settings else {}))
-        self.environment = definition.load_own(node, pillar, self.host.problems)
+        self.environment = definition.load_own(node, pillar, self.host.mistakes.find)
         self.node = self.environment.nodes[node]
         self.settings, self.fetch, self.render = settings, fetch, render
         self._runtime = self._discovery = self._ending = None
@@ -76,12 +77,12 @@ class Lifecycle:
 
     def observe(self, name):
         """Return all a planner must know of app ``name`` on this node, as plain data."""
-        app, broken = self._known(name), self.host.broken(name)
+        app, broken = self._known(name), self.host.instances.broken(name)
         return {
             "instances": [i.__dict__ for i in self._there(name)],
-            "releases": self.host.releases(name),
-            "ports_taken": sorted(self.host.ports_taken(self.node.address)),
-            "data": str(self.host.data(app)) if self.host.has_data(app) else "",
+            "releases": self.host.releases.versions(name),
+            "ports_taken": sorted(self.host.instances.ports_taken(self.node.address)),
+            "data": str(self.host.data.path(app)) if self.host.data.has_any(app) else "",
             "slots": self._slots(name),
             "warnings": self._shortcomings(app, broken),
         }
@@ -109,7 +110,7 @@ class Lifecycle:
         """Return what is not as it should be on this node, in sentences."""
         ignored = [f"resources:{key}" for key in self.runtime.lacks if getattr(app, key)]
         found = [f"{i} is broken: {why} deploy.app {app.name} replaces it." for i, why in broken.items()]
-        found += [f"{app.name} {v} is broken: {why}" for v, why in self.host.broken_releases(app.name).items()]
+        found += [f"{app.name} {v} is broken: {why}" for v, why in self.host.releases.broken(app.name).items()]
         if ignored:
             found.append(f"{self.runtime.name} does not enforce apps:{app.name}:{' and '.join(ignored)}.")
         return found
@@ -117,7 +118,7 @@ class Lifecycle:
     def instances(self, name=None):
         """Return the instances on this node as plain data, with the supervisor's word on each."""
         states = self.runtime.states()
-        chosen = [name] if name else sorted({*self.environment.apps, *(i.app for i in self.host.instances())})
+        chosen = [name] if name else sorted({*self.environment.apps, *(i.app for i in self.host.instances.recorded())})
         return {
             i.id: {**i.__dict__, "state": states[i.id].detail if i.id in states else "not started"}
             for app in chosen
@@ -135,8 +136,8 @@ class Lifecycle:
     def _there(self, name):
         """Return all instances of app ``name`` on this node, also those that only discovery or the supervisor knows."""
         registered, states = self._registered(name), self.runtime.states()
-        known = {i.id: self._observed(i, registered, states) for i in self.host.instances(name)}
-        ids = {*self.host.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
+        known = {i.id: self._observed(i, registered, states) for i in self.host.instances.recorded(name)}
+        ids = {*self.host.instances.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
         strays = (i for i in sorted(ids) if i not in known and shapes.is_of(i, name))
         return [*known.values(), *(self._stray(i, registered, states) for i in strays)]
 
@@ -144,7 +145,7 @@ class Lifecycle:
         public, state = registered.get(instance.id), states.get(instance.id)
         supervised = bool(state and state.running)
         # What a supervisor that was killed has left may serve on, and the new one cannot start its own beside it.
-        serving = bool(public) and not supervised and self.host.listens(instance)
+        serving = bool(public) and not supervised and self.host.instances.listens(instance)
         # That, and what listens elsewhere than the node is said to be, is replaced: no test would reach the right one.
         tested = instance.tested and instance.address == self.node.address and not serving
         seen = {"weight": public.weight} if public else {}
@@ -161,7 +162,7 @@ class Lifecycle:
         port = (seen.port or None) if seen else slot if name in self.environment.apps and self.app(name).ports else None
         address = (seen and seen.address) or self.node.address
         made = Instance(one, self.host.node, name, version, slot, address, port, recorded=False)
-        running = bool(state and state.running) or bool(public and self.host.listens(made))
+        running = bool(state and state.running) or bool(public and self.host.instances.listens(made))
         return replace(made, running=running, published=bool(public), **({"weight": public.weight} if public else {}))
 
     # -- starting -----------------------------------------------------------------------------
@@ -171,7 +172,7 @@ class Lifecycle:
 
         :param digest: the SHA-256 of the archive that it must be made of; empty: what the definition says.
         """
-        return self.host.install(self.app(name), version, self.fetch, names.digest(digest))
+        return self.host.releases.install(self.app(name), version, self.fetch, names.digest(digest))
 
     def start(self, name, version, count, deployment, held=False, slots=None, tests=True):
         """Start ``count`` candidates of a release and run the tests that are from the node itself.
@@ -183,21 +184,21 @@ class Lifecycle:
         :returns: ``{"ok", "instances": [...], "failures": [...]}``
         """
         app = self.app(name) if tests else replace(self.app(name), tests=())
-        if not self.host.installed(app, version):
+        if not self.host.releases.installed(app, version):
             raise Refused(f"{name} {version} is not installed on {self.host.node}: run app.install first.")
         return self._start(app, version, count, deployment, held, slots)
 
     def _start(self, app, version, count, deployment, held=False, slots=None):
         deadline = time.monotonic() + app.strategy.healthy_deadline
         started, failures = [], []
-        with self.host.starting(app.name, deployment):
+        with self.host.turns.starting(app.name, deployment):
             avoid = {i.slot for i in self._there(app.name) if i.running and not i.recorded}
             self.warnings += self.ending.sweep(app, self.node.address, self._spared(app.name))
             for slot in slots or [None] * count:
-                instance = self.host.allocate(app, version, self.node.address, deployment, slot, avoid)
+                instance = self.host.instances.allocate(app, version, self.node.address, deployment, slot, avoid)
                 started.append(replace(instance, held=held))
             for instance in started:
-                self.host.save(instance)
+                self.host.instances.save(instance)
                 launch = self.launch(app, instance)
                 launch.write(self.render)
                 self.runtime.start(launch.unit)
@@ -222,8 +223,8 @@ class Lifecycle:
             problems[-1] += f"\nits last lines:\n{logs}" if logs else ""
             return [f"{instance.id}: {p}" for p in problems]
         expires = None if instance.held else app.strategy.progress_deadline
-        with self.host.starting(app.name, deployment):
-            self.host.save(replace(instance, tested=True))
+        with self.host.turns.starting(app.name, deployment):
+            self.host.instances.save(replace(instance, tested=True))
             self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True, expires=expires))
         return []
 
@@ -284,7 +285,7 @@ class Lifecycle:
         for instance in (replace(i, held=False, weight=weight or i.weight) for i in chosen):
             self.discovery.publish(services.of(app, instance, self.environment.name))
             self.discovery.withdraw(instance.id + CANDIDATE)
-            self.host.save(instance)
+            self.host.instances.save(instance)
         ids = [i.id for i in chosen]
         self._await_results(app, ids)
         return ids
@@ -307,14 +308,14 @@ class Lifecycle:
             self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True))
         # Last: a disk that cannot be written does not keep them in use.
         for instance in chosen:
-            self.host.save(replace(instance, held=held))
+            self.host.instances.save(replace(instance, held=held))
         return [i.id for i in chosen]
 
     def _withdraw(self, name, ids):
         """Take ``ids`` out of discovery; return those that users may have been sent to, once the catalog has none."""
         registered = self._registered(name)
-        here = {i.id: i.tested for i in self.host.instances(name)}
-        strays = {*self.host.strays(name), *self.runtime.states()}
+        here = {i.id: i.tested for i in self.host.instances.recorded(name)}
+        strays = {*self.host.instances.strays(name), *self.runtime.states()}
         for instance in ids:
             for service in (instance, instance + CANDIDATE):
                 if service in registered:
@@ -342,8 +343,8 @@ class Lifecycle:
     # -- stopping -----------------------------------------------------------------------------
 
     def alone(self, name, deployment=None, after=None):
-        """As Host.alone: a step that undoes others waits for them, any other is not to find somebody there."""
-        return self.host.alone(name, deployment, after, self._patience(name) if after else locks.MOMENT)
+        """As Turns.alone: a step that undoes others waits for them, any other is not to find somebody there."""
+        return self.host.turns.alone(name, deployment, after, self._patience(name) if after else locks.MOMENT)
 
     def _patience(self, name):
         """Return for how long a step waits for another one, in seconds: as long as it may take to retire instances."""
@@ -354,13 +355,13 @@ class Lifecycle:
         """Retire instances: withdraw, see them gone from the catalog, drain, stop, forget.
 
         :param ids: which; also ids that only discovery knows.
-        :param deployment: whose step this is (see Host.alone); without ids, stop all that it started: it ends here.
+        :param deployment: whose step this is (see Turns.alone); without ids, stop all that it started: it ends here.
         :param drain: most seconds to wait for open connections; None: the strategy's.
         :param grace: least seconds a published one serves on, for clients that still have its address.
         :param after: whose steps this undoes.
         """
         own, by = (deployment, None) if ids is None else (None, deployment)
-        with self.host.alone(names.app(name), by, after or own, self._patience(name)):
+        with self.host.turns.alone(names.app(name), by, after or own, self._patience(name)):
             return self._stop(name, ids, own, drain, grace)
 
     def retire(self, name, ids):
@@ -414,7 +415,7 @@ class Lifecycle:
         if instance in here:
             return here[instance].address, here[instance].port
         port = slot_of(instance) if self._known(name).ports else None
-        return self.node.address, None if port in {i.port for i in self.host.instances()} else port
+        return self.node.address, None if port in {i.port for i in self.host.instances.recorded()} else port
 
     def _drain(self, instances, drain, grace):
         """Let clients finish. Ends when no connection is left, at the latest after ``drain``."""
@@ -422,16 +423,16 @@ class Lifecycle:
             return
         began = time.monotonic()
         time.sleep(min(grace, drain))
-        while time.monotonic() - began < drain and any(self.host.connections(i) for i in instances):
+        while time.monotonic() - began < drain and any(self.host.instances.connections(i) for i in instances):
             time.sleep(POLL)
 
     def restart(self, name, ids=None, deployment=None):
         """Withdraw, drain, restart, test and publish again, one instance after the other.
 
-        :param deployment: whose step this is (see Host.alone).
+        :param deployment: whose step this is (see Turns.alone).
         """
         app = self.app(name)
-        with self.host.alone(name, deployment, patience=self._patience(name)):
+        with self.host.turns.alone(name, deployment, patience=self._patience(name)):
             chosen = self.chosen(name, ids)
             for instance in chosen:
                 self._restart(app, instance)
@@ -481,7 +482,7 @@ class Lifecycle:
         :raises Failed: some do not come back; the others have.
         """
         failures = []
-        with self.host.alone(name, after=after, patience=self._patience(name)):
+        with self.host.turns.alone(name, after=after, patience=self._patience(name)):
             lost = self._not_good(name, ids)
             for instance in lost:
                 try:
@@ -496,14 +497,14 @@ class Lifecycle:
 
     def _restore(self, name, instance):
         state = self.runtime.states().get(instance)
-        if state and state.running and any(i.id == instance and i.tested for i in self.host.instances(name)):
+        if state and state.running and any(i.id == instance and i.tested for i in self.host.instances.recorded(name)):
             self.publish(name, [instance])  # only discovery has lost it
             return
         version, slot = instance.removeprefix(f"{name}_").rsplit("_", 1)
         self._refuse_slot(name, instance, int(slot))
         self._stop(name, [instance], drain=0)
         # What is installed is what ran, whatever the definition says by now.
-        if version not in self.host.releases(name):
+        if version not in self.host.releases.versions(name):
             self.install(name, version)
         result = self._start(self.app(name), version, 1, RESTORED, slots=[int(slot)])
         if not result["ok"]:
@@ -514,7 +515,7 @@ class Lifecycle:
     def _refuse_slot(self, name, instance, slot):
         """Raise Refused if the instance would take a port that its app does not have, and never had here."""
         ports = self.app(name).ports
-        if ports and slot not in ports and not self.host.folder(instance).exists():
+        if ports and slot not in ports and not self.host.instances.folder(instance).exists():
             raise Refused(
                 f"{instance} is not restored on {self.host.node}: its port is none of apps:{name}:ports ({ports})."
                 f" `salt-run deploy.app {name}` starts another one in its place."
@@ -528,7 +529,7 @@ class Lifecycle:
 
     def chosen(self, name, ids):
         """Return the instances ``ids`` of app ``name``, all for None; Refused if one is not here."""
-        here = {i.id: i for i in self.host.instances(name)}
+        here = {i.id: i for i in self.host.instances.recorded(name)}
         unknown = sorted(set(ids or ()) - set(here))
         if unknown:
             raise Refused(
@@ -537,7 +538,7 @@ class Lifecycle:
         return [here[i] for i in (here if ids is None else ids)]
 
     def _record(self, instance):
-        return nodefiles.instance(self.host.folder(instance.id) / "instance.json")
+        return nodefiles.instance(self.host.instances.folder(instance.id) / "instance.json")
 
     def launch(self, app, instance):
         """Return what an instance is started from."""

@@ -114,7 +114,7 @@ class Readiness:
 def notes(host, name):
     """Return what instances of app ``name`` wait for that are being started: id -> text."""
     found = {}
-    for instance in host.instances(name):
+    for instance in host.instances.recorded(name):
         path = _note(host, instance.id)
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime < STALE:
@@ -123,4 +123,4 @@ def notes(host, name):
 
 
 def _note(host, instance):
-    return host.folder(instance) / instancefiles.WAITING
+    return host.instances.folder(instance) / instancefiles.WAITING

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import bluegreen, weighing
-from .host import MANUAL, STATE
+from .turns import MANUAL, STATE
 
 
 def ids(lifecycle, name):
@@ -29,6 +29,6 @@ def ids(lifecycle, name):
 
 def retire(lifecycle, name):
     """Retire what :func:`ids` finds, as a deployment would: withdraw, drain, stop. Return the ids."""
-    with lifecycle.host.alone(name):
+    with lifecycle.host.turns.alone(name):
         going = ids(lifecycle, name)
         return lifecycle.retire(name, going) if going else []

@@ -9,7 +9,7 @@ from .discovery import patiently
 def weigh(lifecycle, name, weights, deployment=None, after=None):
     """Give what serves of app ``name`` the weights ``{id: weight}``; return the ids of those that had others.
 
-    :param deployment: whose step this is; ``after``: whose it undoes (see Host.alone).
+    :param deployment: whose step this is; ``after``: whose it undoes (see Turns.alone).
     """
     with lifecycle.alone(name, deployment, after):
         wrong = _wrong(lifecycle, name, weights)

@@ -19,7 +19,7 @@ class Lifecycle:
         self.host, self.node, self._app = Host("web1", root), Node("web1", "127.0.0.1"), app
         self.environment = Environment("site", {"web1": self.node}, {"shop": app})
         for version in ("1.0", "1.1"):
-            link = self.host.release("shop", version)
+            link = self.host.releases.path("shop", version)
             (link.parent / f".{version}@x" / "files").mkdir(parents=True)
             (link.parent / f".{version}@x" / "release.json").write_text('{"origin": {}}')
             link.symlink_to(f".{version}@x/files")
@@ -58,7 +58,7 @@ def test_it_runs_in_the_environment_of_the_release(node):
         "failed": None,
         "ended": True,
     }
-    release = there.host.release("shop", "1.1").resolve()
+    release = there.host.releases.path("shop", "1.1").resolve()
     assert (there.host.root / "shop" / "out").read_text() == (
         f"{release} 1.1 info http://127.0.0.1:100 none [{ID} shop_1.0_102] [101 102]\n"
     )
@@ -68,7 +68,7 @@ def test_it_has_the_configuration_which_is_gone_afterwards(node):
     there = node("grep -q 'salt://shop.ini 100' {instance}/etc/shop.ini", config={"etc/shop.ini": "salt://shop.ini"})
     assert there.run()["problem"] == ""
     assert list((there.host.root / "shop" / "instances").iterdir()) == []
-    assert there.host.instances("shop") == []
+    assert there.host.instances.recorded("shop") == []
 
 
 def test_without_its_configuration_none_is_started(node):

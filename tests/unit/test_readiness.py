@@ -59,8 +59,8 @@ def waiting(tmp_path, monkeypatch):
         app = replace(app, checks=checks, strategy=replace(app.strategy, **strategy))
         one = replace(instance("a"), port=port, address="127.0.0.1")
         host = Host("a", tmp_path)
-        host.folder(one.id).mkdir(parents=True, exist_ok=True)
-        host.save(one)
+        host.instances.folder(one.id).mkdir(parents=True, exist_ok=True)
+        host.instances.save(one)
         values = {"address": one.address, "port": port}
         return Readiness(app, one, host, lambda: {one.id: state} if state else {}, values, first), host
 
@@ -100,7 +100,7 @@ def test_the_last_result_is_noted_while_it_is_waited_for(waiting, server):
     [(one, text)] = readiness.notes(host, "shop").items()
     assert one == "shop_1.0_100"
     assert text == f"is not ready after 0s: check `http /health`: GET {url}: status 503, expected 2xx"
-    assert (host.folder(one) / ".waiting").stat().st_mode & 0o777 == 0o600
+    assert (host.instances.folder(one) / ".waiting").stat().st_mode & 0o777 == 0o600
     server.status = 200
     thread.join(5)
     assert found == [None] and readiness.notes(host, "shop") == {}
