@@ -13,7 +13,6 @@ import pytest
 from saltdeploy import artifacts, disk, locks, releases
 from saltdeploy.artifacts import Artifacts
 from saltdeploy.errors import Failed
-from saltdeploy.host import Host
 from saltdeploy.model import App, Source
 
 from tests.support.fileserver import Answer, serving
@@ -34,11 +33,6 @@ def archive(content=b"app", compression=""):
 def server():
     with serving(archive()) as server:
         yield server
-
-
-@pytest.fixture
-def node(tmp_path):
-    return Host("web1", tmp_path / "srv")
 
 
 def digest(server):

@@ -57,7 +57,7 @@ def waiting(tmp_path, monkeypatch):
     def make(port, state=RUNS, checks=(Probe("http", "/health"),), first=lambda: True, **strategy):
         app = make_app()
         app = replace(app, checks=checks, strategy=replace(app.strategy, **strategy))
-        one = replace(instance("a"), port=port, address="127.0.0.1")
+        one = replace(instance("a", slot=port), address="127.0.0.1")
         host = Host("a", tmp_path)
         host.instances.folder(one.id).mkdir(parents=True, exist_ok=True)
         host.instances.save(one)
@@ -98,7 +98,7 @@ def test_the_last_result_is_noted_while_it_is_waited_for(waiting, server):
     until(lambda: readiness.notes(host, "shop"), 5, "a note")
     url = f"http://127.0.0.1:{server.server_port}/health"
     [(one, text)] = readiness.notes(host, "shop").items()
-    assert one == "shop_1.0_100"
+    assert one == f"shop_1.0_{server.server_port}"
     assert text == f"is not ready after 0s: check `http /health`: GET {url}: status 503, expected 2xx"
     assert (host.instances.folder(one) / ".waiting").stat().st_mode & 0o777 == 0o600
     server.status = 200
