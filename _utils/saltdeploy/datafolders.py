@@ -5,21 +5,19 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import names
 from .errors import Refused
 
 
+@dataclass
 class DataFolders:
-    """The data folders of the apps on a node.
+    """The data folders of apps on the minion ``node``. Its own folder is ``root``."""
 
-    :param node: the minion's id.
-    :param root: the node's folder.
-    """
-
-    def __init__(self, node, root):
-        self.node, self.root = node, root
+    node: str
+    root: Path
 
     def path(self, app):
         """Return the path of the data folder of ``app``. It need not exist."""

@@ -6,7 +6,8 @@ import contextlib
 import errno
 import json
 import socket
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
 from . import addresses, files, instancefiles, locks, names, nodefiles, sockets, trees, watch
 from .errors import Failed
@@ -14,15 +15,12 @@ from .files import explained, make_folder, write_file
 from .model import Instance, instance_id, slot_of, version_of
 
 
+@dataclass
 class Instances:
-    """The instances on a node.
+    """The instances on the minion ``node``, in its folder ``root``."""
 
-    :param node: the minion's id.
-    :param root: the node's folder.
-    """
-
-    def __init__(self, node, root):
-        self.node, self.root = node, root
+    node: str
+    root: Path
 
     # -- records and folders ------------------------------------------------------------------
 

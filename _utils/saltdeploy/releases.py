@@ -6,26 +6,25 @@ import contextlib
 import json
 import os
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 
 from . import disk, files, limits, locks, names, nodefiles, sources, trees, turns
 from .artifacts import Artifacts
 from .errors import Failed, Refused
 from .files import explained, make_folder, write_file
+from .instances import Instances
 
 LOCK = ".lock"
 
 
+@dataclass
 class Releases:
-    """The releases of a node.
+    """The releases on the minion ``node``, in its folder ``root``. A release stays while an instance needs it."""
 
-    :param node: the minion's id.
-    :param root: the node's folder.
-    :param instances: an instances.Instances. A release stays while an instance needs it.
-    """
-
-    def __init__(self, node, root, instances):
-        self.node, self.root, self.instances = node, root, instances
+    node: str
+    root: Path
+    instances: Instances
 
     def path(self, app, version):
         """Return the path of a release. It need not exist."""

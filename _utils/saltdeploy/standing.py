@@ -1,14 +1,15 @@
-"""Instances that a state sees to: it is applied again and again, so of what fails nothing may stay."""
+"""Starts instances for a Salt state. States are applied repeatedly, so instances that failed are stopped."""
 
 from __future__ import annotations
 
 
 def start(lifecycle, name, version, count, deployment, **options):
-    """Start candidates as ``lifecycle.start`` does, then stop those of ``deployment`` that failed: tests, or later.
+    """Start candidates as ``lifecycle.start`` does, then stop the instances of ``deployment`` that failed.
 
-    Those too that an earlier call has left, because it was killed.
+    An instance failed if it did not pass its tests, or does not run any more. An earlier call that was killed may have
+    left such instances. They are stopped, too.
 
-    :returns: what ``lifecycle.start`` does, without the instances that were stopped.
+    :returns: the result of ``lifecycle.start``, without the instances that were stopped.
     """
     try:
         result = lifecycle.start(name, version, count, deployment, **options)

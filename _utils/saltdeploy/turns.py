@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import dataclass
+from pathlib import Path
 
 from . import locks, names, words
 from .errors import Failed
@@ -18,15 +20,12 @@ REMEMBERED = 20
 LOCK, STARTING, RUN, ENDED = FILES = (".lock", ".starting", ".run", ".ended")
 
 
+@dataclass
 class Turns:
-    """The turns of the jobs on a node. A job may outlive the run that sent it.
+    """The turns of jobs on the minion ``node``, in its folder ``root``. A job may outlive the run that sent it."""
 
-    :param node: the minion's id.
-    :param root: the node's folder.
-    """
-
-    def __init__(self, node, root):
-        self.node, self.root = node, root
+    node: str
+    root: Path
 
     @contextlib.contextmanager
     def alone(self, app, deployment=None, after=None, patience=locks.MOMENT):

@@ -118,7 +118,7 @@ def test_what_does_not_end_in_time_is_killed_and_that_is_told(node):
     pid = node.start("trap '' TERM; echo $$ > {pid}; while :; do sleep 0.05; done", False)
     began = time.monotonic()
     assert node.stop() == (
-        f"{node.instance.id} did not end within 0.5s after SIGTERM, and was killed: work in progress was cut."
+        f"{node.instance.id} did not end within 0.5s after SIGTERM, and was killed. Its work in progress was cut off."
         " If it needs longer, raise apps:shop:stop:timeout."
     )
     assert processes.read(pid) is None and time.monotonic() - began >= 0.5

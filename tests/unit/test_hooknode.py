@@ -1,4 +1,4 @@
-"""Hooks on a node: where they run, as what, with what, and what is told of one that fails."""
+"""Hooks on a node: their folder, their user, their environment, and the report of a hook that fails."""
 
 from dataclasses import replace
 
@@ -116,7 +116,7 @@ def test_where_the_release_is_not_installed_it_runs_in_the_one_that_goes(node):
     assert there.run(version="2.0", phase="before_retire", instances=[ID])["problem"] == ""
     assert (there.host.root / "shop/releases/out").read_text().strip().endswith("/.1.0@x/files")
     outcome = there.run(version="2.0")
-    assert outcome["problem"] == "shop 2.0 is not installed on web1: no hook of before_start can run there."
+    assert outcome["problem"] == "shop 2.0 is not installed on web1, so no hook of before_start can run there."
     assert outcome["failed"] == "" and outcome["ended"]
 
 
@@ -124,7 +124,7 @@ def test_a_hook_that_only_the_master_knows_is_refused_before_any_runs(node):
     there = node("touch {instance}/../../out")
     outcome = there.run(only=[Hook("touch {instance}/../../out"), Hook("./other")])
     assert (
-        "other hooks for before_start of shop than the master's: salt web1 saltutil.refresh_pillar"
+        "other hooks for before_start of shop than the master. Run: salt web1 saltutil.refresh_pillar"
         in outcome["problem"]
     )
     assert not (there.host.root / "shop" / "out").exists()

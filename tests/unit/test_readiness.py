@@ -1,4 +1,4 @@
-"""How an instance is waited for: what is noted meanwhile, where it listens instead, and when waiting is of no use."""
+"""The readiness of an instance: the note meanwhile, the place where it listens instead, and the end of patience."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_first_deployment_gives_up_on_what_is_steadily_wrong(waiting, server):
     problem = wait(ready, 30)
     assert problem.startswith("is not ready after 0s: check `http /health`: GET http://127.0.0.1:")
     assert problem.endswith(
-        "status 404, expected 2xx. It was so for 0.3s, and shop was never deployed before. To wait for longer, write"
+        "status 404, expected 2xx. This lasted 0.3s, and shop was never deployed before. To wait longer, write"
         " `healthy_deadline` into its strategy"
     )
 
