@@ -97,13 +97,13 @@ class Readiness:
         return True
 
     def _problem(self, seconds):
-        what = "it runs, but not for long enough yet"
+        reason = "it runs, but not for long enough yet"
         if self._failure:
             check, failure = self._failure
-            what = "; ".join(filter(None, [f"check `{check.describe()}`: {failure}", self._hint]))
+            reason = "; ".join(filter(None, [f"check `{check.describe()}`: {failure}", self._hint]))
         elif not self._state.running:
-            what = self._state.detail
-        return f"is not ready after {seconds:.0f}s: {what}"
+            reason = self._state.detail
+        return f"is not ready after {seconds:.0f}s: {reason}"
 
     def _advice(self):
         return (

@@ -29,7 +29,7 @@ class Turns:
 
     @contextlib.contextmanager
     def alone(self, app, deployment=None, after=None, patience=locks.MOMENT):
-        """Keep away all other jobs that change what clients find of ``app``.
+        """Keep away all other jobs that change ``app`` for its clients.
 
         :param deployment: the deployment of this step.
         :param after: the deployment whose steps this step reverts. It ends here at once: a job that still waits for
