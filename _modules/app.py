@@ -2,8 +2,8 @@
 Instances of apps on this node
 ==============================
 
-What an app is comes from pillar ``apps``, and how this node's environment wants it from pillar
-``environments``; see the reference of definitions.
+Pillar ``apps`` defines each app. Pillar ``environments`` has the settings of this node's environment. See the
+reference of definitions.
 
 A minion may be configured with:
 
@@ -11,7 +11,7 @@ A minion may be configured with:
 
     saltdeploy:
       root: /srv/saltdeploy         # where releases and instances are
-      runtime: systemd              # or supervisord; default: by the node's init
+      runtime: systemd              # or supervisord, by default the node's init decides
       supervisord: {socket: /run/supervisor.sock, include: /etc/supervisor/conf.d}
 """
 
@@ -19,7 +19,7 @@ import os
 import time
 
 import saltdeploy
-from saltdeploy import arguments, minion, names, ondemand, standing, superseded, weighing
+from saltdeploy import arguments, minion, names, ondemand, restoration, standing, superseded
 
 
 def _lifecycle(pillar=None):
@@ -36,9 +36,8 @@ def _told(lifecycle, ids):
 
 def observe(name, refresh=False, deployment=None):
     """
-    Return all a deployment must know of app ``name`` on this node: its instances with their state,
-    its installed releases, the ports that are taken, what discovery or the supervisor has that is no instance, what
-    is broken, and whether the node applies states just now.
+    Return the state of app ``name`` on this node for a deployment: its instances, its installed releases, the ports
+    in use, its data folder, the faults of this node, and whether the node applies states just now.
 
     name
         The app.
@@ -58,7 +57,7 @@ def observe(name, refresh=False, deployment=None):
     if run:
         lifecycle.host.turns.begin(names.app(name), run)
     return {
-        **lifecycle.observe(name),
+        **lifecycle.inventory.observe(name),
         "saltdeploy": saltdeploy.__version__,
         "applying_states": bool(__salt__["saltutil.is_running"]("state.*")),
     }
@@ -69,7 +68,7 @@ def instances(name=None):
     Return the instances on this node, with the supervisor's word on each.
 
     name
-        The app; all apps without it.
+        The app. All apps by default.
 
     CLI Example:
 
@@ -77,7 +76,7 @@ def instances(name=None):
 
         salt '*' app.instances shop
     """
-    return _lifecycle().instances(name)
+    return _lifecycle().inventory.described(name)
 
 
 def releases(name):
@@ -105,7 +104,7 @@ def installed(name, version, digest=""):
     version
         The release's version.
     digest
-        The SHA-256 of the archive that it must be made of; without it what the definition says.
+        The SHA-256 of the archive that it must be made of. By default the definition has it.
 
     CLI Example:
 
@@ -134,8 +133,8 @@ def eligible():
 
 def needs(name):
     """
-    Return what must be on this node before a release of an app can be: ``{"packages", "user", "states"}``.
-    The user is empty where this minion may not make one, or the app runs as root.
+    Return the needs of an app's releases on this node: ``{"packages", "user", "states"}``. The user is empty if this
+    minion may not make one, or if the app runs as root.
 
     name
         The app.
@@ -153,12 +152,12 @@ def needs(name):
 
 def room(name, version):
     """
-    Look whether this node's disks have room for a release and its artifact can be had; an error says what is in the
-    way. Nothing is changed. How much an archive needs is known here only from its size; while it is unpacked,
-    :py:func:`install` looks again.
+    Check that this node's disks have room for a release and that its artifact is available. Otherwise an error names
+    the problem. Nothing is changed. The size of an archive is the only estimate, so :py:func:`install` checks again
+    while it unpacks.
 
-    Returns ``{"installed", "digest", "now", "packages"}``: the SHA-256 of the archive that the release is or will be
-    made of, what the file of digests says now, and what pip has installed.
+    Returns ``{"installed", "digest", "now", "packages"}``: whether it is installed, the SHA-256 of its archive, the
+    SHA-256 that a file of digests has for it now, and the packages that pip has installed.
 
     name
         The app.
@@ -177,9 +176,8 @@ def room(name, version):
 
 def files(name):
     """
-    Return a sentence on each file that the definition of an app names and that cannot be used on this node: a
-    template of ``config`` that is not there or cannot be rendered, an SLS of ``states`` that is not there. Nothing is
-    changed, and nothing that was rendered is shown.
+    Return a sentence on each file of an app's definition that this node cannot use: a template of ``config`` that is
+    missing or cannot be rendered, or a missing SLS of ``states``. Nothing is changed, and no rendered text is shown.
 
     name
         The app.
@@ -195,8 +193,8 @@ def files(name):
 
 def install(name, version, digest="", deployment=None):
     """
-    Install a release beside the others; return whether anything was done. Whole or absent: the
-    artifact is verified before it is unpacked, and appears under its version when it is complete.
+    Install a release beside the others. Return whether anything was done. The artifact is verified before it is
+    unpacked. The release appears under its version when it is complete.
 
     The state ``app.release`` also brings packages, user and further states of the app.
 
@@ -205,9 +203,9 @@ def install(name, version, digest="", deployment=None):
     version
         The release's version.
     digest
-        The SHA-256 of the archive that it must be made of; without it what the definition says.
+        The SHA-256 of the archive that it must be made of. By default the definition has it.
     deployment
-        The deployment whose step this is; an error once it has ended on this node.
+        The deployment whose step this is. An error once it has ended on this node.
 
     CLI Example:
 
@@ -229,18 +227,18 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
     version
         The release's version.
     count
-        How many instances; or a mapping of minion id to a number.
+        The number of instances, or a mapping of minion id to a number.
     deployment
-        The deployment they belong to; an error once its way back has begun on this node.
+        The deployment they belong to. An error once its revert has begun on this node.
     held
         Keep them among the candidates until they are published or stopped.
     slots
-        The ports to take; by default any of the app's range that are free.
+        The ports to take. By default any free ports of the app's range.
     tests
-        False runs no tests: what is ready may be published.
+        False runs no tests, and ready instances may be published.
     leave
-        What failed is left as it is, to be looked at. False stops it, and whatever else this deployment has left of
-        the release that has not passed its tests; ``failures`` have the last lines that each instance printed.
+        True leaves failed instances as they are, for you to look at. False stops them, and all other untested
+        instances of the release that this deployment left. ``failures`` have the last lines of each instance's log.
 
     Returns ``{"ok", "instances", "failures", "warnings"}``.
 
@@ -262,8 +260,7 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
 
 def waiting(name):
     """
-    Return what instances of an app wait for that are being started on this node just now:
-    ``{id: "is not ready after 20s: …"}``.
+    Return why starting instances of an app are not ready yet: ``{id: "is not ready after 20s: …"}``.
 
     name
         The app.
@@ -287,17 +284,16 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None, after=No
     name
         The app.
     instances
-        Ids; or a mapping of minion id to ids; all of the app's by default.
+        Ids, or a mapping of minion id to ids. All of the app's by default.
     deployment
-        The deployment whose step this is; an error once its way back has begun on this node. Without ``instances``,
-        all that it started is stopped, and nothing is done for it any more, unless it is ``manual``,
-        ``state`` or ``restored``.
+        The deployment whose step this is. An error once its revert has begun on this node. Without ``instances``, all
+        its instances stop, and this node refuses its later steps, unless it is ``manual``, ``state`` or ``restored``.
     drain
-        The most seconds to wait for open connections; by default the strategy's.
+        The most seconds to wait for open connections. By default the strategy's.
     grace
-        The least seconds a published instance serves on after it left the catalog.
+        The least seconds that a published instance serves on after it left the catalog.
     after
-        The deployment whose steps this undoes: nothing is done for it on this node any more.
+        The deployment whose steps this undoes. This node refuses its later steps.
 
     CLI Example:
 
@@ -319,9 +315,9 @@ def restart(name, instances=None, deployment=None):
     name
         The app.
     instances
-        Ids; or a mapping of minion id to ids; all of the app's by default.
+        Ids, or a mapping of minion id to ids. All of the app's by default.
     deployment
-        The run whose step this is; an error once it has ended on this node.
+        The run whose step this is. An error once it has ended on this node.
 
     CLI Example:
 
@@ -340,7 +336,7 @@ def test(name, instances=None):
     name
         The app.
     instances
-        Ids; or a mapping of minion id to ids; all of the app's by default.
+        Ids, or a mapping of minion id to ids. All of the app's by default.
 
     CLI Example:
 
@@ -353,7 +349,7 @@ def test(name, instances=None):
 
 def remove(name, version):
     """
-    Remove a release from this node; return whether there was one. Refused while an instance runs it.
+    Remove a release from this node. Return whether there was one. Refused while an instance runs it.
 
     name
         The app.
@@ -376,11 +372,11 @@ def logs(name, instances=None, lines=50, since=None, strict=True):
     name
         The app.
     instances
-        Ids; or a mapping of minion id to ids; all of the app's by default.
+        Ids, or a mapping of minion id to ids. All of the app's by default.
     lines
         How many lines of each.
     since
-        Only what was printed in the last ``10m``, ``1h`` and so on, or since a time
+        Only lines of the last ``10m``, ``1h`` and so on, or since a time
         (``2026-11-24 10:30``). Needs systemd: supervisord does not keep when a line was printed.
     strict
         False leaves out ids that are not on this node.
@@ -400,7 +396,7 @@ def command(name, command, instance, timeout=60, placeholders=False):
     Run a command once, as an instance of an app would: in its release's folder, with its environment
     and its user. It is split into words as a shell would, and no shell runs it.
 
-    Returns ``{"instance", "code", "output"}``; ``code`` is None where it hung or could not be started.
+    Returns ``{"instance", "code", "output"}``. ``code`` is None if it hung or could not be started.
 
     name
         The app.
@@ -425,11 +421,11 @@ def command(name, command, instance, timeout=60, placeholders=False):
 
 def missing(name):
     """
-    Return in what this node differs from the record: ``{"instances", "reason", "superseded", "warnings"}``.
+    Return how this node differs from the record: ``{"instances", "reason", "superseded", "warnings"}``.
 
-    ``instances`` are to run here and do not, or with another weight; ``reason`` says why none is. ``superseded``
-    serve here, though the record has others elsewhere, which clients find. ``warnings`` say what of the record cannot
-    be used.
+    ``instances`` should run here and do not, or have another weight. ``reason`` says why there are none.
+    ``superseded`` serve here, though clients find the recorded instances elsewhere. ``warnings`` name the unusable
+    parts of the record.
 
     name
         The app.
@@ -441,15 +437,15 @@ def missing(name):
         salt web1 app.missing shop
     """
     lifecycle = _lifecycle()
-    ids, reason = weighing.missing(lifecycle, name)
-    warnings = weighing.record(lifecycle, name)[1]
+    ids, reason = restoration.missing(lifecycle, name)
+    warnings = restoration.record(lifecycle, name)[1]
     return {"instances": ids, "reason": reason, "superseded": superseded.ids(lifecycle, name), "warnings": warnings}
 
 
 def retire(name):
     """
-    Retire instances that this node serves though the record has others elsewhere, which clients find: it was away when
-    those were deployed. Nothing is done while a deployment is under way, or is paused. Returns their ids.
+    Retire instances that were replaced while this node was away. Clients find the recorded instances elsewhere.
+    Nothing is done while a deployment runs or is paused. Returns their ids.
 
     name
         The app.
@@ -465,16 +461,15 @@ def retire(name):
 
 def restore(name, instances=None, after=None):
     """
-    Bring instances that do not serve back: installed, started, tested, published; and give those with a wrong
-    weight the one that the record says. Returns ``{"instances", "warnings"}``: their ids, and which of those that ran
-    had to be killed.
+    Bring back instances that do not serve: install, start, test and publish them. Give all of them the recorded
+    weight. Returns ``{"instances", "warnings"}``: their ids, and a sentence on each instance that had to be killed.
 
     name
         The app.
     instances
-        Ids; or a mapping of minion id to ids; by default what is missing.
+        Ids, or a mapping of minion id to ids. By default the missing instances.
     after
-        The deployment whose steps this undoes: nothing is done for it on this node any more.
+        The deployment whose steps this undoes. This node refuses its later steps.
 
     CLI Example:
 
@@ -483,5 +478,5 @@ def restore(name, instances=None, after=None):
         salt web1 app.restore shop
     """
     lifecycle = _lifecycle()
-    ids = weighing.missing(lifecycle, name)[0] if instances is None else _ids(instances)
-    return _told(lifecycle, weighing.restore(lifecycle, name, ids, arguments.text("after", after)))
+    ids = restoration.missing(lifecycle, name)[0] if instances is None else _ids(instances)
+    return _told(lifecycle, restoration.restore(lifecycle, name, ids, arguments.text("after", after)))

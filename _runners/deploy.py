@@ -6,26 +6,26 @@ Every function ends ``salt-run`` with
 
 ====  =====================================================================================
 0     done, or nothing to do
-1     failed, and all is as before
-2     failed, and not wholly reverted, or done but for nodes that may fail: look now
-3     refused (bad input, somebody else deploys, a precondition is not met): nothing changed
+1     failed and reverted, the instances that served before serve again
+2     failed and not completely reverted, or some nodes were left out, so look now
+3     refused, nothing changed: bad input, somebody else deploys, a precondition is not met
 ====  =====================================================================================
 
-These arguments mean the same wherever they are:
+These arguments mean the same in all functions:
 
 name
     The app.
 env
-    The environment; may be left out where there is only one. Functions that only look choose the only one that
-    has the app.
+    The environment. You may leave it out if there is only one. Functions that change nothing choose the only
+    environment that has the app.
 version
     The release.
 nodes
     Only these nodes (``nodes=web1,web2``).
 test
-    True shows what would be done and does nothing.
+    True is a dry run: it shows the plan and changes nothing.
 reason
-    Why; kept in the history and shown to whom the lock stops.
+    The reason. The history keeps it, and everybody whom the lock stops sees it.
 """
 
 import contextlib
@@ -65,16 +65,16 @@ def app(
     **kwargs,
 ):
     """
-    Install a release beside what runs, test it, publish it, retire what it replaces. A failure
-    reverts: the instances that were published before stay so. Releases beyond ``keep_releases`` are
-    removed in the end.
+    Install a release beside the running instances, test it, publish it, and retire the instances that it replaces.
+    A failure reverts the deployment: the instances that were published before stay published. Releases beyond
+    ``keep_releases`` are removed in the end.
 
     version
-        The release; by default the one in the environment's definition.
+        The release. By default the environment's definition names it.
     instances
-        How many are to run; by default as many as the definition says.
+        The number of instances. By default the definition has it.
     nodes
-        Only these nodes; what others run is left alone.
+        Only these nodes. Instances on other nodes are left alone.
     publish
         False starts and tests candidates and leaves them for :py:func:`publish`.
     keep
@@ -105,7 +105,7 @@ def plan(
     **kwargs,
 ):
     """
-    Show what :py:func:`app` with the same arguments would do.
+    Show the plan of :py:func:`app` with the same arguments.
 
     CLI Example:
 
@@ -119,7 +119,7 @@ def plan(
 @_verb
 def check(name=None, version=None, env=None, instances=None, nodes=None, move=False, *extra, **kwargs):
     """
-    Find out whether :py:func:`app` with the same arguments could begin: the definition is valid, the
+    Check whether :py:func:`app` with the same arguments could begin: the definition is valid, the
     nodes answer, Consul has a leader, nobody else deploys, there is room. Ends with 0 or 3.
 
     CLI Example:
@@ -136,13 +136,13 @@ def publish(
     name=None, version=None, env=None, instances=None, nodes=None, test=False, keep=False, reason="", *extra, **kwargs
 ):
     """
-    Test the candidates that ``deploy.app … publish=False`` left once more, publish them, retire what
-    they replace.
+    Test the candidates that ``deploy.app … publish=False`` left once more, publish them, and retire the instances
+    that they replace.
 
     version
-        The release, where candidates of several wait.
+        The release, if candidates of several wait.
     instances
-        How many must be published in the end, to replace the old; by default as many as the definition says.
+        The number of instances that are published in the end. By default the definition has it.
     keep
         True leaves older releases published beside the new one.
 
@@ -158,8 +158,8 @@ def publish(
 @_verb
 def promote(name=None, env=None, test=False, reason="", *extra, **kwargs):
     """
-    Go on with a deployment that is paused after its first wave (``strategy: {pause: …}``): the other
-    waves follow, and the old instances are retired.
+    Continue a deployment that is paused after its first wave (``strategy: {pause: …}``). The other waves follow,
+    and the old instances are retired.
 
     CLI Example:
 
@@ -173,8 +173,8 @@ def promote(name=None, env=None, test=False, reason="", *extra, **kwargs):
 @_verb
 def abort(name=None, env=None, test=False, reason="", *extra, **kwargs):
     """
-    Take back a deployment that is paused: what it started is retired, and the release before it serves
-    as it did. If none is paused: stop the candidates that ``publish=False`` left.
+    Revert a paused deployment: its instances are retired, and the release before it serves as it did. If none is
+    paused, stop the candidates that ``publish=False`` left.
 
     CLI Example:
 
@@ -200,22 +200,21 @@ def rollback(
 ):
     """
     Deploy the last good release before the current one, as :py:func:`app` would: with tests, in waves,
-    reverted if it fails. As many instances as the definition says, or as serve now if that is more.
+    reverted if it fails. The number of instances is the definition's, or the present number if that is larger.
 
-    The last good release is the newest other one that the history has as published. One that was left
-    by a rollback is not good, until it is deployed once more. A release that failed and was reverted is
-    not what serves: a warning says so, as the release before it serves, and the rollback goes below that.
+    The last good release is the newest other release that the history has as published. A release that a rollback
+    left is not good until it is deployed again. If the last deployment failed and was reverted, the release before it
+    serves. The rollback then goes below that one, and a warning says so.
 
-    Nodes that still have the release come first.
-
-    What a blue-green deployment keeps warm is published as it is: none of it is started.
+    Nodes that still have the release come first. Instances that a blue-green deployment keeps warm are published
+    without a start.
 
     version
-        Go back to this release instead; it must be installed still.
+        Go back to this release instead. It must still be installed.
     nodes
-        Only these nodes; what others run is left alone.
+        Only these nodes. Instances on other nodes are left alone.
     skip_tests
-        True skips the acceptance tests, and nothing else.
+        True skips the acceptance tests only.
     move
         As for :py:func:`app`.
 
@@ -231,11 +230,11 @@ def rollback(
 @_verb
 def scale(name=None, instances=None, env=None, test=False, reason="", move=False, *extra, **kwargs):
     """
-    Run another number of instances of the release that is deployed. The next :py:func:`app` without
-    ``instances=`` goes by the definition's number again.
+    Run another number of instances of the deployed release. The next :py:func:`app` without ``instances=`` takes
+    the definition's number again.
 
     instances
-        How many are to run.
+        The number of instances.
     move
         As for :py:func:`app`.
 
@@ -251,12 +250,12 @@ def scale(name=None, instances=None, env=None, test=False, reason="", move=False
 @_verb
 def restart(name=None, env=None, confirm=False, test=False, reason="", *extra, **kwargs):
     """
-    Restart what is published, wave by wave, and on a node one after the other: withdraw, drain,
-    restart, test, publish; then wait until users find it healthy. No more than half of what serves is out
-    at once. The first failure stops it, and what failed stays withdrawn.
+    Restart the published instances, wave by wave, and one after the other on a node: withdraw, drain, restart, test,
+    publish, then wait until they are healthy in discovery. At most half of the serving instances are out at once.
+    The first failure stops the run, and the failed instance stays withdrawn.
 
     confirm
-        Must be True where there is one instance only: users have none while it restarts.
+        Must be True if there is only one instance, because clients have none while it restarts.
 
     CLI Example:
 
@@ -270,12 +269,12 @@ def restart(name=None, env=None, confirm=False, test=False, reason="", *extra, *
 @_verb
 def withdraw(name=None, version=None, env=None, nodes=None, confirm=False, test=False, reason="", *extra, **kwargs):
     """
-    Take instances out of discovery. They run on, as candidates: :py:func:`publish` brings them back.
+    Deregister instances. They run on as candidates, and :py:func:`publish` brings them back.
 
     version
         Only instances of this release.
     confirm
-        Must be True where no instance would be left.
+        Must be True if no instance would be left.
 
     CLI Example:
 
@@ -289,11 +288,11 @@ def withdraw(name=None, version=None, env=None, nodes=None, confirm=False, test=
 @_verb
 def remove(name=None, env=None, confirm=False, test=False, reason="", *extra, **kwargs):
     """
-    Take an app away from an environment: withdraw, drain and stop all its instances, remove its
-    releases, forget what the record has. Its history stays. The environment need not define it any more.
+    Remove an app from an environment: withdraw, drain and stop all its instances, remove its releases and its
+    record. Its history and its data stay. The environment need not define it any more.
 
     confirm
-        Must be True; without it, this is refused and says what would be removed.
+        Must be True. Otherwise the command is refused and lists the instances and releases that it would remove.
 
     CLI Example:
 
@@ -307,9 +306,9 @@ def remove(name=None, env=None, confirm=False, test=False, reason="", *extra, **
 @_verb
 def prune(name=None, env=None, test=False, reason="", *extra, **kwargs):
     """
-    Remove installed releases beyond ``keep_releases``, the oldest first, from each node that answers.
-    The one that is deployed, the last good one before it, and those that an instance has, stay.
-    What was kept warm by a blue-green deployment is retired, if its time is over.
+    Remove installed releases beyond ``keep_releases``, the oldest first, from each node that answers. The deployed
+    release, the last good release before it, and releases of instances stay. Instances that a blue-green deployment
+    keeps warm are retired if their time is over.
 
     CLI Example:
 
@@ -323,8 +322,8 @@ def prune(name=None, env=None, test=False, reason="", *extra, **kwargs):
 @_verb
 def test(name=None, version=None, env=None, nodes=None, *extra, **kwargs):
     """
-    Run the app's tests from node, peer and master on its candidates; on what is published if there
-    are none.
+    Run the app's tests from node, peer and master on its candidates, or on its published instances if there are no
+    candidates.
 
     CLI Example:
 
@@ -338,12 +337,12 @@ def test(name=None, version=None, env=None, nodes=None, *extra, **kwargs):
 @_verb
 def status(name=None, env=None, *extra, **kwargs):
     """
-    Show what users find: each instance with its release, address and health, the candidates, what the
-    record has and discovery has not, what else has the app's name there, in what the definition differs,
-    and who deploys just now. Asks discovery only, no node.
+    Show the instances that clients find, with release, address and health. Show also the candidates, recorded
+    instances that discovery does not have, other services under the app's name, differences from the definition, and
+    a deployment that runs now. Only discovery is asked, no node.
 
     name
-        The app; all apps without it, also those that run and that the environment does not define.
+        The app. By default all apps, including apps that run without a definition.
 
     CLI Example:
 
@@ -357,10 +356,10 @@ def status(name=None, env=None, *extra, **kwargs):
 @_verb
 def history(name=None, env=None, limit=None, *extra, **kwargs):
     """
-    Show what was last done with an app: when, who, why, what came of it, how long each phase took.
+    Show the last runs of an app: when, who, why, the outcome, and how long each phase took.
 
     limit
-        How many, the newest first; 10 by default, 50 are kept.
+        The number of runs, the newest first. 10 by default, and 50 are kept.
 
     CLI Example:
 
@@ -381,7 +380,7 @@ def logs(name=None, env=None, nodes=None, instance=None, lines=50, since=None, *
     lines
         How many lines of each.
     since
-        Only what was printed in the last ``10m``, ``1h`` and so on, or since a time
+        Only lines of the last ``10m``, ``1h`` and so on, or since a time
         (``since='2026-11-24 10:30'``, the master's time zone). Needs systemd on the nodes.
 
     CLI Example:
@@ -403,11 +402,11 @@ def exec_(name=None, command=None, env=None, instance=None, node=None, timeout=6
         The command. It is split into words as a shell would, and no shell runs it. It stays in Salt's
         job cache: no secrets.
     instance
-        The id of the instance; by default the first that is published.
+        The id of the instance. By default the first published one.
     node
-        The node; by default the instance's.
+        The node. By default the instance's.
     timeout
-        How long it may take, in seconds or as ``5m``; then it is killed.
+        How long it may take, in seconds or as ``5m``. Then it is killed.
 
     CLI Example:
 
@@ -421,13 +420,13 @@ def exec_(name=None, command=None, env=None, instance=None, node=None, timeout=6
 @_verb
 def hooks(name=None, version=None, env=None, settle=None, *extra, **kwargs):
     """
-    Show which hooks that run once have run, for which release, where and when. A deployment refuses to
-    begin where one was started and no run saw its end: look at what it has done, and say so here.
+    Show which one-time hooks have run, for which release, where and when. A deployment refuses to begin if such a
+    hook was started and no run saw its end. Check its effects, and settle it here.
 
     version
         Only hooks of this release.
     settle
-        ``done``: what was started and not seen to end is done. ``again``: the next deployment runs it.
+        ``done`` counts a hook without a known end as done. ``again`` lets the next deployment run it.
 
     CLI Example:
 
@@ -441,7 +440,7 @@ def hooks(name=None, version=None, env=None, settle=None, *extra, **kwargs):
 @_verb
 def unlock(name=None, env=None, force=False, *extra, **kwargs):
     """
-    Show who holds an app's deployment lock; with ``force=True`` take it away. A run that lost its lock
+    Show who holds an app's deployment lock. ``force=True`` takes it away. A run that lost its lock
     stops and writes nothing more. The lock of a dead run expires by itself.
 
     CLI Example:
@@ -454,14 +453,14 @@ def unlock(name=None, env=None, force=False, *extra, **kwargs):
 
 
 def _control():
-    # Salt puts whom it has authenticated into the module: a user of salt-api is not the master's own.
+    # Salt puts the user that it has authenticated into the module: a user of salt-api is not the master's own.
     return control.Control(__opts__, _emit, globals().get("__user__"))
 
 
 def _emit(event):
     bus = globals().get("__jid_event__")
     if bus:
-        # That nobody reads any more must not stop a deployment half way.
+        # A reader that is gone must not stop a deployment half way.
         with contextlib.suppress(OSError), interrupts.held():
             bus.fire_event({"message": event, "outputter": "deploy"}, "progress")
             sys.stdout.flush()

@@ -1,4 +1,4 @@
-"""Whether users find instances, and go on finding them."""
+"""Whether clients find instances in discovery, and go on finding them."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def wait(journal, discovery, app, ids, until):
     catalog = _Catalog(discovery, app.name, _pairs(ids))
     problem = _unhealthy(journal, catalog, app, min(began + app.strategy.healthy_deadline, until))
     problem = problem or _fell(catalog, app.strategy.min_healthy)
-    what = problem or f"found by users: {listed(ids)}"
+    what = problem or f"healthy in discovery: {listed(ids)}"
     journal.add("healthy", "", what, time.monotonic() - began, not problem)
     if problem:
         raise Failed(problem)
@@ -81,14 +81,14 @@ def still_serve(journal, discovery, app, ids):
     patience = max(SEEN, services.first_result(app))
     problem = "" if catalog.passes(began + patience) else f"not healthy any more: {catalog.missing()}"
     problem = problem or _fell(catalog, app.strategy.min_healthy)
-    what = problem or f"found by users again: {listed(ids)}"
+    what = problem or f"healthy again: {listed(ids)}"
     journal.add("healthy", "", what, time.monotonic() - began, not problem)
     if problem:
         raise Failed(problem)
 
 
 def found(discovery, app, wanted):
-    """Look once whether users find all of ``wanted``, pairs of node and id.
+    """Check once that clients find all of ``wanted``, pairs of node and id.
 
     :raises Failed: naming those that they do not, and what their checks said.
     """
@@ -98,7 +98,7 @@ def found(discovery, app, wanted):
 
 
 def not_back(journal, discovery, app, ids):
-    """Wait until users find all of ``ids`` again, which were restored; return what is wrong, empty if nothing is."""
+    """Wait until clients find the restored ``ids`` again. Return the problem, or an empty text."""
     catalog = _Catalog(discovery, app.name, _pairs(ids))
     return _unhealthy(journal, catalog, app, time.monotonic() + app.strategy.healthy_deadline) if ids else ""
 

@@ -1,23 +1,23 @@
-"""What somebody asks instances for: what they printed, and to run a command as they would."""
+"""Logs of instances, and commands run in their place."""
 
 from __future__ import annotations
 
-from . import arguments, placeholders, probes, runtime
+from . import arguments, definition, placeholders, probes, runtime
 from .errors import Refused
 
-# How much of what a command printed is brought back, in characters: a job's result has a limit.
+# The most characters of a command's output that are returned. A job's result has a limit.
 OUTPUT = 100_000
-# How much of what all instances printed is, in bytes.
+# The most bytes of logs that are returned, for all instances together.
 LOGS = 1_000_000
 
 
 def logs(lifecycle, name, ids=None, lines=50, since=None, strict=True):
     """Return ``{id: text}``, the last lines of each instance.
 
-    :param since: only what was printed since then, in seconds since 1970.
-    :param strict: refuse ids that are not here; else they are left out.
+    :param since: only lines printed since then, in seconds since 1970.
+    :param strict: refuse ids that are not here. False leaves them out.
     """
-    app, host = lifecycle.known_by_name(name), lifecycle.host
+    app, host = definition.known_by_name(lifecycle.environment, name), lifecycle.host
     if not strict and ids is not None:
         ids = [i.id for i in host.instances.recorded(name) if i.id in ids]
     units = {i.id: lifecycle.launch(app, i).unit for i in lifecycle.chosen(name, ids)}
@@ -29,7 +29,7 @@ def command(lifecycle, name, command, instance, timeout, fill=False):
     """Run ``command`` as the instance would: in its release's folder, with its environment and its user.
 
     :param fill: fill in its placeholders.
-    :returns: ``{"instance", "code", "output"}``; the code is None where it hung or could not be started.
+    :returns: ``{"instance", "code", "output"}``; The code is None if it hung or could not be started.
     """
     app, words, [chosen] = lifecycle.app(name), arguments.words(command), lifecycle.chosen(name, [instance])
     state = lifecycle.runtime.states().get(instance)

@@ -89,7 +89,7 @@ class Operations(Verbs):
                 ours, _ = membership.divide(found, app.name, environment, site.known)
                 others = {(e.minion, e.id) for e in ours}
                 if not others - {(i.node, i.id) for i in going} and not (confirm or test):
-                    raise Refused(f"no instance of {name} would be left for users: say so with confirm=True.")
+                    raise Refused(f"no instance of {name} would be left for clients. To do it, say confirm=True.")
                 lines = [f"withdraw {i.id} on {i.node}" for i in going]
                 which = ", ".join(sorted({i.version for i in going}))
                 return Task(

@@ -65,7 +65,7 @@ class Reverting(Recording):
         return self._attempt(*job, deadline=deadline, told=told_ids, answer=some) or self._not_found(ids)
 
     def _not_found(self, ids):
-        """Wait until users find what was restored: only then anything else may go. Return what is wrong."""
+        """Wait until clients find the restored instances. Only then others may go. Return the problem."""
         # What was not healthy before does not become so by being restored.
         sick = {(i.node, i.id) for i in self.serving if not i.healthy}
         wanted = {node: [i for i in some if (node, i) not in sick] for node, some in ids.items()}

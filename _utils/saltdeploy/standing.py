@@ -1,23 +1,21 @@
-"""Starts instances for a Salt state. States are applied repeatedly, so instances that failed are stopped."""
+"""Starts instances for a Salt state. States are applied repeatedly, so failed instances are stopped."""
 
 from __future__ import annotations
 
 
 def start(lifecycle, name, version, count, deployment, **options):
-    """Start candidates as ``lifecycle.start`` does, then stop the instances of ``deployment`` that failed.
+    """Start candidates as ``lifecycle.start`` does, then stop the failed instances of ``deployment``.
 
-    An instance failed if it did not pass its tests, or does not run any more. An earlier call that was killed may have
-    left such instances. They are stopped, too.
+    This includes instances that an earlier call left because it was killed.
 
-    :returns: the result of ``lifecycle.start``, without the instances that were stopped.
+    :returns: the result of ``lifecycle.start``, without the stopped instances.
     """
     try:
         result = lifecycle.start(name, version, count, deployment, **options)
     finally:
         running = {i for i, state in lifecycle.runtime.states().items() if state.running}
-        mine = [
-            i for i in lifecycle.host.instances.recorded(name) if (i.version, i.deployment) == (version, deployment)
-        ]
+        here = lifecycle.host.instances.recorded(name)
+        mine = [i for i in here if (i.version, i.deployment) == (version, deployment)]
         failed = [i.id for i in mine if not i.tested or i.id not in running]
         if failed:
             lifecycle.stop(name, failed, drain=0)

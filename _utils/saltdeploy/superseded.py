@@ -1,8 +1,8 @@
-"""What a node serves though others took over: it was away when they were deployed, and came back."""
+"""Instances that serve on a node that was away while others took their place."""
 
 from __future__ import annotations
 
-from . import bluegreen, weighing
+from . import bluegreen, restoration
 from .turns import MANUAL, STATE
 
 
@@ -10,11 +10,12 @@ def ids(lifecycle, name):
     """Return the ids of app ``name`` that this node publishes, and that the record does not name.
 
     None while a deployment is under way, paused or frozen, and none unless clients find all that the record names, and
-    some of it elsewhere: else they may need what serves here. What somebody or a state started stays, too.
+    some of them elsewhere. Otherwise clients may need the instances here. An instance that a person or a state started
+    stays, too.
     """
-    if lifecycle.locked(name):
+    if restoration.locked(lifecycle, name):
         return []
-    record, problems = weighing.record(lifecycle, name)
+    record, problems = restoration.record(lifecycle, name)
     if not record or problems or {"paused", "frozen"} & set(record):
         return []
     node, named = lifecycle.host.node, {(n, i) for n, some in record["nodes"].items() for i in some}
@@ -22,13 +23,13 @@ def ids(lifecycle, name):
     if not named <= found or {n for n, _ in named} <= {node}:
         return []
     staying = named | bluegreen.recorded(record)
-    published = [i for i in lifecycle.observe(name)["instances"] if i["published"]]
-    started = [i for i in published if i["deployment"] not in (MANUAL, STATE)]
-    return [i["id"] for i in started if (node, i["id"]) not in staying]
+    published = [i for i in lifecycle.inventory.instances(name) if i.published]
+    started = [i for i in published if i.deployment not in (MANUAL, STATE)]
+    return [i.id for i in started if (node, i.id) not in staying]
 
 
 def retire(lifecycle, name):
-    """Retire what :func:`ids` finds, as a deployment would: withdraw, drain, stop. Return the ids."""
+    """Retire the instances that :func:`ids` finds, as a deployment would. Return their ids."""
     with lifecycle.host.turns.alone(name):
         going = ids(lifecycle, name)
         return lifecycle.retire(name, going) if going else []

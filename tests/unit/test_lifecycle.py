@@ -8,7 +8,7 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import readiness, standing, superseded, watch
+from saltdeploy import readiness, restoration, standing, superseded, watch
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable, Failed, Refused
 from saltdeploy.lifecycle import Lifecycle
@@ -187,12 +187,12 @@ def serves(node, deployment="d1"):
 def test_an_id_of_ours_is_ours_also_where_somebody_registered_it_by_hand(node):
     [one] = serves(node)
     registered(node, one)
-    assert [i["published"] for i in node.observe("web")["instances"]] == [True]
+    assert [i["published"] for i in node.inventory.observe("web")["instances"]] == [True]
     assert node.stop("web", [one], drain=0) == [one] and node.discovery.services == {}
 
 
 def strays(node):
-    return [i["id"] for i in node.observe("web")["instances"] if not i["recorded"]]
+    return [i["id"] for i in node.inventory.observe("web")["instances"] if not i["recorded"]]
 
 
 def test_of_what_has_no_record_only_what_is_this_environment_s_is_an_instance(node):
@@ -210,7 +210,7 @@ def test_of_what_has_no_record_only_what_is_this_environment_s_is_an_instance(no
 def test_what_nobody_defines_any_more_can_be_seen_stopped_and_removed(node):
     [one] = serves(node)
     node.environment.apps.clear()
-    assert [i["id"] for i in node.observe("web")["instances"]] == [one]
+    assert [i["id"] for i in node.inventory.observe("web")["instances"]] == [one]
     assert node.stop("web", drain=0) == [one] and there(node) == set()
     assert node.host.releases.remove("web", "1.0") and node.host.releases.versions("web") == []
 
@@ -271,9 +271,9 @@ def test_one_bad_id_in_the_record_keeps_no_good_one_from_being_restored(node):
     [one] = serves(node)
     node.runtime.up.clear()
     recorded(node, a=["../x", one, 5, "blog_1_1"])
-    assert node.missing("web") == ([one], "")
+    assert restoration.missing(node, "web") == ([one], "")
     may_pass(node)
-    assert node.restore("web", [one]) == [one]
+    assert restoration.restore(node, "web", [one]) == [one]
     assert node.host.instances.recorded("web")[0].deployment == RESTORED
 
 
@@ -282,11 +282,11 @@ def test_a_record_brings_nothing_to_a_port_that_its_app_does_not_have(node):
     with pytest.raises(
         Failed, match=r"web_1\.0_22 is not restored on a: its port is none of apps:web:ports \(20000-20009\)"
     ):
-        node.restore("web", ["web_1.0_22"])
+        restoration.restore(node, "web", ["web_1.0_22"])
     assert there(node) == set()
     with pytest.raises(Refused):
-        node._refuse_slot("web", "web_1.0_19999", 19999)
-    node._refuse_slot("web", "web_1.0_20000", 20000)
+        restoration._refuse_slot(node, "web", "web_1.0_19999", 19999)
+    restoration._refuse_slot(node, "web", "web_1.0_20000", 20000)
 
 
 def break_record(node, instance):
@@ -298,12 +298,12 @@ def test_what_is_broken_is_told_and_can_be_stopped(node):
     start(node)
     break_record(node, "web_1.0_0")
     node.host.releases.path("web", "0.9").symlink_to(".0.9@gone/files")
-    seen = node.observe("web")
+    seen = node.inventory.observe("web")
     assert strays(node) == ["web_1.0_0"]
     assert [text.partition(":")[0] for text in seen["warnings"]] == ["web_1.0_0 is broken", "web 0.9 is broken"]
     assert seen["releases"] == ["1.0"]
     assert node.stop("web", ["web_1.0_0"], drain=0) == ["web_1.0_0"]
-    assert there(node) == set() and strays(node) == [] == node.observe("web")["warnings"][1:]
+    assert there(node) == set() and strays(node) == [] == node.inventory.observe("web")["warnings"][1:]
 
 
 def test_all_instances_are_those_that_are_broken_too(node):
@@ -322,7 +322,7 @@ def test_what_the_supervisor_has_and_no_record_says_is_stopped_like_a_ghost(node
 
 def test_what_is_not_enforced_is_told(node):
     node.environment.apps["web"] = replace(node.app("web"), memory="512M")
-    assert node.observe("web")["warnings"] == ["nobody does not enforce apps:web:resources:memory."]
+    assert node.inventory.observe("web")["warnings"] == ["nobody does not enforce apps:web:resources:memory."]
 
 
 def test_what_cannot_be_recorded_is_withdrawn_all_the_same(node, monkeypatch):
@@ -362,7 +362,7 @@ def test_what_cannot_be_ended_keeps_its_place_and_the_others_go(node, monkeypatc
 
 def seen(node):
     """Return what the node says that it has: id -> (running, tested, published, recorded)."""
-    found = node.observe("web")["instances"]
+    found = node.inventory.observe("web")["instances"]
     return {i["id"]: tuple(i[k] for k in ("running", "tested", "published", "recorded")) for i in found}
 
 
@@ -437,11 +437,11 @@ def test_what_listens_on_an_address_that_the_node_has_no_more_is_not_kept(servin
 
 def test_data_is_told_once_there_is_some(node, tmp_path):
     app = node.app("web")
-    assert node.observe("web")["data"] == ""
+    assert node.inventory.observe("web")["data"] == ""
     node.environment.apps["web"] = replace(app, data=True)
     folder = node.host.data.path(node.app("web"))
     may_pass(node)
-    assert start(node)["ok"] and node.observe("web")["data"] == ""
+    assert start(node)["ok"] and node.inventory.observe("web")["data"] == ""
     (folder / "state").write_text("1")
-    assert node.observe("web")["data"] == str(folder)
+    assert node.inventory.observe("web")["data"] == str(folder)
     assert f"export DATA={folder}\n" in (node.host.instances.folder("web_1.0_0") / "start").read_text()

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
+from saltdeploy import restoration
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable, Refused
 from saltdeploy.lifecycle import Lifecycle
@@ -99,6 +100,9 @@ class Node:
         assert service.name == "shop-candidate" or (one.tested and one.running), "published untested"
         self.agent[service.id] = self._endpoint(service.id, service.name)
 
+    def read(self, key):
+        return None, 0, None
+
     def unmeasured(self, ids):
         return []
 
@@ -166,7 +170,7 @@ def test_what_only_discovery_has_lost_is_published_and_runs_on(node):
         raise AssertionError(f"{one} was stopped")
 
     node.stop = stop
-    assert lifecycle(node).restore("shop", good) == good
+    assert restoration.restore(lifecycle(node), "shop", good) == good
     assert set(node.agent) == set(good) and set(node.here) == set(before)
     assert all(node.here[one].running for one in good)
 
@@ -189,6 +193,8 @@ def test_only_what_runs_and_has_passed_its_tests_is_published(node, slots):
 
 def test_instances_of_another_app_are_not_stopped():
     node = Node([instance("a")], 0)
-    with pytest.raises(Refused, match="no instance of shop: till_1.0_100. See what is: salt a app.instances shop"):
+    with pytest.raises(
+        Refused, match="no instance of shop: till_1.0_100. See its instances: salt a app.instances shop"
+    ):
         lifecycle(node).stop("shop", ["shop_1.0_100", "till_1.0_100"], drain=0)
     assert list(node.agent) == ["shop_1.0_100"]

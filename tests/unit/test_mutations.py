@@ -28,6 +28,7 @@ TESTS = {
     "saltdeploy.reverting": "saltdeploy.executor",
     "saltdeploy.budget": "saltdeploy.executor",
     "saltdeploy.lifecycle": "tests.unit.test_lifecycle_properties",
+    "saltdeploy.restoration": "tests.unit.test_lifecycle_properties",
 }
 # Found is enough: how small the case can be made is for whoever meets such a bug.
 FIND = {"phases": (Phase.explicit, Phase.generate), "report_multiple_bugs": False}
@@ -44,9 +45,9 @@ class Mutation:
     new: str
 
 
-planner, placement, executor, reverting, budget, lifecycle = (
+planner, placement, executor, reverting, budget, lifecycle, restoration = (
     partial(Mutation, f"saltdeploy.{name}")
-    for name in ("planner", "placement", "executor", "reverting", "budget", "lifecycle")
+    for name in ("planner", "placement", "executor", "reverting", "budget", "lifecycle", "restoration")
 )
 
 MUTATIONS = [
@@ -236,7 +237,7 @@ MUTATIONS = [
         "if i in registered or here.get(i, i in strays)]",
         "if i in registered]",
     ),
-    lifecycle(
+    restoration(
         "test_what_only_discovery_has_lost_is_published_and_runs_on",
         "what runs is stopped to be restored",
         "if state and state.running and any(",

@@ -1,9 +1,11 @@
 """The weights of a node's instances: what is changed, and what the record says of them."""
 
 import contextlib
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
-from saltdeploy import status, weighing
+from saltdeploy import restoration, status, weighing
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable
 from saltdeploy.model import NORMAL_WEIGHT, App, Environment, Source
@@ -32,27 +34,39 @@ OTHERS = {"published": False}, {"running": False}, {"tested": False}
 
 
 class Node:
-    """Stands for a Lifecycle, its host and its discovery."""
+    """Stands for a Lifecycle, its host, its inventory, its supervisor and its discovery.
 
-    def __init__(self, *instances, record=RECORD, reason="", lost=()):
-        self.instances, self.record, self.reason, self.lost = instances, record, reason, list(lost)
-        self.host = self.discovery = self
+    :param lost: ids of instances that only discovery has lost.
+    :param holder: the session that holds the lock.
+    """
+
+    def __init__(self, *instances, record=RECORD, holder=None, lost=()):
+        self.there, self.record, self.holder, self._lost = instances, record, holder, list(lost)
+        self.host = self.turns = self.inventory = self.runtime = self.discovery = self
         self.node, self.environment, self.done = "web1", Environment("test", {}, {}), []
-        self.alone = lambda name, deployment=None, after=None: contextlib.nullcontext()
 
-    def observe(self, name):
-        return {"instances": [i.__dict__ for i in self.instances]}
+    def alone(self, name, deployment=None, after=None, patience=0):
+        return contextlib.nullcontext()
 
-    def publish(self, name, ids, weight):
+    def patience(self, name):
+        return 0
+
+    def states(self):
+        return {i.id: SimpleNamespace(running=i.running) for i in self.there}
+
+    def instances(self, name):
+        return [replace(i, published=i.published and i.id not in self._lost) for i in self.there]
+
+    def lost(self, name, ids):
+        return [i for i in ids if i in self._lost]
+
+    def publish(self, name, ids, weight=None):
+        self._lost = [i for i in self._lost if i not in ids]
         self.done.append((ids, weight))
 
-    def missing(self, name):
-        return self.lost, self.reason
-
-    def restore(self, name, ids, after=None):
-        return [i for i in ids if i in self.lost]
-
     def read(self, key):
+        if key.endswith("/lock"):
+            return None, 1, self.holder
         assert key == "deploy/test/shop/current"
         return self.record, 1, None
 
@@ -73,21 +87,21 @@ def test_a_weight_that_is_not_the_record_s_is_missing():
     """…and the record of no pause has the normal one for all; one that is in no record is left alone."""
     wrong, right = instance("web1", OLD, 100), instance("web1", NEW, 101, weight=2560)
     stranger = instance("web1", NEW, 109)
-    assert weighing.missing(Node(wrong, right, stranger), "shop") == (["shop_1.0_100"], "")
-    assert weighing.missing(Node(wrong, right, lost=["shop_1.0_100"]), "shop") == (["shop_1.0_100"], "")
+    assert restoration.missing(Node(wrong, right, stranger), "shop") == (["shop_1.0_100"], "")
+    assert restoration.missing(Node(wrong, right, lost=["shop_1.0_100"]), "shop") == (["shop_1.0_100"], "")
     unpaused = {key: RECORD[key] for key in RECORD if key != "paused"}
-    assert weighing.missing(Node(wrong, right, record=unpaused), "shop") == (["shop_2.0_101"], "")
+    assert restoration.missing(Node(wrong, right, record=unpaused), "shop") == (["shop_2.0_101"], "")
 
 
 def test_nothing_is_missing_while_somebody_deploys():
-    node = Node(instance("web1", OLD, 100), reason="shop is being deployed: nothing is restored meanwhile")
-    assert weighing.missing(node, "shop") == ([], node.reason)
+    node = Node(instance("web1", OLD, 100), holder="a session")
+    assert restoration.missing(node, "shop") == ([], "shop is being deployed: nothing is restored meanwhile")
 
 
 def test_what_is_restored_gets_the_weight_of_the_record():
     node = Node(instance("web1", OLD, 100), instance("web1", NEW, 101, weight=1), lost=["shop_2.0_101"])
-    assert weighing.restore(node, "shop", ["shop_2.0_101", "shop_1.0_100"]) == ["shop_2.0_101", "shop_1.0_100"]
-    assert node.done == [(["shop_1.0_100"], 5120), (["shop_2.0_101"], 2560)]
+    assert restoration.restore(node, "shop", ["shop_2.0_101", "shop_1.0_100"]) == ["shop_2.0_101", "shop_1.0_100"]
+    assert node.done == [(["shop_2.0_101"], None), (["shop_1.0_100"], 5120), (["shop_2.0_101"], 2560)]
 
 
 class Backend:
@@ -131,5 +145,5 @@ def test_an_election_is_waited_out():
         return answer
 
     node.read = read
-    assert weighing.restore(node, "shop", ["shop_1.0_100"]) == ["shop_1.0_100"]
-    assert node.done == [(["shop_1.0_100"], 5120)]
+    assert restoration.restore(node, "shop", ["shop_1.0_100"]) == ["shop_1.0_100"]
+    assert node.done == [(["shop_1.0_100"], None), (["shop_1.0_100"], 5120)]

@@ -1,0 +1,120 @@
+"""The instances of an app that are on this node, according to files, supervisor and discovery."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from . import balancer, definition, names, shapes
+from .model import App, Instance, parts_of
+from .services import CANDIDATE
+
+
+class Inventory:
+    """All instances here, including instances that only one of the three knows.
+
+    :param host: the files of this node, a Host.
+    :param environment: the Environment of this node.
+    :param runtime: its supervisor.
+    :param discovery: its agent of service discovery.
+    """
+
+    def __init__(self, host, environment, runtime, discovery):
+        self.host, self.environment, self.runtime, self.discovery = host, environment, runtime, discovery
+        self.node = environment.nodes[host.node]
+
+    def observe(self, name):
+        """Return the state of app ``name`` on this node as a planner needs it, as plain data."""
+        app, broken = self.app(name), self.host.instances.broken(name)
+        return {
+            "instances": [i.__dict__ for i in self.instances(name)],
+            "releases": self.host.releases.versions(name),
+            "ports_taken": sorted(self.host.instances.ports_taken(self.node.address)),
+            "data": str(self.host.data.path(app)) if self.host.data.has_any(app) else "",
+            "slots": self._slots(name),
+            "warnings": self._warnings(app, broken),
+        }
+
+    def app(self, name):
+        """Return the App called ``name``. Without a valid definition it has no settings, and can still be stopped."""
+        if name in self.environment.names:
+            return definition.known_by_name(self.environment, name)
+        return App(names.app(name), None, "")
+
+    def instances(self, name):
+        """Return the Instances of app ``name`` on this node. Only discovery or the supervisor may know some of them."""
+        registered, states = self.registered(name), self.runtime.states()
+        known = {i.id: self._observed(i, registered, states) for i in self.host.instances.recorded(name)}
+        ids = {*self.host.instances.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
+        strays = (i for i in sorted(ids) if i not in known and shapes.is_of(i, name))
+        return [*known.values(), *(self._stray(i, registered, states) for i in strays)]
+
+    def described(self, name=None):
+        """Return ``{id: instance}`` of app ``name``, or of all apps, as plain data with the supervisor's state."""
+        states = self.runtime.states()
+        chosen = [name] if name else sorted({*self.environment.apps, *(i.app for i in self.host.instances.recorded())})
+        return {
+            i.id: {**i.__dict__, "state": states[i.id].detail if i.id in states else "not started"}
+            for app in chosen
+            for i in self.instances(app)
+        }
+
+    def registered(self, name):
+        """Return ``{id: Endpoint}`` of the services of app ``name`` that the agent has for this environment.
+
+        The ids decide, whoever registered them. Another environment may have the same agent.
+        """
+        found = {i: e for i, e in self.discovery.registered().items() if shapes.is_of(i.removesuffix(CANDIDATE), name)}
+        return {i: e for i, e in found.items() if e.meta.get("environment") in (None, self.environment.name)}
+
+    def in_use(self, name):
+        """Return the ids of instances of app ``name`` that the supervisor or discovery has. Clients may use them."""
+        units = {i for i in self.runtime.states() if shapes.is_of(i, name)}
+        return units | {i.removesuffix(CANDIDATE) for i in self.registered(name)}
+
+    def lost(self, name, ids):
+        """Return those ``ids`` of app ``name`` that do not serve: not running, not tested or not published."""
+        serving = {i.id for i in self.instances(name) if i.running and i.published and i.tested}
+        return [i for i in ids if i not in serving]
+
+    def _slots(self, name):
+        """Return how many instances of app ``name`` HAProxy here has slots for, None if this is no load balancer."""
+        if balancer.ROLE not in self.node.roles:
+            return None
+        try:
+            return balancer.slots_in(Path(balancer.HAPROXY).read_text(), name)
+        except OSError:
+            return 0
+
+    def _warnings(self, app, broken):
+        """Return the faults of this node that concern ``app``, in sentences."""
+        ignored = [f"resources:{key}" for key in self.runtime.lacks if getattr(app, key)]
+        found = [f"{i} is broken: {why} deploy.app {app.name} replaces it." for i, why in broken.items()]
+        found += [f"{app.name} {v} is broken: {why}" for v, why in self.host.releases.broken(app.name).items()]
+        if ignored:
+            found.append(f"{self.runtime.name} does not enforce apps:{app.name}:{' and '.join(ignored)}.")
+        return found
+
+    def _observed(self, instance, registered, states):
+        public, state = registered.get(instance.id), states.get(instance.id)
+        supervised = bool(state and state.running)
+        # A process that a killed supervisor left may still serve. The new supervisor cannot start its own beside it.
+        serving = bool(public) and not supervised and self.host.instances.listens(instance)
+        # Such an instance is replaced, and so is an instance at another address: no test would reach the right one.
+        tested = instance.tested and instance.address == self.node.address and not serving
+        seen = {"weight": public.weight} if public else {}
+        return replace(instance, running=supervised or serving, published=bool(public), tested=tested, **seen)
+
+    def _stray(self, one, registered, states):
+        """Return the Instance of an id without a record here. A registered one counts as serving while it listens.
+
+        It is replaced like an instance that has not passed its tests, because nobody knows how it was started.
+        """
+        name, version, slot = parts_of(one)
+        public, state = registered.get(one), states.get(one)
+        seen = public or registered.get(one + CANDIDATE)
+        port = (seen.port or None) if seen else slot if self.app(name).ports else None
+        address = (seen and seen.address) or self.node.address
+        made = Instance(one, self.host.node, name, version, slot, address, port, recorded=False)
+        running = bool(state and state.running) or bool(public and self.host.instances.listens(made))
+        return replace(made, running=running, published=bool(public), **({"weight": public.weight} if public else {}))
