@@ -12,7 +12,7 @@ import re
 import urllib.parse
 from dataclasses import dataclass
 
-from . import bounds, placeholders
+from . import bounds, durations, placeholders
 from .errors import DefinitionError
 from .model import Gate
 from .words import nearest, shown
@@ -165,16 +165,15 @@ def _finite(value):
 # -- definitions ------------------------------------------------------------------------------
 
 
-def gates(raw, at, duration, usable):
+def gates(raw, at, usable):
     """Return the Gates that ``strategy: {analysis: …}`` describes.
 
     :param raw: as it is written, the schema's demands met.
     :param at: its key path, for messages.
-    :param duration: what makes seconds of a duration.
     :param usable: the placeholders that a command may have.
     :raises DefinitionError: naming the key path.
     """
-    made = tuple(_gate(one, f"{at}:{position}", duration) for position, one in enumerate(raw))
+    made = tuple(_gate(one, f"{at}:{position}") for position, one in enumerate(raw))
     for position, gate in enumerate(made):
         if gate.kind == "command":
             placeholders.check(gate.command, f"{at}:{position}:command", usable)
@@ -185,7 +184,7 @@ def gates(raw, at, duration, usable):
     return made
 
 
-def _gate(raw, at, duration):
+def _gate(raw, at):
     kinds = [k for k in KINDS if k in raw]
     if len(kinds) != 1:
         raise DefinitionError(f"{at}: needs exactly one of {', '.join(KINDS)}, found {' and '.join(kinds) or 'none'}.")
@@ -202,7 +201,7 @@ def _gate(raw, at, duration):
         minimum=raw.get("min"),
         maximum=raw.get("max"),
         **where,
-        **{key: duration(raw[key]) for key in ("interval", "timeout") if key in raw},
+        **{key: durations.seconds(raw[key]) for key in ("interval", "timeout") if key in raw},
         **{key: raw[key] for key in ("count", "failure_limit") if key in raw},
     )
     _check(gate, raw, at)

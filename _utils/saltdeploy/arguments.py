@@ -6,7 +6,7 @@ import datetime
 import re
 import shlex
 
-from . import bounds, definition, schema
+from . import bounds, durations, schema, versions
 from . import words as said
 from .errors import Refused
 from .words import nearest, shown
@@ -62,7 +62,7 @@ def step(deployment, after):
 
 def release(app, value):
     """Return ``value``, a version (None: any, None); Refused if it cannot be one."""
-    return None if value is None else definition.usable_version(app, value)
+    return None if value is None else versions.usable(app, value)
 
 
 def flag(name, value):
@@ -84,11 +84,11 @@ def count(name, value, default, most=INSTANCES):
 def seconds(name, value):
     """Return ``value``, a duration, in seconds; Refused if it is none, or nothing."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not ((number and value <= bounds.DURATION) or _is_duration(value)) or not definition.duration(value) > 0:
+    if not ((number and value <= bounds.DURATION) or _is_duration(value)) or not durations.seconds(value) > 0:
         raise Refused(f"{name}={shown(value)}: {schema.DURATION['description']} is allowed")
-    if definition.duration(value) > bounds.DURATION:
+    if durations.seconds(value) > bounds.DURATION:
         raise Refused(f"{name}={shown(value)}: at most {bounds.LONGEST} is allowed")
-    return definition.duration(value)
+    return durations.seconds(value)
 
 
 def _is_duration(value):
@@ -111,7 +111,7 @@ def words(command):
 
 def since(value):
     """Return ``value``, a duration or a time, so that it means the same on every node; Refused if it is neither."""
-    if _is_duration(value) and definition.duration(value) <= LONG_AGO:
+    if _is_duration(value) and durations.seconds(value) <= LONG_AGO:
         return value
     try:
         return datetime.datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone().isoformat()
@@ -126,7 +126,7 @@ def moment(value, now):
     if value is None:
         return None
     text = since(value)
-    return now - definition.duration(text) if text[-1].isalpha() else datetime.datetime.fromisoformat(text).timestamp()
+    return now - durations.seconds(text) if text[-1].isalpha() else datetime.datetime.fromisoformat(text).timestamp()
 
 
 def nodes(environment, app, value):

@@ -9,33 +9,34 @@ from __future__ import annotations
 import hashlib
 import time
 
-from . import bounds, shapes
+from . import bounds, durations, shapes
 from .errors import DefinitionError, Refused
 from .model import Hook
+from .versions import argument
 from .words import shown
 
 UNREADABLE = "unreadable"
 NO_PORT = "{port}: a hook runs once on a node for all its instances: it finds theirs in the variable PORTS"
 
 
-def parse(raw, at, duration):
+def parse(raw, at):
     """Return ``{phase: (Hook, …)}`` of what a definition says.
 
-    :param at: the key path, for messages; ``duration``: definition.duration.
+    :param at: the key path, for messages.
     :raises DefinitionError: a timeout is zero.
     """
     found = {}
     for phase, commands in raw.items():
         listed = commands if isinstance(commands, list) else [commands]
         path = f"{at}:{phase}:{{}}" if isinstance(commands, list) else f"{at}:{phase}"
-        found[phase] = tuple(_hook(one, path.format(number), duration) for number, one in enumerate(listed))
+        found[phase] = tuple(_hook(one, path.format(number)) for number, one in enumerate(listed))
     return {phase: some for phase, some in found.items() if some}
 
 
-def _hook(raw, at, duration):
+def _hook(raw, at):
     values = {"command": raw} if isinstance(raw, str) else dict(raw)
     if "timeout" in values:
-        values["timeout"] = duration(values["timeout"])
+        values["timeout"] = durations.seconds(values["timeout"])
         if not 0 < values["timeout"] <= bounds.DURATION:
             raise DefinitionError(
                 f"{at}:timeout: found {shown(raw['timeout'])}, allowed is more than 0, and at most {bounds.LONGEST}"
@@ -140,7 +141,7 @@ def refuse_unknown(app, version, marks):
         if one["state"] != "done":
             raise Refused(
                 f"{one['phase']} `{one['command']}` of {app} {version} must run once, and {told(one)}. Look at what it"
-                f" has done, then say that it is done: salt-run deploy.hooks {app} {_argument(version)} settle=done; or"
+                f" has done, then say that it is done: salt-run deploy.hooks {app} {argument(version)} settle=done; or"
                 " settle=again, to have it run again."
             )
 
@@ -156,7 +157,7 @@ def frozen(app, record):
     about = (record or {}).get("frozen")
     if not about:
         return ""
-    on, back = f"deploy.app {app} {_argument(about['version'])}", f"deploy.rollback {app}"
+    on, back = f"deploy.app {app} {argument(about['version'])}", f"deploy.rollback {app}"
     if record.get("paused"):
         on, back = f"deploy.promote {app}", f"deploy.abort {app}"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about["since"]))
@@ -165,8 +166,3 @@ def frozen(app, record):
         f" {about['why'].partition(chr(10))[0]}. Nothing was reverted. Look at it, then go on: salt-run {on}; or back:"
         f" {back}"
     )
-
-
-def _argument(version):
-    """Return ``version`` as an argument of a command: text, whatever it looks like to YAML."""
-    return f"version=\"'{version}'\""

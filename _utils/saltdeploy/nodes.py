@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from . import addresses, balancer, bounds, definition, discovery, names, schema
+from . import addresses, appdefinition, balancer, bounds, definition, discovery, names, schema
 from .errors import DefinitionError, Refused
 from .model import Probe
 from .words import name as said
@@ -119,7 +119,7 @@ def _check(raw, at):
     """Return the Probe that ``raw`` describes; Refused if it describes none."""
     if isinstance(raw, dict) and isinstance(raw.get("http", ""), str) and raw.get("tcp", True) is True:
         try:
-            return definition.probe(raw, at)
+            return appdefinition.probe(raw, at)
         except Refused:
             raise
         except bounds.WRONG_SHAPE:

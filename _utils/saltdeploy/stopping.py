@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import durations
 from .errors import DefinitionError
 from .model import Stop
 from .words import shown
@@ -11,14 +12,14 @@ from .words import shown
 LEAST, MOST = 1.0, 3600.0
 
 
-def parse(raw, at, duration):
+def parse(raw, at):
     """Return the Stop that ``stop: {…}`` describes.
 
     :param raw: as it is written, the schema's demands met.
-    :param at: its key path, for messages; ``duration`` makes seconds of a duration.
+    :param at: its key path, for messages.
     :raises DefinitionError: the timeout is too short, or too long.
     """
-    timeout = duration(raw.get("timeout", Stop.timeout))
+    timeout = durations.seconds(raw.get("timeout", Stop.timeout))
     if not LEAST <= timeout <= MOST:
         raise DefinitionError(f"{at}:timeout: found {shown(raw['timeout'])}, allowed is 1s to 1h")
     return Stop(raw.get("signal", Stop.signal), timeout)

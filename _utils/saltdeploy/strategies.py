@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from . import bounds
+from . import bounds, durations
 from .errors import DefinitionError
 from .model import Strategy
 from .words import shown
@@ -13,16 +13,15 @@ from .words import shown
 PLAIN = ("replace", "auto_revert", "max_failures", "keep_releases", "when_paused", "canary")
 
 
-def parse(raw, where, duration):
+def parse(raw, where):
     """Return the Strategy that ``raw`` describes.
 
     :param where: the key path of what it is in, for messages.
-    :param duration: makes seconds of what a duration is written as.
     :raises DefinitionError: its values contradict each other.
     """
     plain = {k: raw[k] for k in PLAIN if k in raw}
     others = ("waves", "analysis", *plain)
-    values = {k: math.inf if v == "manual" else duration(v) for k, v in raw.items() if k not in others}
+    values = {k: math.inf if v == "manual" else durations.seconds(v) for k, v in raw.items() if k not in others}
     for key, seconds in values.items():
         if seconds > bounds.DURATION and raw[key] != "manual":
             raise DefinitionError(
