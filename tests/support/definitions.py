@@ -11,20 +11,22 @@ NODES = {"web1": {"address": "10.0.0.1"}, "web2": {"address": "10.0.0.2"}}
 ARCHIVE = {"archive": "https://host/shop-{version}.tar", "sha256": "0" * 64}
 
 
-def pillar(app=None, placed=None, **environment):
+def pillar(app=None, placed=None, without=None, **environment):
     """Return a pillar with the app ``shop`` in the environment ``test``.
 
     :param app: settings of the app, ``placed``: its settings in the environment.
+    :param without: a setting that the app does not have.
     """
+    settings = {key: value for key, value in {**SHOP, **(app or {})}.items() if key != without}
     return {
-        "apps": {"shop": {**SHOP, **(app or {})}},
+        "apps": {"shop": settings},
         "environments": {"test": {"nodes": NODES, "apps": {"shop": placed or {}}, **environment}},
     }
 
 
-def shop(app=None, placed=None, **environment):
+def shop(app=None, placed=None, **options):
     """Return the app of such a pillar."""
-    return definition.load(pillar(app, placed, **environment)).apps["shop"]
+    return definition.load(pillar(app, placed, **options)).apps["shop"]
 
 
 def mistake(wrong, app=None, **options):
@@ -35,8 +37,8 @@ def mistake(wrong, app=None, **options):
     return str(caught.value)
 
 
-def complaint(app):
+def complaint(app, **options):
     """Return the message on an app with the settings ``app``, without the key path of the app itself."""
-    message, path = mistake(pillar(app)), "apps:shop:"
-    assert message.startswith(path)
+    message, path = mistake(pillar(app, **options)), "apps:shop:"
+    assert message.startswith(path), message
     return message[len(path) :]

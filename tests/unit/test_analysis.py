@@ -14,12 +14,13 @@ from types import SimpleNamespace
 import pytest
 from saltdeploy import analysis, definition, executor, measuring
 from saltdeploy.analysis import Inconclusive, Measurement
-from saltdeploy.errors import DefinitionError, Failed, LockLost
+from saltdeploy.errors import Failed, LockLost
 from saltdeploy.fleet import Reply
 from saltdeploy.journal import Journal
 from saltdeploy.model import Environment, Gate, Strategy
 from saltdeploy.planner import plan
 
+from tests.support.definitions import mistake, pillar
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
 from tests.unit.test_executor import Fleet as Simulated
 
@@ -525,15 +526,16 @@ HTTP = {"url": "https://m.example.com/rate", "json": "/rate"}
 PROMETHEUS = {"url": "http://prometheus:9090", "query": "sum(up)"}
 
 
-def load(analysis=None, of_environment=None):
-    app = {"source": {"pip": "shop"}, "run": "x"}
-    if analysis is not None:
-        app["strategy"] = {"analysis": analysis}
-    environment = {"nodes": {"web1": {"address": "10.0.0.1"}}, "apps": {"shop": {}}}
-    if of_environment is not None:
-        environment["strategy"] = {"analysis": of_environment}
-    loaded = definition.load({"apps": {"shop": app}, "environments": {"e": environment}})
-    return definition.find_app(loaded, "shop").strategy.analysis
+def gates_of(analysis=None, of_environment=None):
+    """Return a pillar with gates for an app without ports, and for its environment."""
+    strategies = [
+        {} if written is None else {"strategy": {"analysis": written}} for written in (analysis, of_environment)
+    ]
+    return pillar({"run": "x", **strategies[0]}, without="ports", **strategies[1])
+
+
+def load(*gates):
+    return definition.load(gates_of(*gates)).apps["shop"].strategy.analysis
 
 
 def test_gates_are_read_with_their_defaults():
@@ -609,16 +611,15 @@ def test_an_app_has_its_own_gates_in_place_of_the_environments():
     ],
 )
 def test_a_mistake_is_named_by_its_key_path(wrong, words):
-    with pytest.raises(DefinitionError) as caught:
-        load([{"name": "fine", "command": "x"}, {"name": "errors", **wrong}])
-    assert f"apps:shop:strategy:analysis:1{words}" in str(caught.value)
+    message = mistake(gates_of([{"name": "fine", "command": "x"}, {"name": "errors", **wrong}]))
+    assert message.startswith(f"apps:shop:strategy:analysis:1{words}")
 
 
 def test_a_mistake_in_the_environments_strategy_is_named_there():
-    with pytest.raises(DefinitionError, match="^environments:e:strategy:analysis:0: needs `max` or `min`"):
-        load(None, [{"name": "a", "http": HTTP}])
-    with pytest.raises(DefinitionError, match="^environments:e:strategy:analysis:0:command: unknown placeholder"):
-        load(None, [{"name": "a", "command": "x {verison}"}])
+    path = "environments:test:strategy:analysis:0"
+    unlimited, unknown = {"name": "a", "http": HTTP}, {"name": "a", "command": "x {verison}"}
+    assert mistake(gates_of(None, [unlimited])).startswith(f"{path}: needs `max` or `min`")
+    assert mistake(gates_of(None, [unknown])).startswith(f"{path}:command: unknown placeholder")
 
 
 def test_the_newline_that_yaml_leaves_is_no_part_of_a_header():
@@ -627,11 +628,11 @@ def test_the_newline_that_yaml_leaves_is_no_part_of_a_header():
 
 
 def test_a_header_that_is_refused_is_not_shown():
-    with pytest.raises(DefinitionError, match="^apps:shop:strategy:analysis:0:http:headers:X-Key: has") as caught:
-        load([{"name": "a", "http": {**HTTP, "headers": {"X-Key": "sec\nret"}}, "max": 1}])
-    assert "ret" not in str(caught.value).partition(": has")[2]
+    message = mistake(gates_of([{"name": "a", "http": {**HTTP, "headers": {"X-Key": "sec\nret"}}, "max": 1}]))
+    assert message.startswith("apps:shop:strategy:analysis:0:http:headers:X-Key: has")
+    assert "ret" not in message.partition(": has")[2]
 
 
 def test_two_gates_have_two_names():
-    with pytest.raises(DefinitionError, match="^apps:shop:strategy:analysis:1:name: there is another `a`"):
-        load([{"name": "a", "command": "x"}, {"name": "a", "command": "y"}])
+    message = mistake(gates_of([{"name": "a", "command": "x"}, {"name": "a", "command": "y"}]))
+    assert message.startswith("apps:shop:strategy:analysis:1:name: there is another `a`")

@@ -1,10 +1,10 @@
 """The settings of an app that its definition describes, and a message for each mistake in it."""
 
 import pytest
-from saltdeploy import definition, placeholders
+from saltdeploy import placeholders
 from saltdeploy.model import PortRange, Probe, Stop
 
-from tests.support.definitions import ARCHIVE, mistake, pillar, shop
+from tests.support.definitions import ARCHIVE, complaint, mistake, pillar, shop
 
 
 def test_environment_values_are_text():
@@ -45,22 +45,12 @@ def test_ports(written, ports):
 
 
 def test_how_an_app_is_stopped():
-    pillar = {
-        "apps": {"shop": {"source": {"pip": "shop"}, "run": "a", "stop": {"timeout": "20s"}}},
-        "environments": {
-            "e": {"nodes": {"n": {"address": "192.0.2.1"}}, "apps": {"shop": {"stop": {"signal": "INT"}}}}
-        },
-    }
-    assert definition.load(pillar).apps["shop"].stop == Stop("INT", 20.0)
+    assert shop({"stop": {"timeout": "20s"}}, {"stop": {"signal": "INT"}}).stop == Stop("INT", 20.0)
 
 
 def test_files_of_the_app_s_own_may_be_called_as_it_likes():
     config = {".env": "salt://a", "etc/start": "salt://b", "log.conf": "salt://c"}
-    pillar = {
-        "apps": {"shop": {"source": {"pip": "shop"}, "run": "a", "config": config}},
-        "environments": {"e": {"nodes": {"n": {"address": "192.0.2.1"}}, "apps": {"shop": {}}}},
-    }
-    assert definition.load(pillar).apps["shop"].config == config
+    assert shop({"config": config}).config == config
 
 
 def test_doubled_braces_are_braces():
@@ -75,9 +65,7 @@ def test_in_place_is_for_an_app_with_one_port():
     message = mistake(pillar(strategy={"replace": "in_place"}))
     assert message.startswith("environments:test:strategy:replace: in_place is for an app with one port, and shop has")
     assert "(apps:shop:strategy:replace)" in message
-    none = pillar({"run": "a", "strategy": {"replace": "in_place"}})
-    del none["apps"]["shop"]["ports"]
-    assert "and shop has none" in mistake(none)
+    assert "and shop has none" in complaint({"run": "a", "strategy": {"replace": "in_place"}}, without="ports")
 
 
 def test_the_error_of_an_environment_s_strategy_points_there():
@@ -95,59 +83,69 @@ def test_a_name_too_long_for_a_user():
 @pytest.mark.parametrize(
     "app, message",
     [
-        ({"source": {}}, "apps:shop:source: needs exactly one of `archive` and `pip`, found neither"),
+        ({"source": {}}, "source: needs exactly one of `archive` and `pip`, found neither"),
         (
             {"source": {"pip": "a", "archive": "/a"}},
-            "apps:shop:source: needs exactly one of `archive` and `pip`, found archive and pip",
+            "source: needs exactly one of `archive` and `pip`, found archive and pip",
         ),
-        ({"source": {"archive": "/a"}}, "apps:shop:source:sha256: is missing"),
-        (
-            {"source": {"archive": "ftp://a"}},
-            "apps:shop:source:archive: found text of another form. Write a URL (https://, http://, salt://,",
-        ),
+        ({"source": {"archive": "/a"}}, "source:sha256: is missing"),
         (
             {"source": {"archive": "/a", "sha256": "a" * 64, "python": "p"}},
-            "apps:shop:source:python: has no meaning with `archive`",
+            "source:python: has no meaning with `archive`",
         ),
-        ({"source": {"pip": "a", "strip": 1}}, "apps:shop:source:strip: has no meaning with `pip`"),
-        ({"source": {"pip": "a", "sha256": "a" * 64}}, "apps:shop:source:sha256: with `pip` it is a mapping"),
-        (
-            {"source": {"pip": "a", "sha256": {"1": "short"}}},
-            "apps:shop:source:sha256:1: found text of another form. Write a SHA-256: 64 hexadecimal digits.",
-        ),
-        (
-            {"source": {"pip": "a", "sha256": {1.4: "a" * 64}}},
-            "apps:shop:source:sha256: 1.4 was read as a number, and digits may be lost (3.10 becomes 3.1). Write",
-        ),
-        ({"checks": [{}]}, "apps:shop:checks:0: needs exactly one of http, tcp and command, found none"),
+        ({"source": {"pip": "a", "strip": 1}}, "source:strip: has no meaning with `pip`"),
+        ({"source": {"pip": "a", "sha256": "a" * 64}}, "source:sha256: with `pip` it is a mapping"),
+        ({"checks": [{}]}, "checks:0: needs exactly one of http, tcp and command, found none"),
         (
             {"tests": [{"http": "/", "tcp": True}]},
-            "apps:shop:tests:0: needs exactly one of http, tcp and command, found http and tcp",
+            "tests:0: needs exactly one of http, tcp and command, found http and tcp",
         ),
-        (
-            {"tests": [{"command": "x", "from": "peer"}]},
-            "apps:shop:tests:0:from: a command runs where the release is installed",
-        ),
-        ({"checks": [{"tcp": True, "interval": 0}]}, "apps:shop:checks:0:interval: found 0, allowed is more than 0"),
-        ({"tests": [{"tcp": True, "timeout": "0s"}]}, "apps:shop:tests:0:timeout: found '0s', allowed is more than 0"),
-        ({"strategy": {"min_healthy": "10m"}}, "apps:shop:strategy: min_healthy (600s) < healthy_deadline (300s)"),
+        ({"tests": [{"command": "x", "from": "peer"}]}, "tests:0:from: a command runs where the release is installed"),
+        ({"checks": [{"tcp": True, "interval": 0}]}, "checks:0:interval: found 0, allowed is more than 0"),
+        ({"tests": [{"tcp": True, "timeout": "0s"}]}, "tests:0:timeout: found '0s', allowed is more than 0"),
+        ({"strategy": {"min_healthy": "10m"}}, "strategy: min_healthy (600s) < healthy_deadline (300s)"),
         (
             {"strategy": {"healthy_deadline": "20m"}},
-            "apps:shop:strategy: min_healthy (10s) < healthy_deadline (1200s) <= progress",
+            "strategy: min_healthy (10s) < healthy_deadline (1200s) <= progress",
         ),
-        ({"strategy": {"waves": [2, 1]}}, "apps:shop:strategy:waves: [2, 1]: sizes are cumulative and must grow"),
-        (
-            {"strategy": {"waves": [1, "50%", "25%"]}},
-            "apps:shop:strategy:waves: [1, '50%', '25%']: sizes are cumulative",
-        ),
+        ({"strategy": {"waves": [2, 1]}}, "strategy:waves: [2, 1]: sizes are cumulative and must grow"),
+        ({"strategy": {"waves": [1, "50%", "25%"]}}, "strategy:waves: [1, '50%', '25%']: sizes are cumulative"),
         (
             {"strategy": {"replace": "in_place"}},
-            "apps:shop:strategy:replace: in_place is for an app with one port, and shop has 20000-20009: say `beside`",
+            "strategy:replace: in_place is for an app with one port, and shop has 20000-20009: say `beside`",
         ),
+        ({"ports": "30-20"}, "ports: `30-20` is not a range"),
+        ({"ports": "1-65536"}, "ports: `1-65536` is not a range"),
+        ({"stop": {"timeout": "0s"}}, "stop:timeout: found '0s', allowed is 1s to 1h"),
+        ({"stop": {"timeout": "61m"}}, "stop:timeout: found '61m', allowed is 1s to 1h"),
+        (
+            {"env": {"A": "{nope}"}},
+            "env:A: unknown placeholder (did you mean `node`?) at character 1. Allowed: address, port,",
+        ),
+        ({"tests": [{"command": "x {nope}"}]}, "tests:0:command: unknown placeholder {nope}"),
+        ({"tests": [{"command": " "}]}, "tests:0:command: the command is empty."),
     ],
 )
 def test_mistakes_of_meaning(app, message):
-    assert mistake(pillar(app)).startswith(message)
+    assert complaint(app).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"instance.json": "salt://a"}, "found 'instance.json', but saltdeploy has a file"),
+        ({"./start": "salt://a"}, "found './start', but saltdeploy has a file start of"),
+        ({"log": "salt://a"}, "found 'log', but saltdeploy has a file log of its own"),
+        ({"log.1": "salt://a"}, "found 'log.1', but saltdeploy has a file log.1 of its"),
+        ({".start.partial": "salt://a"}, "found '.start.partial', but saltdeploy has"),
+        ({".watcher.py": "salt://a"}, "found '.watcher.py', but saltdeploy has a file"),
+        ({".": "salt://a"}, "found '.', which is the instance's folder itself"),
+        ({"a/b": "salt://a", "a//b": "salt://b"}, "'a/b' and 'a//b' are the same file. Keep one."),
+        ({"a": "salt://a", "a/b": "salt://b"}, "'a' is a file, and 'a/b' is in it."),
+    ],
+)
+def test_files_of_an_instance_that_are_not_the_app_s(config, message):
+    assert complaint({"config": config}).startswith(f"config: {message}")
 
 
 # -- the login of a source --------------------------------------------------------------------
@@ -211,44 +209,19 @@ def test_data_where_it_cannot_be(data, problem):
 
 
 @pytest.mark.parametrize(
-    "app, message",
+    "run, message",
     [
-        (
-            {"run": "x {prot}"},
-            "apps:shop:run: unknown placeholder {prot} (did you mean `port`?) at character 3. Allowed: address,",
-        ),
-        (
-            {"run": "x {}"},
-            "apps:shop:run: unknown placeholder at character 3. Allowed: address, port, version, release,",
-        ),
-        (
-            {"run": "x {port.real}"},
-            "apps:shop:run: at character 3, write the placeholder as {port}, with nothing else inside the",
-        ),
-        (
-            {"run": "x {address:d}"},
-            "apps:shop:run: at character 3, write the placeholder as {address}, with nothing else inside the",
-        ),
-        (
-            {"run": "x {port"},
-            "apps:shop:run: character 3 is a brace that belongs to no placeholder. Write a brace of your own",
-        ),
-        ({"run": "x 'y"}, "apps:shop:run: the command cannot be split into words: No closing quotation."),
-        ({"run": "  "}, "apps:shop:run: the command is empty."),
-        (
-            {"env": {"A": "{nope}"}},
-            "apps:shop:env:A: unknown placeholder (did you mean `node`?) at character 1. Allowed: address, port,",
-        ),
-        ({"tests": [{"command": "x {nope}"}]}, "apps:shop:tests:0:command: unknown placeholder {nope}"),
-        ({"tests": [{"command": " "}]}, "apps:shop:tests:0:command: the command is empty."),
-        (
-            {"ports": None},
-            "apps:shop:ports: None is not a port or a range of ports. Write a port, or a range first-last, for",
-        ),
+        ("x {prot}", "unknown placeholder {prot} (did you mean `port`?) at character 3. Allowed: address,"),
+        ("x {}", "unknown placeholder at character 3. Allowed: address, port, version, release,"),
+        ("x {port.real}", "at character 3, write the placeholder as {port}, with nothing else inside the"),
+        ("x {address:d}", "at character 3, write the placeholder as {address}, with nothing else inside the"),
+        ("x {port", "character 3 is a brace that belongs to no placeholder. Write a brace of your own"),
+        ("x 'y", "the command cannot be split into words: No closing quotation."),
+        ("  ", "the command is empty."),
     ],
 )
-def test_placeholders(app, message):
-    assert mistake(pillar(app)).startswith(message)
+def test_placeholders_of_a_command(run, message):
+    assert complaint({"run": run}).startswith(f"run: {message}")
 
 
 @pytest.mark.parametrize("key, value", [("run", "a {data}"), ("env", {"A": "{data}"})])
@@ -260,15 +233,10 @@ def test_a_placeholder_of_data_needs_data(key, value):
 @pytest.mark.parametrize(
     "app, message",
     [
-        ({}, "apps:shop:ports: is missing, and run uses {port}"),
-        ({"run": "x", "env": {"P": "{port}"}}, "apps:shop:ports: is missing, and env:P uses {port}"),
-        (
-            {"run": "x", "tests": [{"http": "/"}]},
-            "apps:shop:ports: is missing, and the http check or test needs a port",
-        ),
+        ({}, "ports: is missing, and run uses {port}"),
+        ({"run": "x", "env": {"P": "{port}"}}, "ports: is missing, and env:P uses {port}"),
+        ({"run": "x", "tests": [{"http": "/"}]}, "ports: is missing, and the http check or test needs a port"),
     ],
 )
 def test_a_port_is_used_and_none_is_given(app, message):
-    given = pillar(app)
-    del given["apps"]["shop"]["ports"]
-    assert mistake(given).startswith(message)
+    assert complaint(app, without="ports").startswith(message)
