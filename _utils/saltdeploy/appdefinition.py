@@ -1,4 +1,7 @@
-"""One app's definition in pillar becomes an App. Pure: no files, no network, no Salt calls."""
+"""The definition of one app becomes an App. Pure: no files, no network, no Salt calls.
+
+The schema has accepted the definition before, unless a node has no jsonschema. Mistakes in its meaning are found here.
+"""
 
 from __future__ import annotations
 
@@ -22,23 +25,30 @@ from .errors import DefinitionError
 from .inheritance import merge
 from .model import App, Frontend, PortRange, Probe, Source
 
-# What an app cannot write to, or does not find again, in the sandbox of its unit: see runtime/systemd.py.
+# Folders that the unit of an app may not write to, and folders that it finds empty. See runtime/systemd.py.
 PROTECTED = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/efi", "/etc", "/home", "/root", "/run")
 CLEARED = ("/tmp", "/var/tmp", "/proc", "/sys", "/dev")
-# How long a test may take that does not say it, in seconds.
+# The timeout of a test, in seconds, if its definition has none.
 TEST_TIMEOUT = 10.0
-# What has a meaning with one kind of source only.
+# The keys that have a meaning with one kind of source only.
 ONLY = {"archive": {"strip", "headers", "token_file"}, "pip": {"requirements", "python", "index"}}
 
 
 def parse(name, raw, env, where):
+    """Return the App called ``name``.
+
+    :param raw: its definition, merged with its settings in the environment.
+    :param env: the raw mapping of the environment. It may have a strategy that its apps share.
+    :param where: the key path of the environment, for messages.
+    :raises DefinitionError: its definition is wrong. The message has the key path.
+    """
     at = f"apps:{name}"
     merged = merge(env.get("strategy") or {}, raw.get("strategy") or {})
     strategy = strategies.parse(merged, at if raw.get("strategy") else where)
     strategy = replace(strategy, analysis=_gates(raw, env, at, where))
     app = App(
         name=name,
-        # Where an app may not run, a node has neither.
+        # A node that may not run the app knows neither its source nor its command.
         source=_source(raw["source"], f"{at}:source") if "source" in raw else None,
         run=raw.get("run", ""),
         version=raw.get("version", ""),
@@ -68,8 +78,8 @@ def parse(name, raw, env, where):
     if app.in_place and (app.ports is None or len(app.ports) != 1):
         at = at if "replace" in (raw.get("strategy") or {}) else where
         raise DefinitionError(
-            f"{at}:strategy:replace: in_place is for an app with one port, and {name} has {app.ports or 'none'}:"
-            f" say `beside` for it (apps:{name}:strategy:replace), or give it one port (apps:{name}:ports)."
+            f"{at}:strategy:replace: in_place is for an app with one port, and {name} has {app.ports or 'none'}."
+            f" Write `beside` in apps:{name}:strategy:replace, or one port in apps:{name}:ports."
         )
     return app
 
@@ -77,7 +87,7 @@ def parse(name, raw, env, where):
 def _default_user(name, at):
     user = f"app-{name}"
     if len(user) > 32:
-        raise DefinitionError(f"{at}:user: set it, the name is too long to make a user name of (`{user}`, at most 32).")
+        raise DefinitionError(f"{at}:user: the default `{user}` is too long. Write a name of at most 32 characters.")
     return user
 
 
@@ -88,12 +98,12 @@ def _source(raw, at):
         raise DefinitionError(f"{at}: needs exactly one of `archive` and `pip`, found {found}.")
     kind = kinds[0]
     if kind == "archive" and "sha256" not in raw:
-        raise DefinitionError(f"{at}:sha256: is missing: an archive is only unpacked when its digest is known.")
+        raise DefinitionError(f"{at}:sha256: is missing. An archive is unpacked only if its digest is known.")
     stray = sorted(set(raw) & ONLY["pip" if kind == "archive" else "archive"])
     if stray:
         raise DefinitionError(f"{at}:{stray[0]}: has no meaning with `{kind}`.")
     if kind == "pip" and isinstance(raw.get("sha256"), str):
-        raise DefinitionError(f"{at}:sha256: with `pip` it is a mapping of version to digest.")
+        raise DefinitionError(f"{at}:sha256: one digest has no meaning with `pip`. Write a digest for each version.")
     _check_credentials(raw, at)
     return Source(
         kind,
@@ -103,7 +113,7 @@ def _source(raw, at):
         requirements=tuple(raw.get("requirements", ())),
         python=raw.get("python", ""),
         index=raw.get("index", ""),
-        # YAML's blocks, as gpg needs them, end with a line break.
+        # gpg needs a block in YAML, which ends with a line break.
         headers={name: value.rstrip("\n") for name, value in raw.get("headers", {}).items()},
         token_file=raw.get("token_file", ""),
         netrc=raw.get("netrc", ""),
@@ -111,14 +121,14 @@ def _source(raw, at):
 
 
 def _check_credentials(raw, at):
-    """Raise DefinitionError if a source authenticates itself twice, or where nobody asks it to."""
+    """Raise DefinitionError if a source has more than one login, or a login that nobody asks for."""
     ways = [key for key in ("token_file", "netrc") if key in raw]
     ways += [f"headers:{name}" for name in raw.get("headers", ()) if name.lower() == "authorization"]
     if len(ways) > 1:
-        raise DefinitionError(f"{at}:{ways[0]}: {ways[1]} is given too, and one of them is to be sent: leave one out.")
+        raise DefinitionError(f"{at}:{ways[0]}: {ways[1]} is given too, and only one login can be sent. Remove one.")
     given = [key for key in ("headers", "token_file", "netrc") if key in raw]
     if given and "archive" in raw and not raw["archive"].startswith(("http://", "https://")):
-        raise DefinitionError(f"{at}:{given[0]}: has no meaning with an archive that is not fetched over HTTP.")
+        raise DefinitionError(f"{at}:{given[0]}: has no meaning with an archive that does not come over HTTP.")
 
 
 def _ports(raw, at):
@@ -126,19 +136,23 @@ def _ports(raw, at):
         return None
     first, last = (raw, raw) if isinstance(raw, int) else (int(p) for p in raw.split("-"))
     if not 1 <= first <= last <= 65535:
-        raise DefinitionError(f"{at}: `{raw}` is not a range: the first port comes first, and both are 1 to 65535.")
+        raise DefinitionError(f"{at}: `{raw}` is not a range. Write two ports from 1 to 65535, the lower one first.")
     return PortRange(first, last)
 
 
 def _data(value, at):
-    """Return where an app keeps its data: a path that systemd lets it write to; True: the usual place, False: none."""
+    """Return the folder for the data of an app. True means the usual folder, False means none.
+
+    :raises DefinitionError: systemd does not let an app keep data there.
+    """
     if not isinstance(value, str):
         return value
     path = PurePosixPath(value)
     closed = [PurePosixPath(p) for p in (*PROTECTED, *CLEARED)]
     if any(path == other or path in other.parents or other in path.parents for other in closed):
         raise DefinitionError(
-            f"{at}: systemd protects {path} from apps, or clears it: name a folder elsewhere, below /srv or /var/lib."
+            f"{at}: systemd protects {path} from apps, or clears it. Name another folder,"
+            " for example below /srv or /var/lib."
         )
     return str(path)
 
@@ -159,10 +173,11 @@ def _frontend(raw, at):
 
 
 def probe(raw, at, timeout=Probe.timeout):
-    """Return the Probe that a check or test describes.
+    """Return the Probe that a check or a test describes.
 
     :param at: its key path, for messages.
-    :param timeout: its timeout where it has none, in seconds.
+    :param timeout: its timeout in seconds, if the definition has none.
+    :raises DefinitionError: it is wrong. The message has the key path.
     """
     kinds = [k for k in ("http", "tcp", "command") if k in raw]
     if len(kinds) != 1:
@@ -170,7 +185,7 @@ def probe(raw, at, timeout=Probe.timeout):
         raise DefinitionError(f"{at}: needs exactly one of http, tcp and command, found {found}.")
     kind = kinds[0]
     if kind == "command" and raw.get("from", "node") != "node":
-        raise DefinitionError(f"{at}:from: a command runs where the release is installed: `node` is allowed only.")
+        raise DefinitionError(f"{at}:from: a command runs where the release is installed. Write `node`.")
     defaults = (("interval", Probe.interval), ("timeout", timeout))
     times = {key: durations.positive(raw.get(key, default), f"{at}:{key}") for key, default in defaults}
     http = raw["http"] if kind == "http" and isinstance(raw["http"], dict) else {}
@@ -185,7 +200,7 @@ def probe(raw, at, timeout=Probe.timeout):
 
 
 def _gates(raw, env, at, where):
-    """Return the gates of an app, its own before those of the environment, each list named where it is written."""
+    """Return the gates of an app, or the gates of its environment if it has none of its own."""
     own, of_environment = raw.get("strategy") or {}, env.get("strategy") or {}
     written, at = (own, at) if "analysis" in own else (of_environment, where)
     missing = {name for name, key in (("port", "ports"), ("data", "data")) if not raw.get(key)}
@@ -194,6 +209,7 @@ def _gates(raw, env, at, where):
 
 
 def _check_placeholders(app, at):
+    """Raise DefinitionError if a text of ``app`` has a placeholder that is not filled in there."""
     texts = [("run", app.run)] if app.source else []
     texts += [(f"env:{k}", v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
@@ -203,7 +219,7 @@ def _check_placeholders(app, at):
             if name == "port" and key.startswith("hooks:"):
                 raise DefinitionError(f"{at}:{key}: {hooks.NO_PORT}")
             if name == "data" and not app.data:
-                raise DefinitionError(f"{at}:data: is missing, and {key} uses {{data}}: say `data: true`, or a path.")
+                raise DefinitionError(f"{at}:data: is missing, and {key} uses {{data}}. Write `data: true`, or a path.")
             if name == "port" and app.ports is None:
                 raise DefinitionError(f"{at}:ports: is missing, and {key} uses {{port}}.")
     for number, check in enumerate(app.checks):
@@ -218,8 +234,8 @@ def _check_placeholders(app, at):
 
 
 def _refuse_placeholders(text, at, allowed=()):
-    """Raise DefinitionError if a placeholder is in ``text`` that is not filled in there. Other braces are its own."""
+    """Raise DefinitionError if ``text`` has a placeholder that is not ``allowed``. Other braces are no placeholders."""
     for name in analysis.PLACEHOLDER.findall(text):
         if name in placeholders.PLACEHOLDERS and name not in allowed:
-            usable = f"Filled in are {', '.join(allowed)}." if allowed else "None is, as Consul asks for it literally."
-            raise DefinitionError(f"{at}: the placeholder {{{name}}} is not filled in there. {usable}")
+            usable = f"Allowed: {', '.join(allowed)}." if allowed else "Consul asks for it as it is written."
+            raise DefinitionError(f"{at}: the placeholder {{{name}}} is not filled in here. {usable}")

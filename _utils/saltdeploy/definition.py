@@ -1,4 +1,4 @@
-"""Pillar in, validated App and Environment out. Pure: no files, no network, no Salt calls."""
+"""A pillar becomes an Environment with its apps. Pure: no files, no network, no Salt calls."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ from .words import nearest, shown
 
 
 def choose_environment(pillar, name=None):
-    """Return the environment's name: ``name`` if it is defined, else the only one there is.
+    """Return the name of the environment that a command means.
 
-    :raises Refused: it is unknown, there is none, or there are several and none was named.
+    :param name: a name. None means the only environment.
+    :raises Refused: no environment has this name, or there is not exactly one.
     """
     known = sorted(named(pillar, "environments"))
     unread = left_out(inheritance.unread(pillar), name if isinstance(name, str) else "")
@@ -36,7 +37,7 @@ def choose_environment(pillar, name=None):
             + (unread or " Match the master's own pillar id in pillar/top.sls (see docs: your own master).")
         )
     if name is None:
-        # What a file that cannot be read holds may be the one that is meant.
+        # A file that cannot be read may hold the environment that is meant.
         if len(known) > 1 or "environments" in unread:
             raise Refused(f"which environment? Say env=NAME, one of: {words.listed(known)}.{unread}")
         return known[0]
@@ -49,9 +50,9 @@ def choose_environment(pillar, name=None):
 
 
 def only_with(pillar, app):
-    """Return the name of the one environment that has ``app``, None if there are more, or none.
+    """Return the name of the only environment that has ``app``, or None if there is not exactly one.
 
-    An environment with errors has none: it is named when somebody asks for it.
+    An environment with a mistake is left out. The mistake is named when somebody asks for this environment.
     """
     found = []
     for name in named(pillar, "environments"):
@@ -62,17 +63,17 @@ def only_with(pillar, app):
 
 
 def load(pillar, env=None, problems=validation.problems):
-    """Return the Environment named ``env`` with each of its apps resolved.
+    """Return the Environment named ``env`` with its apps.
 
-    An app whose own definition is wrong is none of its ``apps``: what is wrong is in ``broken``, and :func:`find_app`
-    raises it. So nobody else's mistake is in the way of an app.
+    An app with a mistake in its own definition is in ``broken``, not in ``apps``. :func:`find_app` raises the mistake.
+    So a mistake in one app does not stop another app.
 
-    :param pillar: a mapping with the keys ``apps``, ``environments``, and ``saltdeploy_broken`` (file -> why it is left
-        out) where there is one.
-    :param env: the environment's name; None means the only one.
-    :param problems: ``problems(definitions)`` returns what is not as the schema has it, see validation.problems; None
-        where nothing can tell.
-    :raises DefinitionError: the environment is wrong, naming key path, what was found, what is to be written.
+    :param pillar: a mapping with the keys ``apps`` and ``environments``. ``saltdeploy_broken`` may have the files that
+        are left out, and the reasons: file -> reason.
+    :param env: the name of the environment. None means the only one.
+    :param problems: ``problems(definitions)`` returns the mistakes that a schema finds, as validation.problems does. It
+        returns None if nothing can find them.
+    :raises DefinitionError: the environment is wrong. The message has the key path, the wrong value and the right form.
     """
     unread = inheritance.unread(pillar)
     name = choose_environment(pillar, env)
@@ -97,7 +98,7 @@ def load(pillar, env=None, problems=validation.problems):
             broken.setdefault(app, _undefined(app, apps, where, unread))
     clashes.check(where, raw)
     if cluster.wanted(raw):
-        cluster.identities(name, raw)  # which says what is wrong with them
+        cluster.identities(name, raw)  # It raises the mistakes in them.
     environment = Environment(
         name=name,
         nodes={n: _node(n, about, where) for n, about in raw["nodes"].items()},
@@ -113,17 +114,17 @@ def load(pillar, env=None, problems=validation.problems):
 
 
 def _fill(environment, raw, apps, where, validated):
-    """Resolve each app of ``environment``, into ``apps`` or ``broken``.
+    """Put each app of ``environment`` into its ``apps`` or ``broken``.
 
-    :param validated: False where jsonschema is missing. An app may then have any shape.
+    :param validated: False if jsonschema is missing. An app may then have any shape.
     """
     good = {}
     for name, settings in raw["apps"].items():
         if name in apps and name not in environment.broken:
             if isinstance(apps[name], dict) and isinstance(settings or {}, dict):
                 good[name] = merge(apps[name], settings or {})
-            else:  # only without jsonschema on a node
-                environment.broken[name] = f"apps:{words.name(name)}: found something that is no mapping"
+            else:  # This happens only on a node without jsonschema.
+                environment.broken[name] = f"apps:{words.name(name)}: is not a mapping."
     clashing = clashes.of_apps(where, good)
     for name, merged in good.items():
         try:
@@ -143,6 +144,7 @@ def _fill(environment, raw, apps, where, validated):
 
 
 def _refuse_lonely_peers(app, environment):
+    """Raise DefinitionError if ``app`` has a test from a peer, and its environment has a single node."""
     if any(test.origin == "peer" for test in app.tests) and len(environment.nodes) < 2:
         raise DefinitionError(
             f"apps:{app.name}:tests: a test is `from: peer`, but environment {environment.name} has one node."
@@ -151,23 +153,23 @@ def _refuse_lonely_peers(app, environment):
 
 
 def _undefined(app, apps, where, unread):
-    """Return what is said of an app that an environment has, and ``apps`` has not."""
+    """Return the message on an app that is in an environment and not under ``apps``."""
     defined = f" Defined under `apps`: {words.listed(apps)}."
     return f"{where}:apps:{words.name(app)}: there is no such app{nearest(app, apps)}.{defined}{left_out(unread, app)}"
 
 
 def load_own(minion, pillar, problems=validation.problems_again):
-    """Return the Environment that ``minion`` is a node of, from its own pillar.
+    """Return the Environment of the node ``minion``, from its own pillar.
 
     :param problems: as for :func:`load`.
-    :raises Refused: it is a node of none, or its pillar could not be rendered.
+    :raises Refused: it is a node of no environment, or Salt could not render its pillar.
     """
     if not pillar.get("environments"):
         errors = "; ".join(map(str, pillar.get("_errors") or ()))
         if errors:
             raise Refused(f"the pillar of {minion} has errors: {errors}")
         raise Refused(
-            f"{minion} is a node of no environment: add it to `nodes` of one, then saltutil.refresh_pillar."
+            f"{minion} is a node of no environment. Add it to `nodes` of one, then run saltutil.refresh_pillar."
             + left_out(inheritance.unread(pillar))
         )
     try:
@@ -175,17 +177,18 @@ def load_own(minion, pillar, problems=validation.problems_again):
         environment = load(pillar, names[0] if len(names) == 1 else None, problems)
     except Refused:
         raise
-    except bounds.WRONG_SHAPE as exc:  # only without jsonschema on the node; the master has it
+    except bounds.WRONG_SHAPE as exc:  # This happens only on a node without jsonschema. The master has it.
         raise bounds.misshapen(f"the definitions in the pillar of {minion}", exc) from None
     if minion not in environment.nodes:
-        raise Refused(f"{minion} is not a node of environment {environment.name}: add it to its `nodes`.")
+        raise Refused(f"{minion} is not a node of environment {environment.name}. Add it to its `nodes`.")
     return environment
 
 
 def find_app(environment, name):
     """Return the App called ``name`` in ``environment``.
 
-    :raises DefinitionError: its definition is wrong. :raises Refused: there is none; the nearest is named.
+    :raises DefinitionError: its definition is wrong.
+    :raises Refused: there is no such app. The message has the most similar name.
     """
     name = find_name(environment, name)
     if name in environment.broken:
@@ -194,7 +197,10 @@ def find_app(environment, name):
 
 
 def find_name(environment, name):
-    """Return ``name`` if it is an app's in ``environment``, whose definition may be wrong; Refused if it is not."""
+    """Return ``name`` if ``environment`` has an app with this name. Its definition may be wrong.
+
+    :raises Refused: there is no such app.
+    """
     known = environment.names
     if not isinstance(name, str) or name not in known:
         raise Refused(
@@ -205,11 +211,11 @@ def find_name(environment, name):
 
 
 def known_by_name(environment, name):
-    """Return the App called ``name``; one without settings where its definition is wrong.
+    """Return the App called ``name``, without settings if its definition is wrong.
 
-    For what looks at instances, or stops to look after them: it needs no definition.
+    This is for verbs that look at instances or remove them. They need no definition.
 
-    :raises Refused: there is none.
+    :raises Refused: there is no such app.
     """
     name = find_name(environment, name)
     return environment.apps.get(name) or App(name=name, source=None, run="")

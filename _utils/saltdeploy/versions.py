@@ -1,4 +1,4 @@
-"""Which version is meant."""
+"""The version of an app that a command, a record or a definition means. Pure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,27 @@ from .words import listed, nearest, odd, shown
 
 
 def check(app, version):
-    """Return the version to deploy: ``version``, else the definition's; Refused if it is not usable."""
+    """Return the version to deploy: ``version``, or the version in the definition of ``app``.
+
+    :param version: None or an empty text means the version in the definition.
+    :raises Refused: it cannot be a version, or the definition has digests of other versions only.
+    """
     version = usable(app, version)
     digests = app.source.sha256
     if isinstance(digests, dict) and version not in digests:
         raise Refused(
             f"unknown version {version} of {app.name}{nearest(version, digests)}: no digest of it under"
-            f" apps:{app.name}:source:sha256 (there: {listed(digests)})"
+            f" apps:{app.name}:source:sha256. Digests there: {listed(digests)}."
         )
     return version
 
 
 def usable(app, version):
-    """Return the version meant: ``version``, else the definition's; Refused if it cannot be one."""
+    """Return ``version``, or the version in the definition of ``app``, whether a digest is known or not.
+
+    :param version: as for :func:`check`.
+    :raises Refused: it cannot be a version.
+    """
     if version is None or version == "":
         if not app.version:
             raise Refused(
@@ -40,12 +48,15 @@ def usable(app, version):
 
 
 def _quoted(app, number):
-    """Return what to type instead of a version that was read as ``number``: those known that it may have been."""
+    """Return the advice to quote a version that was read as ``number``.
+
+    It names the versions with a digest that ``number`` may stand for.
+    """
     digests = app.source.sha256 if app.source and isinstance(app.source.sha256, dict) else ()
     known = [v for v in digests if re.fullmatch(r"[0-9]+(\.[0-9]+)?", v) and float(v) == number]
     return f"Quote it twice: {' or '.join(map(argument, known))}." if known else names.AS_TEXT
 
 
 def argument(version):
-    """Return ``version`` as an argument of a command: text, whatever it looks like to YAML."""
+    """Return ``version`` as an argument of a command, quoted so that YAML reads a text."""
     return f"version=\"'{version}'\""

@@ -64,7 +64,7 @@ def test_in_place_is_for_an_app_with_one_port():
     assert not shop({"ports": 8080}).in_place
     message = mistake(pillar(strategy={"replace": "in_place"}))
     assert message.startswith("environments:test:strategy:replace: in_place is for an app with one port, and shop has")
-    assert "(apps:shop:strategy:replace)" in message
+    assert "`beside` in apps:shop:strategy:replace" in message
     assert "and shop has none" in complaint({"run": "a", "strategy": {"replace": "in_place"}}, without="ports")
 
 
@@ -77,7 +77,7 @@ def test_a_name_too_long_for_a_user():
     given = pillar()
     given["apps"]["s" * 29] = given["apps"].pop("shop")
     given["environments"]["test"]["apps"] = {"s" * 29: {}}
-    assert mistake(given).startswith(f"apps:{'s' * 29}:user: set it")
+    assert mistake(given).startswith(f"apps:{'s' * 29}:user: the default `app-sss")
 
 
 @pytest.mark.parametrize(
@@ -94,15 +94,21 @@ def test_a_name_too_long_for_a_user():
             "source:python: has no meaning with `archive`",
         ),
         ({"source": {"pip": "a", "strip": 1}}, "source:strip: has no meaning with `pip`"),
-        ({"source": {"pip": "a", "sha256": "a" * 64}}, "source:sha256: with `pip` it is a mapping"),
+        (
+            {"source": {"pip": "a", "sha256": "a" * 64}},
+            "source:sha256: one digest has no meaning with `pip`. Write a digest",
+        ),
         ({"checks": [{}]}, "checks:0: needs exactly one of http, tcp and command, found none"),
         (
             {"tests": [{"http": "/", "tcp": True}]},
             "tests:0: needs exactly one of http, tcp and command, found http and tcp",
         ),
         ({"tests": [{"command": "x", "from": "peer"}]}, "tests:0:from: a command runs where the release is installed"),
-        ({"checks": [{"tcp": True, "interval": 0}]}, "checks:0:interval: found 0, allowed is more than 0"),
-        ({"tests": [{"tcp": True, "timeout": "0s"}]}, "tests:0:timeout: found '0s', allowed is more than 0"),
+        (
+            {"checks": [{"tcp": True, "interval": 0}]},
+            "checks:0:interval: 0 is too short. Write more than 0 and at most 30 days.",
+        ),
+        ({"tests": [{"tcp": True, "timeout": "0s"}]}, "tests:0:timeout: '0s' is too short. Write more than 0"),
         ({"strategy": {"min_healthy": "10m"}}, "strategy: min_healthy (600s) < healthy_deadline (300s)"),
         (
             {"strategy": {"healthy_deadline": "20m"}},
@@ -112,12 +118,12 @@ def test_a_name_too_long_for_a_user():
         ({"strategy": {"waves": [1, "50%", "25%"]}}, "strategy:waves: [1, '50%', '25%']: sizes are cumulative"),
         (
             {"strategy": {"replace": "in_place"}},
-            "strategy:replace: in_place is for an app with one port, and shop has 20000-20009: say `beside`",
+            "strategy:replace: in_place is for an app with one port, and shop has 20000-20009. Write `beside`",
         ),
         ({"ports": "30-20"}, "ports: `30-20` is not a range"),
         ({"ports": "1-65536"}, "ports: `1-65536` is not a range"),
-        ({"stop": {"timeout": "0s"}}, "stop:timeout: found '0s', allowed is 1s to 1h"),
-        ({"stop": {"timeout": "61m"}}, "stop:timeout: found '61m', allowed is 1s to 1h"),
+        ({"stop": {"timeout": "0s"}}, "stop:timeout: '0s' is too short. Write 1s to 1h"),
+        ({"stop": {"timeout": "61m"}}, "stop:timeout: '61m' is too long. Write 1s to 1h"),
         (
             {"env": {"A": "{nope}"}},
             "env:A: unknown placeholder (did you mean `node`?) at character 1. Allowed: address, port,",
@@ -194,7 +200,7 @@ def test_data(data):
         ("/srv/../etc", "apps:shop:data: '/srv/../etc' is not a place for data"),
         ("/srv/my shop", "apps:shop:data: '/srv/my shop' is not a place for data"),
         (1, "apps:shop:data: 1 is not a place for data"),
-        ("/usr/local/shop", "apps:shop:data: systemd protects /usr/local/shop from apps, or clears it: name a folder"),
+        ("/usr/local/shop", "apps:shop:data: systemd protects /usr/local/shop from apps, or clears it. Name another"),
         ("/home/shop", "systemd protects /home/shop"),
         ("/var/tmp/shop", "systemd protects /var/tmp/shop"),
         ("/var", "systemd protects /var from"),

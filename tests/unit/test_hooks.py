@@ -59,8 +59,8 @@ def test_phases_are_those_of_the_documentation():
             "before_start:on_failure: 'go on' is not allowed here. Write one of revert, freeze",
         ),
         ({"before_start": ["a", 3]}, "before_start:1: found a number. Write a command"),
-        ({"before_start": ["a", {"command": "b", "timeout": 0}]}, "before_start:1:timeout: found 0"),
-        ({"after_publish": "./warm {port}"}, "after_publish: {port}: a hook runs once"),
+        ({"before_start": ["a", {"command": "b", "timeout": 0}]}, "before_start:1:timeout: 0 is too short"),
+        ({"after_publish": "./warm {port}"}, "after_publish: {port} is not allowed. A hook runs once"),
         ({"after_publish": ["./a", "./warm {prot}"]}, "after_publish:1: unknown placeholder {prot}"),
         ({"after_publish": "./a 'b"}, "after_publish: the command cannot be split into words: No closing quotation"),
         ({"after_publish": " "}, "after_publish: the command is empty"),
@@ -426,7 +426,7 @@ def test_what_is_frozen_stays_and_the_record_says_so(phase, version):
     assert (
         f"shop {NEW} is FROZEN half way, since" in said and f"by me (d): {phase}: fault. Nothing was reverted" in said
     )
-    assert f"salt-run deploy.app shop version=\"'{NEW}'\"; or back: deploy.rollback shop" in said
+    assert f"salt-run deploy.app shop version=\"'{NEW}'\". To go back, run: salt-run deploy.rollback shop" in said
 
 
 def test_a_run_that_comes_to_its_end_is_frozen_no_more():
@@ -440,7 +440,10 @@ def test_a_run_that_comes_to_its_end_is_frozen_no_more():
 def test_who_has_frozen_a_promotion_may_promote_again():
     about = {"version": "2", "why": "x\ny", "by": "me", "deployment": "d", "reason": "", "since": 0}
     said = hooks.frozen("shop", {"paused": {"by": "me"}, "frozen": about})
-    assert "(d): x. Nothing" in said and "salt-run deploy.promote shop; or back: deploy.abort shop" in said
+    assert (
+        "(d): x. Nothing" in said
+        and "salt-run deploy.promote shop. To go back, run: salt-run deploy.abort shop" in said
+    )
     assert hooks.frozen("shop", None) == hooks.frozen("shop", {"nodes": {}}) == ""
 
 
