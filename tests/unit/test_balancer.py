@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from saltdeploy import balancer, definition
 from saltdeploy.errors import DefinitionError, Refused
-from saltdeploy.lifecycle import Lifecycle
+from saltdeploy.inventory import Inventory
 
 
 def environment(instances=3, frontend=None, **changes):
@@ -125,8 +126,7 @@ def test_a_node_says_how_many_slots_it_has(tmp_path, monkeypatch, roles, slots):
     found = environment(nodes={"web1": {"address": "10.0.0.11", "roles": roles}})
     (tmp_path / "haproxy.cfg").write_text(CONFIGURATION)
     monkeypatch.setattr(balancer, "HAPROXY", str(tmp_path / "haproxy.cfg"))
-    node = Lifecycle.__new__(Lifecycle)
-    node.node = found.nodes["web1"]
+    node = Inventory(SimpleNamespace(node="web1"), found, None, None)
     assert node._slots("shop") == slots
     (tmp_path / "haproxy.cfg").unlink()
     assert node._slots("shop") == (slots and 0)
