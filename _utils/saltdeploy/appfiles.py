@@ -30,9 +30,6 @@ ELSEWHERE = (
     "version",
     "instances",
 )
-# What a node is given of an app whose file may be one that is left out: nobody knows then where the app may run. A text
-# is no definition, so the node refuses the app until the file is right again.
-WITHHELD = "withheld: a file of apps is left out"
 # What only the definition of an app has.
 OF_DEFINITIONS = {"source", "run"}
 
@@ -170,7 +167,7 @@ def _placed(app, about, mine, defined, unread):
     if app in defined:
         return elsewhere(about)
     # Of an app that is in no file, nothing is known: it is in a pillar of the site's own, or in a file that is left out.
-    return WITHHELD if unread else about
+    return inheritance.WITHHELD if unread else about
 
 
 def _may_run(defined, placed, roles):

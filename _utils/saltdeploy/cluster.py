@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import uuid
 
-from . import addresses
+from . import addresses, names
 from .errors import DefinitionError
-from .model import may_run
+from .inheritance import mapping
 
 SERVER = "consul-server"
 DATACENTER = "dc1"
@@ -66,10 +66,10 @@ def discovery_of_node(token):
     return {"consul": {"token": token}}
 
 
-def node(name, environment, minion, secrets, apps=None):
+def node(name, environment, minion, secrets, apps):
     """Return all that node ``minion`` must know to be part of this environment's Consul, secrets and all.
 
-    :param apps: the names of those that may run there. None: as the environment says it.
+    :param apps: the names of the apps that may run there.
     """
     settings = environment["consul"]
     tokens = secrets["tokens"]
@@ -81,18 +81,16 @@ def node(name, environment, minion, secrets, apps=None):
         "ca": secrets["ca"]["certificate"],
         **secrets["certificates"][minion],
     }
-    about["app_tokens"] = {a: tokens["apps"][a] for a in (_apps_of(environment, minion) if apps is None else apps)}
+    about["app_tokens"] = {app: tokens["apps"][app] for app in apps if app in tokens["apps"]}
     if minion == servers(environment)[0]:
         about["management"] = tokens["management"]
         about["acl"] = acl(name, environment, tokens)
     return about
 
 
-def _apps_of(environment, minion):
-    """Return the apps that may run on a node, as far as the environment alone says it."""
-    roles = environment["nodes"][minion].get("roles")
-    apps = {name: (settings or {}).get("roles") for name, settings in (environment.get("apps") or {}).items()}
-    return [name for name, wanted in apps.items() if may_run(wanted, roles)]
+def named(apps):
+    """Return those of ``apps`` whose name can be an app's. Only they have a token, and are in a policy."""
+    return sorted(app for app in apps if isinstance(app, str) and names.NAME.fullmatch(app))
 
 
 def _address(environment, minion):
@@ -150,7 +148,7 @@ def acl(name, environment, tokens):
 
     Each role has one policy, and a token for it; agents and apps have identities instead.
     """
-    apps = sorted(environment.get("apps") or {})
+    apps = named(mapping(environment, "apps"))
     extra = environment["consul"].get("services") or []
     ours = "".join(_rule("service", s, "write") for app in apps for s in (app, f"{app}-candidate"))
     catalog = _rule("node_prefix", "", "read") + _rule("service_prefix", "", "read")

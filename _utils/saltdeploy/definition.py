@@ -77,6 +77,8 @@ def load(pillar, env=None, problems=validation.problems):
     """
     unread = inheritance.unread(pillar)
     name = choose_environment(pillar, env)
+    if inheritance.unusable(name) in unread:
+        raise DefinitionError(f"environments:{name}: {unread[inheritance.unusable(name)]}")
     apps = named(pillar, "apps")
     environments = pillar["environments"]
     chain = inheritance.chain(environments, name, unread)
@@ -94,6 +96,8 @@ def load(pillar, env=None, problems=validation.problems):
     for app in raw["apps"]:
         if not isinstance(app, str):
             broken[shown(app)] = f"{where}:apps: {inheritance.no_text(app)}"
+        elif raw["apps"][app] == inheritance.WITHHELD:
+            broken[app] = f"{where}:apps:{words.name(app)}: is not sent to nodes.{left_out(unread, app)}"
         elif app not in apps:
             broken.setdefault(app, _undefined(app, apps, where, unread))
     clashes.check(where, raw)

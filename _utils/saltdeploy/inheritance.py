@@ -10,6 +10,10 @@ from . import advice, bounds, events, words
 from .errors import DefinitionError, Refused
 from .words import nearest, shown
 
+# A node gets this text in place of an app's settings if the app's file may be left out. Nobody knows then where the app
+# may run. A text is no definition, so the node refuses the app until the file is right again.
+WITHHELD = "withheld: a file of apps is left out"
+
 
 def resolve(environments, name, broken=()):
     """Return the raw mapping of an environment with ``based_on`` merged in and ``scale`` applied.
@@ -25,7 +29,7 @@ def resolve(environments, name, broken=()):
         scale = environments[link].get("scale", 1)
         stated = mapping(environments[link], "apps")
         for app, settings in raw["apps"].items():
-            scaled = _is_plain(app, settings, broken) and "instances" in settings
+            scaled = _is_plain(app, settings, broken) and _is_whole(settings.get("instances"))
             if scaled and "instances" not in mapping(stated, app):
                 settings["instances"] = max(1, math.floor(settings["instances"] * scale + 0.5))
     raw["nodes"] = copy.deepcopy(environments[name]["nodes"])
@@ -35,6 +39,11 @@ def resolve(environments, name, broken=()):
 def _is_plain(app, settings, broken):
     """Return whether what an environment says of an app may be looked at: it is as it must be, as far as is known."""
     return isinstance(app, str) and app not in broken and isinstance(settings or {}, dict)
+
+
+def _is_whole(value):
+    """Return whether ``value`` can be scaled. Validation refuses any other number of instances, of that app only."""
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def own_environment(environments, minion):
@@ -104,6 +113,11 @@ def unread(pillar):
     """Return the files that pillar could not be made of: ``{file: why}``; {} where all could."""
     found = pillar.get("saltdeploy_broken")
     return {str(file): str(why) for file, why in found.items()} if isinstance(found, dict) else {}
+
+
+def unusable(name):
+    """Return the key of an environment among the files that are left out: see :func:`unread`."""
+    return f"environment {words.name(name)}"
 
 
 def left_out(files, name=""):

@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import appfiles, bounds, cluster, environmentfiles, inheritance, validation
-from .errors import DefinitionError
+from .errors import DefinitionError, Failed
 
 # Each environment's digest and what is wrong with it: all its nodes have the same one.
 _PROBLEMS: dict[str, tuple] = {}
@@ -23,11 +23,18 @@ def all_environments(folder, opts=None, functions=None, saltenv="base"):
     :param functions: ``__salt__``.
     """
     environments, broken = environmentfiles.read(folder)
+    broken = dict(broken)
     if not opts:
         return _pillar({"environments": environments}, broken)
     environments = {n: environmentfiles.decrypt(e, opts, functions or {}) for n, e in environments.items()}
     # All of them before any is changed: one may be based on another.
-    computed = {name: _discovery_of_master(environments, name, opts) for name in environments}
+    computed = {}
+    for name in environments:
+        try:
+            computed[name] = _discovery_of_master(environments, name, opts)
+        except DefinitionError as exc:
+            # Another environment may be based on this one, so it stays. A verb for it gets this reason.
+            broken[inheritance.unusable(name)] = str(exc)
     for name, discovery in computed.items():
         if discovery:
             environments[name]["discovery"] = discovery
@@ -49,7 +56,7 @@ def own_environment(folder, minion, opts=None, functions=None, saltenv="base"):
     if name is None:
         return _pillar({"environments": {}}, broken)
     files, unread = _apps(folder, opts, functions, saltenv) if opts else ({}, {})
-    pillar, placed, mine = appfiles.share(files, environment, minion)
+    pillar, placed, mine = appfiles.share(files, environment, minion, unread)
     if "apps" in environment:
         environment["apps"] = placed
     environment = appfiles.unmeasured(environment)
@@ -57,14 +64,17 @@ def own_environment(folder, minion, opts=None, functions=None, saltenv="base"):
         environment = environmentfiles.decrypt(environment, opts, functions or {})
     problem = _problem(name, environment)
     if problem:
-        return _pillar({"environments": {}}, {**broken, f"environment {name}": problem})
+        return _pillar({"environments": {}}, {**broken, inheritance.unusable(name): problem})
     found = {**pillar, "environments": {name: environment}}
     if opts and cluster.wanted(environment):
         identities = cluster.identities(name, environment)
-        kept = _store(opts).get(name, identities, sorted(a for a in placed if isinstance(a, str)), node=minion)
+        try:
+            kept = _secrets(opts, name, identities, placed, minion)
+        except DefinitionError as exc:
+            return _pillar({"environments": {}}, {**broken, inheritance.unusable(name): str(exc)})
         computed = cluster.discovery_of_node(kept["tokens"]["nodes"])
         environment["discovery"] = inheritance.merge(computed, environment.get("discovery") or {})
-        found["saltdeploy_consul"] = cluster.node(name, environment, minion, kept, mine if files else None)
+        found["saltdeploy_consul"] = cluster.node(name, environment, minion, kept, mine)
     return _pillar(found, {**broken, **unread})
 
 
@@ -104,20 +114,38 @@ def _sought(name, environment):
 
 
 def _discovery_of_master(environments, name, opts):
-    """Return how the master reaches the Consul of an environment that has it set up; None where it has not."""
+    """Return how the master reaches the Consul of an environment that has it set up; None where it has not.
+
+    :raises DefinitionError: its secrets cannot be used.
+    """
     try:
         resolved = inheritance.resolve(environments, name)
         if not cluster.wanted(resolved):
             return None
         identities = cluster.identities(name, resolved)
-        apps = sorted(a for a in inheritance.mapping(resolved, "apps") if isinstance(a, str))
     except DefinitionError:
         return None  # whoever uses this environment is told what is wrong with it
     except bounds.WRONG_SHAPE:
         return None
-    token = _store(opts).get(name, identities, apps, node="")["tokens"]["deployer"]
+    token = _secrets(opts, name, identities, inheritance.mapping(resolved, "apps"), "")["tokens"]["deployer"]
     computed = cluster.discovery_of_master(resolved, token, _store(opts).authority(name))
     return inheritance.merge(computed, resolved.get("discovery") or {})
+
+
+def _secrets(opts, name, identities, apps, node):
+    """Return the secrets of an environment, see secrets.Secrets.get.
+
+    :raises DefinitionError: they cannot be read, or not be written. No other environment needs them.
+    """
+    try:
+        return _store(opts).get(name, identities, cluster.named(apps), node=node)
+    except (OSError, Failed, *bounds.WRONG_SHAPE) as exc:
+        # The text of any other exception may hold a part of the file.
+        why = exc.strerror if isinstance(exc, OSError) else str(exc) if isinstance(exc, Failed) else ""
+        raise DefinitionError(
+            f"the file of its secrets, {_store(opts).path(name)}, cannot be used ({why or type(exc).__name__})."
+            " Free the disk, or restore the file from a backup."
+        ) from None
 
 
 def _store(opts):

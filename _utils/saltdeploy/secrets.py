@@ -38,6 +38,10 @@ class Secrets:
         """Return the path of the certificate that this environment's servers are verified against."""
         return self.folder / f"{environment}-ca.pem"
 
+    def path(self, environment):
+        """Return the path of the file that an environment's secrets are in."""
+        return self.folder / f"{environment}.json"
+
     def get(self, environment, identities, apps, now=None, node=None):
         """Return this environment's secrets, after making those that are missing or are about to expire.
 
@@ -50,7 +54,7 @@ class Secrets:
         """
         now = now or datetime.datetime.now(datetime.timezone.utc)
         with self._alone():
-            path = self.folder / f"{environment}.json"
+            path = self.path(environment)
             before = json.loads(path.read_text()) if path.exists() else {}
             after = _complete(before, environment, identities, apps, now, node)
             if after != before:

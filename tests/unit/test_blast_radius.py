@@ -4,7 +4,8 @@ import copy
 import json
 
 import pytest
-from saltdeploy import clashes, definition, validation
+from saltdeploy import appfiles, clashes, definition, environmentfiles, validation
+from saltdeploy import pillar as pillars
 from saltdeploy.errors import DefinitionError, Refused
 from saltdeploy.host import Host
 from saltdeploy.model import App
@@ -48,6 +49,11 @@ MISTAKES = {
         apps.update({8080: apps["cart"]}),
         placed.update({8080: {}}),
     ),
+    "a mapping among the roles": lambda pillar, apps, placed: apps["cart"].update(roles=[{"web": None}]),
+    "a mapping among the roles there": lambda pillar, apps, placed: placed["cart"].update(roles=[{"web": None}]),
+    "roles of a wrong type": lambda pillar, apps, placed: apps["cart"].update(roles={"web": None}),
+    "instances that are text": lambda pillar, apps, placed: placed["cart"].update(instances="two"),
+    "tests of a wrong type": lambda pillar, apps, placed: apps["cart"].update(tests=5, strategy=[1], stop="x"),
     "another environment": lambda pillar, apps, placed: pillar["environments"].update(other={"nodes": 5, "apps": [{}]}),
     "another environment's name": lambda pillar, apps, placed: pillar["environments"].update({True: {}}),
 }
@@ -70,6 +76,24 @@ def test_an_app_is_what_it_was(label):
         assert definition.known_by_name(environment, broken) == App(broken, None, "")
     pillar["environments"] = {"test": pillar["environments"]["test"]}
     assert definition.load_own("web1", pillar).apps["shop"] == shop
+
+
+@pytest.mark.parametrize("label", [label for label in MISTAKES if not label.startswith("another")])
+def test_an_app_is_what_it_was_in_a_nodes_pillar(label, monkeypatch):
+    """The files are read as they are. Here only their content is made up."""
+    pillar = changed(MISTAKES[label])
+    pillar["environments"]["test"]["nodes"]["web1"]["roles"] = ["app"]
+    files = {name: {"apps": {name: app}} for name, app in pillar["apps"].items()}
+    rendered = {name: appfiles._usable(appfiles._data(data)) for name, data in files.items()}
+    found, unread = {n: data for n, (data, _) in rendered.items()}, {n: wrong for n, (_, wrong) in rendered.items() if wrong}
+    monkeypatch.setattr(pillars, "_apps", lambda *_: (found, unread))
+    monkeypatch.setattr(environmentfiles, "_kept", lambda folder: (pillar["environments"], {}))
+    own = pillars.own_environment("environments", "web1", {"pki_dir": "/nowhere"}, {})
+    json.dumps(own, default=repr)
+    good = definition.load(PILLAR, "test").apps["shop"]
+    environment = definition.load_own("web1", own)
+    assert environment.apps["shop"] == good or label == "same frontend"
+    assert len(environment.broken) == 1
 
 
 @pytest.mark.parametrize("label", MISTAKES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import http.server
 import json
 import socket
@@ -15,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from cryptography import x509
 from saltdeploy import certificates, cluster, definition, discovery, pillar
-from saltdeploy.errors import DefinitionError, DiscoveryUnavailable
+from saltdeploy import secrets as secrets_of_environments
+from saltdeploy.errors import DefinitionError, DiscoveryUnavailable, Refused
 from saltdeploy.secrets import Secrets
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
@@ -25,6 +27,8 @@ NODES = {
     "lb1": {"address": "10.0.0.21", "roles": ["loadbalancer"]},
 }
 SITE = {"nodes": NODES, "consul": {"version": "1.22.3", "services": ["postgres"]}, "apps": {"shop": {}, "blog": None}}
+# The apps that may run on each node.
+HERE = {"web1": ["blog", "shop"], "web2": ["blog", "shop"], "lb1": []}
 
 
 @pytest.fixture
@@ -33,7 +37,7 @@ def secrets(tmp_path):
 
 
 def config(node, secrets):
-    return cluster.node("site", SITE, node, secrets)["config"]
+    return cluster.node("site", SITE, node, secrets, ())["config"]
 
 
 def test_servers_and_clients(secrets):
@@ -50,7 +54,7 @@ def test_servers_and_clients(secrets):
 
 def test_a_node_is_given_its_own_secrets_and_no_others(secrets):
     tokens = secrets["tokens"]
-    text = json.dumps(cluster.node("site", SITE, "lb1", secrets))
+    text = json.dumps(cluster.node("site", SITE, "lb1", secrets, HERE["lb1"]))
     assert tokens["agents"]["lb1"] in text
     others = [
         *(tokens[t] for t in ("management", "deployer", "nodes")),
@@ -59,13 +63,13 @@ def test_a_node_is_given_its_own_secrets_and_no_others(secrets):
     ]
     assert [secret for secret in others if secret in text] == []
     assert json.dumps(secrets["ca"]["key"]) not in text
-    web2 = json.dumps(cluster.node("site", SITE, "web2", secrets))
+    web2 = json.dumps(cluster.node("site", SITE, "web2", secrets, HERE["web2"]))
     assert tokens["apps"]["shop"] in web2 and tokens["management"] not in web2
 
 
 def test_one_server_keeps_access_control(secrets):
-    assert cluster.node("site", SITE, "web1", secrets)["management"] == secrets["tokens"]["management"]
-    acl = cluster.node("site", SITE, "web1", secrets)["acl"]
+    assert cluster.node("site", SITE, "web1", secrets, HERE["web1"])["management"] == secrets["tokens"]["management"]
+    acl = cluster.node("site", SITE, "web1", secrets, HERE["web1"])["acl"]
     rules = acl["policies"]["saltdeploy-nodes"]
     for service in ("shop", "shop-candidate", "blog", "postgres"):
         assert f'service "{service}" {{ policy = "write" }}' in rules
@@ -88,7 +92,7 @@ def test_by_ipv6(tmp_path):
     }
     site = {**SITE, "nodes": nodes}
     known = Secrets(tmp_path).get("site", cluster.identities("site", site), ["blog", "shop"], NOW)
-    found = {node: cluster.node("site", site, node, known)["config"] for node in nodes}
+    found = {node: cluster.node("site", site, node, known, ())["config"] for node in nodes}
     assert [each["bind_addr"] for each in found.values()] == ["fd00::11", "fd00::12", "10.0.0.13"]
     assert found["web1"]["addresses"] == {"https": "fd00::11"}
     assert found["db1"]["retry_join"] == ["[fd00::11]", "[fd00::12]"]
@@ -255,3 +259,40 @@ def test_a_node_reaches_its_own_agent(environments):
     assert found["saltdeploy_consul"]["config"]["node_name"] == "t1"
     assert "saltdeploy_consul" not in pillar.own_environment(folder, "o1", opts)
     assert pillar.own_environment(folder, "nobody", opts) == {"environments": {}}
+
+
+@pytest.mark.parametrize("text", ["{", "[]", '{"tokens": 5}', '{"ca": {"certificate": "x"}, "tokens": {"dns": "geheim'])
+def test_a_damaged_store_of_secrets_stops_its_own_environment_only(environments, text):
+    folder, opts = environments
+    pillar.all_environments(folder, opts)
+    store = folder / "pki/saltdeploy/production.json"
+    store.write_text(text)
+    found, own = pillar.all_environments(folder, opts), pillar.own_environment(folder, "p1", opts)
+    assert definition.load(found, "test").discovery["consul"]["token"]
+    assert pillar.own_environment(folder, "t1", opts)["saltdeploy_consul"]
+    for load in (lambda: definition.load(found, "production"), lambda: definition.load_own("p1", own)):
+        with pytest.raises(Refused, match=f"the file of its secrets, {store}, cannot be used") as caught:
+            load()
+        assert "geheim" not in str(caught.value)
+    assert own["environments"] == {} and "saltdeploy_consul" not in own
+    assert store.read_text() == text
+
+
+def test_a_full_disk_stops_no_environment_that_has_its_secrets(environments, monkeypatch):
+    folder, opts = environments
+    pillar.all_environments(folder, opts)
+    (folder / "pki/saltdeploy/production.json").unlink()
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(secrets_of_environments, "_write", full)
+    found = pillar.all_environments(folder, opts)
+    assert definition.load(found, "test") and definition.load(found, "own")
+    with pytest.raises(DefinitionError, match=r"production.json, cannot be used \(No space left on device\)"):
+        definition.load(found, "production")
+
+
+def test_a_name_that_is_no_apps_is_in_no_policy(secrets):
+    site = {**SITE, "apps": {8080: {}, 'x" { policy = "write" } key_prefix "': {}, "shop": {}}}
+    assert cluster.acl("site", site, secrets["tokens"])["policies"]["saltdeploy-nodes"].count('policy = "write"') == 3

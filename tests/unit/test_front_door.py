@@ -56,7 +56,7 @@ def test_a_machine_may_be_master_server_load_balancer_and_node_at_once(productio
     secrets = Secrets(tmp_path / "s").get("production", cluster.identities("production", site), ["hello"])
     for name in names:
         assert states(name, site) == ["consul", "dns", "loadbalancer", "app"]
-        about = cluster.node("production", site, name, secrets)
+        about = cluster.node("production", site, name, secrets, ["hello"])
         config = about["config"]
         assert (config["server"], config["bootstrap_expect"]) == (True, count)
         assert config["retry_join"] == [site["nodes"][n]["address"] for n in names if n != name]

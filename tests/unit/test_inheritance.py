@@ -82,3 +82,17 @@ def test_a_node_of_two_environments():
     given["production"]["nodes"]["t1"] = {"address": "10.2.0.1"}
     with pytest.raises(DefinitionError, match="t1 is a node of both production and test: keep it in one"):
         inheritance.own_environment(given, "t1")
+
+
+@pytest.mark.parametrize("instances", ["two", 2.5, None, True, [1], {}])
+def test_a_number_of_instances_that_is_none_is_wrong_for_its_app_only(instances):
+    given = environments(scale=0.5)
+    given["production"]["apps"]["cart"] = {"instances": instances}
+    own = inheritance.own_environment(given, "t1")
+    assert own["environments"]["test"]["apps"]["shop"]["instances"] == 2
+    for load in (
+        lambda pillar: definition.load(pillar, "test"),
+        lambda pillar: definition.load_own("t1", {**pillar, **own}),
+    ):
+        found = load({"apps": {"shop": SHOP, "cart": SHOP}, "environments": given})
+        assert list(found.apps) == ["shop"] and "apps:cart:instances" in found.broken["cart"]

@@ -130,6 +130,39 @@ def test_secrets_of_an_app_go_to_the_nodes_that_may_run_it(folder, opts):
     assert all_environments(path, opts, {})["apps"]["shop"]["env"] == {"PASSWORD": "geheim"}
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "apps: {shop: {source: {pip: shop}, run: ./shop, env: {PASSWORD: geheim}, roles: [web}}",
+        "apps: {shop: {source: {pip: shop}, run: ./shop, env: {PASSWORD: geheim}, roles: [{web: }]}}",
+        "apps: {shop: {source: {pip: shop}, run: ./shop, env: {PASSWORD: geheim}, roles: {web: }}}",
+        "apps:\nshop: {source: {pip: shop}, run: ./shop, env: {PASSWORD: geheim}, roles: [web]}",
+        "apps: {shop: {source: {pip: shop}, run: ./shop, prots: {PASSWORD: geheim}, stop: {geheim: x}, roles: [web]}}",
+        "apps: &a {shop: {source: {pip: shop}, run: ./shop, env: *a, roles: [web]}}",
+        "apps: {shop: geheim}",
+    ],
+)
+def test_secrets_of_an_app_with_a_mistake_go_to_no_other_node(folder, opts, text):
+    path = folder({"shop": text, "db": DB}, test=PLACED)
+    own = own_environment(path, "t2", opts, {})
+    assert "geheim" not in str(own) and "streng" not in str(own)
+    environment = definition.load_own("t2", own)
+    # What is in a wrong place is not sent, so the node does not see the mistake in it.
+    assert "db" in environment.apps and ("shop" in environment.broken or "prots" in text)
+    assert "geheim" not in str(environment.broken)
+
+
+def test_a_node_says_which_file_keeps_an_app_from_it(folder, opts):
+    path = folder({"shop": SHOP.replace("[web]", "[web"), "db": DB}, test=PLACED)
+    shop = definition.load_own("t1", own_environment(path, "t1", opts, {})).broken["shop"]
+    assert shop.startswith("environments:test:apps:shop: is not sent to nodes. Left out is apps/shop.sls: is not YAML")
+
+
+def test_an_app_of_a_pillar_of_the_sites_own_is_whole_while_no_file_is_wrong(folder, opts):
+    own = own_environment(folder({"db": DB}, test=PLACED), "t2", opts, {})
+    assert own["environments"]["test"]["apps"]["shop"]["env"] == {"TOKEN": "streng"}
+
+
 def test_a_test_from_a_peer_and_a_frontend_are_known_elsewhere():
     about = {
         "frontend": {"port": 80},
