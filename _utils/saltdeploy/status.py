@@ -50,7 +50,9 @@ def undefined(discovery, environment):
     keys = (key.removeprefix(start).split("/") for key in discovery.keys(start))
     found = {name for name, *rest in keys if rest == ["current"]}
     for name, tags in discovery.services().items():
-        if environment.name in tags and name not in environment.names:  # an instance has its environment among its tags
+        # An instance has its environment among its tags. Anybody may register a service of any name.
+        ours = names.NAME.fullmatch(name.removesuffix("-candidate")) and environment.name in tags
+        if ours and name not in environment.names:
             its = (e.meta for e in discovery.instances(name))
             found |= {m["app"] for m in its if m.get("environment") == environment.name and m.get("app")}
     return sorted(name for name in found - set(environment.names) if names.NAME.fullmatch(name))

@@ -85,7 +85,10 @@ def test_an_app_is_what_it_was_in_a_nodes_pillar(label, monkeypatch):
     pillar["environments"]["test"]["nodes"]["web1"]["roles"] = ["app"]
     files = {name: {"apps": {name: app}} for name, app in pillar["apps"].items()}
     rendered = {name: appfiles._usable(appfiles._data(data)) for name, data in files.items()}
-    found, unread = {n: data for n, (data, _) in rendered.items()}, {n: wrong for n, (_, wrong) in rendered.items() if wrong}
+    found, unread = (
+        {n: data for n, (data, _) in rendered.items()},
+        {n: wrong for n, (_, wrong) in rendered.items() if wrong},
+    )
     monkeypatch.setattr(pillars, "_apps", lambda *_: (found, unread))
     monkeypatch.setattr(environmentfiles, "_kept", lambda folder: (pillar["environments"], {}))
     own = pillars.own_environment("environments", "web1", {"pki_dir": "/nowhere"}, {})

@@ -91,3 +91,18 @@ def test_apps_that_run_and_that_nobody_defines():
     assert status.undefined(Discovery(services), environment) == ["blog"]
     found = status.of_app(Discovery({}, name="old"), environment, App("old", Source("", ""), ""))
     assert found["drift"].startswith("old runs, and is not in e: add it") and not found["defined"]
+
+
+def test_a_service_whose_name_is_no_app_s_is_not_asked_for():
+    asked = []
+
+    class Strangers(Discovery):
+        def services(self):
+            return {name: ("e",) for name in ("../../catalog/datacenters", "..", "A b", "blog-candidate")}
+
+        def instances(self, name, passing=False):
+            asked.append(name)
+            return []
+
+    assert status.undefined(Strangers({}, name="shop"), Environment("e", SITE, {"shop": object()})) == []
+    assert asked == ["blog-candidate"]
