@@ -57,6 +57,11 @@ def has_secret(text):
     return False
 
 
+def has_query(text):
+    """Return whether a URL in ``text`` has a query."""
+    return bool(re.search(r"(?i)[a-z][a-z0-9+.-]*://[^?#\s]*\?", text))
+
+
 def public(url):
     """Return ``url`` without what may be a secret in one that is asked over HTTP: user, password, query, fragment."""
     if not url.startswith(("http://", "https://")):
@@ -74,8 +79,9 @@ def place(url):
 
 
 def without_secrets(text):
-    """Return ``text``, of another program, with users and passwords in URLs left out."""
-    return re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^/?#\s]*@", r"\1", text)
+    """Return ``text``, of another program, with users, passwords and queries in URLs left out."""
+    text = re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^/?#\s]*@", r"\1", text)
+    return re.sub(r"(?i)([a-z][a-z0-9+.-]*://[^?#\s]*)\?[^#\s]*", r"\1", text)
 
 
 def _has_urls(keys):
