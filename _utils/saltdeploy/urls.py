@@ -10,6 +10,8 @@ from .errors import DefinitionError
 
 # A URL with an authority: of salt:// and file:// a path may begin there.
 AUTHORITY = re.compile(r"(?i)\b(?!(?:salt|file):)([a-z][a-z0-9+.-]*)://([^/?#\s]*)")
+# Hosts that nothing is sent to over a network.
+LOOPBACK = re.compile(r"(?i)localhost|127\.[0-9.]+|\[::1\]")
 # Under which keys of an app, and of an environment, URLs are.
 OF_APP, OF_ENVIRONMENT = ("source",), ("discovery", "consul")
 # The secrets of a source have a place of their own, which is no URL.
@@ -76,6 +78,11 @@ def place(url):
         return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
     except ValueError:  # no port
         return parts.scheme, parts.netloc, None
+
+
+def plain_hosts(text):
+    """Return the hosts that ``text`` has in URLs of plain http, without those of this machine."""
+    return [host for host in re.findall(r"(?i)\bhttp://(\[[^]]*\]|[^/?#\s:;]*)", text) if not LOOPBACK.fullmatch(host)]
 
 
 def without_secrets(text):
