@@ -187,6 +187,7 @@ class Deployment(Reverting):
         """Retire what has the ports of the new instances."""
         if ids:
             self._still_serve()
+            self._enough_serve(ids)
             self.replaced.append(ids)
             self._stop_old(ids)
 
@@ -287,6 +288,13 @@ class Deployment(Reverting):
         }
         ids = {node: some for node, some in counted.items() if some}
         healthy.still_serve(self.jobs.journal, self.discovery, self.app, ids)
+
+    def _enough_serve(self, out):
+        """Make sure that at most half are out while ``out`` is, as the plan has it: others may have died since."""
+        sick = {(i.node, i.id) for i in self.serving if not i.healthy}
+        up = {(node, i) for node in self.seen for i in self.runs.get(node, ())} - sick
+        others = up - {(node, i) for node, some in out.items() for i in some}
+        healthy.enough_serve(self.jobs.journal, self.discovery, self.app, others, len(up) - max(1, len(up) // 2))
 
     def _stop_old(self, ids):
         """Stop instances, out of the record first: highstate must not bring them back."""

@@ -87,6 +87,19 @@ def still_serve(journal, discovery, app, ids):
         raise Failed(problem)
 
 
+def enough_serve(journal, discovery, app, wanted, least):
+    """Make sure that discovery has ``least`` of ``wanted``, pairs of node and id, as passing. Others may come back.
+
+    :raises Failed: naming the instances that do not pass, and the output of their checks.
+    """
+    catalog, began = _Catalog(discovery, app.name, set(wanted)), time.monotonic()
+    if catalog.has(least, began):
+        return
+    journal.say(f"not healthy any more: {catalog.missing()}")
+    if not catalog.has(least, began + max(SEEN, services.first_result(app))):
+        raise Failed(f"too few serve to take another one out, not healthy any more: {catalog.missing()}")
+
+
 def found(discovery, app, wanted):
     """Check once that clients find all of ``wanted``, pairs of node and id.
 
@@ -133,6 +146,11 @@ class _Catalog:
     def passes(self, deadline):
         """Block until all of them pass; return whether they did until then."""
         return self.discovery.wait(self.name, lambda found: not self._look(found), deadline)
+
+    def has(self, least, deadline):
+        """Block until ``least`` of them pass; return whether they did until then."""
+        most = len(self.wanted) - least
+        return self.discovery.wait(self.name, lambda found: len(self._look(found)) <= most, deadline)
 
     def loses(self, deadline):
         """Block until one of them does not pass; return whether one did not until then."""

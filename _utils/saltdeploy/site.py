@@ -152,6 +152,7 @@ class Task:
     :param more: what the result has beside the usual.
     :param publishes: it is done only if clients find the release; ``keep``: they may get other services, too.
     :param removes: it is done only if clients find nothing.
+    :param restarts: ``(node, id)`` of the instances that it restarts: it is done only if clients find all of them.
     """
 
     version: str
@@ -163,6 +164,7 @@ class Task:
     publishes: bool = False
     keep: bool = False
     removes: bool = False
+    restarts: frozenset = frozenset()
 
 
 class Verbs:
