@@ -252,6 +252,7 @@ class Operations(Verbs):
 
     def _remove_releases(self, site, releases, identity):
         options = {"deployment": identity.id, "told": lambda gone: f"removed {', '.join(gone)}"}
+        options["answer"] = answers.removed(releases)
         Jobs(site.fleet, self.journal).run("prune", "deploy.prune", releases, site.app.name, releases, **options)
 
 

@@ -138,6 +138,7 @@ def files(fleet, app, nodes):
     if not (app.config or app.states):
         return
     replies = fleet.run("app.files", nodes, app.name, deadline=TALK_DEADLINE)
+    replies = answers.compared(replies, answers.texts)
     _refuse_problems(replies)
     problems = {node: "\n".join(reply.value) for node, reply in replies.items() if reply.value}
     if problems:

@@ -169,6 +169,18 @@ def test_an_answer_of_another_shape_is_refused(value):
         preflight.observe(site([Reply("web2", value)]), Journal())
 
 
+@pytest.mark.parametrize(
+    "value, said", [(["no template"], "no template"), ([1], "a sentence: found 1"), ({"a": 1}, "a list is expected")]
+)
+def test_what_a_node_says_of_the_files_is_refused_whatever_it_is(value, said):
+    app = replace(APP, config={"a.ini": "salt://a.ini"})
+    fleet = Fleet({}, {node: Reply(node, []) for node in NODES})
+    preflight.files(fleet, app, NODES)
+    fleet.replies["web2"] = Reply("web2", value)
+    with pytest.raises(Refused, match=f"^web2: .*{said}"):
+        preflight.files(fleet, app, NODES)
+
+
 def test_what_listens_where_its_node_was_before_is_taken_as_something_to_replace():
     [seen] = preflight.observe(said(address="192.0.2.9", tested=False), Journal()).instances
     assert not seen.good
