@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import fields, replace
 
-from . import names
+from . import names, stopping
 from .model import Instance, instance_id
 from .words import shown
 
@@ -18,6 +18,7 @@ OBSERVATION = {
     "saltdeploy": str,
     "applying_states": bool,
     "instances": list,
+    "stop_timeouts": dict,
     "releases": list,
     "ports_taken": list,
     "data": str,
@@ -41,6 +42,7 @@ def observation(value, app, node):
         or _not_all(value["ports_taken"], lambda port: _is(port, int), "ports_taken")
         or _first(_wrong_instance(i, app, node) for i in value["instances"])
         or _twice([i["id"] for i in value["instances"]])
+        or _wrong_timeouts(value)
     )
 
 
@@ -204,6 +206,12 @@ def _wrong_instance(raw, app, node):
     if raw["tested"] and (raw["address"] != node.address or not raw["recorded"]):
         return f"{one} is said to be at {shown(raw['address'])}, and {node.name} has {node.address}"
     return ""
+
+
+def _wrong_timeouts(value):
+    found, ids = value["stop_timeouts"], {i["id"] for i in value["instances"]}
+    right = all(_is(seconds, (int, float)) and 0 <= seconds <= stopping.MOST for seconds in found.values())
+    return "" if right and set(found) == ids else f"stop_timeouts: found {shown(found)}"
 
 
 def _misshapen(value, types, only=False):

@@ -13,6 +13,7 @@ from saltdeploy import restoration
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable, Refused
 from saltdeploy.lifecycle import Lifecycle
+from saltdeploy.model import Stop
 
 from tests.support.fleet import instance
 
@@ -84,6 +85,9 @@ class Node:
 
     def states(self):
         return {i.id: SimpleNamespace(running=i.running) for i in self.here.values()}
+
+    def stop_of(self, one):
+        return Stop()
 
     def stop(self, one, address="", port=None):
         assert one not in self.catalog, "stopped while users may still be sent to it"
