@@ -73,9 +73,24 @@ class Inventory:
         return units | {i.removesuffix(CANDIDATE) for i in self.registered(name)}
 
     def lost(self, name, ids):
-        """Return those ``ids`` of app ``name`` that do not serve: not running, not tested or not published."""
-        serving = {i.id for i in self.instances(name) if i.running and i.published and i.tested}
+        """Return those ``ids`` of app ``name`` that do not serve: not running or not published."""
+        serving = {i.id for i in self.instances(name) if i.running and i.published}
         return [i for i in ids if i not in serving]
+
+    def odd(self, name):
+        """Return a sentence on each instance of app ``name`` that serves and is not as this node has started it."""
+        return [
+            f"{i.id} serves on {self.host.node}, and its files, its address or its supervisor do not know it so."
+            f" salt-run deploy.app {name} replaces it."
+            for i in self.instances(name)
+            if i.running and i.published and not i.tested
+        ]
+
+    def undefined(self):
+        """Return the names of apps that this node runs or registers, and that its environment does not define."""
+        own = [e for e in self.discovery.registered().values() if e.meta.get("environment") == self.environment.name]
+        apps = {i.app for i in self.host.instances()} | {e.meta.get("app") for e in own}
+        return sorted(a for a in apps if names.is_app(a) and a not in self.environment.names)
 
     def _slots(self, name):
         """Return how many instances of app ``name`` HAProxy here has slots for, None if this is no load balancer."""
