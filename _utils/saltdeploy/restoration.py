@@ -63,6 +63,7 @@ def _restore_lost(lifecycle, name, ids, after):
         lost = lifecycle.inventory.lost(name, ids)
         for instance in lost:
             try:
+                lifecycle.host.turns.refuse_overtaken(name, after)
                 _restore(lifecycle, name, instance)
             except DiscoveryUnavailable:
                 raise

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -440,6 +441,20 @@ def test_what_discovery_has_and_neither_listens_nor_runs_is_dead(serving):
     shutil.rmtree(serving.host.instances.folder("web_1.0_0"))
     serving.runtime.up.clear()
     assert seen(serving) == {"web_1.0_0": (False, False, True, False)}
+
+
+def test_a_foreign_process_on_the_port_of_a_dead_instance_is_not_that_instance(serving, monkeypatch):
+    [one] = serving.host.instances.recorded()
+    serving.runtime.up.clear()
+    with socket.create_server((one.address, 0)) as listener:
+        port = listener.getsockname()[1]
+        listed = replace(one, id=f"web_1.0_{port}", slot=port, port=port)
+        serving.host.instances.folder(listed.id).mkdir()
+        serving.host.instances.save(listed)
+        serving.discovery.services[listed.id] = serving.discovery.services[one.id]
+        assert seen(serving)[listed.id] == (False, True, True, True)
+        monkeypatch.chdir(serving.host.root / "web")
+        assert seen(serving)[listed.id] == (True, False, True, True)
 
 
 def test_what_only_the_supervisor_has_serves_nobody(serving):
