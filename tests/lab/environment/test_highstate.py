@@ -164,7 +164,7 @@ def test_a_node_rebuilt_blank_returns_by_highstate_alone(serving):
     serving.site.accept([WEBS[1]])
     serving.site.sync([WEBS[1]])
     changed = serving.highstate(WEBS[1])[WEBS[1]]
-    assert changed[NAME]["restored"] and changed["httpbin"]["restored"]
+    assert changed[f"saltdeploy app {NAME}"]["restored"] and changed["saltdeploy app httpbin"]["restored"]
     until(lambda: serving.published() == before, 30, "what it ran to be published again")
     assert serving.highstate(*ROLES) == {node: {} for node in ROLES}
 
