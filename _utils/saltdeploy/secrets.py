@@ -11,18 +11,26 @@ import contextlib
 import datetime
 import json
 import os
+import pwd
 import secrets
 import uuid
 from pathlib import Path
 
 from . import certificates, locks
+from .errors import DefinitionError
 
 SINGLE = ("management", "deployer", "nodes", "dns")
 
 
 def folder(opts):
-    """Return the folder that the secrets are kept in, from the master's options: beside Salt's own keys."""
-    return Path(opts["pki_dir"]).parent / "saltdeploy"
+    """Return the folder that the secrets are kept in, from the master's options: ``pki_dir`` holds it.
+
+    Debian's packages run the master as the user ``salt``, and of ``/etc/salt`` only ``pki_dir`` is this user's. Earlier
+    versions had the folder beside ``pki_dir``. A master that has it there keeps it there.
+    """
+    keys = Path(opts["pki_dir"])
+    earlier = keys.parent / "saltdeploy"
+    return earlier if os.path.isdir(earlier) else keys / "saltdeploy"
 
 
 class Secrets:
@@ -47,8 +55,15 @@ class Secrets:
             for each node's pillar takes longer than all else.
         :returns: ``gossip`` (base64), ``ca`` and for each node in ``certificates``: ``certificate`` and ``key``
             (PEM), ``tokens`` (UUIDs): ``management``, ``deployer``, ``nodes``, ``dns``, ``agents`` by node, ``apps``.
+        :raises DefinitionError: the master's user cannot keep them there.
         """
         now = now or datetime.datetime.now(datetime.timezone.utc)
+        try:
+            return self._get(environment, identities, apps, now, node)
+        except OSError as exc:
+            raise DefinitionError(self._unusable(exc)) from exc
+
+    def _get(self, environment, identities, apps, now, node):
         with self._alone():
             path = self.folder / f"{environment}.json"
             before = json.loads(path.read_text()) if path.exists() else {}
@@ -58,6 +73,19 @@ class Secrets:
             if not self.authority(environment).exists():
                 _write(self.authority(environment), after["ca"]["certificate"], 0o644)
         return after
+
+    def _unusable(self, exc):
+        """Return the sentences on an OSError: its cause, and the command that helps."""
+        user = pwd.getpwuid(os.geteuid()).pw_name
+        cause = (
+            f"The master (user {user}) cannot keep Consul's secrets in {self.folder}: {exc.strerror} ({exc.filename})."
+        )
+        if not isinstance(exc, PermissionError):
+            return cause
+        return (
+            f"{cause} As root on the master, run `install -d -m 700 -o {user} {self.folder} && chown -R {user}"
+            f" {self.folder}`."
+        )
 
     @contextlib.contextmanager
     def _alone(self):
