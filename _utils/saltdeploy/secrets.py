@@ -76,7 +76,10 @@ class Secrets:
 
     def _unusable(self, exc):
         """Return the sentences on an OSError: its cause, and the command that helps."""
-        user = pwd.getpwuid(os.geteuid()).pw_name
+        try:
+            user = pwd.getpwuid(os.geteuid()).pw_name
+        except KeyError:  # a container's user without a name
+            user = os.geteuid()
         cause = (
             f"The master (user {user}) cannot keep Consul's secrets in {self.folder}: {exc.strerror} ({exc.filename})."
         )
