@@ -101,7 +101,7 @@ def test_the_tutorials_app_is_a_definition():
     environments["demo"]["apps"] = yaml.safe_load(addition[1])
     hello = definition.load({"apps": apps, "environments": environments}).apps["hello"]
     assert (hello.version, hello.instances, hello.user) == ("1.0.0", 3, "root")
-    assert [t.origin for t in hello.tests] == ["node", "peer", "master"]
+    assert [t.origin for t in hello.tests] == ["node", "master"]
 
 
 def examples():
