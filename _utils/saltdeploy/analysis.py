@@ -1,7 +1,6 @@
-"""Whether what is measured of a new release is good enough. Pure: measurements in, a verdict out.
+"""Whether the measurements of a new release are good enough. Pure: measurements in, a verdict out.
 
-The words are those of the field: ``interval``, ``count`` and ``failure_limit`` of Argo Rollouts, ``min`` and ``max`` of
-Flagger.
+The words ``interval``, ``count`` and ``failure_limit`` come from Argo Rollouts, ``min`` and ``max`` from Flagger.
 """
 
 from __future__ import annotations
@@ -12,30 +11,30 @@ import re
 import urllib.parse
 from dataclasses import dataclass
 
-from . import bounds, placeholders
+from . import durations, placeholders
 from .errors import DefinitionError
 from .model import Gate
 from .words import nearest, shown
 
 KINDS = ("http", "prometheus", "command")
 PLACEHOLDERS = ("app", "version", "environment")
-# Only a brace with one word in it: PromQL has braces of its own, but never such.
+# Braces around a single word. PromQL has braces of its own, but never around a single word.
 PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
-# How much of an answer, in characters, and how many measurements, the newest, a message shows.
+# A message shows this many characters of an answer, and this many of the newest measurements.
 SHOWN = 200
 LISTED = 10
 
 
 class Inconclusive(Exception):
-    """Nothing that could be judged was measured; the message says why."""
+    """A measurement gave no number that could be judged. The message says why."""
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured once: a number, or, without one, why there is none.
+    """One measurement: a number, or the reason why there is no number.
 
-    :param value: the number; of a command that is judged by its exit code, that.
-    :param why: why there is no number, or what is to be known beside it.
+    :param value: the number. It is the exit code if the gate judges a command by its exit code.
+    :param why: the reason why there is no number, or a remark on the number.
     """
 
     value: float | None
@@ -48,7 +47,7 @@ class Measurement:
 
 
 def good(gate, measurement):
-    """Return whether ``measurement`` is as ``gate`` wants it. One that is inconclusive is not."""
+    """Return whether ``gate`` accepts ``measurement``. It accepts no inconclusive measurement."""
     value = measurement.value
     if value is None:
         return False
@@ -58,9 +57,9 @@ def good(gate, measurement):
 
 
 def verdict(gate, measurements):
-    """Return None while there is more to measure, an empty text if the gate is passed, else the sentence why not.
+    """Return None while there is more to measure, then an empty text if the gate is passed, else the failure.
 
-    :param measurements: those taken so far, the oldest first.
+    :param measurements: the measurements so far, the oldest first.
     """
     bad = sum(not good(gate, m) for m in measurements)
     if bad > gate.failure_limit:
@@ -73,7 +72,7 @@ def verdict(gate, measurements):
 
 
 def condition(gate):
-    """Return in words what ``gate`` wants of a measurement."""
+    """Return in words which measurements ``gate`` accepts."""
     if gate.by_exit_code:
         return "exit code 0"
     limits = [("at least", gate.minimum), ("at most", gate.maximum)]
@@ -81,22 +80,22 @@ def condition(gate):
 
 
 def number(value):
-    """Return ``value`` as text, precise enough to tell it from the limit it has passed."""
+    """Return ``value`` as text, precise enough to show that it is beyond a limit."""
     return f"{value:.15g}"
 
 
-# -- what was answered ------------------------------------------------------------------------
+# -- answers ----------------------------------------------------------------------------------
 
 
 def from_json(text, pointer):
     """Return the number at ``pointer`` (a JSON Pointer, RFC 6901) in a JSON document.
 
-    :raises Inconclusive: it is no JSON, nothing is there, or no number.
+    :raises Inconclusive: the text is not JSON, or there is no number at ``pointer``.
     """
     try:
         found = json.loads(text)
     except ValueError as exc:
-        raise Inconclusive(f"the answer is no JSON: {text[:SHOWN]!r}") from exc
+        raise Inconclusive(f"the answer is not JSON: {text[:SHOWN]!r}") from exc
     for token in pointer.split("/")[1:]:
         key = token.replace("~1", "/").replace("~0", "~")
         try:
@@ -104,14 +103,14 @@ def from_json(text, pointer):
         except (KeyError, IndexError, ValueError, TypeError) as exc:
             raise Inconclusive(f"no data: the answer has nothing at {pointer}") from exc
     if isinstance(found, bool) or not isinstance(found, (int, float)):
-        raise Inconclusive(f"at {pointer or 'the top'} is {shown(found)}, no number")
+        raise Inconclusive(f"at {pointer or 'the top'} is {shown(found)}, not a number")
     return _finite(found)
 
 
 def from_prometheus(text):
-    """Return the one number in what ``/api/v1/query`` of Prometheus answered.
+    """Return the single number in an answer of Prometheus to ``/api/v1/query``.
 
-    :raises Inconclusive: the query failed, or gave nothing, or more than one series.
+    :raises Inconclusive: the query failed, or gave no series, or more than one.
     """
     try:
         answer = json.loads(text)
@@ -121,7 +120,7 @@ def from_prometheus(text):
         if kind == "vector":
             if len(result) != 1:
                 raise Inconclusive(
-                    f"the query gave {len(result)} series: make one of them, with sum() for example"
+                    f"the query gave {len(result)} series. Make one of them, for example with sum()"
                     if result
                     else "no data: the query gave no series"
                 )
@@ -129,15 +128,15 @@ def from_prometheus(text):
         if kind == "scalar":
             return _finite(result[1])
     except (ValueError, KeyError, IndexError, TypeError, AttributeError) as exc:
-        raise Inconclusive(f"not what Prometheus answers to a query: {text[:SHOWN]!r}") from exc
-    raise Inconclusive(f"the query gave a {kind}: an instant vector or a scalar is wanted")
+        raise Inconclusive(f"not an answer of Prometheus to a query: {text[:SHOWN]!r}") from exc
+    raise Inconclusive(f"the query gave a {kind}. Write a query that gives an instant vector or a scalar")
 
 
 def from_command(gate, code, output):
     """Return the Measurement of a command that ended with ``code`` and printed ``output``.
 
-    :param code: None where it did not run to its end; ``output`` says why then.
-    :raises Inconclusive: it did not, or did not print the number that is wanted.
+    :param code: its exit code. None means that it did not run to its end, and ``output`` says why.
+    :raises Inconclusive: it did not run to its end, or it printed no number and ``gate`` has limits.
     """
     last = (output.strip().splitlines() or [""])[-1][-SHOWN:]
     if code is None:
@@ -149,7 +148,7 @@ def from_command(gate, code, output):
     try:
         return Measurement(_finite(last))
     except ValueError as exc:
-        raise Inconclusive(f"the last line that the command printed is no number: {last!r}") from exc
+        raise Inconclusive(f"the last line that the command printed is not a number: {last!r}") from exc
 
 
 def _finite(value):
@@ -158,34 +157,33 @@ def _finite(value):
     except OverflowError as exc:
         raise Inconclusive("the number is too large") from exc
     if not math.isfinite(value):
-        raise Inconclusive(f"measured {value:g}, no finite number")
+        raise Inconclusive(f"measured {value:g}, not a finite number")
     return value
 
 
 # -- definitions ------------------------------------------------------------------------------
 
 
-def gates(raw, at, duration, usable):
+def gates(raw, at, usable):
     """Return the Gates that ``strategy: {analysis: …}`` describes.
 
-    :param raw: as it is written, the schema's demands met.
+    :param raw: the list as it is written. The schema has accepted it.
     :param at: its key path, for messages.
-    :param duration: what makes seconds of a duration.
-    :param usable: the placeholders that a command may have.
-    :raises DefinitionError: naming the key path.
+    :param usable: the placeholders that are allowed in a command.
+    :raises DefinitionError: a gate is wrong. The message has its key path.
     """
-    made = tuple(_gate(one, f"{at}:{position}", duration) for position, one in enumerate(raw))
+    made = tuple(_gate(one, f"{at}:{position}") for position, one in enumerate(raw))
     for position, gate in enumerate(made):
         if gate.kind == "command":
             placeholders.check(gate.command, f"{at}:{position}:command", usable)
     names = [gate.name for gate in made]
     for position, name in enumerate(names):
         if name in names[:position]:
-            raise DefinitionError(f"{at}:{position}:name: there is another `{name}`: messages tell them by name.")
+            raise DefinitionError(f"{at}:{position}:name: there is another `{name}`. Each gate needs its own name.")
     return made
 
 
-def _gate(raw, at, duration):
+def _gate(raw, at):
     kinds = [k for k in KINDS if k in raw]
     if len(kinds) != 1:
         raise DefinitionError(f"{at}: needs exactly one of {', '.join(KINDS)}, found {' and '.join(kinds) or 'none'}.")
@@ -202,41 +200,39 @@ def _gate(raw, at, duration):
         minimum=raw.get("min"),
         maximum=raw.get("max"),
         **where,
-        **{key: duration(raw[key]) for key in ("interval", "timeout") if key in raw},
+        **{key: durations.positive(raw[key], f"{at}:{key}") for key in ("interval", "timeout") if key in raw},
         **{key: raw[key] for key in ("count", "failure_limit") if key in raw},
     )
-    _check(gate, raw, at)
+    _check(gate, at)
     return gate
 
 
 def _headers(raw, at):
-    """Return headers without the newline that YAML leaves at the end of a block. Values are secrets: none is shown."""
+    """Return headers without the newline that YAML leaves at the end of a block.
+
+    :raises DefinitionError: a header has a character that is not allowed. The message shows no value: it may be secret.
+    """
     headers = {name: value.strip() for name, value in raw.items()}
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable()):
-            raise DefinitionError(f"{at}:headers:{name}: has characters that no header may have: only printable ASCII.")
+            raise DefinitionError(f"{at}:headers:{name}: has a character that is not allowed. Write printable ASCII.")
     return headers
 
 
-def _check(gate, raw, at):
-    for key in ("interval", "timeout"):
-        if not 0 < getattr(gate, key) <= bounds.DURATION:
-            raise DefinitionError(
-                f"{at}:{key}: found {shown(raw[key])}, allowed is more than 0, and at most {bounds.LONGEST}"
-            )
+def _check(gate, at):
     if gate.by_exit_code and gate.kind != "command":
-        raise DefinitionError(f"{at}: needs `max` or `min`, or both: else any number would be good.")
+        raise DefinitionError(f"{at}: needs `max` or `min`, or both. Without a limit, any number would be good.")
     if None not in (gate.minimum, gate.maximum) and gate.minimum > gate.maximum:
-        raise DefinitionError(f"{at}:min: found {number(gate.minimum)}, allowed is at most `max`")
+        raise DefinitionError(f"{at}:min: {number(gate.minimum)} is more than `max` ({number(gate.maximum)}).")
     if gate.failure_limit >= gate.count:
         raise DefinitionError(
-            f"{at}:failure_limit: found {gate.failure_limit}, allowed is less than `count` ({gate.count}): else it"
-            " never fails."
+            f"{at}:failure_limit: {gate.failure_limit} is not less than `count` ({gate.count}). The gate could never"
+            " fail."
         )
     for key in ("url", "query"):
         for name in PLACEHOLDER.findall(getattr(gate, key)):
             if name not in PLACEHOLDERS:
-                named = "" if key == "url" else f" {{{name}}}"  # a token may be in a URL
+                named = "" if key == "url" else f" {{{name}}}"  # A URL may have a token.
                 raise DefinitionError(
                     f"{at}:{gate.kind}:{key}: unknown placeholder{named}{nearest(name, PLACEHOLDERS)}."
                     f" Allowed: {', '.join(PLACEHOLDERS)}."
@@ -244,10 +240,10 @@ def _check(gate, raw, at):
 
 
 def fill(text, values):
-    """Return ``text`` with ``{version}`` and the like filled in; all other braces stay."""
+    """Return ``text`` with placeholders like ``{version}`` filled in. All other braces stay."""
     return PLACEHOLDER.sub(lambda found: str(values.get(found[1], found[0])), text)
 
 
 def filled_url(url, values):
-    """Return ``url`` filled in: a version may have a plus sign, which means a space there."""
+    """Return ``url`` filled in. The values are escaped, because a plus sign in a version means a space in a URL."""
     return fill(url, {key: urllib.parse.quote(value, safe="") for key, value in values.items()})

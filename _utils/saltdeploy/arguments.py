@@ -6,22 +6,22 @@ import datetime
 import re
 import shlex
 
-from . import bounds, definition, schema
+from . import bounds, durations, schema, versions
 from . import words as said
 from .errors import Refused
 from .words import nearest, shown
 
 DURATION = re.compile(schema.DURATION["anyOf"][1]["pattern"])
-# As many instances as a definition may ask for, and more lines than anybody reads.
+# The most instances that a definition may have, and more lines than anybody reads.
 INSTANCES, LINES = schema.PLACED["instances"]["maximum"], 100_000
 # A reason is kept with each of 50 entries of history and shown on a line.
 REASON = 500
-# Ten years, in seconds: what was printed before is not asked for.
+# Ten years, in seconds. Nobody asks for older lines.
 LONG_AGO = 3650 * 86400.0
 
 
 def unknown(extra, kwargs, known):
-    """Raise Refused if there are positional arguments left over, or ``kwargs`` holds one that is not Salt's own."""
+    """Raise Refused if positional arguments are left over, or ``kwargs`` has an unknown one that is not Salt's."""
     if extra:
         raise Refused(f"too many arguments, from {shown(extra[0])} on. By name there are: {', '.join(known)}")
     stray = sorted(k for k in kwargs if not k.startswith("__"))
@@ -32,13 +32,13 @@ def unknown(extra, kwargs, known):
 
 
 def word(value):
-    """Return ``value``, a name; the command line makes a number of one like 2048."""
+    """Return a name as text. The command line makes a number of a name like 2048."""
     number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < said.HUGE
     return str(value) if number else value
 
 
 def one_name(value):
-    """Return ``value``, the name of an app, or None; Refused if it is a list, say."""
+    """Return the name of an app as text, or None. Raise Refused for anything else, like a list."""
     value = word(value)
     if value is not None and not isinstance(value, str):
         raise Refused(f"unknown app {shown(value)}: say the name of one app")
@@ -46,7 +46,7 @@ def one_name(value):
 
 
 def text(name, value, most=bounds.TEXT):
-    """Return ``value``, as text (None: None); Refused if it is a list or a mapping, or too long."""
+    """Return ``value`` as text, or None for None. Raise Refused for a list, a mapping and a long text."""
     value = word(value)
     if isinstance(value, float):
         value = str(value)
@@ -56,24 +56,24 @@ def text(name, value, most=bounds.TEXT):
 
 
 def step(deployment, after):
-    """Return both, each the id of a deployment or None; Refused if one cannot be."""
+    """Return both as texts. Each is the id of a deployment, or None. Raise Refused for anything else."""
     return text("deployment", deployment), text("after", after)
 
 
 def release(app, value):
-    """Return ``value``, a version (None: any, None); Refused if it cannot be one."""
-    return None if value is None else definition.usable_version(app, value)
+    """Return the version that ``value`` means, or None for None, which stands for any. Raise Refused if it is none."""
+    return None if value is None else versions.usable(app, value)
 
 
 def flag(name, value):
-    """Return ``value``; Refused if it is neither true nor false."""
+    """Return ``value``. Raise Refused for anything but true and false."""
     if not isinstance(value, bool):
         raise Refused(f"{name}={shown(value)}: True or False is allowed")
     return value
 
 
 def count(name, value, default, most=INSTANCES):
-    """Return ``value`` (None: ``default``); Refused if it is not a whole number from one to ``most``."""
+    """Return ``value``, or ``default`` for None. Raise Refused unless it is a whole number from 1 to ``most``."""
     if value is None:
         return default
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= most:
@@ -82,13 +82,13 @@ def count(name, value, default, most=INSTANCES):
 
 
 def seconds(name, value):
-    """Return ``value``, a duration, in seconds; Refused if it is none, or nothing."""
+    """Return a duration in seconds. Raise Refused for anything else, and for 0."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not ((number and value <= bounds.DURATION) or _is_duration(value)) or not definition.duration(value) > 0:
+    if not ((number and value <= bounds.DURATION) or _is_duration(value)) or not durations.seconds(value) > 0:
         raise Refused(f"{name}={shown(value)}: {schema.DURATION['description']} is allowed")
-    if definition.duration(value) > bounds.DURATION:
+    if durations.seconds(value) > bounds.DURATION:
         raise Refused(f"{name}={shown(value)}: at most {bounds.LONGEST} is allowed")
-    return definition.duration(value)
+    return durations.seconds(value)
 
 
 def _is_duration(value):
@@ -96,7 +96,7 @@ def _is_duration(value):
 
 
 def words(command):
-    """Return the words of ``command``, split as a shell would; Refused if there is none, or a quote is open."""
+    """Return the words of ``command``, split as a shell would. Raise Refused for no word and for an open quote."""
     if not isinstance(command, str) or not command.strip():
         raise Refused("which command? Say it after the app's name, for example './bin/shop --version'")
     try:
@@ -105,13 +105,13 @@ def words(command):
         return shlex.split(command)
     except ValueError as exc:
         problem = str(exc)
-    # A command may have a password in it.
+    # No message shows the command: it may have a password in it.
     raise Refused(f"the command cannot be split into words: {problem}")
 
 
 def since(value):
-    """Return ``value``, a duration or a time, so that it means the same on every node; Refused if it is neither."""
-    if _is_duration(value) and definition.duration(value) <= LONG_AGO:
+    """Return a duration or a time so that it means the same on every node. Raise Refused for anything else."""
+    if _is_duration(value) and durations.seconds(value) <= LONG_AGO:
         return value
     try:
         return datetime.datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone().isoformat()
@@ -122,17 +122,20 @@ def since(value):
 
 
 def moment(value, now):
-    """Return ``value``, a duration before ``now`` or a time, in seconds since 1970; None stays None."""
+    """Return a time in seconds since 1970, or None for None.
+
+    :param value: a time, or a duration before ``now``.
+    """
     if value is None:
         return None
     text = since(value)
-    return now - definition.duration(text) if text[-1].isalpha() else datetime.datetime.fromisoformat(text).timestamp()
+    return now - durations.seconds(text) if text[-1].isalpha() else datetime.datetime.fromisoformat(text).timestamp()
 
 
 def nodes(environment, app, value):
     """Return the names of the nodes that ``app`` is to run on, in the order of the definition.
 
-    :param value: None: all that may run it; else a list, or names separated by commas.
+    :param value: names, as a list or separated by commas. None means all nodes that may run it.
     """
     barred = {} if app.name in environment.broken else environment.barred(app)
     eligible = [name for name in environment.nodes if name not in barred]

@@ -13,7 +13,6 @@ from . import (
     arguments,
     balancer,
     contents,
-    definition,
     discovery,
     healthy,
     hookrun,
@@ -24,6 +23,7 @@ from . import (
     preflight,
     records,
     traffic,
+    versions,
 )
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, NotReverted, Refused, cause
 from .executor import Deployment
@@ -43,7 +43,7 @@ class Control(Operations, Looking, Settling):
     def app(self, name, env, version, instances, nodes, publish, test, keep, reason, move):
         """Take app ``name`` to a release."""
         environment, app = self._definitions(name, env)
-        version = definition.check_version(app, version)
+        version = versions.check(app, version)
         count = arguments.count("instances", instances, app.instances)
         balancer.refuse_beyond(environment, app, count)
         with self._site(environment, app, nodes) as site:
@@ -102,7 +102,7 @@ class Control(Operations, Looking, Settling):
                 if paused:
                     if not paused["from"]:
                         raise Refused(f"the record has not what served before {version}: deploy that, by its version.")
-                    origin = definition.check_version(app, paused["from"])
+                    origin = versions.check(app, paused["from"])
                     # It may have been on some of the nodes only: the others keep what they have.
                     good = sum(i.good and i.version == origin for i in observed.instances)
                     desired, make = planner.Desired(app, origin, max(paused["before"], good), site.nodes), planner.plan
@@ -123,7 +123,7 @@ class Control(Operations, Looking, Settling):
             record = records.read(backend, records.prefix(environment.name, app.name))[0] or {}
         if not record.get("paused"):
             raise Refused(f"no deployment of {app.name} is paused in {environment.name}: see deploy.status {app.name}")
-        return definition.check_version(app, record["version"]), record["paused"]
+        return versions.check(app, record["version"]), record["paused"]
 
     def _wait_out(self, environment, app, result):
         """Wait as long as the pause is to last, without the lock, then go on. What does not stay healthy goes back."""
@@ -177,7 +177,7 @@ class Control(Operations, Looking, Settling):
     def publish(self, name, env, version, instances, nodes, test, keep, reason):
         """Publish the candidates that ``publish=False`` left."""
         environment, app = self._definitions(name, env)
-        wanted = None if version is None else definition.check_version(app, version)
+        wanted = None if version is None else versions.check(app, version)
         count = arguments.count("instances", instances, app.instances)
         balancer.refuse_beyond(environment, app, count)
         with self._site(environment, app, nodes) as site:
@@ -188,7 +188,7 @@ class Control(Operations, Looking, Settling):
                 waiting = sorted({i.version for i in observed.instances if i.held and not i.published})
                 if wanted is None and len(waiting) > 1:
                     raise Refused(f"candidates of several releases wait: say version=, one of {', '.join(waiting)}")
-                chosen = wanted or definition.check_version(app, waiting[0] if waiting else None)
+                chosen = wanted or versions.check(app, waiting[0] if waiting else None)
                 desired = planner.Desired(app, chosen, count, site.nodes, keep=keep, analysis=True)
                 return self._deployment(site, observed, desired, planner.publication)
 
@@ -197,7 +197,7 @@ class Control(Operations, Looking, Settling):
     def rollback(self, name, env, version, nodes, skip_tests, test, reason, move):
         """Take app ``name`` back to the last good release, or to ``version``, which must be installed still."""
         environment, app = self._definitions(name, env)
-        wanted = None if version is None else definition.check_version(app, version)
+        wanted = None if version is None else versions.check(app, version)
         with self._site(environment, app, nodes) as site:
 
             def decide(observed):
@@ -232,7 +232,7 @@ class Control(Operations, Looking, Settling):
                 if record.get("paused"):
                     raise Refused(records.paused(name, record))
                 site.refuse_strangers(observed)
-                version = definition.check_version(app, record["version"])
+                version = versions.check(app, record["version"])
                 desired = planner.Desired(app, version, count, site.nodes, move=move)
                 said = f". The definition says {app.instances}: so will the next deploy.app without instances="
                 said = said if count != app.instances else ""
@@ -347,7 +347,7 @@ def _last_good(site, history, current):
             f"the history of {site.app.name} in {site.environment.name} has no good release before {current}:"
             f" name one that is installed still, version=, or deploy one: salt-run deploy.app {site.app.name} version="
         )
-    return definition.check_version(site.app, entry["record"]["version"])
+    return versions.check(site.app, entry["record"]["version"])
 
 
 def _passing_over(name, current, target, passed):

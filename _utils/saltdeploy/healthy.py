@@ -58,7 +58,7 @@ def wait(journal, discovery, app, ids, until):
     catalog = _Catalog(discovery, app.name, _pairs(ids))
     problem = _unhealthy(journal, catalog, app, min(began + app.strategy.healthy_deadline, until))
     problem = problem or _fell(catalog, app.strategy.min_healthy)
-    what = problem or f"healthy in discovery: {listed(ids)}"
+    what = problem or f"in discovery: {listed(ids)}"
     journal.add("healthy", "", what, time.monotonic() - began, not problem)
     if problem:
         raise Failed(problem)
@@ -81,7 +81,7 @@ def still_serve(journal, discovery, app, ids):
     patience = max(SEEN, services.first_result(app))
     problem = "" if catalog.passes(began + patience) else f"not healthy any more: {catalog.missing()}"
     problem = problem or _fell(catalog, app.strategy.min_healthy)
-    what = problem or f"healthy again: {listed(ids)}"
+    what = problem or f"in discovery again: {listed(ids)}"
     journal.add("healthy", "", what, time.monotonic() - began, not problem)
     if problem:
         raise Failed(problem)

@@ -1,7 +1,7 @@
-"""What the hooks of an app are, and what is remembered of those that run once. Pure.
+"""The hooks of an app, and the marks of the hooks that run once. Pure.
 
-A hook that runs once leaves a mark beside the record, ``hooks/<version>/<phase>-<digest of its command>``: ``started``
-before it runs, ``done`` after it. A mark that stays ``started`` is of a hook whose end nobody saw.
+A hook that runs once leaves a mark beside the record, ``hooks/<version>/<phase>-<digest of its command>``. The mark is
+``started`` before the hook runs and ``done`` after it. If a mark stays ``started``, nobody saw the end of the hook.
 """
 
 from __future__ import annotations
@@ -9,37 +9,33 @@ from __future__ import annotations
 import hashlib
 import time
 
-from . import bounds, shapes
-from .errors import DefinitionError, Refused
+from . import durations, shapes
+from .errors import Refused
 from .model import Hook
-from .words import shown
+from .versions import argument
 
 UNREADABLE = "unreadable"
-NO_PORT = "{port}: a hook runs once on a node for all its instances: it finds theirs in the variable PORTS"
+NO_PORT = "{port} is not allowed. A hook runs once on a node for all instances. Their ports are in the variable PORTS."
 
 
-def parse(raw, at, duration):
-    """Return ``{phase: (Hook, …)}`` of what a definition says.
+def parse(raw, at):
+    """Return ``{phase: (Hook, …)}`` from the ``hooks`` of a definition.
 
-    :param at: the key path, for messages; ``duration``: definition.duration.
-    :raises DefinitionError: a timeout is zero.
+    :param at: their key path, for messages.
+    :raises DefinitionError: a timeout is 0 or too long.
     """
     found = {}
     for phase, commands in raw.items():
         listed = commands if isinstance(commands, list) else [commands]
         path = f"{at}:{phase}:{{}}" if isinstance(commands, list) else f"{at}:{phase}"
-        found[phase] = tuple(_hook(one, path.format(number), duration) for number, one in enumerate(listed))
+        found[phase] = tuple(_hook(one, path.format(number)) for number, one in enumerate(listed))
     return {phase: some for phase, some in found.items() if some}
 
 
-def _hook(raw, at, duration):
+def _hook(raw, at):
     values = {"command": raw} if isinstance(raw, str) else dict(raw)
     if "timeout" in values:
-        values["timeout"] = duration(values["timeout"])
-        if not 0 < values["timeout"] <= bounds.DURATION:
-            raise DefinitionError(
-                f"{at}:timeout: found {shown(raw['timeout'])}, allowed is more than 0, and at most {bounds.LONGEST}"
-            )
+        values["timeout"] = durations.positive(values["timeout"], f"{at}:timeout")
     return Hook(**values)
 
 
@@ -53,14 +49,14 @@ def texts(app):
 
 
 def key(phase, hook):
-    """Return what identifies ``hook`` among those of a release: also after it was given another timeout."""
+    """Return the key of ``hook`` among the hooks of a release. It stays the same with another timeout."""
     return f"{phase}-{hashlib.sha256(hook.command.encode()).hexdigest()[:12]}"
 
 
 def lines(app, plan, marks):
-    """Return the sentences of a plan on the hooks that it will run.
+    """Return a sentence on each hook that ``plan`` will run.
 
-    :param marks: those of the release, by key.
+    :param marks: the marks of the release, by key.
     """
     doing = {
         "install": plan.install,
@@ -84,14 +80,14 @@ def _where(mark):
 
 
 def marks_key(prefix, version="", key=""):
-    """Return the key of a mark; without ``version`` and ``key``, the prefix of all marks."""
+    """Return the key of a mark, or the prefix of all marks if there is no ``version`` and no ``key``."""
     return f"{prefix}hooks/" + (f"{version}/{key}" if version else "")
 
 
 def usable(found):
-    """Return marks, by their whole key, as they can be used. Of a hook whose mark cannot be read the end is unknown.
+    """Return marks by their full key. A mark that cannot be read becomes a mark of a hook with an unknown end.
 
-    :param found: what Consul has under these keys.
+    :param found: the values in Consul, by key.
     """
     return {key: value if shapes.is_mark(value) else _unreadable(key) for key, value in found.items()}
 
@@ -102,18 +98,21 @@ def _unreadable(name):
 
 
 def of_release(marks, prefix, version):
-    """Return those of ``marks`` that are of the release ``version``, by key without the prefix."""
+    """Return the marks of the release ``version`` among ``marks``, by key without the prefix."""
     start = marks_key(prefix, version)
     return {name.removeprefix(start): mark for name, mark in marks.items() if name.startswith(start)}
 
 
 def of_releases(names, prefix, versions):
-    """Return those of the marks' ``names`` that are of releases in ``versions``."""
+    """Return the keys among ``names`` that are marks of the releases in ``versions``."""
     return [name for name in names if name.removeprefix(marks_key(prefix)).partition("/")[0] in versions]
 
 
 def mark(state, phase, hook, node, identity):
-    """Return the mark of ``hook``, which a deployment (executor.Identity) runs on ``node``."""
+    """Return the mark of ``hook``, which a deployment runs on ``node``.
+
+    :param identity: the executor.Identity of the deployment.
+    """
     return {
         "state": state,
         "phase": phase,
@@ -128,20 +127,23 @@ def mark(state, phase, hook, node, identity):
 def told(mark):
     """Return a mark in words."""
     if mark["state"] == UNREADABLE:
-        return "what Consul has of it cannot be read"
+        return "its mark in Consul cannot be read"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(mark["time"]))
     state = "it ran" if mark["state"] == "done" else "it was started, and its end is not known,"
     return f"{state} on {mark['node']}, {when}, by {mark['owner']} ({mark['deployment']})"
 
 
 def refuse_unknown(app, version, marks):
-    """Raise Refused if one of ``marks``, those of the release, is of a hook whose end is not known."""
+    """Raise Refused if the end of a hook is not known.
+
+    :param marks: the marks of the release ``version``.
+    """
     for one in marks.values():
         if one["state"] != "done":
             raise Refused(
-                f"{one['phase']} `{one['command']}` of {app} {version} must run once, and {told(one)}. Look at what it"
-                f" has done, then say that it is done: salt-run deploy.hooks {app} {_argument(version)} settle=done; or"
-                " settle=again, to have it run again."
+                f"{one['phase']} `{one['command']}` of {app} {version} must run once, and {told(one)}. Find out whether"
+                f" it has done its work. If so, run: salt-run deploy.hooks {app} {argument(version)} settle=done. If it"
+                " must run again, use settle=again."
             )
 
 
@@ -149,24 +151,19 @@ def refuse_unknown(app, version, marks):
 
 
 def frozen(app, record):
-    """Return the sentence on a deployment that is frozen, and how to go on; empty if none is.
+    """Return the message on a frozen deployment with the commands to go on, or an empty text if none is frozen.
 
-    :param record: ``frozen`` in it has ``version``, ``why``, ``by``, ``reason``, ``deployment``, ``since``.
+    :param record: its ``frozen`` has ``version``, ``why``, ``by``, ``reason``, ``deployment``, ``since``.
     """
     about = (record or {}).get("frozen")
     if not about:
         return ""
-    on, back = f"deploy.app {app} {_argument(about['version'])}", f"deploy.rollback {app}"
+    on, back = f"deploy.app {app} {argument(about['version'])}", f"deploy.rollback {app}"
     if record.get("paused"):
         on, back = f"deploy.promote {app}", f"deploy.abort {app}"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about["since"]))
     return (
         f"{app} {about['version']} is FROZEN half way, since {when}, by {about['by']} ({about['deployment']}):"
-        f" {about['why'].partition(chr(10))[0]}. Nothing was reverted. Look at it, then go on: salt-run {on}; or back:"
-        f" {back}"
+        f" {about['why'].partition(chr(10))[0]}. Nothing was reverted. Look at it. To go on, run: salt-run {on}. To go"
+        f" back, run: salt-run {back}"
     )
-
-
-def _argument(version):
-    """Return ``version`` as an argument of a command: text, whatever it looks like to YAML."""
-    return f"version=\"'{version}'\""

@@ -17,6 +17,7 @@ from . import (
     shapes,
     status,
     traffic,
+    versions,
 )
 from .acceptance import Acceptance
 from .errors import DONE, REVERTED, Failed, Refused
@@ -37,7 +38,7 @@ class Looking(Verbs):
     def check(self, name, env, version, instances, nodes, move):
         """Find out whether a deployment would be refused; it is, with the same message, where it would."""
         environment, app = self._definitions(name, env, looking=True)
-        version = definition.check_version(app, version)
+        version = versions.check(app, version)
         count = arguments.count("instances", instances, app.instances)
         balancer.refuse_beyond(environment, app, count)
         with self._site(environment, app, nodes) as site:

@@ -1,4 +1,4 @@
-"""A node's way to discovery, for services that are not our apps."""
+"""Discovery on a node: its agent, its load balancer and resolver, and services that are not apps."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from . import addresses, balancer, bounds, definition, discovery, names, schema
+from . import addresses, appdefinition, balancer, bounds, definition, discovery, names, schema
 from .errors import DefinitionError, Refused
 from .model import Probe
 from .words import name as said
@@ -41,7 +41,7 @@ def service(minion, pillar, name, **given):
     if unknown:
         raise Refused(f"unknown argument {said(unknown[0])}: allowed are {', '.join(ARGUMENTS)}")
     if not isinstance(name, str) or not re.fullmatch(schema.NAME, name):
-        raise Refused(f"service name {shown(name)} is not a DNS label: it must match {schema.NAME}{odd(name)}")
+        raise Refused(f"service name {shown(name)} is not a DNS label. It must match {schema.NAME}{odd(name)}")
     _plain(name, given)
     environment = definition.load_own(minion, pillar)
     port = given.get("port")
@@ -63,7 +63,7 @@ def service(minion, pillar, name, **given):
 
 
 def frontends(minion, pillar):
-    """Return what a load balancer on ``minion`` listens on: see balancer.frontends.
+    """Return the frontends of a load balancer on ``minion``, see balancer.frontends.
 
     :raises Refused: the minion is a node of no environment.
     """
@@ -100,14 +100,18 @@ def _servers_of_host():
 
 
 def check_weight(name, weight):
-    """Return ``weight``, None or a number; Refused if discovery cannot have it for ``name``."""
+    """Return the ``weight`` of the service ``name``, a number or None. Raise Refused for any other weight."""
     if weight is not None and (type(weight) is not int or not 1 <= weight <= HEAVIEST):
         raise Refused(f"weight {shown(weight)} of {said(name)} is not a whole number from 1 to {HEAVIEST}")
     return weight
 
 
 def check_weights(minion, weights):
-    """Return what ``weights`` has for ``minion``, id -> weight; Refused if that is no such mapping."""
+    """Return id -> weight for ``minion``.
+
+    :param weights: id -> weight, or minion -> id -> weight.
+    :raises Refused: it is neither.
+    """
     mine = weights.get(minion, weights) if isinstance(weights, dict) else None
     if not isinstance(mine, dict) or None in mine.values():
         raise Refused(f"weights={shown(weights)}: a mapping of id to weight is allowed")
@@ -115,14 +119,17 @@ def check_weights(minion, weights):
 
 
 def identifier(value):
-    """Return ``value``, the id or the name of a service; Refused if it cannot be one: it is part of a URL."""
+    """Return ``value``, the id or the name of a service. It becomes a part of a URL.
+
+    :raises Refused: it has a character that a URL would change, or it is too long.
+    """
     if not isinstance(value, str) or not re.fullmatch(IDENTIFIER, value):
-        raise Refused(f"{shown(value)} is no id of a service: it must match {IDENTIFIER}{odd(value)}")
+        raise Refused(f"{shown(value)} cannot be an id or a name of a service. It must match {IDENTIFIER}{odd(value)}")
     return value
 
 
 def _plain(name, given):
-    """Raise Refused on arguments of another shape than :func:`service` takes."""
+    """Raise Refused on arguments with another shape than :func:`service` needs."""
     try:
         bounds.check(given)
     except DefinitionError as exc:
@@ -131,22 +138,22 @@ def _plain(name, given):
         identifier(given["service_id"])
     address, tags, meta = (given.get(key) for key in ("address", "tags", "meta"))
     if address is not None and not (isinstance(address, str) and re.fullmatch(schema.ADDRESS, address)):
-        raise Refused(f"address {shown(address)} of service {name} is none: it must match {schema.ADDRESS}")
+        raise Refused(f"address {shown(address)} of service {name} is not an address. It must match {schema.ADDRESS}")
     if tags is not None and not (isinstance(tags, (list, tuple)) and all(isinstance(tag, str) for tag in tags)):
-        raise Refused(f"tags {shown(tags)} of service {name} are no list of texts")
+        raise Refused(f"tags {shown(tags)} of service {name} are not a list of texts")
     if meta is not None and not (isinstance(meta, dict) and all(isinstance(key, str) for key in meta)):
-        raise Refused(f"meta {shown(meta)} of service {name} is no mapping of text to text")
+        raise Refused(f"meta {shown(meta)} of service {name} is not a mapping of text to text")
     if not isinstance(given.get("checks"), (list, tuple, type(None))):
-        raise Refused(f"checks {shown(given['checks'])} of service {name} are no list of checks")
+        raise Refused(f"checks {shown(given['checks'])} of service {name} are not a list of checks")
 
 
 def _check(raw, at):
-    """Return the Probe that ``raw`` describes; Refused if it describes none."""
+    """Return the Probe that ``raw`` describes. Raise Refused for anything that is not a check."""
     if isinstance(raw, dict) and isinstance(raw.get("http", ""), str) and raw.get("tcp", True) is True:
         try:
-            return definition.probe(raw, at)
+            return appdefinition.probe(raw, at)
         except Refused:
             raise
         except bounds.WRONG_SHAPE:
             pass
-    raise Refused(f"{at}: found {shown(raw)}, allowed is a check as in the definition of an app")
+    raise Refused(f"{at}: {shown(raw)} is not a check. Write a check as in the definition of an app.")

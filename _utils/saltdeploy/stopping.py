@@ -1,24 +1,26 @@
-"""How the definition of an app says that its instances are stopped."""
+"""The ``stop`` of an app's definition becomes a Stop. Pure."""
 
 from __future__ import annotations
 
+from . import durations
 from .errors import DefinitionError
 from .model import Stop
 from .words import shown
 
-# An instance that is told to end has at least a second, which is what supervisord counts in, and at most an hour: a
-# deployment waits for it, with the lock held.
+# The time in which an instance must end, in seconds. supervisord counts whole seconds. A deployment waits for the end,
+# and holds the lock meanwhile.
 LEAST, MOST = 1.0, 3600.0
 
 
-def parse(raw, at, duration):
+def parse(raw, at):
     """Return the Stop that ``stop: {…}`` describes.
 
-    :param raw: as it is written, the schema's demands met.
-    :param at: its key path, for messages; ``duration`` makes seconds of a duration.
-    :raises DefinitionError: the timeout is too short, or too long.
+    :param raw: the mapping as it is written. The schema has accepted it.
+    :param at: its key path, for messages.
+    :raises DefinitionError: the timeout is too short or too long.
     """
-    timeout = duration(raw.get("timeout", Stop.timeout))
+    timeout = durations.seconds(raw.get("timeout", Stop.timeout))
     if not LEAST <= timeout <= MOST:
-        raise DefinitionError(f"{at}:timeout: found {shown(raw['timeout'])}, allowed is 1s to 1h")
+        problem = "short" if timeout < LEAST else "long"
+        raise DefinitionError(f"{at}:timeout: {shown(raw['timeout'])} is too {problem}. Write 1s to 1h.")
     return Stop(raw.get("signal", Stop.signal), timeout)

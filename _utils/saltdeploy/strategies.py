@@ -1,32 +1,31 @@
-"""How a deployment proceeds, as definitions say it."""
+"""The ``strategy`` of a definition becomes a Strategy. Pure."""
 
 from __future__ import annotations
 
 import math
 
-from . import bounds
+from . import bounds, durations
 from .errors import DefinitionError
 from .model import Strategy
 from .words import shown
 
-# The keys whose values are taken as they are.
+# The keys whose values need no conversion.
 PLAIN = ("replace", "auto_revert", "max_failures", "keep_releases", "when_paused", "canary")
 
 
-def parse(raw, where, duration):
+def parse(raw, where):
     """Return the Strategy that ``raw`` describes.
 
-    :param where: the key path of what it is in, for messages.
-    :param duration: makes seconds of what a duration is written as.
+    :param where: the key path of the app or environment that it belongs to, for messages.
     :raises DefinitionError: its values contradict each other.
     """
     plain = {k: raw[k] for k in PLAIN if k in raw}
     others = ("waves", "analysis", *plain)
-    values = {k: math.inf if v == "manual" else duration(v) for k, v in raw.items() if k not in others}
+    values = {k: math.inf if v == "manual" else durations.seconds(v) for k, v in raw.items() if k not in others}
     for key, seconds in values.items():
         if seconds > bounds.DURATION and raw[key] != "manual":
             raise DefinitionError(
-                f"{where}:strategy:{key}: found {shown(raw[key])}, at most {bounds.LONGEST} are allowed"
+                f"{where}:strategy:{key}: {shown(raw[key])} is too long. Write at most {bounds.LONGEST}."
             )
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])
@@ -42,7 +41,7 @@ def parse(raw, where, duration):
     if strategy.max_failures not in (0, "0%") and (strategy.pause or strategy.replace == "blue_green"):
         other = "pause" if strategy.pause else "replace: blue_green"
         raise DefinitionError(
-            f"{at}:max_failures: with `{other}` no node may fail: leave one of them out, or say `max_failures: 0`."
+            f"{at}:max_failures: no node may fail with `{other}`. Remove one of them, or write `max_failures: 0`."
         )
     for kind in (int, str):
         sizes = [w if kind is int else int(w[:-1]) for w in strategy.waves if isinstance(w, kind)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from meanings import MEANINGS
 from reasons import REASONS
-from saltdeploy import cluster, definition, schema
+from saltdeploy import appdefinition, cluster, definition, schema
 from saltdeploy.discovery import DEFAULT_URL
 from saltdeploy.model import Frontend, Gate, Hook
 
@@ -121,12 +121,12 @@ def _defaults():
         "environments": {"e": {"nodes": {"n": {"address": "192.0.2.1"}}, "apps": {"shop": {}}}},
     }
     app = definition.load(pillar).apps["shop"].__dict__
-    probe = definition.probe({"http": "/"}, "").__dict__
+    probe = appdefinition.probe({"http": "/"}, "").__dict__
     return {
         "app": {**app, "user": app["user"].replace("shop", "<app>")},
         "source": app["source"].__dict__,
         "check": probe,
-        "test": {**probe, "from": probe["origin"], "timeout": definition.TEST_TIMEOUT},
+        "test": {**probe, "from": probe["origin"], "timeout": appdefinition.TEST_TIMEOUT},
         "hook": Hook("").__dict__,
         "http": probe,
         "environment": {"scale": 1},

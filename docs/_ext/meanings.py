@@ -27,11 +27,11 @@ MEANINGS = {
             " them as ``{instance}/<path>``. ``instance.json``, ``start`` and ``log`` are taken."
         ),
         "env": (
-            "Environment variables; :ref:`placeholders <placeholders>` are filled in. ``ADDRESS``, ``PORT``,"
-            " ``VERSION`` and ``DATA`` are set, unless given here; ``PORT`` where the app has ``ports``, ``DATA``"
-            " where it has ``data``. So are ``PATH``, ``HOME``, ``USER``, ``LOGNAME``, ``SHELL``, ``LANG`` and"
-            " ``SALTDEPLOY_INSTANCE``, by which the processes of an instance are found. Nothing else is there:"
-            " neither the minion's environment nor supervisord's."
+            "Environment variables, with :ref:`placeholders <placeholders>`. saltdeploy sets ``ADDRESS``, ``VERSION``,"
+            " ``PATH``, ``HOME``, ``USER``, ``LOGNAME``, ``SHELL`` and ``LANG``. It sets ``PORT`` if the app has"
+            " ``ports``, and ``DATA`` if it has ``data``. ``SALTDEPLOY_INSTANCE`` marks the processes of an instance."
+            " Your own values here replace the others. An instance inherits no variable from the minion or"
+            " supervisord."
         ),
         "ports": (
             "The ports instances may listen on: a free one is taken for each. Give a range: with one single port,"
@@ -41,14 +41,14 @@ MEANINGS = {
         "resources": (
             "How much an instance may use. systemd enforces it. supervisord cannot, and a deployment warns of that."
         ),
-        "stop": "How an instance is told to end.",
+        "stop": "How saltdeploy stops an instance.",
         "frontend": "Have the environment's load balancers take requests for this app: see :doc:`/howto/loadbalancer`.",
         "requires": "Services that must be healthy in discovery, or a deployment is refused.",
         "roles": "Roles of nodes; an instance goes where one of them is. See :ref:`roles <roles>`.",
         "checks": (
-            "What an instance must pass to be ready, and what Consul runs for as long as it is published. An app"
-            " without ``ports`` has one that cannot be changed: its process has run for three seconds without a"
-            " restart. See :ref:`apps-without-ports`."
+            "Checks that an instance must pass to be ready, and that Consul runs while the instance is published. An"
+            " app without ``ports`` has one fixed check: its process has run for three seconds without a restart. See"
+            " :ref:`apps-without-ports`."
         ),
         "tests": "What a candidate must pass before it is published, in this order: from node, peer, master.",
         "hooks": "Commands that a deployment runs before and after what it does: see :doc:`/howto/hooks`.",
@@ -81,16 +81,16 @@ MEANINGS = {
             " in ``netrc``. ``pip`` only."
         ),
         "headers": (
-            "What the archive's server is sent, for example ``Authorization``. Other servers do not see it, also not"
-            " after a redirect. ``archive`` over HTTP only. See :ref:`logins <source-logins>`."
+            "HTTP headers for the archive's server, for example ``Authorization``. Other servers do not get them, not"
+            " even after a redirect. ``archive`` over HTTP only. See :ref:`logins <source-logins>`."
         ),
         "token_file": (
-            "A file on each node with a token. It is sent as ``Authorization: Bearer``, where ``headers`` are sent."
-            " ``archive`` over HTTP only."
+            "A file on each node with a token. The node sends it as ``Authorization: Bearer``, to the same server as"
+            " ``headers``. ``archive`` over HTTP only."
         ),
         "netrc": (
-            "A netrc file on each node, as curl and pip read it. Each server is sent its own login. The entry"
-            " ``default`` is not used."
+            "A netrc file on each node, in the format of curl and pip. Each server gets its own login. saltdeploy does"
+            " not use the entry ``default``."
         ),
     },
     "hooks": {
@@ -139,8 +139,8 @@ MEANINGS = {
     "stop": {
         "signal": "The signal that its processes get.",
         "timeout": (
-            "How long they may take to end, 1s to 1h. What still runs then is killed, its children too, and the"
-            " deployment warns that work was cut. An instance keeps the ``stop`` that it was started with."
+            "How long they may take to end, 1s to 1h. Then the node kills the remaining processes, and the deployment"
+            " warns that work was cut. An instance keeps the ``stop`` of its start."
         ),
     },
     "frontend": {
@@ -148,11 +148,11 @@ MEANINGS = {
         "mode": "Whether they understand what goes through (``http``) or not (``tcp``).",
         "timeout": (
             "How long a request may wait for the next byte of its answer, at most 24 days. Then the client gets a 504,"
-            " and the request is not sent again. Websockets and ``tcp`` may be silent for an hour."
+            " and HAProxy does not send the request again. Websockets and ``tcp`` may be silent for an hour."
         ),
         "trusted_proxies": (
-            "Addresses and networks of proxies in front of the load balancers. What they say of the client in"
-            " ``X-Forwarded-*`` headers is kept; what anybody else says is removed."
+            "Addresses and networks of proxies in front of the load balancers. HAProxy keeps the ``X-Forwarded-*``"
+            " headers of their requests, and removes these headers from all other requests."
         ),
     },
     "check": {
@@ -175,11 +175,11 @@ MEANINGS = {
     },
     "http": {
         "path": (
-            "The path, with a query if there is one. ``{version}``, ``{app}``, ``{environment}``, ``{node}``,"
-            " ``{address}`` and ``{port}`` are filled in; any other brace stays."
+            "The path, with a query if there is one. The placeholders ``{version}``, ``{app}``, ``{environment}``,"
+            " ``{node}``, ``{address}`` and ``{port}`` work in it. Any other brace stays."
         ),
         "status": "The status the answer must have.",
-        "contains": "Text that the answer must contain, filled in like ``path``.",
+        "contains": "Text that the answer must contain, with the same placeholders as ``path``.",
     },
     "environment": {
         "based_on": (
@@ -224,9 +224,9 @@ MEANINGS = {
     "dns": {
         "resolver": "The program that answers on each node.",
         "upstream": (
-            "IP addresses of the name servers for all other names, with a port where it is another than 53:"
-            " ``10.0.0.53``, ``10.0.0.53:5353``, ``fd00::53``, ``[fd00::53]:5353``. Without any, unbound resolves from"
-            " the root by itself."
+            "IP addresses of the name servers for all other names, with the port unless it is 53. Examples are"
+            " ``10.0.0.53``, ``10.0.0.53:5353``, ``fd00::53`` and ``[fd00::53]:5353``. Without this key, unbound"
+            " resolves from the root by itself."
         ),
     },
     "notify": {
@@ -247,8 +247,8 @@ MEANINGS = {
     },
     "node": {
         "address": (
-            "The IP address, IPv4 or IPv6, that instances on this node listen on and are found at. It must be one of"
-            " the node's own. See :ref:`addresses` for what is refused."
+            "The IPv4 or IPv6 address on which instances of this node listen, and at which clients find them. It must"
+            " be an address of the node itself. See :ref:`addresses` for the refused ones."
         ),
         "roles": "What this node is for: see :ref:`roles <roles>`.",
         "zone": (
@@ -285,15 +285,15 @@ MEANINGS = {
             " the release: they are left out, see :ref:`failure-budget`."
         ),
         "min_healthy": (
-            "How long all new instances of a wave must be found healthy before the old ones are retired. It counts from"
-            " the first result that Consul has of each check. A release that hangs is noticed within ``interval`` and"
-            " ``timeout`` of a check: ``deploy.plan`` warns where this takes longer than ``min_healthy``."
+            "How long all new instances of a wave must stay healthy before the wave retires the old ones. It counts"
+            " from the first result that Consul has of each check. A check notices a hanging release within its"
+            " ``interval`` and ``timeout`` together. ``deploy.plan`` warns if ``min_healthy`` is shorter than that."
         ),
         "healthy_deadline": (
-            "How long the new instances of a node may take from their start until they are ready, and, counted"
-            " anew, those of a wave until they are found healthy in discovery. Where it is not written, the first"
-            " deployment of an app gives up after a minute if a process runs and answers its check with a client error"
-            " (404) or a redirect all the time, or listens elsewhere."
+            "How long the new instances of a node may take from their start until they are ready. The instances of a"
+            " wave have the same time again until clients find them healthy. Without this key, the first deployment of"
+            " an app gives up after a minute if a process keeps answering its check with a client error (404) or a"
+            " redirect. It also gives up if the process listens on another port."
         ),
         "progress_deadline": (
             "How long the installation may take, and how long each wave may take until it is healthy. A candidate"
@@ -366,8 +366,8 @@ MEANINGS = {
         ),
         "json": "Where in the answer the number is, as a JSON Pointer (RFC 6901).",
         "headers": (
-            "Headers of the request, to authenticate for example. Every node gets all of ``apps`` in its pillar: write"
-            " a token into the environment's strategy, which only its own nodes get."
+            "Headers of the request, for example for a login. Write a token into the environment, whose analysis only"
+            " the master gets. Nodes that may run the app get the analysis in a file of ``apps``."
         ),
     },
     "prometheus": {

@@ -12,8 +12,8 @@ REASONS = {
         ),
         "data": (
             "false",
-            "An app that keeps nothing may run on any node and move freely, as most should; one that keeps files has to"
-            " say so, since nobody else knows.",
+            "Most apps should keep no files, so that they can run on any node and move freely. Only the app's author"
+            " knows whether it keeps files.",
         ),
         "roles": (
             "app",
@@ -44,7 +44,7 @@ REASONS = {
         ),
         "index": (
             "the node's own",
-            "A site that has an index of its own has set it in ``/etc/pip.conf`` for all that uses pip, and everybody"
+            "A site with its own index has set it in ``/etc/pip.conf`` for every program that uses pip, and everybody"
             " else uses PyPI.",
         ),
     },
@@ -56,8 +56,8 @@ REASONS = {
         ),
         "timeout": (
             "5s",
-            "With ``interval`` it is less than ``min_healthy``, so that a release which hangs after it was published"
-            " is seen before the old one is retired; with less, instances that are slow under load are taken out.",
+            "With ``interval`` it is less than ``min_healthy``, so a wave notices a hanging release before it retires"
+            " the old one. A shorter time would take out instances that are slow under load.",
         ),
     },
     "test": {
@@ -98,13 +98,12 @@ REASONS = {
     "stop": {
         "signal": (
             "TERM",
-            "It is the signal with which service managers ask a process to end, and most programs finish their work on"
-            " it.",
+            "Service managers use this signal to ask a process to end, and most programs finish their work on it.",
         ),
         "timeout": (
             "10s",
-            "Requests have ended by then, as an instance is drained before it is stopped; an app with jobs that take"
-            " longer has to say so, or a wave would wait for each process that hangs. Docker has the same.",
+            "An instance drains before it stops, so its requests have ended. An app with longer jobs needs its own"
+            " value, because a wave waits this long for each process that hangs. Docker has the same.",
         ),
     },
     "frontend": {
@@ -115,8 +114,8 @@ REASONS = {
         ),
         "timeout": (
             "5m",
-            "Exports and uploads take minutes, and a request that is cut off may have been carried out; an instance"
-            " that hangs is found by its check, and long before.",
+            "Exports and uploads take minutes, and an instance may have carried out a request that HAProxy cuts off."
+            " The check finds an instance that hangs long before.",
         ),
     },
     "environment": {

@@ -147,5 +147,5 @@ def test_name_servers_are_taken_apart():
     upstream = ["10.0.0.53", "[fd00::53]:5353"]
     environment = definition.load(pillar("10.0.0.1", dns={"upstream": upstream}))
     assert environment.upstream == (("10.0.0.53", None), ("fd00::53", 5353))
-    with pytest.raises(DefinitionError, match="^environments:test:dns:upstream:1: found 'one.dns.lan'"):
+    with pytest.raises(DefinitionError, match="^environments:test:dns:upstream:1: 'one.dns.lan' is not the address"):
         definition.load(pillar("10.0.0.1", dns={"upstream": ["10.0.0.53", "one.dns.lan"]}))

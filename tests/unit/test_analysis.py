@@ -14,12 +14,13 @@ from types import SimpleNamespace
 import pytest
 from saltdeploy import analysis, definition, executor, measuring
 from saltdeploy.analysis import Inconclusive, Measurement
-from saltdeploy.errors import DefinitionError, Failed, LockLost
+from saltdeploy.errors import Failed, LockLost
 from saltdeploy.fleet import Reply
 from saltdeploy.journal import Journal
 from saltdeploy.model import Environment, Gate, Strategy
 from saltdeploy.planner import plan
 
+from tests.support.definitions import mistake, pillar
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
 from tests.unit.test_executor import Fleet as Simulated
 
@@ -99,16 +100,16 @@ def test_a_number_is_found_in_json(document, pointer, value):
 @pytest.mark.parametrize(
     "text, pointer, words",
     [
-        ("<html>", "/a", "the answer is no JSON: '<html>'"),
+        ("<html>", "/a", "the answer is not JSON: '<html>'"),
         ('{"a": 1}', "/b", "no data: the answer has nothing at /b"),
         ('{"a": 1}', "/a/b", "no data: the answer has nothing at /a/b"),
         ("[1]", "/1", "no data: the answer has nothing at /1"),
         ("[1]", "/x", "no data: the answer has nothing at /x"),
-        ('{"a": true}', "/a", "at /a is True, no number"),
-        ('{"a": "1"}', "/a", "at /a is '1', no number"),
-        ('{"a": null}', "/a", "at /a is None, no number"),
-        ('{"a": NaN}', "/a", "measured nan, no finite number"),
-        ("1e999", "", "measured inf, no finite number"),
+        ('{"a": true}', "/a", "at /a is True, not a number"),
+        ('{"a": "1"}', "/a", "at /a is '1', not a number"),
+        ('{"a": null}', "/a", "at /a is None, not a number"),
+        ('{"a": NaN}', "/a", "measured nan, not a finite number"),
+        ("1e999", "", "measured inf, not a finite number"),
         ("1" + "0" * 400, "", "the number is too large"),
     ],
 )
@@ -136,14 +137,14 @@ def test_prometheus_gives_a_number(answer):
     "answer, words",
     [
         (vector(), "no data: the query gave no series"),
-        (vector("1", "2"), "the query gave 2 series: make one of them, with sum() for example"),
+        (vector("1", "2"), "the query gave 2 series. Make one of them, for example with sum()"),
         (vector("NaN"), "measured nan"),
         (vector("+Inf"), "measured inf"),
         (answered("matrix", [{"values": []}]), "the query gave a matrix"),
         ({"status": "error", "errorType": "bad_data", "error": "parse error"}, "bad_data: parse error"),
-        ({}, "not what Prometheus answers to a query: '{}'"),
-        ([], "not what Prometheus answers to a query: '[]'"),
-        (answered("vector", [{}]), "not what Prometheus answers"),
+        ({}, "not an answer of Prometheus to a query: '{}'"),
+        ([], "not an answer of Prometheus to a query: '[]'"),
+        (answered("vector", [{}]), "not an answer of Prometheus"),
     ],
 )
 def test_prometheus_without_a_number_is_inconclusive(answer, words):
@@ -169,8 +170,8 @@ def test_a_command_is_judged_by_its_exit_code_or_by_its_number(options, code, ou
     [
         ({}, None, "`x` hangs: killed after 10s", "`x` hangs: killed after 10s"),
         ({"maximum": 5}, 1, "1", "the command ended with 1: 1"),
-        ({"maximum": 5}, 0, "4 of 5", "is no number: '4 of 5'"),
-        ({"maximum": 5}, 0, "", "is no number: ''"),
+        ({"maximum": 5}, 0, "4 of 5", "is not a number: '4 of 5'"),
+        ({"maximum": 5}, 0, "", "is not a number: ''"),
         ({"maximum": 5}, 0, "nan", "measured nan"),
     ],
 )
@@ -525,15 +526,16 @@ HTTP = {"url": "https://m.example.com/rate", "json": "/rate"}
 PROMETHEUS = {"url": "http://prometheus:9090", "query": "sum(up)"}
 
 
-def load(analysis=None, of_environment=None):
-    app = {"source": {"pip": "shop"}, "run": "x"}
-    if analysis is not None:
-        app["strategy"] = {"analysis": analysis}
-    environment = {"nodes": {"web1": {"address": "10.0.0.1"}}, "apps": {"shop": {}}}
-    if of_environment is not None:
-        environment["strategy"] = {"analysis": of_environment}
-    loaded = definition.load({"apps": {"shop": app}, "environments": {"e": environment}})
-    return definition.find_app(loaded, "shop").strategy.analysis
+def gates_of(analysis=None, of_environment=None):
+    """Return a pillar with gates for an app without ports, and for its environment."""
+    strategies = [
+        {} if written is None else {"strategy": {"analysis": written}} for written in (analysis, of_environment)
+    ]
+    return pillar({"run": "x", **strategies[0]}, without="ports", **strategies[1])
+
+
+def load(*gates):
+    return definition.load(gates_of(*gates)).apps["shop"].strategy.analysis
 
 
 def test_gates_are_read_with_their_defaults():
@@ -565,12 +567,12 @@ def test_an_app_has_its_own_gates_in_place_of_the_environments():
         ({"prometheus": PROMETHEUS}, ": needs `max` or `min`, or both"),
         ({"http": HTTP, "max": "1"}, ":max: '1' is not a number. Write the number without quotes: 1."),
         ({"http": HTTP, "max": math.nan}, ":max: nan is not a number"),
-        ({"http": HTTP, "max": 1, "min": 2}, ":min: found 2, allowed is at most `max`"),
-        ({"http": HTTP, "max": 1, "interval": 0}, ":interval: found 0, allowed is more than 0"),
-        ({"http": HTTP, "max": 1, "timeout": "0s"}, ":timeout: found '0s', allowed is more than 0"),
-        ({"http": HTTP, "max": 1, "timeout": "721h"}, ":timeout: found '721h', allowed is more than 0, and at most"),
+        ({"http": HTTP, "max": 1, "min": 2}, ":min: 2 is more than `max` (1)."),
+        ({"http": HTTP, "max": 1, "interval": 0}, ":interval: 0 is too short. Write more than 0"),
+        ({"http": HTTP, "max": 1, "timeout": "0s"}, ":timeout: '0s' is too short. Write more than 0"),
+        ({"http": HTTP, "max": 1, "timeout": "721h"}, ":timeout: '721h' is too long. Write more than 0 and at most 30"),
         ({"http": HTTP, "max": 1, "count": 0}, ":count: 0 is too small. Write at least 1."),
-        ({"http": HTTP, "max": 1, "failure_limit": 3}, ":failure_limit: found 3, allowed is less than `count` (3)"),
+        ({"http": HTTP, "max": 1, "failure_limit": 3}, ":failure_limit: 3 is not less than `count` (3)"),
         ({"http": HTTP, "max": 1, "failures": 1}, ":failures: unknown key (did you mean `failure_limit`?)"),
         ({"http": {"url": "https://x"}, "max": 1}, ":http:json: is missing"),
         ({"http": {**HTTP, "json": "rate"}, "max": 1}, ":http:json: found text of another form. Write a JSON Pointer"),
@@ -609,16 +611,15 @@ def test_an_app_has_its_own_gates_in_place_of_the_environments():
     ],
 )
 def test_a_mistake_is_named_by_its_key_path(wrong, words):
-    with pytest.raises(DefinitionError) as caught:
-        load([{"name": "fine", "command": "x"}, {"name": "errors", **wrong}])
-    assert f"apps:shop:strategy:analysis:1{words}" in str(caught.value)
+    message = mistake(gates_of([{"name": "fine", "command": "x"}, {"name": "errors", **wrong}]))
+    assert message.startswith(f"apps:shop:strategy:analysis:1{words}")
 
 
 def test_a_mistake_in_the_environments_strategy_is_named_there():
-    with pytest.raises(DefinitionError, match="^environments:e:strategy:analysis:0: needs `max` or `min`"):
-        load(None, [{"name": "a", "http": HTTP}])
-    with pytest.raises(DefinitionError, match="^environments:e:strategy:analysis:0:command: unknown placeholder"):
-        load(None, [{"name": "a", "command": "x {verison}"}])
+    path = "environments:test:strategy:analysis:0"
+    unlimited, unknown = {"name": "a", "http": HTTP}, {"name": "a", "command": "x {verison}"}
+    assert mistake(gates_of(None, [unlimited])).startswith(f"{path}: needs `max` or `min`")
+    assert mistake(gates_of(None, [unknown])).startswith(f"{path}:command: unknown placeholder")
 
 
 def test_the_newline_that_yaml_leaves_is_no_part_of_a_header():
@@ -627,11 +628,11 @@ def test_the_newline_that_yaml_leaves_is_no_part_of_a_header():
 
 
 def test_a_header_that_is_refused_is_not_shown():
-    with pytest.raises(DefinitionError, match="^apps:shop:strategy:analysis:0:http:headers:X-Key: has") as caught:
-        load([{"name": "a", "http": {**HTTP, "headers": {"X-Key": "sec\nret"}}, "max": 1}])
-    assert "ret" not in str(caught.value).partition(": has")[2]
+    message = mistake(gates_of([{"name": "a", "http": {**HTTP, "headers": {"X-Key": "sec\nret"}}, "max": 1}]))
+    assert message.startswith("apps:shop:strategy:analysis:0:http:headers:X-Key: has")
+    assert "ret" not in message.partition(": has")[2]
 
 
 def test_two_gates_have_two_names():
-    with pytest.raises(DefinitionError, match="^apps:shop:strategy:analysis:1:name: there is another `a`"):
-        load([{"name": "a", "command": "x"}, {"name": "a", "command": "y"}])
+    message = mistake(gates_of([{"name": "a", "command": "x"}, {"name": "a", "command": "y"}]))
+    assert message.startswith("apps:shop:strategy:analysis:1:name: there is another `a`")

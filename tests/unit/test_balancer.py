@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from types import SimpleNamespace
 
 import pytest
 from saltdeploy import balancer, definition
 from saltdeploy.errors import DefinitionError, Refused
-from saltdeploy.lifecycle import Lifecycle
+from saltdeploy.inventory import Inventory
 
 
 def environment(instances=3, frontend=None, **changes):
@@ -63,7 +64,7 @@ def test_a_timeout_is_never_for_ever(timeout, milliseconds):
 @pytest.mark.parametrize("timeout", [0, "0s", 86400 * 24 + 1])
 def test_a_timeout_that_haproxy_cannot_have(timeout):
     broken = environment(frontend={"port": 80, "timeout": timeout}).broken["shop"]
-    assert re.match("apps:shop:frontend:timeout: found .*, allowed is more than 0, up to 24", broken)
+    assert re.match("apps:shop:frontend:timeout: .* is too (long|short). Write more than 0 and at most 24 days", broken)
 
 
 def test_a_proxy_that_is_no_address():
@@ -125,8 +126,7 @@ def test_a_node_says_how_many_slots_it_has(tmp_path, monkeypatch, roles, slots):
     found = environment(nodes={"web1": {"address": "10.0.0.11", "roles": roles}})
     (tmp_path / "haproxy.cfg").write_text(CONFIGURATION)
     monkeypatch.setattr(balancer, "HAPROXY", str(tmp_path / "haproxy.cfg"))
-    node = Lifecycle.__new__(Lifecycle)
-    node.node = found.nodes["web1"]
+    node = Inventory(SimpleNamespace(node="web1"), found, None, None)
     assert node._slots("shop") == slots
     (tmp_path / "haproxy.cfg").unlink()
     assert node._slots("shop") == (slots and 0)

@@ -9,8 +9,8 @@ from saltdeploy.errors import Refused
 from saltdeploy.model import NORMAL_WEIGHT, Environment, Node, PortRange
 from saltdeploy.planner import Desired, Plan, Wave, plan, publication
 
+from tests.support.definitions import mistake, pillar, shop
 from tests.support.fleet import NEW, OLD, instance, make_app, observe
-from tests.unit.test_definition import mistake, pillar, shop
 
 BLUE_GREEN = {"replace": "blue_green"}
 TWO = ("web1", "web2")

@@ -12,7 +12,7 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from saltdeploy import definition, schema, validation
+from saltdeploy import appdefinition, definition, schema, validation
 from saltdeploy.model import Gate, Probe, Strategy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -88,7 +88,7 @@ def test_what_reasons_say_of_other_defaults_is_so():
     gate = Gate("", "")
     assert strategy.min_healthy == 5 * check.interval
     assert strategy.progress_deadline == 2 * strategy.healthy_deadline
-    assert gate.count * gate.interval == 90 and gate.timeout == definition.TEST_TIMEOUT
+    assert gate.count * gate.interval == 90 and gate.timeout == appdefinition.TEST_TIMEOUT
     assert check.interval + check.timeout < strategy.min_healthy
     resolving = (ROOT / "salt/loadbalancer/files/haproxy.cfg.j2").read_text()
     assert "timeout resolve 1s" in resolving and strategy.grace > 1.1

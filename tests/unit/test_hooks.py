@@ -4,13 +4,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import definition, executor, hooks, outcome, records
-from saltdeploy.errors import DefinitionError, Failed, LockLost, Refused
+from saltdeploy import executor, hooks, outcome, records
+from saltdeploy.errors import Failed, LockLost, Refused
 from saltdeploy.hookrun import Freeze, Hooks, forget, newest, starts_last
 from saltdeploy.jobs import TALK_DEADLINE, PhaseFailed
 from saltdeploy.model import PHASES, Environment, Hook
 from saltdeploy.planner import Desired, Plan, Wave, plan
 
+from tests.support.definitions import complaint, shop
 from tests.support.fleet import NEW, desire, instance, make_app, observe
 from tests.unit.test_executor import Fleet, deployment, no_hold
 
@@ -18,18 +19,8 @@ PREFIX = "deploy/site/shop/"
 WHO = executor.Identity("d1", "ann@deploy1")
 
 
-def load(app_hooks, placed=None, ports="20000-20009"):
-    pillar = {
-        "apps": {"shop": {"source": {"pip": "shop"}, "run": "./shop", "ports": ports, "hooks": app_hooks}},
-        "environments": {"site": {"nodes": {"web1": {"address": "192.0.2.1"}}, "apps": {"shop": placed or {}}}},
-    }
-    return definition.find_app(definition.load(pillar), "shop").hooks
-
-
-def mistake(app_hooks):
-    with pytest.raises(DefinitionError) as caught:
-        load(app_hooks)
-    return str(caught.value)
+def load(app_hooks, placed=None):
+    return shop({"hooks": app_hooks}, placed).hooks
 
 
 # -- definitions ------------------------------------------------------------------------------
@@ -61,28 +52,22 @@ def test_phases_are_those_of_the_documentation():
 @pytest.mark.parametrize(
     "wrong, said",
     [
-        ({"before_strat": "a"}, "apps:shop:hooks:before_strat: unknown key (did you mean `before_start`?)"),
-        ({"before_start": {"once": True}}, "apps:shop:hooks:before_start:command: is missing"),
+        ({"before_strat": "a"}, "before_strat: unknown key (did you mean `before_start`?)"),
+        ({"before_start": {"once": True}}, "before_start:command: is missing"),
         (
             {"before_start": {"command": "a", "on_failure": "go on"}},
-            "hooks:before_start:on_failure: 'go on' is not allowed here. Write one of revert, freeze",
+            "before_start:on_failure: 'go on' is not allowed here. Write one of revert, freeze",
         ),
-        ({"before_start": ["a", 3]}, "apps:shop:hooks:before_start:1: found a number. Write a command"),
-        ({"before_start": ["a", {"command": "b", "timeout": 0}]}, "apps:shop:hooks:before_start:1:timeout: found 0"),
-        (
-            {"after_publish": "./warm {port}"},
-            "apps:shop:hooks:after_publish: {port}: a hook runs once",
-        ),
-        ({"after_publish": ["./a", "./warm {prot}"]}, "hooks:after_publish:1: unknown placeholder {prot}"),
-        (
-            {"after_publish": "./a 'b"},
-            "apps:shop:hooks:after_publish: the command cannot be split into words: No closing quotation",
-        ),
-        ({"after_publish": " "}, "apps:shop:hooks:after_publish: the command is empty"),
+        ({"before_start": ["a", 3]}, "before_start:1: found a number. Write a command"),
+        ({"before_start": ["a", {"command": "b", "timeout": 0}]}, "before_start:1:timeout: 0 is too short"),
+        ({"after_publish": "./warm {port}"}, "after_publish: {port} is not allowed. A hook runs once"),
+        ({"after_publish": ["./a", "./warm {prot}"]}, "after_publish:1: unknown placeholder {prot}"),
+        ({"after_publish": "./a 'b"}, "after_publish: the command cannot be split into words: No closing quotation"),
+        ({"after_publish": " "}, "after_publish: the command is empty"),
     ],
 )
 def test_mistakes_are_named_by_key_path(wrong, said):
-    assert said in mistake(wrong)
+    assert complaint({"hooks": wrong}).startswith(f"hooks:{said}")
 
 
 # -- marks ------------------------------------------------------------------------------------
@@ -441,7 +426,7 @@ def test_what_is_frozen_stays_and_the_record_says_so(phase, version):
     assert (
         f"shop {NEW} is FROZEN half way, since" in said and f"by me (d): {phase}: fault. Nothing was reverted" in said
     )
-    assert f"salt-run deploy.app shop version=\"'{NEW}'\"; or back: deploy.rollback shop" in said
+    assert f"salt-run deploy.app shop version=\"'{NEW}'\". To go back, run: salt-run deploy.rollback shop" in said
 
 
 def test_a_run_that_comes_to_its_end_is_frozen_no_more():
@@ -455,7 +440,10 @@ def test_a_run_that_comes_to_its_end_is_frozen_no_more():
 def test_who_has_frozen_a_promotion_may_promote_again():
     about = {"version": "2", "why": "x\ny", "by": "me", "deployment": "d", "reason": "", "since": 0}
     said = hooks.frozen("shop", {"paused": {"by": "me"}, "frozen": about})
-    assert "(d): x. Nothing" in said and "salt-run deploy.promote shop; or back: deploy.abort shop" in said
+    assert (
+        "(d): x. Nothing" in said
+        and "salt-run deploy.promote shop. To go back, run: salt-run deploy.abort shop" in said
+    )
     assert hooks.frozen("shop", None) == hooks.frozen("shop", {"nodes": {}}) == ""
 
 

@@ -174,7 +174,7 @@ def own_of(pillar):
             ("apps", "shop", "strategy", "drain"),
             "721h",
             "value",
-            "apps:shop:strategy:drain: found '721h', at most 30 days",
+            "apps:shop:strategy:drain: '721h' is too long. Write at most 30 days",
         ),
         (("environments", "test", "nodes", "web2", "address"), "10.0.0.1", "value", "is the address of web1, too"),
         (("environments", "test", "nodes", "web2"), nested(50), "value", "mappings and lists deep, at most 16"),

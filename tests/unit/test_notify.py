@@ -75,7 +75,7 @@ def test_a_phase_is_told_once_it_has_ended_on_all_its_nodes(bus, journal):
         assert bus.names == ["begin", "install"]
         journal.wave = 1
         journal.begin("healthy", ["a"])
-        journal.add("healthy", "", "healthy in discovery", 1.0)
+        journal.add("healthy", "", "in discovery", 1.0)
         told.end(result())
     assert bus.names == ["begin", "install", "healthy", "end"]
     begin, install, healthy, end = [data for _, data in bus]

@@ -143,5 +143,5 @@ def test_a_key_that_is_no_json_can_be_read(raw):
 def test_of_a_hook_whose_mark_cannot_be_read_the_end_is_not_known():
     [mark] = hooks.usable({"deploy/site/shop/hooks/1.0/before_start-0a": "junk"}).values()
     assert mark["state"] != "done" and "before_start-0a" in mark["phase"]
-    with pytest.raises(Refused, match=r"must run once, and what Consul has of it cannot be read\. Look"):
+    with pytest.raises(Refused, match=r"must run once, and its mark in Consul cannot be read\. Find out"):
         hooks.refuse_unknown("shop", "1.0", {"before_start-0a": mark})

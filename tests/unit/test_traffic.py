@@ -10,8 +10,8 @@ from saltdeploy import nodes, planner, records, traffic
 from saltdeploy.errors import DefinitionError, Refused
 from saltdeploy.model import NORMAL_WEIGHT, Strategy
 
+from tests.support.definitions import mistake, pillar, shop
 from tests.support.fleet import NEW, OLD, World, instance, make_app
-from tests.unit.test_definition import mistake, pillar, shop
 from tests.unit.test_planner_properties import SIX, WAITING, WAVES, worlds_with
 
 COUNTS, PERCENT = st.one_of(st.integers(1, 10), st.integers(1, 1000)), st.integers(1, 99)

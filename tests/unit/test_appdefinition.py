@@ -1,0 +1,248 @@
+"""The settings of an app that its definition describes, and a message for each mistake in it."""
+
+import pytest
+from saltdeploy import placeholders
+from saltdeploy.model import PortRange, Probe, Stop
+
+from tests.support.definitions import ARCHIVE, complaint, mistake, pillar, shop
+
+
+def test_environment_values_are_text():
+    assert shop({"env": {"N": 1, "ON": True, "OFF": False, "T": "x"}}).env == {
+        "N": "1",
+        "ON": "true",
+        "OFF": "false",
+        "T": "x",
+    }
+
+
+def test_checks_and_tests_become_probes():
+    app = shop(
+        {
+            "checks": [{"http": "/health", "interval": "1s", "timeout": 3}, {"tcp": True}],
+            "tests": [
+                {"http": {"path": "/", "status": 404, "contains": "gone"}, "from": "peer"},
+                {"command": "./selftest {port}"},
+            ],
+        }
+    )
+    assert app.checks == (
+        Probe("http", "/health", interval=1.0, timeout=3.0),
+        Probe("tcp", "", interval=2.0, timeout=5.0),
+    )
+    assert app.tests == (
+        Probe("http", "/", origin="peer", status=404, contains="gone", timeout=10.0),
+        Probe("command", "./selftest {port}", timeout=10.0),
+    )
+
+
+@pytest.mark.parametrize(
+    "written, ports",
+    [(80, PortRange(80, 80)), ("20000-20099", PortRange(20000, 20099)), ("1-65535", PortRange(1, 65535))],
+)
+def test_ports(written, ports):
+    assert shop({"ports": written}).ports == ports
+
+
+def test_how_an_app_is_stopped():
+    assert shop({"stop": {"timeout": "20s"}}, {"stop": {"signal": "INT"}}).stop == Stop("INT", 20.0)
+
+
+def test_files_of_the_app_s_own_may_be_called_as_it_likes():
+    config = {".env": "salt://a", "etc/start": "salt://b", "log.conf": "salt://c"}
+    assert shop({"config": config}).config == config
+
+
+def test_doubled_braces_are_braces():
+    app = shop({"env": {"JSON": '{{"port": {port}}}'}})
+    assert placeholders.fill(app.env["JSON"], {"port": 80}) == '{"port": 80}'
+
+
+def test_in_place_is_for_an_app_with_one_port():
+    app = shop({"ports": 8080, "strategy": {"replace": "in_place"}})
+    assert app.in_place and app.ports == PortRange(8080, 8080)
+    assert not shop({"ports": 8080}).in_place
+    message = mistake(pillar(strategy={"replace": "in_place"}))
+    assert message.startswith("environments:test:strategy:replace: in_place is for an app with one port, and shop has")
+    assert "`beside` in apps:shop:strategy:replace" in message
+    assert "and shop has none" in complaint({"run": "a", "strategy": {"replace": "in_place"}}, without="ports")
+
+
+def test_the_error_of_an_environment_s_strategy_points_there():
+    message = mistake(pillar(strategy={"min_healthy": "10m"}))
+    assert message.startswith("environments:test:strategy: min_healthy (600s)")
+
+
+def test_a_name_too_long_for_a_user():
+    given = pillar()
+    given["apps"]["s" * 29] = given["apps"].pop("shop")
+    given["environments"]["test"]["apps"] = {"s" * 29: {}}
+    assert mistake(given).startswith(f"apps:{'s' * 29}:user: the default `app-sss")
+
+
+@pytest.mark.parametrize(
+    "app, message",
+    [
+        ({"source": {}}, "source: needs exactly one of `archive` and `pip`, found neither"),
+        (
+            {"source": {"pip": "a", "archive": "/a"}},
+            "source: needs exactly one of `archive` and `pip`, found archive and pip",
+        ),
+        ({"source": {"archive": "/a"}}, "source:sha256: is missing"),
+        (
+            {"source": {"archive": "/a", "sha256": "a" * 64, "python": "p"}},
+            "source:python: has no meaning with `archive`",
+        ),
+        ({"source": {"pip": "a", "strip": 1}}, "source:strip: has no meaning with `pip`"),
+        (
+            {"source": {"pip": "a", "sha256": "a" * 64}},
+            "source:sha256: one digest has no meaning with `pip`. Write a digest",
+        ),
+        ({"checks": [{}]}, "checks:0: needs exactly one of http, tcp and command, found none"),
+        (
+            {"tests": [{"http": "/", "tcp": True}]},
+            "tests:0: needs exactly one of http, tcp and command, found http and tcp",
+        ),
+        ({"tests": [{"command": "x", "from": "peer"}]}, "tests:0:from: a command runs where the release is installed"),
+        (
+            {"checks": [{"tcp": True, "interval": 0}]},
+            "checks:0:interval: 0 is too short. Write more than 0 and at most 30 days.",
+        ),
+        ({"tests": [{"tcp": True, "timeout": "0s"}]}, "tests:0:timeout: '0s' is too short. Write more than 0"),
+        ({"strategy": {"min_healthy": "10m"}}, "strategy: min_healthy (600s) < healthy_deadline (300s)"),
+        (
+            {"strategy": {"healthy_deadline": "20m"}},
+            "strategy: min_healthy (10s) < healthy_deadline (1200s) <= progress",
+        ),
+        ({"strategy": {"waves": [2, 1]}}, "strategy:waves: [2, 1]: sizes are cumulative and must grow"),
+        ({"strategy": {"waves": [1, "50%", "25%"]}}, "strategy:waves: [1, '50%', '25%']: sizes are cumulative"),
+        (
+            {"strategy": {"replace": "in_place"}},
+            "strategy:replace: in_place is for an app with one port, and shop has 20000-20009. Write `beside`",
+        ),
+        ({"ports": "30-20"}, "ports: `30-20` is not a range"),
+        ({"ports": "1-65536"}, "ports: `1-65536` is not a range"),
+        ({"stop": {"timeout": "0s"}}, "stop:timeout: '0s' is too short. Write 1s to 1h"),
+        ({"stop": {"timeout": "61m"}}, "stop:timeout: '61m' is too long. Write 1s to 1h"),
+        (
+            {"env": {"A": "{nope}"}},
+            "env:A: unknown placeholder (did you mean `node`?) at character 1. Allowed: address, port,",
+        ),
+        ({"tests": [{"command": "x {nope}"}]}, "tests:0:command: unknown placeholder {nope}"),
+        ({"tests": [{"command": " "}]}, "tests:0:command: the command is empty."),
+    ],
+)
+def test_mistakes_of_meaning(app, message):
+    assert complaint(app).startswith(message)
+
+
+@pytest.mark.parametrize(
+    "config, message",
+    [
+        ({"instance.json": "salt://a"}, "found 'instance.json', but saltdeploy has a file"),
+        ({"./start": "salt://a"}, "found './start', but saltdeploy has a file start of"),
+        ({"log": "salt://a"}, "found 'log', but saltdeploy has a file log of its own"),
+        ({"log.1": "salt://a"}, "found 'log.1', but saltdeploy has a file log.1 of its"),
+        ({".start.partial": "salt://a"}, "found '.start.partial', but saltdeploy has"),
+        ({".watcher.py": "salt://a"}, "found '.watcher.py', but saltdeploy has a file"),
+        ({".": "salt://a"}, "found '.', which is the instance's folder itself"),
+        ({"a/b": "salt://a", "a//b": "salt://b"}, "'a/b' and 'a//b' are the same file. Keep one."),
+        ({"a": "salt://a", "a/b": "salt://b"}, "'a' is a file, and 'a/b' is in it."),
+    ],
+)
+def test_files_of_an_instance_that_are_not_the_app_s(config, message):
+    assert complaint({"config": config}).startswith(f"config: {message}")
+
+
+# -- the login of a source --------------------------------------------------------------------
+
+
+def test_a_source_may_authenticate_itself():
+    source = shop({"source": {**ARCHIVE, "headers": {"X-Team": "hunter2\n"}, "token_file": "/etc/token"}}).source
+    assert (source.headers, source.token_file) == ({"X-Team": "hunter2"}, "/etc/token")
+    assert "hunter2" not in repr(source)
+    assert shop({"source": {"pip": "shop", "netrc": "/etc/netrc", "index": "https://i/simple"}}).source.index
+
+
+@pytest.mark.parametrize(
+    "source, told",
+    [
+        ({**ARCHIVE, "token_file": "/t", "netrc": "/n"}, "source:token_file: netrc is given too"),
+        ({**ARCHIVE, "netrc": "/n", "headers": {"authorization": "hunter2"}}, "netrc: headers:authorization is given"),
+        ({"pip": "shop", "headers": {"X": "hunter2"}}, "source:headers: has no meaning with `pip`"),
+        ({"pip": "shop", "token_file": "/t"}, "source:token_file: has no meaning with `pip`"),
+        ({**ARCHIVE, "index": "https://i/simple"}, "source:index: has no meaning with `archive`"),
+        ({"archive": "salt://x", "sha256": "0" * 64, "netrc": "/n"}, "source:netrc: has no meaning with an archive"),
+        ({**ARCHIVE, "headers": {"X": "hunter2\nY: z"}}, "source:headers:X"),
+        ({**ARCHIVE, "headers": {"X": ["hunter2"]}}, "source:headers:X"),
+        ({**ARCHIVE, "headers": {"hunter2 x": "a"}}, "source:headers"),
+        ({**ARCHIVE, "headers": "hunter2"}, "source:headers"),
+        ({**ARCHIVE, "token_file": "relative"}, "source:token_file"),
+    ],
+)
+def test_what_is_wrong_with_a_login_is_told_without_it(source, told):
+    found = mistake(pillar({"source": source}))
+    assert told in found and "hunter2" not in found
+
+
+# -- data -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("data", [True, False, "/srv/shop", "/data", "/var/lib/shop/"])
+def test_data(data):
+    assert shop({"data": data}).data == (data.rstrip("/") if isinstance(data, str) else data)
+
+
+@pytest.mark.parametrize(
+    "data, problem",
+    [
+        ("srv/shop", "apps:shop:data: 'srv/shop' is not a place for data"),
+        ("/srv/../etc", "apps:shop:data: '/srv/../etc' is not a place for data"),
+        ("/srv/my shop", "apps:shop:data: '/srv/my shop' is not a place for data"),
+        (1, "apps:shop:data: 1 is not a place for data"),
+        ("/usr/local/shop", "apps:shop:data: systemd protects /usr/local/shop from apps, or clears it. Name another"),
+        ("/home/shop", "systemd protects /home/shop"),
+        ("/var/tmp/shop", "systemd protects /var/tmp/shop"),
+        ("/var", "systemd protects /var from"),
+        ("/./", "systemd protects / from"),
+    ],
+)
+def test_data_where_it_cannot_be(data, problem):
+    assert problem in mistake(pillar({"data": data}))
+
+
+# -- placeholders -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "run, message",
+    [
+        ("x {prot}", "unknown placeholder {prot} (did you mean `port`?) at character 3. Allowed: address,"),
+        ("x {}", "unknown placeholder at character 3. Allowed: address, port, version, release,"),
+        ("x {port.real}", "at character 3, write the placeholder as {port}, with nothing else inside the"),
+        ("x {address:d}", "at character 3, write the placeholder as {address}, with nothing else inside the"),
+        ("x {port", "character 3 is a brace that belongs to no placeholder. Write a brace of your own"),
+        ("x 'y", "the command cannot be split into words: No closing quotation."),
+        ("  ", "the command is empty."),
+    ],
+)
+def test_placeholders_of_a_command(run, message):
+    assert complaint({"run": run}).startswith(f"run: {message}")
+
+
+@pytest.mark.parametrize("key, value", [("run", "a {data}"), ("env", {"A": "{data}"})])
+def test_a_placeholder_of_data_needs_data(key, value):
+    assert "apps:shop:data: is missing, and " in mistake(pillar({key: value}))
+    assert shop({key: value, "data": True})
+
+
+@pytest.mark.parametrize(
+    "app, message",
+    [
+        ({}, "ports: is missing, and run uses {port}"),
+        ({"run": "x", "env": {"P": "{port}"}}, "ports: is missing, and env:P uses {port}"),
+        ({"run": "x", "tests": [{"http": "/"}]}, "ports: is missing, and the http check or test needs a port"),
+    ],
+)
+def test_a_port_is_used_and_none_is_given(app, message):
+    assert complaint(app, without="ports").startswith(message)

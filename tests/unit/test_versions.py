@@ -1,0 +1,45 @@
+"""The version of an app that is meant."""
+
+import pytest
+from saltdeploy import versions
+from saltdeploy.errors import Refused
+
+from tests.support.definitions import ARCHIVE, shop
+
+
+@pytest.mark.parametrize("given", [None, ""])
+def test_the_definition_s_version_is_the_default(given):
+    assert versions.check(shop(placed={"version": "1.4.2"}), given) == "1.4.2"
+
+
+def test_no_version_anywhere():
+    with pytest.raises(Refused, match="which version of shop"):
+        versions.check(shop(), None)
+
+
+@pytest.mark.parametrize("version", ["1", "1.5.0-rc1", "2.0~beta+git.1_2", "v" + "1" * 62])
+def test_usable_versions(version):
+    assert versions.check(shop(), version) == version
+
+
+@pytest.mark.parametrize("version", ["../1", "1/2", "-1", "1 2", "1.0\n", "ü", "1" * 64, ["1"], True])
+def test_unusable_versions(version):
+    with pytest.raises(Refused, match="is not usable. Write a version: letters, digits"):
+        versions.check(shop(), version)
+
+
+def test_a_version_that_was_read_as_a_number():
+    """What was typed is not known any more, so nothing is advised that may be another version."""
+    with pytest.raises(Refused, match="version 3.1 was read as a number, and digits may be lost") as raised:
+        versions.check(shop(), 3.10)
+    assert "'3.1'" not in str(raised.value)
+    known = shop({"source": {**ARCHIVE, "sha256": dict.fromkeys(("3.1", "3.10", "3.2", "next"), "0" * 64)}})
+    with pytest.raises(Refused, match="Quote it twice: version=\"'3.1'\" or version=\"'3.10'\".$"):
+        versions.check(known, 3.10)
+
+
+def test_a_version_without_a_digest():
+    app = shop({"source": {"pip": "shop", "sha256": {"1.4.2": "a" * 64}}})
+    assert versions.check(app, "1.4.2") == "1.4.2"
+    with pytest.raises(Refused, match=r"unknown version 1.4.3 of shop \(did you mean `1.4.2`\?\): no digest"):
+        versions.check(app, "1.4.3")
