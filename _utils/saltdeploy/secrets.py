@@ -55,7 +55,7 @@ class Secrets:
             for each node's pillar takes longer than all else.
         :returns: ``gossip`` (base64), ``ca`` and for each node in ``certificates``: ``certificate`` and ``key``
             (PEM), ``tokens`` (UUIDs): ``management``, ``deployer``, ``nodes``, ``dns``, ``agents`` by node, ``apps``.
-        :raises DefinitionError: the master's user cannot keep them there.
+        :raises DefinitionError: the master's user cannot keep them there, or what is kept there is damaged.
         """
         now = now or datetime.datetime.now(datetime.timezone.utc)
         try:
@@ -66,7 +66,7 @@ class Secrets:
     def _get(self, environment, identities, apps, now, node):
         with self._alone():
             path = self.folder / f"{environment}.json"
-            before = json.loads(path.read_text()) if path.exists() else {}
+            before = _read(path)
             after = _complete(before, environment, identities, apps, now, node)
             if after != before:
                 _write(path, json.dumps(after, indent=1), 0o600)
@@ -118,6 +118,23 @@ def _complete(before, environment, identities, apps, now, only):
             "apps": {a: tokens.get("apps", {}).get(a) or str(uuid.uuid4()) for a in apps},
         },
     }
+
+
+def _read(path):
+    """Return the secrets in the file ``path``, {} without this file.
+
+    :raises DefinitionError: the file is damaged. To make new secrets would lock everybody out of Consul.
+    """
+    if not path.exists():
+        return {}
+    with contextlib.suppress(ValueError):
+        found = json.loads(path.read_text())
+        if isinstance(found, dict):
+            return found
+    raise DefinitionError(
+        f"{path} holds Consul's secrets and is damaged. Restore it from your backup of the master's keys. Without a"
+        ' backup, remove it and follow "A token is lost" in docs/howto/operating.rst.'
+    )
 
 
 def _write(path, text, mode):

@@ -309,3 +309,16 @@ def test_a_master_that_cannot_keep_secrets_says_which_command_helps(debian, plac
     for env in ("site", None):
         with pytest.raises(Refused, match="install -d -m 700"):
             definition.load({**everything, "apps": {}}, env)
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "\udcff"])
+def test_damaged_secrets_are_named_and_not_replaced(debian, damaged):
+    path, opts, pki = debian
+    both(path, opts)
+    file = pki / "master/saltdeploy/site.json"
+    file.write_text(damaged, errors="surrogateescape")
+    own, everything = both(path, opts)
+    said = f"{file} holds Consul's secrets and is damaged. Restore it"
+    assert said in own["saltdeploy_broken"]["environment site"] and own["environments"] == {}
+    assert said in everything["saltdeploy_broken"]["environments:site"] and list(everything["environments"]) == ["test"]
+    assert file.read_text(errors="surrogateescape") == damaged
