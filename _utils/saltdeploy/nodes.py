@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from pathlib import Path
@@ -21,6 +22,8 @@ RESOLV_CONF = ("/etc/resolv.conf.before-saltdeploy", "/etc/resolv.conf")
 OURS = "# Written by saltdeploy"
 # systemd-resolved itself. It knows the servers of its links.
 STUBS = ("127.0.0.53", "127.0.0.54")
+# Its servers for the whole host. They may have a port and, behind #, a name for TLS.
+RESOLVED_CONF = "/etc/systemd/resolved.conf"
 
 
 def agent(minion, pillar):
@@ -96,7 +99,22 @@ def _servers_of_host():
     if OURS in text:
         return []
     servers = re.findall(r"^[ \t]*nameserver[ \t]+([0-9A-Fa-f.:]+(?:%[\w.-]+)?)[ \t]*$", text, re.MULTILINE)
+    if servers and set(servers) <= set(STUBS):
+        return _servers_of_resolved()
     return [(server, None) for server in servers if server not in STUBS]
+
+
+def _servers_of_resolved():
+    """Return the servers that systemd-resolved asked for the whole host. The state's own file replaces them there."""
+    text = Path(RESOLVED_CONF).read_text(errors="replace") if os.path.exists(RESOLVED_CONF) else ""
+    found = []
+    for line in re.findall(r"^[ \t]*DNS[ \t]*=(.*)$", text, re.MULTILINE):
+        found = [*found, *line.split()] if line.strip() else []  # an empty line resets the list
+    servers = []
+    for server in found:
+        with contextlib.suppress(DefinitionError):
+            servers.append(addresses.server(server.partition("#")[0], RESOLVED_CONF))
+    return servers
 
 
 def check_weight(name, weight):

@@ -24,6 +24,8 @@ systemd-resolved:
     - contents: |
         # Written by saltdeploy; changes are lost.
         [Resolve]
+        # The agent alone. An empty value clears the servers of resolved.conf, which the agent asks.
+        DNS=
         DNS=127.0.0.1:8600
         Domains=~consul{{ ' ~.' if upstream else '' }}
         DNSSEC=false

@@ -17,9 +17,11 @@ OURS = "# Written by saltdeploy; changes are lost.\nnameserver 127.0.0.1\n"
 
 @pytest.fixture
 def host(tmp_path, monkeypatch):
-    """Writes the host's own resolv.conf: as it is, or as it was kept."""
+    """Writes the host's own resolv.conf, as it is or as it was kept, and its resolved.conf."""
     files = {"kept": tmp_path / "before", "now": tmp_path / "resolv.conf"}
     monkeypatch.setattr(nodes, "RESOLV_CONF", tuple(map(str, files.values())))
+    files["resolved"] = tmp_path / "resolved.conf"
+    monkeypatch.setattr(nodes, "RESOLVED_CONF", str(files["resolved"]))
     return lambda which, text: files[which].write_text(text)
 
 
@@ -104,6 +106,22 @@ def test_systemd_resolved_has_consul_ask_the_servers_that_the_host_had(render, h
     assert recursors(found) == ["192.0.2.1:53", "[fd00::1]:53", "[fe80::1%eth0]:53"]
     # The servers of the links are asked as before.
     assert resolved(found)["Domains"] == "~consul"
+
+
+@pytest.mark.parametrize("stub", [True, False])
+def test_consul_asks_the_servers_that_systemd_resolved_had_for_the_whole_host(render, host, stub):
+    host("now", f"nameserver {'127.0.0.53' if stub else '192.0.2.1'}\noptions edns0\n")
+    host(
+        "resolved",
+        "[Resolve]\n#DNS=192.0.2.8\nDNS=192.0.2.9\nDNS=\nDNS=10.0.0.53 10.0.1.53:5353#dns.lan [fd00::53]:5353 name\n"
+        "FallbackDNS=192.0.2.8\n DNS = fd00::54\n",
+    )
+    found = render(resolver="systemd-resolved")
+    of_resolved = ["10.0.0.53:53", "10.0.1.53:5353", "[fd00::53]:5353", "[fd00::54]:53"]
+    assert recursors(found) == (of_resolved if stub else ["192.0.2.1:53"])
+    # Else these servers were asked for .consul, and before the agent.
+    text = contents(found, "/etc/systemd/resolved.conf.d/saltdeploy.conf")
+    assert re.findall(r"^DNS=(.*)$", text, re.MULTILINE) == ["", "127.0.0.1:8600"]
 
 
 @pytest.mark.parametrize("text", ["", "nameserver 127.0.0.53\noptions edns0\n", OURS, 'nameserver 1.1.1.1"]\n'])
