@@ -73,6 +73,9 @@ class Node:
     def alone(self, app, deployment=None, after=None, patience=0):
         yield
 
+    def refuse_overtaken(self, app, deployment):
+        pass
+
     def has_any(self, app):
         return False
 
