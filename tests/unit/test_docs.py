@@ -154,7 +154,9 @@ def test_commands_that_are_shown_exist(function, arguments):
 
 def test_versions_in_commands_are_text():
     """Salt reads an argument as YAML, and a version that is a number is refused."""
-    given = {(p.stem, v) for p in PAGES for v in re.findall(r"deploy\.\w+ [^\n`]*\bversion=([\w.+~'\"-]+)", p.read_text())}
+    given = {
+        (p.stem, v) for p in PAGES for v in re.findall(r"deploy\.\w+ [^\n`]*\bversion=([\w.+~'\"-]+)", p.read_text())
+    }
     assert given and [(page, v) for page, v in sorted(given) if not isinstance(yaml.safe_load(v), str)] == []
 
 
