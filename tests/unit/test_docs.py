@@ -165,6 +165,14 @@ def test_commands_that_are_shown_exist(function, arguments):
     assert set(arguments) <= known[function]
 
 
+def test_versions_in_commands_are_text():
+    """Salt reads an argument as YAML, and a version that is a number is refused."""
+    given = {
+        (p.stem, v) for p in PAGES for v in re.findall(r"deploy\.\w+ [^\n`]*\bversion=([\w.+~'\"-]+)", p.read_text())
+    }
+    assert given and [(page, v) for page, v in sorted(given) if not isinstance(yaml.safe_load(v), str)] == []
+
+
 def test_links_of_the_readme_lead_somewhere():
     links = re.findall(r"\]\((?!https?://)([^)#]+)\)", (ROOT / "README.md").read_text())
     assert links
