@@ -53,6 +53,7 @@ def observe(site, journal, deployment=None):
         zones=dict(environment.zones),
         data={node: value["data"] for node, value in seen.items() if value["data"]},
         barred=environment.barred(app),
+        stop_timeout=max((t for value in seen.values() for t in value["stop_timeouts"].values()), default=0.0),
         slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
     )
 
@@ -138,6 +139,7 @@ def files(fleet, app, nodes):
     if not (app.config or app.states):
         return
     replies = fleet.run("app.files", nodes, app.name, deadline=TALK_DEADLINE)
+    replies = answers.compared(replies, answers.texts)
     _refuse_problems(replies)
     problems = {node: "\n".join(reply.value) for node, reply in replies.items() if reply.value}
     if problems:
