@@ -80,7 +80,8 @@ def app(
     keep
         True leaves older releases published beside the new one, and services that saltdeploy did not register.
     move
-        True lets an app with ``data`` leave the nodes that have its data: see :doc:`/howto/data`.
+        True spreads the new instances over all zones and nodes. An app with ``data`` stays on the nodes that have its
+        data, and True allows it to leave them: see :doc:`/howto/data`.
 
     CLI Example:
 

@@ -17,6 +17,7 @@ from . import (
     healthy,
     hookrun,
     hooks,
+    keeping,
     measuring,
     outcome,
     planner,
@@ -274,7 +275,8 @@ class Control(Operations, Looking, Settling):
         jobs = Jobs(site.fleet, self.journal)
         serving = [i for i in observed.instances if i.published and i.running]
         seen = (site.answering, site.observed)
-        deployment = Deployment(jobs, site.discovery, site.environment, desired, *seen, before, lock, identity, serving)
+        about = (before, lock, identity, serving, keeping.recorded(desired, observed, before))
+        deployment = Deployment(jobs, site.discovery, site.environment, desired, *seen, *about)
         content = (site.fleet, site.app, desired.version)
         try:
             if plan.install:

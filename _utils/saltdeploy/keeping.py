@@ -10,6 +10,24 @@ def nodes(desired, observed):
     return observed.data if desired.app.data else {}
 
 
+def recorded(desired, observed, record):
+    """Return the nodes that the record names as those with data; with ``move`` an operator gave up the missing data."""
+    if not desired.app.data:
+        return ()
+    before = () if desired.move else (record or {}).get("data", ())
+    return sorted({n for n, folder in observed.data.items() if folder}.union(before))
+
+
+def places(instances):
+    """Return the nodes that ``instances`` are on."""
+    return {i.node for i in instances}
+
+
+def published(observed):
+    """Return the nodes on which an instance is published, whether it still runs or not."""
+    return places(i for i in observed.instances if i.published)
+
+
 def empty(desired, observed, had, after, start, moves):
     """Return the nodes on which an app with data starts without any: the first time, or as one more.
 
@@ -41,7 +59,7 @@ def empty(desired, observed, had, after, start, moves):
 
 
 def unused(desired, observed, had, after):
-    """Return the nodes whose data no instance has when all is done.
+    """Return the nodes of the deployment whose data no instance has when all is done.
 
     :param had: the nodes that have an instance; ``after``: those that have one then.
     :raises Refused: a node would lose its last instance, none would come to another node's data for it, and nobody
@@ -54,7 +72,7 @@ def unused(desired, observed, had, after):
             f"{desired.app.name} would leave its data on {_listed(observed, left)}: none of it would run there."
             f"{_why(observed, left)} Run as many as before, or say move=True to leave the data there, unused."
         )
-    return tuple(sorted(data - set(after)))
+    return tuple(sorted(data & {*had, *desired.nodes} - set(after)))
 
 
 def _confirm(desired):

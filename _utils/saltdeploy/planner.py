@@ -187,7 +187,7 @@ def plan(desired, observed):
     before = [i for i in observed.instances if i.published and (not desired.keep or i.version == desired.version)]
     start, moves = _place(desired, observed, [*kept, *again], before, [*leftovers, *in_the_way], missing)
     beside = set(old) - set(retire) if desired.keep else ()
-    had, after = _published(observed), {*start, *_nodes([*kept, *again, *beside])}
+    had, after = keeping.published(observed), {*start, *keeping.places([*kept, *again, *beside])}
     empty = keeping.empty(desired, observed, had, after, start, moves)
     replace = {i.node: i for i in in_the_way if i.node in start}
     waves = _flip(desired, start, again, retire)
@@ -247,7 +247,7 @@ def publication(desired, observed):
             f"{len(candidates) + len(good)} of {app} {version} would be published, and {desired.instances} are desired:"
             f" start as many first (deploy.app {app} publish=False), say instances=, or keep=True to keep the old ones."
         )
-    had, after = _published(observed), _nodes([*candidates, *good])
+    had, after = keeping.published(observed), keeping.places([*candidates, *good])
     unused = keeping.unused(desired, observed, had, after | had if desired.keep else after)
     options = {"publish": True, "analysis": _measured(desired), "unused": unused}
     dead = [i for i in observed.instances if i.published and not i.running]
@@ -426,15 +426,6 @@ def _adoptions(kept, zone):
     candidates = sorted((i for i in kept if not i.published), key=lambda i: (zone(i.node), i.node, i.slot))
     for _, near in itertools.groupby(candidates, lambda i: zone(i.node)):
         yield Wave({}, {}, {node: tuple(some) for node, some in itertools.groupby(near, lambda i: i.node)})
-
-
-def _nodes(instances):
-    return {i.node for i in instances}
-
-
-def _published(observed):
-    """Return the nodes on which an instance is published, whether it still runs or not."""
-    return _nodes(i for i in observed.instances if i.published)
 
 
 def _by_node(instances):

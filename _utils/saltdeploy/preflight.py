@@ -51,10 +51,16 @@ def observe(site, journal, deployment=None):
         ports_taken={node: frozenset(value["ports_taken"]) for node, value in seen.items()},
         releases={node: tuple(value["releases"]) for node, value in seen.items()},
         zones=dict(environment.zones),
-        data={node: value["data"] for node, value in seen.items() if value["data"]},
+        # A node that was not chosen may have the app's data, too.
+        data={node: folder for node in site.answering if (folder := _data(replies[node].value))},
         barred=environment.barred(app),
         slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
     )
+
+
+def _data(value):
+    folder = value.get("data") if isinstance(value, dict) else None
+    return folder if isinstance(folder, str) else ""
 
 
 def _refuse_others(site, seen):

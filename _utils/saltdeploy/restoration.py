@@ -56,6 +56,8 @@ def _restore_lost(lifecycle, name, ids, after):
         lost = lifecycle.inventory.lost(name, ids)
         for instance in lost:
             try:
+                if after is None:
+                    _refuse_lost_data(lifecycle, name)
                 _restore(lifecycle, name, instance)
             except DiscoveryUnavailable:
                 raise
@@ -91,6 +93,18 @@ def _refuse_slot(lifecycle, name, instance, slot):
         raise Refused(
             f"{instance} is not restored on {host.node}: its port is none of apps:{name}:ports ({ports})."
             f" `salt-run deploy.app {name}` starts another one in its place."
+        )
+
+
+def _refuse_lost_data(lifecycle, name):
+    """Raise Refused if the app had data here, by the record, and its data folder is empty."""
+    app, host = lifecycle.app(name), lifecycle.host
+    found, _ = record(lifecycle, name)
+    if app.data and host.node in (found or {}).get("data", ()) and not host.data.has_any(app):
+        raise Refused(
+            f"{name} had data on {host.node}, and {host.data.path(app)} is empty: a disk that is not mounted, or a new"
+            f" machine. Bring the data back. To start {name} with an empty data folder: `salt-run deploy.app {name}"
+            " move=True`."
         )
 
 

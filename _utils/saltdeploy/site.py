@@ -331,9 +331,15 @@ class Verbs:
     def _observe(self, site, deployment=None):
         observed, record = preflight.observe(site, self.journal, deployment), site.record()
         site.known = frozenset((i.node, i.id) for i in observed.instances)
-        # What a node that was not looked at has of an app's data only the record can tell.
-        unseen = {n: "" for n in (record or {}).get("nodes", {}) if n not in site.observed}
-        return replace(observed, warm=bluegreen.still(record, time.time()), data={**unseen, **observed.data})
+        had = (record or {}).get("data", [])
+        # What a node that does not answer has of an app's data only the record can tell.
+        unseen = {n: "" for n in {*had, *(record or {}).get("nodes", {})} if n not in site.answering}
+        return replace(
+            observed,
+            warm=bluegreen.still(record, time.time()),
+            data={**unseen, **observed.data},
+            lost=frozenset(had) & set(site.answering) - set(observed.data),
+        )
 
 
 def _with_errors(pillar):

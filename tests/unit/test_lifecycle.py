@@ -445,3 +445,25 @@ def test_data_is_told_once_there_is_some(node, tmp_path):
     (folder / "state").write_text("1")
     assert node.inventory.observe("web")["data"] == str(folder)
     assert f"export DATA={folder}\n" in (node.host.instances.folder("web_1.0_0") / "start").read_text()
+
+
+def test_highstate_does_not_start_an_app_without_the_data_that_it_had(node):
+    """A disk that is not mounted, or a node that was installed again."""
+    node.environment.apps["web"] = replace(node.app("web"), data=True)
+    recorded(node, a=["web_1.0_0"])["data"] = ["a"]
+    folder = node.host.data.path(node.app("web"))
+    may_pass(node)
+    with pytest.raises(Failed, match=rf"web had data on a, and {folder} is empty: a disk .*deploy.app web move=True"):
+        restoration.restore(node, "web", ["web_1.0_0"])
+    assert there(node) == set()
+    folder.mkdir(parents=True)
+    (folder / "state").write_text("1")
+    assert restoration.restore(node, "web", ["web_1.0_0"]) == ["web_1.0_0"]
+
+
+@pytest.mark.parametrize("after", [None, "d1"])
+def test_without_a_word_of_data_in_the_record_or_on_the_way_back_it_starts(node, after):
+    node.environment.apps["web"] = replace(node.app("web"), data=True)
+    recorded(node, a=["web_1.0_0"])["data"] = ["a"] if after else ["b"]
+    may_pass(node)
+    assert restoration.restore(node, "web", ["web_1.0_0"], after) == ["web_1.0_0"]

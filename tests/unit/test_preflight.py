@@ -98,6 +98,12 @@ def test_where_nodes_are_chosen_the_others_may_say_what_they_want():
     assert here.answering == ["web1", "web2"]  # they may test the others' instances
 
 
+def test_data_is_found_on_nodes_that_were_not_chosen_too():
+    chosen = {"nodes": ("web1",), "needed": ("web1",), "chosen": True}
+    replies = [Reply("web3", {**VALUE, "data": "/data"}), Reply("web2", {"data": 5})]
+    assert preflight.observe(site(replies, **chosen), Journal()).data == {"web3": "/data"}
+
+
 def test_another_version_is_refused():
     old = Reply("web2", {**VALUE, "saltdeploy": "0.0.1"})
     with pytest.raises(Refused, match=f"web2 has saltdeploy 0.0.1, the master {__version__}: run salt '\\*' saltutil"):
