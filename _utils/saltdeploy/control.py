@@ -52,10 +52,11 @@ class Control(Operations, Looking, Settling):
             def decide(observed):
                 site.not_paused()
                 site.refuse_strangers(observed, keep)
+                if publish and not keep:
+                    preflight.refuse_unseen(site)
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
                 pause = records.pauses(app, version, site.record())
-                if test:
-                    self._advise(app)
+                self._advise(app)
                 options = {"pause": pause, "analysis": True, "move": move}
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, **options)
 
@@ -186,6 +187,8 @@ class Control(Operations, Looking, Settling):
             def decide(observed):
                 site.not_paused()
                 site.refuse_strangers(observed, keep)
+                if not keep:
+                    preflight.refuse_unseen(site)
                 waiting = sorted({i.version for i in observed.instances if i.held and not i.published})
                 if wanted is None and len(waiting) > 1:
                     raise Refused(f"candidates of several releases wait: say version=, one of {', '.join(waiting)}")
@@ -233,6 +236,7 @@ class Control(Operations, Looking, Settling):
                 if record.get("paused"):
                     raise Refused(records.paused(name, record))
                 site.refuse_strangers(observed)
+                preflight.refuse_unseen(site)
                 version = versions.check(app, record["version"])
                 desired = planner.Desired(app, version, count, site.nodes, move=move)
                 said = f". The definition says {app.instances}: so will the next deploy.app without instances="
@@ -267,6 +271,7 @@ class Control(Operations, Looking, Settling):
             more={"left": left} if left else {},
             publishes=desired.publish,
             keep=desired.keep,
+            alone=not (desired.keep or plan.paused or site.chosen),
         )
 
     def _execute(self, site, observed, desired, plan, lock, identity, left):
@@ -275,7 +280,8 @@ class Control(Operations, Looking, Settling):
         jobs = Jobs(site.fleet, self.journal)
         serving = [i for i in observed.instances if i.published and i.running]
         seen = (site.answering, site.observed)
-        about = (before, lock, identity, serving, keeping.recorded(desired, observed, before))
+        notes = {"data": keeping.recorded(desired, observed, before), "tolerated": sorted(site.tolerated)}
+        about = (before, lock, identity, serving, notes)
         deployment = Deployment(jobs, site.discovery, site.environment, desired, *seen, *about)
         content = (site.fleet, site.app, desired.version)
         try:

@@ -58,6 +58,25 @@ def observe(site, journal, deployment=None):
     )
 
 
+def refuse_unseen(site):
+    """Raise Refused if clients get instances on nodes that do not answer: they would serve on beside the new ones.
+
+    Where the operator chose nodes, the others keep theirs.
+    """
+    if site.chosen:
+        return
+    app, nodes = site.app.name, site.environment.nodes
+    ours, _ = membership.divide(site.discovery.instances(app, passing=True), app, site.environment, site.known)
+    left = [e for e in ours if e.minion in nodes and e.minion not in site.observed]
+    if left:
+        chosen = f"nodes={','.join(n for n in site.nodes if n in site.answering)}"
+        silent, served = sorted({e.minion for e in left}), ", ".join(map(membership.where, left))
+        raise Refused(
+            f"{', '.join(silent)}: does not answer, and clients get {served}, which would serve on. Start the salt-minion"
+            f" there, or leave it there with {chosen if site.choice else f'salt-run deploy.app {app} {chosen}'}"
+        )
+
+
 def _data(value):
     folder = value.get("data") if isinstance(value, dict) else None
     return folder if isinstance(folder, str) else ""

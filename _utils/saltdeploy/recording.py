@@ -34,7 +34,7 @@ class Recording:
             "time": time.time(),
             "nodes": {n: list(ids) for n, ids in self.runs.items() if ids},
             **({"warm": self.warm} if self.warm else {}),
-            **({"data": self.data} if self.data else {}),
+            **{key: some for key, some in self.notes.items() if some},
         }
 
     def _release(self):
@@ -49,7 +49,7 @@ class Recording:
         now = {**self._now(), **({"paused": self._pause(), "version": self.desired.version} if paused else {})}
         said = {"paused", "frozen"} & set(self.record or ())
         is_so = _places(now) == _places(self.record) and all(
-            now.get(key) == (self.record or {}).get(key) for key in ("warm", "data")
+            now.get(key) == (self.record or {}).get(key) for key in ("warm", *self.notes)
         )
         if self.desired.publish and (paused or said or not is_so):
             self._write_record(now)

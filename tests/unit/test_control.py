@@ -10,8 +10,10 @@ import pytest
 from saltdeploy import control as module
 from saltdeploy import records, site
 from saltdeploy.control import Control
+from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
 from saltdeploy.executor import Identity
+from saltdeploy.model import Environment, Node
 
 from tests.support.fleet import instance, make_app, observe
 
@@ -119,3 +121,44 @@ def test_who_did_it_is_whom_salt_has_authenticated(monkeypatch, user, sudo, name
     monkeypatch.setattr(site.getpass, "getuser", lambda: "process")
     monkeypatch.setattr(site.os, "environ", {"SUDO_USER": sudo} if sudo else {})
     assert Control({}, user=user).owner.partition("@")[0] == name
+
+
+class Foreign:
+    """Discovery with services that saltdeploy did not register, and a record that tolerates some."""
+
+    def __init__(self, *ids, tolerated=()):
+        self.found = [Endpoint(i, "shop", "web1", "10.0.0.1", 80, meta={}) for i in ids]
+        self.record = {"version": "1.0", "deployment": "d", "time": 0, "nodes": {}, "tolerated": list(tolerated)}
+
+    def instances(self, name, passing=False):
+        return self.found
+
+    def read(self, key):
+        return self.record, 0, ""
+
+
+def site_with(backend):
+    environment = Environment("e", {"web1": Node("web1", "10.0.0.1")}, {})
+    return site.Site(environment, make_app(), None, backend, ("web1",), ("web1",))
+
+
+def test_what_keep_left_to_clients_once_is_tolerated_later_without_it():
+    here = site_with(Foreign("legacy", "older", tolerated=["legacy on web1", "gone on web1"]))
+    with pytest.raises(Refused, match="older on web1, which saltdeploy did not register") as refused:
+        here.refuse_strangers(observe())
+    assert "legacy" not in str(refused.value) and here.tolerated == {"legacy on web1"}
+    here.refuse_strangers(observe(), keep=True)
+    assert here.tolerated == {"legacy on web1", "older on web1"}
+    here.tell_strangers(observe())
+    assert here.tolerated == {"legacy on web1"}
+
+
+def test_data_that_the_record_has_and_a_node_has_not_is_lost(monkeypatch):
+    """A node that does not answer may have it."""
+    backend = Foreign()
+    backend.record["data"], backend.record["nodes"] = ["web1", "web2", "web3"], {"web4": ["shop_1.0_100"]}
+    here = site_with(backend)
+    here.answering = here.observed = ["web1", "web2"]
+    monkeypatch.setattr(site.preflight, "observe", lambda *args: observe(data={"web2": "/data"}))
+    seen = site.Verbs({})._observe(here)
+    assert seen.lost == {"web1"} and seen.data == {"web2": "/data", "web3": "", "web4": ""}

@@ -185,9 +185,9 @@ def test_the_record_keeps_the_nodes_that_have_data(monkeypatch):
     monkeypatch.setattr(healthy, "wait", lambda *args, **kwargs: None)
     fleet = Fleet([instance("a"), instance("b")])
     made, steps = deployment(fleet, "ab", ("100%",), "beside")
-    made.data = ["b"]
+    made.notes = {"data": ["b"], "tolerated": []}
     made.run(steps)
-    assert fleet.record["data"] == ["b"]
+    assert fleet.record["data"] == ["b"] and "tolerated" not in fleet.record
     fleet.record = {**fleet.record, "data": []}
     made.record = fleet.record
     made._correct_record(False)

@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 import pytest
+from saltdeploy import keeping
 from saltdeploy.errors import Refused
 from saltdeploy.model import PortRange
-from saltdeploy import keeping
 from saltdeploy.planner import Plan, Wave, everything, installed, plan, prunable, publication, restarts
 
 from tests.support.fleet import NEW, OLD, THREE, desire, in_place, instance, observe
@@ -183,7 +183,9 @@ def test_no_part_of_it_moves_to_a_node_or_a_zone_with_fewer(move):
 
 def test_a_part_that_has_to_move_is_refused_though_the_rest_stays():
     there = observe(*TWO_WITH_DATA, taken={"web1": range(102, 109)}, data={"web1": FOLDER})
-    with pytest.raises(Refused, match=r"without its data on web2: .* is on web1 .*\. web1 has no free port for it\. Copy"):
+    with pytest.raises(
+        Refused, match=r"without its data on web2: .* is on web1 .*\. web1 has no free port for it\. Copy"
+    ):
         plan(with_data(2), there)
     assert plan(with_data(2, move=True), there).empty == ("web2",)
 
@@ -237,7 +239,9 @@ def test_after_it_was_taken_away_it_goes_to_each_node_with_data_before_any_other
 
 def test_a_folder_that_lost_its_data_is_not_taken_for_a_new_one():
     there = observe(instance("web1"), lost=frozenset({"web1"}))
-    with pytest.raises(Refused, match=r"shop had data on web1, and its data folder there is empty: a disk .* move=True"):
+    with pytest.raises(
+        Refused, match=r"shop had data on web1, and its data folder there is empty: a disk .* move=True"
+    ):
         plan(with_data(), there)
     assert plan(with_data(move=True), there).empty == ("web1",)
     assert not plan(with_data(), observe(instance("web1", NEW), lost=frozenset({"web1"})))

@@ -171,7 +171,9 @@ def test_an_instance_has_its_successor_on_its_own_node(drawn):
     assume(not desired.keep)
     made = plan_or_skip(desired, world)
     started = sum((Counter(wave.start) for wave in made.waves), Counter())
-    gone = {(n, i) for w in made.waves for part in (w.retire, w.replace, w.withdraw) for n, ids in part.items() for i in ids}
+    gone = {
+        (n, i) for w in made.waves for part in (w.retire, w.replace, w.withdraw) for n, ids in part.items() for i in ids
+    }
     there = [i for i in world.there() if i.node in desired.nodes and _usable(i, desired)]
     kept = Counter(i.node for i in there if (i.node, i.id) not in gone)
     # A successor that is there already is the one of an instance of another release beside it.
