@@ -78,7 +78,8 @@ def app(
     publish
         False starts and tests candidates and leaves them for :py:func:`publish`.
     keep
-        True leaves older releases published beside the new one, and services that saltdeploy did not register.
+        True leaves older releases published beside the new one, and services that saltdeploy did not register. Later
+        commands leave the same services there without it.
     move
         True spreads the new instances over all zones and nodes. An app with ``data`` stays on the nodes that have its
         data, and True allows it to leave them: see :doc:`/howto/data`.

@@ -56,7 +56,8 @@ class Control(Operations, Looking, Settling):
                     preflight.refuse_unseen(site)
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
                 pause = records.pauses(app, version, site.record())
-                self._advise(app)
+                if test:
+                    self._advise(app)
                 options = {"pause": pause, "analysis": True, "move": move}
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, **options)
 

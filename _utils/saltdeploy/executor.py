@@ -63,7 +63,7 @@ class Deployment(Reverting):
         self.seen = set(observed)
         unseen = set(peers) - self.seen
         self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
-        self.serving, self.notes = serving, {key: list(some) for key, some in dict(notes).items()}
+        self.serving, self.notes = serving, notes or {}
         self._add(serving)
 
     def run(self, plan):

@@ -92,9 +92,9 @@ class Move:
 def place(desired, observed, kept, before, gone, missing):
     """Return node -> instances to start, and the Moves among them.
 
-    A node with an instance to be replaced gets its successor first, as long as it has room and so many are missing. Each
-    of the others goes where the zone has fewest of the new release; there to the node with fewest of it, then of any.
-    With ``desired.move`` all are placed so, unless the app has data.
+    A node with an instance to be replaced gets its successor first, as long as it has room and so many are missing.
+    Each of the others goes where the zone has fewest of the new release; there to the node with fewest of it, then of
+    any. With ``desired.move`` all are placed so, unless the app has data.
 
     :param before: the published instances, of which those that are not ``kept`` are replaced.
     :param gone: instances that leave their ports before anything is started there.

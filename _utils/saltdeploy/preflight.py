@@ -70,10 +70,11 @@ def refuse_unseen(site):
     left = [e for e in ours if e.minion in nodes and e.minion not in site.observed]
     if left:
         chosen = f"nodes={','.join(n for n in site.nodes if n in site.answering)}"
+        leave = chosen if site.choice else f"salt-run deploy.app {app} {chosen}"
         silent, served = sorted({e.minion for e in left}), ", ".join(map(membership.where, left))
         raise Refused(
-            f"{', '.join(silent)}: does not answer, and clients get {served}, which would serve on. Start the salt-minion"
-            f" there, or leave it there with {chosen if site.choice else f'salt-run deploy.app {app} {chosen}'}"
+            f"{', '.join(silent)}: does not answer, and clients get {served}, which would serve on. Start the"
+            f" salt-minion there, or leave it there with {leave}"
         )
 
 

@@ -144,7 +144,7 @@ class Site:
         return stranger.kind is membership.Kind.FOREIGN and membership.where(stranger.endpoint) in self.tolerated
 
     def _strangers_here(self, observed, keep=False):
-        """Return the Strangers. The services that saltdeploy did not register are tolerated with ``keep``, and later."""
+        """Return the Strangers. Services that saltdeploy did not register are tolerated with ``keep``, and later."""
         strangers, before = self.strangers(observed), (self.record() or {}).get("tolerated", ())
         foreign = {membership.where(s.endpoint) for s in strangers if s.kind is membership.Kind.FOREIGN}
         self.tolerated = frozenset(foreign if keep else foreign.intersection(before))

@@ -126,8 +126,8 @@ MUTATIONS = [
     placement(
         "test_an_instance_has_its_successor_on_its_own_node",
         "a new instance goes to the node that runs fewest",
-        "return (not stays, ",
-        "return (",
+        "return [] if desired.move else [successors]",
+        "return []",
     ),
     placement(
         "test_an_instance_has_its_successor_on_its_own_node",
