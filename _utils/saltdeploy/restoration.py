@@ -99,8 +99,10 @@ def _refuse_slot(lifecycle, name, instance, slot):
 def _refuse_lost_data(lifecycle, name):
     """Raise Refused if the app had data here, by the record, and its data folder is empty."""
     app, host = lifecycle.app(name), lifecycle.host
+    if not app.data or host.data.has_any(app):
+        return
     found, _ = record(lifecycle, name)
-    if app.data and host.node in (found or {}).get("data", ()) and not host.data.has_any(app):
+    if host.node in (found or {}).get("data", ()):
         raise Refused(
             f"{name} had data on {host.node}, and {host.data.path(app)} is empty: a disk that is not mounted, or a new"
             f" machine. Bring the data back. To start {name} with an empty data folder: `salt-run deploy.app {name}"

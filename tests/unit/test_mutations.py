@@ -193,8 +193,8 @@ MUTATIONS = [
     planner(
         "test_blue_green_the_way_back_starts_nothing",
         "what is warm is not used again",
-        "again = _spread_out(bluegreen.again(desired, warm), desired.instances - len(kept), observed.zone, data)",
-        "again = {}",
+        "_spread_out(bluegreen.again(desired, warm), ",
+        "_spread_out([], ",
     ),
     executor(
         "test_whatever_fails_all_is_as_before_and_enough_served_all_the_time",
