@@ -108,7 +108,10 @@ class Control(Operations, Looking, Settling):
                     origin = versions.check(app, paused["from"])
                     # It may have been on some of the nodes only: the others keep what they have.
                     good = sum(i.good and i.version == origin for i in observed.instances)
-                    desired, make = planner.Desired(app, origin, max(paused["before"], good), site.nodes), planner.plan
+                    count = max(paused["before"], good)
+                    # What the new release has written is left where nothing ran before: that needs no second word.
+                    desired = planner.Desired(app, origin, count, site.nodes, move=bool(app.data))
+                    make = planner.plan
                 else:
                     desired, make = planner.Desired(app, version, 0, site.nodes), planner.without_candidates
                     if not make(desired, observed):
@@ -177,7 +180,7 @@ class Control(Operations, Looking, Settling):
             return f"at the end of the pause, {exc}"
         return ""
 
-    def publish(self, name, env, version, instances, nodes, test, keep, reason):
+    def publish(self, name, env, version, instances, nodes, test, keep, reason, move):
         """Publish the candidates that ``publish=False`` left."""
         environment, app = self._definitions(name, env)
         wanted = None if version is None else versions.check(app, version)
@@ -194,7 +197,7 @@ class Control(Operations, Looking, Settling):
                 if wanted is None and len(waiting) > 1:
                     raise Refused(f"candidates of several releases wait: say version=, one of {', '.join(waiting)}")
                 chosen = wanted or versions.check(app, waiting[0] if waiting else None)
-                desired = planner.Desired(app, chosen, count, site.nodes, keep=keep, analysis=True)
+                desired = planner.Desired(app, chosen, count, site.nodes, keep=keep, analysis=True, move=move)
                 return self._deployment(site, observed, desired, planner.publication)
 
             return self._carry_out(site, "publish", decide, reason, test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -162,3 +163,24 @@ def test_data_that_the_record_has_and_a_node_has_not_is_lost(monkeypatch):
     monkeypatch.setattr(site.preflight, "observe", lambda *args: observe(data={"web2": "/data"}))
     seen = site.Verbs({})._observe(here)
     assert seen.lost == {"web1"} and seen.data == {"web2": "/data", "web3": "", "web4": ""}
+
+
+@pytest.mark.parametrize("data", [True, False])
+def test_an_abort_is_not_refused_where_the_new_release_has_written_data(data):
+    """Nor are instances of an app without data spread over all nodes then."""
+    app = replace(make_app(), data=data)
+    new, old = instance("web2", "2.0"), instance("web1", "1.0")
+    control, plans = Control({}), []
+    control._definitions = lambda name, env: (SimpleNamespace(name="e"), app)
+    here = SimpleNamespace(record=lambda: PAUSED, nodes=("web1", "web2"), tell_strangers=lambda observed: None)
+    control._site = lambda *args, **kwargs: contextlib.nullcontext(here)
+    control._carry_out = lambda site, verb, decide, *args: decide(observe(new, old, data={"web1": "/d", "web2": "/d"}))
+
+    def deployment(_, observed, desired, make, left):
+        plans.append((desired.move, make(desired, observed)))
+        return site.Task("1.0", [], True, None, None)
+
+    control._deployment = deployment
+    control.abort("shop", None, False, None)
+    [(move, made)] = plans
+    assert move is data and made.waves[-1].retire == {"web2": (new.id,)} and not made.empty
