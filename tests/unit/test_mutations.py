@@ -138,12 +138,6 @@ MUTATIONS = [
     ),
     keeping(
         "test_nothing_starts_without_its_data_unless_that_is_confirmed",
-        "one of several instances on a node moves away from their data",
-        "if moved or new:",
-        "if new:",
-    ),
-    keeping(
-        "test_nothing_starts_without_its_data_unless_that_is_confirmed",
         "a node with data loses its last instance",
         "len(left) > len(reached)",
         "len(left) > len(data)",
