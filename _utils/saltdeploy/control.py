@@ -286,7 +286,8 @@ class Control(Operations, Looking, Settling):
         seen = (site.answering, site.observed)
         notes = {"data": keeping.recorded(desired, observed, before), "tolerated": sorted(site.tolerated)}
         about = (before, lock, identity, serving, notes)
-        deployment = Deployment(jobs, site.discovery, site.environment, desired, *seen, *about)
+        patient = replace(desired, app=site.app)
+        deployment = Deployment(jobs, site.discovery, site.environment, patient, *seen, *about)
         content = (site.fleet, site.app, desired.version)
         try:
             if plan.install:

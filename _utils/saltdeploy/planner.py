@@ -59,6 +59,7 @@ class Observed:
     :param lost: the nodes that had data of the app, by the record, and have none.
     :param barred: the nodes of the environment that may not run the app, each with the reason and what to do.
     :param slots: per load balancer, how many instances it has slots for.
+    :param stop_timeout: the longest time that one of the instances has to end, in seconds.
     """
 
     instances: tuple[Instance, ...] = ()
@@ -70,6 +71,7 @@ class Observed:
     lost: frozenset[str] = frozenset()
     barred: dict[str, str] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
+    stop_timeout: float = 0.0
 
     def zone(self, node):
         return self.zones.get(node, "")

@@ -54,6 +54,7 @@ def observe(site, journal, deployment=None):
         # A node that was not chosen may have the app's data, too.
         data={node: folder for node in site.answering if (folder := _data(replies[node].value))},
         barred=environment.barred(app),
+        stop_timeout=max((t for value in seen.values() for t in value["stop_timeouts"].values()), default=0.0),
         slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
     )
 
@@ -164,6 +165,7 @@ def files(fleet, app, nodes):
     if not (app.config or app.states):
         return
     replies = fleet.run("app.files", nodes, app.name, deadline=TALK_DEADLINE)
+    replies = answers.compared(replies, answers.texts)
     _refuse_problems(replies)
     problems = {node: "\n".join(reply.value) for node, reply in replies.items() if reply.value}
     if problems:

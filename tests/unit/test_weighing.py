@@ -49,11 +49,11 @@ class Node:
     def app(self, name):
         return make_app()
 
-    def refuse_overtaken(self, name, after):
-        pass
-
     def alone(self, name, deployment=None, after=None, patience=0):
         return contextlib.nullcontext()
+
+    def refuse_overtaken(self, name, deployment):
+        pass
 
     def patience(self, name):
         return 0
