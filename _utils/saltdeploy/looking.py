@@ -49,6 +49,7 @@ class Looking(Verbs):
             site.not_paused()
             observed = self._observe(site)
             site.refuse_strangers(observed)
+            preflight.refuse_unseen(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
             self._advise(app)
             pause = records.pauses(app, version, site.record())
