@@ -36,8 +36,9 @@ def _told(lifecycle, ids):
 
 def observe(name, refresh=False, deployment=None):
     """
-    Return the state of app ``name`` on this node for a deployment: its instances, its installed releases, the ports
-    in use, its data folder, the faults of this node, and whether the node applies states just now.
+    Return the state of app ``name`` on this node for a deployment: its instances, the seconds that each of them has to
+    stop, its installed releases, the ports in use, its data folder, the faults of this node, and whether the node
+    applies states just now.
 
     name
         The app.
@@ -156,8 +157,9 @@ def room(name, version):
     the problem. Nothing is changed. The size of an archive is the only estimate, so :py:func:`install` checks again
     while it unpacks.
 
-    Returns ``{"installed", "digest", "now", "packages"}``: whether it is installed, the SHA-256 of its archive, the
-    SHA-256 that a file of digests has for it now, and the packages that pip has installed.
+    Returns ``{"installed", "digest", "now", "packages", "warnings"}``: whether it is installed, the SHA-256 of its
+    archive, the SHA-256 that a file of digests has for it now, the packages that pip has installed, and sentences about
+    a server that does not send the archive now.
 
     name
         The app.
@@ -438,14 +440,15 @@ def missing(name):
     """
     lifecycle = _lifecycle()
     ids, reason = restoration.missing(lifecycle, name)
-    warnings = restoration.record(lifecycle, name)[1]
+    warnings = restoration.warnings(lifecycle, name)
     return {"instances": ids, "reason": reason, "superseded": superseded.ids(lifecycle, name), "warnings": warnings}
 
 
 def retire(name):
     """
     Retire instances that were replaced while this node was away. Clients find the recorded instances elsewhere.
-    Nothing is done while a deployment runs or is paused. Returns their ids.
+    Nothing is done while a deployment runs or is paused. Returns ``{"instances", "warnings"}``: their ids, and a
+    sentence on each instance that had to be killed.
 
     name
         The app.
@@ -456,7 +459,21 @@ def retire(name):
 
         salt web1 app.retire shop
     """
-    return superseded.retire(_lifecycle(), names.app(name))
+    lifecycle = _lifecycle()
+    return _told(lifecycle, superseded.retire(lifecycle, names.app(name)))
+
+
+def undefined():
+    """
+    Return the names of apps that this node runs or has registered, and that its environment does not define.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' app.undefined
+    """
+    return _lifecycle().inventory.undefined()
 
 
 def restore(name, instances=None, after=None):

@@ -135,7 +135,7 @@ def _joined(pillar, data):
 
 
 def share(files, environment, minion, unread=()):
-    """Return the pillar of a node, its part of the environment's ``apps``, and the names of the apps that may run there.
+    """Return a node's pillar, its part of the environment's ``apps``, and the names of the apps that may run there.
 
     Whole are the apps that may run there. What else a file holds goes where one of its apps goes. A file without any
     app goes to all nodes. Any app may have any shape here: nobody has validated it.
@@ -166,7 +166,7 @@ def _placed(app, about, mine, defined, unread):
         return about
     if app in defined:
         return elsewhere(about)
-    # Of an app that is in no file, nothing is known: it is in a pillar of the site's own, or in a file that is left out.
+    # Nobody knows an app that is in no file. It is in a pillar of the site's own, or in a file that is left out.
     return inheritance.WITHHELD if unread else about
 
 

@@ -14,6 +14,7 @@ from .budget import Budget
 from .errors import LockLost, NotReverted, cause
 from .jobs import TALK_DEADLINE, PhaseFailed, ids_by_node, publish_deadline, stop_deadline, told_ids
 from .model import NORMAL_WEIGHT, Instance, version_of
+from .outcome import places
 from .reverting import Reverting
 
 
@@ -37,13 +38,16 @@ class Deployment(Reverting):
     :param before: the record as it was, None if there was none.
     :param lock: the held lock.Lock; every write goes through it.
     :param serving: the instances that are published and run.
+    :param notes: lists that the record keeps under their keys: nodes with data, services that are tolerated.
 
     ``artifact`` is the SHA-256 that all nodes must have the release from; empty: it is not known beforehand.
     """
 
     artifact = ""
 
-    def __init__(self, jobs, discovery, environment, desired, peers, observed, before, lock, identity, serving=()):
+    def __init__(
+        self, jobs, discovery, environment, desired, peers, observed, before, lock, identity, serving=(), notes=()
+    ):
         self.jobs, self.discovery, self.environment, self.desired = jobs, discovery, environment, desired
         self.peers, self.before, self.lock, self.identity = peers, before, lock, identity
         self.app = desired.app if desired.tests else replace(desired.app, tests=())
@@ -60,7 +64,8 @@ class Deployment(Reverting):
         self.seen = set(observed)
         unseen = set(peers) - self.seen
         self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
-        self.serving = serving
+        self.serving, self.notes = serving, notes or {}
+        self.unproved = {(i.node, i.id) for i in serving} - places(before)
         self._add(serving)
 
     def run(self, plan):
@@ -187,6 +192,7 @@ class Deployment(Reverting):
         """Retire what has the ports of the new instances."""
         if ids:
             self._still_serve()
+            self._enough_serve(ids)
             self.replaced.append(ids)
             self._stop_old(ids)
 
@@ -286,7 +292,17 @@ class Deployment(Reverting):
             if node in self.seen
         }
         ids = {node: some for node, some in counted.items() if some}
-        healthy.still_serve(self.jobs.journal, self.discovery, self.app, ids)
+        # The record names all instances that a run has seen stay healthy. A killed run may have published others.
+        unproved = any((node, i) in self.unproved for node, some in ids.items() for i in some)
+        healthy.still_serve(self.jobs.journal, self.discovery, self.app, ids, unproved)
+        self.unproved = set()
+
+    def _enough_serve(self, out):
+        """Make sure that at most half are out while ``out`` is, as the plan has it: others may have died since."""
+        sick = {(i.node, i.id) for i in self.serving if not i.healthy}
+        up = {(node, i) for node in self.seen for i in self.runs.get(node, ())} - sick
+        others = up - {(node, i) for node, some in out.items() for i in some}
+        healthy.enough_serve(self.jobs.journal, self.discovery, self.app, others, len(up) - max(1, len(up) // 2))
 
     def _stop_old(self, ids):
         """Stop instances, out of the record first: highstate must not bring them back."""

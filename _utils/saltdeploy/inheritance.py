@@ -117,7 +117,7 @@ def unread(pillar):
 
 def unusable(name):
     """Return the key of an environment among the files that are left out: see :func:`unread`."""
-    return f"environment {words.name(name)}"
+    return f"environments:{words.name(name)}"
 
 
 def left_out(files, name=""):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    answers,
     arguments,
     balancer,
     contents,
@@ -48,6 +49,7 @@ class Looking(Verbs):
             site.not_paused()
             observed = self._observe(site)
             site.refuse_strangers(observed)
+            preflight.refuse_unseen(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
             self._advise(app)
             pause = records.pauses(app, version, site.record())
@@ -55,7 +57,8 @@ class Looking(Verbs):
             plan = planner.plan(desired, preflight.health(site.discovery, desired, observed, self.journal))
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
-            contents.check(site.fleet, app, version, plan.install, observed)
+            for warning in contents.check(site.fleet, app, version, plan.install, observed):
+                self.journal.warn(warning)
             preflight.files(site.fleet, app, site.nodes)
             there = ", ".join(site.answering)
         verdict = (
@@ -155,6 +158,7 @@ class Looking(Verbs):
         }
         with Fleet(self.opts) as fleet:
             replies = fleet.run("app.logs", chosen, app.name, deadline=TALK_DEADLINE, **wanted)
+        replies = answers.compared(replies, lambda value: answers.logs(value, app.name))
         found = {node: reply.value for node, reply in replies.items() if reply.ok and reply.value}
         problems = {node: reply.error for node, reply in replies.items() if reply.error}
         if not found and problems:
@@ -175,7 +179,8 @@ class Looking(Verbs):
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             where, which = _instance(status.of_app(backend, environment, app), instance, node)
             job = (app.name, command, which, timeout)
-            reply = fleet.run("app.command", [where], *job, deadline=timeout + TALK_DEADLINE)[where]
+            replies = fleet.run("app.command", [where], *job, deadline=timeout + TALK_DEADLINE)
+        reply = answers.compared(replies, lambda value: answers.command(value, which))[where]
         ran = reply.value if reply.ok else {"code": None, "output": reply.error}
         how = "did not run to its end" if ran["code"] is None else f"ended with {ran['code']}"
         return {

@@ -64,14 +64,14 @@ def own_environment(folder, minion, opts=None, functions=None, saltenv="base"):
         environment = environmentfiles.decrypt(environment, opts, functions or {})
     problem = _problem(name, environment)
     if problem:
-        return _pillar({"environments": {}}, {**broken, inheritance.unusable(name): problem})
+        return _pillar({"environments": {}}, {**broken, f"environment {name}": problem})
     found = {**pillar, "environments": {name: environment}}
     if opts and cluster.wanted(environment):
         identities = cluster.identities(name, environment)
         try:
             kept = _secrets(opts, name, identities, placed, minion)
         except DefinitionError as exc:
-            return _pillar({"environments": {}}, {**broken, inheritance.unusable(name): str(exc)})
+            return _pillar({"environments": {}}, {**broken, f"environment {name}": str(exc)})
         computed = cluster.discovery_of_node(kept["tokens"]["nodes"])
         environment["discovery"] = inheritance.merge(computed, environment.get("discovery") or {})
         found["saltdeploy_consul"] = cluster.node(name, environment, minion, kept, mine)
@@ -139,12 +139,15 @@ def _secrets(opts, name, identities, apps, node):
     """
     try:
         return _store(opts).get(name, identities, cluster.named(apps), node=node)
-    except (OSError, Failed, *bounds.WRONG_SHAPE) as exc:
-        # The text of any other exception may hold a part of the file.
-        why = exc.strerror if isinstance(exc, OSError) else str(exc) if isinstance(exc, Failed) else ""
+    except DefinitionError:
+        raise
+    except Failed as exc:  # Another process holds them for too long.
+        raise DefinitionError(str(exc)) from None
+    except bounds.WRONG_SHAPE as exc:
+        # The text of the exception may hold a part of the file.
         raise DefinitionError(
-            f"the file of its secrets, {_store(opts).path(name)}, cannot be used ({why or type(exc).__name__})."
-            " Free the disk, or restore the file from a backup."
+            f"{_store(opts).folder}/{name}.json holds Consul's secrets and is damaged ({type(exc).__name__})."
+            " Restore it from your backup of the master's keys."
         ) from None
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from dataclasses import dataclass
@@ -78,7 +79,7 @@ def of(folder=None, known=()):
     everything = running()
     mine = {p.pid for p in known if everything.get(p.pid) == p}
     if folder is not None:
-        mine |= {pid for pid in everything if _mark(pid) == str(folder) and _is_here(pid, folder)}
+        mine |= {pid for pid in everything if mark(pid) == str(folder) and _is_here(pid, folder)}
     untouchable = _ancestors(everything)
     mine -= untouchable
     while True:
@@ -114,13 +115,30 @@ def is_inside(process, folder):
     return False
 
 
+def using(folder, user):
+    """Return the Processes of a user that have to do with ``folder``, whoever their parent and their session are.
+
+    Such a process has the path of the folder in its environment, works in the folder, runs a program of it, or has a
+    file of it open or mapped.
+
+    :param user: the id of the user.
+    """
+    everything, path = running(), os.fsencode(os.path.realpath(folder))
+    untouchable = _ancestors(everything)
+    return [
+        process
+        for pid, process in everything.items()
+        if pid not in untouchable and _user(pid) == user and any(path in text for text in _references(pid))
+    ]
+
+
 def marked(root):
     """Return ``{folder: [Process, …]}`` of all processes that have the mark of an instance below ``root``."""
     found = {}
     for pid, process in running().items():
-        mark = _mark(pid)
-        if mark and mark.startswith(f"{root}{os.sep}") and _is_here(pid, mark):
-            found.setdefault(Path(mark), []).append(process)
+        folder = mark(pid)
+        if folder and folder.startswith(f"{root}{os.sep}") and _is_here(pid, folder):
+            found.setdefault(Path(folder), []).append(process)
     return found
 
 
@@ -163,13 +181,32 @@ def _wait(some, until):
     return True
 
 
-def _mark(pid):
+def mark(pid):
     """Return the folder that a process has as its mark, None if it has none, or this process may not see it."""
     with contextlib.suppress(OSError):
         for variable in (PROC / str(pid) / "environ").read_bytes().split(b"\0"):
             if variable.startswith(f"{MARK}=".encode()):
                 return os.fsdecode(variable.partition(b"=")[2])
     return None
+
+
+def _user(pid):
+    """Return the id of the user that a process runs as. The owner of its folder in proc(5) may be another."""
+    with contextlib.suppress(OSError):
+        return int(re.search(r"^Uid:\s+(\d+)", (PROC / str(pid) / "status").read_text(errors="replace"), re.M)[1])
+    return None
+
+
+def _references(pid):
+    """Yield the texts of proc(5) that have the paths of what a process uses."""
+    home = PROC / str(pid)
+    for name in ("environ", "maps"):
+        with contextlib.suppress(OSError):
+            yield (home / name).read_bytes()
+    with contextlib.suppress(OSError):
+        for link in (home / "cwd", home / "exe", *(home / "fd").iterdir()):
+            with contextlib.suppress(OSError):
+                yield os.fsencode(os.readlink(link))
 
 
 def _is_here(pid, folder):

@@ -8,6 +8,7 @@ from . import bluegreen, hookrun, records, traffic
 from .errors import INTERRUPTS, Failed, LockLost, NotReverted, cause
 from .jobs import ids_by_node
 from .model import version_of
+from .outcome import places
 
 
 class Recording:
@@ -34,6 +35,7 @@ class Recording:
             "time": time.time(),
             "nodes": {n: list(ids) for n, ids in self.runs.items() if ids},
             **({"warm": self.warm} if self.warm else {}),
+            **{key: some for key, some in self.notes.items() if some},
         }
 
     def _release(self):
@@ -47,7 +49,9 @@ class Recording:
         # What is paused may be a candidate only, and is what is deployed all the same.
         now = {**self._now(), **({"paused": self._pause(), "version": self.desired.version} if paused else {})}
         said = {"paused", "frozen"} & set(self.record or ())
-        is_so = _places(now) == _places(self.record) and now.get("warm") == (self.record or {}).get("warm")
+        is_so = places(now) == places(self.record) and all(
+            now.get(key) == (self.record or {}).get(key) for key in ("warm", *self.notes)
+        )
         if self.desired.publish and (paused or said or not is_so):
             self._write_record(now)
 
@@ -123,7 +127,3 @@ class Recording:
         except Failed as exc:
             return [str(exc)]
         return []
-
-
-def _places(record):
-    return {(node, i) for node, ids in (record or {}).get("nodes", {}).items() for i in ids}

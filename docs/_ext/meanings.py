@@ -74,7 +74,10 @@ MEANINGS = {
             " dependency."
         ),
         "strip": "How many leading folders of the archive's paths are left out. ``archive`` only.",
-        "requirements": "Further requirements of the virtualenv, as in a requirements file. ``pip`` only.",
+        "requirements": (
+            "Further requirements of the virtualenv, as in a requirements file. A URL in them has no query. ``pip``"
+            " only."
+        ),
         "python": "The Python that makes the virtualenv, as a command or a path. ``pip`` only.",
         "index": (
             "The package index that pip asks, for example ``https://pypi.example.com/simple``. A login for it belongs"
@@ -226,7 +229,8 @@ MEANINGS = {
         "upstream": (
             "IP addresses of the name servers for all other names, with the port unless it is 53. Examples are"
             " ``10.0.0.53``, ``10.0.0.53:5353``, ``fd00::53`` and ``[fd00::53]:5353``. Without this key, unbound"
-            " resolves from the root by itself."
+            " resolves from the root by itself. dnsmasq asks these servers itself, and so does unbound. With"
+            " systemd-resolved, Consul asks them."
         ),
     },
     "notify": {

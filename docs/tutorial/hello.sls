@@ -7,9 +7,9 @@ apps:
     ports: 20100-20199
     checks:
       - http: /
+        interval: 1s
+        timeout: 2s
     tests:
       - http: {path: /, contains: hello}
-      - http: /
-        from: peer
       - http: /
         from: master

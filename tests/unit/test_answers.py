@@ -100,6 +100,77 @@ def test_not_testing_is_not_passing(value, right):
     assert (answers.tests({"web1": {"shop_1.0_100": 2}})("web1", value) == "") == right
 
 
+HOOKS = {"before_start-1": "./migrate", "before_start-2": "./warm"}
+RAN = {"node": "web1", "ran": ["./migrate", "./warm"], "problem": "", "failed": None, "ended": True}
+
+
+@pytest.mark.parametrize(
+    "changes, right",
+    [
+        ({}, True),
+        ({"ran": ["./migrate"], "problem": "ended with 1", "failed": "before_start-2"}, True),
+        ({"ran": [], "problem": "not installed", "failed": ""}, True),
+        ({"node": "web2"}, False),
+        ({"ran": []}, False),
+        ({"ran": ["./warm", "./migrate"]}, False),
+        ({"ran": ["./migrate"]}, False),
+        ({"failed": "before_start-2"}, False),
+        ({"ended": False}, False),
+        ({"ran": [], "problem": "ended with 1", "failed": "before_start-2"}, False),
+        ({"ran": [], "problem": "ended with 1", "failed": "before_start-3"}, False),
+        ({"problem": "ended with 1"}, False),
+        ({"ran": None}, False),
+        ({"ended": "yes"}, False),
+    ],
+    ids=repr,
+)
+def test_hooks_run_as_asked_or_are_said_to_fail(changes, right):
+    assert (answers.hook({**RAN, **changes}, "web1", HOOKS) == "") == right
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "done", {"web1": RAN}], ids=repr)
+def test_an_answer_to_no_question_is_wrong(value):
+    assert answers.hook(value, "web1", HOOKS)
+    assert answers.room(value)
+    assert answers.command(value, "shop_1.0_100")
+    assert value == [] or (answers.texts(value) and answers.removed({"web1": ["1.0"]})("web1", value))
+    assert value == {} or answers.logs(value, "shop")
+
+
+@pytest.mark.parametrize(
+    "changes, right",
+    [
+        ({}, True),
+        ({"digest": "a" * 64, "now": "A" * 64, "packages": ["six==1"]}, True),
+        ({"digest": "latest"}, False),
+        ({"now": "a" * 63}, False),
+        ({"packages": [1]}, False),
+        ({"packages": "six"}, False),
+        ({"installed": 1}, False),
+    ],
+    ids=repr,
+)
+def test_the_content_of_a_release(changes, right):
+    assert (answers.room({"installed": True, "digest": "", "now": "", "packages": [], **changes}) == "") == right
+
+
+def test_only_the_versions_that_were_asked_for_are_removed():
+    answer = answers.removed({"web1": ["1.0", "1.1"]})
+    assert answer("web1", ["1.1"]) == answer("web1", []) == ""
+    assert answer("web1", ["1.2"]) == "it was asked to remove 1.0, 1.1, and says ['1.2']"
+    assert answer("web1", [["1.0"]])
+
+
+def test_sentences_logs_and_commands():
+    assert answers.texts(["no file"]) == answers.texts([]) == ""
+    assert answers.texts([1]) and answers.texts({"no file": 1})
+    assert answers.logs({"shop_1.0_100": "text"}, "shop") == answers.logs({}, "shop") == ""
+    assert answers.logs({"till_1.0_100": "text"}, "shop") and answers.logs({"shop_1.0_100": 1}, "shop")
+    ran = {"instance": "shop_1.0_100", "code": None, "output": ""}
+    assert answers.command(ran, "shop_1.0_100") == ""
+    assert answers.command(ran, "shop_1.0_101") and answers.command({**ran, "app": "till"}, "shop_1.0_100")
+
+
 def test_a_phase_fails_on_the_node_whose_answer_is_wrong_and_names_it():
     replies = {"web1": Reply("web1", ["shop_1.0_100"]), "web2": Reply("web2", [])}
     fleet = SimpleNamespace(run=lambda *args, on_reply, **kwargs: [on_reply(r) for r in replies.values()] and replies)

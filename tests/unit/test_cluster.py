@@ -227,7 +227,7 @@ def test_the_master_reaches_each_environments_own_servers(environments):
     for name, address in (("production", "10.0.0.1"), ("test", "10.0.1.1")):
         consul = definition.load(found, name).discovery["consul"]
         assert consul["servers"] == [f"https://{address}:8501"]
-        assert consul["ca"].endswith(f"/pki/saltdeploy/{name}-ca.pem")
+        assert consul["ca"].endswith(f"/pki/master/saltdeploy/{name}-ca.pem")
     tokens = [found["environments"][name]["discovery"]["consul"]["token"] for name in ("production", "test")]
     assert len(set(tokens)) == 2
     assert definition.load(found, "own").discovery == {"consul": {}}
@@ -265,13 +265,13 @@ def test_a_node_reaches_its_own_agent(environments):
 def test_a_damaged_store_of_secrets_stops_its_own_environment_only(environments, text):
     folder, opts = environments
     pillar.all_environments(folder, opts)
-    store = folder / "pki/saltdeploy/production.json"
+    store = folder / "pki/master/saltdeploy/production.json"
     store.write_text(text)
     found, own = pillar.all_environments(folder, opts), pillar.own_environment(folder, "p1", opts)
     assert definition.load(found, "test").discovery["consul"]["token"]
     assert pillar.own_environment(folder, "t1", opts)["saltdeploy_consul"]
     for load in (lambda: definition.load(found, "production"), lambda: definition.load_own("p1", own)):
-        with pytest.raises(Refused, match=f"the file of its secrets, {store}, cannot be used") as caught:
+        with pytest.raises(Refused, match=f"{store} holds Consul's secrets and is damaged") as caught:
             load()
         assert "geheim" not in str(caught.value)
     assert own["environments"] == {} and "saltdeploy_consul" not in own
@@ -281,7 +281,7 @@ def test_a_damaged_store_of_secrets_stops_its_own_environment_only(environments,
 def test_a_full_disk_stops_no_environment_that_has_its_secrets(environments, monkeypatch):
     folder, opts = environments
     pillar.all_environments(folder, opts)
-    (folder / "pki/saltdeploy/production.json").unlink()
+    (folder / "pki/master/saltdeploy/production.json").unlink()
 
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -289,7 +289,7 @@ def test_a_full_disk_stops_no_environment_that_has_its_secrets(environments, mon
     monkeypatch.setattr(secrets_of_environments, "_write", full)
     found = pillar.all_environments(folder, opts)
     assert definition.load(found, "test") and definition.load(found, "own")
-    with pytest.raises(DefinitionError, match=r"production.json, cannot be used \(No space left on device\)"):
+    with pytest.raises(DefinitionError, match="cannot keep Consul's secrets in .*: No space left on device"):
         definition.load(found, "production")
 
 

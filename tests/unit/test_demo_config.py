@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from saltdeploy import definition
+from saltdeploy import cautions, definition
 
 from demo import cluster, config, definitions, tour, venv
 from demo.places import Places
@@ -92,6 +92,15 @@ def test_the_tour_ends_with_what_the_definition_says_and_nothing_is_installed_on
     app = definition.load({**apps, **environments}).apps[tour.APP]
     assert (app.version, app.user) == (tour.SECOND, "root")
     assert list(app.packages) == [] and apps["apps"]["httpbin"]["packages"] == ["python3-venv"]
+
+
+def test_the_demo_and_its_tutorial_deploy_without_a_warning():
+    apps = ("pillar/apps/httpbin.sls", "docs/tutorial/hello.sls")
+    pillar = yaml.safe_load((REPOSITORY / "demo/pillar/environments/demo.sls").read_text())
+    pillar["environments"]["demo"]["apps"]["hello"] = {"version": "1.0.0", "instances": 3, "user": "root"}
+    pillar["apps"] = {n: a for path in apps for n, a in yaml.safe_load((REPOSITORY / path).read_text())["apps"].items()}
+    found = definition.load(pillar)
+    assert {name: cautions.of(app) for name, app in found.apps.items()} == {"hello": [], "httpbin": []}
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_a_service_whose_name_is_no_app_s_is_not_asked_for():
 
     class Strangers(Discovery):
         def services(self):
-            return {name: ("e",) for name in ("../../catalog/datacenters", "..", "A b", "blog-candidate")}
+            return dict.fromkeys(("../../catalog/datacenters", "..", "A b", "blog-candidate"), ("e",))
 
         def instances(self, name, passing=False):
             asked.append(name)
