@@ -174,21 +174,24 @@ def room(name, version):
     return lifecycle.host.room(lifecycle.app(name), version, lifecycle.fetch)
 
 
-def files(name):
+def files(name, version=None):
     """
     Return a sentence on each file of an app's definition that this node cannot use: a template of ``config`` that is
     missing or cannot be rendered, or a missing SLS of ``states``. Nothing is changed, and no rendered text is shown.
 
     name
         The app.
+    version
+        The release that the templates are rendered for. By default the version in the definition.
 
     CLI Example:
 
     .. code-block:: bash
 
-        salt web1 app.files shop
+        salt web1 app.files shop version=1.4.2
     """
-    return minion.files(_lifecycle(), names.app(name), __salt__)
+    version = None if version is None else names.version(version)
+    return minion.files(_lifecycle(), names.app(name), __salt__, version)
 
 
 def install(name, version, digest="", deployment=None):

@@ -22,11 +22,14 @@ START = """\
 """
 
 
-def values(app, host, address, environment):
-    """Return the placeholders as they might be for an instance of ``app``, of which there is none yet."""
+def values(app, host, address, environment, version=None):
+    """Return the placeholders as they might be for an instance of ``app``, of which there is none yet.
+
+    :param version: its release. None: the one that the definition names.
+    """
     slot = app.ports.first if app.ports else 0
-    version = app.version or "0"
-    return {
+    version = version or app.version or "0"
+    found = {
         "address": address,
         "host": addresses.host(address),
         "port": slot if app.ports else None,
@@ -37,6 +40,7 @@ def values(app, host, address, environment):
         "environment": environment,
         "node": host.node,
     }
+    return {**found, "data": str(host.data(app))} if app.data else found
 
 
 class Launch:
@@ -47,14 +51,10 @@ class Launch:
         self.folder = host.folder(instance.id)
         self.release = host.release(app.name, instance.version)
         self.values = {
-            **values(app, host, instance.address, environment),
+            **values(app, host, instance.address, environment, instance.version),
             "port": instance.port,
-            "version": instance.version,
-            "release": str(self.release),
             "instance": str(self.folder),
         }
-        if app.data:
-            self.values["data"] = str(host.data(app))
 
     @property
     def env(self):

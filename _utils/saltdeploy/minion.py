@@ -62,12 +62,13 @@ def mine(opts, value):
     return value.get(opts["id"], []) if isinstance(value, dict) else value
 
 
-def files(lifecycle, name, functions):
+def files(lifecycle, name, functions, version=None):
     """Return a sentence on each file that the definition of app ``name`` names and that cannot be used here.
 
     Templates are rendered into a folder that is removed at once: no value of them is in a sentence.
 
     :param functions: ``__salt__``.
+    :param version: the release that is to be deployed. None: the one that the definition names.
     """
     app, node = lifecycle.app(name), lifecycle.node
     problems = [
@@ -75,7 +76,7 @@ def files(lifecycle, name, functions):
         for sls in app.states
         if not any(functions["cp.hash_file"](url) for url in _places(sls))
     ]
-    values = launch.values(app, lifecycle.host, node.address, lifecycle.environment.name)
+    values = launch.values(app, lifecycle.host, node.address, lifecycle.environment.name, version)
     with tempfile.TemporaryDirectory() as folder:
         for target, template in app.config.items():
             try:

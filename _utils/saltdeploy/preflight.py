@@ -133,11 +133,14 @@ def requirements(discovery, app, environment):
         )
 
 
-def files(fleet, app, nodes):
-    """Raise Refused if a file that the definition of ``app`` names is missing or cannot be rendered; all are named."""
+def files(fleet, app, version, nodes):
+    """Raise Refused if a file that the definition of ``app`` names is missing or cannot be rendered; all are named.
+
+    :param version: the release that the files are for.
+    """
     if not (app.config or app.states):
         return
-    replies = fleet.run("app.files", nodes, app.name, deadline=TALK_DEADLINE)
+    replies = fleet.run("app.files", nodes, app.name, version, deadline=TALK_DEADLINE)
     _refuse_problems(replies)
     problems = {node: "\n".join(reply.value) for node, reply in replies.items() if reply.value}
     if problems:

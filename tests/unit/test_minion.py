@@ -7,6 +7,7 @@ from salt.exceptions import SaltClientError, SaltRenderError
 from saltdeploy import minion
 from saltdeploy.errors import Failed
 from saltdeploy.host import DEFAULT_ROOT
+from saltdeploy.model import Instance
 
 PILLAR = {
     "apps": {"shop": {"source": {"pip": "shop"}, "run": "shop"}},
@@ -66,6 +67,29 @@ def test_all_files_that_a_definition_names_are_looked_for():
         "apps:shop:config:etc/c: salt://c: is not on the master: see its file_roots.",
     ]
     assert rendered[0] == ("salt://a", "127.0.0.1", None, "web1")
+
+
+@pytest.mark.parametrize("version, expected", [(None, "1.0"), ("1.1", "1.1")])
+def test_a_template_is_rendered_for_the_release_that_is_asked_for_with_its_data_folder(version, expected):
+    """With all placeholders that the instance's own rendering has later."""
+    pillar = copy.deepcopy(PILLAR)
+    pillar["apps"]["shop"].update(data=True, config={"etc/a": "salt://a"})
+    rendered = []
+    functions = {
+        "config.get": lambda key, default, **where: default,
+        "cp.get_template": lambda source, path, template, **context: rendered.append(context) or path,
+    }
+    lifecycle = minion.lifecycle({"id": "web1"}, pillar, functions)
+    assert minion.files(lifecycle, "shop", functions, version) == []
+    [context] = rendered
+    app, root = lifecycle.app("shop"), f"{DEFAULT_ROOT}/shop"
+    assert (context["version"], context["data"]) == (expected, f"{root}/data")
+    assert (context["release"], context["instance"]) == (
+        f"{root}/releases/{expected}",
+        str(lifecycle.host.folder(f"shop_{expected}_0")),
+    )
+    instance = Instance(f"shop_{expected}_0", "web1", "shop", expected, 0, "127.0.0.1", None)
+    assert context == lifecycle.launch(app, instance).values
 
 
 def test_settings_are_those_of_the_pillar_that_is_given():
