@@ -7,6 +7,8 @@ apps:
     ports: 20100-20199
     checks:
       - http: /
+        interval: 1s
+        timeout: 2s
     tests:
       - http: {path: /, contains: hello}
       - http: /

@@ -9,7 +9,8 @@ apps:
     ports: 20000-20099
     checks:
       - http: /status/200
-        interval: 2s
+        interval: 1s
+        timeout: 2s
     tests:
       - http: {path: /get, contains: '"url"'}
       - http: {path: /status/418, status: 418}

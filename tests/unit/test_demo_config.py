@@ -4,6 +4,7 @@ import configparser
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from saltdeploy import definition
+from saltdeploy import cautions, definition
 
 from demo import cluster, config, definitions, tour, venv
 from demo.places import Places
@@ -20,6 +21,23 @@ from demo.progress import Progress
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVERS = ["127.0.0.11", "127.0.0.12", "127.0.0.13"]
+
+
+def demo_apps():
+    """Return the apps of the demo's environment, with the tutorial's app as its page adds it."""
+    files = ("demo/pillar/apps/httpbin.sls", "docs/tutorial/hello.sls", "demo/pillar/environments/demo.sls")
+    httpbin, hello, demo = (yaml.safe_load((REPOSITORY / file).read_text()) for file in files)
+    apps, environments = {**httpbin["apps"], **hello["apps"]}, demo["environments"]
+    page = (REPOSITORY / "docs/tutorial/own-app.rst").read_text()
+    addition = re.search(r"^   (hello: \{.*\})$", page, re.MULTILINE)
+    environments["demo"]["apps"].update(yaml.safe_load(addition[1]))
+    return definition.load({"apps": apps, "environments": environments}).apps
+
+
+def test_no_plan_of_the_demo_begins_with_a_warning():
+    """A stranger's first plan shows how a definition is written that nothing can be said against."""
+    apps = demo_apps()
+    assert {name: cautions.of(app) for name, app in apps.items()} == {"httpbin": [], "hello": []}
 
 
 def test_consul_server_listens_on_its_own_address_and_joins_the_others(tmp_path):

@@ -13,4 +13,4 @@ environments:
     apps:
       # The demo makes no account on your machine and installs no package.
       httpbin: {version: 0.10.2, instances: 3, user: root, packages: []}
-    strategy: {waves: [1, "100%"], min_healthy: 2s, drain: 5s}
+    strategy: {waves: [1, "100%"], min_healthy: 3s, drain: 5s}
