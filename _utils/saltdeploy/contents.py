@@ -5,7 +5,7 @@ from __future__ import annotations
 from .errors import Failed, Refused
 from .jobs import TALK_DEADLINE
 from .names import DIGEST
-from .preflight import by_problem
+from .words import by_problem
 
 
 def look(fleet, app, version, nodes):

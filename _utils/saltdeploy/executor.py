@@ -15,6 +15,7 @@ from .errors import LockLost, NotReverted, cause
 from .jobs import TALK_DEADLINE, PhaseFailed, ids_by_node, publish_deadline, stop_deadline, told_ids
 from .model import NORMAL_WEIGHT, Instance, version_of
 from .reverting import Reverting
+from .words import joined
 
 
 @dataclass(frozen=True)
@@ -219,7 +220,7 @@ class Deployment(Reverting):
                     counts[node],
                     self.identity.id,
                 ),
-                wrong=lambda value: "; ".join(value["failures"]),
+                wrong=lambda value: joined(value["failures"]),
             )
         except PhaseFailed as exc:
             self._lose(exc, counts)

@@ -18,6 +18,7 @@ from . import (
     status,
     traffic,
     versions,
+    words,
 )
 from .acceptance import Acceptance
 from .errors import DONE, REVERTED, Failed, Refused
@@ -158,7 +159,7 @@ class Looking(Verbs):
         found = {node: reply.value for node, reply in replies.items() if reply.ok and reply.value}
         problems = {node: reply.error for node, reply in replies.items() if reply.error}
         if not found and problems:
-            raise Refused(preflight.by_problem(problems))
+            raise Refused(words.by_problem(problems))
         if not found:
             which = f"instance {instance}" if instance else "instance"
             raise Refused(f"no {which} of {app.name} is on {', '.join(chosen)}: see salt-run deploy.status {app.name}")

@@ -10,6 +10,7 @@ from .errors import Refused
 from .jobs import TALK_DEADLINE, ids_by_node
 from .model import Instance
 from .planner import Observed, listed
+from .words import by_problem
 from .words import name as said
 
 # How long a check may take to answer, beyond its interval, before what it is about counts as unhealthy, in seconds: its
@@ -155,12 +156,6 @@ def _refuse_problems(replies):
 def _refuse(problems):
     if problems:
         raise Refused(by_problem(problems))
-
-
-def by_problem(problems):
-    """Say each problem once, with all the nodes that have it."""
-    nodes = _nodes_of({node: [problem] for node, problem in problems.items()})
-    return "; ".join(f"{', '.join(names)}: {problem}" for problem, names in nodes.items())
 
 
 def _nodes_of(texts):

@@ -169,7 +169,7 @@ class Site:
                 problems += filter(None, [wrong(value)])
                 self.told.append(told(value))
         if problems:
-            raise PhaseFailed(dict.fromkeys(nodes, f"{phase}: {'; '.join(problems)}"), {})
+            raise PhaseFailed(phase, dict.fromkeys(nodes, "; ".join(problems)), {})
 
     def states(self):
         return [mark["state"] for mark in self.kv.values()]
