@@ -61,7 +61,7 @@ class Control(Operations, Looking, Settling):
                 def make(desired, observed):
                     plan = planner.plan(desired, observed)
                     if plan.install or plan.waves:
-                        preflight.files(site.fleet, app, version, site.nodes)
+                        preflight.files(site.fleet, app, version, site.nodes, self.journal)
                     if not plan.install and contents.may_change(app):
                         contents.check(site.fleet, app, version, (), observed)
                     return plan

@@ -57,7 +57,7 @@ class Looking(Verbs):
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
             contents.check(site.fleet, app, version, plan.install, observed)
-            preflight.files(site.fleet, app, version, site.nodes)
+            preflight.files(site.fleet, app, version, site.nodes, self.journal)
             there = ", ".join(site.answering)
         verdict = (
             f"{name} {version} can be deployed in {environment.name}: its definition is valid, its nodes answer"
