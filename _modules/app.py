@@ -55,7 +55,7 @@ def observe(name, refresh=False, deployment=None):
     pillar = minion.refreshed(__opts__, __pillar__, __salt__) if arguments.flag("refresh", refresh) else None
     lifecycle, run = _lifecycle(pillar), arguments.text("deployment", deployment)
     if run:
-        lifecycle.host.begin(names.app(name), run)
+        lifecycle.host.turns.begin(names.app(name), run)
     return {
         **lifecycle.inventory.observe(name),
         "saltdeploy": saltdeploy.__version__,
@@ -92,7 +92,7 @@ def releases(name):
 
         salt '*' app.releases shop
     """
-    return _lifecycle().host.releases(name)
+    return _lifecycle().host.releases.versions(name)
 
 
 def installed(name, version, digest=""):
@@ -113,7 +113,7 @@ def installed(name, version, digest=""):
         salt web1 app.installed shop 1.4.2
     """
     lifecycle = _lifecycle()
-    return lifecycle.host.installed(lifecycle.app(name), version, names.digest(digest))
+    return lifecycle.host.releases.installed(lifecycle.app(name), version, names.digest(digest))
 
 
 def eligible():
@@ -171,7 +171,7 @@ def room(name, version):
         salt web1 app.room shop 1.4.2
     """
     lifecycle = _lifecycle()
-    return lifecycle.host.room(lifecycle.app(name), version, lifecycle.fetch)
+    return lifecycle.host.releases.room(lifecycle.app(name), version, lifecycle.fetch)
 
 
 def files(name, version=None):
@@ -224,7 +224,7 @@ def install(name, version, digest="", deployment=None):
         salt web1 app.install shop 1.4.2
     """
     lifecycle = _lifecycle()
-    lifecycle.host.refuse_ended(names.app(name), arguments.text("deployment", deployment))
+    lifecycle.host.turns.refuse_ended(names.app(name), arguments.text("deployment", deployment))
     return lifecycle.install(name, version, digest)
 
 
@@ -372,7 +372,7 @@ def remove(name, version):
 
         salt web1 app.remove shop 1.3.0
     """
-    return _lifecycle().host.remove_release(name, version)
+    return _lifecycle().host.releases.remove(name, version)
 
 
 def logs(name, instances=None, lines=50, since=None, strict=True):

@@ -12,25 +12,25 @@ def _lifecycle():
 
 def hook(name, phase, version, hooks, instances=None, deployment=None):
     """
-    Run hooks of an app on this node, one after the other, up to the first that fails: in the folder of
-    a release, with its environment and its user. Before an installation: in the folder of the app's
-    releases, as the minion's own user.
+    Run hooks of an app on this node, one after the other, until one fails. They run in the folder of a release,
+    with its environment and its user. Hooks before an installation run in the folder of the app's releases, as the
+    minion's own user.
 
-    Returns ``{"node", "ran", "problem", "failed", "ended"}``: the commands that ended well, what is wrong
-    (empty: nothing), the key of the hook that failed, and whether its end was seen.
+    Returns ``{"node", "ran", "problem", "failed", "ended"}``: the commands that ended well, the problem (empty if
+    there is none), the key of the hook that failed, and whether this node saw its end.
 
     name
         The app.
     phase
         ``before_start``, for example: the key of ``hooks`` in the app's definition.
     version
-        The release. Where it is not installed here, the one of the first instance is taken.
+        The release. If it is not installed here, the release of an instance is taken.
     hooks
         The keys of the hooks to run: ``<phase>-<beginning of the SHA-256 of the command>``.
     instances
-        A mapping of minion id to the ids of the instances that it is about.
+        A mapping of minion id to the ids of the instances that the hooks are about.
     deployment
-        The deployment whose step this is; an error once it has ended on this node.
+        The deployment that this step belongs to. It is an error if that has ended on this node.
 
     CLI Example:
 
@@ -40,7 +40,7 @@ def hook(name, phase, version, hooks, instances=None, deployment=None):
     """
     chosen, mine = names.keys("hooks", hooks), names.instances(minion.mine(__opts__, instances) or ())
     lifecycle = _lifecycle()
-    lifecycle.host.refuse_ended(names.app(name), arguments.text("deployment", deployment))
+    lifecycle.host.turns.refuse_ended(names.app(name), arguments.text("deployment", deployment))
     return hooknode.run(lifecycle, name, names.phase(phase), names.version(version), chosen, mine)
 
 
@@ -65,14 +65,14 @@ def test_peers(name, targets):
 
 def prune(name, versions, deployment=None):
     """
-    Remove releases from this node; return those that were there. Refused where an instance runs one.
+    Remove releases from this node. Return the versions that were there. Refused if an instance runs one.
 
     name
         The app.
     versions
         A list of versions; or a mapping of minion id to such lists.
     deployment
-        The run whose step this is; an error once it has ended on this node.
+        The run that this step belongs to. It is an error if that has ended on this node.
 
     CLI Example:
 
@@ -81,5 +81,5 @@ def prune(name, versions, deployment=None):
         salt web1 deploy.prune shop '["1.1.0", "1.2.0"]'
     """
     host, mine = _lifecycle().host, minion.mine(__opts__, versions)
-    host.refuse_ended(names.app(name), arguments.text("deployment", deployment))
-    return [version for version in names.versions(mine) if host.remove_release(name, version)]
+    host.turns.refuse_ended(names.app(name), arguments.text("deployment", deployment))
+    return [version for version in names.versions(mine) if host.releases.remove(name, version)]

@@ -184,12 +184,10 @@ def main():
     with site(options.consul, definitions, {NODE: f"{NETWORK}.11"}) as (cli, agents):
         measure("as Salt jobs", Master(cli, agents), agents, options.rounds)
     folder = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
-    agents = Agents(folder / "n", options.consul, {NODE: f"{NETWORK}.11"})
     try:
-        agents.start()
-        measure("without the job", Node(folder, agents), agents, options.rounds)
+        with Agents(folder / "n", options.consul, {NODE: f"{NETWORK}.11"}).running() as agents:
+            measure("without the job", Node(folder, agents), agents, options.rounds)
     finally:
-        agents.stop()
         shutil.rmtree(folder)
 
 

@@ -1,32 +1,34 @@
-"""Ends instances: the process that the supervisor has started, and whatever else is left of them."""
+"""The end of instances: of the process that the supervisor started, and of every other process that it left."""
 
 from __future__ import annotations
 
 import signal
 
-from . import processes, sockets
+from . import instancefiles, processes, sockets
 from .errors import Failed
 from .files import explained
 from .model import slot_of
 
 
 class Ending:
-    """What ends the instances of a node.
+    """Ends the instances of a node.
 
-    :param host: a host.Host; ``runtime``: what runs its instances.
+    :param host: a host.Host.
+    :param runtime: the supervisor that runs its instances.
     """
 
     def __init__(self, host, runtime):
         self.host, self.runtime = host, runtime
 
     def stop(self, instance, address, port):
-        """End all processes of an instance; its unit stays. Return a warning if one had to be killed, else nothing.
+        """End all processes of an instance. Its unit stays.
 
         :param instance: its id.
-        :param port: None: it has none.
-        :raises Failed: something of it cannot be ended, or somebody else listens on its port.
+        :param port: its port. None: it has none.
+        :returns: a warning if a process had to be killed, else nothing.
+        :raises Failed: a process of it does not end, or another program listens on its port.
         """
-        folder, how = self.host.folder(instance), self.runtime.stop_of(instance)
+        folder, how = self.host.instances.folder(instance), self.runtime.stop_of(instance)
         known = [p for p in map(processes.read, self.runtime.processes(instance)) if p]
         known = processes.of(folder, known)
         killed = self.runtime.stop(instance)
@@ -34,27 +36,27 @@ class Ending:
         def left():
             return [*processes.of(folder, known), *self._listening(instance, address, port)]
 
-        # It is not their fault if they have not been told before: they have the whole time.
+        # The supervisor may not have signalled these processes, so they have the whole time from now on.
         killed |= processes.end(left, signal.Signals[f"SIG{how.signal}"], how.timeout)
         if port is not None:
             self._refuse_others(instance, address, port)
         app = instance.split("_", 1)[0]
         return killed and (
-            f"{instance} did not end within {how.timeout:g}s after SIG{how.signal}, and was killed: work in progress"
-            f" was cut. If it needs longer, raise apps:{app}:stop:timeout."
+            f"{instance} did not end within {how.timeout:g}s after SIG{how.signal}, and was killed. Its work in"
+            f" progress was cut off. If it needs longer, raise apps:{app}:stop:timeout."
         )
 
     def forget(self, instance):
         """Remove the unit and the folder of an instance that was stopped."""
         with explained():
             self.runtime.forget(instance)
-        self.host.forget(instance)
+        self.host.instances.forget(instance)
 
     def sweep(self, app, address, spared):
-        """End what runs of ``app`` and belongs to no instance; return a warning for each process.
+        """End the processes of ``app`` that belong to no instance. Return a warning for each process.
 
         :param app: a model.App.
-        :param spared: ids of instances that are nobody's leftovers, though they have no record here.
+        :param spared: ids of instances without a record here that may still serve.
         """
         root, number = self.host.root / app.name, signal.Signals[f"SIG{app.stop.signal}"]
 
@@ -66,17 +68,17 @@ class Ending:
         found = left()
         if found:
             processes.end(left, number, app.stop.timeout)
-        return [f"{process} of {app.name} was left of an instance that is gone, and is ended." for process in found]
+        return [f"{process} belonged to an instance of {app.name} that is gone. It was ended." for process in found]
 
     def _is_gone(self, folder, spared):
-        return folder.name not in spared and not (folder / "instance.json").exists()
+        return folder.name not in spared and not (folder / instancefiles.RECORD).exists()
 
     def _strangers(self, app, address, spared):
         """Return the Processes that work in a folder of ``app`` and listen on a port of it that no instance has."""
         if app.ports is None:
             return []
         here = {s.port for s in sockets.table(sockets.LISTENING)} & set(app.ports)
-        taken = {*self.host.instance_ports(), *map(slot_of, spared)}
+        taken = {*self.host.instances.ports(), *map(slot_of, spared)}
         found = [p for port in sorted(here - taken) for p in processes.listening(address, port)[0]]
         return [p for p in found if processes.is_inside(p, self.host.root / app.name)]
 
@@ -92,6 +94,6 @@ class Ending:
         names = [*map(str, found), *others]
         if names:
             raise Failed(
-                f"{instance} is stopped, and {', '.join(names)} listens on its port, {port} of {address}. It is no"
+                f"{instance} is stopped, and {', '.join(names)} listens on its port, {port} of {address}. That is not a"
                 " process of the instance. End it, or give the app other ports."
             )

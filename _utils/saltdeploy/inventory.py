@@ -25,12 +25,12 @@ class Inventory:
 
     def observe(self, name):
         """Return the state of app ``name`` on this node as a planner needs it, as plain data."""
-        app, broken = self.app(name), self.host.broken(name)
+        app, broken = self.app(name), self.host.instances.broken(name)
         return {
             "instances": [i.__dict__ for i in self.instances(name)],
-            "releases": self.host.releases(name),
-            "ports_taken": sorted(self.host.ports_taken(self.node.address)),
-            "data": str(self.host.data(app)) if self.host.has_data(app) else "",
+            "releases": self.host.releases.versions(name),
+            "ports_taken": sorted(self.host.instances.ports_taken(self.node.address)),
+            "data": str(self.host.data.path(app)) if self.host.data.has_any(app) else "",
             "slots": self._slots(name),
             "warnings": self._warnings(app, broken),
         }
@@ -44,15 +44,15 @@ class Inventory:
     def instances(self, name):
         """Return the Instances of app ``name`` on this node. Only discovery or the supervisor may know some of them."""
         registered, states = self.registered(name), self.runtime.states()
-        known = {i.id: self._observed(i, registered, states) for i in self.host.instances(name)}
-        ids = {*self.host.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
+        known = {i.id: self._observed(i, registered, states) for i in self.host.instances.recorded(name)}
+        ids = {*self.host.instances.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
         strays = (i for i in sorted(ids) if i not in known and shapes.is_of(i, name))
         return [*known.values(), *(self._stray(i, registered, states) for i in strays)]
 
     def described(self, name=None):
         """Return ``{id: instance}`` of app ``name``, or of all apps, as plain data with the supervisor's state."""
         states = self.runtime.states()
-        chosen = [name] if name else sorted({*self.environment.apps, *(i.app for i in self.host.instances())})
+        chosen = [name] if name else sorted({*self.environment.apps, *(i.app for i in self.host.instances.recorded())})
         return {
             i.id: {**i.__dict__, "state": states[i.id].detail if i.id in states else "not started"}
             for app in chosen
@@ -90,7 +90,7 @@ class Inventory:
         """Return the faults of this node that concern ``app``, in sentences."""
         ignored = [f"resources:{key}" for key in self.runtime.lacks if getattr(app, key)]
         found = [f"{i} is broken: {why} deploy.app {app.name} replaces it." for i, why in broken.items()]
-        found += [f"{app.name} {v} is broken: {why}" for v, why in self.host.broken_releases(app.name).items()]
+        found += [f"{app.name} {v} is broken: {why}" for v, why in self.host.releases.broken(app.name).items()]
         if ignored:
             found.append(f"{self.runtime.name} does not enforce apps:{app.name}:{' and '.join(ignored)}.")
         return found
@@ -99,7 +99,7 @@ class Inventory:
         public, state = registered.get(instance.id), states.get(instance.id)
         supervised = bool(state and state.running)
         # A process that a killed supervisor left may still serve. The new supervisor cannot start its own beside it.
-        serving = bool(public) and not supervised and self.host.listens(instance)
+        serving = bool(public) and not supervised and self.host.instances.listens(instance)
         # Such an instance is replaced, and so is an instance at another address: no test would reach the right one.
         tested = instance.tested and instance.address == self.node.address and not serving
         seen = {"weight": public.weight} if public else {}
@@ -116,5 +116,5 @@ class Inventory:
         port = (seen.port or None) if seen else slot if self.app(name).ports else None
         address = (seen and seen.address) or self.node.address
         made = Instance(one, self.host.node, name, version, slot, address, port, recorded=False)
-        running = bool(state and state.running) or bool(public and self.host.listens(made))
+        running = bool(state and state.running) or bool(public and self.host.instances.listens(made))
         return replace(made, running=running, published=bool(public), **({"weight": public.weight} if public else {}))

@@ -1,4 +1,4 @@
-"""What an instance is started from: its placeholders, its environment, its files, its unit."""
+"""The launch of an instance: its placeholders, its environment, its files and its unit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from .files import explained, make_folder, write_file
 from .model import instance_id
 from .runtime import Unit
 
-# It begins again with nothing in its environment: what the minion or the supervisor has there is none of the app's.
+# The script starts itself again with an empty environment. The variables of the minion or the supervisor are not for
+# the app.
 START = """\
 #!/bin/sh
 [ "$1" = clean ] || exec /usr/bin/env -i /bin/sh "$0" clean
@@ -34,22 +35,22 @@ def values(app, host, address, environment, version=None):
         "host": addresses.host(address),
         "port": slot if app.ports else None,
         "version": version,
-        "release": str(host.release(app.name, version)),
-        "instance": str(host.folder(instance_id(app.name, version, slot))),
+        "release": str(host.releases.path(app.name, version)),
+        "instance": str(host.instances.folder(instance_id(app.name, version, slot))),
         "app": app.name,
         "environment": environment,
         "node": host.node,
     }
-    return {**found, "data": str(host.data(app))} if app.data else found
+    return {**found, "data": str(host.data.path(app))} if app.data else found
 
 
 class Launch:
-    """How one instance of ``app`` is started on ``host`` (a host.Host) in the environment so named."""
+    """The launch of one instance of ``app`` on ``host`` (a host.Host), in the environment with that name."""
 
     def __init__(self, app, instance, host, environment):
         self.app, self.instance, self.host = app, instance, host
-        self.folder = host.folder(instance.id)
-        self.release = host.release(app.name, instance.version)
+        self.folder = host.instances.folder(instance.id)
+        self.release = host.releases.path(app.name, instance.version)
         self.values = {
             **values(app, host, instance.address, environment, instance.version),
             "port": instance.port,
@@ -58,7 +59,7 @@ class Launch:
 
     @property
     def env(self):
-        """What the environment of the process, of hooks and of tests that are commands has of this app."""
+        """The app's variables in the environment of its process, of its hooks and of tests that are commands."""
         named = {k: self.values.get(k) for k in ("address", "port", "version", "data")}
         own = {k.upper(): str(value) for k, value in named.items() if value is not None}
         return {**own, **{key: placeholders.fill(value, self.values) for key, value in self.app.env.items()}}
@@ -72,15 +73,15 @@ class Launch:
 
     @explained()
     def write(self, render):
-        """Write its configuration and its start script; secrets may be in both, so they are the app's user's own.
+        """Write its configuration and its start script. Both may hold secrets, so only the app's user may read them.
 
         :param render: ``render(url, path, context)`` renders a ``salt://`` template into a file.
-        :raises Refused: this node has no such user, or the app's data folder is somebody else's.
+        :raises Refused: this node has no such user, or the app's data folder belongs to another one.
         """
         owner = self._owner()
         self._close_folder(owner)
         if self.app.data:
-            self.host.make_data(self.app, owner)
+            self.host.data.make(self.app, owner)
         for target, template in self.app.config.items():
             self._render(self.folder / target, template, render, owner)
         command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))
@@ -92,13 +93,13 @@ class Launch:
         write_file(self.folder / instancefiles.START, text, 0o500, owner)
 
     def _watcher(self):
-        """Write the watcher's file; return the line that starts it."""
+        """Write the file of the watcher. Return the line that starts it."""
         path = self.folder / instancefiles.WATCHER
         write_file(path, watch.source())
         return watch.line(self.instance, path)
 
     def _close_folder(self, owner):
-        """Keep all but the app's user out of the folder: what it prints may be anything, and nobody asked others in."""
+        """Keep all other users out of the folder. The log of the app is in it, and may hold anything."""
         make_folder(self.folder)
         if owner:
             os.chown(self.folder, 0, owner[1])
@@ -106,22 +107,22 @@ class Launch:
 
     def _render(self, path, template, render, owner):
         if ".." in path.parts:
-            raise Refused(f"config {path}: leaves the instance's folder.")
+            raise Refused(f"config {path} leaves the folder of the instance.")
         make_folder(path.parent)
-        # A folder that only this user may enter: Salt makes a file that all may read.
+        # Salt makes a file that all users may read, so the folder around it is private.
         with tempfile.TemporaryDirectory(dir=path.parent) as private:
             rendered = Path(private) / path.name
             render(template, rendered, self.values)
             write_file(path, rendered.read_text(), 0o600, owner)
 
     def _owner(self):
-        """Return the uid and gid of the app's user, where this process may give files to it."""
+        """Return the uid and gid of the app's user. None if this process may not give files away."""
         if os.geteuid() != 0:
             return None
         try:
             entry = pwd.getpwnam(self.app.user)
         except KeyError:
             raise Refused(
-                f"there is no user {self.app.user} on this node: apply the state app.release, or add it."
+                f"this node has no user {self.app.user}. Apply the state app.release, or add the user."
             ) from None
         return entry.pw_uid, entry.pw_gid

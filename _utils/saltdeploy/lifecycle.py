@@ -43,7 +43,7 @@ class Lifecycle:
 
     def __init__(self, node, pillar, settings, fetch, render):
         self.host = Host(node, **({"root": settings["root"]} if "root" in settings else {}))
-        self.environment = definition.load_own(node, pillar, self.host.problems)
+        self.environment = definition.load_own(node, pillar, self.host.mistakes.find)
         self.node = self.environment.nodes[node]
         self.settings, self.fetch, self.render = settings, fetch, render
         self._runtime = self._discovery = self._ending = None
@@ -80,7 +80,7 @@ class Lifecycle:
 
         :param digest: the SHA-256 of the archive that it must be made of. Empty takes the digest of the definition.
         """
-        return self.host.install(self.app(name), version, self.fetch, names.digest(digest))
+        return self.host.releases.install(self.app(name), version, self.fetch, names.digest(digest))
 
     def start(self, name, version, count, deployment, held=False, slots=None, tests=True):
         """Start ``count`` candidates of a release and run the tests that are from the node itself.
@@ -92,7 +92,7 @@ class Lifecycle:
         :returns: ``{"ok", "instances": [...], "failures": [...]}``
         """
         app = self.app(name) if tests else replace(self.app(name), tests=())
-        if not self.host.installed(app, version):
+        if not self.host.releases.installed(app, version):
             raise Refused(f"{name} {version} is not installed on {self.host.node}: run app.install first.")
         return self.start_installed(app, version, count, deployment, held, slots)
 
@@ -100,14 +100,14 @@ class Lifecycle:
         """Start candidates as :meth:`start` does, from the installed release, wherever it came from."""
         deadline = time.monotonic() + app.strategy.healthy_deadline
         started, failures = [], []
-        with self.host.starting(app.name, deployment):
+        with self.host.turns.starting(app.name, deployment):
             avoid = {i.slot for i in self.inventory.instances(app.name) if i.running and not i.recorded}
             self.warnings += self.ending.sweep(app, self.node.address, self.inventory.in_use(app.name))
             for slot in slots or [None] * count:
-                instance = self.host.allocate(app, version, self.node.address, deployment, slot, avoid)
+                instance = self.host.instances.allocate(app, version, self.node.address, deployment, slot, avoid)
                 started.append(replace(instance, held=held))
             for instance in started:
-                self.host.save(instance)
+                self.host.instances.save(instance)
                 launch = self.launch(app, instance)
                 launch.write(self.render)
                 self.runtime.start(launch.unit)
@@ -128,8 +128,8 @@ class Lifecycle:
             problems[-1] += f"\nits last lines:\n{logs}" if logs else ""
             return [f"{instance.id}: {p}" for p in problems]
         expires = None if instance.held else app.strategy.progress_deadline
-        with self.host.starting(app.name, deployment):
-            self.host.save(replace(instance, tested=True))
+        with self.host.turns.starting(app.name, deployment):
+            self.host.instances.save(replace(instance, tested=True))
             self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True, expires=expires))
         return []
 
@@ -190,7 +190,7 @@ class Lifecycle:
         for instance in (replace(i, held=False, weight=weight or i.weight) for i in chosen):
             self.discovery.publish(services.of(app, instance, self.environment.name))
             self.discovery.withdraw(instance.id + CANDIDATE)
-            self.host.save(instance)
+            self.host.instances.save(instance)
         ids = [i.id for i in chosen]
         self._await_results(app, ids)
         return ids
@@ -213,14 +213,14 @@ class Lifecycle:
             self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True))
         # Last: a disk that cannot be written does not keep them in use.
         for instance in chosen:
-            self.host.save(replace(instance, held=held))
+            self.host.instances.save(replace(instance, held=held))
         return [i.id for i in chosen]
 
     def _withdraw(self, name, ids):
         """Deregister ``ids``. When the catalog has none of them, return the ids that clients may have used."""
         registered = self.inventory.registered(name)
-        here = {i.id: i.tested for i in self.host.instances(name)}
-        strays = {*self.host.strays(name), *self.runtime.states()}
+        here = {i.id: i.tested for i in self.host.instances.recorded(name)}
+        strays = {*self.host.instances.strays(name), *self.runtime.states()}
         for instance in ids:
             for service in (instance, instance + CANDIDATE):
                 if service in registered:
@@ -248,8 +248,8 @@ class Lifecycle:
     # -- stopping -----------------------------------------------------------------------------
 
     def alone(self, name, deployment=None, after=None):
-        """As Host.alone: a step that undoes others waits for them, any other is not to find somebody there."""
-        return self.host.alone(name, deployment, after, self.patience(name) if after else locks.MOMENT)
+        """As Turns.alone: a step that undoes others waits for them, any other is not to find somebody there."""
+        return self.host.turns.alone(name, deployment, after, self.patience(name) if after else locks.MOMENT)
 
     def patience(self, name):
         """Return for how long a step waits for another one, in seconds: as long as it may take to retire instances."""
@@ -266,7 +266,7 @@ class Lifecycle:
         :param after: whose steps this undoes.
         """
         own, by = (deployment, None) if ids is None else (None, deployment)
-        with self.host.alone(names.app(name), by, after or own, self.patience(name)):
+        with self.host.turns.alone(names.app(name), by, after or own, self.patience(name)):
             return self._stop(name, ids, own, drain, grace)
 
     def retire(self, name, ids, drain=None):
@@ -321,7 +321,7 @@ class Lifecycle:
         if instance in here:
             return here[instance].address, here[instance].port
         port = slot_of(instance) if self.inventory.app(name).ports else None
-        return self.node.address, None if port in {i.port for i in self.host.instances()} else port
+        return self.node.address, None if port in {i.port for i in self.host.instances.recorded()} else port
 
     def _drain(self, instances, drain, grace):
         """Let clients finish. Ends when no connection is left, at the latest after ``drain``."""
@@ -329,16 +329,16 @@ class Lifecycle:
             return
         began = time.monotonic()
         time.sleep(min(grace, drain))
-        while time.monotonic() - began < drain and any(self.host.connections(i) for i in instances):
+        while time.monotonic() - began < drain and any(self.host.instances.connections(i) for i in instances):
             time.sleep(POLL)
 
     def restart(self, name, ids=None, deployment=None):
         """Withdraw, drain, restart, test and publish again, one instance after the other.
 
-        :param deployment: whose step this is (see Host.alone).
+        :param deployment: whose step this is (see Turns.alone).
         """
         app = self.app(name)
-        with self.host.alone(name, deployment, patience=self.patience(name)):
+        with self.host.turns.alone(name, deployment, patience=self.patience(name)):
             chosen = self.chosen(name, ids)
             for instance in chosen:
                 self._restart(app, instance)
@@ -361,7 +361,7 @@ class Lifecycle:
 
     def chosen(self, name, ids):
         """Return the instances ``ids`` of app ``name``, or all for None. Refused if one is not here."""
-        here = {i.id: i for i in self.host.instances(name)}
+        here = {i.id: i for i in self.host.instances.recorded(name)}
         unknown = sorted(set(ids or ()) - set(here))
         if unknown:
             raise Refused(
@@ -370,7 +370,7 @@ class Lifecycle:
         return [here[i] for i in (here if ids is None else ids)]
 
     def _record(self, instance):
-        return nodefiles.instance(self.host.folder(instance.id) / "instance.json")
+        return nodefiles.instance(self.host.instances.folder(instance.id) / "instance.json")
 
     def launch(self, app, instance):
         """Return the Launch of an instance: the files that it is started from."""

@@ -19,7 +19,7 @@ def logs(lifecycle, name, ids=None, lines=50, since=None, strict=True):
     """
     app, host = definition.known_by_name(lifecycle.environment, name), lifecycle.host
     if not strict and ids is not None:
-        ids = [i.id for i in host.instances(name) if i.id in ids]
+        ids = [i.id for i in host.instances.recorded(name) if i.id in ids]
     units = {i.id: lifecycle.launch(app, i).unit for i in lifecycle.chosen(name, ids)}
     most = min(runtime.LOG, LOGS // max(1, len(units)))
     return {i: lifecycle.runtime.logs(unit, lines, since, most) for i, unit in units.items()}

@@ -1,4 +1,4 @@
-"""Whether an instance that was started is ready: it stays up and passes its checks. A note says what it waits for."""
+"""The readiness of a started instance: it stays up and passes its checks. Meanwhile a note gives the last result."""
 
 from __future__ import annotations
 
@@ -11,20 +11,21 @@ from .files import write_file
 
 # How often a process that is not ready yet is asked again, in seconds.
 POLL = 0.1
-# How long a process that cannot be asked must have been up to be ready, in seconds.
+# How long a process without checks must have been up to be ready, in seconds.
 SETTLE = 2.0
-# How often the note is written, in seconds, and after how long it is nobody's any more.
+# How often the note is written, and how old a note of a running job can be, in seconds.
 NOTE, STALE = 2.0, 10.0
-# The most that a check may take here, in seconds.
+# The longest time that a check may take here, in seconds.
 TIMEOUT = 5.0
 # How much of the note is shown, in characters.
 SHOWN = 500
 
 
 class Readiness:
-    """The way of one instance from its start until it is ready.
+    """The time of one instance from its start until it is ready.
 
-    :param host: a host.Host; ``states``: returns what the supervisor says of each instance.
+    :param host: a host.Host.
+    :param states: returns the supervisor's state of each instance.
     :param values: the instance's placeholders.
     :param first: returns whether its app was never deployed.
     """
@@ -34,16 +35,16 @@ class Readiness:
         self.checks = [replace(c, status=None, timeout=min(c.timeout, TIMEOUT)) for c in services.checks(app, instance)]
         self._note = _note(host, instance.id)
         self._failure, self._state, self._hint = None, None, ""
-        # Since when it runs, and answers wrongly.
+        # The time since which it runs and gives wrong answers.
         self._wrong = None
 
     def wait(self, deadline):
-        """Return None once the process is up and passes its checks, else what is wrong with it.
+        """Wait until the process is up and passes its checks. Return None then, else the problem.
 
         :param deadline: :func:`time.monotonic` time at which to give up.
         """
         began = noted = time.monotonic()
-        # Where there is nothing to ask, all there is to see is that it stays up.
+        # Without checks, the only sign of readiness is that the process stays up.
         settled = began + (0 if self.checks else SETTLE)
         try:
             while True:
@@ -66,7 +67,7 @@ class Readiness:
             self._note.unlink(missing_ok=True)
 
     def _look(self):
-        """Ask the supervisor, then each check until one does not pass."""
+        """Ask the supervisor. Then run each check until one fails."""
         self._state, self._failure = self.states().get(self.instance.id), None
         for check in self.checks:
             try:
@@ -76,45 +77,45 @@ class Readiness:
                 return
 
     def _judge(self, now):
-        """See whether the process runs and is not what the definition says: it answers, and wrongly, or elsewhere."""
+        """Note whether the process contradicts its definition: it gives a wrong answer, or listens elsewhere."""
         _, failure = self._failure or (None, None)
         found = listening.of(self._state.pid) if failure and failure.refused and self._state.pid else None
         self._hint = listening.hint(self.instance, found)
-        # A server's own error, as 503, is what one says that is not ready yet.
+        # A server that is not ready yet may answer with an error of its own, such as 503.
         answers = failure is not None and failure.status is not None and failure.status < 500
         wrong = self._state.running and (answers or bool(found and self._hint))
         self._wrong = (self._wrong or now) if wrong else None
 
     def _hopeless(self, now):
-        """Whether it has been wrong for so long that waiting is of no use: nobody is served by an app that is new."""
+        """Return whether waiting is of no use: the app is new, and was wrong for longer than its first_deadline."""
         patience = self.app.strategy.first_deadline
         if self._wrong is None or now - self._wrong < patience or patience >= self.app.strategy.healthy_deadline:
             return False
         if not self.first():
-            self._wrong = now  # it is asked after as long again
+            self._wrong = now  # ask again after the same time
             return False
         return True
 
     def _problem(self, seconds):
-        what = "it runs, and is not up for long enough"
+        reason = "it runs, but not for long enough yet"
         if self._failure:
             check, failure = self._failure
-            what = "; ".join(filter(None, [f"check `{check.describe()}`: {failure}", self._hint]))
+            reason = "; ".join(filter(None, [f"check `{check.describe()}`: {failure}", self._hint]))
         elif not self._state.running:
-            what = self._state.detail
-        return f"is not ready after {seconds:.0f}s: {what}"
+            reason = self._state.detail
+        return f"is not ready after {seconds:.0f}s: {reason}"
 
     def _advice(self):
         return (
-            f"It was so for {self.app.strategy.first_deadline:g}s, and {self.app.name} was never deployed before. To"
-            f" wait for longer, write `healthy_deadline` into its strategy"
+            f"This lasted {self.app.strategy.first_deadline:g}s, and {self.app.name} was never deployed before. To wait"
+            f" longer, write `healthy_deadline` into its strategy"
         )
 
 
 def notes(host, name):
-    """Return what instances of app ``name`` wait for that are being started: id -> text."""
+    """Return the notes on the instances of app ``name`` that a job is starting: id -> text."""
     found = {}
-    for instance in host.instances(name):
+    for instance in host.instances.recorded(name):
         path = _note(host, instance.id)
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime < STALE:
@@ -123,4 +124,4 @@ def notes(host, name):
 
 
 def _note(host, instance):
-    return host.folder(instance) / instancefiles.WAITING
+    return host.instances.folder(instance) / instancefiles.WAITING

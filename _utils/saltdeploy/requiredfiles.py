@@ -24,7 +24,7 @@ def look(lifecycle, name, functions, version=None):
     app, version = lifecycle.app(name), version or lifecycle.app(name).version
     problems = [*_of_states(app, version, functions), *_of_config(app, version, lifecycle)]
     missing = list(_of_source(app.source))
-    installed = version in lifecycle.host.releases(name)
+    installed = version in lifecycle.host.releases.versions(name)
     if not installed and not (app.states or app.packages):  # which may bring the file
         problems += [f"{problem}." for problem in missing]
     warnings = [f"{problem}. The next release cannot be installed without it." for problem in missing if installed]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from . import names, records, traffic, weighing
 from .discovery import patiently
 from .errors import DiscoveryUnavailable, Failed, Refused
-from .host import RESTORED
+from .turns import RESTORED
 from .words import joined
 
 
@@ -53,7 +53,7 @@ def restore(lifecycle, name, ids, after=None):
 
 def _restore_lost(lifecycle, name, ids, after):
     failures = []
-    with lifecycle.host.alone(name, after=after, patience=lifecycle.patience(name)):
+    with lifecycle.host.turns.alone(name, after=after, patience=lifecycle.patience(name)):
         lost = lifecycle.inventory.lost(name, ids)
         for instance in lost:
             try:
@@ -69,14 +69,14 @@ def _restore_lost(lifecycle, name, ids, after):
 
 def _restore(lifecycle, name, instance):
     state = lifecycle.runtime.states().get(instance)
-    if state and state.running and any(i.id == instance and i.tested for i in lifecycle.host.instances(name)):
+    if state and state.running and any(i.id == instance and i.tested for i in lifecycle.host.instances.recorded(name)):
         lifecycle.publish(name, [instance])  # only discovery has lost it
         return
     version, slot = instance.removeprefix(f"{name}_").rsplit("_", 1)
     _refuse_slot(lifecycle, name, instance, int(slot))
     lifecycle.retire(name, [instance], drain=0)
     # The installed release is the one that ran, even if the definition says something else by now.
-    if version not in lifecycle.host.releases(name):
+    if version not in lifecycle.host.releases.versions(name):
         lifecycle.install(name, version)
     result = lifecycle.start_installed(lifecycle.app(name), version, 1, RESTORED, slots=[int(slot)])
     if not result["ok"]:
@@ -88,7 +88,7 @@ def _restore(lifecycle, name, instance):
 def _refuse_slot(lifecycle, name, instance, slot):
     """Raise Refused if the instance would take a port that its app does not have, and never had here."""
     ports, host = lifecycle.app(name).ports, lifecycle.host
-    if ports and slot not in ports and not host.folder(instance).exists():
+    if ports and slot not in ports and not host.instances.folder(instance).exists():
         raise Refused(
             f"{instance} is not restored on {host.node}: its port is none of apps:{name}:ports ({ports})."
             f" `salt-run deploy.app {name}` starts another one in its place."

@@ -14,7 +14,8 @@ def start(lifecycle, name, version, count, deployment, **options):
         result = lifecycle.start(name, version, count, deployment, **options)
     finally:
         running = {i for i, state in lifecycle.runtime.states().items() if state.running}
-        mine = [i for i in lifecycle.host.instances(name) if (i.version, i.deployment) == (version, deployment)]
+        here = lifecycle.host.instances.recorded(name)
+        mine = [i for i in here if (i.version, i.deployment) == (version, deployment)]
         failed = [i.id for i in mine if not i.tested or i.id not in running]
         if failed:
             lifecycle.stop(name, failed, drain=0)

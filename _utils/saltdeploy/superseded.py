@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from . import bluegreen, restoration
-from .host import MANUAL, STATE
+from .turns import MANUAL, STATE
 
 
 def ids(lifecycle, name):
@@ -30,6 +30,6 @@ def ids(lifecycle, name):
 
 def retire(lifecycle, name):
     """Retire the instances that :func:`ids` finds, as a deployment would. Return their ids."""
-    with lifecycle.host.alone(name):
+    with lifecycle.host.turns.alone(name):
         going = ids(lifecycle, name)
         return lifecycle.retire(name, going) if going else []

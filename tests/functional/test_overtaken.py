@@ -7,8 +7,9 @@ import json
 
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from saltdeploy.host import NOBODY, Host
+from saltdeploy.host import Host
 from saltdeploy.model import Instance
+from saltdeploy.turns import NOBODY
 
 from tests.support.hostile import is_fit_to_be_shown
 
@@ -41,12 +42,12 @@ def host(opts, monkeypatch):
     """A node with a release and an instance of it, which no supervisor and no Consul can be asked about."""
     monkeypatch.setattr("saltdeploy.discovery.consul.time.sleep", lambda seconds: None)
     host = Host("web1", opts["saltdeploy"]["root"])
-    files = host.release("web", "1.0").parent / ".1.0@x" / "files"
+    files = host.releases.path("web", "1.0").parent / ".1.0@x" / "files"
     files.mkdir(parents=True)
     (files.parent / "release.json").write_text(json.dumps({"origin": {}}))
-    host.release("web", "1.0").symlink_to(files)
-    host.folder(WEB).mkdir(parents=True)
-    host.save(Instance(WEB, "web1", "web", "1.0", 80, "127.0.0.1", deployment="before", tested=True))
+    host.releases.path("web", "1.0").symlink_to(files)
+    host.instances.folder(WEB).mkdir(parents=True)
+    host.instances.save(Instance(WEB, "web1", "web", "1.0", 80, "127.0.0.1", deployment="before", tested=True))
     return host
 
 

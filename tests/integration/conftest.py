@@ -42,12 +42,8 @@ def consul_binary():
 
 @pytest.fixture(scope="session")
 def agents(folder, consul_binary):
-    agents = Agents(folder / "n", consul_binary)
-    try:
-        agents.start()
+    with Agents(folder / "n", consul_binary).running() as agents:
         yield agents
-    finally:
-        agents.stop()
 
 
 @pytest.fixture(scope="session")
@@ -86,21 +82,16 @@ def cli(master):
     return Cli(master.config_dir)
 
 
+def minion_daemon(master, agents, node):
+    """Return the daemon of the minion ``node``, not started yet. It skips the grains that take longest."""
+    quick = {"enable_fqdns_grains": False, "enable_gpu_grains": False}
+    return master.salt_minion_daemon(node, overrides={**QUIET, **quick, "saltdeploy": agents.settings(node)})
+
+
 @pytest.fixture(scope="session")
 def minions(master, agents, cli, pillar):
     """The minions, started side by side, with everything synced as README says."""
-    daemons = {
-        node: master.salt_minion_daemon(
-            node,
-            overrides={
-                **QUIET,
-                "saltdeploy": agents.settings(node),
-                "enable_fqdns_grains": False,
-                "enable_gpu_grains": False,
-            },
-        )
-        for node in NODES
-    }
+    daemons = {node: minion_daemon(master, agents, node) for node in NODES}
     assert cli.run("salt-run", "saltutil.sync_all")[0] == 0
     pillar.write({}, {})
     with ThreadPoolExecutor() as pool:

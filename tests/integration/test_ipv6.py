@@ -8,7 +8,7 @@ import threading
 import pytest
 import requests
 
-from tests.integration.conftest import QUIET
+from tests.integration.conftest import minion_daemon
 from tests.support import apps
 from tests.support.site import Agents, until
 
@@ -21,18 +21,13 @@ DRAIN = 3
 @pytest.fixture(scope="module")
 def agents(folder, consul_binary):
     """One node, which is all of the Consul."""
-    agents = Agents(folder / "six", consul_binary, {NODE: ADDRESS})
-    try:
-        agents.start()
+    with Agents(folder / "six", consul_binary, {NODE: ADDRESS}).running() as agents:
         yield agents
-    finally:
-        agents.stop()
 
 
 @pytest.fixture(scope="module")
 def minion(master, agents, cli, pillar):
-    quick = {"enable_fqdns_grains": False, "enable_gpu_grains": False}
-    daemon = master.salt_minion_daemon(NODE, overrides={**QUIET, **quick, "saltdeploy": agents.settings(NODE)})
+    daemon = minion_daemon(master, agents, NODE)
     assert cli.run("salt-run", "saltutil.sync_all")[0] == 0
     pillar.write({}, {})
     with daemon.started():

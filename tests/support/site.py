@@ -53,6 +53,15 @@ class Agents:
     def stop(self):
         self.daemons.stop()
 
+    @contextlib.contextmanager
+    def running(self):
+        """Yield these agents, started. Stop them afterwards, also if one of them could not start."""
+        try:
+            self.start()
+            yield self
+        finally:
+            self.stop()
+
     def start_consul(self, node):
         config = consul_config(node, self.nodes[node], list(self.servers.values()), self.folder / node / "consul")
         # Three servers share two cores with all the rest: a late heartbeat is no lost leader.

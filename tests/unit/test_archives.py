@@ -16,6 +16,7 @@ import pytest
 from saltdeploy import archives, disk, limits, trees
 from saltdeploy.errors import Failed
 
+from tests.support.files import umask
 from tests.unit.test_sources import hardlink, symlink, tar, zipped
 
 HARMLESS = (Failed, OSError, *archives.UNREADABLE)
@@ -224,11 +225,8 @@ def test_names_that_differ_in_case_are_two(unpack):
 
 
 def test_everybody_may_read_it_whatever_the_umask_is(unpack):
-    before = os.umask(0o077)
-    try:
+    with umask(0o077):
         unpack(tar(("a/b/app", b"app"), ("c", {"type": tarfile.DIRTYPE, "mode": 0o700})))
-    finally:
-        os.umask(before)
     modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in unpack.target.rglob("*")}
     assert modes == {"a": 0o755, "b": 0o755, "app": 0o644, "c": 0o755}
 

@@ -10,10 +10,9 @@ import threading
 import time
 
 import pytest
-from saltdeploy import artifacts, disk, host, locks
+from saltdeploy import artifacts, disk, locks, releases
 from saltdeploy.artifacts import Artifacts
 from saltdeploy.errors import Failed
-from saltdeploy.host import Host
 from saltdeploy.model import App, Source
 
 from tests.support.fileserver import Answer, serving
@@ -36,11 +35,6 @@ def server():
         yield server
 
 
-@pytest.fixture
-def node(tmp_path):
-    return Host("web1", tmp_path / "srv")
-
-
 def digest(server):
     return hashlib.sha256(server.content).hexdigest()
 
@@ -58,7 +52,7 @@ def kept(node):
 def broken_off(server, node, app):
     server.answers = [Answer(cut=2000), *[Answer(status=503)] * 3]
     with pytest.raises(Failed, match="the server answers 503"):
-        node.install(app, "1.0", None)
+        node.releases.install(app, "1.0", None)
     server.asked.clear()
 
 
@@ -66,22 +60,22 @@ def broken_off(server, node, app):
 
 
 def test_apps_and_versions_of_one_archive_fetch_it_once(server, node):
-    node.install(app(server), "1.0", None)
-    node.install(app(server), "2.0", None)
-    node.install(app(server, "worker"), "1.0", None)
+    node.releases.install(app(server), "1.0", None)
+    node.releases.install(app(server), "2.0", None)
+    node.releases.install(app(server, "worker"), "1.0", None)
     assert server.ranges == [None]
-    assert (node.release("worker", "1.0") / "app").read_bytes() == b"app"
+    assert (node.releases.path("worker", "1.0") / "app").read_bytes() == b"app"
 
 
 def test_a_release_that_is_installed_fetches_nothing(server, node):
-    node.install(app(server), "1.0", None)
+    node.releases.install(app(server), "1.0", None)
     server.answers = [Answer(status=500)]
-    assert node.install(app(server), "1.0", None) is False
+    assert node.releases.install(app(server), "1.0", None) is False
     assert len(server.asked) == 1
 
 
 def _install(node, app, results):
-    results.put(node.install(app, "1.0", None))
+    results.put(node.releases.install(app, "1.0", None))
 
 
 def test_at_the_same_time_it_is_fetched_once_too(server, node):
@@ -100,15 +94,15 @@ def test_at_the_same_time_it_is_fetched_once_too(server, node):
     for process in processes:
         process.join()
     assert server.ranges == [None]
-    assert all((node.release(app.name, "1.0") / "app").read_bytes() == b"app" for app in apps)
+    assert all((node.releases.path(app.name, "1.0") / "app").read_bytes() == b"app" for app in apps)
     assert kept(node) == [""]
 
 
 def test_what_is_kept_is_verified_again(server, node):
-    node.install(app(server), "1.0", None)
+    node.releases.install(app(server), "1.0", None)
     [whole] = (node.root / ".downloads").iterdir()
     whole.write_bytes(b"damaged")
-    node.install(app(server), "2.0", None)
+    node.releases.install(app(server), "2.0", None)
     assert len(server.asked) == 2
     assert whole.read_bytes() == server.content
 
@@ -152,11 +146,11 @@ def test_a_lock_that_is_removed_holds(tmp_path):
 
 
 def test_it_goes_with_its_last_release(server, node):
-    node.install(app(server), "1.0", None)
-    node.install(app(server, "worker"), "1.0", None)
-    node.remove_release("shop", "1.0")
+    node.releases.install(app(server), "1.0", None)
+    node.releases.install(app(server, "worker"), "1.0", None)
+    node.releases.remove("shop", "1.0")
     assert kept(node) == [""]
-    node.remove_release("worker", "1.0")
+    node.releases.remove("worker", "1.0")
     assert kept(node) == []
 
 
@@ -164,7 +158,7 @@ def test_a_part_is_gone_on_with_and_then_gone(server, node):
     server.content = archive(os.urandom(5000))
     broken_off(server, node, app(server))
     assert kept(node) == [".app", ".partial", ".partial.from"]
-    node.install(app(server), "1.0", None)
+    node.releases.install(app(server), "1.0", None)
     assert server.ranges == ["bytes=2000-"]
     assert kept(node) == [""]
 
@@ -173,9 +167,9 @@ def test_a_part_goes_when_its_app_has_installed_something_else(server, node):
     server.content = archive(os.urandom(5000))
     broken_off(server, node, app(server))
     server.content = archive()
-    node.install(app(server, "worker"), "1.0", None)
+    node.releases.install(app(server, "worker"), "1.0", None)
     assert kept(node) == ["", ".app", ".partial", ".partial.from"]
-    node.install(app(server), "2.0", None)
+    node.releases.install(app(server), "2.0", None)
     assert kept(node) == [""]
 
 
@@ -184,24 +178,24 @@ def test_a_part_goes_after_a_time(server, node, monkeypatch):
     broken_off(server, node, app(server))
     monkeypatch.setattr(artifacts, "STALE", -1)
     server.content = archive()
-    node.install(app(server, "worker"), "1.0", None)
+    node.releases.install(app(server, "worker"), "1.0", None)
     assert kept(node) == [""]
 
 
 def test_an_archive_that_cannot_be_unpacked_is_not_kept(server, node):
     server.content = b"no archive"
     with pytest.raises(Failed, match="neither a tar nor a zip"):
-        node.install(app(server), "1.0", None)
+        node.releases.install(app(server), "1.0", None)
     assert kept(node) == []
 
 
 def test_a_release_from_before_downloads_were_kept_is_no_trouble(server, node):
-    node.install(app(server), "1.0", None)
-    record = node.release("shop", "1.0").resolve().parent / "release.json"
+    node.releases.install(app(server), "1.0", None)
+    record = node.releases.path("shop", "1.0").resolve().parent / "release.json"
     record.write_text(record.read_text().replace('"artifact"', '"other"'))
     (node.root / "shop/releases/note").write_text("somebody's")
-    node.install(app(server), "2.0", None)
-    assert node.releases("shop") == ["1.0", "2.0"]
+    node.releases.install(app(server), "2.0", None)
+    assert node.releases.versions("shop") == ["1.0", "2.0"]
 
 
 # -- room -------------------------------------------------------------------------------------
@@ -230,23 +224,23 @@ def test_what_does_not_fit_is_refused_before_anything_is_fetched(server, node, s
         " 1.1 MB are needed, 52 kB must stay free, and 1.0 MB are free. Make room there"
     )
     with pytest.raises(Failed, match=told.replace(".", r"\.")):
-        node.room(app(server), "1.0", None)
+        node.releases.room(app(server), "1.0", None)
     assert server.asked == [] and list(node.root.iterdir()) == []
     # A server that does not tell in advance tells when it is asked for the file.
     server.head = 405
-    node.room(app(server), "1.0", None)
+    node.releases.room(app(server), "1.0", None)
     with pytest.raises(Failed, match=told.replace(".", r"\.")):
-        node.install(app(server), "1.0", None)
+        node.releases.install(app(server), "1.0", None)
     assert left(node) == []
 
 
 def test_what_does_not_fit_unpacked_is_refused_before_it_is_unpacked(server, node, small, monkeypatch):
     server.content = archive(bytes(1_200_000), "gz")
-    node.room(app(server), "1.0", None)
+    node.releases.room(app(server), "1.0", None)
     with pytest.raises(
         Failed, match=f"cannot be installed on web1: no room in {node.root}/shop/releases: 1.2 MB are needed"
     ):
-        node.install(app(server), "1.0", None)
+        node.releases.install(app(server), "1.0", None)
     assert left(node) == []
 
 
@@ -255,29 +249,29 @@ def test_a_disk_that_becomes_full_is_left_as_it_was(server, node, small, monkeyp
     """Nobody foresaw it: something else fills it meanwhile."""
     monkeypatch.setattr(disk, "require", lambda needs: None)
     server.content = archive(os.urandom(int(share * 1_000_000)))
-    with pytest.raises(Failed, match=r"cannot be installed on web1: .*No space left on device.* 1\.0 MB are free, now"):
-        node.install(app(server), "1.0", None)
+    with pytest.raises(Failed, match=r"cannot be installed on web1: .*No space left on device.* 1\.0 MB are free in "):
+        node.releases.install(app(server), "1.0", None)
     assert left(node) == []
-    assert node.releases("shop") == []
+    assert node.releases.versions("shop") == []
 
 
 def test_what_is_installed_needs_no_room(server, node, monkeypatch):
-    node.install(app(server), "1.0", None)
-    monkeypatch.setattr(host.sources, "room", None)
-    node.room(app(server), "1.0", None)
+    node.releases.install(app(server), "1.0", None)
+    monkeypatch.setattr(releases.sources, "room", None)
+    node.releases.room(app(server), "1.0", None)
 
 
 def test_what_is_here_needs_no_room_again(server, node, monkeypatch):
     needs = []
     monkeypatch.setattr(disk, "require", lambda found: needs.append([need.bytes for need in found]))
-    node.room(app(server), "1.0", None)
+    node.releases.room(app(server), "1.0", None)
     server.content = archive(os.urandom(5000))
     broken_off(server, node, app(server))
     size = len(server.content)
     needs.clear()
-    node.room(app(server), "1.0", None)
-    node.install(app(server), "1.0", None)
-    node.room(app(server), "2.0", None)
+    node.releases.room(app(server), "1.0", None)
+    node.releases.install(app(server), "1.0", None)
+    node.releases.room(app(server), "2.0", None)
     assert [n for n in needs if len(n) == 2] == [[size - 2000, size], [size - 2000, size], [0, size]]
 
 
@@ -292,7 +286,7 @@ def test_room_for_other_sources(node, tmp_path, monkeypatch, location, needed):
     path.write_bytes(b"x" * 100)
     source = Source("archive", location.format(path=path), sha256="0" * 64)
     asked = []
-    node.room(App("shop", source, "run"), "1.0", lambda *fetched: asked.append(fetched))
+    node.releases.room(App("shop", source, "run"), "1.0", lambda *fetched: asked.append(fetched))
     assert needs == [needed]
     assert asked == ([(location, None)] if location.startswith("salt://") else [])
 
@@ -301,19 +295,19 @@ def test_room_for_other_sources(node, tmp_path, monkeypatch, location, needed):
 def test_a_file_that_is_not_on_this_node_is_missed_beforehand(node, location):
     source = Source("archive", location, sha256="0" * 64)
     with pytest.raises(Failed, match=f"{location}: cannot be copied: (No such file|is no file) on this node"):
-        node.room(App("shop", source, "run"), "1.0", None)
+        node.releases.room(App("shop", source, "run"), "1.0", None)
 
 
 def test_a_file_with_logins_that_is_not_there_is_missed_beforehand(node, tmp_path):
     source = Source("pip", "shop", netrc=str(tmp_path / "gone"))
     with pytest.raises(Failed, match="source:netrc: .*/gone cannot be read on this node: No such file"):
-        node.room(App("shop", source, "run"), "1.0", None)
+        node.releases.room(App("shop", source, "run"), "1.0", None)
 
 
 @pytest.mark.parametrize("status", [401, 404, 410])
 def test_a_file_that_its_server_will_not_send_is_missed_beforehand(server, node, status):
     server.head = status
-    node.room(app(server), "1.0", None)  # it sends it, and only does not say how large it is
+    node.releases.room(app(server), "1.0", None)  # it sends it, and only does not say how large it is
     server.answers = [Answer(status=status)]
     with pytest.raises(Failed, match=f"shop.tar: the server answers {status} "):
-        node.room(app(server), "1.0", None)
+        node.releases.room(app(server), "1.0", None)

@@ -117,11 +117,11 @@ def test_a_node_remembers_what_was_wrong_and_what_was_not(tmp_path, monkeypatch)
     host, pillar = Host("web1", tmp_path), changed(MISTAKES["unknown key"])
     del pillar["environments"]["other"]
     for _ in range(3):
-        environment = definition.load_own("web1", pillar, host.problems)
+        environment = definition.load_own("web1", pillar, host.mistakes.find)
         assert list(environment.apps) == ["shop"] and "prots" in environment.broken["cart"]
     assert looked == [1]
     (tmp_path / ".validated").write_text("digest of an earlier version by another")
-    assert "cart" in definition.load_own("web1", pillar, host.problems).broken
+    assert "cart" in definition.load_own("web1", pillar, host.mistakes.find).broken
     assert looked == [1, 1]
 
 

@@ -69,7 +69,7 @@ class Node:
     def __init__(self, host, app):
         self.host, self.app, self.runtime, self.pids = host, app, Runtime(app.stop), []
         self.ending = Ending(host, self.runtime)
-        self.instance = host.allocate(app, "1.0", ADDRESS, "d1")
+        self.instance = host.instances.allocate(app, "1.0", ADDRESS, "d1")
         self.port = self.instance.port
 
     def start(self, script, supervised=True):
@@ -118,7 +118,7 @@ def test_what_does_not_end_in_time_is_killed_and_that_is_told(node):
     pid = node.start("trap '' TERM; echo $$ > {pid}; while :; do sleep 0.05; done", False)
     began = time.monotonic()
     assert node.stop() == (
-        f"{node.instance.id} did not end within 0.5s after SIGTERM, and was killed: work in progress was cut."
+        f"{node.instance.id} did not end within 0.5s after SIGTERM, and was killed. Its work in progress was cut off."
         " If it needs longer, raise apps:shop:stop:timeout."
     )
     assert processes.read(pid) is None and time.monotonic() - began >= 0.5
@@ -147,7 +147,7 @@ def test_its_start_script_takes_nothing_from_who_starts_it(node, monkeypatch):
     pid = node.start("echo $$ > {pid}; exec sleep 300")
     variables = dict(v.split("=", 1) for v in open(f"/proc/{pid}/environ").read().split("\0") if v)
     assert "AWS_SECRET_ACCESS_KEY" not in variables
-    assert variables["SALTDEPLOY_INSTANCE"] == str(node.host.folder(node.instance.id))
+    assert variables["SALTDEPLOY_INSTANCE"] == str(node.host.instances.folder(node.instance.id))
     assert (variables["PORT"], variables["USER"], variables["LANG"]) == (str(node.port), "root", "C.UTF-8")
 
 
@@ -155,7 +155,7 @@ def test_its_start_script_takes_nothing_from_who_starts_it(node, monkeypatch):
 def test_what_is_left_of_instances_that_are_gone_is_swept(node, script):
     pid = node.start(script)
     assert node.ending.sweep(node.app, ADDRESS, set()) == [] and processes.read(pid)
-    node.host.forget(node.instance.id)
+    node.host.instances.forget(node.instance.id)
     # Users may have it still: discovery says so.
     assert node.ending.sweep(node.app, ADDRESS, {node.instance.id}) == [] and processes.read(pid)
     told = node.ending.sweep(node.app, ADDRESS, set())

@@ -1,4 +1,4 @@
-"""Hooks on a node: where they run, as what, with what, and what is told of one that fails."""
+"""Hooks on a node: their folder, their user, their environment, and the report of a hook that fails."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ class Lifecycle:
         self.host, self.node, self._app = Host("web1", root), Node("web1", "127.0.0.1"), app
         self.environment = Environment("site", {"web1": self.node}, {"shop": app})
         for version in ("1.0", "1.1"):
-            link = self.host.release("shop", version)
+            link = self.host.releases.path("shop", version)
             (link.parent / f".{version}@x" / "files").mkdir(parents=True)
             (link.parent / f".{version}@x" / "release.json").write_text('{"origin": {}}')
             link.symlink_to(f".{version}@x/files")
@@ -58,7 +58,7 @@ def test_it_runs_in_the_environment_of_the_release(node):
         "failed": None,
         "ended": True,
     }
-    release = there.host.release("shop", "1.1").resolve()
+    release = there.host.releases.path("shop", "1.1").resolve()
     assert (there.host.root / "shop" / "out").read_text() == (
         f"{release} 1.1 info http://127.0.0.1:100 none [{ID} shop_1.0_102] [101 102]\n"
     )
@@ -68,7 +68,7 @@ def test_it_has_the_configuration_which_is_gone_afterwards(node):
     there = node("grep -q 'salt://shop.ini 100' {instance}/etc/shop.ini", config={"etc/shop.ini": "salt://shop.ini"})
     assert there.run()["problem"] == ""
     assert list((there.host.root / "shop" / "instances").iterdir()) == []
-    assert there.host.instances("shop") == []
+    assert there.host.instances.recorded("shop") == []
 
 
 def test_without_its_configuration_none_is_started(node):
@@ -116,7 +116,7 @@ def test_where_the_release_is_not_installed_it_runs_in_the_one_that_goes(node):
     assert there.run(version="2.0", phase="before_retire", instances=[ID])["problem"] == ""
     assert (there.host.root / "shop/releases/out").read_text().strip().endswith("/.1.0@x/files")
     outcome = there.run(version="2.0")
-    assert outcome["problem"] == "shop 2.0 is not installed on web1: no hook of before_start can run there."
+    assert outcome["problem"] == "shop 2.0 is not installed on web1, so no hook of before_start can run there."
     assert outcome["failed"] == "" and outcome["ended"]
 
 
@@ -124,7 +124,7 @@ def test_a_hook_that_only_the_master_knows_is_refused_before_any_runs(node):
     there = node("touch {instance}/../../out")
     outcome = there.run(only=[Hook("touch {instance}/../../out"), Hook("./other")])
     assert (
-        "other hooks for before_start of shop than the master's: salt web1 saltutil.refresh_pillar"
+        "other hooks for before_start of shop than the master. Run: salt web1 saltutil.refresh_pillar"
         in outcome["problem"]
     )
     assert not (there.host.root / "shop" / "out").exists()

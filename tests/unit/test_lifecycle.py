@@ -11,10 +11,10 @@ import pytest
 from saltdeploy import readiness, restoration, standing, superseded, watch
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable, Failed, Refused
-from saltdeploy.host import RESTORED, STATE
 from saltdeploy.lifecycle import Lifecycle
 from saltdeploy.model import PortRange, Stop
 from saltdeploy.runtime import State
+from saltdeploy.turns import RESTORED, STATE
 
 from tests.support.apps import Archives
 
@@ -109,11 +109,11 @@ def start(node, count=1):
 
 
 def there(node):
-    return {i.id for i in node.host.instances()} | node.runtime.up
+    return {i.id for i in node.host.instances.recorded()} | node.runtime.up
 
 
 def may_pass(node):
-    (node.host.release("web", "1.0") / "good").mkdir()
+    (node.host.releases.path("web", "1.0") / "good").mkdir()
 
 
 def test_of_what_fails_for_a_state_nothing_is_left_however_often(node):
@@ -212,12 +212,12 @@ def test_what_nobody_defines_any_more_can_be_seen_stopped_and_removed(node):
     node.environment.apps.clear()
     assert [i["id"] for i in node.inventory.observe("web")["instances"]] == [one]
     assert node.stop("web", drain=0) == [one] and there(node) == set()
-    assert node.host.remove_release("web", "1.0") and node.host.releases("web") == []
+    assert node.host.releases.remove("web", "1.0") and node.host.releases.versions("web") == []
 
 
 def test_a_job_that_slept_while_its_deployment_ended_registers_nothing(node, monkeypatch):
     may_pass(node)
-    monkeypatch.setattr(node, "_failed_tests", lambda app, instance: node.host.end("web", "d1") or [])
+    monkeypatch.setattr(node, "_failed_tests", lambda app, instance: node.host.turns.end("web", "d1") or [])
     with pytest.raises(Failed, match="Refused on a: deployment d1 of web has ended there"):
         node.start("web", "1.0", 1, "d1")
     assert node.discovery.services == {}
@@ -274,7 +274,7 @@ def test_one_bad_id_in_the_record_keeps_no_good_one_from_being_restored(node):
     assert restoration.missing(node, "web") == ([one], "")
     may_pass(node)
     assert restoration.restore(node, "web", [one]) == [one]
-    assert node.host.instances("web")[0].deployment == RESTORED
+    assert node.host.instances.recorded("web")[0].deployment == RESTORED
 
 
 def test_a_record_brings_nothing_to_a_port_that_its_app_does_not_have(node):
@@ -290,14 +290,14 @@ def test_a_record_brings_nothing_to_a_port_that_its_app_does_not_have(node):
 
 
 def break_record(node, instance):
-    (node.host.folder(instance) / "instance.json").write_text("")
+    (node.host.instances.folder(instance) / "instance.json").write_text("")
 
 
 def test_what_is_broken_is_told_and_can_be_stopped(node):
     may_pass(node)
     start(node)
     break_record(node, "web_1.0_0")
-    node.host.release("web", "0.9").symlink_to(".0.9@gone/files")
+    node.host.releases.path("web", "0.9").symlink_to(".0.9@gone/files")
     seen = node.inventory.observe("web")
     assert strays(node) == ["web_1.0_0"]
     assert [text.partition(":")[0] for text in seen["warnings"]] == ["web_1.0_0 is broken", "web 0.9 is broken"]
@@ -333,7 +333,7 @@ def test_what_cannot_be_recorded_is_withdrawn_all_the_same(node, monkeypatch):
     def save(instance):
         raise Failed("instance.json: Read-only file system.")
 
-    monkeypatch.setattr(node.host, "save", save)
+    monkeypatch.setattr(node.host.instances, "save", save)
     with pytest.raises(Failed, match="Read-only file system"):
         node.withdraw("web")
     assert list(node.discovery.services) == ["web_1.0_0_candidate"]
@@ -354,7 +354,7 @@ def test_what_cannot_be_ended_keeps_its_place_and_the_others_go(node, monkeypatc
     monkeypatch.setattr(node.ending, "stop", fail)
     with pytest.raises(Failed, match=r"process 7 \(serve\) does not end"):
         node.stop("web", drain=0)
-    assert [i.id for i in node.host.instances()] == ["web_1.0_0"] and node.warnings == ["web_1.0_1 was killed"]
+    assert [i.id for i in node.host.instances.recorded()] == ["web_1.0_0"] and node.warnings == ["web_1.0_1 was killed"]
 
 
 # -- what no file of this node has ------------------------------------------------------------
@@ -377,7 +377,7 @@ def serving(node):
 
 @pytest.mark.parametrize("lost", ["file", "folder"])
 def test_what_has_lost_its_file_serves_and_is_stopped_with_all_that_is_left(serving, lost):
-    folder = serving.host.folder("web_1.0_0")
+    folder = serving.host.instances.folder("web_1.0_0")
     shutil.rmtree(folder) if lost == "folder" else (folder / "instance.json").unlink()
     assert seen(serving) == {"web_1.0_0": (True, False, True, False)}
     may_pass(serving)
@@ -389,21 +389,21 @@ def test_what_has_lost_its_file_serves_and_is_stopped_with_all_that_is_left(serv
 
 
 def test_what_discovery_has_and_neither_listens_nor_runs_is_dead(serving):
-    shutil.rmtree(serving.host.folder("web_1.0_0"))
+    shutil.rmtree(serving.host.instances.folder("web_1.0_0"))
     serving.runtime.up.clear()
     assert seen(serving) == {"web_1.0_0": (False, False, True, False)}
 
 
 def test_what_only_the_supervisor_has_serves_nobody(serving):
-    shutil.rmtree(serving.host.folder("web_1.0_0"))
+    shutil.rmtree(serving.host.instances.folder("web_1.0_0"))
     serving.discovery.services.clear()
     assert seen(serving) == {"web_1.0_0": (True, False, False, False)}
 
 
 def test_a_copy_from_another_machine_is_stopped_here_and_nowhere_else(serving):
     """Its file names that machine, and so does the catalog: it is not waited for."""
-    there = json.loads((serving.host.folder("web_1.0_0") / "instance.json").read_text())
-    copy = serving.host.folder("web_1.0_7")
+    there = json.loads((serving.host.instances.folder("web_1.0_0") / "instance.json").read_text())
+    copy = serving.host.instances.folder("web_1.0_7")
     copy.mkdir()
     (copy / "instance.json").write_text(json.dumps({**there, "id": copy.name, "slot": 7, "node": "b"}))
     elsewhere = SimpleNamespace(id=copy.name, minion="b", address="127.0.0.2")
@@ -414,7 +414,7 @@ def test_a_copy_from_another_machine_is_stopped_here_and_nowhere_else(serving):
 
 
 def test_a_registration_under_another_name_of_this_node_is_waited_for(serving):
-    shutil.rmtree(serving.host.folder("web_1.0_0"))
+    shutil.rmtree(serving.host.instances.folder("web_1.0_0"))
     renamed = SimpleNamespace(id="web_1.0_0", minion="old", address="127.0.0.1")
     serving.discovery.wait = lambda name, until, deadline: until([renamed])
     with pytest.raises(DiscoveryUnavailable, match="web_1.0_0: still in the catalog"):
@@ -430,7 +430,7 @@ def test_a_registration_without_our_meta_is_ours_on_our_own_agent(serving):
 
 
 def test_what_listens_on_an_address_that_the_node_has_no_more_is_not_kept(serving):
-    record = serving.host.folder("web_1.0_0") / "instance.json"
+    record = serving.host.instances.folder("web_1.0_0") / "instance.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "address": "127.0.0.9"}))
     assert seen(serving) == {"web_1.0_0": (True, False, True, True)}
 
@@ -439,9 +439,9 @@ def test_data_is_told_once_there_is_some(node, tmp_path):
     app = node.app("web")
     assert node.inventory.observe("web")["data"] == ""
     node.environment.apps["web"] = replace(app, data=True)
-    folder = node.host.data(node.app("web"))
+    folder = node.host.data.path(node.app("web"))
     may_pass(node)
     assert start(node)["ok"] and node.inventory.observe("web")["data"] == ""
     (folder / "state").write_text("1")
     assert node.inventory.observe("web")["data"] == str(folder)
-    assert f"export DATA={folder}\n" in (node.host.folder("web_1.0_0") / "start").read_text()
+    assert f"export DATA={folder}\n" in (node.host.instances.folder("web_1.0_0") / "start").read_text()

@@ -24,7 +24,7 @@ PILLAR = {
 
 
 class Node:
-    """Stands for a node's host, runtime and discovery at once.
+    """Stands for a node's host with all its parts, its runtime and its discovery at once.
 
     :param late: how often the catalog is read before it has what the agent was told; None: it never has.
     """
@@ -33,14 +33,15 @@ class Node:
         self.node, self.late, self.here = "a", late, {i.id: i for i in instances}
         self.agent = {i.id: self._endpoint(i.id) for i in instances if i.published}
         self.catalog = dict(self.agent)
+        self.instances = self.releases = self.turns = self.data = self
 
     @staticmethod
     def _endpoint(one, name="shop"):
         return Endpoint(one, name, "a", "127.0.0.1", 100, meta={"app": "shop", "minion": "a"})
 
-    # -- the host
+    # -- the instances on the host
 
-    def instances(self, app=None):
+    def recorded(self, app=None):
         return list(self.here.values())
 
     def strays(self, app=None):
@@ -52,29 +53,29 @@ class Node:
     def forget(self, one):
         self.here.pop(one, None)
 
-    def broken(self, app=None):
-        return {}
-
-    def broken_releases(self, app):
-        return {}
-
-    @contextlib.contextmanager
-    def alone(self, app, deployment=None, after=None, patience=0):
-        yield
-
     def listens(self, one):
         return one.running
 
     def connections(self, one):
         return 0
 
-    def releases(self, app):
-        return ["1.0"]
-
     def ports_taken(self, address):
         return []
 
-    def has_data(self, app):
+    # -- the rest of the host
+
+    def broken(self, app=None):
+        """Return the broken instances, or the broken releases."""
+        return {}
+
+    def versions(self, app):
+        return ["1.0"]
+
+    @contextlib.contextmanager
+    def alone(self, app, deployment=None, after=None, patience=0):
+        yield
+
+    def has_any(self, app):
         return False
 
     # -- the runtime
@@ -139,7 +140,7 @@ def lifecycle(node):
 @given(NODES, st.sets(st.sampled_from(SLOTS)))
 def test_nothing_stops_that_users_may_still_be_sent_to(node, slots):
     """…even where the catalog never follows; then it says so, and all runs on."""
-    ids = [i.id for i in node.instances() if i.slot in slots]
+    ids = [i.id for i in node.recorded() if i.slot in slots]
     before = dict(node.here)
     try:
         stopped = lifecycle(node).stop("shop", ids, drain=0, grace=0)
@@ -160,7 +161,7 @@ def test_nothing_stops_that_users_may_still_be_sent_to(node, slots):
 @given(NODES)
 def test_what_only_discovery_has_lost_is_published_and_runs_on(node):
     """…so its clients notice nothing when it is restored."""
-    good = [i.id for i in node.instances() if i.tested and i.running]
+    good = [i.id for i in node.recorded() if i.tested and i.running]
     before = dict(node.here)
     node.agent.clear()
     node.catalog.clear()
@@ -177,7 +178,7 @@ def test_what_only_discovery_has_lost_is_published_and_runs_on(node):
 @given(NODES, st.sets(st.sampled_from(SLOTS)))
 def test_only_what_runs_and_has_passed_its_tests_is_published(node, slots):
     """…and where one of several may not be, none is."""
-    ids = [i.id for i in node.instances() if i.slot in slots]
+    ids = [i.id for i in node.recorded() if i.slot in slots]
     may = all(node.here[one].tested and node.here[one].running for one in ids)
     before = set(node.agent)
     try:

@@ -12,19 +12,17 @@ import pytest
 from saltdeploy import locks
 from saltdeploy.errors import Failed
 
+from tests.support.files import umask
+
 HOLD = (
     "import fcntl, sys, time; f = open(sys.argv[1]); fcntl.flock(f, fcntl.LOCK_EX); print(flush=True); time.sleep(60)"
 )
 
 
-@pytest.mark.parametrize("umask", [0, 0o077])
-def test_only_its_owner_may_open_it(tmp_path, umask):
-    before = os.umask(umask)
-    try:
-        with locks.hold(tmp_path / ".lock"):
-            assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == 0o600
-    finally:
-        os.umask(before)
+@pytest.mark.parametrize("mask", [0, 0o077])
+def test_only_its_owner_may_open_it(tmp_path, mask):
+    with umask(mask), locks.hold(tmp_path / ".lock"):
+        assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == 0o600
 
 
 def test_one_of_before_is_closed_to_others(tmp_path):

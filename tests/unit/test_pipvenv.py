@@ -12,6 +12,8 @@ from saltdeploy import pipvenv
 from saltdeploy.errors import Failed, Refused
 from saltdeploy.model import Source
 
+from tests.support.files import umask
+
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
 # Stands for python: as `-m venv FOLDER` it puts itself into FOLDER, as `-m pip` it does what a hostile setup.py would.
 PYTHON = """\
@@ -54,11 +56,8 @@ def read(folder, name):
 @ROOT
 @pytest.mark.parametrize("user, who", [("daemon", "daemon"), ("root", "nobody"), ("", "nobody")])
 def test_pip_never_runs_as_root(folder, build, user, who):
-    before = os.umask(0o077)
-    try:
+    with umask(0o077):
         build(user=user)
-    finally:
-        os.umask(before)
     assert read(folder, "who") == who and "root" not in read(folder, "groups").split()
     assert read(folder, "umask") == "0022"
 

@@ -1,4 +1,4 @@
-"""How an instance is waited for: what is noted meanwhile, where it listens instead, and when waiting is of no use."""
+"""The readiness of an instance: the note meanwhile, the place where it listens instead, and the end of patience."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ def waiting(tmp_path, monkeypatch):
     def make(port, state=RUNS, checks=(Probe("http", "/health"),), first=lambda: True, **strategy):
         app = make_app()
         app = replace(app, checks=checks, strategy=replace(app.strategy, **strategy))
-        one = replace(instance("a"), port=port, address="127.0.0.1")
+        one = replace(instance("a", slot=port), address="127.0.0.1")
         host = Host("a", tmp_path)
-        host.folder(one.id).mkdir(parents=True, exist_ok=True)
-        host.save(one)
+        host.instances.folder(one.id).mkdir(parents=True, exist_ok=True)
+        host.instances.save(one)
         values = {"address": one.address, "port": port}
         return Readiness(app, one, host, lambda: {one.id: state} if state else {}, values, first), host
 
@@ -98,9 +98,9 @@ def test_the_last_result_is_noted_while_it_is_waited_for(waiting, server):
     until(lambda: readiness.notes(host, "shop"), 5, "a note")
     url = f"http://127.0.0.1:{server.server_port}/health"
     [(one, text)] = readiness.notes(host, "shop").items()
-    assert one == "shop_1.0_100"
+    assert one == f"shop_1.0_{server.server_port}"
     assert text == f"is not ready after 0s: check `http /health`: GET {url}: status 503, expected 2xx"
-    assert (host.folder(one) / ".waiting").stat().st_mode & 0o777 == 0o600
+    assert (host.instances.folder(one) / ".waiting").stat().st_mode & 0o777 == 0o600
     server.status = 200
     thread.join(5)
     assert found == [None] and readiness.notes(host, "shop") == {}
@@ -160,7 +160,7 @@ def test_a_first_deployment_gives_up_on_what_is_steadily_wrong(waiting, server):
     problem = wait(ready, 30)
     assert problem.startswith("is not ready after 0s: check `http /health`: GET http://127.0.0.1:")
     assert problem.endswith(
-        "status 404, expected 2xx. It was so for 0.3s, and shop was never deployed before. To wait for longer, write"
+        "status 404, expected 2xx. This lasted 0.3s, and shop was never deployed before. To wait longer, write"
         " `healthy_deadline` into its strategy"
     )
 

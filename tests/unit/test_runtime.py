@@ -209,8 +209,8 @@ def test_what_a_killed_supervisord_has_left_is_ended_through_the_next_one(tmp_pa
     host, done = Host("web1", tmp_path / "srv"), tmp_path / "done"
     work = f"trap 'sleep 0.5; echo done >> {done}; exit' TERM; setsid sleep 300 & echo up >> {tmp_path}/up; wait"
     (tmp_path / "app").write_text(work)
-    instance = host.allocate(app, "1.0", "127.0.0.1", "d1")
-    host.release("shop", "1.0").mkdir(parents=True)
+    instance = host.instances.allocate(app, "1.0", "127.0.0.1", "d1")
+    host.releases.path("shop", "1.0").mkdir(parents=True)
     launch = Launch(app, instance, host, "site")
     launch.write(None)
     with supervisord(tmp_path) as (process, supervisor):

@@ -6,6 +6,8 @@ import stat
 import pytest
 from saltdeploy import trees
 
+from tests.support.files import umask
+
 
 def deep(folder, depth):
     """Make folders within each other, deeper than a path can be long, each with a file in it."""
@@ -86,10 +88,7 @@ def test_what_an_earlier_removal_left_is_in_nobody_s_way(tmp_path):
 
 
 def test_folders_are_made_for_all_to_enter(tmp_path):
-    before = os.umask(0o077)
-    try:
+    with umask(0o077):
         trees.make(tmp_path / "a/b")
         trees.make(tmp_path / "a/b")
-    finally:
-        os.umask(before)
     assert [stat.S_IMODE((tmp_path / p).stat().st_mode) for p in ("a", "a/b")] == [0o755, 0o755]

@@ -49,12 +49,12 @@ def launched(tmp_path, name, watched=True):
     program.write_text(APP)
     host = Host("a", tmp_path / name)
     app = App("shop", Source("pip", "shop"), f"python3 {program} {seen}", env={"SECRET": "a'b"}, user="root")
-    made = host.allocate(app, "1.0", "127.0.0.1", "d")
+    made = host.instances.allocate(app, "1.0", "127.0.0.1", "d")
     if not watched:
         made = replace(made, watch=None)
     Launch(app, made, host, "e").write(None)
     process = subprocess.Popen(
-        [host.folder(made.id) / "start"],
+        [host.instances.folder(made.id) / "start"],
         cwd=tmp_path,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -147,9 +147,9 @@ def test_the_watcher_of_the_next_process_waits_for_the_port(tmp_path, settle):
 def test_each_has_a_port_of_its_own_that_is_free(tmp_path):
     host = Host("a", tmp_path)
     app = App("shop", Source("pip", "shop"), "run")
-    made = [host.allocate(app, "1.0", "127.0.0.1", "d") for _ in range(3)]
+    made = [host.instances.allocate(app, "1.0", "127.0.0.1", "d") for _ in range(3)]
     assert len({i.watch for i in made}) == 3 and all(i.port is None for i in made)
-    assert {i.watch for i in made} <= host.ports_taken("127.0.0.1")
+    assert {i.watch for i in made} <= host.instances.ports_taken("127.0.0.1")
     with pytest.raises(Failed, match="no port from 32000 to 32767 is free for the check of an app without ports"):
         watch.port(set(watch.PORTS), lambda port: True)
 

@@ -139,7 +139,7 @@ def test_a_release_s_deadline_is_the_strategy_s(tmp_path):
         app = App("shop", source, "run", strategy=Strategy(progress_deadline=1.0))
         began = time.monotonic()
         with pytest.raises(Failed, match=r"shop\.tar: is not there after 0\.5s: \d+ B came"):
-            Host("web1", tmp_path / "srv").install(app, "1.0", None)
+            Host("web1", tmp_path / "srv").releases.install(app, "1.0", None)
     assert time.monotonic() - began < 8
 
 
@@ -405,12 +405,12 @@ def test_no_secret_is_left_on_the_node(tmp_path):
         given = source(server.url + url_secret, headers=SECRET)
         given = Source(**{**given.__dict__, "sha256": hashlib.sha256(content).hexdigest()})
         node = Host("web1", tmp_path / "srv")
-        assert node.install(App("shop", given, "run"), "1.0", None) is True
+        assert node.releases.install(App("shop", given, "run"), "1.0", None) is True
         assert authorized(server)
         server.answer = drip([HEAD + b'ETag: "two"\r\nContent-Length: 1000\r\n\r\nx'], 0)
         broken = Source(**{**given.__dict__, "sha256": "1" * 64})
         with pytest.raises(Failed) as raised:
-            node.install(App("shop", broken, "run"), "2.0", None)
+            node.releases.install(App("shop", broken, "run"), "2.0", None)
     assert "hunter2" not in str(raised.value) and "hunter2" not in repr(source(headers=SECRET))
     assert planted(tmp_path) == []
     assert list((tmp_path / "srv/.downloads").glob("*.partial"))

@@ -42,8 +42,9 @@ class Node:
 
     def __init__(self, *instances, record=RECORD, holder=None, lost=()):
         self.there, self.record, self.holder, self._lost = instances, record, holder, list(lost)
-        self.host = self.inventory = self.runtime = self.discovery = self
-        self.node, self.environment, self.done = "web1", Environment("test", {}, {}), []
+        self.inventory = self.runtime = self.discovery = self
+        self.host = SimpleNamespace(node="web1", turns=self, instances=SimpleNamespace(recorded=self.instances))
+        self.environment, self.done = Environment("test", {}, {}), []
 
     def alone(self, name, deployment=None, after=None, patience=0):
         return contextlib.nullcontext()
