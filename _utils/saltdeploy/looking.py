@@ -51,6 +51,8 @@ class Looking(Verbs):
             site.refuse_strangers(observed)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
             self._advise(app)
+            for warning in balancer.lacking(app, count, observed.slots):
+                self.journal.warn(warning)
             pause = records.pauses(app, version, site.record())
             desired = planner.Desired(app, version, count, site.nodes, pause=pause, analysis=True, move=move)
             plan = planner.plan(desired, preflight.health(site.discovery, desired, observed, self.journal))
