@@ -253,12 +253,13 @@ class Control(Operations, Looking, Settling):
             self.journal.warn(warning)
         observed = preflight.health(site.discovery, desired, observed, self.journal)
         plan = make(desired, observed)
+        known = {"app": site.app.name, "version": desired.version, "environment": site.environment.name}
         marks = hookrun.marks(site.discovery, site.prefix, desired.version) if site.app.hooks else {}
         if plan.install or plan.waves:
             hooks.refuse_unknown(site.app.name, desired.version, marks)
         return Task(
             version=desired.version,
-            lines=[*plan.lines(site.app.name, desired.version), *hooks.lines(site.app, plan, marks)],
+            lines=[*plan.lines(site.app.name, desired.version), *hooks.lines(site.app, plan, marks, known)],
             # One that is frozen is not any more, and the record changes.
             changes=bool(plan) or "frozen" in (site.record() or {}),
             act=lambda lock, identity: self._execute(site, observed, desired, plan, lock, identity, left),

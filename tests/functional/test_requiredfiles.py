@@ -55,6 +55,7 @@ def test_states_that_can_be_rendered_are_no_problem(look):
 )
 def test_a_mistake_in_an_sls_is_named_and_nothing_of_it_is_shown(look, caplog, text, said):
     caplog.set_level(logging.DEBUG)
+    problems = look({"shop/init.sls": text}, states=["shop"]); print(problems)
     [problem] = look({"shop/init.sls": text}, states=["shop"])
     print(problem)
     assert problem.startswith(f"apps:web:states: {said}") and problem.endswith(".")
