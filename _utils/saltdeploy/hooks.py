@@ -66,7 +66,8 @@ def lines(app, plan, marks, values):
         "retire": any(wave.retire or wave.replace for wave in plan.waves),
     }
     return [
-        f"hook {phase}: {_command(hook, values)}, {_where(marks.get(key(phase, hook))) if hook.once else 'on each node'}"
+        f"hook {phase}: {_command(hook, values)},"
+        f" {_where(marks.get(key(phase, hook))) if hook.once else 'on each node'}"
         for phase, some in app.hooks.items()
         if doing[phase.partition("_")[2]]
         for hook in some

@@ -48,7 +48,8 @@ def _of_states(app, version, functions):
     except salt.exceptions.SaltException as exc:
         found = [str(exc)]
     for error in found:
-        if isinstance(error, str):
+        # After some mistakes Salt says the whole content of the SLS, too.
+        if isinstance(error, str) and not error.startswith("Error when rendering state with contents"):
             yield f"states: {rendering.sls_mistake(error)}."
 
 

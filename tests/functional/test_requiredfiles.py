@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 
 import pytest
 import salt.loader
@@ -44,10 +45,13 @@ def test_states_that_can_be_rendered_are_no_problem(look):
 @pytest.mark.parametrize(
     "text, said",
     [
-        ("# a\npassword {{ pillar.nix.nix }}: geheim\n", "shop: line 2: Jinja variable 'dict object' has no attribute"),
-        ("{% if %}\n", "shop: line 1: Jinja syntax error: Expected an expression, got 'end of statement block'."),
-        ("a: b: geheim\n", "shop: mapping values are not allowed here"),
-        ("include: [nowhere.at_all]\n", "Unknown include: Specified SLS base: nowhere.at_all is not available"),
+        (
+            "# a\npassword {{ pillar.nix.nix }}: geheim\n",
+            "shop: (?=.*line 2)(line 2: )?Jinja variable .* has no attribute 'nix'",
+        ),
+        ("{% if %}\n", "shop: (?=.*line 1)(line 1: )?Jinja syntax error: Expected an expr"),
+        ("a: b: geheim\n", "shop: mapping values are not allowed "),
+        ("include: [nowhere.at_all]\n", ".*Specified SLS .*nowhere.at_all .*is not available"),
         ("geheim:\n  test.nop: {a: 1}\n", "shop: "),
         ("geheim\n", "SLS shop does not render to a dictionary."),
     ],
@@ -55,16 +59,13 @@ def test_states_that_can_be_rendered_are_no_problem(look):
 )
 def test_a_mistake_in_an_sls_is_named_and_nothing_of_it_is_shown(look, caplog, text, said):
     caplog.set_level(logging.DEBUG)
-    problems = look({"shop/init.sls": text}, states=["shop"]); print(problems)
     [problem] = look({"shop/init.sls": text}, states=["shop"])
-    print(problem)
-    assert problem.startswith(f"apps:web:states: {said}") and problem.endswith(".")
+    assert re.match(f"apps:web:states: {said}", problem) and problem.endswith(".")
     assert SECRET not in problem and "\n" not in problem
     assert SECRET not in "".join(r.getMessage() for r in caplog.records if r.levelno > logging.DEBUG)
 
 
 def test_sls_files_that_cannot_be_together(look):
     problems = look({"a.sls": GOOD, "b.sls": GOOD, "c.sls": GOOD}, states=["a", "b", "gone", "c"])
-    print(problems)
     assert problems[0] == "apps:web:states: gone is not on the master. Put it into its file_roots."
     assert len(problems) > 1 and "conflicting" in problems[1].lower()
