@@ -82,9 +82,8 @@ class Looking(Verbs):
             chosen = [i for i in running if version in (None, i.version)]
             chosen = [i for i in chosen if not i.published] or chosen
             if not chosen:
-                raise Refused(
-                    f"no instance of {name} {version or ''} runs in {environment.name}. Deploy it before you test it."
-                )
+                said = " ".join(filter(None, ["no instance of", name, version, "runs in", environment.name]))
+                raise Refused(f"{said}. Deploy it before you test it.")
             acceptance = Acceptance(Jobs(site.fleet, self.journal), environment, app, site.answering)
             why = ""
             try:

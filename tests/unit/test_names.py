@@ -3,8 +3,8 @@
 import re
 
 import pytest
-from saltdeploy import addresses, advice, names, nodes, schema
-from saltdeploy.errors import DefinitionError, Refused
+from saltdeploy import addresses, advice, names, nodes, schema, verbs
+from saltdeploy.errors import NOT_REVERTED, REVERTED, DefinitionError, Refused
 
 from tests.support.definitions import complaint
 
@@ -61,3 +61,13 @@ def test_an_address_with_a_leading_zero():
 )
 def test_the_advice_on_a_value(wrong, said):
     assert said in complaint(wrong)
+
+
+@pytest.mark.parametrize("force, code", [(False, REVERTED), (True, NOT_REVERTED)])
+def test_an_internal_error_of_unlock_is_a_danger_only_with_force(force, code):
+    def unlock(name=None, env=None, force=False, *extra, **kwargs):
+        raise ValueError("broken")
+
+    result = verbs.result(unlock, ("shop",), {"force": force})
+    assert result["retcode"] == code
+    assert ("may be unfinished" in result["verdict"]) is force
