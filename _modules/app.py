@@ -448,14 +448,15 @@ def missing(name):
     """
     lifecycle = _lifecycle()
     ids, reason = restoration.missing(lifecycle, name)
-    warnings = restoration.record(lifecycle, name)[1]
+    warnings = restoration.warnings(lifecycle, name)
     return {"instances": ids, "reason": reason, "superseded": superseded.ids(lifecycle, name), "warnings": warnings}
 
 
 def retire(name):
     """
     Retire instances that were replaced while this node was away. Clients find the recorded instances elsewhere.
-    Nothing is done while a deployment runs or is paused. Returns their ids.
+    Nothing is done while a deployment runs or is paused. Returns ``{"instances", "warnings"}``: their ids, and a
+    sentence on each instance that had to be killed.
 
     name
         The app.
@@ -466,7 +467,21 @@ def retire(name):
 
         salt web1 app.retire shop
     """
-    return superseded.retire(_lifecycle(), names.app(name))
+    lifecycle = _lifecycle()
+    return _told(lifecycle, superseded.retire(lifecycle, names.app(name)))
+
+
+def undefined():
+    """
+    Return the names of apps that this node runs or has registered, and that its environment does not define.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt '*' app.undefined
+    """
+    return _lifecycle().inventory.undefined()
 
 
 def restore(name, instances=None, after=None):

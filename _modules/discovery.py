@@ -176,7 +176,7 @@ def upstream(mark):
     Return the name servers that this node's resolver asks for names that are not Consul's (``dns:upstream``).
 
     mark
-        What stands between address and port: ``#`` for dnsmasq, ``@`` for unbound, ``:`` for systemd-resolved.
+        The character between address and port: ``#`` for dnsmasq, ``@`` for unbound.
 
     CLI Example:
 
@@ -185,6 +185,22 @@ def upstream(mark):
         salt web1 discovery.upstream '#'
     """
     return nodes.upstream(__opts__["id"], __pillar__, mark)
+
+
+def recursors():
+    """
+    Return the name servers that Consul on this node asks for names that are not its own.
+
+    They are those of ``dns:upstream``. Without it, they are the servers that the node itself asked before a resolver of
+    saltdeploy was set up.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.recursors
+    """
+    return nodes.recursors(__opts__["id"], __pillar__)
 
 
 def registered(service_id):

@@ -94,7 +94,7 @@ def running(name, version, instances=1):
         return _failed(ret, exc)
     ids = [i["id"] for i in started["instances"]]
     ret["changes"] = {"started": ids} if ids else {}
-    ret["result"] = started["ok"]
+    ret["result"], ret["warnings"] = started["ok"], started["warnings"]
     ret["comment"] = words.joined(started["failures"]) or f"{missing} of {name} {version} started"
     return ret
 
@@ -120,13 +120,34 @@ def deployed(name):
             would = [f"{what} {', '.join(ids)}" for what, ids in (("restore", missing), ("retire", old)) if ids]
             return _would(ret, _with(" and ".join(would), found["warnings"]))
         done = __salt__["app.restore"](name, missing) if missing else {"instances": [], "warnings": []}
-        restored, ret["warnings"] = done["instances"], done["warnings"]
-        retired = __salt__["app.retire"](name) if old else []
+        restored = done["instances"]
+        gone = __salt__["app.retire"](name) if old else {"instances": [], "warnings": []}
+        retired, ret["warnings"] = gone["instances"], [*done["warnings"], *gone["warnings"]]
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
     ret["changes"] = {k: v for k, v in (("restored", restored), ("retired", retired)) if v}
     done = [f"{', '.join(ids)} {what}" for what, ids in ret["changes"].items()]
     ret["comment"] = _with(words.joined(done) or f"{name} runs here as the record says", found["warnings"])
+    return ret
+
+
+def defined(name):
+    """
+    Name the apps that this node runs and that its environment does not define. Nothing is changed.
+
+    name
+        Only the state's name.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": "all apps that run here are defined"}
+    try:
+        found = __salt__["app.undefined"]()
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return _failed(ret, exc)
+    if found:
+        ret["comment"] = f"not defined: {', '.join(found)}"
+        ret["warnings"] = [
+            f"{app} runs here and is not defined: add it, or salt-run deploy.remove {app}" for app in found
+        ]
     return ret
 
 

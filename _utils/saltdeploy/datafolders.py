@@ -25,7 +25,7 @@ class DataFolders:
 
     def has_any(self, app):
         """Return whether the data folder of ``app`` holds anything."""
-        with contextlib.suppress(FileNotFoundError), os.scandir(self.path(app)) as entries:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path(app)) as entries:
             return bool(app.data) and any(entries)
         return False
 

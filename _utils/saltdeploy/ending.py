@@ -21,16 +21,16 @@ class Ending:
         self.host, self.runtime = host, runtime
 
     def stop(self, instance, address, port):
-        """End all processes of an instance. Its unit stays.
+        """End all processes of an instance. Its unit stays. Return a warning, empty if all went well.
 
         :param instance: its id.
-        :param port: its port. None: it has none.
-        :returns: a warning if a process had to be killed, else nothing.
-        :raises Failed: a process of it does not end, or another program listens on its port.
+        :param port: None if it has none of its own.
+        :raises Failed: a process of it does not end, or it ran and another process listens on its port now.
         """
         folder, how = self.host.instances.folder(instance), self.runtime.stop_of(instance)
         known = [p for p in map(processes.read, self.runtime.processes(instance)) if p]
         known = processes.of(folder, known)
+        ran = bool(known)
         killed = self.runtime.stop(instance)
 
         def left():
@@ -38,13 +38,15 @@ class Ending:
 
         # The supervisor may not have signalled these processes, so they have the whole time from now on.
         killed |= processes.end(left, signal.Signals[f"SIG{how.signal}"], how.timeout)
-        if port is not None:
-            self._refuse_others(instance, address, port)
+        others = "" if port is None else self._others(instance, address, port)
+        if others and ran:
+            raise Failed(others)
         app = instance.split("_", 1)[0]
-        return killed and (
+        cut = (
             f"{instance} did not end within {how.timeout:g}s after SIG{how.signal}, and was killed. Its work in"
             f" progress was cut off. If it needs longer, raise apps:{app}:stop:timeout."
         )
+        return " ".join([*([cut] if killed else []), *([others] if others else [])])
 
     def forget(self, instance):
         """Remove the unit and the folder of an instance that was stopped."""
@@ -83,17 +85,24 @@ class Ending:
         return [p for p in found if processes.is_inside(p, self.host.root / app.name)]
 
     def _listening(self, instance, address, port):
-        """Return the Processes that listen on an instance's port and work in a folder of its app."""
+        """Return the Processes that listen on an instance's port and work in a folder of its app.
+
+        A process with the mark of another instance that is here belongs to that one.
+        """
         if port is None:
             return []
         inside = self.host.root / instance.split("_", 1)[0]
-        return [p for p in processes.listening(address, port)[0] if processes.is_inside(p, inside)]
+        found = [p for p in processes.listening(address, port)[0] if processes.is_inside(p, inside)]
+        others = {str(self.host.instances.folder(i.id)) for i in self.host.instances.recorded() if i.id != instance}
+        return [p for p in found if processes.mark(p.pid) not in others]
 
-    def _refuse_others(self, instance, address, port):
-        found, others = processes.listening(address, port)
-        names = [*map(str, found), *others]
-        if names:
-            raise Failed(
-                f"{instance} is stopped, and {', '.join(names)} listens on its port, {port} of {address}. That is not a"
-                " process of the instance. End it, or give the app other ports."
-            )
+    def _others(self, instance, address, port):
+        """Return a sentence on the processes of others that listen on the port of a stopped instance."""
+        found, unseen = processes.listening(address, port)
+        names = [*map(str, found), *unseen]
+        if not names:
+            return ""
+        return (
+            f"{instance} is stopped, and {', '.join(names)} listens on its port, {port} of {address}. That is not a"
+            " process of the instance. End it, or give the app other ports."
+        )

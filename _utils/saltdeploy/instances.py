@@ -143,10 +143,6 @@ class Instances:
         watched = {i.watch for i in self.recorded() if i.watch}
         return listening | watched | self.ports()
 
-    def listens(self, instance):
-        """Return whether a process listens at the address and port of ``instance``."""
-        return instance.port is not None and bool(sockets.listening(instance.address, instance.port))
-
     def connections(self, instance):
         """Return the number of open connections to ``instance``."""
         here = (addresses.canonical(instance.address), instance.port)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from . import balancer, definition, names, shapes
+from . import balancer, definition, names, processes, shapes
 from .model import App, Instance, parts_of
 from .services import CANDIDATE
 
@@ -73,9 +73,24 @@ class Inventory:
         return units | {i.removesuffix(CANDIDATE) for i in self.registered(name)}
 
     def lost(self, name, ids):
-        """Return those ``ids`` of app ``name`` that do not serve: not running, not tested or not published."""
-        serving = {i.id for i in self.instances(name) if i.running and i.published and i.tested}
+        """Return those ``ids`` of app ``name`` that do not serve: not running or not published."""
+        serving = {i.id for i in self.instances(name) if i.running and i.published}
         return [i for i in ids if i not in serving]
+
+    def odd(self, name):
+        """Return a sentence on each instance of app ``name`` that serves and is not as this node has started it."""
+        return [
+            f"{i.id} serves on {self.host.node}, and its files, its address or its supervisor do not know it so."
+            f" salt-run deploy.app {name} replaces it."
+            for i in self.instances(name)
+            if i.running and i.published and not i.tested
+        ]
+
+    def undefined(self):
+        """Return the names of apps that this node runs or registers, and that its environment does not define."""
+        own = [e for e in self.discovery.registered().values() if e.meta.get("environment") == self.environment.name]
+        apps = {i.app for i in self.host.instances.recorded()} | {e.meta.get("app") for e in own}
+        return sorted(a for a in apps if names.is_app(a) and a not in self.environment.names)
 
     def _slots(self, name):
         """Return how many instances of app ``name`` HAProxy here has slots for, None if this is no load balancer."""
@@ -99,11 +114,18 @@ class Inventory:
         public, state = registered.get(instance.id), states.get(instance.id)
         supervised = bool(state and state.running)
         # A process that a killed supervisor left may still serve. The new supervisor cannot start its own beside it.
-        serving = bool(public) and not supervised and self.host.instances.listens(instance)
+        serving = bool(public) and not supervised and self._serves(instance)
         # Such an instance is replaced, and so is an instance at another address: no test would reach the right one.
         tested = instance.tested and instance.address == self.node.address and not serving
         seen = {"weight": public.weight} if public else {}
         return replace(instance, running=supervised or serving, published=bool(public), tested=tested, **seen)
+
+    def _serves(self, instance):
+        """Return whether a process of the app listens on an instance's port, or one that this process may not see."""
+        if instance.port is None:
+            return False
+        found, unseen = processes.listening(instance.address, instance.port)
+        return bool(unseen) or any(processes.is_inside(p, self.host.root / instance.app) for p in found)
 
     def _stray(self, one, registered, states):
         """Return the Instance of an id without a record here. A registered one counts as serving while it listens.
@@ -116,5 +138,6 @@ class Inventory:
         port = (seen.port or None) if seen else slot if self.app(name).ports else None
         address = (seen and seen.address) or self.node.address
         made = Instance(one, self.host.node, name, version, slot, address, port, recorded=False)
-        running = bool(state and state.running) or bool(public and self.host.instances.listens(made))
+        taken = port in {i.port for i in self.host.instances.recorded()}
+        running = bool(state and state.running) or bool(public and not taken and self._serves(made))
         return replace(made, running=running, published=bool(public), **({"weight": public.weight} if public else {}))

@@ -318,10 +318,9 @@ class Lifecycle:
 
     def _place(self, name, instance, here):
         """Return address and port of an instance. The port is None if it has none or another instance has it by now."""
-        if instance in here:
-            return here[instance].address, here[instance].port
-        port = slot_of(instance) if self.inventory.app(name).ports else None
-        return self.node.address, None if port in {i.port for i in self.host.instances.recorded()} else port
+        seen, port = here.get(instance), slot_of(instance) if self.inventory.app(name).ports else None
+        address, port = (seen.address, seen.port) if seen else (self.node.address, port)
+        return address, None if port in {i.port for i in self.host.instances.recorded() if i.id != instance} else port
 
     def _drain(self, instances, drain, grace):
         """Let clients finish. Ends when no connection is left, at the latest after ``drain``."""

@@ -29,6 +29,11 @@ def app(value):
     return value
 
 
+def is_app(value):
+    """Return whether ``value`` can be the name of an app."""
+    return isinstance(value, str) and NAME.fullmatch(value) is not None
+
+
 def version(value):
     """Return ``value``; Refused if it cannot be a version."""
     if not is_version(value):

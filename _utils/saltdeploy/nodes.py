@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
+from pathlib import Path
 
 from . import addresses, advice, appdefinition, balancer, bounds, definition, discovery, names, schema
 from .errors import DefinitionError, Refused
@@ -13,6 +16,14 @@ from .words import odd, shown
 ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks", "weight")
 HEAVIEST = 65535
 IDENTIFIER = r"[A-Za-z0-9_~+=:.@-]{1,255}"
+# Where a host's own name servers are kept once a resolver of ours stands before them; and where they are until then.
+RESOLV_CONF = ("/etc/resolv.conf.before-saltdeploy", "/etc/resolv.conf")
+# The first line of a resolv.conf that a state wrote.
+OURS = "# Written by saltdeploy"
+# systemd-resolved itself. It knows the servers of its links.
+STUBS = ("127.0.0.53", "127.0.0.54")
+# Its servers for the whole host. They may have a port and, behind #, a name for TLS.
+RESOLVED_CONF = "/etc/systemd/resolved.conf"
 
 
 def agent(minion, pillar):
@@ -65,13 +76,45 @@ def frontends(minion, pillar):
 def upstream(minion, pillar, mark):
     """Return the name servers that the resolver on ``minion`` asks, as its configuration has them.
 
-    :param mark: the character before the port: ``#`` (dnsmasq), ``@`` (unbound) or ``:`` (systemd-resolved).
+    :param mark: the character between address and port: ``#`` (dnsmasq) or ``@`` (unbound).
     :raises Refused: the minion is a node of no environment.
     """
     found = definition.load_own(minion, pillar).upstream
-    if mark == ":":
-        return [addresses.join(address, port) for address, port in found]
     return [address if port is None else f"{address}{mark}{port}" for address, port in found]
+
+
+def recursors(minion, pillar):
+    """Return the name servers that Consul on ``minion`` asks for names that are not its own, as Consul writes them.
+
+    They are those of ``dns:upstream``. Without it, they are the servers that the host itself asked before.
+
+    :raises Refused: the minion is a node of no environment.
+    """
+    found = definition.load_own(minion, pillar).upstream
+    return [addresses.join(address, port or 53) for address, port in found or _servers_of_host()]
+
+
+def _servers_of_host():
+    text = next((Path(file).read_text(errors="replace") for file in RESOLV_CONF if os.path.exists(file)), "")
+    if OURS in text:
+        return []
+    servers = re.findall(r"^[ \t]*nameserver[ \t]+([0-9A-Fa-f.:]+(?:%[\w.-]+)?)[ \t]*$", text, re.MULTILINE)
+    if servers and set(servers) <= set(STUBS):
+        return _servers_of_resolved()
+    return [(server, None) for server in servers if server not in STUBS]
+
+
+def _servers_of_resolved():
+    """Return the servers that systemd-resolved asked for the whole host. The state's own file replaces them there."""
+    text = Path(RESOLVED_CONF).read_text(errors="replace") if os.path.exists(RESOLVED_CONF) else ""
+    found = []
+    for line in re.findall(r"^[ \t]*DNS[ \t]*=(.*)$", text, re.MULTILINE):
+        found = [*found, *line.split()] if line.strip() else []  # an empty line resets the list
+    servers = []
+    for server in found:
+        with contextlib.suppress(DefinitionError):
+            servers.append(addresses.server(server.partition("#")[0], RESOLVED_CONF))
+    return servers
 
 
 def check_weight(name, weight):

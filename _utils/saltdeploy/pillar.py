@@ -27,7 +27,13 @@ def all_environments(folder, opts=None, functions=None, saltenv="base"):
         return _pillar({"environments": environments}, broken)
     environments = {n: environmentfiles.decrypt(e, opts, functions or {}) for n, e in environments.items()}
     # All of them before any is changed: one may be based on another.
-    computed = {name: _discovery_of_master(environments, name, opts) for name in environments}
+    computed = {}
+    for name in environments:
+        try:
+            computed[name] = _discovery_of_master(environments, name, opts)
+        except DefinitionError as exc:
+            broken[f"environments:{name}"] = str(exc)
+    environments = {name: environments[name] for name in computed}
     for name, discovery in computed.items():
         if discovery:
             environments[name]["discovery"] = discovery
@@ -61,7 +67,10 @@ def own_environment(folder, minion, opts=None, functions=None, saltenv="base"):
     found = {**pillar, "environments": {name: environment}}
     if opts and cluster.wanted(environment):
         identities = cluster.identities(name, environment)
-        kept = _store(opts).get(name, identities, sorted(a for a in placed if isinstance(a, str)), node=minion)
+        try:
+            kept = _store(opts).get(name, identities, sorted(a for a in placed if isinstance(a, str)), node=minion)
+        except DefinitionError as exc:
+            return _pillar({"environments": {}}, {**broken, f"environment {name}": str(exc)})
         computed = cluster.discovery_of_node(kept["tokens"]["nodes"])
         environment["discovery"] = inheritance.merge(computed, environment.get("discovery") or {})
         found["saltdeploy_consul"] = cluster.node(name, environment, minion, kept, mine if files else None)

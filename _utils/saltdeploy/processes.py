@@ -78,7 +78,7 @@ def of(folder=None, known=()):
     everything = running()
     mine = {p.pid for p in known if everything.get(p.pid) == p}
     if folder is not None:
-        mine |= {pid for pid in everything if _mark(pid) == str(folder) and _is_here(pid, folder)}
+        mine |= {pid for pid in everything if mark(pid) == str(folder) and _is_here(pid, folder)}
     untouchable = _ancestors(everything)
     mine -= untouchable
     while True:
@@ -118,9 +118,9 @@ def marked(root):
     """Return ``{folder: [Process, …]}`` of all processes that have the mark of an instance below ``root``."""
     found = {}
     for pid, process in running().items():
-        mark = _mark(pid)
-        if mark and mark.startswith(f"{root}{os.sep}") and _is_here(pid, mark):
-            found.setdefault(Path(mark), []).append(process)
+        folder = mark(pid)
+        if folder and folder.startswith(f"{root}{os.sep}") and _is_here(pid, folder):
+            found.setdefault(Path(folder), []).append(process)
     return found
 
 
@@ -163,7 +163,7 @@ def _wait(some, until):
     return True
 
 
-def _mark(pid):
+def mark(pid):
     """Return the folder that a process has as its mark, None if it has none, or this process may not see it."""
     with contextlib.suppress(OSError):
         for variable in (PROC / str(pid) / "environ").read_bytes().split(b"\0"):

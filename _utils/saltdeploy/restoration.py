@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 from . import names, records, traffic, weighing
 from .discovery import patiently
 from .errors import DiscoveryUnavailable, Failed, Refused
@@ -38,6 +40,11 @@ def missing(lifecycle, name):
     return [*lost, *(i for i in wrong if i not in lost)], ""
 
 
+def warnings(lifecycle, name):
+    """Return sentences on unusable parts of the record, and on serving instances that highstate leaves alone."""
+    return [*record(lifecycle, name)[1], *lifecycle.inventory.odd(name)]
+
+
 def restore(lifecycle, name, ids, after=None):
     """Bring the instances ``ids`` back, if they do not serve, and give all of them the recorded weight.
 
@@ -57,6 +64,7 @@ def _restore_lost(lifecycle, name, ids, after):
         lost = lifecycle.inventory.lost(name, ids)
         for instance in lost:
             try:
+                lifecycle.host.turns.refuse_overtaken(name, after)
                 _restore(lifecycle, name, instance)
             except DiscoveryUnavailable:
                 raise
@@ -74,6 +82,7 @@ def _restore(lifecycle, name, instance):
         return
     version, slot = instance.removeprefix(f"{name}_").rsplit("_", 1)
     _refuse_slot(lifecycle, name, instance, int(slot))
+    _refuse_lost_data(lifecycle, name, instance)
     lifecycle.retire(name, [instance], drain=0)
     # The installed release is the one that ran, even if the definition says something else by now.
     if version not in lifecycle.host.releases.versions(name):
@@ -92,6 +101,17 @@ def _refuse_slot(lifecycle, name, instance, slot):
         raise Refused(
             f"{instance} is not restored on {host.node}: its port is none of apps:{name}:ports ({ports})."
             f" `salt-run deploy.app {name}` starts another one in its place."
+        )
+
+
+def _refuse_lost_data(lifecycle, name, instance):
+    """Raise Refused if the folder with the data of the app is gone: the instance would serve without them."""
+    app, host = lifecycle.app(name), lifecycle.host
+    if app.data and not os.path.lexists(host.data.path(app)):
+        folder = host.data.path(app)
+        raise Refused(
+            f"{instance} is not restored on {host.node}: its data folder {folder} is gone. Bring the data back, or"
+            f" mount it. To start it without data: install -d -m 750 -o {app.user} {folder}"
         )
 
 

@@ -11,18 +11,26 @@ import contextlib
 import datetime
 import json
 import os
+import pwd
 import secrets
 import uuid
 from pathlib import Path
 
 from . import certificates, locks
+from .errors import DefinitionError
 
 SINGLE = ("management", "deployer", "nodes", "dns")
 
 
 def folder(opts):
-    """Return the folder that the secrets are kept in, from the master's options: beside Salt's own keys."""
-    return Path(opts["pki_dir"]).parent / "saltdeploy"
+    """Return the folder that the secrets are kept in, from the master's options: ``pki_dir`` holds it.
+
+    Debian's packages run the master as the user ``salt``, and of ``/etc/salt`` only ``pki_dir`` is this user's. Earlier
+    versions had the folder beside ``pki_dir``. A master that has it there keeps it there.
+    """
+    keys = Path(opts["pki_dir"])
+    earlier = keys.parent / "saltdeploy"
+    return earlier if os.path.isdir(earlier) else keys / "saltdeploy"
 
 
 class Secrets:
@@ -47,17 +55,40 @@ class Secrets:
             for each node's pillar takes longer than all else.
         :returns: ``gossip`` (base64), ``ca`` and for each node in ``certificates``: ``certificate`` and ``key``
             (PEM), ``tokens`` (UUIDs): ``management``, ``deployer``, ``nodes``, ``dns``, ``agents`` by node, ``apps``.
+        :raises DefinitionError: the master's user cannot keep them there, or what is kept there is damaged.
         """
         now = now or datetime.datetime.now(datetime.timezone.utc)
+        try:
+            return self._get(environment, identities, apps, now, node)
+        except OSError as exc:
+            raise DefinitionError(self._unusable(exc)) from exc
+
+    def _get(self, environment, identities, apps, now, node):
         with self._alone():
             path = self.folder / f"{environment}.json"
-            before = json.loads(path.read_text()) if path.exists() else {}
+            before = _read(path)
             after = _complete(before, environment, identities, apps, now, node)
             if after != before:
                 _write(path, json.dumps(after, indent=1), 0o600)
             if not self.authority(environment).exists():
                 _write(self.authority(environment), after["ca"]["certificate"], 0o644)
         return after
+
+    def _unusable(self, exc):
+        """Return the sentences on an OSError: its cause, and the command that helps."""
+        try:
+            user = pwd.getpwuid(os.geteuid()).pw_name
+        except KeyError:  # a container's user without a name
+            user = os.geteuid()
+        cause = (
+            f"The master (user {user}) cannot keep Consul's secrets in {self.folder}: {exc.strerror} ({exc.filename})."
+        )
+        if not isinstance(exc, PermissionError):
+            return cause
+        return (
+            f"{cause} As root on the master, run `install -d -m 700 -o {user} {self.folder} && chown -R {user}"
+            f" {self.folder}`."
+        )
 
     @contextlib.contextmanager
     def _alone(self):
@@ -87,6 +118,23 @@ def _complete(before, environment, identities, apps, now, only):
             "apps": {a: tokens.get("apps", {}).get(a) or str(uuid.uuid4()) for a in apps},
         },
     }
+
+
+def _read(path):
+    """Return the secrets in the file ``path``, {} without this file.
+
+    :raises DefinitionError: the file is damaged. To make new secrets would lock everybody out of Consul.
+    """
+    if not path.exists():
+        return {}
+    with contextlib.suppress(ValueError):
+        found = json.loads(path.read_text())
+        if isinstance(found, dict):
+            return found
+    raise DefinitionError(
+        f"{path} holds Consul's secrets and is damaged. Restore it from your backup of the master's keys. Without a"
+        ' backup, remove it and follow "A token is lost" in docs/howto/operating.rst.'
+    )
 
 
 def _write(path, text, mode):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from . import bluegreen, restoration
+from .model import version_of
 from .turns import MANUAL, STATE
 
 
 def ids(lifecycle, name):
-    """Return the ids of app ``name`` that this node publishes, and that the record does not name.
+    """Return the ids of app ``name`` that this node publishes and that instances on other nodes have replaced.
 
-    None while a deployment is under way, paused or frozen, and none unless clients find all that the record names, and
-    some of them elsewhere. Otherwise clients may need the instances here. An instance that a person or a state started
-    stays, too.
+    There are none while a deployment is under way, paused or frozen. There are none unless clients find all recorded
+    instances, and some of them at another address than this node's. Otherwise clients may need the instances here. An
+    instance stays, too, if a person or a state started it, if its release is a recorded one, or if it has no record
+    here. ``deploy.app`` replaces the last kind.
     """
     if restoration.locked(lifecycle, name):
         return []
@@ -19,13 +21,16 @@ def ids(lifecycle, name):
     if not record or problems or {"paused", "frozen"} & set(record):
         return []
     node, named = lifecycle.host.node, {(n, i) for n, some in record["nodes"].items() for i in some}
-    found = {(e.minion, e.id) for e in lifecycle.discovery.instances(name, passing=True)}
+    endpoints = lifecycle.discovery.instances(name, passing=True)
+    # A minion that was renamed finds its own instances under its old name, at its own address. They are not elsewhere.
+    own = lifecycle.node.address
+    found = {(e.minion, e.id) for e in endpoints if e.minion == node or e.address != own}
     if not named <= found or {n for n, _ in named} <= {node}:
         return []
-    staying = named | bluegreen.recorded(record)
-    published = [i for i in lifecycle.inventory.instances(name) if i.published]
-    started = [i for i in published if i.deployment not in (MANUAL, STATE)]
-    return [i.id for i in started if (node, i.id) not in staying]
+    staying, releases = named | bluegreen.recorded(record), {version_of(i) for _, i in named}
+    published = [i for i in lifecycle.inventory.instances(name) if i.published and i.recorded]
+    started = [i for i in published if i.deployment not in (MANUAL, STATE, record.get("deployment"))]
+    return [i.id for i in started if (node, i.id) not in staying and i.version not in releases]
 
 
 def retire(lifecycle, name):

@@ -35,8 +35,9 @@ class Turns:
         :param after: the deployment whose steps this step reverts. It ends here at once: a job that still waits for
             its turn is refused. This step waits for the job that has the turn, and reverts that as well.
         :param patience: seconds to wait for the turn.
-        :raises Failed: ``deployment`` has ended here, because its revert overtook this step. Or the end of ``after``
-            could not be written. This is raised after the step: a full disk must not keep bad instances in use.
+        :raises Failed: ``deployment`` has ended here, because its revert overtook this step. Or a later run than
+            ``after`` has begun here. Or the end of ``after`` could not be written. This is raised after the step: a
+            full disk must not keep bad instances in use.
         """
         unwritten = None
         try:
@@ -47,6 +48,7 @@ class Turns:
             unwritten = exc
         with self._turn(app, LOCK, patience):
             self.refuse_ended(app, deployment)
+            self.refuse_overtaken(app, after)
             yield
         if unwritten:
             raise Failed(
@@ -110,6 +112,15 @@ class Turns:
             raise Failed(
                 f"Refused on {self.node}: deployment {words.name(deployment)} of {app} has ended there. It was"
                 " reverted, or a later run has begun."
+            )
+
+    def refuse_overtaken(self, app, deployment):
+        """Raise Failed if the way back of ``deployment`` comes too late: a later run of ``app`` has begun here."""
+        current = None if deployment in NOBODY else _read(self._folder(app) / RUN)
+        if current not in (None, deployment):
+            raise Failed(
+                f"Refused on {self.node}: deployment {words.name(current)} of {app} has begun there. It decides now"
+                f" what serves, and deployment {words.name(deployment)} is not undone any more."
             )
 
     def _folder(self, app):

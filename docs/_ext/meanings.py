@@ -226,7 +226,8 @@ MEANINGS = {
         "upstream": (
             "IP addresses of the name servers for all other names, with the port unless it is 53. Examples are"
             " ``10.0.0.53``, ``10.0.0.53:5353``, ``fd00::53`` and ``[fd00::53]:5353``. Without this key, unbound"
-            " resolves from the root by itself."
+            " resolves from the root by itself. dnsmasq asks these servers itself, and so does unbound. With"
+            " systemd-resolved, Consul asks them."
         ),
     },
     "notify": {

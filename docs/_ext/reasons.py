@@ -163,8 +163,8 @@ REASONS = {
     "dns": {
         "resolver": (
             "dnsmasq",
-            "It goes on asking the servers that the node had; unbound asks the root instead, which firewalls and"
-            " internal names do not bear, and systemd-resolved knows only those that the network's manager tells it.",
+            "It asks the servers that the node had. unbound asks the root instead, which firewalls block and which does"
+            " not know internal names. With systemd-resolved, all other names go through Consul, too.",
         ),
         "upstream": (
             "the node's own",

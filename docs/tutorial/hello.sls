@@ -12,6 +12,4 @@ apps:
     tests:
       - http: {path: /, contains: hello}
       - http: /
-        from: peer
-      - http: /
         from: master

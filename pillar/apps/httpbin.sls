@@ -9,8 +9,7 @@ apps:
     ports: 20000-20099
     checks:
       - http: /status/200
-        interval: 1s
-        timeout: 2s
+        interval: 2s
     tests:
       - http: {path: /get, contains: '"url"'}
       - http: {path: /status/418, status: 418}

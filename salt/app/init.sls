@@ -13,6 +13,8 @@ saltdeploy app {{ name }}:
   app.deployed:
     - name: {{ name }}
 {%-   endfor %}
+saltdeploy apps without a definition:
+  app.defined
 {%- else %}
 {%-   if pillar.get('saltdeploy_broken') %}
 saltdeploy has no environment for {{ grains.id }}:

@@ -1,7 +1,12 @@
 {#- dnsmasq on loopback: .consul from the agent, the rest from where this node asked before. -#}
 {%- set upstream = salt['discovery.upstream']('#') %}
+include:
+  - dns.before
+
 dnsmasq:
-  pkg.installed: []
+  pkg.installed:
+    - require:
+      - file: /etc/resolv.conf.before-saltdeploy
   service.running:
     - enable: true
     - require:
@@ -31,16 +36,6 @@ dnsmasq:
 {%- endif %}
     - require:
       - pkg: dnsmasq
-
-{%- if not upstream %}
-
-/etc/resolv.conf.before-saltdeploy:
-  file.copy:
-    - source: /etc/resolv.conf
-    - require_in:
-      - file: /etc/resolv.conf
-      - service: dnsmasq
-{%- endif %}
 
 /etc/resolv.conf:
   file.managed:

@@ -4,6 +4,7 @@
 {%- set resolver = dns.get('resolver', 'dnsmasq') %}
 include:
   - dns.{{ resolver }}
+  - dns.recursors
 
 names of services:
   discovery.resolved:

@@ -1,7 +1,17 @@
-{#- systemd-resolved: .consul from the agent, the rest as it was. -#}
-{%- set upstream = salt['discovery.upstream'](':') %}
+{#- systemd-resolved asks the agent for .consul. It has one list of servers for the whole host, and one for each link.
+    It asks all of them at once for names that no `Domains` matches, so the agent gets these names, too. The agent passes
+    them on to its recursors (dns.recursors): the upstream servers, or those that the host asked before. The servers of
+    the links are asked as before, unless there are upstream servers: `~.` sends all names to the agent alone.
+    `FallbackDNS` does not help: it is used only if no other server is known. -#}
+{%- set upstream = ((pillar.environments.values() | first).get('dns') or {}).get('upstream') %}
+include:
+  - dns.before
+
 systemd-resolved:
-  pkg.installed: []
+  pkg.installed:
+    # The package replaces /etc/resolv.conf.
+    - require:
+      - file: /etc/resolv.conf.before-saltdeploy
   service.running:
     - enable: true
     - require:
@@ -14,14 +24,13 @@ systemd-resolved:
     - contents: |
         # Written by saltdeploy; changes are lost.
         [Resolve]
+        # The agent alone. An empty value clears the servers of resolved.conf, which the agent asks.
+        DNS=
         DNS=127.0.0.1:8600
-        Domains=~consul
+        Domains=~consul{{ ' ~.' if upstream else '' }}
         DNSSEC=false
         # What is withdrawn is gone at once.
         Cache=no
-{%- if upstream %}
-        FallbackDNS={{ upstream | join(' ') }}
-{%- endif %}
     - makedirs: true
     - require:
       - pkg: systemd-resolved

@@ -1,8 +1,13 @@
 {#- unbound on loopback: .consul from the agent, the rest from the upstream servers, or by itself. -#}
 {%- set upstream = salt['discovery.upstream']('@') %}
+include:
+  - dns.before
+
 unbound:
   pkg.installed:
     - pkgs: [unbound, dns-root-data]
+    - require:
+      - file: /etc/resolv.conf.before-saltdeploy
   service.running:
     - enable: true
     - require:

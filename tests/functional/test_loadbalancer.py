@@ -5,8 +5,6 @@ from __future__ import annotations
 import subprocess
 
 import pytest
-import salt.loader
-from saltdeploy.errors import Refused
 
 from tests.support import balancer
 
@@ -63,17 +61,3 @@ def test_it_has_what_the_definition_says(render):
 def test_no_value_is_more_than_a_value(render, frontend, key):
     with pytest.raises(Exception, match=f"frontend:{key}"):
         render(frontend)
-
-
-@pytest.mark.parametrize("mark, told", [("#", "fd00::53#5353"), ("@", "fd00::53@5353"), (":", "[fd00::53]:5353")])
-def test_name_servers_are_written_as_each_resolver_reads_them(opts, mark, told):
-    site = opts["pillar"]["environments"]["site"]
-
-    def upstream(*servers):
-        opts["pillar"] = {**opts["pillar"], "environments": {"site": {**site, "dns": {"upstream": list(servers)}}}}
-        return salt.loader.minion_mods(opts)["discovery.upstream"](mark)
-
-    assert upstream("10.0.0.53", "[fd00::53]:5353") == ["10.0.0.53", told]
-    assert upstream() == []
-    with pytest.raises(Refused, match="environments:site:dns:upstream:0"):
-        upstream("10.0.0.53\nserver=6.6.6.6")

@@ -47,19 +47,63 @@ def test_the_same_is_refused(tmp_path):
             environment.machines(tmp_path, name)
 
 
+ONE = "environments: {a: {nodes: &all {n: {address: 10.0.0.1, roles: [master]}}}, b: {nodes: *all}}\n"
+
+
 @needs_vagrant
-def test_addresses_that_virtualbox_refuses_are_named_unless_they_are_allowed(tmp_path):
-    ask = 'load ARGV[0]; puts Saltdeploy.refused({"a" => {"address" => ARGV[1]}}, ARGV[2]).inspect'
+@pytest.mark.parametrize("first", ["", "#!yaml", "#!yaml|gpg", "#! yaml | gpg ", "\ufeff# a comment"])
+def test_a_file_is_read_whatever_plain_yaml_calls_itself(tmp_path, first):
+    (tmp_path / "a.sls").write_text(f"{first}\n{ONE}")
+    assert (
+        machines("b", tmp_path)
+        == environment.machines(tmp_path, "b")
+        == {"n": {"address": "10.0.0.1", "roles": ["master"]}}
+    )
 
-    def refused(address, allowed):
-        command = ["ruby", "-e", ask, ROOT / "Vagrantfile", address, allowed]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
-    absent, present = tmp_path / "absent", tmp_path / "networks.conf"
-    present.write_text("* 10.0.0.0/8")
-    assert "not 10.0.1.10" in refused("10.0.1.10", absent)
-    assert "not 192.168.64.1" in refused("192.168.64.1", absent)
-    assert refused("192.168.63.254", absent) == refused("10.0.1.10", present) == "nil"
+@needs_vagrant
+@pytest.mark.parametrize("first", ["#!py", "#!jinja|yaml"])
+def test_a_program_is_no_file_of_environments(tmp_path, first):
+    (tmp_path / "a.sls").write_text(f"{first}\n{ONE}")
+    assert "no environment 'b'" in machines("b", tmp_path)
+    with pytest.raises(LabError, match="no environment 'b'"):
+        environment.machines(tmp_path, "b")
+
+
+def refused(networks, *addresses):
+    """Return the sentence on addresses that VirtualBox refuses with this file of networks, None if there is none."""
+    ask = 'load ARGV[0]; require "json"; puts Saltdeploy.refused(JSON.parse(ARGV[1]), ARGV[2]).to_json'
+    nodes = {f"n{number}": {"address": address} for number, address in enumerate(addresses)}
+    command = ["ruby", "-e", ask, ROOT / "Vagrantfile", json.dumps(nodes), networks]
+    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+@needs_vagrant
+def test_addresses_that_virtualbox_refuses_are_named_with_the_line_that_allows_them(tmp_path):
+    absent = tmp_path / "networks.conf"
+    assert refused(absent, "192.168.56.1", "192.168.63.254") is None
+    assert refused(absent, "10.0.1.10", "192.168.56.1", "10.0.2.10", "10.0.1.11", "fd00::11") == (
+        "VirtualBox refuses 10.0.1.10, 10.0.2.10, 10.0.1.11, fd00::11. The networks that it allows: 192.168.56.0/21. Write"
+        f" the line `* 10.0.1.0/24 192.168.56.0/24 10.0.2.0/24 fd00::/64` into {absent}, or give the nodes other"
+        " addresses."
+    )
+    assert "refuses 192.168.64.1. " in refused(absent, "192.168.64.1")
+
+
+@needs_vagrant
+def test_what_the_file_of_networks_lists_counts_and_nothing_else(tmp_path):
+    listed = tmp_path / "networks.conf"
+    listed.write_text("# * 172.16.0.0/12\n\n* 10.0.0.0/23 10.0.8.0/24\n  *fd00::/8\n")
+    assert refused(listed, "10.0.0.11", "10.0.1.11", "10.0.8.1", "fd00::11") is None
+    for address in ("10.0.2.11", "172.16.0.1", "192.168.56.1", "fe80::1"):
+        allowed = "10.0.0.0/23, 10.0.8.0/24, fd00::/8"
+        said = f"refuses {address}. The networks that it allows: {allowed}. "
+        assert said in refused(listed, "10.0.0.11", address)
+    line = refused(listed, "10.0.0.11", "10.0.2.11").split("`")[1]
+    listed.write_text(f"{line}\n")
+    assert refused(listed, "10.0.0.11", "10.0.2.11") is None
+    listed.write_text("")
+    assert "The networks that it allows: none. " in refused(listed, "192.168.56.1")
 
 
 @needs_vagrant

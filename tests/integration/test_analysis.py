@@ -95,4 +95,7 @@ def test_a_pause_goes_on_only_if_what_is_measured_is_good_still(target, metrics,
 def test_a_definition_that_would_never_fail_is_refused(target, metrics):
     target.define(strategy={"analysis": [errors(metrics, failure_limit=2)]})
     output = target.deploy(target.new, code=3)
-    assert "environments:site:strategy:analysis:0:failure_limit: found 2, allowed is less than `count` (2)" in output
+    assert (
+        "environments:site:strategy:analysis:0:failure_limit: 2 is not less than `count` (2). The gate could never fail."
+        in output
+    )

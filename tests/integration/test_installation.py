@@ -79,10 +79,9 @@ def piped(installed, agents, folder, archives, request):
     tree = subprocess.check_output([installed / "python", "-m", "saltdeploy.loader"], text=True).strip()
     user, ports = ("root" if os.geteuid() == 0 else os.environ["USER"]), (24605, 24606)
     master = {
-        **master_config(root / "m", REPOSITORY, user, ports),
+        **master_config(root / "m", [tree], pillar.folder, user, ports),
         "id": "piped_master",
-        "file_roots": {"base": [tree]},
-        "pillar_roots": {"base": [str(pillar.folder)]},
+        "auto_accept": True,
     }
     saltdeploy = {**agents.settings("web1"), "root": str(root / "srv")}
     minion = minion_config(NODE, root / "w", user, ports, saltdeploy)

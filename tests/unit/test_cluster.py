@@ -223,7 +223,7 @@ def test_the_master_reaches_each_environments_own_servers(environments):
     for name, address in (("production", "10.0.0.1"), ("test", "10.0.1.1")):
         consul = definition.load(found, name).discovery["consul"]
         assert consul["servers"] == [f"https://{address}:8501"]
-        assert consul["ca"].endswith(f"/pki/saltdeploy/{name}-ca.pem")
+        assert consul["ca"].endswith(f"/pki/master/saltdeploy/{name}-ca.pem")
     tokens = [found["environments"][name]["discovery"]["consul"]["token"] for name in ("production", "test")]
     assert len(set(tokens)) == 2
     assert definition.load(found, "own").discovery == {"consul": {}}

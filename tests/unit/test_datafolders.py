@@ -37,6 +37,11 @@ def test_what_is_in_its_place_is_left_alone(folders, app, tmp_path):
     ):
         folders.make(app)
     (tmp_path / "data").unlink()
+    (tmp_path / "data").write_text("a file")
+    assert not folders.has_any(app)
+    with pytest.raises(Refused, match="data on web1 is not a folder"):
+        folders.make(app)
+    (tmp_path / "data").unlink()
     (tmp_path / "data").mkdir()
     with pytest.raises(Refused, match="data on web1 is not owned by app-shop, .* chown -R app-shop "):
         folders.make(replace(app, user="app-shop"), (os.geteuid() + 1, os.getegid()))

@@ -4,7 +4,6 @@ import configparser
 import io
 import json
 import os
-import re
 import shutil
 import socket
 import subprocess
@@ -21,23 +20,6 @@ from demo.progress import Progress
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SERVERS = ["127.0.0.11", "127.0.0.12", "127.0.0.13"]
-
-
-def demo_apps():
-    """Return the apps of the demo's environment, with the tutorial's app as its page adds it."""
-    files = ("demo/pillar/apps/httpbin.sls", "docs/tutorial/hello.sls", "demo/pillar/environments/demo.sls")
-    httpbin, hello, demo = (yaml.safe_load((REPOSITORY / file).read_text()) for file in files)
-    apps, environments = {**httpbin["apps"], **hello["apps"]}, demo["environments"]
-    page = (REPOSITORY / "docs/tutorial/own-app.rst").read_text()
-    addition = re.search(r"^   (hello: \{.*\})$", page, re.MULTILINE)
-    environments["demo"]["apps"].update(yaml.safe_load(addition[1]))
-    return definition.load({"apps": apps, "environments": environments}).apps
-
-
-def test_no_plan_of_the_demo_begins_with_a_warning():
-    """A stranger's first plan shows how a definition is written that nothing can be said against."""
-    apps = demo_apps()
-    assert {name: cautions.of(app) for name, app in apps.items()} == {"httpbin": [], "hello": []}
 
 
 def test_consul_server_listens_on_its_own_address_and_joins_the_others(tmp_path):
@@ -110,6 +92,15 @@ def test_the_tour_ends_with_what_the_definition_says_and_nothing_is_installed_on
     app = definition.load({**apps, **environments}).apps[tour.APP]
     assert (app.version, app.user) == (tour.SECOND, "root")
     assert list(app.packages) == [] and apps["apps"]["httpbin"]["packages"] == ["python3-venv"]
+
+
+def test_the_demo_and_its_tutorial_deploy_without_a_warning():
+    apps = ("pillar/apps/httpbin.sls", "docs/tutorial/hello.sls")
+    pillar = yaml.safe_load((REPOSITORY / "demo/pillar/environments/demo.sls").read_text())
+    pillar["environments"]["demo"]["apps"]["hello"] = {"version": "1.0.0", "instances": 3, "user": "root"}
+    pillar["apps"] = {n: a for path in apps for n, a in yaml.safe_load((REPOSITORY / path).read_text())["apps"].items()}
+    found = definition.load(pillar)
+    assert {name: cautions.of(app) for name, app in found.apps.items()} == {"hello": [], "httpbin": []}
 
 
 @pytest.mark.parametrize(

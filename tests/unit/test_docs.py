@@ -6,6 +6,7 @@ import ast
 import importlib
 import itertools
 import re
+import subprocess
 import sys
 from pathlib import Path
 
@@ -101,7 +102,19 @@ def test_the_tutorials_app_is_a_definition():
     environments["demo"]["apps"] = yaml.safe_load(addition[1])
     hello = definition.load({"apps": apps, "environments": environments}).apps["hello"]
     assert (hello.version, hello.instances, hello.user) == ("1.0.0", 3, "root")
-    assert [t.origin for t in hello.tests] == ["node", "peer", "master"]
+    assert [t.origin for t in hello.tests] == ["node", "master"]
+
+
+def test_the_tutorials_releases_differ_as_it_says(tmp_path):
+    page, copy = (DOCS / "tutorial/own-app.rst").read_text(), tmp_path / "hello"
+    copy.write_text((DOCS / "tutorial/hello").read_text())
+    greets, ours = [], copy.read_text()
+    for edit in re.findall(r"^   \$ sed -i '(\S.*)' /tmp/hello/bin/hello$", page, re.MULTILINE):
+        subprocess.run(["sed", "-i", edit, copy], check=True)
+        text = copy.read_text()
+        greets.append((re.search(r"(\w+(?: again)?) from release", text)[1], "\nimport oss\n" in text))
+    assert greets == [("goodbye", False), ("hello again", True), ("hello again", False)]
+    assert text == ours.replace("hello from", "hello again from")
 
 
 def examples():
@@ -150,6 +163,14 @@ def test_commands_that_are_shown_exist(function, arguments):
     known = functions(ROOT / "_runners/deploy.py")
     assert function in known
     assert set(arguments) <= known[function]
+
+
+def test_versions_in_commands_are_text():
+    """Salt reads an argument as YAML, and a version that is a number is refused."""
+    given = {
+        (p.stem, v) for p in PAGES for v in re.findall(r"deploy\.\w+ [^\n`]*\bversion=([\w.+~'\"-]+)", p.read_text())
+    }
+    assert given and [(page, v) for page, v in sorted(given) if not isinstance(yaml.safe_load(v), str)] == []
 
 
 def test_links_of_the_readme_lead_somewhere():

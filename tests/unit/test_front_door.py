@@ -6,7 +6,11 @@ import http.server
 import importlib.machinery
 import importlib.util
 import json
+import os
 import re
+import socket
+import subprocess
+import sys
 import threading
 import typing
 import urllib.error
@@ -16,8 +20,10 @@ from pathlib import Path
 import jinja2
 import pytest
 import yaml
-from saltdeploy import cluster, definition
+from saltdeploy import addresses, cautions, cluster, definition
 from saltdeploy.secrets import Secrets
+
+from tests.support.site import until
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/howto/own-master.rst").read_text()
@@ -42,17 +48,21 @@ def states(node, environment):
     return yaml.safe_load(STATES.render(pillar=pillar, opts={"id": node}))["base"]["*"]
 
 
-def test_the_pages_definition_is_valid(production, apps):
-    found = definition.load({"apps": apps, "environments": {"production": production}})
-    assert sorted(found.nodes) == ["m1", "m2", "m3"] and sorted(found.apps) == ["hello"]
-    assert sorted(found.eligible(found.apps["hello"])) == ["m1", "m2", "m3"]
-    assert found.apps["hello"].source.location.startswith("salt://")
+@pytest.fixture(params=[3, 1])
+def site(request, production):
+    """The page's environment, and with one machine only."""
+    return {**production, "nodes": dict(list(production["nodes"].items())[: request.param])}
 
 
-@pytest.mark.parametrize("count", [3, 1])
-def test_a_machine_may_be_master_server_load_balancer_and_node_at_once(production, tmp_path, count):
-    names = ["m1", "m2", "m3"][:count]
-    site = {**production, "nodes": {name: production["nodes"][name] for name in names}}
+def test_the_pages_definition_is_valid(site, apps):
+    found = definition.load({"apps": apps, "environments": {"production": site}})
+    hello = definition.find_app(found, "hello")
+    assert sorted(found.eligible(hello)) == list(site["nodes"]) == ["m1", "m2", "m3"][: len(site["nodes"])]
+    assert hello.source.location.startswith("salt://") and cautions.of(hello) == []
+
+
+def test_a_machine_may_be_master_server_load_balancer_and_node_at_once(site, tmp_path):
+    names, count = list(site["nodes"]), len(site["nodes"])
     secrets = Secrets(tmp_path / "s").get("production", cluster.identities("production", site), ["hello"])
     for name in names:
         assert states(name, site) == ["consul", "dns", "loadbalancer", "app"]
@@ -63,6 +73,29 @@ def test_a_machine_may_be_master_server_load_balancer_and_node_at_once(productio
         assert list(about["app_tokens"]) == ["hello"] and ("management" in about) == (name == "m1")
     [address, *_] = cluster.discovery_of_master(site, "t", "ca")["consul"]["servers"]
     assert address == f"https://{site['nodes']['m1']['address']}:8501"
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"])
+def test_the_pages_app_answers_at_the_address_that_it_is_given(address):
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as free:
+        free.bind((address, 0))
+        port = free.getsockname()[1]
+    given = {**os.environ, "ADDRESS": address, "PORT": str(port), "VERSION": "1.0.0"}
+    process = subprocess.Popen([sys.executable, ROOT / "docs/tutorial/hello"], env=given, stderr=subprocess.DEVNULL)
+    try:
+        until(lambda: answered(address, port) == "hello from release 1.0.0\n", 20, "the app to answer")
+    finally:
+        process.kill()
+        process.wait()
+
+
+def answered(address, port):
+    """Return the app's answer; None while it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://{addresses.join(address, port)}/", timeout=5) as answer:
+            return answer.read().decode()
+    except OSError:
+        return None
 
 
 def test_files_that_the_page_names_are_there():

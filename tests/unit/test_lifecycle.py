@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import socket
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -242,6 +243,22 @@ def test_what_came_back_with_an_old_release_is_retired_once_others_serve(node):
     assert superseded.retire(node, "web") == [one] and there(node) == set()
 
 
+def test_a_minion_that_was_renamed_retires_nothing(node):
+    """Its own instance is in the record and in discovery under its old name, at its own address."""
+    [one] = serves(node)
+    recorded(node, old=[one])
+    node.discovery.elsewhere = [replace(e, address=node.node.address) for e in node.discovery.elsewhere]
+    assert superseded.ids(node, "web") == [] and there(node) == {one}
+
+
+@pytest.mark.parametrize("version, deployment", [("1.0", "d9"), ("2.0", "d1")])
+def test_the_recorded_release_and_the_recorded_deployment_are_not_retired(node, version, deployment):
+    """…as of a node that was left out because it was silent, or of a run that was killed before it wrote all."""
+    [one] = serves(node)
+    recorded(node, b=[f"web_{version}_0"])["deployment"] = deployment
+    assert superseded.ids(node, "web") == [] and there(node) == {one}
+
+
 @pytest.mark.parametrize(
     "why", ["locked", "paused", "frozen", "recorded", "warm", "only here", "not found", "by hand", "junk"]
 )
@@ -275,6 +292,38 @@ def test_one_bad_id_in_the_record_keeps_no_good_one_from_being_restored(node):
     may_pass(node)
     assert restoration.restore(node, "web", [one]) == [one]
     assert node.host.instances.recorded("web")[0].deployment == RESTORED
+
+
+@pytest.mark.parametrize("lost", ["", "{"])
+def test_an_instance_that_serves_without_its_record_is_left_to_a_deployment(node, lost):
+    """Highstate would cut its requests: it has no other one to serve meanwhile."""
+    [one] = serves(node)
+    recorded(node, a=[one])
+    (node.host.instances.folder(one) / "instance.json").write_text(lost)
+    assert restoration.missing(node, "web") == ([], "") and restoration.restore(node, "web", [one]) == []
+    [warning] = restoration.warnings(node, "web")
+    assert warning.startswith(f"{one} serves on a") and "salt-run deploy.app web replaces it" in warning
+    assert there(node) == {one}
+
+
+def test_an_app_is_not_restored_without_its_data(node, tmp_path):
+    folder = tmp_path / "far/data"
+    node.environment.apps["web"] = replace(node.app("web"), data=str(folder))
+    with pytest.raises(Failed, match=rf"web_1\.0_0 is not restored on a: its data folder {folder} is gone"):
+        restoration.restore(node, "web", ["web_1.0_0"])
+    folder.mkdir(parents=True)
+    may_pass(node)
+    assert restoration.restore(node, "web", ["web_1.0_0"]) == ["web_1.0_0"]
+
+
+def test_apps_without_a_definition_are_named(node):
+    [one] = serves(node)
+    assert node.inventory.undefined() == []
+    registered(node, "old_1.0_5", app="old", environment="e")
+    registered(node, "other_1.0_5", app="other", environment="another")
+    registered(node, "x", app="../x", environment="e")
+    del node.environment.apps["web"]
+    assert node.inventory.undefined() == ["old", "web"] and there(node) == {one}
 
 
 def test_a_record_brings_nothing_to_a_port_that_its_app_does_not_have(node):
@@ -392,6 +441,20 @@ def test_what_discovery_has_and_neither_listens_nor_runs_is_dead(serving):
     shutil.rmtree(serving.host.instances.folder("web_1.0_0"))
     serving.runtime.up.clear()
     assert seen(serving) == {"web_1.0_0": (False, False, True, False)}
+
+
+def test_a_foreign_process_on_the_port_of_a_dead_instance_is_not_that_instance(serving, monkeypatch):
+    [one] = serving.host.instances.recorded()
+    serving.runtime.up.clear()
+    with socket.create_server((one.address, 0)) as listener:
+        port = listener.getsockname()[1]
+        listed = replace(one, id=f"web_1.0_{port}", slot=port, port=port)
+        serving.host.instances.folder(listed.id).mkdir()
+        serving.host.instances.save(listed)
+        serving.discovery.services[listed.id] = serving.discovery.services[one.id]
+        assert seen(serving)[listed.id] == (False, True, True, True)
+        monkeypatch.chdir(serving.host.root / "web")
+        assert seen(serving)[listed.id] == (True, False, True, True)
 
 
 def test_what_only_the_supervisor_has_serves_nobody(serving):

@@ -53,9 +53,6 @@ class Node:
     def forget(self, one):
         self.here.pop(one, None)
 
-    def listens(self, one):
-        return one.running
-
     def connections(self, one):
         return 0
 

@@ -1,12 +1,16 @@
 """Files of environments and apps as pillar: the master's all of them, a node's its own, and nobody's mistake a block."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
+import tempfile
+from pathlib import Path
 
 import pytest
 import salt.config
-from saltdeploy import appfiles, definition, environmentfiles
+from saltdeploy import appfiles, definition, environmentfiles, secrets
 from saltdeploy.errors import DefinitionError, Refused
 from saltdeploy.pillar import all_environments, own_environment
 
@@ -221,3 +225,100 @@ def test_each_file_is_read_once_for_all_nodes(folder, monkeypatch):
     for _ in range(3):
         assert own_environment(path, "t1")["environments"] and own_environment(path, "p1")["environments"]
     assert sorted(read) == ["production.sls", "test.sls"]
+
+
+CONSUL = "environments: {site: {nodes: {s1: {address: 10.3.0.1, roles: [consul-server]}}, consul: {version: 1.22.3}}}"
+NOBODY = 65534
+
+
+@pytest.fixture
+def debian(opts):
+    """A master's options and ``/etc/salt/pki`` as Debian's package has it: only ``master`` is the master's user's."""
+    with tempfile.TemporaryDirectory() as scratch:  # not tmp_path, which nobody else may enter
+        path, pki = Path(scratch, "environments"), Path(scratch, "pki")
+        path.mkdir()
+        (path / "site.sls").write_text(CONSUL)
+        (path / "test.sls").write_text(TEST.replace("based_on: production, ", ""))
+        (pki / "master").mkdir(parents=True)
+        for inside, mode in ((Path(scratch), 0o755), (pki, 0o555), (pki / "master", 0o700)):
+            inside.chmod(mode)
+        if os.geteuid() == 0:
+            os.chown(pki / "master", NOBODY, NOBODY)
+        yield path, {**opts, "pki_dir": str(pki / "master")}, pki
+        for inside in (pki, pki / "saltdeploy", pki / "master/saltdeploy"):
+            if inside.is_dir():
+                inside.chmod(0o700)
+
+
+def unprivileged(work):
+    """Return what ``work`` returns in a process whose user is not root."""
+    if os.geteuid():
+        return work()
+    ours, theirs = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            os.setgid(NOBODY)
+            os.setuid(NOBODY)
+            found = work()
+        except BaseException as exc:
+            found = repr(exc)
+        os.write(theirs, json.dumps(found).encode())
+        os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as file:
+        found = json.load(file)
+    os.waitpid(child, 0)
+    return found
+
+
+def both(path, opts):
+    """Return the pillar of the node s1, and that of the master."""
+    return unprivileged(lambda: [own_environment(path, "s1", opts, {}), all_environments(path, opts, {})])
+
+
+def test_a_master_that_is_not_root_keeps_its_secrets_below_its_keys(debian):
+    path, opts, pki = debian
+    own, everything = both(path, opts)
+    assert own["saltdeploy_consul"]["config"]["node_name"] == "s1"
+    assert everything["environments"]["site"]["discovery"]["consul"]["ca"] == f"{pki}/master/saltdeploy/site-ca.pem"
+    modes = {f.name: f.stat().st_mode & 0o777 for f in [*pki.glob("master/*"), *pki.glob("master/saltdeploy/*.json")]}
+    assert modes == {"saltdeploy": 0o700, "site.json": 0o600}
+
+
+def test_secrets_of_an_earlier_version_stay_where_they_are(opts):
+    pki = Path(opts["pki_dir"])
+    assert secrets.folder(opts) == pki / "saltdeploy"
+    (pki.parent / "saltdeploy").mkdir(parents=True)
+    assert secrets.folder(opts) == pki.parent / "saltdeploy"
+
+
+@pytest.mark.parametrize("place", ["earlier", "new"])
+def test_a_master_that_cannot_keep_secrets_says_which_command_helps(debian, place):
+    path, opts, pki = debian
+    pki.chmod(0o755)
+    kept = pki / ("saltdeploy" if place == "earlier" else "master/saltdeploy")
+    kept.mkdir(mode=0o700)
+    kept.chmod(0o700 if os.geteuid() == 0 else 0o500)
+    own, everything = both(path, opts)
+    command = re.compile(rf"`install -d -m 700 -o \S+ {kept} && chown -R \S+ {kept}`\.$")
+    assert own["environments"] == {} and command.search(own["saltdeploy_broken"]["environment site"])
+    # The other environment is in nobody's way, and is not taken for the one that is left out.
+    assert list(everything["environments"]) == ["test"]
+    assert command.search(everything["saltdeploy_broken"]["environments:site"])
+    for env in ("site", None):
+        with pytest.raises(Refused, match="install -d -m 700"):
+            definition.load({**everything, "apps": {}}, env)
+
+
+@pytest.mark.parametrize("damaged", ["", "{", "[]", "\udcff"])
+def test_damaged_secrets_are_named_and_not_replaced(debian, damaged):
+    path, opts, pki = debian
+    both(path, opts)
+    file = pki / "master/saltdeploy/site.json"
+    file.write_text(damaged, errors="surrogateescape")
+    own, everything = both(path, opts)
+    said = f"{file} holds Consul's secrets and is damaged. Restore it"
+    assert said in own["saltdeploy_broken"]["environment site"] and own["environments"] == {}
+    assert said in everything["saltdeploy_broken"]["environments:site"] and list(everything["environments"]) == ["test"]
+    assert file.read_text(errors="surrogateescape") == damaged

@@ -16,7 +16,7 @@ from saltdeploy.errors import Failed, Refused
 from saltdeploy.host import Host
 from saltdeploy.launch import Launch
 from saltdeploy.model import App, Source, Stop
-from saltdeploy.runtime import Unit, shortened
+from saltdeploy.runtime import Unit, shortened, systemd
 from saltdeploy.runtime.supervisord import Supervisord
 
 from demo.config import supervisord_config
@@ -39,6 +39,24 @@ def test_the_journal_is_asked_for_lines_since_a_time(tmp_path, monkeypatch, sinc
         Systemd().logs(UNIT, 5, since)
         == f"--unit app-shop_1.0_80.service --lines 5{told} --output=cat --no-pager --quiet"
     )
+
+
+@pytest.mark.parametrize(
+    "active, sub, restarts, seen",
+    [
+        ("active", "running", 0, (True, False)),
+        ("activating", "start", 0, (True, False)),
+        ("activating", "auto-restart", 3, (False, True)),
+        ("activating", "auto-restart-queued", 3, (False, True)),
+        ("active", "running", 3, (True, True)),
+        ("failed", "failed", 5, (False, True)),
+        ("inactive", "dead", 0, (False, False)),
+    ],
+)
+def test_a_unit_that_systemd_is_going_to_start_again_does_not_run(active, sub, restarts, seen):
+    block = {"ActiveState": active, "SubState": sub, "NRestarts": str(restarts), "MainPID": "1"}
+    state = systemd._state(block)
+    assert (state.running, state.failed) == seen
 
 
 def test_supervisord_knows_no_times():

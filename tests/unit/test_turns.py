@@ -105,3 +105,15 @@ def test_what_is_no_list_of_deployments_holds_nobody_up(turns, kept):
     with turns.alone("shop", "d2", after="d3"):
         pass
     assert turns.ended("shop") == ["d3"]
+
+
+def test_a_way_back_that_comes_after_a_later_run_has_begun_is_refused(turns):
+    turns.begin("shop", "d1")
+    with turns.alone("shop", after="d1"):
+        pass
+    turns.begin("shop", "d2")
+    told = "Refused on web1: deployment d2 of shop has begun there. .*deployment d1 is not undone any more"
+    with pytest.raises(Failed, match=told), turns.alone("shop", after="d1"):
+        pytest.fail("it was done")
+    with turns.alone("shop", after="d2"), turns.alone("till", after="d1"):
+        pass

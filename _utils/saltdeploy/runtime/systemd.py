@@ -162,8 +162,10 @@ def _percent(path):
 
 
 def _state(block):
-    ended = block["ActiveState"] == "failed" or block["SubState"] == "auto-restart" or int(block["NRestarts"]) > 0
-    running = block["ActiveState"] in ("active", "activating", "reloading")
+    # While systemd waits to start it again, a unit is "activating", and nothing of it runs.
+    waits = block["SubState"].startswith("auto-restart")
+    ended = block["ActiveState"] == "failed" or waits or int(block["NRestarts"]) > 0
+    running = block["ActiveState"] in ("active", "activating", "reloading") and not waits
     return State(running, ended, f"{block['ActiveState']} ({block['SubState']})", int(block["MainPID"]))
 
 

@@ -109,7 +109,7 @@ class Environment:
     @property
     def secrets_file(self):
         """Where the master keeps the secrets of this environment's Consul."""
-        return self.site.master.root / "etc/salt/pki/saltdeploy/site.json"
+        return self.site.master.root / "etc/salt/pki/master/saltdeploy/site.json"
 
     @property
     def secrets(self):
@@ -122,7 +122,7 @@ class Environment:
         return Consul(
             [f"https://{addresses[name]}:8501" for name in WEBS],
             token=self.secrets["tokens"].get(token, token),
-            ca=str(self.site.master.root / "etc/salt/pki/saltdeploy/site-ca.pem"),
+            ca=str(self.site.master.root / "etc/salt/pki/master/saltdeploy/site-ca.pem"),
         )
 
     def published(self, app=NAME):

@@ -105,7 +105,7 @@ def test_tls_is_refused_without_our_authority(serving):
     assert (code, output.strip()) == (0, "refused"), output
     with pytest.raises(urllib.error.URLError, match="CERTIFICATE_VERIFY_FAILED"):
         urllib.request.urlopen(f"https://{address}:8501/v1/status/leader", timeout=10)
-    ours = ssl.create_default_context(cafile=serving.site.master.root / "etc/salt/pki/saltdeploy/site-ca.pem")
+    ours = ssl.create_default_context(cafile=serving.site.master.root / "etc/salt/pki/master/saltdeploy/site-ca.pem")
     assert urllib.request.urlopen(f"https://{address}:8501/v1/status/leader", timeout=10, context=ours).status == 200
 
 

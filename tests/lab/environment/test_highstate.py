@@ -53,9 +53,10 @@ def test_names_of_services_are_resolved_on_every_node(serving):
         assert resolved(serving.host(node)) == {addresses[web] for web in WEBS}
 
 
-def resolved(host):
-    """Return the addresses that a program on a host finds the app at."""
-    return {line.split()[0] for line in host.run("getent", "ahostsv4", f"{NAME}.service.consul").splitlines()}
+def resolved(host, name=f"{NAME}.service.consul"):
+    """Return the addresses that a program on a host finds the app, or another name, at; none: it does not find it."""
+    code, output = host.attempt("getent", "ahostsv4", name)
+    return {line.split()[0] for line in output.splitlines()} if code == 0 else set()
 
 
 def ask(serving, count=1):
@@ -140,19 +141,57 @@ ask("/v1/agent/service/register", {"Name": name, **known, "Weights": weights})
 """
 
 
-@pytest.mark.parametrize("resolver", ["unbound", "systemd-resolved"])
-def test_other_resolvers(serving, resolver):
-    """On the node that nobody resolves on but itself, then back."""
-    serving.define(dns={"resolver": resolver})
+# A name server that gives every name this address.
+FOREIGN = "192.0.2.7"
+NAMES = f"""\
+import socket, struct, sys
+server = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+server.bind((sys.argv[1], 53))
+while True:
+    query, client = server.recvfrom(4096)
+    end = query.index(0, 12) + 5
+    answer = b"\\xc0\\x0c" + struct.pack("!HHIH", 1, 1, 60, 4) + socket.inet_aton("{FOREIGN}")
+    answer = answer if query[end - 4 : end - 2] == b"\\0\\1" else b""
+    header = query[:2] + struct.pack("!HHHHH", 0x8580, 1, bool(answer), 0, 0)
+    server.sendto(header + query[12:end] + answer, client)
+"""
+KEPT = "etc/resolv.conf.before-saltdeploy"
+
+
+@pytest.fixture
+def foreign(serving):
+    """The address of a name server outside of the environment."""
+    host = serving.host(CLIENT)
+    host.write("srv/names.py", NAMES)
+    host.run("systemd-run", "--unit=names", "python3", "/srv/names.py", host.address)
+    yield host.address
+    host.run("systemctl", "stop", "names")
+
+
+@pytest.mark.parametrize("resolver", ["dnsmasq", "unbound", "systemd-resolved"])
+def test_other_resolvers(serving, resolver, foreign):
+    """On the node that nobody resolves on but itself, then back. Names that are not Consul's are resolved, too."""
+    node = serving.host(MASTER)
+    kept = node.run("cat", f"/{KEPT}")
+    serving.define(dns={"resolver": resolver, "upstream": [foreign]})
     try:
-        serving.host(MASTER).run("systemctl", "disable", "--now", "dnsmasq")
+        node.run("systemctl", "disable", "--now", "dnsmasq")
         changed = serving.highstate(MASTER)[MASTER]
         assert resolver in changed
-        assert len(resolved(serving.host(MASTER))) == 3
+        assert len(resolved(node)) == 3
+        until(lambda: resolved(node, "one.example.com") == {FOREIGN}, 10, "the upstream server to be asked")
         assert serving.highstate(MASTER)[MASTER] == {}
+        if resolver != "unbound":  # which asks the root
+            node.write(KEPT, f"nameserver {foreign}\n")
+            serving.define(dns={"resolver": resolver})
+            serving.highstate(MASTER)
+            assert len(resolved(node)) == 3
+            until(lambda: resolved(node, "two.example.com") == {FOREIGN}, 10, "the host's own server to be asked")
+            assert serving.highstate(MASTER)[MASTER] == {}
     finally:
+        node.write(KEPT, kept)
         serving.define()
-        serving.host(MASTER).run("systemctl", "disable", "--now", resolver)
+        node.run("systemctl", "disable", "--now", resolver)
         serving.highstate(MASTER)
 
 
@@ -164,7 +203,7 @@ def test_a_node_rebuilt_blank_returns_by_highstate_alone(serving):
     serving.site.accept([WEBS[1]])
     serving.site.sync([WEBS[1]])
     changed = serving.highstate(WEBS[1])[WEBS[1]]
-    assert changed[NAME]["restored"] and changed["httpbin"]["restored"]
+    assert changed[f"saltdeploy app {NAME}"]["restored"] and changed["saltdeploy app httpbin"]["restored"]
     until(lambda: serving.published() == before, 30, "what it ran to be published again")
     assert serving.highstate(*ROLES) == {node: {} for node in ROLES}
 

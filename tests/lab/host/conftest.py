@@ -54,10 +54,11 @@ def cli(lab, pillar):
     """Salt's commands on this machine, whose master listens in the lab."""
     address, folder = lab.gateway, lab.folder / "etc"
     config = {
-        **master_config(lab.folder / "master", REPOSITORY, "root", PORTS),
+        **master_config(
+            lab.folder / "master", [REPOSITORY / "salt", lab.folder / "files"], pillar.folder, "root", PORTS
+        ),
+        "auto_accept": True,
         "interface": address,
-        "file_roots": {"base": [str(REPOSITORY / "salt"), str(lab.folder / "files")]},
-        "pillar_roots": {"base": [str(pillar.folder)]},
     }
     folder.mkdir()
     # JSON is YAML.
