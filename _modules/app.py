@@ -36,8 +36,9 @@ def _told(lifecycle, ids):
 
 def observe(name, refresh=False, deployment=None):
     """
-    Return the state of app ``name`` on this node for a deployment: its instances, its installed releases, the ports
-    in use, its data folder, the faults of this node, and whether the node applies states just now.
+    Return the state of app ``name`` on this node for a deployment: its instances, the seconds that each of them has to
+    stop, its installed releases, the ports in use, its data folder, the faults of this node, and whether the node
+    applies states just now.
 
     name
         The app.

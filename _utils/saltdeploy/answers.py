@@ -6,9 +6,9 @@ compared here. Each function returns what is wrong with an answer, empty if noth
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
-from . import names
+from . import names, stopping
 from .model import Instance, instance_id
 from .words import shown
 
@@ -18,6 +18,7 @@ OBSERVATION = {
     "saltdeploy": str,
     "applying_states": bool,
     "instances": list,
+    "stop_timeouts": dict,
     "releases": list,
     "ports_taken": list,
     "data": str,
@@ -25,6 +26,9 @@ OBSERVATION = {
 }
 STARTED = {"ok": bool, "instances": list, "failures": list}
 TESTED = {"test": str, "ok": bool, "detail": str}
+HOOK = {"node": str, "ran": list, "problem": str, "failed": (str, type(None)), "ended": bool}
+ROOM = {"installed": bool, "digest": str, "now": str, "packages": list}
+COMMAND = {"instance": str, "code": (int, type(None)), "output": str}
 
 
 def observation(value, app, node):
@@ -38,6 +42,7 @@ def observation(value, app, node):
         or _not_all(value["ports_taken"], lambda port: _is(port, int), "ports_taken")
         or _first(_wrong_instance(i, app, node) for i in value["instances"])
         or _twice([i["id"] for i in value["instances"]])
+        or _wrong_timeouts(value)
     )
 
 
@@ -96,6 +101,88 @@ def tests(expected):
     return answer
 
 
+def hook(value, node, asked):
+    """Compare what ``deploy.hook`` returned: the node ran all of ``asked``, or says which of them failed.
+
+    :param node: the name of the node that answered.
+    :param asked: key -> command of the hooks, in their order.
+    """
+    problem = _misshapen(value, HOOK)
+    if problem:
+        return problem
+    if value["node"] != node:
+        return f"it is said to be of {shown(value['node'])}"
+    commands, failed = list(asked.values()), value["failed"]
+    if not value["problem"]:
+        right = failed is None and value["ended"] and value["ran"] == commands
+    elif failed in asked:
+        right = value["ran"] == commands[: list(asked).index(failed)]
+    else:
+        # No hook is to blame: it had no place to run in.
+        right = failed == "" and value["ran"] == commands[: len(value["ran"])]
+    return "" if right else f"it was asked to run {', '.join(commands)}, and says {shown(value)}"
+
+
+def room(value):
+    """Compare what ``app.room`` returned."""
+    return (
+        _misshapen(value, ROOM)
+        or _first(
+            f"{key}: found {shown(value[key])}"
+            for key in ("digest", "now")
+            if value[key] and not names.DIGEST.fullmatch(value[key])
+        )
+        or _not_all(value["packages"], lambda text: _is(text, str), "packages")
+    )
+
+
+def files(value):
+    """Compare what ``app.files`` returned: two lists of sentences."""
+    keys = {"problems", "warnings"}
+    if not isinstance(value, dict) or set(value) != keys or not all(isinstance(value[key], list) for key in keys):
+        return f"found {shown(value)}, lists of problems and of warnings are expected"
+    return _not_all([*value["problems"], *value["warnings"]], lambda text: _is(text, str), "a sentence")
+
+
+def logs(value, app):
+    """Compare what ``app.logs`` returned of the app called ``app``."""
+    right = isinstance(value, dict) and all(
+        names.is_instance(i) and i.split("_", 1)[0] == app and _is(text, str) for i, text in value.items()
+    )
+    return "" if right else f"found {shown(value)}, the logs of instances of {app} are expected"
+
+
+def command(value, instance):
+    """Compare what ``app.command`` returned: the command ran as ``instance``."""
+    problem = _misshapen(value, COMMAND, only=True)
+    wrong = not problem and value["instance"] != instance
+    return f"it was asked for {instance}, and says {shown(value['instance'])}" if wrong else problem
+
+
+def removed(asked):
+    """Return what compares the versions that a node removed: ``answer(node, value)``.
+
+    :param asked: node -> versions. Some may have been gone before.
+    """
+
+    def answer(node, value):
+        right = isinstance(value, list) and all(version in asked[node] for version in value)
+        return "" if right else f"it was asked to remove {', '.join(asked[node])}, and says {shown(value)}"
+
+    return answer
+
+
+def compared(replies, wrong):
+    """Return ``{node: Reply}`` in which an answer that is wrong has become an error.
+
+    :param wrong: ``wrong(value)`` says what is wrong with an answer.
+    """
+    return {
+        node: reply if reply.error else replace(reply, error=told(wrong(reply.value)))
+        for node, reply in replies.items()
+    }
+
+
 def told(problem):
     """Return in a sentence that an answer is of no use."""
     return (
@@ -120,6 +207,12 @@ def _wrong_instance(raw, app, node):
     if raw["tested"] and (raw["address"] != node.address or not raw["recorded"]):
         return f"{one} is said to be at {shown(raw['address'])}, and {node.name} has {node.address}"
     return ""
+
+
+def _wrong_timeouts(value):
+    found, ids = value["stop_timeouts"], {i["id"] for i in value["instances"]}
+    right = all(_is(seconds, (int, float)) and 0 <= seconds <= stopping.MOST for seconds in found.values())
+    return "" if right and set(found) == ids else f"stop_timeouts: found {shown(found)}"
 
 
 def _misshapen(value, types, only=False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from . import answers
 from .errors import Failed, Refused
 from .jobs import TALK_DEADLINE
 from .names import DIGEST
@@ -10,7 +11,7 @@ from .words import by_problem
 
 def look(fleet, app, version, nodes):
     """Return what ``nodes`` say of a release: ``{node: Reply}``, each value as ``app.room`` has it."""
-    return fleet.run("app.room", nodes, app.name, version, deadline=TALK_DEADLINE)
+    return answers.compared(fleet.run("app.room", nodes, app.name, version, deadline=TALK_DEADLINE), answers.room)
 
 
 def nodes(installing, observed, version):

@@ -275,7 +275,8 @@ class Control(Operations, Looking, Settling):
         jobs = Jobs(site.fleet, self.journal)
         serving = [i for i in observed.instances if i.published and i.running]
         seen = (site.answering, site.observed)
-        deployment = Deployment(jobs, site.discovery, site.environment, desired, *seen, before, lock, identity, serving)
+        patient = replace(desired, app=site.app)
+        deployment = Deployment(jobs, site.discovery, site.environment, patient, *seen, before, lock, identity, serving)
         content = (site.fleet, site.app, desired.version)
         try:
             if plan.install:

@@ -14,6 +14,7 @@ from .budget import Budget
 from .errors import LockLost, NotReverted, cause
 from .jobs import TALK_DEADLINE, PhaseFailed, ids_by_node, publish_deadline, stop_deadline, told_ids
 from .model import NORMAL_WEIGHT, Instance, version_of
+from .outcome import places
 from .reverting import Reverting
 from .words import joined
 
@@ -62,6 +63,7 @@ class Deployment(Reverting):
         unseen = set(peers) - self.seen
         self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
         self.serving = serving
+        self.unproved = {(i.node, i.id) for i in serving} - places(before)
         self._add(serving)
 
     def run(self, plan):
@@ -188,6 +190,7 @@ class Deployment(Reverting):
         """Retire what has the ports of the new instances."""
         if ids:
             self._still_serve()
+            self._enough_serve(ids)
             self.replaced.append(ids)
             self._stop_old(ids)
 
@@ -287,7 +290,17 @@ class Deployment(Reverting):
             if node in self.seen
         }
         ids = {node: some for node, some in counted.items() if some}
-        healthy.still_serve(self.jobs.journal, self.discovery, self.app, ids)
+        # The record names all instances that a run has seen stay healthy. A killed run may have published others.
+        unproved = any((node, i) in self.unproved for node, some in ids.items() for i in some)
+        healthy.still_serve(self.jobs.journal, self.discovery, self.app, ids, unproved)
+        self.unproved = set()
+
+    def _enough_serve(self, out):
+        """Make sure that at most half are out while ``out`` is, as the plan has it: others may have died since."""
+        sick = {(i.node, i.id) for i in self.serving if not i.healthy}
+        up = {(node, i) for node in self.seen for i in self.runs.get(node, ())} - sick
+        others = up - {(node, i) for node, some in out.items() for i in some}
+        healthy.enough_serve(self.jobs.journal, self.discovery, self.app, others, len(up) - max(1, len(up) // 2))
 
     def _stop_old(self, ids):
         """Stop instances, out of the record first: highstate must not bring them back."""

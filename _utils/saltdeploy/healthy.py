@@ -64,27 +64,43 @@ def wait(journal, discovery, app, ids, until):
         raise Failed(problem)
 
 
-def still_serve(journal, discovery, app, ids):
+def still_serve(journal, discovery, app, ids, unproved=False):
     """Make sure that discovery has all of ``ids`` as passing, which it had before.
 
     What does not pass, as after a restart of its agent, may come back within seconds, and must then stay for
     min_healthy.
 
     :param ids: node -> ids of instances.
+    :param unproved: nobody has seen that all of them stayed healthy. Then all must stay so, from their first result on.
     :raises Failed: naming those that do not, and what their checks said.
     """
     catalog, began = _Catalog(discovery, app.name, _pairs(ids)), time.monotonic()
-    if not catalog.wanted or catalog.passes(began):
+    passed = not catalog.wanted or catalog.passes(began)
+    if passed and not unproved:
         return
+    first, problem = services.first_result(app), ""
     journal.begin("healthy", sorted(ids))
-    journal.say(f"not healthy any more: {catalog.missing()}")
-    patience = max(SEEN, services.first_result(app))
-    problem = "" if catalog.passes(began + patience) else f"not healthy any more: {catalog.missing()}"
-    problem = problem or _fell(catalog, app.strategy.min_healthy)
-    what = problem or f"in discovery again: {listed(ids)}"
+    if not passed:
+        journal.say(f"not healthy any more: {catalog.missing()}")
+        problem = "" if catalog.passes(began + max(SEEN, first)) else f"not healthy any more: {catalog.missing()}"
+    problem = problem or _fell(catalog, app.strategy.min_healthy + (first if unproved else 0))
+    what = problem or f"in discovery{'' if passed else ' again'}: {listed(ids)}"
     journal.add("healthy", "", what, time.monotonic() - began, not problem)
     if problem:
         raise Failed(problem)
+
+
+def enough_serve(journal, discovery, app, wanted, least):
+    """Make sure that discovery has ``least`` of ``wanted``, pairs of node and id, as passing. Others may come back.
+
+    :raises Failed: naming the instances that do not pass, and the output of their checks.
+    """
+    catalog, began = _Catalog(discovery, app.name, set(wanted)), time.monotonic()
+    if catalog.has(least, began):
+        return
+    journal.say(f"not healthy any more: {catalog.missing()}")
+    if not catalog.has(least, began + max(SEEN, services.first_result(app))):
+        raise Failed(f"too few serve to take another one out, not healthy any more: {catalog.missing()}")
 
 
 def found(discovery, app, wanted):
@@ -133,6 +149,11 @@ class _Catalog:
     def passes(self, deadline):
         """Block until all of them pass; return whether they did until then."""
         return self.discovery.wait(self.name, lambda found: not self._look(found), deadline)
+
+    def has(self, least, deadline):
+        """Block until ``least`` of them pass; return whether they did until then."""
+        most = len(self.wanted) - least
+        return self.discovery.wait(self.name, lambda found: len(self._look(found)) <= most, deadline)
 
     def loses(self, deadline):
         """Block until one of them does not pass; return whether one did not until then."""

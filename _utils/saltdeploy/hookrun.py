@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from itertools import groupby
 
-from . import hooks, records
+from . import answers, hooks, records
 from .errors import INTERRUPTS, Failed, LockLost
 from .jobs import TALK_DEADLINE
 from .model import version_of
@@ -99,9 +99,12 @@ class Hooks:
         seen = {} if seen is None else seen
         keys = {hooks.key(phase, hook): hook for hook in some}
 
-        def wrong(value):
-            seen[value["node"]] = value
-            return value["problem"]
+        def answer(node, value):
+            problem = answers.hook(value, node, {key: hook.command for key, hook in keys.items()})
+            # Of a node whose answer is wrong nobody knows what its hooks have done.
+            if not problem:
+                seen[node] = value
+            return problem
 
         try:
             self.lock.check()
@@ -117,7 +120,8 @@ class Hooks:
                 deployment=self.identity.id,
                 deadline=sum(hook.timeout for hook in some) + TALK_DEADLINE,
                 told=lambda value: ", ".join(f"`{command}`" for command in value["ran"]),
-                wrong=wrong,
+                answer=answer,
+                wrong=lambda value: value["problem"],
             )
         except LockLost:
             raise

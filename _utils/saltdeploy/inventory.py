@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from . import balancer, definition, names, processes, shapes
+from . import balancer, definition, names, processes, shapes, stopping
 from .model import App, Instance, parts_of
 from .services import CANDIDATE
 
@@ -25,15 +25,20 @@ class Inventory:
 
     def observe(self, name):
         """Return the state of app ``name`` on this node as a planner needs it, as plain data."""
-        app, broken = self.app(name), self.host.instances.broken(name)
+        app, broken, instances = self.app(name), self.host.instances.broken(name), self.instances(name)
         return {
-            "instances": [i.__dict__ for i in self.instances(name)],
+            "instances": [i.__dict__ for i in instances],
+            "stop_timeouts": self.stop_timeouts([i.id for i in instances]),
             "releases": self.host.releases.versions(name),
             "ports_taken": sorted(self.host.instances.ports_taken(self.node.address)),
             "data": str(self.host.data.path(app)) if self.host.data.has_any(app) else "",
             "slots": self._slots(name),
             "warnings": self._warnings(app, broken),
         }
+
+    def stop_timeouts(self, ids):
+        """Return id -> seconds that an instance has to end. Its unit may be of an earlier definition."""
+        return {i: min(self.runtime.stop_of(i).timeout, stopping.MOST) for i in ids}
 
     def app(self, name):
         """Return the App called ``name``. Without a valid definition it has no settings, and can still be stopped."""

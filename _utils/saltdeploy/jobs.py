@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from . import answers, words
 from .errors import Failed
-from .lifecycle import CATALOG_DEADLINE
-from .processes import KILL_DEADLINE
+from .lifecycle import CATALOG_DEADLINE, ending_deadline
 from .services import first_result
 
 # What a job that only talks to its own agent may take, in seconds: a lost leader is waited out.
@@ -133,8 +132,7 @@ def warnings(value):
 def stop_deadline(app, ids):
     """Return how long a job may take that retires ``ids`` of ``app``, in seconds.
 
-    A node ends its instances at once, and has their timeout twice: for what the supervisor has started, and for what
-    is left of that. Restarts come one after the other.
+    :param app: its stop timeout is the longest of all instances that are there: see Site.app.
     """
-    ending = 2 * (app.stop.timeout + KILL_DEADLINE)
+    ending = ending_deadline(app.stop.timeout, most(ids))
     return CATALOG_DEADLINE + app.strategy.drain + ending + most(ids) + TALK_DEADLINE

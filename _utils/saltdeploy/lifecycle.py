@@ -16,6 +16,7 @@ from .host import Host
 from .inventory import Inventory
 from .launch import Launch
 from .model import slot_of
+from .processes import KILL_DEADLINE
 from .readiness import POLL, Readiness
 from .runtime import choose
 from .services import CANDIDATE
@@ -28,6 +29,16 @@ CATALOG_DEADLINE = 60.0
 LOG_LINES, LOG_BYTES = 15, 4000
 # How many instances are stopped at once.
 STOPPED_AT_ONCE = 32
+
+
+def ending_deadline(timeout, count):
+    """Return how long a node may take to end ``count`` instances, in seconds.
+
+    :param timeout: the longest time that one of them may take. It has this time twice: for what the supervisor has
+        started, and for the processes that are left then.
+    """
+    rounds = max(1, -(-count // STOPPED_AT_ONCE))
+    return rounds * 2 * (timeout + KILL_DEADLINE)
 
 
 class Lifecycle:
@@ -254,7 +265,9 @@ class Lifecycle:
     def patience(self, name):
         """Return for how long a step waits for another one, in seconds: as long as it may take to retire instances."""
         app = self.inventory.app(name)
-        return CATALOG_DEADLINE + app.strategy.drain + 2 * app.stop.timeout
+        ids = {*(i.id for i in self.host.instances.recorded(name)), *self.host.instances.strays(name)}
+        longest = max([app.stop.timeout, *self.inventory.stop_timeouts(ids).values()])
+        return CATALOG_DEADLINE + app.strategy.drain + ending_deadline(longest, len(ids))
 
     def stop(self, name, ids=None, deployment=None, drain=None, grace=None, after=None):
         """Retire instances: withdraw, see them gone from the catalog, drain, stop, forget.

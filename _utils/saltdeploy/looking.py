@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from . import (
+    answers,
     arguments,
     balancer,
     contents,
@@ -159,6 +160,7 @@ class Looking(Verbs):
         }
         with Fleet(self.opts) as fleet:
             replies = fleet.run("app.logs", chosen, app.name, deadline=TALK_DEADLINE, **wanted)
+        replies = answers.compared(replies, lambda value: answers.logs(value, app.name))
         found = {node: reply.value for node, reply in replies.items() if reply.ok and reply.value}
         problems = {node: reply.error for node, reply in replies.items() if reply.error}
         if not found and problems:
@@ -179,7 +181,8 @@ class Looking(Verbs):
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             where, which = _instance(status.of_app(backend, environment, app), instance, node)
             job = (app.name, command, which, timeout)
-            reply = fleet.run("app.command", [where], *job, deadline=timeout + TALK_DEADLINE)[where]
+            replies = fleet.run("app.command", [where], *job, deadline=timeout + TALK_DEADLINE)
+        reply = answers.compared(replies, lambda value: answers.command(value, which))[where]
         ran = reply.value if reply.ok else {"code": None, "output": reply.error}
         how = "did not run to its end" if ran["code"] is None else f"ended with {ran['code']}"
         return {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import requests
 
-from . import analysis, words
+from . import analysis, answers, words
 from .analysis import Inconclusive, Measurement
 from .errors import Failed
 from .jobs import TALK_DEADLINE
@@ -106,7 +106,8 @@ class _Run:
         node, instance = self.where.node, self.where.instance
         job = (self.app.name, gate.command, instance, gate.timeout)
         deadline = gate.timeout + TALK_DEADLINE
-        reply = self.jobs.fleet.run("app.command", [node], *job, placeholders=True, deadline=deadline)[node]
+        replies = self.jobs.fleet.run("app.command", [node], *job, placeholders=True, deadline=deadline)
+        reply = answers.compared(replies, lambda value: answers.command(value, instance))[node]
         if not reply.ok:
             raise Inconclusive(f"{node}: {reply.error}")
         return analysis.from_command(gate, reply.value["code"], reply.value["output"])

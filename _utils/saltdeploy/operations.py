@@ -17,6 +17,7 @@ from . import (
     membership,
     outcome,
     planner,
+    preflight,
     records,
 )
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
@@ -32,12 +33,14 @@ class Operations(Verbs):
     # -- restart ------------------------------------------------------------------------------
 
     def restart(self, name, env, confirm, test, reason):
-        """Restart what is published, wave by wave; the first failure stops it."""
+        """Restart the published instances, wave by wave. The first failure, or an instance that dies, stops it."""
         environment, app = self._definitions(name, env)
         with self._whole_site(environment, app) as site:
 
             def decide(observed):
-                waves = planner.restarts(observed, environment.eligible(app), app.strategy.waves)
+                version = (site.record() or {}).get("version", "")
+                seen = self._up(site, observed, version)
+                waves = planner.restarts(seen, environment.eligible(app), app.strategy.waves)
                 if not waves:
                     raise Refused(f"nothing of {app.name} is published in {environment.name}: nothing to restart.")
                 if [len(ids) for wave in waves for ids in wave.values()] == [1] and not (confirm or test):
@@ -46,30 +49,62 @@ class Operations(Verbs):
                         f" confirm=True, or run more first: salt-run deploy.scale {app.name} instances=2"
                     )
                 lines = [f"wave {number}: restart {listed(wave)}" for number, wave in enumerate(waves, 1)]
-                version = (site.record() or {}).get("version", "")
+                up = _pairs(ids_by_node([i for i in seen.instances if i.published and i.running]))
                 return Task(
-                    version, lines, True, lambda lock, identity: self._restart(site, waves, lock, identity), _restarted
+                    version,
+                    lines,
+                    True,
+                    lambda lock, identity: self._restart(site, waves, up, lock, identity),
+                    _restarted,
+                    restarts=frozenset().union(*map(_pairs, waves)),
                 )
 
             return self._carry_out(site, "restart", decide, reason, test)
 
-    def _restart(self, site, waves, lock, identity):
-        record, jobs, strategy = site.record(), Jobs(site.fleet, self.journal), site.app.strategy
-        slowest = strategy.healthy_deadline + sum(t.timeout for t in site.app.tests) + first_result(site.app)
-        for number, wave in enumerate(waves):
-            self.journal.wave = number + 1
-            try:
+    def _up(self, site, observed, version):
+        """Return ``observed`` with the instances that discovery does not have as healthy as not running.
+
+        They serve nobody, so they are restarted first, and no restart counts on them.
+        """
+        seen = preflight.health(
+            site.discovery, planner.Desired(site.app, version, 0, site.nodes), observed, self.journal
+        )
+        return replace(seen, instances=tuple(replace(i, running=i.running and i.healthy) for i in seen.instances))
+
+    def _restart(self, site, waves, up, lock, identity):
+        """Restart one instance on each node of a wave at a time, while all others serve that are counted on.
+
+        :param up: ``(node, id)`` of the instances that serve when it begins.
+        """
+        record, counted = site.record(), set(up)
+        left = [(number, ids) for number, wave in enumerate(waves, 1) for ids in _in_turn(wave, up)]
+        try:
+            while left:
+                self.journal.wave, ids = left[0]
                 lock.check()
-                each = strategy.drain + 2 * site.app.stop.timeout + slowest
-                deadline = stop_deadline(site.app, wave) + most(wave) * each
-                job, options = ("restart", "app.restart", wave, site.app.name, wave), {"deployment": identity.id}
-                jobs.run(*job, deadline=deadline, told=told_ids, answer=answers.exactly(wave), **options)
-                healthy.wait(self.journal, site.discovery, site.app, wave, time.monotonic() + strategy.healthy_deadline)
-            except BaseException as exc:
-                rest = sorted({n for later in waves[number + 1 :] for n in later})
-                untouched = f"{', '.join(rest)} not restarted; " if rest else ""
-                return NOT_REVERTED, f"{untouched}{cause(exc)}", record
+                self._others_serve(site, counted - _pairs(ids))
+                left.pop(0)
+                self._restart_some(site, ids, identity)
+                counted |= _pairs(ids)
+            self._others_serve(site, counted)
+        except BaseException as exc:
+            untouched = f"{', '.join(listed(ids) for _, ids in left)} not restarted; " if left else ""
+            return NOT_REVERTED, f"{untouched}{cause(exc)}", record
         return DONE, "", record
+
+    def _others_serve(self, site, counted):
+        """Make sure that clients find all of ``counted``, pairs of node and id. Otherwise nothing more is taken out."""
+        ids = {node: [i for n, i in sorted(counted) if n == node] for node, _ in counted}
+        healthy.still_serve(self.journal, site.discovery, site.app, ids)
+
+    def _restart_some(self, site, ids, identity):
+        app, strategy = site.app, site.app.strategy
+        slowest = strategy.healthy_deadline + sum(t.timeout for t in app.tests) + first_result(app)
+        each = strategy.drain + 2 * app.stop.timeout + slowest
+        job, options = ("restart", "app.restart", ids, app.name, ids), {"deployment": identity.id}
+        options.update(deadline=stop_deadline(app, ids) + most(ids) * each, told=told_ids, answer=answers.exactly(ids))
+        Jobs(site.fleet, self.journal).run(*job, **options)
+        healthy.wait(self.journal, site.discovery, app, ids, time.monotonic() + strategy.healthy_deadline)
 
     # -- withdraw -----------------------------------------------------------------------------
 
@@ -217,7 +252,23 @@ class Operations(Verbs):
 
     def _remove_releases(self, site, releases, identity):
         options = {"deployment": identity.id, "told": lambda gone: f"removed {', '.join(gone)}"}
+        options["answer"] = answers.removed(releases)
         Jobs(site.fleet, self.journal).run("prune", "deploy.prune", releases, site.app.name, releases, **options)
+
+
+def _pairs(ids):
+    """Return ``(node, id)`` of node -> ids."""
+    return frozenset((node, i) for node, some in ids.items() for i in some)
+
+
+def _in_turn(wave, up):
+    """Yield the parts of a wave that are out at once: an instance of each node, the ones that serve nobody first.
+
+    :param wave: node -> ids.
+    """
+    order = {node: sorted(ids, key=lambda i: (node, i) in up) for node, ids in wave.items()}
+    for turn in range(most(wave)):
+        yield {node: ids[turn : turn + 1] for node, ids in order.items() if len(ids) > turn}
 
 
 def _why(result):
@@ -228,7 +279,8 @@ def _restarted(result):
     what, where = f"{result['app']} {result['version']}".rstrip(), result["environment"]
     if result["retcode"] != DONE:
         look = outcome.look_at(result)
-        return f"the restart of {what} in {where} FAILED and stopped there, look now ({look}): {_why(result)}"
+        why = result.get("untrue") or _why(result)
+        return f"the restart of {what} in {where} FAILED and stopped there, look now ({look}): {why}"
     return f"{what} was restarted in {where}: {outcome.running(result['serving'])}"
 
 

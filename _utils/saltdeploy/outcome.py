@@ -63,6 +63,8 @@ def expected(task, code, before, record):
     """
     if code == REVERTED:
         return places(before)
+    if code == DONE and task.restarts:
+        return task.restarts
     if code == DONE and task.publishes:
         return frozenset((node, i) for node, i in places(record) if version_of(i) == task.version)
     return frozenset()

@@ -58,6 +58,7 @@ class Observed:
     :param data: the nodes that have data of the app, with its folder; empty where only the record says so.
     :param barred: the nodes of the environment that may not run the app, each with the reason and what to do.
     :param slots: per load balancer, how many instances it has slots for.
+    :param stop_timeout: the longest time that one of the instances has to end, in seconds.
     """
 
     instances: tuple[Instance, ...] = ()
@@ -68,6 +69,7 @@ class Observed:
     data: dict[str, str] = field(default_factory=dict)
     barred: dict[str, str] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
+    stop_timeout: float = 0.0
 
     def zone(self, node):
         return self.zones.get(node, "")

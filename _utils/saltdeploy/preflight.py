@@ -53,6 +53,7 @@ def observe(site, journal, deployment=None):
         zones=dict(environment.zones),
         data={node: value["data"] for node, value in seen.items() if value["data"]},
         barred=environment.barred(app),
+        stop_timeout=max((t for value in seen.values() for t in value["stop_timeouts"].values()), default=0.0),
         slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
     )
 
@@ -142,6 +143,7 @@ def files(fleet, app, version, nodes, journal):
     if not (app.config or app.states or source.python or source.token_file or source.netrc):
         return
     replies = fleet.run("app.files", nodes, app.name, version, deadline=TALK_DEADLINE)
+    replies = answers.compared(replies, answers.files)
     _refuse_problems(replies)
     values = {node: reply.value for node, reply in replies.items()}
     _warn(journal, values)

@@ -8,6 +8,7 @@ from . import bluegreen, hookrun, records, traffic
 from .errors import INTERRUPTS, Failed, LockLost, NotReverted, cause
 from .jobs import ids_by_node
 from .model import version_of
+from .outcome import places
 
 
 class Recording:
@@ -47,7 +48,7 @@ class Recording:
         # What is paused may be a candidate only, and is what is deployed all the same.
         now = {**self._now(), **({"paused": self._pause(), "version": self.desired.version} if paused else {})}
         said = {"paused", "frozen"} & set(self.record or ())
-        is_so = _places(now) == _places(self.record) and now.get("warm") == (self.record or {}).get("warm")
+        is_so = places(now) == places(self.record) and now.get("warm") == (self.record or {}).get("warm")
         if self.desired.publish and (paused or said or not is_so):
             self._write_record(now)
 
@@ -123,7 +124,3 @@ class Recording:
         except Failed as exc:
             return [str(exc)]
         return []
-
-
-def _places(record):
-    return {(node, i) for node, ids in (record or {}).get("nodes", {}).items() for i in ids}

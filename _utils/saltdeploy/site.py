@@ -61,6 +61,7 @@ DOING = {
 class Site:
     """One app in one environment, with both its doors open: its minions and its discovery.
 
+    :param app: once its nodes were looked at, its stop timeout is the longest of the definition and of all instances.
     :param nodes: those that are to run the app; ``chosen``: somebody chose them, and nothing else is looked at.
     :param needed: those that must answer; ``choice``: whether there is ``nodes=`` to leave one out with.
     :param warn: called with what is wrong and does not stop the verb.
@@ -152,6 +153,7 @@ class Task:
     :param more: what the result has beside the usual.
     :param publishes: it is done only if clients find the release; ``keep``: they may get other services, too.
     :param removes: it is done only if clients find nothing.
+    :param restarts: ``(node, id)`` of the instances that it restarts: it is done only if clients find all of them.
     """
 
     version: str
@@ -163,6 +165,7 @@ class Task:
     publishes: bool = False
     keep: bool = False
     removes: bool = False
+    restarts: frozenset = frozenset()
 
 
 class Verbs:
@@ -334,6 +337,9 @@ class Verbs:
     def _observe(self, site, deployment=None):
         observed, record = preflight.observe(site, self.journal, deployment), site.record()
         site.known = frozenset((i.node, i.id) for i in observed.instances)
+        # An instance keeps the timeout that it was started with, whatever its definition says by now.
+        stop = replace(site.app.stop, timeout=max(site.app.stop.timeout, observed.stop_timeout))
+        site.app = replace(site.app, stop=stop)
         # What a node that was not looked at has of an app's data only the record can tell.
         unseen = {n: "" for n in (record or {}).get("nodes", {}) if n not in site.observed}
         return replace(observed, warm=bluegreen.still(record, time.time()), data={**unseen, **observed.data})

@@ -46,7 +46,7 @@ def test_runner_is_loaded_with_examples(runners):
 
 
 def test_states_are_loaded(states):
-    assert public(states, "app") == {"installed", "running", "deployed", "absent", "room"}
+    assert public(states, "app") == {"installed", "running", "deployed", "absent", "room", "defined"}
     assert public(states, "discovery") == {"published", "withdrawn", "ready", "resolved"}
     assert public(states, "consul_acl") == {"bootstrapped", "policy", "role", "token", "tokens_known"}
 

@@ -373,12 +373,19 @@ def test_the_first_gate_that_fails_ends_it(web, nobody):
 
 
 def test_a_command_runs_at_an_instance_of_the_wave():
-    jobs = Jobs(Reply("web1", {"code": 0, "output": "3\n"}), Reply("web1", {"code": 0, "output": "4\n"}))
+    value = {"instance": "shop_2.0_100", "code": 0, "output": "3\n"}
+    jobs = Jobs(Reply("web1", value), Reply("web1", {**value, "output": "4\n"}))
     steps = measure(jobs, gate("command", command="./queue {port}", maximum=5, count=2))
     assert [(s.node, s.what) for s in steps] == [("web1", "errors 1/2: 3"), ("web1", "errors 2/2: 4")]
     function, nodes, args, kwargs = jobs.ran[0]
     assert (function, nodes, args) == ("app.command", ["web1"], ("shop", "./queue {port}", "shop_2.0_100", 5.0))
     assert kwargs["placeholders"] is True
+
+
+@pytest.mark.parametrize("value", [None, {"instance": "shop_1.0_100", "code": 0, "output": ""}], ids=["none", "other"])
+def test_an_answer_about_something_else_is_inconclusive(value):
+    with pytest.raises(Failed, match=r"measured inconclusive \(web1: its answer is not to be believed: "):
+        measure(Jobs(Reply("web1", value)), gate("command", command="x"))
 
 
 def test_a_node_that_does_not_answer_is_inconclusive():

@@ -133,6 +133,79 @@ def test_nodes_that_a_deployment_goes_on_without_are_told_by_phase_and_problem()
     assert budget.told() == "install on web1: no room; start on web2, web3: no room; stop on web3: does not answer"
 
 
+HOOKS = {"before_start-1": "./migrate", "before_start-2": "./warm"}
+RAN = {"node": "web1", "ran": ["./migrate", "./warm"], "problem": "", "failed": None, "ended": True}
+
+
+@pytest.mark.parametrize(
+    "changes, right",
+    [
+        ({}, True),
+        ({"ran": ["./migrate"], "problem": "ended with 1", "failed": "before_start-2"}, True),
+        ({"ran": [], "problem": "not installed", "failed": ""}, True),
+        ({"node": "web2"}, False),
+        ({"ran": []}, False),
+        ({"ran": ["./warm", "./migrate"]}, False),
+        ({"ran": ["./migrate"]}, False),
+        ({"failed": "before_start-2"}, False),
+        ({"ended": False}, False),
+        ({"ran": [], "problem": "ended with 1", "failed": "before_start-2"}, False),
+        ({"ran": [], "problem": "ended with 1", "failed": "before_start-3"}, False),
+        ({"problem": "ended with 1"}, False),
+        ({"ran": None}, False),
+        ({"ended": "yes"}, False),
+    ],
+    ids=repr,
+)
+def test_hooks_run_as_asked_or_are_said_to_fail(changes, right):
+    assert (answers.hook({**RAN, **changes}, "web1", HOOKS) == "") == right
+
+
+@pytest.mark.parametrize("value", [None, [], {}, "done", {"web1": RAN}], ids=repr)
+def test_an_answer_to_no_question_is_wrong(value):
+    assert answers.hook(value, "web1", HOOKS)
+    assert answers.room(value)
+    assert answers.command(value, "shop_1.0_100")
+    assert answers.files(value)
+    assert value == [] or answers.removed({"web1": ["1.0"]})("web1", value)
+    assert value == {} or answers.logs(value, "shop")
+
+
+@pytest.mark.parametrize(
+    "changes, right",
+    [
+        ({}, True),
+        ({"digest": "a" * 64, "now": "A" * 64, "packages": ["six==1"]}, True),
+        ({"digest": "latest"}, False),
+        ({"now": "a" * 63}, False),
+        ({"packages": [1]}, False),
+        ({"packages": "six"}, False),
+        ({"installed": 1}, False),
+    ],
+    ids=repr,
+)
+def test_the_content_of_a_release(changes, right):
+    assert (answers.room({"installed": True, "digest": "", "now": "", "packages": [], **changes}) == "") == right
+
+
+def test_only_the_versions_that_were_asked_for_are_removed():
+    answer = answers.removed({"web1": ["1.0", "1.1"]})
+    assert answer("web1", ["1.1"]) == answer("web1", []) == ""
+    assert answer("web1", ["1.2"]) == "it was asked to remove 1.0, 1.1, and says ['1.2']"
+    assert answer("web1", [["1.0"]])
+
+
+def test_sentences_logs_and_commands():
+    found = {"problems": ["no file"], "warnings": []}
+    assert answers.files(found) == answers.files({**found, "problems": []}) == ""
+    assert answers.files({**found, "warnings": [1]}) and answers.files({**found, "problems": {"no file": 1}})
+    assert answers.logs({"shop_1.0_100": "text"}, "shop") == answers.logs({}, "shop") == ""
+    assert answers.logs({"till_1.0_100": "text"}, "shop") and answers.logs({"shop_1.0_100": 1}, "shop")
+    ran = {"instance": "shop_1.0_100", "code": None, "output": ""}
+    assert answers.command(ran, "shop_1.0_100") == ""
+    assert answers.command(ran, "shop_1.0_101") and answers.command({**ran, "app": "till"}, "shop_1.0_100")
+
+
 def test_a_phase_fails_on_the_node_whose_answer_is_wrong_and_names_it():
     jobs = jobs_of(Reply("web1", ["shop_1.0_100"]), Reply("web2", []))
     ids = {"web1": ["shop_1.0_100"], "web2": ["shop_1.0_100"]}

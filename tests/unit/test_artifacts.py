@@ -10,7 +10,7 @@ import threading
 import time
 
 import pytest
-from saltdeploy import artifacts, disk, locks, releases
+from saltdeploy import answers, artifacts, disk, locks, releases
 from saltdeploy.artifacts import Artifacts
 from saltdeploy.errors import Failed
 from saltdeploy.model import App, Source
@@ -228,7 +228,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_fetched(server, node, s
     assert server.asked == [] and list(node.root.iterdir()) == []
     # A server that does not tell in advance tells when it is asked for the file.
     server.head = 405
-    node.releases.room(app(server), "1.0", None)
+    assert answers.room(node.releases.room(app(server), "1.0", None)) == ""
     with pytest.raises(Failed, match=told.replace(".", r"\.")):
         node.releases.install(app(server), "1.0", None)
     assert left(node) == []
@@ -236,7 +236,7 @@ def test_what_does_not_fit_is_refused_before_anything_is_fetched(server, node, s
 
 def test_what_does_not_fit_unpacked_is_refused_before_it_is_unpacked(server, node, small, monkeypatch):
     server.content = archive(bytes(1_200_000), "gz")
-    node.releases.room(app(server), "1.0", None)
+    assert answers.room(node.releases.room(app(server), "1.0", None)) == ""
     with pytest.raises(
         Failed, match=f"cannot be installed on web1: no room in {node.root}/shop/releases: 1.2 MB are needed"
     ):
@@ -258,18 +258,18 @@ def test_a_disk_that_becomes_full_is_left_as_it_was(server, node, small, monkeyp
 def test_what_is_installed_needs_no_room(server, node, monkeypatch):
     node.releases.install(app(server), "1.0", None)
     monkeypatch.setattr(releases.sources, "room", None)
-    node.releases.room(app(server), "1.0", None)
+    assert answers.room(node.releases.room(app(server), "1.0", None)) == ""
 
 
 def test_what_is_here_needs_no_room_again(server, node, monkeypatch):
     needs = []
     monkeypatch.setattr(disk, "require", lambda found: needs.append([need.bytes for need in found]))
-    node.releases.room(app(server), "1.0", None)
+    assert answers.room(node.releases.room(app(server), "1.0", None)) == ""
     server.content = archive(os.urandom(5000))
     broken_off(server, node, app(server))
     size = len(server.content)
     needs.clear()
-    node.releases.room(app(server), "1.0", None)
+    assert answers.room(node.releases.room(app(server), "1.0", None)) == ""
     node.releases.install(app(server), "1.0", None)
     node.releases.room(app(server), "2.0", None)
     assert [n for n in needs if len(n) == 2] == [[size - 2000, size], [size - 2000, size], [0, size]]

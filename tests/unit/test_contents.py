@@ -27,6 +27,14 @@ class Fleet:
         }
 
 
+def test_an_answer_of_another_shape_is_no_digest_and_named():
+    wrong = {"installed": False, "digest": None, "now": "", "packages": []}
+    assert agree(Fleet(web1=wrong, web2=coming(A)), ["web1", "web2"]) == A
+    with pytest.raises(Refused, match="web1: its answer is not to be believed: digest: found None"):
+        check(Fleet(web1=wrong, web2=coming(A)), ["web1", "web2"])
+    assert contents.differing_packages(Fleet(web1={**there(""), "packages": [1]}), APP, "1.0", ["web1"]) == ""
+
+
 def there(digest, now="", packages=()):
     return {"installed": True, "digest": digest, "now": now, "packages": list(packages)}
 

@@ -13,7 +13,8 @@ from saltdeploy import records, site, traffic
 from saltdeploy.control import Control
 from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
 from saltdeploy.executor import Identity
-from saltdeploy.model import Environment, Frontend
+from saltdeploy.model import Environment, Frontend, Stop
+from saltdeploy.planner import Desired, Plan
 
 from tests.support.fleet import instance, make_app, observe
 
@@ -120,6 +121,22 @@ def test_a_withdrawal_whose_record_could_not_be_written_is_told(fault):
         site, [instance("web1")], SimpleNamespace(write=write), Identity("d1", "ann")
     )
     assert (code, after) == (NOT_REVERTED, record) and why in ("no leader", "it was interrupted")
+
+
+def test_a_deployment_has_the_longest_time_to_stop_of_all_that_is_there(monkeypatch):
+    desired = Desired(make_app(), "2.0", 1, ("web1",))
+    there, seen = replace(make_app(), stop=Stop("TERM", 600.0)), []
+
+    def deployment(jobs, discovery, environment, desired, *rest):
+        seen.append(desired)
+        return SimpleNamespace(run=lambda plan: None, record={})
+
+    monkeypatch.setattr(module, "Deployment", deployment)
+    site = SimpleNamespace(app=there, record=dict, fleet=None, discovery=None, environment=None)
+    site.answering = site.observed = ["web1"]
+    plan = Plan({}, (), (), True)
+    assert Control({})._execute(site, observe(), desired, plan, None, Identity("d1", "ann"), "") == (DONE, "", {})
+    assert seen[0].app.stop.timeout == 600.0
 
 
 @pytest.mark.parametrize(

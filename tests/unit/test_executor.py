@@ -288,6 +288,72 @@ def test_what_a_run_that_was_cut_off_has_published_is_counted_on_too():
         run.run(made)
 
 
+@pytest.mark.parametrize("node, fails", [("d", True), ("b", False)])
+def test_in_place_no_more_are_taken_out_once_old_ones_have_died(node, fails):
+    """The plan has at most half of them out at once. The one that is taken out itself is no loss."""
+    nodes = list("abcd")
+    fleet = Fleet([instance(n) for n in nodes])
+    run, made = deployment(fleet, nodes, (1, "100%"), "in_place")
+    assert [sorted(wave.start) for wave in made.waves] == [["a"], ["b", "c"], ["d"]]
+    before, runs = dict(fleet.instances), fleet.run
+
+    def dying(phase, *args, **options):
+        fleet.dead = {(node, "shop_1.0_100")} if phase == "publish" else fleet.dead
+        return runs(phase, *args, **options)
+
+    fleet.run = dying
+    if fails:
+        with pytest.raises(Failed, match="too few serve to take another one out.*shop_1.0_100 on d"):
+            run.run(made)
+        assert [nodes for phase, nodes in fleet.ran if phase == "retire"] == [["a"]]
+        assert fleet.instances == before
+    else:
+        run.run(made)
+
+
+def cut_off(monkeypatch, record, dies=None):
+    """Go on with a run that was killed once it had published all there is of the new release, on ``a``.
+
+    :param record: the ids that the record names on ``a``.
+    :param dies: the second in which that instance is seen to hang.
+    """
+    kept, others = instance("a", NEW, 101, deployment="killed"), [instance(n) for n in "ab"]
+    fleet = Fleet([kept, *others])
+    run, _ = deployment(fleet, list("ab"), ("100%",), "beside")
+    before = fleet.record = {"version": OLD, "nodes": {"a": [others[0].id, *record], "b": [others[1].id]}}
+    about = (fleet, fleet, run.environment, run.desired, list("ab"), list("ab"), before, fleet, run.identity)
+    wait, began = fleet.wait, NOW[0]
+
+    def waits(name, until, deadline, passing=False):
+        if dies is None or deadline < began + dies:
+            return wait(name, until, deadline, passing)
+        if not fleet.dead and wait(name, until, began + dies, passing):
+            return True
+        fleet.dead = {("a", kept.id)}
+        return wait(name, until, deadline, passing)
+
+    monkeypatch.setattr(fleet, "wait", waits)
+    run = executor.Deployment(*about, [kept, *others])
+    run.run(plan(run.desired, observe(kept, *others)))
+    return fleet, NOW[0] - began
+
+
+@pytest.mark.parametrize("second", [5, 12, 16])
+def test_what_a_killed_run_has_published_must_stay_healthy_before_anything_is_retired(monkeypatch, second):
+    """Discovery has it as passing because it was registered so. Its first check may be still to come."""
+    with pytest.raises(
+        Failed, match="(did not stay healthy in discovery for 17s|not healthy any more): shop_2.0_101 on a"
+    ):
+        cut_off(monkeypatch, [], dies=second)
+
+
+def test_what_the_record_names_has_stayed_so_and_nothing_waits_for_it(monkeypatch):
+    fleet, seconds = cut_off(monkeypatch, ["shop_2.0_101"])
+    unnamed, longer = cut_off(monkeypatch, [])
+    assert longer - seconds == 17  # first result, then min_healthy
+    assert fleet.ran == unnamed.ran and fleet.record["nodes"] == unnamed.record["nodes"]
+
+
 def test_all_nodes_of_a_wave_must_not_fail():
     """However many may: it is the release that is at fault, and the rest must not be the first to try it."""
     for fault, said in ((0, "no node of a wave is left: install on c: fault"), (1, "start on a: fault")):

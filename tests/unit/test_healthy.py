@@ -103,6 +103,28 @@ def test_what_serves_still_costs_one_look(run):
     assert run(healthy.still_serve, {0: GOOD}) == ([], 0.0, "")
 
 
+def test_what_nobody_saw_stay_healthy_must_stay_from_its_first_result_on(run):
+    assert run(healthy.still_serve, {0: GOOD}, True) == ([], 17.0, "")
+    assert run(healthy.still_serve, {0: GOOD, 16: SICK}, True)[1:] == (
+        16.0,
+        f"did not stay healthy in discovery for 17s: shop_2.0_100 on b (critical: {BAD})",
+    )
+
+
+def test_enough_is_as_many_as_the_others_and_costs_one_look(run):
+    pairs = {(node, i) for node, ids in IDS.items() for i in ids}
+
+    def enough(journal, discovery, app, ids, least):
+        healthy.enough_serve(journal, discovery, app, pairs, least)
+
+    assert run(enough, {0: SICK}, 1) == run(enough, {0: SICK}, 0) == ([], 0.0, "")
+    assert run(enough, {0: SICK, 3: GOOD}, 2)[1:] == (3.0, "")
+    assert run(enough, {0: GONE}, 2)[1:] == (
+        10.0,
+        "too few serve to take another one out, not healthy any more: shop_2.0_100 on b (not in the catalog)",
+    )
+
+
 def test_what_comes_back_must_stay(run):
     told, took, problem = run(healthy.still_serve, {0: SICK, 4: GOOD})
     assert (told, took, problem) == ([f"not healthy any more: shop_2.0_100 on b (critical: {BAD})"], 14.0, "")

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from saltdeploy import hooknode, hooks
+from saltdeploy import answers, hooknode, hooks
 from saltdeploy.errors import Failed
 from saltdeploy.host import Host
 from saltdeploy.model import App, Environment, Hook, Node, PortRange, Source
@@ -31,8 +31,10 @@ class Lifecycle:
         path.write_text(f"{url} {context['port']}")
 
     def run(self, version="1.1", phase="before_start", instances=(), only=None):
-        keys = [hooks.key(phase, hook) for hook in only or self._app.hooks[phase]]
-        return hooknode.run(self, "shop", phase, version, keys, instances)
+        asked = {hooks.key(phase, hook): hook.command for hook in only or self._app.hooks[phase]}
+        value = hooknode.run(self, "shop", phase, version, list(asked), instances)
+        assert answers.hook(value, "web1", asked) == "", "the master would not believe it"
+        return value
 
 
 @pytest.fixture

@@ -167,9 +167,7 @@ class Site:
         for key in delete:
             del self.kv[key]
 
-    def run(
-        self, phase, function, nodes, app, same_phase, version, keys, *, instances, deployment, deadline, told, wrong
-    ):
+    def run(self, phase, function, nodes, app, same_phase, version, keys, *, instances, deployment, deadline, **judge):
         assert (function, app, same_phase, version) == ("deploy.hook", "shop", phase, NEW)
         assert deployment == WHO.id
         self.ran.append((keys, sorted(nodes), instances, deadline))
@@ -181,9 +179,10 @@ class Site:
             if outcome is None:
                 problems.append("does not answer")
             else:
-                value = {"node": node, "ran": keys, "problem": "", "failed": None, "ended": True, **outcome}
-                problems += filter(None, [wrong(value)])
-                self.told.append(told(value))
+                ran = [] if outcome.get("problem") else [COMMANDS[key] for key in keys]
+                value = {"node": node, "ran": ran, "problem": "", "failed": None, "ended": True, **outcome}
+                problems += filter(None, [judge["answer"](node, value) or judge["wrong"](value)])
+                self.told.append(judge["told"](value))
         if problems:
             raise PhaseFailed(phase, dict.fromkeys(nodes, "; ".join(problems)), {})
 
@@ -193,6 +192,7 @@ class Site:
 
 MIGRATE, WARM, COLD = Hook("./migrate", 20, once=True), Hook("./warm", 5), Hook("./cold", 7)
 KEY = {hook.command: hooks.key("before_start", hook) for hook in (MIGRATE, WARM, COLD)}
+COMMANDS = {key: command for command, key in KEY.items()}
 FAILED = {"problem": "ended with 1", "failed": KEY["./migrate"]}
 
 
@@ -213,7 +213,7 @@ def test_one_job_for_all_that_run_everywhere_and_one_for_each_that_runs_once():
         (everywhere, ["c"], None, 12 + TALK_DEADLINE),
     ]
     assert site.states() == ["done"] and site.said == []
-    assert site.told[0] == ", ".join(f"`{key}`" for key in everywhere)
+    assert site.told[0] == "`./warm`, `./cold`"
 
 
 def test_a_later_deployment_of_the_release_does_not_run_it_again_and_says_so():
@@ -246,6 +246,9 @@ def test_what_is_left_for_later_does_not_run():
         (FAILED, []),  # it ended, and failed: it may run again
         ({**FAILED, "ended": False}, ["started"]),  # it was killed
         (None, ["started"]),  # the node did not answer
+        ({"node": "b"}, ["started"]),  # the answer is not of the node that was asked
+        ({"ran": []}, ["started"]),  # it did not run, and nothing failed
+        ({**FAILED, "node": "b"}, ["started"]),
         (Failed("no master"), ["started"]),
         (KeyboardInterrupt(), ["started"]),
     ],
@@ -279,12 +282,15 @@ def test_it_freezes_also_where_the_mark_cannot_be_removed():
     assert "the mark of a hook could not be removed, see deploy.hooks: no leader" in site.said
 
 
+LATER = {"problem": "1", "failed": KEY["./cold"], "ran": ["./warm"]}
+
+
 @pytest.mark.parametrize(
     "outcomes, freezes",
     [
         ({"a": {"problem": "1", "failed": KEY["./warm"]}}, False),
-        ({"a": {"problem": "1", "failed": KEY["./cold"]}}, True),
-        ({"a": {"problem": "1", "failed": KEY["./warm"]}, "b": {"problem": "1", "failed": KEY["./cold"]}}, True),
+        ({"a": LATER}, True),
+        ({"a": {"problem": "1", "failed": KEY["./warm"]}, "b": LATER}, True),
         ({"a": {"problem": "stale pillar", "failed": ""}}, True),
         ({"b": None}, True),
     ],

@@ -12,7 +12,7 @@ import pytest
 from saltdeploy import readiness, restoration, standing, superseded, watch
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable, Failed, Refused
-from saltdeploy.lifecycle import Lifecycle
+from saltdeploy.lifecycle import Lifecycle, ending_deadline
 from saltdeploy.model import PortRange, Stop
 from saltdeploy.runtime import State
 from saltdeploy.turns import RESTORED, STATE
@@ -190,6 +190,18 @@ def test_an_id_of_ours_is_ours_also_where_somebody_registered_it_by_hand(node):
     registered(node, one)
     assert [i["published"] for i in node.inventory.observe("web")["instances"]] == [True]
     assert node.stop("web", [one], drain=0) == [one] and node.discovery.services == {}
+
+
+def test_an_instance_has_the_time_to_stop_that_it_was_started_with(node):
+    """The definition may be another one by now. More than the node stops at once take turns."""
+    [one] = serves(node)
+    before = node.patience("web")
+    node.runtime.stop_of = lambda one: Stop("QUIT", 600.0)
+    assert node.inventory.observe("web")["stop_timeouts"] == {one: 600.0}
+    assert node.patience("web") - before == 2 * (600 - Stop.timeout)
+    node.runtime.stop_of = lambda one: Stop("QUIT", 1e9)  # somebody has changed the unit
+    assert node.inventory.observe("web")["stop_timeouts"] == {one: 3600.0}
+    assert ending_deadline(5, 33) == ending_deadline(5, 64) == 2 * ending_deadline(5, 32) == 2 * ending_deadline(5, 0)
 
 
 def strays(node):

@@ -13,6 +13,7 @@ from saltdeploy import restoration
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable, Refused
 from saltdeploy.lifecycle import Lifecycle
+from saltdeploy.model import Stop
 
 from tests.support.fleet import instance
 
@@ -72,6 +73,9 @@ class Node:
     def alone(self, app, deployment=None, after=None, patience=0):
         yield
 
+    def refuse_overtaken(self, app, deployment):
+        pass
+
     def has_any(self, app):
         return False
 
@@ -81,6 +85,9 @@ class Node:
 
     def states(self):
         return {i.id: SimpleNamespace(running=i.running) for i in self.here.values()}
+
+    def stop_of(self, one):
+        return Stop()
 
     def stop(self, one, address="", port=None):
         assert one not in self.catalog, "stopped while users may still be sent to it"

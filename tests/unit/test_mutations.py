@@ -192,7 +192,7 @@ MUTATIONS = [
     executor(
         "test_a_run_in_which_an_instance_dies_is_reverted_and_retires_nothing_more",
         "an instance that died in an earlier wave is not missed",
-        "healthy.still_serve(self.jobs.journal, self.discovery, self.app, ids)",
+        "healthy.still_serve(self.jobs.journal, self.discovery, self.app, ids, unproved)",
         "pass",
     ),
     reverting(

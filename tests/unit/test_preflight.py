@@ -5,12 +5,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import __version__, preflight
+from saltdeploy import __version__, preflight, stopping
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import Refused
 from saltdeploy.fleet import Reply
+from saltdeploy.jobs import stop_deadline
 from saltdeploy.model import App, Environment, Node, PortRange, Source, Strategy
 from saltdeploy.planner import Desired, Observed
+from saltdeploy.site import Verbs
 
 from tests.support.fleet import instance
 
@@ -19,6 +21,7 @@ VALUE = {
     "saltdeploy": __version__,
     "applying_states": False,
     "instances": [],
+    "stop_timeouts": {},
     "ports_taken": [],
     "releases": ["1.0"],
     "data": "",
@@ -121,7 +124,8 @@ def test_a_master_that_keeps_pillars_is_told_to_forget_them():
 
 def said(node="web1", **changes):
     """Return a site on which web1 says that it has an instance, with ``changes`` to what is true of it."""
-    return site([Reply("web1", {**VALUE, "instances": [{**instance(node).__dict__, **changes}]})])
+    one = {**instance(node).__dict__, **changes}
+    return site([Reply("web1", {**VALUE, "instances": [one], "stop_timeouts": {one["id"]: 10.0}})])
 
 
 def test_what_a_node_says_of_its_own_instances_is_taken():
@@ -149,6 +153,25 @@ def test_what_it_says_of_anything_else_is_refused_and_told_by_name(changes, prob
     assert str(refused.value).startswith(f"web1: its answer is not to be believed: {problem}")
 
 
+@pytest.mark.parametrize("timeouts", [{}, {"shop_1.0_101": 10.0}, {"shop_1.0_100": 1e9}, {"shop_1.0_100": "10s"}])
+def test_a_time_to_stop_that_no_unit_has_is_refused(timeouts):
+    here = said()
+    here.fleet.replies["web1"].value["stop_timeouts"] = timeouts
+    with pytest.raises(Refused, match="web1: its answer is not to be believed: stop_timeouts: found "):
+        preflight.observe(here, Journal())
+
+
+@pytest.mark.parametrize("defined, started, most", [("10s", 600.0, 600.0), ("20m", 600.0, 1200.0)])
+def test_the_deadlines_of_a_run_have_the_longest_time_to_stop(defined, started, most):
+    """An instance keeps the time that it was started with. Its definition may be another one by now, or gone."""
+    here, verbs = said(), Verbs({})
+    here.fleet.replies["web1"].value["stop_timeouts"] = {"shop_1.0_100": started}
+    here.app, here.record, verbs.journal = replace(APP, stop=stopping.parse({"timeout": defined}, "")), dict, Journal()
+    verbs._observe(here)
+    assert here.app.stop.timeout == most
+    assert stop_deadline(here.app, {"web1": ["shop_1.0_100"]}) > 2 * most
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -157,7 +180,7 @@ def test_what_it_says_of_anything_else_is_refused_and_told_by_name(changes, prob
         {"saltdeploy": __version__},
         {**VALUE, "instances": {}},
         {**VALUE, "instances": [None]},
-        {**VALUE, "instances": [instance("web1").__dict__] * 2},
+        {**VALUE, "instances": [instance("web1").__dict__] * 2, "stop_timeouts": {"shop_1.0_100": 10.0}},
         {**VALUE, "releases": [1.0]},
         {**VALUE, "ports_taken": ["80"]},
         {**VALUE, "applying_states": "no"},
@@ -167,6 +190,18 @@ def test_what_it_says_of_anything_else_is_refused_and_told_by_name(changes, prob
 def test_an_answer_of_another_shape_is_refused(value):
     with pytest.raises(Refused, match="^web2: its answer is not to be believed: "):
         preflight.observe(site([Reply("web2", value)]), Journal())
+
+
+@pytest.mark.parametrize(
+    "value, said", [(["no template"], "no template"), ([1], "a sentence: found 1"), ({"a": 1}, "a list is expected")]
+)
+def test_what_a_node_says_of_the_files_is_refused_whatever_it_is(value, said):
+    app = replace(APP, config={"a.ini": "salt://a.ini"})
+    fleet = Fleet({}, {node: Reply(node, []) for node in NODES})
+    preflight.files(fleet, app, NODES)
+    fleet.replies["web2"] = Reply("web2", value)
+    with pytest.raises(Refused, match=f"^web2: .*{said}"):
+        preflight.files(fleet, app, NODES)
 
 
 def test_what_listens_where_its_node_was_before_is_taken_as_something_to_replace():

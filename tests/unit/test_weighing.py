@@ -49,6 +49,9 @@ class Node:
     def alone(self, name, deployment=None, after=None, patience=0):
         return contextlib.nullcontext()
 
+    def refuse_overtaken(self, name, deployment):
+        pass
+
     def patience(self, name):
         return 0
 
