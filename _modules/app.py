@@ -157,8 +157,9 @@ def room(name, version):
     the problem. Nothing is changed. The size of an archive is the only estimate, so :py:func:`install` checks again
     while it unpacks.
 
-    Returns ``{"installed", "digest", "now", "packages"}``: whether it is installed, the SHA-256 of its archive, the
-    SHA-256 that a file of digests has for it now, and the packages that pip has installed.
+    Returns ``{"installed", "digest", "now", "packages", "warnings"}``: whether it is installed, the SHA-256 of its
+    archive, the SHA-256 that a file of digests has for it now, the packages that pip has installed, and sentences about
+    a server that does not send the archive now.
 
     name
         The app.

@@ -78,9 +78,11 @@ def app(
     publish
         False starts and tests candidates and leaves them for :py:func:`publish`.
     keep
-        True leaves older releases published beside the new one, and services that saltdeploy did not register.
+        True leaves older releases published beside the new one, and services that saltdeploy did not register. Later
+        commands leave the same services there without it.
     move
-        True lets an app with ``data`` leave the nodes that have its data: see :doc:`/howto/data`.
+        True spreads the new instances over all zones and nodes. An app with ``data`` stays on the nodes that have its
+        data, and True allows it to leave them: see :doc:`/howto/data`.
 
     CLI Example:
 
@@ -133,7 +135,17 @@ def check(name=None, version=None, env=None, instances=None, nodes=None, move=Fa
 
 @_verb
 def publish(
-    name=None, version=None, env=None, instances=None, nodes=None, test=False, keep=False, reason="", *extra, **kwargs
+    name=None,
+    version=None,
+    env=None,
+    instances=None,
+    nodes=None,
+    test=False,
+    keep=False,
+    reason="",
+    move=False,
+    *extra,
+    **kwargs,
 ):
     """
     Test the candidates that ``deploy.app … publish=False`` left once more, publish them, and retire the instances
@@ -145,6 +157,8 @@ def publish(
         The number of instances that are published in the end. By default the definition has it.
     keep
         True leaves older releases published beside the new one.
+    move
+        True lets an app with ``data`` leave nodes that have its data.
 
     CLI Example:
 
@@ -152,7 +166,7 @@ def publish(
 
         salt-run deploy.publish shop
     """
-    return _control().publish(name, env, version, instances, nodes, test, keep, reason)
+    return _control().publish(name, env, version, instances, nodes, test, keep, reason, move)
 
 
 @_verb

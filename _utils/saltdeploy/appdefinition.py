@@ -20,6 +20,7 @@ from . import (
     stopping,
     strategies,
     traffic,
+    urls,
 )
 from .errors import DefinitionError
 from .inheritance import merge
@@ -123,7 +124,7 @@ def _source(raw, at):
 
 
 def _check_credentials(raw, at):
-    """Raise DefinitionError if a source has more than one login, or a login that nobody asks for."""
+    """Raise DefinitionError if a source has more than one login, or one that nobody asks for, or one in a URL."""
     ways = [key for key in ("token_file", "netrc") if key in raw]
     ways += [f"headers:{name}" for name in raw.get("headers", ()) if name.lower() == "authorization"]
     if len(ways) > 1:
@@ -131,6 +132,13 @@ def _check_credentials(raw, at):
     given = [key for key in ("headers", "token_file", "netrc") if key in raw]
     if given and "archive" in raw and not raw["archive"].startswith(("http://", "https://")):
         raise DefinitionError(f"{at}:{given[0]}: has no meaning with an archive that does not come over HTTP.")
+    for number, requirement in enumerate(raw.get("requirements", ())):
+        if urls.has_query(requirement):
+            raise DefinitionError(
+                f"{at}:requirements:{number}: the URL has a query, which may be a token (it is not shown). It would be"
+                " kept in files that all may read. Take it out and name a file on the node that holds the login:"
+                " source:netrc."
+            )
 
 
 def _ports(raw, at):

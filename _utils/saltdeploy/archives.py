@@ -28,6 +28,9 @@ UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, 
 UNREADABLE += (ArithmeticError, EOFError, LookupError, MemoryError, RuntimeError, ValueError)
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 PIECE = 1 << 16
+# How members of a zip archive may be compressed. With the other methods Python decompresses a whole piece at once, and
+# a kilobyte may become gigabytes in memory.
+ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def unpack(archive, target, strip=0, where=None):
@@ -99,7 +102,7 @@ class _Unpacking:
     # -- tar ----------------------------------------------------------------------------------
 
     def tar(self, reader):
-        with tarfile.TarFile(fileobj=reader, mode="r", errorlevel=1) as tar:
+        with tarfile.TarFile(fileobj=reader, mode="r", errorlevel=1, tarinfo=_counting_headers()) as tar:
             while (member := tar.next()) is not None:
                 tar.members = []  # else all of them stay in memory
                 if member.issparse():
@@ -136,6 +139,12 @@ class _Unpacking:
 
     def zip(self, zipped):
         for info in zipped.infolist():
+            if info.compress_type not in ZIP_METHODS:
+                method = zipfile.compressor_names.get(info.compress_type, info.compress_type)
+                raise Failed(
+                    f"{_short(info.filename)} is compressed with {method}: refused. Compress the archive with deflate,"
+                    " as zip does by default."
+                )
             path = self.member(info.filename, info.file_size)
             self.produce(info.file_size)
             if path is not None:
@@ -292,6 +301,25 @@ class _Reader(io.RawIOBase):
 
     def tell(self):
         return self._position
+
+
+def _counting_headers():
+    """Return a class for one archive's headers, which are counted before what they announce is read."""
+    most = {tarfile.XHDTYPE: limits.TAR_EXTENDED, tarfile.XGLTYPE: limits.TAR_GLOBAL}
+    names, seen = {tarfile.XHDTYPE: "extended", tarfile.XGLTYPE: "global"}, dict.fromkeys(most, 0)
+
+    class Header(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, *args):
+            header = super().frombuf(*args)
+            kind = tarfile.XHDTYPE if header.type == tarfile.SOLARIS_XHDTYPE else header.type
+            if kind in most:
+                seen[kind] += max(0, header.size)
+                if seen[kind] > most[kind]:
+                    raise Failed(f"it has {names[kind]} headers of more than {disk.human(most[kind])}: refused.")
+            return header
+
+    return Header
 
 
 @contextlib.contextmanager

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from . import urls
 from .model import Probe
 
 
 def of(app):
     """Return the warnings on the definition of ``app``."""
-    return [*_unseen_hang(app), *_same_question(app)]
+    return [*_unseen_hang(app), *_same_question(app), *_open_login(app), *_open_digest(app)]
 
 
 def _unseen_hang(app):
@@ -30,6 +31,33 @@ def _same_question(app):
         yield (
             f"the tests of {app.name} ask only what its checks ask too ({what}): a release that answers this and fails"
             " at everything else is published. Add a test of a page that clients use"
+        )
+
+
+def _open_login(app):
+    """Warn of logins that everybody on the way can read. Whether that is allowed in a network, only its owner knows."""
+    source, sent = app.source, []
+    given = [key for key in ("headers", "token_file", "netrc") if getattr(source, key)] if source else []
+    if given:
+        places = [source.location] if source.kind == "archive" else [source.index, *source.requirements]
+        sent += [(f"source:{given[0]}", host) for place in places for host in urls.plain_hosts(place)]
+    sent += [
+        (f"analysis:{g.name}", host) for g in app.strategy.analysis if g.headers for host in urls.plain_hosts(g.url)
+    ]
+    for key, host in dict.fromkeys(sent):
+        yield (
+            f"the login in {key} of {app.name} goes to {host} over http: everybody on the way can read it. Write"
+            " https:// if the server has it"
+        )
+
+
+def _open_digest(app):
+    """Warn of a digest that somebody on the way can replace together with the archive."""
+    digest = app.source.sha256 if app.source else None
+    for host in urls.plain_hosts(digest) if isinstance(digest, str) else ():
+        yield (
+            f"the digest of {app.name} comes from {host} over http: somebody on the way can replace it together with"
+            " the archive. Write https:// if the server has it, or the digest itself"
         )
 
 

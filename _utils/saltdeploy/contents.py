@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import answers
 from .errors import Failed, Refused
-from .jobs import TALK_DEADLINE
+from .jobs import TALK_DEADLINE, warnings
 from .names import DIGEST
 from .words import by_problem
 
@@ -26,7 +26,7 @@ def may_change(app):
 
 
 def check(fleet, app, version, installing, observed):
-    """Look whether a release can be had, and would be the same on all nodes.
+    """Look whether a release can be had, and would be the same on all nodes. Return warnings.
 
     :raises Refused: there is no room for it, its artifact cannot be had, or it is another one by now.
     """
@@ -37,6 +37,9 @@ def check(fleet, app, version, installing, observed):
     told = _two_contents(app, version, replies, now=True)
     if told:
         raise Refused(told)
+    doubts = {node: "; ".join(warnings(replies[node].value)) for node in installing}
+    doubts = {node: text for node, text in doubts.items() if text}
+    return [by_problem(doubts)] if doubts else []
 
 
 def agree(fleet, app, version, installing, observed):

@@ -17,6 +17,7 @@ from . import (
     healthy,
     hookrun,
     hooks,
+    keeping,
     measuring,
     outcome,
     planner,
@@ -51,6 +52,8 @@ class Control(Operations, Looking, Settling):
             def decide(observed):
                 site.not_paused()
                 site.refuse_strangers(observed, keep)
+                if publish and not keep:
+                    preflight.refuse_unseen(site)
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
                 pause = records.pauses(app, version, site.record())
                 if test:
@@ -105,7 +108,10 @@ class Control(Operations, Looking, Settling):
                     origin = versions.check(app, paused["from"])
                     # It may have been on some of the nodes only: the others keep what they have.
                     good = sum(i.good and i.version == origin for i in observed.instances)
-                    desired, make = planner.Desired(app, origin, max(paused["before"], good), site.nodes), planner.plan
+                    count = max(paused["before"], good)
+                    # What the new release has written is left where nothing ran before: that needs no second word.
+                    desired = planner.Desired(app, origin, count, site.nodes, move=bool(app.data))
+                    make = planner.plan
                 else:
                     desired, make = planner.Desired(app, version, 0, site.nodes), planner.without_candidates
                     if not make(desired, observed):
@@ -174,7 +180,7 @@ class Control(Operations, Looking, Settling):
             return f"at the end of the pause, {exc}"
         return ""
 
-    def publish(self, name, env, version, instances, nodes, test, keep, reason):
+    def publish(self, name, env, version, instances, nodes, test, keep, reason, move):
         """Publish the candidates that ``publish=False`` left."""
         environment, app = self._definitions(name, env)
         wanted = None if version is None else versions.check(app, version)
@@ -185,11 +191,13 @@ class Control(Operations, Looking, Settling):
             def decide(observed):
                 site.not_paused()
                 site.refuse_strangers(observed, keep)
+                if not keep:
+                    preflight.refuse_unseen(site)
                 waiting = sorted({i.version for i in observed.instances if i.held and not i.published})
                 if wanted is None and len(waiting) > 1:
                     raise Refused(f"candidates of several releases wait: say version=, one of {', '.join(waiting)}")
                 chosen = wanted or versions.check(app, waiting[0] if waiting else None)
-                desired = planner.Desired(app, chosen, count, site.nodes, keep=keep, analysis=True)
+                desired = planner.Desired(app, chosen, count, site.nodes, keep=keep, analysis=True, move=move)
                 return self._deployment(site, observed, desired, planner.publication)
 
             return self._carry_out(site, "publish", decide, reason, test)
@@ -232,6 +240,7 @@ class Control(Operations, Looking, Settling):
                 if record.get("paused"):
                     raise Refused(records.paused(name, record))
                 site.refuse_strangers(observed)
+                preflight.refuse_unseen(site)
                 version = versions.check(app, record["version"])
                 desired = planner.Desired(app, version, count, site.nodes, move=move)
                 said = f". The definition says {app.instances}: so will the next deploy.app without instances="
@@ -267,6 +276,7 @@ class Control(Operations, Looking, Settling):
             more={"left": left} if left else {},
             publishes=desired.publish,
             keep=desired.keep,
+            alone=not (desired.keep or plan.paused or site.chosen),
         )
 
     def _execute(self, site, observed, desired, plan, lock, identity, left):
@@ -275,8 +285,10 @@ class Control(Operations, Looking, Settling):
         jobs = Jobs(site.fleet, self.journal)
         serving = [i for i in observed.instances if i.published and i.running]
         seen = (site.answering, site.observed)
+        notes = {"data": keeping.recorded(desired, observed, before), "tolerated": sorted(site.tolerated)}
+        about = (before, lock, identity, serving, notes)
         patient = replace(desired, app=site.app)
-        deployment = Deployment(jobs, site.discovery, site.environment, patient, *seen, before, lock, identity, serving)
+        deployment = Deployment(jobs, site.discovery, site.environment, patient, *seen, *about)
         content = (site.fleet, site.app, desired.version)
         try:
             if plan.install:

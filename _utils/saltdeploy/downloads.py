@@ -18,8 +18,6 @@ from .errors import Failed
 
 # What a server says when it is worth asking again.
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-# What it says if it will not send a file, and not only refuses to say its size.
-MISSING = (401, 404, 410)
 # A digest is of what is stored: no server may compress it on its way, and a part of that is no part of the file.
 PLAIN = {"Accept-Encoding": "identity"}
 
@@ -43,20 +41,27 @@ class Terms:
     most: int | None = None
 
 
-def size(url, secret=None):
-    """Return the size of ``url`` in bytes as its server says it, without bringing it; None: it does not say.
+def size(url, secret=None, warn=lambda text: None):
+    """Return the size of ``url`` in bytes as its server says it, without bringing it. None: it does not say.
 
-    :raises Failed: the server has no such file, or a redirect leaves https.
+    :param warn: ``warn(text)`` is called if the server sends no file now, and may send it later.
+    :raises Failed: the server refuses to send the file, or a redirect leaves https.
     """
     pace, said = web.Pace(limits.SMALL), ""
-    with contextlib.suppress(web.BrokenOff, web.Overdue):  # who brings it will tell
+    try:
         # Some servers know a file only if all of it is asked for.
         for method in ("HEAD", "GET"):
             with web.answer(method, url, pace, PLAIN, secret or {}) as response:
-                if response.status_code not in MISSING:
-                    return web.length(response) if response.status_code == 200 else None
-                said = _said(response)
+                if response.status_code == 200:
+                    return web.length(response)
+                said, later = _said(response), response.status_code in TRANSIENT or response.status_code >= 500
+    except web.BrokenOff as exc:
+        said, later = str(exc), True
+    except web.Overdue:
+        said, later = f"the server did not answer within {limits.SMALL:g}s", True
+    if not later:
         raise Failed(f"{urls.public(url)}: {said}")
+    warn(f"{urls.public(url)}: {said}. An installation now would fail")
     return None
 
 

@@ -39,13 +39,16 @@ class Deployment(Reverting):
     :param before: the record as it was, None if there was none.
     :param lock: the held lock.Lock; every write goes through it.
     :param serving: the instances that are published and run.
+    :param notes: lists that the record keeps under their keys: nodes with data, services that are tolerated.
 
     ``artifact`` is the SHA-256 that all nodes must have the release from; empty: it is not known beforehand.
     """
 
     artifact = ""
 
-    def __init__(self, jobs, discovery, environment, desired, peers, observed, before, lock, identity, serving=()):
+    def __init__(
+        self, jobs, discovery, environment, desired, peers, observed, before, lock, identity, serving=(), notes=()
+    ):
         self.jobs, self.discovery, self.environment, self.desired = jobs, discovery, environment, desired
         self.peers, self.before, self.lock, self.identity = peers, before, lock, identity
         self.app = desired.app if desired.tests else replace(desired.app, tests=())
@@ -62,7 +65,7 @@ class Deployment(Reverting):
         self.seen = set(observed)
         unseen = set(peers) - self.seen
         self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
-        self.serving = serving
+        self.serving, self.notes = serving, notes or {}
         self.unproved = {(i.node, i.id) for i in serving} - places(before)
         self._add(serving)
 

@@ -43,6 +43,11 @@ MEMBERS = 250_000
 DEPTH, PATH, NAME = 64, 1024, 255
 # One header of a tar archive, in bytes: a path and extended attributes (64 KiB each) fit.
 TAR_HEADER = 256 << 10
+# All extended headers of a tar archive, in bytes. Python reads 1 to 4 MB of them in a second. The largest npm trees
+# fit: 100,000 members with 160 bytes each, for three dates and a long path.
+TAR_EXTENDED = 16 * MIB
+# All its global headers, in bytes. Python copies them for each member. ``git archive`` writes one of 52 bytes.
+TAR_GLOBAL = 4 << 10
 # The directory of a zip archive, in bytes: MEMBERS entries with names of 200 characters.
 ZIP_DIRECTORY = 64 * MIB
 # What an archive unpacks to, as a multiple of its size, once that is more than FLOOR bytes. Programs and texts are

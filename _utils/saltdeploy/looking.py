@@ -50,6 +50,7 @@ class Looking(Verbs):
             site.not_paused()
             observed = self._observe(site)
             site.refuse_strangers(observed)
+            preflight.refuse_unseen(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
             self._advise(app)
             for warning in balancer.lacking(app, count, observed.slots):
@@ -59,7 +60,8 @@ class Looking(Verbs):
             plan = planner.plan(desired, preflight.health(site.discovery, desired, observed, self.journal))
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
-            contents.check(site.fleet, app, version, plan.install, observed)
+            for warning in contents.check(site.fleet, app, version, plan.install, observed):
+                self.journal.warn(warning)
             preflight.files(site.fleet, app, version, site.nodes, self.journal)
             there = ", ".join(site.answering)
         verdict = (

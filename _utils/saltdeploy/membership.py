@@ -158,20 +158,22 @@ def _other(endpoints, app, environment, its):
 
 
 def _foreign(endpoints, app, _environment, _its):
-    first = endpoints[0]
+    commands = ", ".join(f"`consul services deregister -id={e.id}` on {e.node}" for e in endpoints)
+    it = "it" if len(endpoints) == 1 else "them"
     return (
-        f"Clients of {app} get {_list(endpoints)}, which saltdeploy did not register. Take it out on {first.node}"
-        f" (`consul services deregister -id={first.id}`), or say keep=True to leave it there."
+        f"Clients of {app} get {_list(endpoints)}, which saltdeploy did not register. Run {commands} to take {it} out."
+        f" To leave {it} there, run `salt-run deploy.app {app} keep=True` once: later commands leave {it} there, too."
     )
 
 
 def _stale(endpoints, app, _environment, _its):
-    nodes = sorted({e.node for e in endpoints})
+    requests = " and ".join(
+        f'PUT /v1/catalog/deregister {{"Node": "{node}"}}' for node in sorted({e.node for e in endpoints})
+    )
     return (
         f"Discovery shows {_list(endpoints)}, which the Consul agent there does not have: it lost its data, or cannot"
         f" join (its log says `reserved by node`). Start or repair it. If it lost its data, remove what the catalog has"
-        f' of it: consul\'s API, PUT /v1/catalog/deregister {{"Node": "{nodes[0]}"}}; the agent registers again within'
-        " two minutes."
+        f" of it: consul's API, {requests}. The agent registers again within two minutes."
     )
 
 

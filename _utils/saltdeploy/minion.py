@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import stat
 from functools import partial
 
 import salt.exceptions
+import salt.fileclient
 import salt.pillar
+import salt.utils.url
 
 from . import rendering
 from .errors import Failed
@@ -20,7 +23,7 @@ def lifecycle(opts, pillar, functions):
     # Not the pillar that config.get would look into: that one may be older.
     own = functions["config.get"]("saltdeploy", {}, omit_pillar=True, omit_master=True)
     settings = own or pillar.get("saltdeploy") or {}
-    return Lifecycle(opts["id"], pillar, settings, partial(_fetch, functions), partial(_render, functions))
+    return Lifecycle(opts["id"], pillar, settings, partial(_fetch, opts, functions), partial(_render, functions))
 
 
 def refreshed(opts, pillar, functions):
@@ -60,10 +63,19 @@ def mine(opts, value):
     return value.get(opts["id"], []) if isinstance(value, dict) else value
 
 
-def _fetch(functions, url, path):
-    """Bring a ``salt://`` file; without a ``path`` only look whether it is there."""
+def _fetch(opts, functions, url, path):
+    """Bring a ``salt://`` file. Without a ``path`` return its size in bytes, or None if the master does not say it."""
     if not (functions["cp.get_file"](url, str(path)) if path else functions["cp.hash_file"](url)):
         raise Failed(f"{url}: is not on the master: see its file_roots.")
+    return None if path else _size(opts, url)
+
+
+def _size(opts, url):
+    """Return the size of a ``salt://`` file that is there. Some file servers, as that of git, say only its mode."""
+    path, environment = salt.utils.url.split_env(url)
+    with salt.fileclient.get_file_client(opts) as client:
+        found = client.hash_and_stat_file(path, environment or opts.get("saltenv") or "base")[1]
+    return found[stat.ST_SIZE] if found and len(found) > stat.ST_SIZE else None
 
 
 def _render(functions, template, path, context):

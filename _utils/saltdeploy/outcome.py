@@ -20,19 +20,22 @@ SETTLED = 10.0
 ANSWERS = 3.0
 
 
-def look(site, wanted=frozenset()):
+def look(site, wanted=frozenset(), only=""):
     """Return what clients find of the site's app, as plain data; None where discovery does not say.
 
     ``nodes`` has the passing instances, node -> ids, and ``beside`` a sentence on each thing that clients get and that
-    is none. ``missing`` has those of ``wanted`` that they do not find: they are waited for.
+    is none; ``tolerated`` has those sentences that an operator's ``keep`` allows. ``missing`` has those of ``wanted``
+    that clients do not find.
 
-    :param wanted: ``(node, id)`` of instances.
+    :param wanted: ``(node, id)`` of instances to wait for.
+    :param only: the release to wait for, until clients find no other one; empty: others may serve.
     """
     app, environment, seen = site.app.name, site.environment, []
 
     def found(endpoints):
         seen[:] = membership.divide(endpoints, app, environment, wanted | site.known)
-        return wanted <= {(e.minion, e.id) for e in seen[0]}
+        others = {version_of(e.id) for e in seen[0]} - {only} if only else ()
+        return wanted <= {(e.minion, e.id) for e in seen[0]} and not others
 
     try:
         if not found(patiently(lambda: site.discovery.instances(app, passing=True), ANSWERS)):
@@ -47,6 +50,7 @@ def look(site, wanted=frozenset()):
     return {
         "nodes": nodes,
         "beside": [membership.told(s, app, environment.name) for s in strangers],
+        "tolerated": [membership.told(s, app, environment.name) for s in strangers if site.tolerates(s)],
         "missing": [f"{instance} on {node}" for node, instance in gone],
     }
 
@@ -81,8 +85,12 @@ def judge(task, code, serving):
         return f"clients do not find {', '.join(serving['missing'])}, whose checks do not pass"
     if code == DONE and task.publishes and not serving["nodes"]:
         return "clients find nothing"
-    if code == DONE and task.publishes and serving["beside"] and not task.keep:
-        return f"clients get more than that: {'; '.join(serving['beside'])}"
+    beside = [said for said in serving["beside"] if said not in serving["tolerated"]]
+    if code == DONE and task.publishes and beside and not task.keep:
+        return f"clients get more than that: {'; '.join(beside)}"
+    others = [f"{i} on {node}" for node, i in sorted(places(serving)) if version_of(i) != task.version]
+    if code == DONE and task.publishes and task.alone and others:
+        return f"clients still get {', '.join(others)}"
     if code == DONE and task.removes and serving["nodes"]:
         return f"clients still get {running(serving)}"
     return ""

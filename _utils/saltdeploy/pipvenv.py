@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import credentials, limits, probes, trees, urls, words
+from . import credentials, limits, probes, processes, trees, urls, words
 from .errors import Failed, Refused
 
 # What a build sees of the minion's environment, beside PIP_*: none of it belongs to Salt's own Python.
@@ -50,13 +50,12 @@ def build(source, pinned, target, user):
     """
     builder = _builder(user)
     python = source.python or (shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or sys.executable)
-    requirements = target.parent / "requirements.txt"
-    index = [f"--index-url {source.index}"] if source.index else []
-    requirements.write_text("\n".join([*index, pinned, *source.requirements]) + "\n")
-    requirements.chmod(0o644)
     _check_way(target, builder)
     private = Path(tempfile.mkdtemp(prefix="home.", dir=target.parent))
     try:
+        requirements = private / "requirements.txt"
+        index = [f"--index-url {source.index}"] if source.index else []
+        _write(requirements, "\n".join([*index, pinned, *source.requirements]) + "\n")
         run = _Run(private, builder, _environment(source, private, builder))
         if builder:
             for path in (private, target, *private.iterdir()):
@@ -68,6 +67,8 @@ def build(source, pinned, target, user):
     finally:
         trees.remove(private)
     _take_over(target, builder)
+    # A process that had a file open before could write to it still.
+    _end_all(target.parent, builder)
     return installed(target)
 
 
@@ -114,9 +115,14 @@ def _environment(source, private, builder):
         return own
     # Not all of the file: what a package runs while it is built may read this.
     path = private / "netrc"
-    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
-        out.write(credentials.of_hosts(source.netrc, [source.index, *source.requirements]))
+    _write(path, credentials.of_hosts(source.netrc, [source.index, *source.requirements]))
     return {**own, "NETRC": str(path)}
+
+
+def _write(path, text):
+    """Write a new file that only its owner may read."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
+        out.write(text)
 
 
 class _Run:
@@ -151,16 +157,22 @@ class _Run:
         except subprocess.TimeoutExpired as exc:
             raise Failed(f"{what}: hangs, killed after {limits.PIP:g}s") from exc
         finally:
-            _end(process)
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            _end_all(self.private.parent, self.builder)
+            with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, and nobody can end it
+                process.wait(processes.KILL_DEADLINE)
         if process.returncode:
             raise Failed(f"{what}: {_error(output)}")
 
 
-def _end(process):
-    """Kill what is left of a command: nothing of a build may go on while its files are taken over."""
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+def _end_all(folder, builder):
+    """Kill the processes that a build in ``folder`` left behind. None may go on once the files are taken over.
+
+    :raises Failed: one does not end.
+    """
+    user = builder.uid if builder else os.geteuid()
+    processes.end(lambda: processes.using(folder, user), signal.SIGKILL, 0)
 
 
 def _error(output):

@@ -49,9 +49,10 @@ class Turns:
             heapq.heappush(self._zones, (self._in_zone[zone], self._nodes[zone][0], zone))
 
 
-def spread_out(instances, wanted, zone):
+def spread_out(instances, wanted, zone, last=()):
     """Keep at most ``wanted`` of ``instances``, taking the surplus from the fullest zones, there the fullest nodes.
 
+    :param last: nodes that keep one instance as long as the surplus can be taken from others.
     :returns: a dict, as it is ordered and quick to look into; the instances are its keys.
     """
     kept = sorted(instances, key=lambda i: (i.node, i.slot))
@@ -62,15 +63,21 @@ def spread_out(instances, wanted, zone):
     full = Counter()
     for i in kept:
         full[zone(i.node)] -= 1
-    turns = Turns(full, [(zone(node), (-len(ranks), -ranks[-1], node)) for node, ranks in on_node.items()])
 
-    def again(key):
-        ranks = on_node[key[-1]]
-        ranks.pop()
-        return (-len(ranks), -ranks[-1], key[-1]) if ranks else None
+    def key(node):
+        ranks = on_node[node]
+        return (-len(ranks), -ranks[-1], node) if len(ranks) > (node in last) else None
 
-    gone = {-turns.take(again)[1] for _ in range(len(kept) - wanted)}
-    return dict.fromkeys(i for rank, i in enumerate(kept) if rank not in gone)
+    def again(taken):
+        on_node[taken[-1]].pop()
+        return key(taken[-1])
+
+    turns = Turns(full, [(zone(node), first) for node in on_node if (first := key(node))])
+    surplus, gone = len(kept) - wanted, set()
+    while turns and len(gone) < surplus:
+        gone.add(-turns.take(again)[1])
+    left = dict.fromkeys(i for rank, i in enumerate(kept) if rank not in gone)
+    return spread_out(left, wanted, zone) if len(gone) < surplus else left
 
 
 @dataclass(frozen=True)
@@ -85,8 +92,9 @@ class Move:
 def place(desired, observed, kept, before, gone, missing):
     """Return node -> instances to start, and the Moves among them.
 
-    One goes where the zone has fewest of the new release; there to a node with one that it replaces, as long as the
-    nodes have as many each; then to one with the app's data, then to the one with fewest of the release, then of any.
+    A node with an instance to be replaced gets its successor first, as long as it has room and so many are missing.
+    Each of the others goes where the zone has fewest of the new release; there to the node with fewest of it, then of
+    any. With ``desired.move`` all are placed so, unless the app has data.
 
     :param before: the published instances, of which those that are not ``kept`` are replaced.
     :param gone: instances that leave their ports before anything is started there.
@@ -97,47 +105,76 @@ def place(desired, observed, kept, before, gone, missing):
             f"no node may run {desired.app.name}: give a node of the environment the role it asks for."
             + _allow(observed)
         )
-    room, zone = _rooms(desired, observed, gone), observed.zone
-    new, start, staying = Counter(i.node for i in kept), Counter(), set(kept)
-    replaced = Counter(i.node for i in before if i not in staying)
-    any_release = Counter(i.node for i in observed.instances if i.published and i.running)
-    share = -(-desired.instances // max(1, sum(bool(room[n] or new[n]) for n in desired.nodes)))
+    room, new, had = _rooms(desired, observed, gone), Counter(i.node for i in kept), places(desired, kept, before)
+    running, start = Counter(i.node for i in observed.instances if i.published and i.running), Counter()
+    for most in [*_turns_of_old(desired, observed, had - new, new), room]:
+        most = {n: min(room[n], most.get(n, 0)) for n in desired.nodes}
+        _fill(desired.nodes, observed.zone, new, running, start, most, missing - sum(start.values()))
+    if sum(start.values()) < missing:
+        raise Refused(_no_room(desired, observed, room, missing))
+    moves = _moves(desired, observed, had, new, start, room)
+    return {n: start[n] for n in desired.nodes if start[n]}, moves
+
+
+def places(desired, kept, before):
+    """Return on how many places each node has an instance: one of another release and its successor share theirs.
+
+    :param before: the published instances; ``kept``: those of the release that stay, published or not.
+    """
+    staying, new = set(kept), Counter(i.node for i in kept)
+    replaced = [i for i in before if i not in staying]
+    # What is kept has not succeeded an instance of its own release that is to be replaced.
+    same = Counter(i.node for i in replaced if i.version == desired.version and desired.publish)
+    return ((Counter(i.node for i in replaced) - same) | new) + same
+
+
+def _turns_of_old(desired, observed, successors, new):
+    """Return in which order nodes get instances before all others do: node -> how many at most, for each turn."""
+    if not desired.app.data:
+        return [] if desired.move else [successors]
+    bare = [n for n in observed.data if not new[n]]
+    return [{n: min(1, successors[n]) for n in bare}, successors, dict.fromkeys(bare, 1)]
+
+
+def _fill(nodes, zone, new, running, start, most, missing):
+    """Add ``missing`` to ``start``, as far as each node has at most ``most`` then: spread over zones, then nodes."""
 
     def key(rank):
-        node = desired.nodes[rank]
-        here = new[node] + start[node]
-        fair = here < share
-        stays, has_data = fair and start[node] < replaced[node], fair and node in observed.data
-        return (not stays, not (has_data and desired.app.data), here, any_release[node] + start[node], rank)
+        node = nodes[rank]
+        return new[node] + start[node], running[node] + start[node], rank
 
     def again(last):
-        node = desired.nodes[last[-1]]
+        node = nodes[last[-1]]
         start[node] += 1
-        return key(last[-1]) if room[node] > start[node] else None
+        return key(last[-1]) if start[node] < most[node] else None
 
-    ranked = [(zone(n), key(rank)) for rank, n in enumerate(desired.nodes) if room[n]]
-    turns = Turns(Counter(zone(i.node) for i in kept), ranked)
-    for _ in range(missing):
-        if not turns:
-            raise Refused(_no_room(desired, observed, room, missing))
+    in_zone = Counter()
+    for node, count in (new + start).items():
+        in_zone[zone(node)] += count
+    turns = Turns(in_zone, [(zone(n), key(rank)) for rank, n in enumerate(nodes) if start[n] < most[n]])
+    while turns and missing > 0:
         turns.take(again)
-    return {n: start[n] for n in desired.nodes if start[n]}, _moves(desired, observed, new + start, before, room)
+        missing -= 1
 
 
-def _moves(desired, observed, after, before, room):
-    """Return the Moves, if ``after`` says how many each node has then, and ``room`` how many it could start."""
-    had = Counter(i.node for i in before)
+def _moves(desired, observed, had, new, start, room):
+    """Return the Moves.
+
+    :param had: places, node -> how many; ``new`` and ``start``: of the release, which stay and which are started.
+    :param room: how many could be started.
+    """
+    after = new + start
     sources = sorted((had - after).elements())
     targets = sorted((after - had).elements())
-    return tuple(Move(a, b, _why(desired, observed, a, b, room, after)) for a, b in zip(sources, targets))
+    return tuple(Move(a, b, _why(desired, observed, a, b, room.get(a, 0) - start[a])) for a, b in zip(sources, targets))
 
 
-def _why(desired, observed, source, target, room, after):
+def _why(desired, observed, source, target, room):
     if source in observed.barred:
         return observed.barred[source]
     if source not in desired.nodes:
         return f"{source} is not among the nodes of this deployment"
-    if room[source] <= after[source]:
+    if room <= 0:
         return f"{source} has no free port for it"
     if observed.zone(source) != observed.zone(target):
         return "its zone would have more than its share"

@@ -31,7 +31,7 @@ class Desired:
     :param pause: stop after the first wave, and keep what it replaces, until it is said how to go on.
     :param adopt: publish the candidates that such a pause left, once they pass their tests again.
     :param analysis: measure what each wave published, as the strategy says, before what it replaces is retired.
-    :param move: whether an app may leave the nodes that have its data.
+    :param move: whether instances may leave their nodes to be spread evenly, and an app with data the data.
     """
 
     app: App
@@ -56,6 +56,7 @@ class Observed:
     :param zones: per node, the zone it is in. Nodes without one are in one together.
     :param warm: ``(node, id)`` of what a blue-green deployment withdrew, and is to be kept running still.
     :param data: the nodes that have data of the app, with its folder; empty where only the record says so.
+    :param lost: the nodes that had data of the app, by the record, and have none.
     :param barred: the nodes of the environment that may not run the app, each with the reason and what to do.
     :param slots: per load balancer, how many instances it has slots for.
     :param stop_timeout: the longest time that one of the instances has to end, in seconds.
@@ -67,6 +68,7 @@ class Observed:
     zones: dict[str, str] = field(default_factory=dict)
     warm: frozenset[tuple[str, str]] = frozenset()
     data: dict[str, str] = field(default_factory=dict)
+    lost: frozenset[str] = frozenset()
     barred: dict[str, str] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
     stop_timeout: float = 0.0
@@ -107,7 +109,7 @@ class Plan:
     :param analysis: what is measured of each wave, by name.
     :param sick: per node, ids of what is retired as discovery has it as unhealthy.
     :param moves: which instances come to another node than that of the one that they replace.
-    :param empty: nodes on which the app starts without data.
+    :param empty: nodes on which the app starts without data; ``unused``: nodes with data and no instance then.
     """
 
     clean: dict[str, tuple[str, ...]]
@@ -121,6 +123,7 @@ class Plan:
     sick: dict[str, tuple[str, ...]] = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
     empty: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def __bool__(self):
         return bool(self.clean or self.install or self.waves or self.weigh or self.paused)
@@ -135,6 +138,8 @@ class Plan:
         out += [f"{app} moves from {move.source} to {move.target}: {move.reason}" for move in self.moves]
         if self.empty:
             out.append(f"{app} starts with an empty data folder on {', '.join(self.empty)}")
+        if self.unused and self.waves:
+            out.append(f"{app} has data on {', '.join(self.unused)}, where none of it runs then")
         if self.install:
             out.append(f"install {app} {version} on {', '.join(self.install)}")
         out += [f"give other weights in discovery: {traffic.listed(self.weigh)}"] if self.weigh else []
@@ -169,9 +174,10 @@ def plan(desired, observed):
     here = set(desired.nodes)
     mine = [i for i in observed.instances if i.version == desired.version and i.node in here]
     usable = [i for i in mine if (i.good if desired.publish else _waiting(i)) or (desired.adopt and _waiting(i))]
-    kept = _spread_out(usable, desired.instances, observed.zone)
+    data = keeping.nodes(desired, observed)
+    kept = _spread_out(usable, desired.instances, observed.zone, data)
     warm = bluegreen.warm(desired, observed)
-    again = _spread_out(bluegreen.again(desired, warm), desired.instances - len(kept), observed.zone)
+    again = _spread_out(bluegreen.again(desired, warm), desired.instances - len(kept), observed.zone, data)
     missing = desired.instances - len(kept) - len(again)
     old = [i for i in observed.instances if _serving(i) and i not in kept]
     retire = _replaced(desired, old)
@@ -182,7 +188,9 @@ def plan(desired, observed):
     # Also of a process that died: its node has what it left there.
     before = [i for i in observed.instances if i.published and (not desired.keep or i.version == desired.version)]
     start, moves = _place(desired, observed, [*kept, *again], before, [*leftovers, *in_the_way], missing)
-    empty = keeping.empty(desired, observed, [*kept, *again], start)
+    beside = set(old) - set(retire) if desired.keep else ()
+    had, after = keeping.published(observed), {*start, *keeping.places([*kept, *again, *beside])}
+    empty = keeping.empty(desired, observed, had, after, start, moves)
     replace = {i.node: i for i in in_the_way if i.node in start}
     waves = _flip(desired, start, again, retire)
     if not desired.app.blue_green:
@@ -212,6 +220,7 @@ def plan(desired, observed):
         sick=_by_node([i for i in retire if not i.healthy]),
         moves=moves,
         empty=empty,
+        unused=keeping.unused(desired, observed, had, after),
     )
 
 
@@ -240,17 +249,20 @@ def publication(desired, observed):
             f"{len(candidates) + len(good)} of {app} {version} would be published, and {desired.instances} are desired:"
             f" start as many first (deploy.app {app} publish=False), say instances=, or keep=True to keep the old ones."
         )
+    had, after = keeping.published(observed), keeping.places([*candidates, *good])
+    unused = keeping.unused(desired, observed, had, after | had if desired.keep else after)
+    options = {"publish": True, "analysis": _measured(desired), "unused": unused}
     dead = [i for i in observed.instances if i.published and not i.running]
     if desired.app.blue_green:
         gone = [i for i in observed.instances if not (_serving(i) or _waiting(i))] if candidates and old else dead
-        return Plan(_by_node(gone), (), _flip(desired, {}, candidates, old), True, analysis=_measured(desired))
+        return Plan(_by_node(gone), (), _flip(desired, {}, candidates, old), **options)
     by_node = {}
     for i in candidates:
         by_node[i.node] = (*by_node.get(i.node, ()), i)
     counts = {node: len(by_node[node]) for node in desired.nodes if node in by_node}
     waves = _waves(desired, counts, old, len(good), observed.zone)
     adopting = tuple(Wave({}, wave.retire, {n: by_node[n] for n in wave.start}) for wave in waves)
-    return Plan(clean=_by_node(dead), install=(), waves=adopting, publish=True, analysis=_measured(desired))
+    return Plan(clean=_by_node(dead), install=(), waves=adopting, **options)
 
 
 def restarts(observed, nodes, sizes):

@@ -51,11 +51,37 @@ def observe(site, journal, deployment=None):
         ports_taken={node: frozenset(value["ports_taken"]) for node, value in seen.items()},
         releases={node: tuple(value["releases"]) for node, value in seen.items()},
         zones=dict(environment.zones),
-        data={node: value["data"] for node, value in seen.items() if value["data"]},
+        # A node that was not chosen may have the app's data, too.
+        data={node: folder for node in site.answering if (folder := _data(replies[node].value))},
         barred=environment.barred(app),
         stop_timeout=max((t for value in seen.values() for t in value["stop_timeouts"].values()), default=0.0),
         slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
     )
+
+
+def refuse_unseen(site):
+    """Raise Refused if clients get instances on nodes that do not answer: they would serve on beside the new ones.
+
+    Where the operator chose nodes, the others keep theirs.
+    """
+    if site.chosen:
+        return
+    app, nodes = site.app.name, site.environment.nodes
+    ours, _ = membership.divide(site.discovery.instances(app, passing=True), app, site.environment, site.known)
+    left = [e for e in ours if e.minion in nodes and e.minion not in site.observed]
+    if left:
+        chosen = f"nodes={','.join(n for n in site.nodes if n in site.answering)}"
+        leave = chosen if site.choice else f"salt-run deploy.app {app} {chosen}"
+        silent, served = sorted({e.minion for e in left}), ", ".join(map(membership.where, left))
+        raise Refused(
+            f"{', '.join(silent)}: does not answer, and clients get {served}, which would serve on. Start the"
+            f" salt-minion there, or leave it there with {leave}"
+        )
+
+
+def _data(value):
+    folder = value.get("data") if isinstance(value, dict) else None
+    return folder if isinstance(folder, str) else ""
 
 
 def _refuse_others(site, seen):

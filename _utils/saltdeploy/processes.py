@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import time
 from dataclasses import dataclass
@@ -114,6 +115,23 @@ def is_inside(process, folder):
     return False
 
 
+def using(folder, user):
+    """Return the Processes of a user that have to do with ``folder``, whoever their parent and their session are.
+
+    Such a process has the path of the folder in its environment, works in the folder, runs a program of it, or has a
+    file of it open or mapped.
+
+    :param user: the id of the user.
+    """
+    everything, path = running(), os.fsencode(os.path.realpath(folder))
+    untouchable = _ancestors(everything)
+    return [
+        process
+        for pid, process in everything.items()
+        if pid not in untouchable and _user(pid) == user and any(path in text for text in _references(pid))
+    ]
+
+
 def marked(root):
     """Return ``{folder: [Process, …]}`` of all processes that have the mark of an instance below ``root``."""
     found = {}
@@ -170,6 +188,25 @@ def mark(pid):
             if variable.startswith(f"{MARK}=".encode()):
                 return os.fsdecode(variable.partition(b"=")[2])
     return None
+
+
+def _user(pid):
+    """Return the id of the user that a process runs as. The owner of its folder in proc(5) may be another."""
+    with contextlib.suppress(OSError):
+        return int(re.search(r"^Uid:\s+(\d+)", (PROC / str(pid) / "status").read_text(errors="replace"), re.M)[1])
+    return None
+
+
+def _references(pid):
+    """Yield the texts of proc(5) that have the paths of what a process uses."""
+    home = PROC / str(pid)
+    for name in ("environ", "maps"):
+        with contextlib.suppress(OSError):
+            yield (home / name).read_bytes()
+    with contextlib.suppress(OSError):
+        for link in (home / "cwd", home / "exe", *(home / "fd").iterdir()):
+            with contextlib.suppress(OSError):
+                yield os.fsencode(os.readlink(link))
 
 
 def _is_here(pid, folder):

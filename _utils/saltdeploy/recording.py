@@ -35,6 +35,7 @@ class Recording:
             "time": time.time(),
             "nodes": {n: list(ids) for n, ids in self.runs.items() if ids},
             **({"warm": self.warm} if self.warm else {}),
+            **{key: some for key, some in self.notes.items() if some},
         }
 
     def _release(self):
@@ -48,7 +49,9 @@ class Recording:
         # What is paused may be a candidate only, and is what is deployed all the same.
         now = {**self._now(), **({"paused": self._pause(), "version": self.desired.version} if paused else {})}
         said = {"paused", "frozen"} & set(self.record or ())
-        is_so = places(now) == places(self.record) and now.get("warm") == (self.record or {}).get("warm")
+        is_so = places(now) == places(self.record) and all(
+            now.get(key) == (self.record or {}).get(key) for key in ("warm", *self.notes)
+        )
         if self.desired.publish and (paused or said or not is_so):
             self._write_record(now)
 

@@ -35,7 +35,9 @@ def lock_key(prefix):
 def current_key(prefix):
     """Return the key of what runs now: ``{"version", "deployment", "time", "nodes": {node: [id, …]}}``.
 
-    While a deployment is paused there is ``paused``, too: see :func:`paused`; while it is frozen, ``frozen``.
+    While a deployment is paused there is ``paused``, too: see :func:`paused`; while it is frozen, ``frozen``. If the
+    app keeps data, ``data`` has the nodes on which it had some. ``tolerated`` has the services that ``keep`` left to
+    clients.
     """
     return f"{prefix}current"
 

@@ -136,23 +136,25 @@ class Releases:
         """Check that there is room for a release, and return its content. This changes nothing.
 
         :param fetch: ``fetch(url, path)`` brings a ``salt://`` file.
-        :returns: ``{"installed", "digest", "now", "packages"}``. ``digest`` is the SHA-256 of the archive. ``now`` is
-            the SHA-256 in the file of digests at this moment, empty without such a file. ``packages`` are the packages
-            that pip installed.
+        :returns: ``{"installed", "digest", "now", "packages", "warnings"}``. ``digest`` is the SHA-256 of the archive.
+            ``now`` is the SHA-256 in the file of digests at this moment, empty without such a file. ``packages`` are
+            the packages that pip installed. ``warnings`` are sentences about a server that does not send the archive
+            now.
         :raises Failed: there is no room for it, or its artifact cannot be fetched.
         """
         artifacts = Artifacts(self.root, app.name, self.path(app.name, version).parent)
         with self._naming(app, version), tempfile.TemporaryDirectory() as folder:
             if not self.installed(app, version):
-                digest = sources.room(app.source, version, Path(folder), fetch, artifacts)
-                return {"installed": False, "digest": digest, "now": digest, "packages": []}
+                warnings = []
+                digest = sources.room(app.source, version, Path(folder), fetch, artifacts, warnings.append)
+                return {"installed": False, "digest": digest, "now": digest, "packages": [], "warnings": warnings}
             now = ""
             if app.source.kind == "archive" and not sources.known_digest(app.source, version):
                 with contextlib.suppress(Failed, Refused):  # an installed release does not need the file any more
                     now = sources.find_digest(app.source, version, Path(folder), fetch)
         recorded = nodefiles.release_record(self.path(app.name, version))
         about = {"digest": recorded.get("artifact", ""), "packages": recorded.get("packages", [])}
-        return {"installed": True, "now": now, **about}
+        return {"installed": True, "now": now, "warnings": [], **about}
 
     @contextlib.contextmanager
     def _naming(self, app, version):

@@ -65,7 +65,7 @@ def _restore_lost(lifecycle, name, ids, after):
         for instance in lost:
             try:
                 lifecycle.host.turns.refuse_overtaken(name, after)
-                _restore(lifecycle, name, instance)
+                _restore(lifecycle, name, instance, after)
             except DiscoveryUnavailable:
                 raise
             except (Failed, Refused) as exc:
@@ -75,7 +75,7 @@ def _restore_lost(lifecycle, name, ids, after):
     return lost
 
 
-def _restore(lifecycle, name, instance):
+def _restore(lifecycle, name, instance, after):
     state = lifecycle.runtime.states().get(instance)
     if state and state.running and any(i.id == instance and i.tested for i in lifecycle.host.instances.recorded(name)):
         lifecycle.publish(name, [instance])  # only discovery has lost it
@@ -83,6 +83,8 @@ def _restore(lifecycle, name, instance):
     version, slot = instance.removeprefix(f"{name}_").rsplit("_", 1)
     _refuse_slot(lifecycle, name, instance, int(slot))
     _refuse_lost_data(lifecycle, name, instance)
+    if after is None:
+        _refuse_empty_data(lifecycle, name, instance)
     lifecycle.retire(name, [instance], drain=0)
     # The installed release is the one that ran, even if the definition says something else by now.
     if version not in lifecycle.host.releases.versions(name):
@@ -101,6 +103,19 @@ def _refuse_slot(lifecycle, name, instance, slot):
         raise Refused(
             f"{instance} is not restored on {host.node}: its port is none of apps:{name}:ports ({ports})."
             f" `salt-run deploy.app {name}` starts another one in its place."
+        )
+
+
+def _refuse_empty_data(lifecycle, name, instance):
+    """Raise Refused if the app had data here, by the record, and its data folder is empty."""
+    app, host = lifecycle.app(name), lifecycle.host
+    if not app.data or host.data.has_any(app):
+        return
+    found, _ = record(lifecycle, name)
+    if host.node in (found or {}).get("data", ()):
+        raise Refused(
+            f"{instance} is not restored on {host.node}: {name} had data there, and {host.data.path(app)} is empty."
+            f" Bring the data back, or mount it. To start it without data: `salt-run deploy.app {name} move=True`"
         )
 
 

@@ -62,7 +62,14 @@ def _weights(value):
 
 
 # Key -> whether its value can be used. All these keys must be there, but for those that are optional.
-RECORD = {"version": _version, "deployment": _text, "time": _time, "nodes": _mapping}
+RECORD = {
+    "version": _version,
+    "deployment": _text,
+    "time": _time,
+    "nodes": _mapping,
+    "data": _texts,
+    "tolerated": _texts,
+}
 PAUSED = {
     "from": _release,
     "before": _count,
@@ -105,7 +112,7 @@ MARK = {
     "owner": _text,
     "time": _time,
 }
-OPTIONAL = ("canary", "weights", "candidates", "verb", "left")
+OPTIONAL = ("canary", "weights", "candidates", "verb", "left", "data", "tolerated")
 PARTS = {"paused": PAUSED, "frozen": FROZEN, "warm": WARM}
 
 

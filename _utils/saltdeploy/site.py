@@ -68,6 +68,7 @@ class Site:
     :param answering: nodes of the environment that answer; ``observed``: those whose instances were looked at. None
         until that is known.
     :param known: ``(node, id)`` of the instances that they have.
+    :param tolerated: services that an operator left to clients with ``keep``, by id and node.
     """
 
     environment: Environment
@@ -80,6 +81,7 @@ class Site:
     choice: bool = True
     warn: Callable = lambda text: None
     known: frozenset = frozenset()
+    tolerated: frozenset = frozenset()
     answering: list[str] | None = None
     observed: list[str] | None = None
 
@@ -129,13 +131,28 @@ class Site:
 
     def refuse_strangers(self, observed, keep=False):
         """Raise Refused if clients get anything else under the app's name; what nobody gets is a warning."""
-        tolerated = [membership.Kind.FOREIGN] if keep else []
-        membership.refuse(self.strangers(observed), self.app.name, self.environment.name, tolerated)
-        self.tell_strangers(observed)
+        strangers = self._strangers_here(observed, keep)
+        wrong = [s for s in strangers if not self.tolerates(s)]
+        membership.refuse(wrong, self.app.name, self.environment.name)
+        self._tell(strangers)
 
     def tell_strangers(self, observed):
         """Warn of what else is found under the app's name, and of what the record has outside of the environment."""
-        for stranger in self.strangers(observed):
+        self._tell(self._strangers_here(observed))
+
+    def tolerates(self, stranger):
+        """Return whether an operator left the Stranger to clients."""
+        return stranger.kind is membership.Kind.FOREIGN and membership.where(stranger.endpoint) in self.tolerated
+
+    def _strangers_here(self, observed, keep=False):
+        """Return the Strangers. Services that saltdeploy did not register are tolerated with ``keep``, and later."""
+        strangers, before = self.strangers(observed), (self.record() or {}).get("tolerated", ())
+        foreign = {membership.where(s.endpoint) for s in strangers if s.kind is membership.Kind.FOREIGN}
+        self.tolerated = frozenset(foreign if keep else foreign.intersection(before))
+        return strangers
+
+    def _tell(self, strangers):
+        for stranger in strangers:
             self.warn(membership.told(stranger, self.app.name, self.environment.name))
         for node, ids in (self.record() or {}).get("nodes", {}).items():
             if node not in self.environment.nodes:
@@ -151,7 +168,8 @@ class Task:
     :param act: ``act(lock, identity)`` does it, and returns the exit code, why, and the record as it is then.
     :param verdict: ``verdict(result)`` is the outcome in words.
     :param more: what the result has beside the usual.
-    :param publishes: it is done only if clients find the release; ``keep``: they may get other services, too.
+    :param publishes: it is done only if clients find the release; ``keep``: they may get other services, too;
+        ``alone``: they may get no other release.
     :param removes: it is done only if clients find nothing.
     :param restarts: ``(node, id)`` of the instances that it restarts: it is done only if clients find all of them.
     """
@@ -164,6 +182,7 @@ class Task:
     more: dict = field(default_factory=dict)
     publishes: bool = False
     keep: bool = False
+    alone: bool = False
     removes: bool = False
     restarts: frozenset = frozenset()
 
@@ -205,7 +224,8 @@ class Verbs:
                 notifier.begin(task.version, task.lines, site.nodes)
             before = outcome.look(site)
             code, why, record = task.act(lock, identity)
-            serving = outcome.look(site, outcome.expected(task, code, before, record))
+            only = task.version if code == DONE and task.publishes and task.alone else ""
+            serving = outcome.look(site, outcome.expected(task, code, before, record), only)
             untrue = outcome.judge(task, code, serving)
             result = {
                 **about,
@@ -340,9 +360,15 @@ class Verbs:
         # An instance keeps the timeout that it was started with, whatever its definition says by now.
         stop = replace(site.app.stop, timeout=max(site.app.stop.timeout, observed.stop_timeout))
         site.app = replace(site.app, stop=stop)
-        # What a node that was not looked at has of an app's data only the record can tell.
-        unseen = {n: "" for n in (record or {}).get("nodes", {}) if n not in site.observed}
-        return replace(observed, warm=bluegreen.still(record, time.time()), data={**unseen, **observed.data})
+        had = (record or {}).get("data", [])
+        # What a node that does not answer has of an app's data only the record can tell.
+        unseen = {n: "" for n in {*had, *(record or {}).get("nodes", {})} if n not in site.answering}
+        return replace(
+            observed,
+            warm=bluegreen.still(record, time.time()),
+            data={**unseen, **observed.data},
+            lost=frozenset(had) & set(site.answering) - set(observed.data),
+        )
 
 
 def _with_errors(pillar):

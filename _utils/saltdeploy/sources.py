@@ -50,7 +50,8 @@ def known_digest(source, version):
 def build(source, version, target, fetch, artifacts=None, user="", digest="", seconds=limits.DOWNLOAD):
     """Make the files of a release in the empty folder ``target``; return what is to be recorded of it.
 
-    :param fetch: ``fetch(url, path)`` brings a ``salt://`` file; with None for the path it only looks for it.
+    :param fetch: ``fetch(url, path)`` brings a ``salt://`` file. With None for the path it returns the size in bytes,
+        or None if that is not known.
     :param artifacts: the node's artifacts.Artifacts; by default some of its own, beside ``target``.
     :param user: the app's user, as whom pip runs.
     :param digest: the SHA-256 that this deployment is about; empty: what the definition says now.
@@ -68,10 +69,11 @@ def build(source, version, target, fetch, artifacts=None, user="", digest="", se
     return {"artifact": wanted}
 
 
-def room(source, version, folder, fetch, artifacts):
+def room(source, version, folder, fetch, artifacts, warn=lambda text: None):
     """Return the digest of a release's archive, if there is room for it; of ``pip`` it is empty.
 
     :param folder: for what is fetched to tell; empty.
+    :param warn: ``warn(text)`` is called if the server does not send the archive now.
     :raises disk.NoRoom: there is not, as far as can be told before anything of it is here.
     :raises Failed: the archive or its digest is not to be had, as far as can be told.
     """
@@ -84,11 +86,10 @@ def room(source, version, folder, fetch, artifacts):
     url = _location(source, version)
     wanted = find_digest(source, version, folder, fetch)
     if url.startswith("salt://"):
-        artifacts.require(0)
-        fetch(url, None)
+        _require_fetched(url, fetch, artifacts)
     elif url.startswith(HTTP):
         have, whole = artifacts.here(wanted)
-        size = have if whole else downloads.size(url, credentials.headers(source, url, url))
+        size = have if whole else downloads.size(url, credentials.headers(source, url, url), warn)
         artifacts.require(size or have, have)
     else:
         _require_copy(url, artifacts)
@@ -137,7 +138,9 @@ def _build_archive(source, version, target, fetch, artifacts, wanted, seconds):
     if url.startswith(HTTP):
         archive = artifacts.get(url, wanted, credentials.headers(source, url, url), seconds)
     else:
-        if not url.startswith("salt://"):
+        if url.startswith("salt://"):
+            _require_fetched(url, fetch, artifacts)
+        else:
             _require_copy(url, artifacts)
         _bring(source, url, url, archive, fetch)
         found = downloads.sha256(archive)
@@ -171,6 +174,11 @@ def _bring(source, location, url, path, fetch):
             if disk.is_full(exc):
                 raise
             raise Failed(f"{url}: cannot be copied: {exc.strerror or exc}") from exc
+
+
+def _require_fetched(url, fetch, artifacts):
+    """Raise disk.NoRoom if there is none for a file of the master, and for at least as much unpacked."""
+    disk.require([disk.Need(artifacts.releases, 2 * (fetch(url, None) or 0))])
 
 
 def _require_copy(url, artifacts):

@@ -8,6 +8,9 @@ import os
 import stat
 from pathlib import Path
 
+# By their number there, descriptors can be used where a path is wanted.
+OPEN = "/proc/self/fd"
+
 
 def make(folder):
     """Make ``folder`` and those above it that are missing, so that users of this machine may enter them."""
@@ -21,32 +24,40 @@ def make(folder):
 def remove(folder):
     """Remove ``folder`` and all that is in it, and follow no link.
 
+    A process of its owner may put a link in the place of a folder at any moment. So nothing is reached by a path but
+    the folder above ``folder``, to which nobody else may write.
+
     Folders within each other are taken apart first: their names together may be longer than a path can be, and their
     number larger than Python's stack. While that goes on they lie beside ``folder``, as ``<folder>.<number>``.
 
     :raises OSError: some of it could not be removed. The rest is.
     """
-    folder = Path(folder)
-    if folder.is_symlink() or not folder.is_dir():
-        folder.unlink(missing_ok=True)
-        return
-    numbers, pending, problems = itertools.count(), [folder], []
-    while pending:
-        current = pending.pop()
-        with _noted(problems):
-            _open_up(current)
-            with os.scandir(current) as entries:
-                inside = list(entries)
-            for entry in inside:
-                with _noted(problems):
-                    if entry.is_dir(follow_symlinks=False):
-                        _open_up(entry.path)
-                        pending.append(_beside(entry.path, folder, numbers))
-                    else:
-                        os.unlink(entry.path)
-            os.rmdir(current)
+    folder, problems = Path(folder), []
+    names = (f"{folder.name}.{number}" for number in itertools.count())
+    with contextlib.suppress(FileNotFoundError), _opened(folder.parent, 0) as above:
+        pending = [folder.name]
+        while pending:
+            with _noted(problems):
+                _remove_one(pending.pop(), above, names, pending, problems)
     if problems:
         raise problems[0]
+
+
+def _remove_one(name, above, names, pending, problems):
+    """Remove ``name`` from the open folder ``above``. Folders in it are moved there and added to ``pending``."""
+    if _unlinked(name, above):
+        return
+    with _opened_up(name, above) as current:
+        with os.scandir(f"{OPEN}/{current}") as entries:
+            inside = [entry.name for entry in entries]
+        for inner in inside:
+            with _noted(problems):
+                if not _unlinked(inner, current):
+                    with _opened_up(inner, current):
+                        new = next(n for n in names if not _exists(n, above))
+                        os.rename(inner, new, src_dir_fd=current, dst_dir_fd=above)
+                    pending.append(new)
+    os.rmdir(name, dir_fd=above)
 
 
 @contextlib.contextmanager
@@ -59,15 +70,36 @@ def _noted(problems):
         problems.append(exc)
 
 
-def _open_up(folder):
-    """Let its owner write to a folder: only then, unless it is root, may he empty and move it."""
-    with contextlib.suppress(PermissionError):
-        os.chmod(folder, stat.S_IRWXU)
+def _unlinked(name, above):
+    """Remove a file or a link; return False where there is a folder."""
+    try:
+        os.unlink(name, dir_fd=above)
+    except IsADirectoryError:
+        return False
+    return True
 
 
-def _beside(path, folder, numbers):
-    while True:
-        target = folder.with_name(f"{folder.name}.{next(numbers)}")
-        if not os.path.lexists(target):  # what an earlier removal left has a name, too
-            os.rename(path, target)
-            return target
+@contextlib.contextmanager
+def _opened_up(name, above):
+    """Open a folder, no link to one, and let its owner write to it. Only then, unless it is root, may he move it."""
+    with _opened(name, os.O_NOFOLLOW, above) as current:
+        with contextlib.suppress(PermissionError):
+            os.chmod(f"{OPEN}/{current}", stat.S_IRWXU)
+        yield current
+
+
+@contextlib.contextmanager
+def _opened(name, flags, above=None):
+    """Open a folder that this process need not be allowed to read."""
+    descriptor = os.open(name, os.O_PATH | os.O_DIRECTORY | flags, dir_fd=above)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _exists(name, above):
+    """Return whether the open folder ``above`` has ``name``: an earlier removal may have left it."""
+    with contextlib.suppress(FileNotFoundError):
+        return bool(os.stat(name, dir_fd=above, follow_symlinks=False))
+    return False

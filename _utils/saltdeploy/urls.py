@@ -10,6 +10,8 @@ from .errors import DefinitionError
 
 # A URL with an authority: of salt:// and file:// a path may begin there.
 AUTHORITY = re.compile(r"(?i)\b(?!(?:salt|file):)([a-z][a-z0-9+.-]*)://([^/?#\s]*)")
+# Hosts that nothing is sent to over a network.
+LOOPBACK = re.compile(r"(?i)localhost|127\.[0-9.]+|\[::1\]")
 # Under which keys of an app, and of an environment, URLs are.
 OF_APP, OF_ENVIRONMENT = ("source",), ("discovery", "consul")
 # The secrets of a source have a place of their own, which is no URL.
@@ -57,6 +59,11 @@ def has_secret(text):
     return False
 
 
+def has_query(text):
+    """Return whether a URL in ``text`` has a query."""
+    return bool(re.search(r"(?i)[a-z][a-z0-9+.-]*://[^?#\s]*\?", text))
+
+
 def public(url):
     """Return ``url`` without what may be a secret in one that is asked over HTTP: user, password, query, fragment."""
     if not url.startswith(("http://", "https://")):
@@ -73,9 +80,15 @@ def place(url):
         return parts.scheme, parts.netloc, None
 
 
+def plain_hosts(text):
+    """Return the hosts that ``text`` has in URLs of plain http, without those of this machine."""
+    return [host for host in re.findall(r"(?i)\bhttp://(\[[^]]*\]|[^/?#\s:;]*)", text) if not LOOPBACK.fullmatch(host)]
+
+
 def without_secrets(text):
-    """Return ``text``, of another program, with users and passwords in URLs left out."""
-    return re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^/?#\s]*@", r"\1", text)
+    """Return ``text``, of another program, with users, passwords and queries in URLs left out."""
+    text = re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^/?#\s]*@", r"\1", text)
+    return re.sub(r"(?i)([a-z][a-z0-9+.-]*://[^?#\s]*)\?[^#\s]*", r"\1", text)
 
 
 def _has_urls(keys):

@@ -74,7 +74,10 @@ MEANINGS = {
             " dependency."
         ),
         "strip": "How many leading folders of the archive's paths are left out. ``archive`` only.",
-        "requirements": "Further requirements of the virtualenv, as in a requirements file. ``pip`` only.",
+        "requirements": (
+            "Further requirements of the virtualenv, as in a requirements file. A URL in them has no query. ``pip``"
+            " only."
+        ),
         "python": "The Python that makes the virtualenv, as a command or a path. ``pip`` only.",
         "index": (
             "The package index that pip asks, for example ``https://pypi.example.com/simple``. A login for it belongs"

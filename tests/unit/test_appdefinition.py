@@ -157,11 +157,16 @@ def test_files_of_an_instance_that_are_not_the_app_s(config, message):
 # -- the login of a source --------------------------------------------------------------------
 
 
+QUERY = "dep @ https://host/dep.whl?private_token=hunter2#sha256=00"
+
+
 def test_a_source_may_authenticate_itself():
     source = shop({"source": {**ARCHIVE, "headers": {"X-Team": "hunter2\n"}, "token_file": "/etc/token"}}).source
     assert (source.headers, source.token_file) == ({"X-Team": "hunter2"}, "/etc/token")
     assert "hunter2" not in repr(source)
     assert shop({"source": {"pip": "shop", "netrc": "/etc/netrc", "index": "https://i/simple"}}).source.index
+    pinned = "dep @ https://host/dep.whl#sha256=00"
+    assert shop({"source": {"pip": "shop", "requirements": [pinned]}}).source.requirements == (pinned,)
 
 
 @pytest.mark.parametrize(
@@ -173,6 +178,11 @@ def test_a_source_may_authenticate_itself():
         ({"pip": "shop", "token_file": "/t"}, "source:token_file: has no meaning with `pip`"),
         ({**ARCHIVE, "index": "https://i/simple"}, "source:index: has no meaning with `archive`"),
         ({"archive": "salt://x", "sha256": "0" * 64, "netrc": "/n"}, "source:netrc: has no meaning with an archive"),
+        ({"pip": "shop", "requirements": ["six", QUERY]}, "source:requirements:1: the URL has a query"),
+        (
+            {"pip": "shop", "requirements": [f"--extra-index-url {QUERY[6:]}"]},
+            "source:requirements:0: the URL has a query",
+        ),
         ({**ARCHIVE, "headers": {"X": "hunter2\nY: z"}}, "source:headers:X"),
         ({**ARCHIVE, "headers": {"X": ["hunter2"]}}, "source:headers:X"),
         ({**ARCHIVE, "headers": {"hunter2 x": "a"}}, "source:headers"),

@@ -226,9 +226,10 @@ def test_what_does_not_fit_is_refused_before_anything_is_fetched(server, node, s
     with pytest.raises(Failed, match=told.replace(".", r"\.")):
         node.releases.room(app(server), "1.0", None)
     assert server.asked == [] and list(node.root.iterdir()) == []
-    # A server that does not tell in advance tells when it is asked for the file.
+    # A server that does not answer HEAD says the size when it is asked for the file.
     server.head = 405
-    assert answers.room(node.releases.room(app(server), "1.0", None)) == ""
+    with pytest.raises(Failed, match=told.replace(".", r"\.")):
+        node.releases.room(app(server), "1.0", None)
     with pytest.raises(Failed, match=told.replace(".", r"\.")):
         node.releases.install(app(server), "1.0", None)
     assert left(node) == []
@@ -277,7 +278,7 @@ def test_what_is_here_needs_no_room_again(server, node, monkeypatch):
 
 @pytest.mark.parametrize(
     "location, needed",
-    [("{path}", [200]), ("file://{path}", [200]), ("salt://shop.tar", [0, 0])],
+    [("{path}", [200]), ("file://{path}", [200]), ("salt://shop.tar", [200])],
 )
 def test_room_for_other_sources(node, tmp_path, monkeypatch, location, needed):
     needs = []
@@ -286,9 +287,42 @@ def test_room_for_other_sources(node, tmp_path, monkeypatch, location, needed):
     path.write_bytes(b"x" * 100)
     source = Source("archive", location.format(path=path), sha256="0" * 64)
     asked = []
-    node.releases.room(App("shop", source, "run"), "1.0", lambda *fetched: asked.append(fetched))
+    node.releases.room(App("shop", source, "run"), "1.0", lambda *fetched: asked.append(fetched) or 100)
     assert needs == [needed]
     assert asked == ([(location, None)] if location.startswith("salt://") else [])
+
+
+def test_what_does_not_fit_is_not_fetched_from_the_master(node, small):
+    """The file of half a megabyte and the release are on one disk. Both ask for the size beforehand."""
+    content, fetched = archive(os.urandom(550_000)), []
+    source = Source("archive", "salt://shop.tar", sha256=hashlib.sha256(content).hexdigest())
+
+    def fetch(url, path):
+        if path is None:
+            return len(content)
+        fetched.append(path)
+        return path.write_bytes(content)
+
+    for act in (node.releases.room, node.releases.install):
+        with pytest.raises(Failed, match=f"no room in {node.root}/shop/releases: 1.1 MB are needed, 52 kB must stay"):
+            act(App("shop", source, "run"), "1.0", fetch)
+    assert fetched == [] and left(node) == []
+
+
+def test_a_file_whose_size_the_master_does_not_say_leaves_the_reserve(node, small):
+    """The disk has room for the file, and not for as much unpacked."""
+    content = archive(os.urandom(550_000))
+    source = Source("archive", "salt://shop.tar", sha256=hashlib.sha256(content).hexdigest())
+    app = App("shop", source, "run")
+
+    def fetch(url, path):
+        if path:
+            path.write_bytes(content)
+
+    node.releases.room(app, "1.0", fetch)
+    with pytest.raises(Failed, match=f"no room in {node.root}/shop/releases: .* are needed, 52 kB must stay free"):
+        node.releases.install(app, "1.0", fetch)
+    assert left(node) == []
 
 
 @pytest.mark.parametrize("location", ["/gone/shop.tar", "file:///gone/shop.tar", "/etc"])
@@ -304,10 +338,29 @@ def test_a_file_with_logins_that_is_not_there_is_missed_beforehand(node, tmp_pat
         node.releases.room(App("shop", source, "run"), "1.0", None)
 
 
-@pytest.mark.parametrize("status", [401, 404, 410])
-def test_a_file_that_its_server_will_not_send_is_missed_beforehand(server, node, status):
-    server.head = status
-    node.releases.room(app(server), "1.0", None)  # it sends it, and only does not say how large it is
-    server.answers = [Answer(status=status)]
+@pytest.mark.parametrize("head", [401, 403, 404, 405, 500, 501, 503])
+def test_a_server_that_only_does_not_say_the_size_is_asked_for_the_file(server, node, head):
+    server.head = head
+    assert node.releases.room(app(server), "1.0", None)["warnings"] == []
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 404, 410, 451])
+@pytest.mark.parametrize("head", [403, 500])
+def test_a_file_that_its_server_will_not_send_is_missed_beforehand(server, node, status, head):
+    server.head, server.answers = head, [Answer(status=status)]
     with pytest.raises(Failed, match=f"shop.tar: the server answers {status} "):
         node.releases.room(app(server), "1.0", None)
+
+
+@pytest.mark.parametrize("status", [429, 500, 503, 507])
+def test_a_server_that_may_send_the_file_later_is_a_warning(server, node, status):
+    server.head, server.answers = 500, [Answer(status=status)]
+    [warning] = node.releases.room(app(server), "1.0", None)["warnings"]
+    assert warning.startswith(f"{server.url}: the server answers {status} ")
+    assert warning.endswith(". An installation now would fail")
+
+
+def test_so_is_a_server_that_is_not_there(node):
+    source = Source("archive", "http://127.0.0.1:1/shop.tar", sha256="0" * 64)
+    [warning] = node.releases.room(App("shop", source, "run"), "1.0", None)["warnings"]
+    assert warning.startswith("http://127.0.0.1:1/shop.tar: ") and "refused" in warning

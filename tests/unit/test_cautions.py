@@ -1,4 +1,4 @@
-"""What a plan warns of: checks that are too slow for min_healthy, and tests that ask nothing of their own."""
+"""Warnings of a plan: slow checks, tests that ask nothing of their own, and logins and digests over plain http."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy import cautions
-from saltdeploy.model import Probe
+from saltdeploy.model import Gate, Probe, Source
 
 from tests.support.fleet import make_app
 
@@ -64,3 +64,52 @@ def test_tests_that_ask_what_the_checks_ask(checks, tests):
 )
 def test_tests_that_ask_more(checks, tests):
     assert cautions.of(app(checks, tests)) == []
+
+
+DIGEST = "0" * 64
+LOGINS = ({"headers": {"A": "hunter2"}}, {"token_file": "/t"}, {"netrc": "/n"})
+
+
+def sourced(*args, **options):
+    return replace(app(), source=Source(*args, **options))
+
+
+@pytest.mark.parametrize("login", LOGINS, ids=str)
+def test_a_login_over_plain_http(login):
+    [warning] = cautions.of(sourced("archive", "http://files:8080/shop.tar", sha256=DIGEST, **login))
+    assert warning.startswith(
+        f"the login in source:{next(iter(login))} of shop goes to files over http: everybody on the way"
+    )
+    assert "hunter2" not in warning
+
+
+def test_a_login_for_pip_over_plain_http():
+    requirements = ("six", "a @ http://other/a.whl", "b @ https://safe/b.whl")
+    options = {"index": "http://[fd00::1]:80/simple", "requirements": requirements}
+    found = cautions.of(sourced("pip", "shop", netrc="/n", **options))
+    assert [text.partition(" goes to ")[2].partition(" ")[0] for text in found] == ["[fd00::1]", "other"]
+    assert cautions.of(sourced("pip", "shop", **options)) == []
+
+
+def test_a_login_of_a_gate_over_plain_http():
+    gates = [Gate("errors", "http", url=f"{scheme}://metrics/rate", headers={"A": "b"}) for scheme in ("http", "https")]
+    strategy = replace(app().strategy, analysis=(*gates, replace(gates[0], headers={})))
+    found = cautions.of(replace(app(), strategy=strategy))
+    assert len(found) == 1 and found[0].startswith("the login in analysis:errors of shop goes to metrics over http")
+
+
+@pytest.mark.parametrize("host", ["http://localhost:8080", "http://127.0.0.1", "http://[::1]:80", "https://files"])
+def test_a_login_that_nobody_else_can_read(host):
+    assert cautions.of(sourced("archive", f"{host}/shop.tar", sha256=f"{host}/shop.sha256", token_file="/t")) == []
+
+
+@pytest.mark.parametrize("host", ["localhost.example.com", "127.example.com"])
+def test_a_host_that_only_looks_like_this_machine(host):
+    [warning] = cautions.of(sourced("archive", f"http://{host}/shop.tar", sha256=DIGEST, token_file="/t"))
+    assert f"goes to {host} over http" in warning
+
+
+def test_a_digest_over_plain_http():
+    [warning] = cautions.of(sourced("archive", "https://files/shop.tar", sha256="http://files/shop.sha256"))
+    assert warning.startswith("the digest of shop comes from files over http: somebody on the way can replace it")
+    assert cautions.of(sourced("archive", "http://files/shop.tar", sha256={"1.0": DIGEST})) == []

@@ -39,8 +39,8 @@ def there(digest, now="", packages=()):
     return {"installed": True, "digest": digest, "now": now, "packages": list(packages)}
 
 
-def coming(digest):
-    return {"installed": False, "digest": digest, "now": digest, "packages": []}
+def coming(digest, warnings=()):
+    return {"installed": False, "digest": digest, "now": digest, "packages": [], "warnings": list(warnings)}
 
 
 def observed(*nodes):
@@ -105,6 +105,12 @@ def test_what_cannot_be_had_is_refused_beforehand():
 def test_only_a_file_of_digests_may_say_something_else(digests, may):
     assert contents.may_change(replace(APP, source=replace(APP.source, sha256=digests))) is may
     assert not contents.may_change(replace(APP, source=Source("pip", "shop")))
+
+
+def test_a_server_that_does_not_answer_now_is_a_warning():
+    nodes = Fleet(web1=coming(A, ["h: 503"]), web2=coming(A, ["h: 503"]), web3=coming(A))
+    assert check(nodes, ["web1", "web2", "web3"]) == ["web1, web2: h: 503"]
+    assert check(Fleet(web1=coming(A), web2=there(A)), ["web1"], "web2") == []
 
 
 def test_packages_that_differ_are_named():

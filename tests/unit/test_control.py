@@ -9,11 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy import control as module
-from saltdeploy import records, site, traffic
+from saltdeploy import preflight, records, site, traffic
 from saltdeploy.control import Control
+from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
 from saltdeploy.executor import Identity
-from saltdeploy.model import Environment, Frontend, Stop
+from saltdeploy.model import Environment, Frontend, Node, Stop
 from saltdeploy.planner import Desired, Plan
 
 from tests.support.fleet import instance, make_app, observe
@@ -79,6 +80,7 @@ def test_a_check_warns_of_a_load_balancer_without_room(monkeypatch):
     control._observe = lambda site: replace(observe(), slots={"lb1": 3})
     control._advise = lambda app: None
     monkeypatch.setattr(traffic, "refuse_unseen", lambda *args: None)
+    monkeypatch.setattr(preflight, "refuse_unseen", lambda site: None)
     monkeypatch.setattr(records, "pauses", lambda *args: end(app))
     with pytest.raises(Refused, match="far enough"):
         control.check("shop", None, "1.0", 2, None, False)
@@ -133,7 +135,7 @@ def test_a_deployment_has_the_longest_time_to_stop_of_all_that_is_there(monkeypa
 
     monkeypatch.setattr(module, "Deployment", deployment)
     site = SimpleNamespace(app=there, record=dict, fleet=None, discovery=None, environment=None)
-    site.answering = site.observed = ["web1"]
+    site.answering, site.observed, site.tolerated = ["web1"], ["web1"], frozenset()
     plan = Plan({}, (), (), True)
     assert Control({})._execute(site, observe(), desired, plan, None, Identity("d1", "ann"), "") == (DONE, "", {})
     assert seen[0].app.stop.timeout == 600.0
@@ -176,3 +178,65 @@ def test_who_did_it_is_whom_salt_has_authenticated(monkeypatch, user, sudo, name
     monkeypatch.setattr(site.getpass, "getuser", lambda: "process")
     monkeypatch.setattr(site.os, "environ", {"SUDO_USER": sudo} if sudo else {})
     assert Control({}, user=user).owner.partition("@")[0] == name
+
+
+class Foreign:
+    """Discovery with services that saltdeploy did not register, and a record that tolerates some."""
+
+    def __init__(self, *ids, tolerated=()):
+        self.found = [Endpoint(i, "shop", "web1", "10.0.0.1", 80, meta={}) for i in ids]
+        self.record = {"version": "1.0", "deployment": "d", "time": 0, "nodes": {}, "tolerated": list(tolerated)}
+
+    def instances(self, name, passing=False):
+        return self.found
+
+    def read(self, key):
+        return self.record, 0, ""
+
+
+def site_with(backend):
+    environment = Environment("e", {"web1": Node("web1", "10.0.0.1")}, {})
+    return site.Site(environment, make_app(), None, backend, ("web1",), ("web1",))
+
+
+def test_what_keep_left_to_clients_once_is_tolerated_later_without_it():
+    here = site_with(Foreign("legacy", "older", tolerated=["legacy on web1", "gone on web1"]))
+    with pytest.raises(Refused, match="older on web1, which saltdeploy did not register") as refused:
+        here.refuse_strangers(observe())
+    assert "legacy" not in str(refused.value) and here.tolerated == {"legacy on web1"}
+    here.refuse_strangers(observe(), keep=True)
+    assert here.tolerated == {"legacy on web1", "older on web1"}
+    here.tell_strangers(observe())
+    assert here.tolerated == {"legacy on web1"}
+
+
+def test_data_that_the_record_has_and_a_node_has_not_is_lost(monkeypatch):
+    """A node that does not answer may have it."""
+    backend = Foreign()
+    backend.record["data"], backend.record["nodes"] = ["web1", "web2", "web3"], {"web4": ["shop_1.0_100"]}
+    here = site_with(backend)
+    here.answering = here.observed = ["web1", "web2"]
+    monkeypatch.setattr(site.preflight, "observe", lambda *args: observe(data={"web2": "/data"}))
+    seen = site.Verbs({})._observe(here)
+    assert seen.lost == {"web1"} and seen.data == {"web2": "/data", "web3": "", "web4": ""}
+
+
+@pytest.mark.parametrize("data", [True, False])
+def test_an_abort_is_not_refused_where_the_new_release_has_written_data(data):
+    """Nor are instances of an app without data spread over all nodes then."""
+    app = replace(make_app(), data=data)
+    new, old = instance("web2", "2.0"), instance("web1", "1.0")
+    control, plans = Control({}), []
+    control._definitions = lambda name, env: (SimpleNamespace(name="e"), app)
+    here = SimpleNamespace(record=lambda: PAUSED, nodes=("web1", "web2"), tell_strangers=lambda observed: None)
+    control._site = lambda *args, **kwargs: contextlib.nullcontext(here)
+    control._carry_out = lambda site, verb, decide, *args: decide(observe(new, old, data={"web1": "/d", "web2": "/d"}))
+
+    def deployment(_, observed, desired, make, left):
+        plans.append((desired.move, make(desired, observed)))
+        return site.Task("1.0", [], True, None, None)
+
+    control._deployment = deployment
+    control.abort("shop", None, False, None)
+    [(move, made)] = plans
+    assert move is data and made.waves[-1].retire == {"web2": (new.id,)} and not made.empty

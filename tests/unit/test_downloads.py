@@ -235,5 +235,5 @@ def test_nothing_stays_where_it_cannot_be_written(server, path):
 def test_size(server):
     assert downloads.size(server.url) == len(CONTENT)
     server.head = 403
-    assert downloads.size(server.url) is None
+    assert downloads.size(server.url) == len(CONTENT)
     assert downloads.size("http://127.0.0.1:1/") is None

@@ -181,6 +181,19 @@ def deployment(fleet, nodes, waves, replacing, ports=None, max_failures=0):
     return made, plan(desired, observe(*there))
 
 
+def test_the_record_keeps_the_nodes_that_have_data(monkeypatch):
+    monkeypatch.setattr(healthy, "wait", lambda *args, **kwargs: None)
+    fleet = Fleet([instance("a"), instance("b")])
+    made, steps = deployment(fleet, "ab", ("100%",), "beside")
+    made.notes = {"data": ["b"], "tolerated": []}
+    made.run(steps)
+    assert fleet.record["data"] == ["b"] and "tolerated" not in fleet.record
+    fleet.record = {**fleet.record, "data": []}
+    made.record = fleet.record
+    made._correct_record(False)
+    assert fleet.record["data"] == ["b"], "nothing else changed, and it is kept all the same"
+
+
 def no_hold(strategy):
     return SimpleNamespace(**{**strategy.__dict__, "min_healthy": 0})
 

@@ -520,3 +520,26 @@ def test_data_is_told_once_there_is_some(node, tmp_path):
     (folder / "state").write_text("1")
     assert node.inventory.observe("web")["data"] == str(folder)
     assert f"export DATA={folder}\n" in (node.host.instances.folder("web_1.0_0") / "start").read_text()
+
+
+def test_highstate_does_not_start_an_app_without_the_data_that_it_had(node):
+    """A disk that is not mounted, for one."""
+    node.environment.apps["web"] = replace(node.app("web"), data=True)
+    recorded(node, a=["web_1.0_0"])["data"] = ["a"]
+    folder = node.host.data.path(node.app("web"))
+    folder.mkdir(parents=True)
+    may_pass(node)
+    with pytest.raises(Failed, match=rf"web had data there, and {folder} is empty\. .*deploy.app web move=True"):
+        restoration.restore(node, "web", ["web_1.0_0"])
+    assert there(node) == set()
+    (folder / "state").write_text("1")
+    assert restoration.restore(node, "web", ["web_1.0_0"]) == ["web_1.0_0"]
+
+
+@pytest.mark.parametrize("after", [None, "d1"])
+def test_without_a_word_of_data_in_the_record_or_on_the_way_back_it_starts(node, after):
+    node.environment.apps["web"] = replace(node.app("web"), data=True)
+    recorded(node, a=["web_1.0_0"])["data"] = ["a"] if after else ["b"]
+    node.host.data.path(node.app("web")).mkdir(parents=True)
+    may_pass(node)
+    assert restoration.restore(node, "web", ["web_1.0_0"], after) == ["web_1.0_0"]

@@ -81,7 +81,10 @@ def test_each_kind_is_refused_with_what_to_do():
     assert "Environment test has shop in the same Consul: shop_1.0_80 on test1" in said
     assert "salt-run deploy.remove shop env=test" in said
     said = refused(endpoint("legacy"))
-    assert "`consul services deregister -id=legacy`" in said and "keep=True" in said
+    assert "`consul services deregister -id=legacy` on host1 to take it out" in said
+    assert "`salt-run deploy.app shop keep=True`" in said
+    said = refused(endpoint("legacy"), endpoint("older"))
+    assert "-id=legacy` on host1, `consul services deregister -id=older` on host1 to take them out" in said
     said = refused(stale=[endpoint()])
     assert "shop_1.0_80 on web1, which the Consul agent there does not have" in said and '{"Node": "host1"}' in said
 

@@ -3,6 +3,7 @@
 import copy
 
 import pytest
+from salt.config import minion_config
 from salt.exceptions import SaltClientError, SaltRenderError
 from saltdeploy import minion, requiredfiles
 from saltdeploy.errors import Failed
@@ -30,6 +31,37 @@ def test_a_file_that_the_master_has_not_is_an_error(tmp_path):
         lifecycle.fetch("salt://shop.tar.gz", None)
     with pytest.raises(Failed, match="salt://shop.conf: is not on the master: see its file_roots"):
         lifecycle.render("salt://shop.conf", tmp_path / "b", {})
+
+
+@pytest.mark.parametrize("stat, size", [([33188, 1, 2, 1, 0, 0, 4711, 0, 0, 0], 4711), ([33188], None), (None, None)])
+def test_the_size_of_a_file_of_the_master(monkeypatch, stat, size):
+    """The file server of git says only the mode of a file."""
+    asked = []
+
+    class Client:
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def hash_and_stat_file(self, path, saltenv):
+            asked.append((path, saltenv))
+            return {"hsum": "0"}, stat
+
+    monkeypatch.setattr(minion.salt.fileclient, "get_file_client", lambda opts: Client())
+    functions = {"config.get": lambda key, default, **where: default, "cp.hash_file": lambda url: {"hsum": "0"}}
+    lifecycle = minion.lifecycle({"id": "web1", "saltenv": None}, PILLAR, functions)
+    assert lifecycle.fetch("salt://shop.tar.gz", None) == size
+    assert lifecycle.fetch("salt://shop.tar.gz?saltenv=dev", None) == size
+    assert asked == [("salt://shop.tar.gz", "base"), ("salt://shop.tar.gz", "dev")]
+
+
+def test_a_real_file_client_says_the_size(tmp_path):
+    (tmp_path / "shop.tar").write_bytes(b"x" * 4711)
+    opts = {**minion_config(None), "id": "web1", "file_client": "local", "file_roots": {"base": [str(tmp_path)]}}
+    opts.update(cachedir=str(tmp_path / "cache"), fileserver_backend=["roots"])
+    assert minion._size(opts, "salt://shop.tar") == 4711
 
 
 def test_a_mistake_in_a_template_names_file_and_line_and_shows_nothing_of_it(tmp_path):

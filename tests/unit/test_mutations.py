@@ -24,6 +24,7 @@ TABLE = Path(__file__).resolve().parents[2] / "docs/explanation/properties.rst"
 TESTS = {
     "saltdeploy.planner": "tests.unit.test_planner_properties",
     "saltdeploy.placement": "saltdeploy.planner",
+    "saltdeploy.keeping": "saltdeploy.planner",
     "saltdeploy.executor": "tests.unit.test_executor",
     "saltdeploy.reverting": "saltdeploy.executor",
     "saltdeploy.budget": "saltdeploy.executor",
@@ -45,9 +46,9 @@ class Mutation:
     new: str
 
 
-planner, placement, executor, reverting, budget, lifecycle, restoration = (
+planner, placement, keeping, executor, reverting, budget, lifecycle, restoration = (
     partial(Mutation, f"saltdeploy.{name}")
-    for name in ("planner", "placement", "executor", "reverting", "budget", "lifecycle", "restoration")
+    for name in ("planner", "placement", "keeping", "executor", "reverting", "budget", "lifecycle", "restoration")
 )
 
 MUTATIONS = [
@@ -126,14 +127,20 @@ MUTATIONS = [
     placement(
         "test_an_instance_has_its_successor_on_its_own_node",
         "a new instance goes to the node that runs fewest",
-        "return (not stays, ",
-        "return (",
+        "return [] if desired.move else [successors]",
+        "return []",
     ),
     placement(
         "test_an_instance_has_its_successor_on_its_own_node",
         "a plan does not say that an instance moves",
         "for a, b in zip(sources, targets))",
         "for a, b in zip(sources, targets[1:]))",
+    ),
+    keeping(
+        "test_nothing_starts_without_its_data_unless_that_is_confirmed",
+        "a node with data loses its last instance",
+        "len(left) > len(reached)",
+        "len(left) > len(data)",
     ),
     placement(
         "test_what_is_started_is_spread_evenly_over_the_zones",
@@ -180,8 +187,8 @@ MUTATIONS = [
     planner(
         "test_blue_green_the_way_back_starts_nothing",
         "what is warm is not used again",
-        "again = _spread_out(bluegreen.again(desired, warm), desired.instances - len(kept), observed.zone)",
-        "again = {}",
+        "_spread_out(bluegreen.again(desired, warm), ",
+        "_spread_out([], ",
     ),
     executor(
         "test_whatever_fails_all_is_as_before_and_enough_served_all_the_time",

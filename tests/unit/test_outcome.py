@@ -7,36 +7,36 @@ from saltdeploy import outcome
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DONE, NOT_REVERTED, REVERTED, DiscoveryUnavailable
 from saltdeploy.model import Environment, Node
-from saltdeploy.site import Task
+from saltdeploy.site import Site, Task
 
 SITE = Environment("site", {n: Node(n, "10.0.0.1") for n in ("web1", "web2")}, {})
 OLD, NEW = ("web1", "shop_1.0_80"), ("web2", "shop_2.0_80")
 RECORD = {"version": "2.0", "nodes": {"web2": ["shop_2.0_80"]}}
 
 
-def site(*passing, known=frozenset()):
+def site(*passing, known=frozenset(), tolerated=()):
     """Return a Site whose clients find ``(node, id)``."""
     found = [Endpoint(i, "shop", n, "10.0.0.1", 80, meta={"minion": n, "environment": "site"}) for n, i in passing]
     backend = SimpleNamespace(wait=lambda *args, **kwargs: False, instances=lambda name, passing: found)
-    return SimpleNamespace(app=SimpleNamespace(name="shop"), environment=SITE, discovery=backend, known=known)
+    app, tolerated = SimpleNamespace(name="shop"), frozenset(tolerated)
+    return Site(SITE, app, None, backend, (), (), known=known, tolerated=tolerated)
 
 
 def task(**options):
     return Task("2.0", [], True, None, None, **{"publishes": True, **options})
 
 
-def judged(code, before, after, made=None, record=RECORD):
+def judged(code, before, after, made=None, record=RECORD, **options):
     made = made or task()
     wanted = outcome.expected(made, code, outcome.look(site(*before)), record)
-    return outcome.judge(made, code, outcome.look(site(*after), wanted))
+    return outcome.judge(made, code, outcome.look(site(*after, **options), wanted))
 
 
 @pytest.mark.parametrize(
     "code, before, after, wrong",
     [
         (DONE, [OLD], [NEW], ""),
-        # A node that was not chosen keeps what it has.
-        (DONE, [OLD], [NEW, OLD], ""),
+        (DONE, [OLD], [NEW, OLD], "clients still get shop_1.0_80 on web1"),
         (DONE, [OLD], [OLD], "clients do not find shop_2.0_80 on web2, whose checks do not pass"),
         (REVERTED, [OLD], [OLD], ""),
         (REVERTED, [], [], ""),
@@ -45,7 +45,21 @@ def judged(code, before, after, made=None, record=RECORD):
     ],
 )
 def test_an_exit_code_is_compared_with_what_clients_find(code, before, after, wrong):
-    assert judged(code, before, after) == wrong
+    assert judged(code, before, after, task(alone=True)) == wrong
+
+
+def test_other_releases_may_serve_where_the_operator_left_them():
+    """With ``nodes=`` or ``keep``, and while a deployment is paused."""
+    assert judged(DONE, [OLD], [NEW, OLD], task(alone=False)) == ""
+    assert judged(REVERTED, [OLD], [NEW, OLD], task(alone=True)) == ""
+
+
+def test_the_catalog_has_a_moment_to_forget_what_was_retired():
+    """It follows the agents."""
+    here, later = site(NEW, OLD), site(NEW)
+    here.discovery.wait = lambda name, until, *args, **kwargs: until(later.discovery.instances(name, passing=True))
+    assert outcome.look(here, {NEW}, "2.0")["nodes"] == {"web2": ["shop_2.0_80"]}
+    assert set(outcome.look(here, {NEW})["nodes"]) == {"web1", "web2"}, "nobody asked to wait"
 
 
 def test_nothing_published_is_never_done():
@@ -59,6 +73,15 @@ def test_what_clients_get_beside_is_not_done_unless_the_operator_wants_it():
     assert said.startswith("clients get more than that: ")
     assert "shop_1.0_81 on web9: web9 is no node of site" in said and "legacy on web1: it is registered as" in said
     assert judged(DONE, [OLD], after, task(keep=True)) == ""
+
+
+def test_a_service_that_was_left_there_once_is_tolerated_by_all_verbs():
+    """…that one, and no other, nor an instance of ours."""
+    legacy, other = ("web1", "legacy"), ("web9", "shop_1.0_81")
+    tolerated = ["legacy on web1", "shop_1.0_81 on web9"]
+    assert judged(DONE, [OLD], [NEW, legacy], tolerated=tolerated) == ""
+    said = judged(DONE, [OLD], [NEW, legacy, ("web1", "more"), other], tolerated=tolerated)
+    assert "more on web1" in said and "shop_1.0_81 on web9" in said and "legacy" not in said
 
 
 def test_removed_is_what_clients_do_not_find():

@@ -4,11 +4,13 @@ import os
 import pwd
 import shutil
 import stat
+import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
-from saltdeploy import pipvenv
+from saltdeploy import limits, pipvenv, processes
 from saltdeploy.errors import Failed, Refused
 from saltdeploy.model import Source
 
@@ -24,6 +26,8 @@ if [ "$2" = venv ]; then
 fi
 files=$(dirname "$0")/..
 id -un > "$files/who"; id -Gn > "$files/groups"; umask > "$files/umask"; env > "$files/env"; echo "$@" > "$files/argv"
+for last; do :; done
+cat "$last" > "$files/requirements"; stat -c %a%U "$last" > "$files/mode"
 {then}
 """
 
@@ -84,7 +88,7 @@ def test_its_files_are_root_s_then_and_nobody_else_writes_to_them(folder, build)
         assert found.st_uid == 0, path
         assert path.is_symlink() or stat.S_IMODE(found.st_mode) in (0o755, 0o644), path
     assert pwd.getpwuid(os.stat("/etc/passwd").st_uid).pw_name == "root"
-    assert sorted(p.name for p in folder.iterdir()) == ["files", "python", "requirements.txt"]
+    assert sorted(p.name for p in folder.iterdir()) == ["files", "python"]
 
 
 @ROOT
@@ -113,6 +117,60 @@ def test_nothing_of_a_build_goes_on_after_it(folder, build):
     assert after == size
 
 
+AWAY = {
+    "by its environment": "exec setsid sh -c 'cd /; {}'",
+    "by its working folder": "cd \"$files\"; exec env -i /usr/bin/setsid sh -c '{}'",
+    "by an open file": "exec 9>> \"$files/open\"; cd /; exec env -i /usr/bin/setsid /bin/sh -c '{}'",
+    "by its program": 'cp /bin/sh "$files/own"; cd /; exec env -i /usr/bin/setsid "$files/own" -c \'{}\'',
+}
+BUSY = "trap : TERM HUP; echo $$ > PID; while :; do sleep 0.02; done"
+
+
+@pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
+def test_a_process_in_a_session_of_its_own_is_found(folder, build, away):
+    """Its parent is gone: neither the process group nor the parents lead to it."""
+    pid = folder / "pid"
+    pid.touch(0o666)
+    pid.chmod(0o666)
+    away = away.format(BUSY.replace("PID", str(pid)))
+    build(f"({away}) > /dev/null 2>&1 < /dev/null &\nwhile [ ! -s {pid} ]; do sleep 0.02; done")
+    assert processes.read(int(pid.read_text())) is None
+
+
+@pytest.mark.parametrize("ending", ["exit 1", "exec sleep 60"])
+def test_so_is_that_of_a_build_that_fails(folder, build, monkeypatch, ending):
+    monkeypatch.setattr(limits, "PIP", 2.0)
+    pid = folder / "pid"
+    pid.touch(0o666)
+    pid.chmod(0o666)
+    away = BUSY.replace("PID", str(pid))
+    with pytest.raises(Failed, match="pip install shop"):
+        build(f"setsid sh -c '{away}' > /dev/null 2>&1 &\nwhile [ ! -s {pid} ]; do sleep 0.02; done; {ending}")
+    assert processes.read(int(pid.read_text())) is None
+
+
+def test_a_process_that_does_not_end_is_waited_for_until_a_deadline(build, monkeypatch):
+    stuck = processes.Process(4711, 1, 4711, 4711, 1, "stuck")
+    monkeypatch.setattr(processes.Process, "alive", property(lambda self: True))
+    monkeypatch.setattr(processes.Process, "send", lambda self, number: None)
+    monkeypatch.setattr(processes, "using", lambda folder, user: [stuck])
+    monkeypatch.setattr(processes, "KILL_DEADLINE", 0.1)
+    with pytest.raises(Failed, match=r"process 4711 \(stuck\): does not end, not even after SIGKILL"):
+        build()
+
+
+def test_processes_of_others_are_left_alone(folder):
+    """Also those of the app's user that have to do with another folder."""
+    with subprocess.Popen(["sleep", "60"], cwd=folder.parent, env={"OF": f"{folder}"}) as other:
+        try:
+            while not (processes.PROC / f"{other.pid}/environ").read_bytes().startswith(b"OF="):
+                time.sleep(0.01)
+            assert [p.pid for p in processes.using(folder, os.geteuid())] == [other.pid]
+            assert processes.using(folder / "files", os.geteuid()) == processes.using(folder, os.geteuid() + 1) == []
+        finally:
+            other.kill()
+
+
 def test_an_environment_of_its_own(folder, build, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hunter2")
     build()
@@ -131,7 +189,7 @@ def test_a_login_is_in_a_file_of_the_build_s_own_and_nowhere_else(folder, build,
     assert read(folder, "netrc") == "machine index login joe password hunter2"
     assert read(folder, "mode") == f"600{'nobody' if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name}"
     assert "hunter2" not in read(folder, "argv") + read(folder, "env")
-    assert (folder / "requirements.txt").read_text().splitlines() == ["--index-url https://index/simple", "shop==1.0"]
+    assert read(folder, "requirements").splitlines() == ["--index-url https://index/simple", "shop==1.0"]
     (folder / "files/netrc").unlink()
     assert not [p for p in folder.rglob("*") if p.is_file() and "hunter" in p.read_text()]
 
@@ -140,6 +198,19 @@ def test_a_password_that_pip_prints_is_not_shown(build):
     with pytest.raises(Failed) as raised:
         build("echo 'ERROR: https://joe:hunter2@index/simple is gone'; exit 1")
     assert str(raised.value) == "pip install shop==1.0: ERROR: https://index/simple is gone"
+
+
+def test_a_token_that_pip_prints_is_not_shown(build):
+    with pytest.raises(Failed) as raised:
+        build("echo 'ERROR: 404 for https://index/shop.whl?token=hunter2&a=b#sha256=00: gone'; exit 1")
+    assert str(raised.value) == "pip install shop==1.0: ERROR: 404 for https://index/shop.whl#sha256=00: gone"
+
+
+def test_requirements_are_for_the_builder_only_and_are_removed(folder, build):
+    build(requirements=("six==1.16.0",))
+    assert read(folder, "mode") == f"600{'nobody' if os.geteuid() == 0 else pwd.getpwuid(os.geteuid()).pw_name}"
+    assert read(folder, "requirements").splitlines() == ["shop==1.0", "six==1.16.0"]
+    assert sorted(p.name for p in folder.iterdir()) == ["files", "python"]
 
 
 @ROOT

@@ -101,6 +101,35 @@ def test_where_nodes_are_chosen_the_others_may_say_what_they_want():
     assert here.answering == ["web1", "web2"]  # they may test the others' instances
 
 
+def test_data_is_found_on_nodes_that_were_not_chosen_too():
+    chosen = {"nodes": ("web1",), "needed": ("web1",), "chosen": True}
+    replies = [Reply("web3", {**VALUE, "data": "/data"}), Reply("web2", {"data": 5})]
+    assert preflight.observe(site(replies, **chosen), Journal()).data == {"web3": "/data"}
+
+
+def serving(*places, **changes):
+    """Return a site whose web3 does not answer and need not, and whose clients find shop 1.0 on ``places``."""
+    changes = {"nodes": ("web1", "web2"), "observed": ["web1", "web2"], "answering": ["web1", "web2"], **changes}
+    found = [endpoint(node) for node in places]
+    return site(discovery=SimpleNamespace(instances=lambda name, passing: found), known=frozenset(), **changes)
+
+
+def test_an_instance_that_would_serve_on_where_nobody_looks_is_refused():
+    with pytest.raises(Refused) as refused:
+        preflight.refuse_unseen(serving("web1", "web3"))
+    assert str(refused.value) == (
+        "web3: does not answer, and clients get shop_1.0_100 on web3, which would serve on. Start the salt-minion there,"
+        " or leave it there with nodes=web1,web2"
+    )
+    with pytest.raises(Refused, match="leave it there with salt-run deploy.app shop nodes=web1,web2$"):
+        preflight.refuse_unseen(serving("web3", choice=False))
+
+
+@pytest.mark.parametrize("places, changes", [(("web1",), {}), (("web3",), {"chosen": True}), (("web9",), {})])
+def test_what_was_looked_at_or_left_by_choice_may_serve_on(places, changes):
+    preflight.refuse_unseen(serving(*places, **changes))
+
+
 def test_another_version_is_refused():
     old = Reply("web2", {**VALUE, "saltdeploy": "0.0.1"})
     with pytest.raises(Refused, match=f"web2 has saltdeploy 0.0.1, the master {__version__}: run salt '\\*' saltutil"):

@@ -1,5 +1,8 @@
 """Folders are removed whatever is in them, and made for all to enter."""
 
+import contextlib
+import itertools
+import multiprocessing
 import os
 import stat
 
@@ -7,6 +10,8 @@ import pytest
 from saltdeploy import trees
 
 from tests.support.files import umask
+
+fork = multiprocessing.get_context("fork")
 
 
 def deep(folder, depth):
@@ -39,6 +44,78 @@ def test_links_are_not_followed(tmp_path):
     trees.remove(tree)
     assert (tmp_path / "outside/file").read_text() == "kept"
     assert [p.name for p in tmp_path.iterdir()] == ["outside"]
+
+
+# Each of them is a moment at which another process may have done something.
+CALLS = ("open", "chmod", "scandir", "rename", "unlink", "rmdir")
+
+
+@pytest.mark.parametrize("moment", range(15))
+def test_a_folder_that_becomes_a_link_meanwhile(tmp_path, monkeypatch, moment):
+    """Whatever is called, just before it the folder ``a`` is moved away, and a link is in its place."""
+    outside, tree = tmp_path / "outside", tmp_path / "tree"
+    for folder in (outside, outside / "a", tree / "a/b"):
+        folder.mkdir(parents=True)
+        (folder / "file").write_text("kept")
+    for folder in (outside, outside / "a"):
+        folder.chmod(0o755)
+    calls, symlink = itertools.count(), os.symlink
+
+    def swapping(call, rename=os.rename):
+        def swap(*args, **kwargs):
+            if next(calls) == moment and (tree / "a").is_dir():
+                rename(tree / "a", tree / "moved")
+                symlink(outside, tree / "a")
+            return call(*args, **kwargs)
+
+        return swap
+
+    for name in CALLS:
+        monkeypatch.setattr(trees.os, name, swapping(getattr(os, name)))
+    with contextlib.suppress(OSError):
+        trees.remove(tree)
+    monkeypatch.undo()
+    trees.remove(tree)
+    assert sorted(str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*")) == [
+        "outside",
+        "outside/a",
+        "outside/a/file",
+        "outside/file",
+    ]
+    assert [stat.S_IMODE(p.stat().st_mode) for p in (outside, outside / "a")] == [0o755, 0o755]
+
+
+def _swap(tree, outside, begun):
+    """Put a link to ``outside`` in the place of each folder in ``tree``, the last one first."""
+    begun.set()
+    for number in range(FOLDERS - 1, -1, -1):
+        with contextlib.suppress(OSError):
+            (tree / str(number)).rename(tree / f"moved{number}")
+            (tree / str(number)).symlink_to(outside)
+
+
+FOLDERS = 300
+
+
+def test_a_process_that_puts_links_in_the_place_of_folders(tmp_path):
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    outside.chmod(0o755)
+    (outside / "file").write_text("kept")
+    tree = tmp_path / "tree"
+    for _ in range(5):
+        for number in range(FOLDERS):
+            (tree / str(number)).mkdir(parents=True)
+        begun = fork.Event()
+        swapper = fork.Process(target=_swap, args=[tree, outside, begun])
+        swapper.start()
+        begun.wait()
+        with contextlib.suppress(OSError):  # what changes meanwhile may stay
+            trees.remove(tree)
+        swapper.join()
+        trees.remove(tree)
+        assert not os.path.lexists(tree)
+        assert os.listdir(outside) == ["file"] and stat.S_IMODE(outside.stat().st_mode) == 0o755
 
 
 @pytest.mark.parametrize("make", ["file", "link", "nothing"])

@@ -11,7 +11,7 @@ from saltdeploy.errors import DiscoveryUnavailable
 from saltdeploy.model import NORMAL_WEIGHT, App, Environment, Source
 from saltdeploy.model import Node as Node_
 
-from tests.support.fleet import NEW, OLD, instance
+from tests.support.fleet import NEW, OLD, instance, make_app
 
 RECORD = {
     "version": NEW,
@@ -45,6 +45,9 @@ class Node:
         self.inventory = self.runtime = self.discovery = self
         self.host = SimpleNamespace(node="web1", turns=self, instances=SimpleNamespace(recorded=self.instances))
         self.environment, self.done = Environment("test", {}, {}), []
+
+    def app(self, name):
+        return make_app()
 
     def alone(self, name, deployment=None, after=None, patience=0):
         return contextlib.nullcontext()
