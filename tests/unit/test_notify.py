@@ -219,7 +219,11 @@ def test_a_restart_tells_its_waves():
         discovery=SimpleNamespace(wait=lambda name, until, *_, **options: until.__name__ == "<lambda>"),
     )
     waves = [{"a": ["shop_1.0_100"]}, {"b": ["shop_1.0_100"], "c": ["shop_1.0_100"]}]
-    assert verbs._restart(site, waves, SimpleNamespace(check=lambda: None), Identity("d1", "ann"))[0] == DONE
+    up, lock = (
+        {(node, i) for wave in waves for node, ids in wave.items() for i in ids},
+        SimpleNamespace(check=lambda: None),
+    )
+    assert verbs._restart(site, waves, up, lock, Identity("d1", "ann"))[0] == DONE
     assert told == [
         ("restart", 1, ["a"]),
         ("healthy", 1, ["a"]),
