@@ -12,7 +12,7 @@ place of others, and changes nothing else, so that it never undoes a deployment.
 """
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from saltdeploy import names
+from saltdeploy import names, words
 
 
 def room(name, app, version):
@@ -95,7 +95,7 @@ def running(name, version, instances=1):
     ids = [i["id"] for i in started["instances"]]
     ret["changes"] = {"started": ids} if ids else {}
     ret["result"], ret["warnings"] = started["ok"], started["warnings"]
-    ret["comment"] = "; ".join(started["failures"]) or f"{missing} of {name} {version} started"
+    ret["comment"] = words.joined(started["failures"]) or f"{missing} of {name} {version} started"
     return ret
 
 
@@ -127,7 +127,7 @@ def deployed(name):
         return _failed(ret, exc)
     ret["changes"] = {k: v for k, v in (("restored", restored), ("retired", retired)) if v}
     done = [f"{', '.join(ids)} {what}" for what, ids in ret["changes"].items()]
-    ret["comment"] = _with("; ".join(done) or f"{name} runs here as the record says", found["warnings"])
+    ret["comment"] = _with(words.joined(done) or f"{name} runs here as the record says", found["warnings"])
     return ret
 
 
@@ -183,7 +183,7 @@ def absent(name, version=None):
 
 
 def _with(comment, warnings):
-    return "; ".join([comment, *warnings])
+    return words.joined([comment, *warnings])
 
 
 def _would(ret, what):

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from . import answers, probes
 from .errors import Failed
 from .jobs import TALK_DEADLINE, ids_by_node, most
+from .words import joined
 
 MASTER_THREADS = 8
 
@@ -78,4 +79,4 @@ def _passed(results):
 
 def _failed(results):
     wrong = [(i, r) for i, tests in results.items() for r in tests if not r["ok"]]
-    return "; ".join(f"{instance}: test `{r['test']}` failed: {r['detail']}" for instance, r in wrong)
+    return joined(f"{instance}: test `{r['test']}` failed: {r['detail']}" for instance, r in wrong)

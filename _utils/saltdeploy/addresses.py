@@ -44,10 +44,12 @@ def of_node(text, at):
     try:
         found = ipaddress.ip_address(str(text))
     except ValueError:
-        advice = ". A name is not resolved: write the address that `getent ahosts NAME` shows on the node"
-        raise DefinitionError(
-            f"{at}: found {shown(text)}, allowed is an IP address{advice if _is_name(str(text)) else ''}."
-        ) from None
+        advice = ""
+        if re.fullmatch(r"[0-9]+(\.[0-9]+){3}", str(text)):
+            advice = ": four numbers up to 255, and none begins with a 0"
+        elif _is_name(str(text)):
+            advice = ". A name is not resolved: write the address that `getent ahosts NAME` shows on the node"
+        raise DefinitionError(f"{at}: found {shown(text)}, allowed is an IP address{advice}.") from None
     problem = _unusable(found)
     if problem:
         raise DefinitionError(f"{at}: found {shown(text)}, {problem}. Write an address that other hosts connect to.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from . import words
@@ -98,6 +99,7 @@ def _types(allowed):
 
 def _example(allowed):
     example = (allowed.get("examples") or [""])[0]
+    example = f"[{', '.join(example)}]" if isinstance(example, list) else example
     return f"{_form(allowed)}{example and f', for example {example}'}"
 
 
@@ -111,6 +113,8 @@ def _fix(allowed, value):
         return f"the number without quotes: {int(value)}"
     if types == "integer" and isinstance(value, float) and value.is_integer() and abs(value) < words.HUGE:
         return f"a whole number: {int(value)}"
+    if types == "array" and isinstance(value, str) and re.fullmatch(r"[A-Za-z0-9._+/-]+", value):
+        return f"a list: [{value}]"
     if types == "boolean" and isinstance(value, str):
         return "true or false, without quotes"
     if "enum" in allowed:
@@ -128,7 +132,10 @@ def _size(value):
     match = re.fullmatch(r"\s*([0-9]{1,15})\s*([kmgt]?)(i?b|bytes?)?\s*", str(value), re.IGNORECASE)
     if match and int(match[1]):
         text = f"{int(match[1])}{match[2].upper()}"
-        return f"{text}" if isinstance(value, str) else f"the number in quotes, and a unit if you mean one: '{text}'"
+        if isinstance(value, str):
+            return text
+        # Nobody means so few bytes.
+        return f"a size with its unit: {text}M" if value < 2**20 else f"the number of bytes in quotes: '{text}'"
     half = re.fullmatch(r"\s*0?\.5\s*([mgt])(i?b)?\s*", str(value), re.IGNORECASE)
     return f"512{'KMGT'['KMGT'.index(half[1].upper()) - 1]}" if half else None
 
@@ -165,6 +172,15 @@ def _name(value):
     return None
 
 
+def _address(value):
+    """``[fd00::11]``, ``10.0.0.11/24`` -> the address alone."""
+    bare = str(value).strip().partition("/")[0].strip("[]")
+    try:
+        return f"the address alone: {ipaddress.ip_address(bare)}" if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
 def _ports(value):
     match = re.fullmatch(r"\s*([0-9]{1,5})\s*(?:(?:-|\.\.|to|:)\s*([0-9]{1,5}))?\s*", str(value))
     if not match or isinstance(value, bool) or not 1 <= int(match[1]) <= 65535:
@@ -173,4 +189,4 @@ def _ports(value):
 
 
 FIXES = {"a size": _size, "a percentage": _percentage, "a duration": _duration, "a pause": _duration}
-FIXES.update({"a name": _name, "a port or a range of ports": _ports})
+FIXES.update({"a name": _name, "an address": _address, "a port or a range of ports": _ports})

@@ -136,11 +136,12 @@ def room(value):
     )
 
 
-def texts(value):
-    """Compare a list of sentences."""
-    if not isinstance(value, list):
-        return f"found {shown(value)}, a list is expected"
-    return _not_all(value, lambda text: _is(text, str), "a sentence")
+def files(value):
+    """Compare what ``app.files`` returned: two lists of sentences."""
+    keys = {"problems", "warnings"}
+    if not isinstance(value, dict) or set(value) != keys or not all(isinstance(value[key], list) for key in keys):
+        return f"found {shown(value)}, lists of problems and of warnings are expected"
+    return _not_all([*value["problems"], *value["warnings"]], lambda text: _is(text, str), "a sentence")
 
 
 def logs(value, app):

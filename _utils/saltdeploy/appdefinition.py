@@ -31,6 +31,8 @@ PROTECTED = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/efi", "/etc",
 CLEARED = ("/tmp", "/var/tmp", "/proc", "/sys", "/dev")
 # The timeout of a test, in seconds, if its definition has none.
 TEST_TIMEOUT = 10.0
+# The kinds of checks, and of tests.
+CHECKS, TESTS = ("http", "tcp"), ("http", "tcp", "command")
 # The keys that have a meaning with one kind of source only.
 ONLY = {"archive": {"strip", "headers", "token_file"}, "pip": {"requirements", "python", "index"}}
 
@@ -64,7 +66,7 @@ def parse(name, raw, env, where):
         requires=tuple(raw.get("requires", ())),
         roles=tuple(raw.get("roles", ())),
         checks=tuple(probe(c, f"{at}:checks:{i}") for i, c in enumerate(raw.get("checks", ()))),
-        tests=tuple(probe(t, f"{at}:tests:{i}", TEST_TIMEOUT) for i, t in enumerate(raw.get("tests", ()))),
+        tests=tuple(probe(t, f"{at}:tests:{i}", TEST_TIMEOUT, TESTS) for i, t in enumerate(raw.get("tests", ()))),
         hooks=hooks.parse(raw.get("hooks", {}), f"{at}:hooks"),
         strategy=strategy,
         memory=raw.get("resources", {}).get("memory", ""),
@@ -180,17 +182,18 @@ def _frontend(raw, at):
     return Frontend(**given, trusted_proxies=trusted)
 
 
-def probe(raw, at, timeout=Probe.timeout):
+def probe(raw, at, timeout=Probe.timeout, allowed=CHECKS):
     """Return the Probe that a check or a test describes.
 
     :param at: its key path, for messages.
     :param timeout: its timeout in seconds, if the definition has none.
+    :param allowed: the kinds that it may have.
     :raises DefinitionError: it is wrong. The message has the key path.
     """
-    kinds = [k for k in ("http", "tcp", "command") if k in raw]
-    if len(kinds) != 1:
-        found = " and ".join(kinds) or "none"
-        raise DefinitionError(f"{at}: needs exactly one of http, tcp and command, found {found}.")
+    kinds = [k for k in TESTS if k in raw]
+    if len(kinds) != 1 or kinds[0] not in allowed:
+        wanted = f"{', '.join(allowed[:-1])} and {allowed[-1]}"
+        raise DefinitionError(f"{at}: needs exactly one of {wanted}, found {' and '.join(kinds) or 'none'}.")
     kind = kinds[0]
     if kind == "command" and raw.get("from", "node") != "node":
         raise DefinitionError(f"{at}:from: a command runs where the release is installed. Write `node`.")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from .errors import DefinitionError, Refused
+from .words import joined
 
 # Where highstate writes HAProxy's configuration.
 HAPROXY = "/etc/haproxy/haproxy.cfg"
@@ -36,7 +37,7 @@ def frontends(environment):
         to its clients: HAProxy keeps the configuration that it has until the mistake is put right.
     """
     if environment.broken:
-        why = "; ".join(why for _, why in sorted(environment.broken.items()))
+        why = joined(why for _, why in sorted(environment.broken.items()))
         raise DefinitionError(f"HAProxy keeps the configuration that it has until this is put right: {why}")
     return [
         {

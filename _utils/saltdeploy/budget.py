@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from .errors import Failed
+from .jobs import told_failure
+from .words import joined
 
 
 class Budget:
@@ -13,7 +15,7 @@ class Budget:
     :param most: how many nodes may fail: a number, or a percentage of ``nodes``, rounded down.
     :param nodes: names of those of the deployment.
 
-    ``failed`` has what was wrong, by node; ``problems`` what could not be undone on these nodes.
+    ``failed`` has the phase and the problem of each node that failed. ``problems`` has what could not be undone there.
     """
 
     def __init__(self, most, nodes):
@@ -28,7 +30,7 @@ class Budget:
         :param failure: a jobs.PhaseFailed, which is raised if it is too much: if too many nodes have failed by now, or
             all of ``nodes``, so that it is the release that is at fault.
         """
-        lost = {**self.failed, **failure.problems}
+        lost = {**self.failed, **{node: (failure.phase, problem) for node, problem in failure.problems.items()}}
         if len(lost) > self.most or set(failure.problems) >= set(nodes):
             raise failure
         self.failed = lost
@@ -69,4 +71,7 @@ class Budget:
 
     def told(self):
         """Say which nodes failed, and why, and what of it could not be undone."""
-        return "; ".join([*(self.failed[node] for node in sorted(self.failed)), *self.problems])
+        by_phase = {}
+        for node, (phase, problem) in sorted(self.failed.items()):
+            by_phase.setdefault(phase, {})[node] = problem
+        return joined([*(told_failure(phase, problems) for phase, problems in by_phase.items()), *self.problems])

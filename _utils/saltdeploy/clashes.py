@@ -18,7 +18,8 @@ def check(where, environment):
     nodes = environment["nodes"].items()
     for node, (other, same) in _twice((n, addresses.canonical(settings["address"])) for n, settings in nodes).items():
         raise DefinitionError(
-            f"{where}:nodes:{words.name(node)}:address: {same} is the address of {words.name(other)}, too"
+            f"{where}:nodes:{words.name(node)}:address: {same} is the address of {words.name(other)}, too."
+            " Write an address of its own for each node."
         )
     _urls(f"{where}:discovery:consul", (environment.get("discovery") or {}).get("consul") or {})
 
@@ -30,7 +31,7 @@ def of_apps(where, apps):
     """
     ports = {app: mapping(settings, "frontend").get("port") for app, settings in apps.items()}
     found = {
-        app: f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too"
+        app: f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too. Write another port."
         for app, (other, port) in _twice((a, p) for a, p in ports.items() if isinstance(p, int)).items()
     }
     for app in apps:
@@ -38,7 +39,7 @@ def of_apps(where, apps):
         if other != app and other in apps:
             found[app] = f"{where}:apps:{app}: candidates of {other} have this name in discovery. Rename the app."
     for app, (other, folder) in _twice((a, _data(s)) for a, s in apps.items()).items():
-        found[app] = f"apps:{app}:data: {folder} is the data folder of {other}, too"
+        found[app] = f"apps:{app}:data: {folder} is the data folder of {other}, too. Name another folder."
     return found
 
 

@@ -6,7 +6,7 @@ from . import answers
 from .errors import Failed, Refused
 from .jobs import TALK_DEADLINE, warnings
 from .names import DIGEST
-from .preflight import by_problem
+from .words import by_problem
 
 
 def look(fleet, app, version, nodes):

@@ -64,7 +64,7 @@ class Control(Operations, Looking, Settling):
                 def make(desired, observed):
                     plan = planner.plan(desired, observed)
                     if plan.install or plan.waves:
-                        preflight.files(site.fleet, app, site.nodes)
+                        preflight.files(site.fleet, app, version, site.nodes, self.journal)
                     if not plan.install and contents.may_change(app):
                         contents.check(site.fleet, app, version, (), observed)
                     return plan
@@ -262,12 +262,13 @@ class Control(Operations, Looking, Settling):
             self.journal.warn(warning)
         observed = preflight.health(site.discovery, desired, observed, self.journal)
         plan = make(desired, observed)
+        known = {"app": site.app.name, "version": desired.version, "environment": site.environment.name}
         marks = hookrun.marks(site.discovery, site.prefix, desired.version) if site.app.hooks else {}
         if plan.install or plan.waves:
             hooks.refuse_unknown(site.app.name, desired.version, marks)
         return Task(
             version=desired.version,
-            lines=[*plan.lines(site.app.name, desired.version), *hooks.lines(site.app, plan, marks)],
+            lines=[*plan.lines(site.app.name, desired.version), *hooks.lines(site.app, plan, marks, known)],
             # One that is frozen is not any more, and the record changes.
             changes=bool(plan) or "frozen" in (site.record() or {}),
             act=lambda lock, identity: self._execute(site, observed, desired, plan, lock, identity, left),

@@ -27,7 +27,7 @@ def headers(source, location, url):
     if urls.place(url) == urls.place(location):
         found.update(source.headers)
         if source.token_file:
-            found["Authorization"] = f"Bearer {_token(source.token_file)}"
+            found["Authorization"] = f"Bearer {token(source.token_file)}"
     return found
 
 
@@ -50,12 +50,16 @@ def of_hosts(path, texts):
     return "".join(f"machine {host} login {login} password {password}\n" for host, (login, password) in found.items())
 
 
-def _token(path):
+def token(path):
+    """Return the token in a file.
+
+    :raises Failed: the file cannot be read on this node, or holds no token. No message shows what is in it.
+    """
     try:
         with Path(path).open("rb") as data:
-            token = data.read(limits.TOKEN + 1).strip()
+            found = data.read(limits.TOKEN + 1).strip()
     except OSError as exc:
         raise Failed(f"source:token_file: {path} cannot be read on this node: {exc.strerror or exc}") from None
-    if not re.fullmatch(rb"[!-~]+", token) or len(token) > limits.TOKEN:
+    if not re.fullmatch(rb"[!-~]+", found) or len(found) > limits.TOKEN:
         raise Failed(f"source:token_file: {path} holds no token: one word of printable ASCII, on one line")
-    return token.decode()
+    return found.decode()

@@ -171,7 +171,10 @@ def load_own(minion, pillar, problems=validation.problems_again):
     if not pillar.get("environments"):
         errors = "; ".join(map(str, pillar.get("_errors") or ()))
         if errors:
-            raise Refused(f"the pillar of {minion} has errors: {errors}")
+            raise Refused(
+                f"the pillar of {minion} has errors: {errors}. Correct them on the master, then run:"
+                f" salt {minion} saltutil.refresh_pillar"
+            )
         raise Refused(
             f"{minion} is a node of no environment. Add it to `nodes` of one, then run saltutil.refresh_pillar."
             + left_out(inheritance.unread(pillar))

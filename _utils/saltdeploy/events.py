@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from .errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError
 from .model import PHASES, Webhook
+from .words import by_problem
 
 # The last part of each tag. Reactors are written for these: more may come, none is renamed.
 EVENTS = (
@@ -102,7 +103,8 @@ class Phases:
             self.begin(step.phase, [step.node] if step.node else [])
         self._steps.append(step)
         if not step.node or {s.node for s in self._steps} >= set(self._nodes):
-            self._end("; ".join(s.what for s in sorted(self._steps, key=lambda s: s.node) if not s.ok))
+            problems = {s.node: s.what for s in sorted(self._steps, key=lambda s: s.node) if not s.ok}
+            self._end(problems.get("") or by_problem(problems))
 
     def cut(self):
         """End a phase that some nodes said nothing of: the run was interrupted."""

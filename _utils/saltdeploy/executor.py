@@ -16,6 +16,7 @@ from .jobs import TALK_DEADLINE, PhaseFailed, ids_by_node, publish_deadline, sto
 from .model import NORMAL_WEIGHT, Instance, version_of
 from .outcome import places
 from .reverting import Reverting
+from .words import joined
 
 
 @dataclass(frozen=True)
@@ -225,7 +226,7 @@ class Deployment(Reverting):
                     counts[node],
                     self.identity.id,
                 ),
-                wrong=lambda value: "; ".join(value["failures"]),
+                wrong=lambda value: joined(value["failures"]),
             )
         except PhaseFailed as exc:
             self._lose(exc, counts)

@@ -16,6 +16,7 @@ from salt.exceptions import SaltClientError, SaltReqTimeoutError
 
 from . import interrupts
 from .errors import Failed
+from .words import joined
 
 # How long the event bus is left alone between two looks at it, in seconds (as LocalClient does).
 POLL = 0.01
@@ -230,8 +231,8 @@ def _error(value):
             if isinstance(state, dict) and state.get("result") is False
         ]
         root = [f for f in failed if "One or more requisite failed" not in f]
-        return "; ".join(root or failed)
-    text = "; ".join(map(_unquoted, map(str, value))) if isinstance(value, list) else str(value)
+        return joined(root or failed)
+    text = joined(map(_unquoted, map(str, value))) if isinstance(value, list) else str(value)
     if text.startswith(UNCAUGHT):
         return f"{text.strip().splitlines()[-1]} (a bug: the minion's log shows where)"
     old = OLD.match(text)

@@ -172,7 +172,7 @@ class _Catalog:
 
     def _why(self, node, instance):
         if (node, instance) not in self._seen:
-            return "not in the catalog"
+            return f"not in the catalog of Consul: see the log of its agent on {node}"
         endpoint = self._seen[node, instance]
         said = " ".join(endpoint.output.split()).removeprefix("HTTP ")
         return f"{endpoint.status}: {said[:SHOWN] or 'no check has run yet'}"

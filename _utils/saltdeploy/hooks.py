@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 
-from . import durations, shapes
+from . import durations, placeholders, shapes
 from .errors import Refused
 from .model import Hook
 from .versions import argument
@@ -53,9 +53,10 @@ def key(phase, hook):
     return f"{phase}-{hashlib.sha256(hook.command.encode()).hexdigest()[:12]}"
 
 
-def lines(app, plan, marks):
+def lines(app, plan, marks, values):
     """Return a sentence on each hook that ``plan`` will run.
 
+    :param values: the placeholders that are the same on each node.
     :param marks: the marks of the release, by key.
     """
     doing = {
@@ -65,11 +66,18 @@ def lines(app, plan, marks):
         "retire": any(wave.retire or wave.replace for wave in plan.waves),
     }
     return [
-        f"hook {phase}: `{hook.command}`, {_where(marks.get(key(phase, hook))) if hook.once else 'on each node'}"
+        f"hook {phase}: {_command(hook, values)},"
+        f" {_where(marks.get(key(phase, hook))) if hook.once else 'on each node'}"
         for phase, some in app.hooks.items()
         if doing[phase.partition("_")[2]]
         for hook in some
     ]
+
+
+def _command(hook, values):
+    left = [f"{{{name}}}" for name in dict.fromkeys(placeholders.used(hook.command)) if name not in values]
+    there = f" ({', '.join(left)} {'are' if len(left) > 1 else 'is'} filled in there)" if left else ""
+    return f"`{placeholders.fill_known(hook.command, values)}`{there}"
 
 
 def _where(mark):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from . import answers
+from . import answers, words
 from .errors import Failed
 from .lifecycle import CATALOG_DEADLINE, ending_deadline
 from .services import first_result
@@ -18,18 +18,24 @@ SHOWN = 600
 class PhaseFailed(Failed):
     """A phase failed.
 
-    :param problems: what is wrong, by node.
+    :param phase: its name.
+    :param problems: the problem of each node on which it failed.
     :param values: what the other nodes returned.
     """
 
-    def __init__(self, problems, values):
-        self.problems, self.values = dict(sorted(problems.items())), values
-        super().__init__("; ".join(self.problems.values()))
+    def __init__(self, phase, problems, values):
+        self.phase, self.problems, self.values = phase, dict(sorted(problems.items())), values
+        super().__init__(told_failure(phase, self.problems))
 
     @property
     def nodes(self):
         """Names of the nodes on which it failed."""
         return list(self.problems)
+
+
+def told_failure(phase, problems):
+    """Say that ``phase`` failed: each problem once, with all the nodes that have it."""
+    return words.without_period(words.by_problem(problems, f"{phase} on "))
 
 
 class Jobs:
@@ -68,7 +74,7 @@ class Jobs:
                 self.journal.warn(f"{reply.node}: {text}")
             problem = reply.error or answers.told(answer(reply.node, reply.value)) or wrong(reply.value)
             if problem:
-                problems[reply.node] = f"{phase} on {reply.node}: {problem}"
+                problems[reply.node] = problem
             self.journal.add(phase, reply.node, problem or told(reply.value), reply.seconds, not problem)
 
         if function in WAITING:
@@ -76,7 +82,7 @@ class Jobs:
         replies = self.fleet.run(function, nodes, *args, deadline=deadline, on_reply=tell, **kwargs)
         values = {node: reply.value for node, reply in replies.items() if node not in problems}
         if problems:
-            raise PhaseFailed(problems, values)
+            raise PhaseFailed(phase, problems, values)
         return values
 
     def _tell_waiting(self, nodes, app):

@@ -23,11 +23,14 @@ START = """\
 """
 
 
-def values(app, host, address, environment):
-    """Return placeholders that an instance of ``app`` might have. There need not be an instance."""
+def values(app, host, address, environment, version=None):
+    """Return the placeholders as they might be for an instance of ``app``, of which there is none yet.
+
+    :param version: its release. None: the one that the definition names.
+    """
     slot = app.ports.first if app.ports else 0
-    version = app.version or "0"
-    return {
+    version = version or app.version or "0"
+    found = {
         "address": address,
         "host": addresses.host(address),
         "port": slot if app.ports else None,
@@ -38,6 +41,7 @@ def values(app, host, address, environment):
         "environment": environment,
         "node": host.node,
     }
+    return {**found, "data": str(host.data.path(app))} if app.data else found
 
 
 class Launch:
@@ -48,14 +52,10 @@ class Launch:
         self.folder = host.instances.folder(instance.id)
         self.release = host.releases.path(app.name, instance.version)
         self.values = {
-            **values(app, host, instance.address, environment),
+            **values(app, host, instance.address, environment, instance.version),
             "port": instance.port,
-            "version": instance.version,
-            "release": str(self.release),
             "instance": str(self.folder),
         }
-        if app.data:
-            self.values["data"] = str(host.data.path(app))
 
     @property
     def env(self):

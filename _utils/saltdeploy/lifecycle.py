@@ -20,6 +20,7 @@ from .processes import KILL_DEADLINE
 from .readiness import POLL, Readiness
 from .runtime import choose
 from .services import CANDIDATE
+from .words import joined
 
 # How long the catalog may take to follow the agent, in seconds. An election takes up to 13.5. An agent that reached no
 # server tries again after 15 to 30 (Consul's agent/ae/ae.go).
@@ -306,7 +307,7 @@ class Lifecycle:
         # One that was still being tested may have become a candidate while it was drained.
         self._withdraw(name, ids)
         if problems:
-            raise Failed("; ".join(problems))
+            raise Failed(joined(problems))
         return ids
 
     def _end(self, name, ids, here):
@@ -364,7 +365,7 @@ class Lifecycle:
         self.runtime.resume(instance.id)
         failures = self._prove(app, instance, time.monotonic() + app.strategy.healthy_deadline)
         if failures:
-            raise Failed("; ".join(failures))
+            raise Failed(joined(failures))
         if published:
             self.publish(app.name, [instance.id])
 

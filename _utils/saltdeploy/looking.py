@@ -19,6 +19,7 @@ from . import (
     status,
     traffic,
     versions,
+    words,
 )
 from .acceptance import Acceptance
 from .errors import DONE, REVERTED, Failed, Refused
@@ -52,6 +53,8 @@ class Looking(Verbs):
             preflight.refuse_unseen(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
             self._advise(app)
+            for warning in balancer.lacking(app, count, observed.slots):
+                self.journal.warn(warning)
             pause = records.pauses(app, version, site.record())
             desired = planner.Desired(app, version, count, site.nodes, pause=pause, analysis=True, move=move)
             plan = planner.plan(desired, preflight.health(site.discovery, desired, observed, self.journal))
@@ -59,7 +62,7 @@ class Looking(Verbs):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
             for warning in contents.check(site.fleet, app, version, plan.install, observed):
                 self.journal.warn(warning)
-            preflight.files(site.fleet, app, site.nodes)
+            preflight.files(site.fleet, app, version, site.nodes, self.journal)
             there = ", ".join(site.answering)
         verdict = (
             f"{name} {version} can be deployed in {environment.name}: its definition is valid, its nodes answer"
@@ -82,7 +85,8 @@ class Looking(Verbs):
             chosen = [i for i in running if version in (None, i.version)]
             chosen = [i for i in chosen if not i.published] or chosen
             if not chosen:
-                raise Refused(f"no instance of {name} {version or ''} runs in {environment.name}: nothing to test.")
+                said = " ".join(filter(None, ["no instance of", name, version, "runs in", environment.name]))
+                raise Refused(f"{said}. Deploy it before you test it.")
             acceptance = Acceptance(Jobs(site.fleet, self.journal), environment, app, site.answering)
             why = ""
             try:
@@ -162,7 +166,7 @@ class Looking(Verbs):
         found = {node: reply.value for node, reply in replies.items() if reply.ok and reply.value}
         problems = {node: reply.error for node, reply in replies.items() if reply.error}
         if not found and problems:
-            raise Refused(preflight.by_problem(problems))
+            raise Refused(words.by_problem(problems))
         if not found:
             which = f"instance {instance}" if instance else "instance"
             raise Refused(f"no {which} of {app.name} is on {', '.join(chosen)}: see salt-run deploy.status {app.name}")

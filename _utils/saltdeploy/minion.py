@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import stat
-import tempfile
 from functools import partial
-from pathlib import Path
 
 import salt.exceptions
 import salt.fileclient
 import salt.pillar
 import salt.utils.url
 
-from . import launch, rendering
+from . import rendering
 from .errors import Failed
 from .lifecycle import Lifecycle
 
@@ -63,35 +61,6 @@ def _without_schedule(pillar):
 def mine(opts, value):
     """Return what of ``value`` is for this node: one job serves many, by a mapping of minion id to value."""
     return value.get(opts["id"], []) if isinstance(value, dict) else value
-
-
-def files(lifecycle, name, functions):
-    """Return a sentence on each file that the definition of app ``name`` names and that cannot be used here.
-
-    Templates are rendered into a folder that is removed at once: no value of them is in a sentence.
-
-    :param functions: ``__salt__``.
-    """
-    app, node = lifecycle.app(name), lifecycle.node
-    problems = [
-        f"states: {sls} is not on the master. Put it into its file_roots."
-        for sls in app.states
-        if not any(functions["cp.hash_file"](url) for url in _places(sls))
-    ]
-    values = launch.values(app, lifecycle.host, node.address, lifecycle.environment.name)
-    with tempfile.TemporaryDirectory() as folder:
-        for target, template in app.config.items():
-            try:
-                lifecycle.render(template, Path(folder, "rendered"), values)
-            except Failed as exc:
-                problems.append(f"config:{target}: {exc}")
-    return [f"apps:{name}:{problem}" for problem in problems]
-
-
-def _places(sls):
-    """Return the URLs that an SLS may have. (The master's list of its files may be 20 seconds old.)"""
-    path = f"salt://{sls.replace('.', '/')}"
-    return f"{path}.sls", f"{path}/init.sls"
 
 
 def _fetch(opts, functions, url, path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 
-from . import bounds, schema
+from . import advice, bounds, schema
 from .errors import Refused
 from .model import PHASES
 from .words import odd, shown
@@ -25,7 +25,7 @@ AS_TEXT = "Quote it twice, as you typed it: version=\"'3.10'\", for example."
 def app(value):
     """Return ``value``; Refused if it cannot be the name of an app."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
-        raise Refused(f"app {shown(value)}: a name is text matching {schema.NAME}{odd(value)}")
+        raise Refused(f"app: {advice.wrong(schema.A_NAME, value)}")
     return value
 
 
@@ -37,8 +37,9 @@ def is_app(value):
 def version(value):
     """Return ``value``; Refused if it cannot be a version."""
     if not is_version(value):
-        quote = f". {AS_TEXT}" if isinstance(value, (int, float)) else odd(value)
-        raise Refused(f"version {shown(value)}: a version is text matching {schema.VERSION}{quote}")
+        if advice.is_number(value):
+            raise Refused(f"version {shown(value)}: it was read as a number. {AS_TEXT}")
+        raise Refused(f"version: {advice.wrong(schema.A_VERSION, value)}")
     return value
 
 
@@ -131,7 +132,7 @@ def deadline(value):
 def host(value):
     """Return ``value``; Refused if it cannot be the name or the address of a host."""
     if not isinstance(value, str) or not re.fullmatch(schema.ADDRESS, value):
-        raise Refused(f"{shown(value)} is no name of a host: it must match {schema.ADDRESS}{odd(value)}")
+        raise Refused(f"{shown(value)} is no name of a host. Write letters, digits and . -{odd(value)}")
     return value
 
 

@@ -7,7 +7,7 @@ import os
 import re
 from pathlib import Path
 
-from . import addresses, appdefinition, balancer, bounds, definition, discovery, names, schema
+from . import addresses, advice, appdefinition, balancer, bounds, definition, discovery, names, schema
 from .errors import DefinitionError, Refused
 from .model import Probe
 from .words import name as said
@@ -44,7 +44,7 @@ def service(minion, pillar, name, **given):
     if unknown:
         raise Refused(f"unknown argument {said(unknown[0])}: allowed are {', '.join(ARGUMENTS)}")
     if not isinstance(name, str) or not re.fullmatch(schema.NAME, name):
-        raise Refused(f"service name {shown(name)} is not a DNS label. It must match {schema.NAME}{odd(name)}")
+        raise Refused(f"service name: {advice.wrong(schema.A_NAME, name)}")
     _plain(name, given)
     environment = definition.load_own(minion, pillar)
     port = given.get("port")
@@ -142,7 +142,10 @@ def identifier(value):
     :raises Refused: it has a character that a URL would change, or it is too long.
     """
     if not isinstance(value, str) or not re.fullmatch(IDENTIFIER, value):
-        raise Refused(f"{shown(value)} cannot be an id or a name of a service. It must match {IDENTIFIER}{odd(value)}")
+        raise Refused(
+            f"{shown(value)} cannot be an id or a name of a service. Write at most 255 letters, digits and"
+            f" . _ ~ + = : @ -{odd(value)}"
+        )
     return value
 
 
@@ -156,7 +159,7 @@ def _plain(name, given):
         identifier(given["service_id"])
     address, tags, meta = (given.get(key) for key in ("address", "tags", "meta"))
     if address is not None and not (isinstance(address, str) and re.fullmatch(schema.ADDRESS, address)):
-        raise Refused(f"address {shown(address)} of service {name} is not an address. It must match {schema.ADDRESS}")
+        raise Refused(f"address {shown(address)} of service {name} is not an address. Write an IP address.")
     if tags is not None and not (isinstance(tags, (list, tuple)) and all(isinstance(tag, str) for tag in tags)):
         raise Refused(f"tags {shown(tags)} of service {name} are not a list of texts")
     if meta is not None and not (isinstance(meta, dict) and all(isinstance(key, str) for key in meta)):

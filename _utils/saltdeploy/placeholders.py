@@ -23,6 +23,20 @@ def fill(text, values):
     return text.format_map(values)
 
 
+def used(text):
+    """Return the placeholders in ``text``, which is valid."""
+    return [part[1] for part in PART.finditer(text) if part[1]]
+
+
+def fill_known(text, values):
+    """Return ``text`` with the placeholders in ``values`` filled in, and the other placeholders as they are written."""
+
+    def filled(part):
+        return part[0][0] if part[0] in ("{{", "}}") else str(values.get(part[1], part[0]))
+
+    return PART.sub(filled, text)
+
+
 def check(text, at, allowed=PLACEHOLDERS, command=True):
     """Return the placeholders that ``text`` uses.
 

@@ -10,6 +10,7 @@ from .errors import Refused
 from .jobs import TALK_DEADLINE, ids_by_node
 from .model import Instance
 from .planner import Observed, listed
+from .words import by_problem
 from .words import name as said
 
 # How long a check may take to answer, beyond its interval, before what it is about counts as unhealthy, in seconds: its
@@ -44,8 +45,7 @@ def observe(site, journal, deployment=None):
     for node, value in seen.items():
         if value["applying_states"]:
             journal.say(f"{node} applies states just now: an installation there waits for it")
-    for text, nodes in _nodes_of({node: jobs.warnings(value) for node, value in seen.items()}).items():
-        journal.warn(f"{', '.join(nodes)}: {text}")
+    _warn(journal, seen)
     return Observed(
         instances=tuple(Instance(**i) for value in seen.values() for i in value["instances"]),
         ports_taken={node: frozenset(value["ports_taken"]) for node, value in seen.items()},
@@ -160,16 +160,26 @@ def requirements(discovery, app, environment):
         )
 
 
-def files(fleet, app, nodes):
-    """Raise Refused if a file that the definition of ``app`` names is missing or cannot be rendered; all are named."""
-    if not (app.config or app.states):
+def files(fleet, app, version, nodes, journal):
+    """Raise Refused if a file that the definition of ``app`` names is missing or cannot be rendered; all are named.
+
+    :param version: the release that the files are for.
+    """
+    source = app.source
+    if not (app.config or app.states or source.python or source.token_file or source.netrc):
         return
-    replies = fleet.run("app.files", nodes, app.name, deadline=TALK_DEADLINE)
-    replies = answers.compared(replies, answers.texts)
+    replies = fleet.run("app.files", nodes, app.name, version, deadline=TALK_DEADLINE)
+    replies = answers.compared(replies, answers.files)
     _refuse_problems(replies)
-    problems = {node: "\n".join(reply.value) for node, reply in replies.items() if reply.value}
-    if problems:
-        raise Refused(by_problem(problems))
+    values = {node: reply.value for node, reply in replies.items()}
+    _warn(journal, values)
+    _refuse({node: "\n".join(value["problems"]) for node, value in values.items() if value["problems"]})
+
+
+def _warn(journal, values):
+    """Tell each warning in what nodes returned once, with all the nodes that have it."""
+    for text, nodes in _nodes_of({node: jobs.warnings(value) for node, value in values.items()}).items():
+        journal.warn(f"{', '.join(nodes)}: {text}")
 
 
 def _refuse_problems(replies):
@@ -180,12 +190,6 @@ def _refuse_problems(replies):
 def _refuse(problems):
     if problems:
         raise Refused(by_problem(problems))
-
-
-def by_problem(problems):
-    """Say each problem once, with all the nodes that have it."""
-    nodes = _nodes_of({node: [problem] for node, problem in problems.items()})
-    return "; ".join(f"{', '.join(names)}: {problem}" for problem, names in nodes.items())
 
 
 def _nodes_of(texts):

@@ -77,14 +77,13 @@ class Readiness:
                 return
 
     def _judge(self, now):
-        """Note whether the process contradicts its definition: it gives a wrong answer, or listens elsewhere."""
+        """Note since when its answer is wrong, and whether it listens elsewhere. It may open its port later."""
         _, failure = self._failure or (None, None)
         found = listening.of(self._state.pid) if failure and failure.refused and self._state.pid else None
         self._hint = listening.hint(self.instance, found)
         # A server that is not ready yet may answer with an error of its own, such as 503.
         answers = failure is not None and failure.status is not None and failure.status < 500
-        wrong = self._state.running and (answers or bool(found and self._hint))
-        self._wrong = (self._wrong or now) if wrong else None
+        self._wrong = (self._wrong or now) if self._state.running and answers else None
 
     def _hopeless(self, now):
         """Return whether waiting is of no use: the app is new, and was wrong for longer than its first_deadline."""

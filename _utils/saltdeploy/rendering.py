@@ -12,7 +12,17 @@ from . import words, yamlfile
 # What of a template is not found, or is not as Jinja has it: these words are names, and no values.
 NAMED = ("Jinja variable", "Jinja syntax error", "Specified SLS")
 # Who logs a mistake, with a piece of the template around it.
-LOGGERS = ("salt.pillar", "salt.template", "salt.utils.templates", "salt.renderers", "salt.loaded.int.render")
+LOGGERS = (
+    "salt.pillar",
+    "salt.state",
+    "salt.template",
+    "salt.utils.templates",
+    "salt.renderers",
+    "salt.loaded.int.render",
+)
+# How Salt names an SLS in what it says of one.
+SLS = re.compile(r"SLS '?(?:[\w-]+:)?([\w./-]+)'?")
+UNRENDERED = re.compile(r"Rendering SLS '?[^' ]+'? failed(?:, render error)?:\s*(.*)", re.DOTALL)
 
 
 def mistake(exc):
@@ -22,6 +32,13 @@ def mistake(exc):
         return yamlfile.problem(error)
     line = getattr(exc, "line_num", None)
     return f"{f'line {line}: ' if line else ''}{first_line(str(error)) or type(exc).__name__}"
+
+
+def sls_mistake(text):
+    """Return what Salt says of a mistake in an SLS: the name of the SLS, its line if known, and what is wrong."""
+    unrendered, sls = UNRENDERED.match(text), SLS.search(text)
+    said = first_line(words.without_traceback(unrendered[1] if unrendered else text))
+    return f"{sls[1]}: {said}" if sls and sls[1] not in said else said
 
 
 def first_line(text):

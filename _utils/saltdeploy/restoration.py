@@ -8,6 +8,7 @@ from . import names, records, traffic, weighing
 from .discovery import patiently
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .turns import RESTORED
+from .words import joined
 
 
 def record(lifecycle, name):
@@ -30,7 +31,7 @@ def missing(lifecycle, name):
     found, problems = record(lifecycle, name)
     if not found:
         environment = lifecycle.environment.name
-        return [], "; ".join([f"the record has nothing of {name} in {environment}", *problems])
+        return [], joined([f"the record has nothing of {name} in {environment}", *problems])
     wanted = found["nodes"].get(lifecycle.host.node, [])
     if not wanted:
         return [], f"the record has no instance of {name} on this node"
@@ -70,7 +71,7 @@ def _restore_lost(lifecycle, name, ids, after):
             except (Failed, Refused) as exc:
                 failures.append(str(exc))
     if failures:
-        raise Failed("; ".join(failures))
+        raise Failed(joined(failures))
     return lost
 
 
@@ -91,7 +92,7 @@ def _restore(lifecycle, name, instance, after):
     result = lifecycle.start_installed(lifecycle.app(name), version, 1, RESTORED, slots=[int(slot)])
     if not result["ok"]:
         lifecycle.retire(name, [instance], drain=0)
-        raise Failed("; ".join(result["failures"]))
+        raise Failed(joined(result["failures"]))
     lifecycle.publish(name, [instance])
 
 

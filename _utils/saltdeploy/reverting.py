@@ -7,6 +7,7 @@ from .errors import Failed, NotReverted, cause
 from .jobs import ids_by_node, most, stop_deadline, told_ids
 from .recording import Recording
 from .services import first_result
+from .words import joined
 
 
 class Reverting(Recording):
@@ -21,7 +22,7 @@ class Reverting(Recording):
         except BaseException as exc:
             problems = [cause(exc)]
         if problems:
-            raise NotReverted(f"{'; '.join(problems)}; after: {why}")
+            raise NotReverted(joined([*problems, f"after: {why}"]))
         raise Failed(why)
 
     def _change_back(self):

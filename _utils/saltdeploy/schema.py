@@ -28,6 +28,8 @@ DURATION = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}],
 }
 STRINGS = {"type": "array", "items": {"type": "string"}}
+# They bear no secret, so messages quote them.
+WORDS = {**STRINGS, "examples": [["python3"]]}
 # What a name is: said in messages and in the reference.
 NAMES = "a-z, 0-9 and -, at most 53 characters"
 
@@ -290,8 +292,8 @@ APP_PROPERTIES = {
         "examples": ["true"],
         "anyOf": [{"type": "boolean"}, {"type": "string", "pattern": FOLDER}],
     },
-    "packages": STRINGS,
-    "states": STRINGS,
+    "packages": WORDS,
+    "states": WORDS,
     "config": _map(
         _text("a template", "a salt:// URL of a template", r"^salt://"),
         _text("a path", "a path below the instance's folder, without ..", INSIDE, "etc/shop.ini"),
@@ -313,7 +315,7 @@ APP_PROPERTIES = {
     "stop": STOP,
     "frontend": FRONTEND,
     "requires": {"type": "array", "items": A_NAME},
-    "roles": STRINGS,
+    "roles": WORDS,
     "checks": {"type": "array", "items": CHECK},
     "tests": {"type": "array", "items": TEST},
     "hooks": HOOKS,
@@ -386,8 +388,8 @@ ENVIRONMENTS = _map(
             "nodes": _map(
                 _object(
                     {
-                        "address": _text("an address", "an IP address, or the name of a host", ADDRESS, "10.0.0.11"),
-                        "roles": STRINGS,
+                        "address": _text("an address", "an IP address, IPv4 or IPv6", ADDRESS, "10.0.0.11"),
+                        "roles": WORDS,
                         "zone": A_NAME,
                     },
                     ["address"],

@@ -298,7 +298,10 @@ class Verbs:
 
     def _defined_or_not(self, name, env, looking=False):
         """Return as :meth:`_definitions` does; where the environment does not define the app, one that stands in."""
-        environment, other = self._environment_of(name, env, looking), stand_in(arguments.word(name))
+        environment, word = self._environment_of(name, env, looking), arguments.word(name)
+        if not names.NAME.fullmatch(word):
+            definition.find_name(environment, word)  # It says which name is similar.
+        other = stand_in(word)
         return environment, environment.apps.get(other.name, other)
 
     def _environment_of(self, name, env, looking=False):

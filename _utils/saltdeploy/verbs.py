@@ -19,7 +19,9 @@ log = logging.getLogger(__name__)
 FAULT = "Internal error in saltdeploy ({}: {}).{} Run again with `-l debug` for the traceback."
 UNFINISHED = " The deployment may be unfinished: run `salt-run deploy.status`."
 # The verbs that change nothing: of these, and of every dry run, an internal error is no danger.
-LOOKING = ("plan", "check", "status", "history", "logs", "test", "hooks")
+LOOKING = ("plan", "check", "status", "history", "logs", "test", "hooks", "unlock")
+# The arguments with which such a verb changes something.
+CHANGING = ("settle", "force")
 
 
 def result(function, args, kwargs):
@@ -43,7 +45,8 @@ def result(function, args, kwargs):
     except Exception as exc:
         # Salt would print a traceback, and end with 1.
         log.debug("deploy.%s", function.__name__, exc_info=True)
-        looking = (function.__name__ in LOOKING and not given.get("settle")) or given.get("test") is True
+        changing = any(given.get(argument) for argument in CHANGING)
+        looking = (function.__name__ in LOOKING and not changing) or given.get("test") is True
         looking |= getattr(exc, "unchanged", False)
         verdict = FAULT.format(type(exc).__name__, words.shown(str(exc)), "" if looking else UNFINISHED)
         return {"verdict": words.message(verdict), "retcode": REVERTED if looking else NOT_REVERTED}

@@ -91,6 +91,33 @@ def odd(value):
     return f": character {number} is U+{ord(char):04X} ({named}), and only ASCII is allowed"
 
 
+def joined(texts):
+    """Return sentences as one text, with ``;`` between them. Only the last one keeps its period."""
+    texts = list(texts)
+    return "; ".join([*map(without_period, texts[:-1]), *texts[-1:]])
+
+
+def without_period(text):
+    """Return ``text`` without the period at its end, for a text that goes on. An ellipsis stays."""
+    return text[:-1] if text.endswith(".") and not text.endswith("..") else text
+
+
+def by_problem(problems, lead=""):
+    """Say each problem once, with all the nodes that have it.
+
+    Problems that differ only in the name of their own node are the same problem.
+
+    :param problems: node -> the problem.
+    :param lead: the words before the nodes: ``install on ``.
+    """
+    nodes = {}
+    for node, problem in problems.items():
+        nodes.setdefault(re.sub(rf" on {re.escape(node)}(?![\w.-])", "", problem), []).append(node)
+    return joined(
+        f"{lead}{', '.join(some)}: {problem if len(some) > 1 else problems[some[0]]}" for problem, some in nodes.items()
+    )
+
+
 def reading(value):
     """Return what to do where YAML made no text of a word; nothing where it is text, or a number."""
     if isinstance(value, bool):

@@ -297,7 +297,7 @@ MEANINGS = {
             "How long the new instances of a node may take from their start until they are ready. The instances of a"
             " wave have the same time again until clients find them healthy. Without this key, the first deployment of"
             " an app gives up after a minute if a process keeps answering its check with a client error (404) or a"
-            " redirect. It also gives up if the process listens on another port."
+            " redirect. It does not give up early if the process listens on another port only."
         ),
         "progress_deadline": (
             "How long the installation may take, and how long each wave may take until it is healthy. A candidate"

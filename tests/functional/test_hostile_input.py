@@ -193,7 +193,7 @@ def test_a_release_is_no_way_out_of_the_root(modules, tmp_path, app, version):
     (tmp_path / "files/inside").mkdir(parents=True)
     (tmp_path / "precious").symlink_to(tmp_path / "files/inside")
     (tmp_path / "srv/web/releases").mkdir(parents=True)
-    with pytest.raises(SaltInvocationError, match="text matching"):
+    with pytest.raises(SaltInvocationError, match="is not a (name|version)"):
         modules["app.remove"](app, version)
     assert (tmp_path / "files/inside").is_dir()
 

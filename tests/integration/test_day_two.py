@@ -304,8 +304,10 @@ def test_a_node_that_comes_back_with_an_old_release(site, verb):
     """…is cleaned up by highstate, as others serve."""
     serves(site, "1.0")
     # As if the others had been deployed without it.
-    record = {**site.traces().record, "version": "1.0"}
-    [old] = record["nodes"].pop("web3")
+    site.deploy("1.1", "nodes=web1,web2", "instances=2")
+    [old] = [i for node, i in site.traces().published if node == "web3"]
+    record = site.traces().record
+    record["nodes"].pop("web3", None)
     url = f"{site.agents.url('web1')}/v1/kv/deploy/site/{NAME}/current"
     assert requests.put(url, json=record, timeout=10).json()
     assert "published, not in the record" in verb("status")

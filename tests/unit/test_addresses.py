@@ -113,7 +113,7 @@ def test_commands_get_an_address_that_a_port_can_follow(tmp_path, address, host)
     [
         ("web1.example.com", "allowed is an IP address. A name is not resolved: write the address that `getent ahosts"),
         ("localhost", "A name is not resolved"),
-        ("10.0.0.256", "allowed is an IP address."),
+        ("10.0.0.256", "allowed is an IP address: four numbers up to 255"),
         ("10.0.0.1:80", "allowed is an IP address."),
         ("fe80::1%eth0", "a link-local address is good on one link only"),
         ("fe80::1", "a link-local address is good on one link only"),

@@ -494,7 +494,8 @@ def test_what_does_not_stay_healthy_while_it_is_measured_is_reverted(web):
     assert type(problem) is Failed
     assert (
         str(problem)
-        == "did not stay healthy in discovery while it was measured: shop_2.0_101 on a (not in the catalog)"
+        == "did not stay healthy in discovery while it was measured: shop_2.0_101 on a (not in the catalog of Consul:"
+        " see the log of its agent on a)"
     )
     assert released(fleet) == [OLD] * 3
 

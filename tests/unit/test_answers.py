@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy import answers
+from saltdeploy.budget import Budget
 from saltdeploy.fleet import Reply
 from saltdeploy.jobs import Jobs, PhaseFailed
 from saltdeploy.model import Node
@@ -100,6 +101,38 @@ def test_not_testing_is_not_passing(value, right):
     assert (answers.tests({"web1": {"shop_1.0_100": 2}})("web1", value) == "") == right
 
 
+def jobs_of(*replies):
+    """Return Jobs on nodes that give these replies."""
+    by_node = {reply.node: reply for reply in replies}
+    fleet = SimpleNamespace(run=lambda *args, on_reply, **kwargs: [on_reply(r) for r in replies] and by_node)
+    return Jobs(fleet, SimpleNamespace(begin=lambda *args: None, add=lambda *args: None))
+
+
+def test_an_error_that_all_nodes_have_is_told_once():
+    """Also where each node names itself, and without the period that would stand before a semicolon."""
+    missing, full = (
+        "salt://shop.tar.gz: is not on the master: see its file_roots.",
+        "shop cannot be installed on {}: full.",
+    )
+    errors = {"web1": missing, "web2": missing, "web3": full, "web4": full}
+    jobs = jobs_of(*(Reply(node, None, error.format(node)) for node, error in errors.items()))
+    with pytest.raises(PhaseFailed) as failed:
+        jobs.run("install", "state.apply", list(errors), "app.release", told=str)
+    assert str(failed.value) == (
+        "install on web1, web2: salt://shop.tar.gz: is not on the master: see its file_roots;"
+        " install on web3, web4: shop cannot be installed: full"
+    )
+    assert failed.value.nodes == list(errors) and failed.value.problems["web3"] == full.format("web3")
+
+
+def test_nodes_that_a_deployment_goes_on_without_are_told_by_phase_and_problem():
+    budget = Budget("100%", ["web1", "web2", "web3", "web4"])
+    budget.spend(PhaseFailed("install", {"web1": "no room."}, {}), ["web1", "web2", "web3", "web4"])
+    budget.spend(PhaseFailed("start", {"web2": "no room.", "web3": "no room."}, {}), ["web2", "web3", "web4"])
+    budget.problems.append("stop on web3: does not answer")
+    assert budget.told() == "install on web1: no room; start on web2, web3: no room; stop on web3: does not answer"
+
+
 HOOKS = {"before_start-1": "./migrate", "before_start-2": "./warm"}
 RAN = {"node": "web1", "ran": ["./migrate", "./warm"], "problem": "", "failed": None, "ended": True}
 
@@ -133,7 +166,8 @@ def test_an_answer_to_no_question_is_wrong(value):
     assert answers.hook(value, "web1", HOOKS)
     assert answers.room(value)
     assert answers.command(value, "shop_1.0_100")
-    assert value == [] or (answers.texts(value) and answers.removed({"web1": ["1.0"]})("web1", value))
+    assert answers.files(value)
+    assert value == [] or answers.removed({"web1": ["1.0"]})("web1", value)
     assert value == {} or answers.logs(value, "shop")
 
 
@@ -162,8 +196,9 @@ def test_only_the_versions_that_were_asked_for_are_removed():
 
 
 def test_sentences_logs_and_commands():
-    assert answers.texts(["no file"]) == answers.texts([]) == ""
-    assert answers.texts([1]) and answers.texts({"no file": 1})
+    found = {"problems": ["no file"], "warnings": []}
+    assert answers.files(found) == answers.files({**found, "problems": []}) == ""
+    assert answers.files({**found, "warnings": [1]}) and answers.files({**found, "problems": {"no file": 1}})
     assert answers.logs({"shop_1.0_100": "text"}, "shop") == answers.logs({}, "shop") == ""
     assert answers.logs({"till_1.0_100": "text"}, "shop") and answers.logs({"shop_1.0_100": 1}, "shop")
     ran = {"instance": "shop_1.0_100", "code": None, "output": ""}
@@ -172,9 +207,7 @@ def test_sentences_logs_and_commands():
 
 
 def test_a_phase_fails_on_the_node_whose_answer_is_wrong_and_names_it():
-    replies = {"web1": Reply("web1", ["shop_1.0_100"]), "web2": Reply("web2", [])}
-    fleet = SimpleNamespace(run=lambda *args, on_reply, **kwargs: [on_reply(r) for r in replies.values()] and replies)
-    jobs = Jobs(fleet, SimpleNamespace(begin=lambda *args: None, add=lambda *args: None))
+    jobs = jobs_of(Reply("web1", ["shop_1.0_100"]), Reply("web2", []))
     ids = {"web1": ["shop_1.0_100"], "web2": ["shop_1.0_100"]}
     with pytest.raises(PhaseFailed) as failed:
         jobs.run("publish", "discovery.publish", ids, "shop", ids, told=", ".join, answer=answers.exactly(ids))

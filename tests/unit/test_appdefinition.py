@@ -98,7 +98,7 @@ def test_a_name_too_long_for_a_user():
             {"source": {"pip": "a", "sha256": "a" * 64}},
             "source:sha256: one digest has no meaning with `pip`. Write a digest",
         ),
-        ({"checks": [{}]}, "checks:0: needs exactly one of http, tcp and command, found none"),
+        ({"checks": [{}]}, "checks:0: needs exactly one of http and tcp, found none"),
         (
             {"tests": [{"http": "/", "tcp": True}]},
             "tests:0: needs exactly one of http, tcp and command, found http and tcp",

@@ -9,12 +9,12 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy import control as module
-from saltdeploy import records, site
+from saltdeploy import preflight, records, site, traffic
 from saltdeploy.control import Control
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
 from saltdeploy.executor import Identity
-from saltdeploy.model import Environment, Node, Stop
+from saltdeploy.model import Environment, Frontend, Node, Stop
 from saltdeploy.planner import Desired, Plan
 
 from tests.support.fleet import instance, make_app, observe
@@ -56,6 +56,45 @@ def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
     with pytest.raises(Refused, match="does not answer"):
         getattr(control, verb)(**{name: values.get(name) for name in parameters})
     assert asked == ["nodes" in parameters]
+
+
+def test_a_check_warns_of_a_load_balancer_without_room(monkeypatch):
+    """As the deployment does."""
+    control, done = Control({}), Refused("far enough")
+
+    def end(app):
+        raise done
+
+    app = replace(make_app(), frontend=Frontend(80))
+    place = SimpleNamespace(
+        nodes=("web1",),
+        prefix="deploy/e/shop/",
+        discovery=SimpleNamespace(read=lambda key: (None, 0, None), instances=lambda name, passing: []),
+        not_paused=lambda: None,
+        refuse_strangers=lambda observed: None,
+        observed=None,
+        record=lambda: {},
+    )
+    control._definitions = lambda name, env, looking: (SimpleNamespace(name="e", nodes={}), app)
+    control._site = lambda *args: contextlib.nullcontext(place)
+    control._observe = lambda site: replace(observe(), slots={"lb1": 3})
+    control._advise = lambda app: None
+    monkeypatch.setattr(traffic, "refuse_unseen", lambda *args: None)
+    monkeypatch.setattr(preflight, "refuse_unseen", lambda site: None)
+    monkeypatch.setattr(records, "pauses", lambda *args: end(app))
+    with pytest.raises(Refused, match="far enough"):
+        control.check("shop", None, "1.0", 2, None, False)
+    [warning] = control.journal.warnings
+    assert warning.startswith("lb1 has 3 slots for shop, and two releases of 2 instances need 4")
+
+
+@pytest.mark.parametrize("name", ["Shop", "shop_"])
+def test_a_name_that_cannot_be_one_is_told_the_similar_name(name):
+    control = Control({})
+    found = Environment("e", {}, {"shop": make_app()})
+    control._environment_of = lambda *args: found
+    with pytest.raises(Refused, match=r"did you mean `shop`"):
+        control._defined_or_not(name, None)
 
 
 @pytest.mark.parametrize(

@@ -362,7 +362,7 @@ def test_data_of_one_app_is_no_other_apps():
     wrong = pillar({"data": "/srv/one"})
     wrong["apps"]["till"] = {**SHOP, "data": "/srv/one/"}
     wrong["environments"]["test"]["apps"]["till"] = {}
-    assert mistake(wrong) == "apps:till:data: /srv/one is the data folder of shop, too"
+    assert mistake(wrong) == "apps:till:data: /srv/one is the data folder of shop, too. Name another folder."
 
 
 @pytest.mark.parametrize("token", ["geheim\n", 4711])

@@ -63,7 +63,7 @@ class Fleet:
         if number in self.interrupts:
             raise KeyboardInterrupt
         if fails:
-            raise PhaseFailed({fails: f"{phase} on {fails}: fault"}, replies)
+            raise PhaseFailed(phase, {fails: "fault"}, replies)
         return replies
 
     def arrive(self):

@@ -74,7 +74,13 @@ def test_all_must_pass_and_stay_for_min_healthy(run):
     assert problem == f"did not stay healthy in discovery for 10s: shop_2.0_100 on b (critical: {BAD})"
 
 
-@pytest.mark.parametrize("status, said", [("warning", "warning: no check has run yet"), (None, "not in the catalog")])
+@pytest.mark.parametrize(
+    "status, said",
+    [
+        ("warning", "warning: no check has run yet"),
+        (None, "not in the catalog of Consul: see the log of its agent on b"),
+    ],
+)
 def test_what_warns_or_is_not_there_does_not_pass(run, status, said):
     *_, problem = run(healthy.wait, {0: ("passing", status)}, 1000.0)
     assert problem.endswith(f"shop_2.0_100 on b ({said})")
@@ -115,7 +121,8 @@ def test_enough_is_as_many_as_the_others_and_costs_one_look(run):
     assert run(enough, {0: SICK, 3: GOOD}, 2)[1:] == (3.0, "")
     assert run(enough, {0: GONE}, 2)[1:] == (
         10.0,
-        "too few serve to take another one out, not healthy any more: shop_2.0_100 on b (not in the catalog)",
+        "too few serve to take another one out, not healthy any more: shop_2.0_100 on b"
+        " (not in the catalog of Consul: see the log of its agent on b)",
     )
 
 
@@ -130,7 +137,10 @@ def test_what_comes_back_must_stay(run):
 
 def test_what_does_not_come_back_is_a_failure(run):
     _, took, problem = run(healthy.still_serve, {0: GONE})
-    assert (took, problem) == (10.0, "not healthy any more: shop_2.0_100 on b (not in the catalog)")
+    assert (took, problem) == (
+        10.0,
+        "not healthy any more: shop_2.0_100 on b (not in the catalog of Consul: see the log of its agent on b)",
+    )
 
 
 def test_nothing_is_asked_where_nothing_is_counted_on():

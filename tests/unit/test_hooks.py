@@ -114,13 +114,29 @@ def test_a_plan_says_which_hooks_it_runs():
         make_app(), hooks={"before_start": (migrate, warm), "after_retire": (warm,), "before_install": (warm,)}
     )
     first = plan(desire(1), observe(releases={n: [NEW] for n in ("web1", "web2", "web3")}))
-    assert hooks.lines(app, first, {}) == [
+    assert hooks.lines(app, first, {}, {}) == [
         "hook before_start: `./migrate`, once, on one node",
         "hook before_start: `./warm`, on each node",
     ]
     done = {hooks.key("before_start", migrate): hooks.mark("done", "before_start", migrate, "web1", WHO)}
-    assert hooks.lines(app, first, done)[0].startswith("hook before_start: `./migrate`, not again: it ran on web1, ")
-    assert hooks.lines(app, Plan({}, (), (), True), {}) == []
+    assert hooks.lines(app, first, done, {})[0].startswith(
+        "hook before_start: `./migrate`, not again: it ran on web1, "
+    )
+    assert hooks.lines(app, Plan({}, (), (), True), {}, {}) == []
+
+
+def test_a_plan_fills_in_the_placeholders_of_a_hook_that_are_the_same_on_each_node():
+    command = "./a {app} {version} {{}} {node} {node}"
+    first = plan(desire(1), observe(releases={n: [NEW] for n in ("web1", "web2", "web3")}))
+    known = {"app": "shop", "version": "2.0", "environment": "e"}
+
+    def said(text):
+        [line] = hooks.lines(replace(make_app(), hooks={"before_start": (Hook(text),)}), first, {}, known)
+        return line.removeprefix("hook before_start: ")
+
+    assert said(command) == "`./a shop 2.0 {} {node} {node}` ({node} is filled in there), on each node"
+    assert said("{release} {data}") == "`{release} {data}` ({release}, {data} are filled in there), on each node"
+    assert said("./a {environment}") == "`./a e`, on each node"
 
 
 # -- running them -----------------------------------------------------------------------------
@@ -168,7 +184,7 @@ class Site:
                 problems += filter(None, [judge["answer"](node, value) or judge["wrong"](value)])
                 self.told.append(judge["told"](value))
         if problems:
-            raise PhaseFailed(dict.fromkeys(nodes, f"{phase}: {'; '.join(problems)}"), {})
+            raise PhaseFailed(phase, dict.fromkeys(nodes, "; ".join(problems)), {})
 
     def states(self):
         return [mark["state"] for mark in self.kv.values()]

@@ -5,9 +5,10 @@ import copy
 import pytest
 from salt.config import minion_config
 from salt.exceptions import SaltClientError, SaltRenderError
-from saltdeploy import minion
+from saltdeploy import minion, requiredfiles
 from saltdeploy.errors import Failed
 from saltdeploy.host import DEFAULT_ROOT
+from saltdeploy.model import Instance
 
 PILLAR = {
     "apps": {"shop": {"source": {"pip": "shop"}, "run": "shop"}},
@@ -90,14 +91,61 @@ def test_all_files_that_a_definition_names_are_looked_for():
         "config.get": lambda key, default, **where: default,
         "cp.get_template": render,
         "cp.hash_file": lambda url: {"hsum": "0"} if url == "salt://shop/there/init.sls" else {},
+        "state.show_low_sls": lambda sls, **options: [{"state": "test"}],
     }
     lifecycle = minion.lifecycle({"id": "web1"}, pillar, functions)
-    assert minion.files(lifecycle, "shop", functions) == [
+    assert requiredfiles.look(lifecycle, "shop", functions)["problems"] == [
         "apps:shop:states: shop.not is not on the master. Put it into its file_roots.",
         "apps:shop:config:etc/b: salt://b: line 2: Jinja syntax error: Encountered unknown tag 'fi'.",
         "apps:shop:config:etc/c: salt://c: is not on the master: see its file_roots.",
     ]
     assert rendered[0] == ("salt://a", "127.0.0.1", None, "web1")
+
+
+@pytest.mark.parametrize("version, expected", [(None, "1.0"), ("1.1", "1.1")])
+def test_a_template_is_rendered_for_the_release_that_is_asked_for_with_its_data_folder(version, expected):
+    """With all placeholders that the instance's own rendering has later."""
+    pillar = copy.deepcopy(PILLAR)
+    pillar["apps"]["shop"].update(data=True, config={"etc/a": "salt://a"})
+    rendered = []
+    functions = {
+        "config.get": lambda key, default, **where: default,
+        "cp.get_template": lambda source, path, template, **context: rendered.append(context) or path,
+    }
+    lifecycle = minion.lifecycle({"id": "web1"}, pillar, functions)
+    assert requiredfiles.look(lifecycle, "shop", functions, version) == {"problems": [], "warnings": []}
+    [context] = rendered
+    app, root = lifecycle.app("shop"), f"{DEFAULT_ROOT}/shop"
+    assert (context["version"], context["data"]) == (expected, f"{root}/data")
+    assert (context["release"], context["instance"]) == (
+        f"{root}/releases/{expected}",
+        str(lifecycle.host.instances.folder(f"shop_{expected}_0")),
+    )
+    instance = Instance(f"shop_{expected}_0", "web1", "shop", expected, 0, "127.0.0.1", None)
+    assert context == lifecycle.launch(app, instance).values
+
+
+@pytest.mark.parametrize("states, installed", [([], False), (["shop"], False), ([], True)])
+def test_the_files_of_a_source_are_looked_for(tmp_path, states, installed):
+    """States may bring them, and a release that is installed does not need them."""
+    pillar = copy.deepcopy(PILLAR)
+    gone = str(tmp_path / "gone")
+    pillar["apps"]["shop"].update(source={"pip": "shop", "netrc": gone, "python": gone}, states=states)
+    functions = {
+        "config.get": lambda key, default, **where: {"root": str(tmp_path)},
+        "cp.hash_file": lambda url: {"hsum": "0"},
+        "state.show_low_sls": lambda sls, **options: [],
+    }
+    lifecycle = minion.lifecycle({"id": "web1"}, pillar, functions)
+    lifecycle.host.releases.versions = lambda app: ["1.0"] if installed else []
+    found = requiredfiles.look(lifecycle, "shop", functions)
+    expected = [
+        f"apps:shop:source:netrc: {gone} cannot be read on this node: No such file or directory.",
+        f"apps:shop:source:python: there is no program {gone} on this node.",
+    ]
+    assert found["problems"] == ([] if states or installed else expected)
+    later = [f"{text} The next release cannot be installed without it." for text in expected]
+    assert found["warnings"] == (later if installed else [])
 
 
 def test_settings_are_those_of_the_pillar_that_is_given():

@@ -95,17 +95,13 @@ def test_a_phase_is_told_once_it_has_ended_on_all_its_nodes(bus, journal):
 def test_all_nodes_that_failed_are_named_and_a_long_error_is_cut(bus, journal):
     with notifier(journal) as told:
         told.begin("1.1", [], [])
-        journal.begin("start", ["a", "b", "c"])
-        for node, what, ok in (
-            ("c", "start on c: y" + "y" * 2000, False),
-            ("a", "start on a: x", False),
-            ("b", "", True),
-        ):
+        journal.begin("start", ["a", "b", "c", "d"])
+        for node, what, ok in (("c", "y" * 2000, False), ("a", "x.", False), ("b", "", True), ("d", "x.", False)):
             journal.add("start", node, what, 1, ok)
         told.end(result(REVERTED, "z" * 2000))
     failed, end = bus[1][1], bus[2][1]
     assert failed["outcome"] == "failed"
-    assert failed["error"].startswith("start on a: x; start on c: yyy")
+    assert failed["error"].startswith("a, d: x; c: yyy")
     assert len(failed["error"]) == len(end["error"]) == events.ERROR + 1
     assert end["outcome"] == "reverted"
 
@@ -223,7 +219,11 @@ def test_a_restart_tells_its_waves():
         discovery=SimpleNamespace(wait=lambda name, until, *_, **options: until.__name__ == "<lambda>"),
     )
     waves = [{"a": ["shop_1.0_100"]}, {"b": ["shop_1.0_100"], "c": ["shop_1.0_100"]}]
-    assert verbs._restart(site, waves, SimpleNamespace(check=lambda: None), Identity("d1", "ann"))[0] == DONE
+    up, lock = (
+        {(node, i) for wave in waves for node, ids in wave.items() for i in ids},
+        SimpleNamespace(check=lambda: None),
+    )
+    assert verbs._restart(site, waves, up, lock, Identity("d1", "ann"))[0] == DONE
     assert told == [
         ("restart", 1, ["a"]),
         ("healthy", 1, ["a"]),

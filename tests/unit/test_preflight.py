@@ -221,16 +221,26 @@ def test_an_answer_of_another_shape_is_refused(value):
         preflight.observe(site([Reply("web2", value)]), Journal())
 
 
+GOOD = {"problems": [], "warnings": ["no token."]}
+
+
 @pytest.mark.parametrize(
-    "value, said", [(["no template"], "no template"), ([1], "a sentence: found 1"), ({"a": 1}, "a list is expected")]
+    "value, said",
+    [
+        ({**GOOD, "problems": ["no template"]}, "no template"),
+        ({**GOOD, "problems": [1]}, "a sentence: found 1"),
+        (["no template"], "lists of problems and of warnings are expected"),
+        ({"a": 1}, "lists of problems and of warnings are expected"),
+    ],
 )
 def test_what_a_node_says_of_the_files_is_refused_whatever_it_is(value, said):
-    app = replace(APP, config={"a.ini": "salt://a.ini"})
-    fleet = Fleet({}, {node: Reply(node, []) for node in NODES})
-    preflight.files(fleet, app, NODES)
+    app, journal = replace(APP, config={"a.ini": "salt://a.ini"}), Journal()
+    fleet = Fleet({}, {node: Reply(node, GOOD) for node in NODES})
+    preflight.files(fleet, app, "1.0", NODES, journal)
+    assert journal.warnings == [f"{', '.join(NODES)}: no token."]
     fleet.replies["web2"] = Reply("web2", value)
     with pytest.raises(Refused, match=f"^web2: .*{said}"):
-        preflight.files(fleet, app, NODES)
+        preflight.files(fleet, app, "1.0", NODES, journal)
 
 
 def test_what_listens_where_its_node_was_before_is_taken_as_something_to_replace():

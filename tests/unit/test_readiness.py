@@ -181,6 +181,22 @@ def test_else_it_is_waited_for(waiting, server, status, more):
     assert time.monotonic() - began >= 1.0
 
 
+def test_a_process_that_opens_another_port_first_is_waited_for(waiting, port):
+    """Its own port may come later, for example after a long migration."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        other = free.getsockname()[1]
+    with elsewhere(other) as process:
+        try:
+            until(lambda: listening.of(process.pid), 10, "the process to listen")
+            state = replace(RUNS, pid=process.pid)
+            ready, _ = waiting(port, state, (Probe("tcp", ""),), first_deadline=0.1)
+            began = time.monotonic()
+            assert f"the process listens on 127.0.0.1:{other}" in wait(ready, 1.5)
+            assert time.monotonic() - began >= 1.5
+        finally:
+            subprocess.run(["pkill", "-P", str(process.pid)], check=True)
+
+
 def test_a_process_that_is_wrong_at_first_only_is_waited_for(waiting, server):
     server.status = 404
     ready, _ = waiting(server.server_port, first_deadline=0.5)
