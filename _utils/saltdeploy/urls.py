@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from urllib.parse import urlsplit
 
-from . import words
+from . import bounds, words
 from .errors import DefinitionError
 
 # A URL with an authority: of salt:// and file:// a path may begin there.
@@ -27,7 +27,8 @@ def secrets(definitions):
     found, seen, stack = {}, set(), [((), definitions)]
     while stack:
         keys, value = stack.pop()
-        if isinstance(value, (dict, list)):
+        # Any deeper value is refused for its depth alone.
+        if isinstance(value, (dict, list)) and len(keys) < bounds.DEPTH:
             # By YAML's anchors one may be there many times, or hold itself. It is looked at once for each app.
             once = (keys[: 2 if keys[:1] == ("apps",) else 4], id(value))
             if once in seen:

@@ -219,10 +219,14 @@ def test_history_tells_who_what_and_why(deploy):
 
 
 @pytest.mark.main_path
+# The key of the app's state among the results of highstate.
+OF_WEB = "app_|-saltdeploy app web_|-web_|-deployed"
+
+
 def test_highstate_restores_what_the_record_says_and_nothing_else(deploy, agents, salt):
     deploy("app", "web", "version='1.1'")
     before = agents.passing("web")
-    [state] = salt("web2", "state.apply")["web2"].values()
+    state = salt("web2", "state.apply")["web2"][OF_WEB]
     assert (state["result"], state["changes"]) == (True, {})
 
     # A rebuilt node: nothing of it is left, and its agent has forgotten it too.
@@ -230,13 +234,13 @@ def test_highstate_restores_what_the_record_says_and_nothing_else(deploy, agents
     salt("web2", "app.stop", "web", "drain=0")
     shutil.rmtree(Path(agents.settings("web2")["root"]) / "web")
     assert ("web2", "1.1", "lost") in rows(deploy)
-    [state] = salt("web2", "state.apply", "test=True")["web2"].values()
+    state = salt("web2", "state.apply", "test=True")["web2"][OF_WEB]
     assert state["result"] is None and state["comment"] == f"Would restore {instance}"
     assert len(agents.passing("web")) == 2
-    [state] = salt("web2", "state.apply")["web2"].values()
+    state = salt("web2", "state.apply")["web2"][OF_WEB]
     assert state["changes"] == {"restored": [instance]}, state
     assert agents.passing("web") == before
-    [state] = salt("web2", "state.apply")["web2"].values()
+    state = salt("web2", "state.apply")["web2"][OF_WEB]
     assert state["changes"] == {}
 
 
@@ -249,7 +253,7 @@ def test_highstate_leaves_a_deployment_under_way_alone(deploy, agents, salt, cli
         for line in running.stdout:
             if line.startswith("start "):
                 break
-        [state] = salt("web3", "state.apply")["web3"].values()
+        state = salt("web3", "state.apply")["web3"][OF_WEB]
         assert state["comment"] == "web is being deployed: nothing is restored meanwhile"
     finally:
         output, _ = running.communicate()
