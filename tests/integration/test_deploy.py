@@ -218,11 +218,11 @@ def test_history_tells_who_what_and_why(deploy):
     assert "back to the roots" in deploy("history", "web")
 
 
-@pytest.mark.main_path
 # The key of the app's state among the results of highstate.
 OF_WEB = "app_|-saltdeploy app web_|-web_|-deployed"
 
 
+@pytest.mark.main_path
 def test_highstate_restores_what_the_record_says_and_nothing_else(deploy, agents, salt):
     deploy("app", "web", "version='1.1'")
     before = agents.passing("web")
