@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import tarfile
@@ -75,7 +76,8 @@ class Archives:
         """
         lines = [f"{k}={v}" for k, v in {"version": version, **behaviour}.items()]
         path = self.folder / f"web-{version}.tar.gz"
-        with tarfile.open(path, "w:gz") as tar:
+        # The same release is the same file, whoever makes it: gzip's own header would have the time.
+        with gzip.GzipFile(path, "wb", mtime=0) as packed, tarfile.open(fileobj=packed, mode="w") as tar:
             for name, text, mode in (("bin/serve", SERVER, 0o755), ("behaviour", "\n".join(lines), 0o644)):
                 member = tarfile.TarInfo(name)
                 member.size, member.mode = len(text.encode()), mode
