@@ -25,8 +25,9 @@ POLL = 0.01
 WORD, WORD_DEADLINE = 10.0, 5.0
 
 # How long until a node is asked again that has a state run under way, in seconds, give or take a half: two that were
-# refused at the same moment, each for the other's sake, do not ask again at the same moment.
-RETRY = 1.0
+# refused at the same moment, each for the other's sake, do not ask again at the same moment. It doubles each time up to
+# the longest, as each question costs the node a process.
+RETRY, RETRY_MOST = 1.0, 8.0
 # How long the master may take to take a job, in seconds, as its `publish_timeout` has it. Salt 3008 would ask a master
 # that is gone three times, for a minute each.
 PATIENCE = {"request_channel_timeout": 30, "request_channel_tries": 1}
@@ -106,7 +107,7 @@ class Fleet:
         if not nodes:
             return {}
         began = time.monotonic()
-        replies, busy, told, word = {}, {}, set(), began + WORD
+        replies, busy, told, word = {}, {}, {}, began + WORD
         with interrupts.held() as let_through:
 
             def between():
@@ -122,10 +123,10 @@ class Fleet:
             for node, data in _until_all(send, nodes, busy, began + deadline):
                 reply = _reply(node, data, time.monotonic() - began)
                 if on_busy and _other_run(reply):
-                    busy[node] = time.monotonic() + RETRY * random.uniform(0.5, 1.5)
                     if node not in told:
-                        told.add(node)
                         on_busy(node)
+                    told[node] = min(2 * told.get(node, RETRY / 2), RETRY_MOST)
+                    busy[node] = time.monotonic() + told[node] * random.uniform(0.5, 1.5)
                 elif node in nodes and node not in replies:
                     replies[node] = reply
                     on_reply(reply)

@@ -153,7 +153,8 @@ def test_a_node_that_applies_states_for_too_long(monkeypatch):
     nodes = Answering(monkeypatch, web1=[BUSY])
     reply = nodes.run("state.apply", ["web1"], deadline=1.0, on_busy=lambda node: None)["web1"]
     assert reply.error == "another state run was under way there for 1s: see salt web1 state.running"
-    assert not reply.silent and len(nodes.sent) > 1
+    # Each question costs the node a process: they become fewer.
+    assert not reply.silent and 1 < len(nodes.sent) < 20
 
 
 def test_where_nobody_waits_the_other_run_is_an_error(monkeypatch):
