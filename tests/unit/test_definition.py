@@ -209,10 +209,13 @@ def test_urls_elsewhere_may_have_a_password():
             "version: '1.0\\n' is not a version. Write a version: letters, digits and . _ + ~ -, at",
         ),
         ({"ports": "80"}, "ports: '80' is not a port or a range of ports. Write the port without quotes: 80."),
-        ({"env": {"A B": "1"}}, "env: 'A B' is not the name of a variable. Write letters, digits and _, for example"),
+        (
+            {"env": {"A B": "1"}},
+            "env:key number 1: found text of another form. Write the name of a variable: letters, digits",
+        ),
         (
             {"env": {1: "1"}},
-            "env: 1 is not the name of a variable. Write letters, digits and _, for example LOG_LEVEL.",
+            "env:key number 1: found a number. Write the name of a variable: letters, digits and _. Quote",
         ),
         ({"env": {"A": ["1"]}}, "env:A: found a list. Write text, a number, true or false."),
         (
