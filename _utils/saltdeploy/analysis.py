@@ -215,9 +215,8 @@ def _headers(raw, at):
     headers = {name: value.strip() for name, value in raw.items()}
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable()):
-            raise DefinitionError(
-                f"{at}:{words.path(('headers', name), {'headers': raw})}: has a character that is not allowed. Write printable ASCII."
-            )
+            path = words.path(("headers", name), {"headers": raw})
+            raise DefinitionError(f"{at}:{path}: has a character that is not allowed. Write printable ASCII.")
     return headers
 
 

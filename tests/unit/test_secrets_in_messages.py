@@ -141,7 +141,7 @@ def test_no_secret_in_a_key_is_said(below, caplog):
     """A validator that is missing, as on a node without jsonschema, finds other mistakes first."""
     caplog.set_level(0)
     shown, told = {}, set()
-    for keys, part in MAPPINGS:
+    for keys, _ in MAPPINGS:
         secretive = {"env", "headers"} & set(keys[-1:])
         for key in [*GLUED, *(STRAY if secretive else ())]:
             text = said(spoiled((*keys, key), below)) + caplog.text
