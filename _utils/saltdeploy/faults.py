@@ -50,7 +50,7 @@ def is_open(kind):
 
 
 def _at(name, frames):
-    """Return the type and where it was raised: in our own code, if that is among the frames."""
-    own = [frame for frame in frames if HERE.name in Path(frame[0]).parts]
+    """Return the type and where it was raised: in our own code or in an SLS, if that is among the frames."""
+    own = [frame for frame in frames if HERE.name in Path(frame[0]).parts or frame[0].endswith(".sls")]
     places = [f" at {Path(path).name}:{line}" for path, line in (own or frames)[-1:]]
     return f"{name or 'an exception'}{''.join(places)}"
