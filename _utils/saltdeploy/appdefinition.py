@@ -21,6 +21,7 @@ from . import (
     strategies,
     traffic,
     urls,
+    words,
 )
 from .errors import DefinitionError
 from .inheritance import merge
@@ -222,7 +223,7 @@ def _gates(raw, env, at, where):
 def _check_placeholders(app, at):
     """Raise DefinitionError if a text of ``app`` has a placeholder that is not filled in there."""
     texts = [("run", app.run)] if app.source else []
-    texts += [(f"env:{k}", v) for k, v in app.env.items()]
+    texts += [(words.path(("env", k), {"env": app.env}), v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
     texts += hooks.texts(app)
     for key, text in texts:

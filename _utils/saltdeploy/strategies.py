@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from . import bounds, durations
+from . import bounds, durations, words
 from .errors import DefinitionError
 from .model import Strategy
 from .words import shown
@@ -25,7 +25,7 @@ def parse(raw, where):
     for key, seconds in values.items():
         if seconds > bounds.DURATION and raw[key] != "manual":
             raise DefinitionError(
-                f"{where}:strategy:{key}: {shown(raw[key])} is too long. Write at most {bounds.LONGEST}."
+                f"{where}:strategy:{words.path([key])}: {shown(raw[key])} is too long. Write at most {bounds.LONGEST}."
             )
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])
