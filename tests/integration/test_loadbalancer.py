@@ -25,7 +25,7 @@ from tests.support.site import NETWORK, NODES, until
 PROXY, PORT, TRUSTING = f"{NETWORK}.77", 24180, 24181
 # As RFC 6455 has it.
 HANDSHAKE = (
-    b"GET /socket HTTP/1.1\r\nHost: shop\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"GET /socket HTTP/1.1\r\nHost: balanced\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
 )
 # Seconds: the apps' `frontend:timeout`.
@@ -44,14 +44,14 @@ class Site:
 
     def configure(self):
         """Write HAProxy's configuration: what Salt renders, with this test's Consul and its own socket."""
-        shop = {"source": {"pip": "shop"}, "run": "./bin/shop {host} {port}", "ports": "24190-24199"}
+        balanced = {"source": {"pip": "balanced"}, "run": "./bin/balanced {host} {port}", "ports": "24190-24199"}
         frontends = {
-            "shop": {"port": PORT, "timeout": f"{TIMEOUT}s"},
+            "balanced": {"port": PORT, "timeout": f"{TIMEOUT}s"},
             "trusting": {"port": TRUSTING, "trusted_proxies": [PROXY]},
         }
         apps = {name: {"instances": 3, "frontend": frontend} for name, frontend in frontends.items()}
         site = {"nodes": {"lb1": {"address": NODES["web3"], "roles": ["loadbalancer"]}}, "apps": apps}
-        pillar = {"apps": dict.fromkeys(apps, shop), "environments": {"site": site}}
+        pillar = {"apps": dict.fromkeys(apps, balanced), "environments": {"site": site}}
         text = balancer.configuration(pillar, "lb1", self.folder / "salt")
         for its, ours in (
             ("127.0.0.1:8600", f"{NODES['web1']}:8600"),
@@ -71,7 +71,7 @@ class Site:
                 until(functools.partial(listens, address, port), 20, f"the instance at {address} to listen")
         if "haproxy" not in self.processes:
             with connect({"consul": {"agent": self.agents.url("web1")}}, NODES["web1"]) as consul:
-                for name in ("shop", "trusting"):
+                for name in ("balanced", "trusting"):
                     for address, port in self.instances.items():
                         check = (Probe("tcp", "", interval=1.0),)
                         consul.publish(Service(f"{name}_1_{port}", name, address, port, checks=check, weight=25600))
@@ -87,7 +87,7 @@ class Site:
             process.wait(20)
         with connect({"consul": {"agent": self.agents.url("web1")}}, NODES["web1"]) as consul:
             for service in consul.registered().values():
-                if service.name in ("shop", "trusting"):
+                if service.name in ("balanced", "trusting"):
                     consul.withdraw(service.id)
 
     def log(self, address):
@@ -99,10 +99,10 @@ class Site:
         return sum(log.read_text().splitlines().count(request) for log in logs if log.exists())
 
     def servers(self):
-        """Return the slots of ``shop``: name -> (address, whether it is up)."""
+        """Return the slots of ``balanced``: name -> (address, whether it is up)."""
         with socket.socket(socket.AF_UNIX) as admin:
             admin.connect(str(self.folder / "admin"))
-            admin.sendall(b"show servers state shop\n")
+            admin.sendall(b"show servers state balanced\n")
             text = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
         rows = [line.split() for line in text.splitlines()[2:] if line]
         # Running, and in no kind of maintenance (management guide, `show servers state`; 0x40 is none).
@@ -210,7 +210,7 @@ def test_clients_and_instances_by_ipv6(site):
 
 
 def test_there_are_slots_for_as_many_as_can_be_scaled_to(site):
-    assert len([name for name in site.servers() if name.startswith("shop-")]) == 64
+    assert len([name for name in site.servers() if name.startswith("balanced-")]) == 64
 
 
 def test_a_reload_loses_no_request(site):
