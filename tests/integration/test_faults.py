@@ -300,7 +300,7 @@ def test_a_minion_is_killed(target, minions, impatient):
             "web3: does not answer: is its salt-minion running? Start it there, or leave it out: nodes=web1,web2",
         )
         output = target.deploy(target.new, "nodes=web1,web2", "instances=2", cli=impatient)
-        says(output, "warning: web3 does not answer", f"2 instances of {target.new} on web1, web2")
+        says(output, "warning: web3 does not answer", f"2 instances of {target.new}", "on web1, web2, web3")
     finally:
         minions["web3"].terminate()
         minions["web3"].start()
