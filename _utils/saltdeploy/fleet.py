@@ -109,7 +109,7 @@ class Fleet:
         if not nodes:
             return {}
         began = time.monotonic()
-        replies, busy, told, word = {}, {}, {}, began + WORD
+        replies, busy, told, lost, word = {}, {}, {}, set(), began + WORD
         with interrupts.held() as let_through:
 
             def between():
@@ -129,6 +129,10 @@ class Fleet:
                         on_busy(node)
                     told[node] = min(2 * told.get(node, RETRY / 2), RETRY_MOST)
                     busy[node] = time.monotonic() + told[node] * random.uniform(0.5, 1.5)
+                elif reply.silent and node in told and node not in lost:
+                    # It has answered before. Of state runs that come at the same moment, Salt 3008 may lose one.
+                    lost.add(node)
+                    busy[node] = time.monotonic()
                 elif node in nodes and node not in replies:
                     replies[node] = reply
                     on_reply(reply)

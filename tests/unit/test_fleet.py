@@ -177,6 +177,17 @@ def test_a_node_that_applies_states_is_asked_again(monkeypatch):
     assert [reply.node for reply in replies] == ["web2", "web1"]
 
 
+def test_a_node_that_has_answered_is_asked_once_more_before_it_counts_as_silent(monkeypatch):
+    """Its salt-minion runs. Salt may have lost one of several state runs."""
+    nodes = Answering(monkeypatch, web1=[BUSY, {"failed": True}, {"ret": "done"}], web2=[{"failed": True}])
+    found = nodes.run("state.apply", ["web1", "web2"], deadline=20, on_busy=lambda node: None)
+    assert nodes.sent == [["web1", "web2"], ["web1"], ["web1"]]
+    assert found["web1"].value == "done" and found["web2"].silent
+    nodes = Answering(monkeypatch, web1=[BUSY, {"failed": True}])
+    assert nodes.run("state.apply", ["web1"], deadline=20, on_busy=lambda node: None)["web1"].silent
+    assert nodes.sent == [["web1"]] * 3
+
+
 def test_a_node_that_applies_states_for_too_long(monkeypatch):
     nodes = Answering(monkeypatch, web1=[BUSY])
     reply = nodes.run("state.apply", ["web1"], deadline=1.0, on_busy=lambda node: None)["web1"]
