@@ -66,7 +66,7 @@ class Control(Operations, Looking, Settling):
                     if plan.install or plan.waves:
                         preflight.files(site.fleet, app, version, site.nodes, self.journal)
                     if not plan.install and contents.may_change(app):
-                        contents.check(site.fleet, app, version, (), observed)
+                        contents.check(site.fleet, app, version, (), observed, site.record())
                     return plan
 
                 return self._deployment(site, observed, desired, make)

@@ -51,8 +51,8 @@ def agree(fleet, installing, *have, known=""):
     return contents.agree(fleet, APP, "1.0", installing, observed(*have), known)
 
 
-def check(fleet, installing, *have):
-    return contents.check(fleet, APP, "1.0", installing, observed(*have))
+def check(fleet, installing, *have, record=None):
+    return contents.check(fleet, APP, "1.0", installing, observed(*have), record)
 
 
 def test_the_digest_is_found_once_for_all_nodes():
@@ -126,6 +126,10 @@ def test_what_the_record_has_is_the_content_too():
     told = rf"shop 1\.0 has two contents: sha256 {A[:12]}… was deployed before, sha256 {B[:12]}… is what web1 would"
     with pytest.raises(Failed, match=told):
         agree(Fleet(web1=coming(B)), ["web1"], known=A)
+    record = {"nodes": {"web1": ["shop_1.0_1"]}, "digests": {"1.0": A}}
+    assert check(Fleet(web1=coming(A)), ["web1"], record=record) == []
+    with pytest.raises(Refused, match=told):
+        check(Fleet(web1=coming(B)), ["web1"], record=record)
 
 
 def test_the_record_keeps_the_digests_of_releases_that_somebody_has():

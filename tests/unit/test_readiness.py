@@ -67,10 +67,17 @@ def waiting(tmp_path, monkeypatch):
     return make
 
 
-def elsewhere(port):
-    """Start a process whose child listens on ``port``; return it."""
-    shell = ["sh", "-c", f'"$0" -c "$1" {port}; true', sys.executable, LISTEN]
-    return subprocess.Popen(shell)
+@pytest.fixture
+def elsewhere():
+    """The State of a process whose child listens on another port than it should, and that port."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        other = free.getsockname()[1]
+    with subprocess.Popen(["sh", "-c", f'"$0" -c "$1" {other}; true', sys.executable, LISTEN]) as process:
+        try:
+            until(lambda: listening.of(process.pid), 10, "the process to listen")
+            yield replace(RUNS, pid=process.pid), other
+        finally:
+            subprocess.run(["pkill", "-P", str(process.pid)], check=True)
 
 
 def wait(ready, seconds):
@@ -114,19 +121,13 @@ def test_the_note_of_a_job_that_was_killed_is_nobody_s(waiting, port, monkeypatc
     assert readiness.notes(host, "shop") == {}
 
 
-def test_where_it_listens_instead_is_told(waiting, port):
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        other = free.getsockname()[1]
-    with elsewhere(other) as process:
-        try:
-            until(lambda: listening.of(process.pid), 10, "the process to listen")
-            ready, _ = waiting(port, replace(RUNS, pid=process.pid), (Probe("tcp", ""),))
-            assert wait(ready, 0.3) == (
-                f"is not ready after 300s: check `tcp`: 127.0.0.1:{port}: Connection refused; the process listens on"
-                f" 127.0.0.1:{other}, and {{port}} is {port}"
-            )
-        finally:
-            subprocess.run(["pkill", "-P", str(process.pid)], check=True)
+def test_where_it_listens_instead_is_told(waiting, port, elsewhere):
+    state, other = elsewhere
+    ready, _ = waiting(port, state, (Probe("tcp", ""),))
+    assert wait(ready, 0.3) == (
+        f"is not ready after 300s: check `tcp`: 127.0.0.1:{port}: Connection refused; the process listens on"
+        f" 127.0.0.1:{other}, and {{port}} is {port}"
+    )
 
 
 HERE = ("127.0.0.1", 100)
@@ -181,20 +182,13 @@ def test_else_it_is_waited_for(waiting, server, status, more):
     assert time.monotonic() - began >= 1.0
 
 
-def test_a_process_that_opens_another_port_first_is_waited_for(waiting, port):
+def test_a_process_that_opens_another_port_first_is_waited_for(waiting, port, elsewhere):
     """Its own port may come later, for example after a long migration."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        other = free.getsockname()[1]
-    with elsewhere(other) as process:
-        try:
-            until(lambda: listening.of(process.pid), 10, "the process to listen")
-            state = replace(RUNS, pid=process.pid)
-            ready, _ = waiting(port, state, (Probe("tcp", ""),), first_deadline=0.1)
-            began = time.monotonic()
-            assert f"the process listens on 127.0.0.1:{other}" in wait(ready, 1.5)
-            assert time.monotonic() - began >= 1.5
-        finally:
-            subprocess.run(["pkill", "-P", str(process.pid)], check=True)
+    state, other = elsewhere
+    ready, _ = waiting(port, state, (Probe("tcp", ""),), first_deadline=0.1)
+    began = time.monotonic()
+    assert f"the process listens on 127.0.0.1:{other}" in wait(ready, 1.5)
+    assert time.monotonic() - began >= 1.5
 
 
 def test_a_process_that_is_wrong_at_first_only_is_waited_for(waiting, server):
