@@ -25,22 +25,27 @@ def check(where, environment):
 
 
 def of_apps(where, apps):
-    """Return the apps that cannot be beside another one: ``{app: why}``. Of two, it is the later one.
+    """Return the apps that cannot be beside another one: ``{app: why}``. Both apps of a pair are in it.
+
+    Nobody knows which of the two is right. The older one may serve clients.
 
     :param where: the key path of the environment; ``apps``: its apps, merged and of the right shape.
     """
+    found = {}
     ports = {app: mapping(settings, "frontend").get("port") for app, settings in apps.items()}
-    found = {
-        app: f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too. Write another port."
-        for app, (other, port) in _twice((a, p) for a, p in ports.items() if isinstance(p, int)).items()
-    }
+    for app, other, port in _pairs((a, p) for a, p in ports.items() if isinstance(p, int)):
+        said = f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too. Write another port."
+        found.setdefault(app, []).append(said)
     for app in apps:
         other = app.removesuffix("-candidate")
         if other != app and other in apps:
-            found[app] = f"{where}:apps:{app}: candidates of {other} have this name in discovery. Rename the app."
-    for app, (other, folder) in _twice((a, _data(s)) for a, s in apps.items()).items():
-        found[app] = f"apps:{app}:data: {folder} is the data folder of {other}, too. Name another folder."
-    return found
+            said = f"{where}:apps:{app}: candidates of {other} have this name in discovery. Rename {app}."
+            for name in (app, other):
+                found.setdefault(name, []).append(said)
+    for app, other, folder in _pairs((a, _data(s)) for a, s in apps.items()):
+        said = f"apps:{app}:data: {folder} is the data folder of {other}, too. Name another folder."
+        found.setdefault(app, []).append(said)
+    return {app: "\n".join(said) for app, said in found.items()}
 
 
 def circle(name, required, apps):
@@ -78,6 +83,16 @@ def _urls(where, consul):
 def _data(app):
     folder = app.get("data")
     return folder.rstrip("/") if isinstance(folder, str) else None
+
+
+def _pairs(values):
+    """Yield ``(name, other, value)`` for each two names that have the same value, both ways.
+
+    :param values: pairs of name and value. None is no value.
+    """
+    for name, (first, value) in _twice(values).items():
+        yield name, first, value
+        yield first, name, value
 
 
 def _twice(pairs):

@@ -43,7 +43,7 @@ class Control(Operations, Looking, Settling):
 
     def app(self, name, env, version, instances, nodes, publish, test, keep, reason, move):
         """Take app ``name`` to a release."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._definitions(name, env, starts=True)
         version = versions.check(app, version)
         count = arguments.count("instances", instances, app.instances)
         balancer.refuse_beyond(environment, app, count)
@@ -182,7 +182,7 @@ class Control(Operations, Looking, Settling):
 
     def publish(self, name, env, version, instances, nodes, test, keep, reason, move):
         """Publish the candidates that ``publish=False`` left."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._definitions(name, env, starts=True)
         wanted = None if version is None else versions.check(app, version)
         count = arguments.count("instances", instances, app.instances)
         balancer.refuse_beyond(environment, app, count)
@@ -228,7 +228,7 @@ class Control(Operations, Looking, Settling):
 
     def scale(self, name, env, instances, test, reason, move):
         """Run another number of instances of the release that the record has."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._definitions(name, env, starts=True)
         count = arguments.count("instances", instances, None)
         if count is None:
             raise Refused(f"how many of {app.name}? Say instances=, the definition has {app.instances}.")

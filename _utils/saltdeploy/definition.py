@@ -66,7 +66,8 @@ def load(pillar, env=None, problems=validation.problems):
     """Return the Environment named ``env`` with its apps.
 
     An app with a mistake in its own definition is in ``broken``, not in ``apps``. :func:`find_app` raises the mistake.
-    So a mistake in one app does not stop another app.
+    So a mistake in one app does not stop another app. Two apps that cannot be beside one another are in ``clashing``,
+    too: what runs of them can be operated, and :func:`refuse_clash` raises why nothing more may be started.
 
     :param pillar: a mapping with the keys ``apps`` and ``environments``. ``saltdeploy_broken`` may have the files that
         are left out, and the reasons: file -> reason.
@@ -83,7 +84,7 @@ def load(pillar, env=None, problems=validation.problems):
     environments = pillar["environments"]
     chain = inheritance.chain(environments, name, unread)
     used = {app for link in chain for app in mapping(environments[link], "apps")}
-    links = {link: environments[link] for link in chain}
+    links = inheritance.used(environments, chain)
     wanted = {"apps": {a: apps[a] for a in apps if a in used}, "environments": links}
     found = problems(wanted)
     wrong = found or {}
@@ -129,11 +130,9 @@ def _fill(environment, raw, apps, where, validated):
                 good[name] = merge(apps[name], settings or {})
             else:  # This happens only on a node without jsonschema.
                 environment.broken[name] = f"apps:{words.name(name)}: is not a mapping."
-    clashing = clashes.of_apps(where, good)
+    environment.clashing.update(clashes.of_apps(where, good))
     for name, merged in good.items():
         try:
-            if name in clashing:
-                raise DefinitionError(clashing[name])
             app = appdefinition.parse(name, merged, raw, where)
             bluegreen.check_room(app, len(environment.eligible(app)))
             _refuse_lonely_peers(app, environment)
@@ -201,6 +200,12 @@ def find_app(environment, name):
     if name in environment.broken:
         raise DefinitionError(environment.broken[name])
     return environment.apps[name]
+
+
+def refuse_clash(environment, app):
+    """Raise DefinitionError if ``app`` cannot be beside another app of ``environment``."""
+    if app.name in environment.clashing:
+        raise DefinitionError(environment.clashing[app.name])
 
 
 def find_name(environment, name):

@@ -39,7 +39,7 @@ class Looking(Verbs):
 
     def check(self, name, env, version, instances, nodes, move):
         """Find out whether a deployment would be refused; it is, with the same message, where it would."""
-        environment, app = self._definitions(name, env, looking=True)
+        environment, app = self._definitions(name, env, looking=True, starts=True)
         version = versions.check(app, version)
         count = arguments.count("instances", instances, app.instances)
         balancer.refuse_beyond(environment, app, count)

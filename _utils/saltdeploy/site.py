@@ -279,13 +279,19 @@ class Verbs:
         env = arguments.word(env)
         return definition.load(pillar, definition.only_with(pillar, app) if env is None and app else env)
 
-    def _definitions(self, name, env, looking=False):
+    def _definitions(self, name, env, looking=False, starts=False):
         """Return the environment, and the app whose definition a verb needs.
 
         :param looking: it changes nothing, so it may choose the environment itself where only one has the app.
+        :param starts: it starts instances that the operator asks for. An app that cannot be beside another is refused.
         """
         environment, name = self._named(name, env, looking)
-        return environment, definition.find_app(environment, name)
+        app = definition.find_app(environment, name)
+        if starts:
+            definition.refuse_clash(environment, app)
+        elif name in environment.clashing:
+            self._warn(words.message(environment.clashing[name]))
+        return environment, app
 
     def _known(self, name, env, looking=False):
         """Return the environment, and an app by its name alone: its own definition may be wrong."""

@@ -187,7 +187,7 @@ MEANINGS = {
     "environment": {
         "based_on": (
             "Another environment: all of it but its nodes is taken over, and merged with what is said here"
-            " (mappings are merged, lists and values are replaced)."
+            " (mappings are merged, lists and values are replaced). A mistake among the nodes there is no mistake here."
         ),
         "scale": (
             "By how much ``instances`` that come from ``based_on`` are multiplied, rounded, at least 1. A"

@@ -353,7 +353,10 @@ def test_no_app_is_named_as_the_candidates_of_another():
     both = pillar()
     both["apps"]["shop-candidate"] = both["apps"]["shop"]
     both["environments"]["test"]["apps"]["shop-candidate"] = {}
-    assert mistake(both).startswith("environments:test:apps:shop-candidate: candidates of shop have this name")
+    why = (
+        "environments:test:apps:shop-candidate: candidates of shop have this name in discovery. Rename shop-candidate."
+    )
+    assert definition.load(both).clashing == {"shop-candidate": why, "shop": why}
     del both["environments"]["test"]["apps"]["shop"]
     assert list(definition.load(both).apps) == ["shop-candidate"]
 
@@ -362,7 +365,10 @@ def test_data_of_one_app_is_no_other_apps():
     wrong = pillar({"data": "/srv/one"})
     wrong["apps"]["till"] = {**SHOP, "data": "/srv/one/"}
     wrong["environments"]["test"]["apps"]["till"] = {}
-    assert mistake(wrong) == "apps:till:data: /srv/one is the data folder of shop, too. Name another folder."
+    assert definition.load(wrong).clashing == {
+        "till": "apps:till:data: /srv/one is the data folder of shop, too. Name another folder.",
+        "shop": "apps:shop:data: /srv/one is the data folder of till, too. Name another folder.",
+    }
 
 
 @pytest.mark.parametrize("token", ["geheim\n", 4711])
