@@ -12,6 +12,7 @@ from . import (
     hookrun,
     hooks,
     names,
+    notify,
     planner,
     preflight,
     records,
@@ -53,7 +54,7 @@ class Looking(Verbs):
             preflight.refuse_unseen(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
             self._advise(app)
-            for warning in balancer.lacking(app, count, observed.slots):
+            for warning in (*balancer.lacking(app, count, observed.slots), *notify.lacking(environment)):
                 self.journal.warn(warning)
             pause = records.pauses(app, version, site.record())
             desired = planner.Desired(app, version, count, site.nodes, pause=pause, analysis=True, move=move)

@@ -245,7 +245,7 @@ MEANINGS = {
         "headers": "Further headers of each request.",
         "token_file": (
             "Path of a file on the master, whose content is sent as ``Authorization: Bearer …``. It is read for each"
-            " event."
+            " event, and ``deploy.check`` warns if the master cannot read it."
         ),
         "events": "Which events are sent, by the last part of their tag. ``[]``: none.",
     },

@@ -14,7 +14,7 @@ from saltdeploy.control import Control
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
 from saltdeploy.executor import Identity
-from saltdeploy.model import Environment, Frontend, Node, Stop
+from saltdeploy.model import Environment, Frontend, Node, Stop, Webhook
 from saltdeploy.planner import Desired, Plan
 
 from tests.support.fleet import instance, make_app, observe
@@ -58,7 +58,7 @@ def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
     assert asked == ["nodes" in parameters]
 
 
-def test_a_check_warns_of_a_load_balancer_without_room(monkeypatch):
+def test_a_check_warns_of_a_load_balancer_without_room_and_of_a_webhook_without_token(monkeypatch, tmp_path):
     """As the deployment does."""
     control, done = Control({}), Refused("far enough")
 
@@ -75,7 +75,8 @@ def test_a_check_warns_of_a_load_balancer_without_room(monkeypatch):
         observed=None,
         record=lambda: {},
     )
-    control._definitions = lambda name, env, **options: (SimpleNamespace(name="e", nodes={}), app)
+    webhook = Webhook("https://chat.example.com/x", token_file=str(tmp_path / "token"))
+    control._definitions = lambda name, env, **options: (SimpleNamespace(name="e", nodes={}, webhook=webhook), app)
     control._site = lambda *args: contextlib.nullcontext(place)
     control._observe = lambda site: replace(observe(), slots={"lb1": 3})
     control._advise = lambda app: None
@@ -84,8 +85,12 @@ def test_a_check_warns_of_a_load_balancer_without_room(monkeypatch):
     monkeypatch.setattr(records, "pauses", lambda *args: end(app))
     with pytest.raises(Refused, match="far enough"):
         control.check("shop", None, "1.0", 2, None, False)
-    [warning] = control.journal.warnings
-    assert warning.startswith("lb1 has 3 slots for shop, and two releases of 2 instances need 4")
+    room, token = control.journal.warnings
+    assert token == (
+        f"environments:e:notify:webhook:token_file {tmp_path}/token: No such file or directory, on the master. Without"
+        " the token no event is sent to the webhook."
+    )
+    assert room.startswith("lb1 has 3 slots for shop, and two releases of 2 instances need 4")
 
 
 @pytest.mark.parametrize(
