@@ -5,23 +5,26 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from . import addresses, discovery, words
-from .errors import DefinitionError
+from .errors import Mistakes
 from .inheritance import mapping
 
 
 def check(where, environment):
-    """Raise DefinitionError if two nodes have one address, or a URL is none.
+    """Raise DefinitionError if nodes have the same address, or a URL is none. The message has all mistakes.
 
     :param where: the key path of the environment.
     :param environment: its raw mapping, resolved and of the right shape.
     """
-    nodes = environment["nodes"].items()
+    nodes, mistakes = environment["nodes"].items(), Mistakes()
     for node, (other, same) in _twice((n, addresses.canonical(settings["address"])) for n, settings in nodes).items():
-        raise DefinitionError(
+        mistakes.add(
             f"{where}:nodes:{words.name(node)}:address: {same} is the address of {words.name(other)}, too."
             " Write an address of its own for each node."
         )
-    _urls(f"{where}:discovery:consul", (environment.get("discovery") or {}).get("consul") or {})
+    for key in _no_urls((environment.get("discovery") or {}).get("consul") or {}):
+        said = "this is no URL. Write http://{address}:8500, for example."
+        mistakes.add(f"{where}:discovery:consul:{key}: {said}")
+    mistakes.refuse()
 
 
 def of_apps(where, apps):
@@ -65,7 +68,8 @@ def circle(name, required, apps):
     return []
 
 
-def _urls(where, consul):
+def _no_urls(consul):
+    """Yield the keys of what should be URLs of Consul and is none."""
     urls = [(f"servers:{number}", url) for number, url in enumerate(consul.get("servers", ()))]
     for key, url in [*urls, ("agent", consul.get("agent", discovery.DEFAULT_URL))]:
         if key == "agent":
@@ -77,7 +81,7 @@ def _urls(where, consul):
         except ValueError:
             usable = False
         if not usable:
-            raise DefinitionError(f"{where}:{key}: this is no URL. Write http://{{address}}:8500, for example.")
+            yield key
 
 
 def _data(app):

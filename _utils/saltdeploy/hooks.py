@@ -10,7 +10,7 @@ import hashlib
 import time
 
 from . import durations, placeholders, shapes
-from .errors import Refused
+from .errors import Mistakes, Refused
 from .model import Hook
 from .versions import argument
 
@@ -24,11 +24,12 @@ def parse(raw, at):
     :param at: their key path, for messages.
     :raises DefinitionError: a timeout is 0 or too long.
     """
-    found = {}
+    found, mistakes = {}, Mistakes()
     for phase, commands in raw.items():
         listed = commands if isinstance(commands, list) else [commands]
         path = f"{at}:{phase}:{{}}" if isinstance(commands, list) else f"{at}:{phase}"
-        found[phase] = tuple(_hook(one, path.format(number)) for number, one in enumerate(listed))
+        found[phase] = tuple(mistakes.attempt(_hook, one, path.format(number)) for number, one in enumerate(listed))
+    mistakes.refuse()
     return {phase: some for phase, some in found.items() if some}
 
 

@@ -262,8 +262,11 @@ class Verbs:
     # -- ways in ------------------------------------------------------------------------------
 
     @unchanged()
-    def _environment(self, env, app=None):
-        """Return the Environment called ``env``, or the only one there is; else the only one that has ``app``."""
+    def _environment(self, env, app=None, choose=True):
+        """Return the Environment called ``env``, or the only one there is; else the only one that has ``app``.
+
+        :param choose: False never chooses by the app. It only tells its mistakes with those of the environment.
+        """
         app = arguments.one_name(app)
         # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
         opts = {**self.opts, "pillar_safe_render_error": False}
@@ -277,7 +280,8 @@ class Verbs:
                 f" (its id) environments.all, and define one in pillar/environments/.{inheritance.left_out(unread)}"
             )
         env = arguments.word(env)
-        return definition.load(pillar, definition.only_with(pillar, app) if env is None and app else env)
+        name = definition.only_with(pillar, app) if choose and env is None and app else env
+        return definition.load(pillar, name, app=app)
 
     def _definitions(self, name, env, looking=False, starts=False):
         """Return the environment, and the app whose definition a verb needs.
@@ -314,7 +318,7 @@ class Verbs:
         if not name:
             raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
         name = arguments.one_name(name)
-        environment = self._environment(env, name if looking else None)
+        environment = self._environment(env, name, choose=looking)
         self._warn_of_others(environment, name)
         return environment
 
