@@ -96,7 +96,7 @@ class Control(Operations, Looking, Settling):
     def abort(self, name, env, test, reason):
         """Take back the deployment that is paused; without one, stop the candidates that wait for publication."""
         environment, app = self._definitions(name, env)
-        with self._site(environment, app, choice=False) as site:
+        with self._site(environment, app, choice=False, back=True) as site:
 
             def decide(observed):
                 site.tell_strangers(observed)
@@ -207,7 +207,7 @@ class Control(Operations, Looking, Settling):
         """Take app ``name`` back to the last good release, or to ``version``, which must be installed still."""
         environment, app = self._definitions(name, env)
         wanted = None if version is None else versions.check(app, version)
-        with self._site(environment, app, nodes) as site:
+        with self._site(environment, app, nodes, back=True) as site:
 
             def decide(observed):
                 site.tell_strangers(observed)

@@ -112,7 +112,7 @@ class Operations(Verbs):
         """Take instances out of discovery; they run on as candidates."""
         environment, app = self._definitions(name, env)
         version = arguments.release(app, version)
-        with self._site(environment, app, nodes) as site:
+        with self._site(environment, app, nodes, back=True) as site:
 
             def decide(observed):
                 published = [i for i in observed.instances if i.published]

@@ -336,14 +336,15 @@ class Verbs:
             self._warn(words.message(f"left out, because of mistakes in them: {', '.join(said)}"))
 
     @contextlib.contextmanager
-    def _site(self, environment, app, nodes=None, choice=True):
+    def _site(self, environment, app, nodes=None, choice=True, back=False):
         """Preflight of what starts instances, with both doors open.
 
         :param choice: whether the verb has ``nodes=``.
+        :param back: whether the verb goes back to what was there before. Then no other app need be healthy.
         """
         chosen = arguments.nodes(environment, app, nodes)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
-            preflight.requirements(backend, app, environment)
+            preflight.requirements(backend, replace(app, requires=()) if back else app, environment)
             yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, self._warn)
 
     @contextlib.contextmanager

@@ -46,7 +46,7 @@ def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
     control._definitions = lambda name, env, **options: (SimpleNamespace(name="e"), make_app())
     control._paused = lambda environment, app: ("2.0", PAUSED["paused"])
 
-    def site_of(environment, app, nodes=None, choice=True):
+    def site_of(environment, app, nodes=None, choice=True, back=False):
         asked.append(choice)
         raise Refused("web1 does not answer")
 
@@ -77,7 +77,7 @@ def test_a_check_warns_of_a_load_balancer_without_room_and_of_a_webhook_without_
     )
     webhook = Webhook("https://chat.example.com/x", token_file=str(tmp_path / "token"))
     control._definitions = lambda name, env, **options: (SimpleNamespace(name="e", nodes={}, webhook=webhook), app)
-    control._site = lambda *args: contextlib.nullcontext(place)
+    control._site = lambda *args, **kwargs: contextlib.nullcontext(place)
     control._observe = lambda site: replace(observe(), slots={"lb1": 3})
     control._advise = lambda app: None
     monkeypatch.setattr(traffic, "refuse_unseen", lambda *args: None)
