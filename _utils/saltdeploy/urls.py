@@ -62,7 +62,8 @@ def has_secret(text):
 
 def has_query(text):
     """Return whether a URL in ``text`` has a query."""
-    return bool(re.search(r"(?i)[a-z][a-z0-9+.-]*://[^?#\s]*\?", text))
+    # Without the scheme: to look for one at each place of a long word takes the square of the time.
+    return bool(re.search(r"://[^?#\s]*\?", text))
 
 
 def public(url):
