@@ -19,7 +19,7 @@ No secret is in what a state returns.
 """
 
 from salt.exceptions import SaltException
-from saltdeploy import bounds, names, words
+from saltdeploy import bounds, faults, names, words
 from saltdeploy.acl import Acl
 
 URL = "http://127.0.0.1:8500"
@@ -144,5 +144,5 @@ def _ensure(name, management, url, ensure, *given):
 
 def _problem(exc):
     """Return what is said of ``exc``; of what is no error of ours, an argument of a wrong shape is the cause."""
-    said = str(exc) if isinstance(exc, SaltException) else f"wrong arguments: {type(exc).__name__}: {exc}"
+    said = faults.told(exc) if isinstance(exc, SaltException) else f"wrong arguments: {faults.told(exc)}"
     return words.message(said)

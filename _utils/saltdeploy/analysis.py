@@ -11,7 +11,7 @@ import re
 import urllib.parse
 from dataclasses import dataclass
 
-from . import durations, placeholders
+from . import durations, placeholders, words
 from .errors import DefinitionError, Mistakes
 from .model import Gate
 from .words import nearest, shown
@@ -217,7 +217,8 @@ def _headers(raw, at):
     headers = {name: value.strip() for name, value in raw.items()}
     for name, value in headers.items():
         if not (value.isascii() and value.isprintable()):
-            raise DefinitionError(f"{at}:headers:{name}: has a character that is not allowed. Write printable ASCII.")
+            path = words.path(("headers", name), {"headers": raw})
+            raise DefinitionError(f"{at}:{path}: has a character that is not allowed. Write printable ASCII.")
     return headers
 
 

@@ -21,6 +21,7 @@ from . import (
     strategies,
     traffic,
     urls,
+    words,
 )
 from .errors import DefinitionError, Mistakes
 from .inheritance import merge
@@ -251,7 +252,7 @@ def _check_placeholders(app, at):
     mistakes, missing = Mistakes(), {}
     # A source that is wrong is None here, as it is on a node that may not run the app and has no command.
     texts = [("run", app.run)] if app.source or app.run else []
-    texts += [(f"env:{k}", v) for k, v in app.env.items()]
+    texts += [(words.path(("env", k), {"env": app.env}), v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
     texts += hooks.texts(app)
     for key, text in texts:

@@ -40,18 +40,18 @@ def check(definitions):
         keys, value = stack.pop()
         if isinstance(value, (dict, list)):
             if len(keys) >= DEPTH:
-                _refuse(keys, f"is {len(keys)} mappings and lists deep, at most {DEPTH} are allowed")
+                _refuse(definitions, keys, f"is {len(keys)} mappings and lists deep, at most {DEPTH} are allowed")
             items = value.items() if isinstance(value, dict) else enumerate(value)
             entries += len(value)
             if entries > ENTRIES:
-                _refuse(keys, f"one entry too many: an environment or an app may have {ENTRIES}")
+                _refuse(definitions, keys, f"one entry too many: an environment or an app may have {ENTRIES}")
             for key, inner in items:
-                characters += _scalar(keys, key, "the name ") if isinstance(value, dict) else 0
+                characters += _scalar(definitions, keys, key, "the name ") if isinstance(value, dict) else 0
                 stack.append(((*keys, key), inner))
         else:
-            characters += _scalar(keys, value)
+            characters += _scalar(definitions, keys, value)
         if characters > CHARACTERS:
-            _refuse(keys, f"one text too many: an environment or an app may have {CHARACTERS} characters")
+            _refuse(definitions, keys, f"one text too many: an environment or an app may have {CHARACTERS} characters")
 
 
 def misshapen(what, exc):
@@ -63,24 +63,28 @@ def misshapen(what, exc):
     )
 
 
-def _scalar(keys, value, what=""):
+def _scalar(definitions, keys, value, what=""):
     """Return how many characters ``value`` has; refuse what is not plain data, or too large."""
     plain = value is None or isinstance(value, (str, bool, float, int))
     if not plain:
-        _refuse(keys, f"found {what}something else. Write a mapping, a list, text, a number, true or false.")
+        _refuse(
+            definitions, keys, f"found {what}something else. Write a mapping, a list, text, a number, true or false."
+        )
     if isinstance(value, str):
         if len(value) > TEXT:
-            _refuse(keys, f"found {what or 'a text '}of {len(value)} characters, at most {TEXT} are allowed")
+            _refuse(
+                definitions, keys, f"found {what or 'a text '}of {len(value)} characters, at most {TEXT} are allowed"
+            )
         # What is found is not shown: it may be a secret.
         harmful = words.CONTROL.search(value)
         if harmful:
             place = f"character {harmful.start() + 1}, U+{ord(harmful[0]):04X}"
-            _refuse(keys, f"found {what or 'a text '}whose {place}, is not allowed in any text")
+            _refuse(definitions, keys, f"found {what or 'a text '}whose {place}, is not allowed in any text")
         return len(value)
     if isinstance(value, int) and not -INTEGER <= value < INTEGER:
-        _refuse(keys, f"found {what}a number that is too large: a whole number has at most 63 bits")
+        _refuse(definitions, keys, f"found {what}a number that is too large: a whole number has at most 63 bits")
     return 0
 
 
-def _refuse(keys, problem):
-    raise DefinitionError(f"{words.path(keys) or 'the definitions'}: {problem}")
+def _refuse(definitions, keys, problem):
+    raise DefinitionError(f"{words.path(keys, definitions) or 'the definitions'}: {problem}")

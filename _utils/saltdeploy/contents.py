@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from . import answers
+from . import answers, outcome
 from .errors import Failed, Refused
 from .jobs import TALK_DEADLINE, warnings
+from .model import version_of
 from .names import DIGEST
 from .words import by_problem
 
@@ -42,15 +43,28 @@ def check(fleet, app, version, installing, observed):
     return [by_problem(doubts)] if doubts else []
 
 
-def agree(fleet, app, version, installing, observed):
+def recorded(record, observed):
+    """Return the digests that a record has of the releases that it names or that are installed: release -> digest.
+
+    The content of any other release may change: nobody has it.
+
+    :param record: as records.read returns it, or None.
+    """
+    named = {version_of(instance) for _, instance in outcome.places(record)}
+    kept = named.union(*observed.releases.values())
+    return {release: digest for release, digest in (record or {}).get("digests", {}).items() if release in kept}
+
+
+def agree(fleet, app, version, installing, observed, known=""):
     """Return the digest that the archive of a release has on all nodes; empty: it has none, or no node says it.
 
     It is asked for once for a deployment. What else keeps a node from installing it, the installation will tell.
 
+    :param known: the digest that the record has of the release, if any.
     :raises Failed: it is not the same on all nodes.
     """
     replies = look(fleet, app, version, nodes(installing, observed, version))
-    told = _two_contents(app, version, replies)
+    told = _two_contents(app, version, replies, known=known)
     if told:
         raise Failed(told)
     return next((reply.value["digest"] for reply in replies.values() if reply.ok and reply.value["digest"]), "")
@@ -77,9 +91,10 @@ def differing_packages(fleet, app, version, some):
     )
 
 
-def _two_contents(app, version, replies, now=False):
+def _two_contents(app, version, replies, now=False, known=""):
     """Return what is said if there are two archives of one version, else nothing.
 
+    :param known: the digest that the record has of it, if any.
     :param now: whether what a file of digests says by now counts on nodes that have the release.
     """
     installed, offered = {}, {}
@@ -89,9 +104,10 @@ def _two_contents(app, version, replies, now=False):
             (installed if found["installed"] else offered).setdefault(found["digest"], []).append(node)
             if now and found["installed"]:
                 offered.setdefault(found["now"], []).append(node)
-    if len({*installed, *offered} - {""}) < 2:
+    if len({*installed, *offered, known} - {""}) < 2:
         return ""
-    said = [f"sha256 {digest[:12]}… is installed on {', '.join(some)}" for digest, some in installed.items() if digest]
+    said = [f"sha256 {known[:12]}… was deployed before"] if known else []
+    said += [f"sha256 {digest[:12]}… is installed on {', '.join(some)}" for digest, some in installed.items() if digest]
     said += [
         f"sha256 {digest[:12]}… is what {', '.join(some)} would install now"
         for digest, some in offered.items()

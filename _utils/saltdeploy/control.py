@@ -286,14 +286,18 @@ class Control(Operations, Looking, Settling):
         jobs = Jobs(site.fleet, self.journal)
         serving = [i for i in observed.instances if i.published and i.running]
         seen = (site.answering, site.observed)
-        notes = {"data": keeping.recorded(desired, observed, before), "tolerated": sorted(site.tolerated)}
+        digests = contents.recorded(before, observed)
+        data = keeping.recorded(desired, observed, before)
+        notes = {"data": data, "tolerated": sorted(site.tolerated), "digests": digests}
         about = (before, lock, identity, serving, notes)
         patient = replace(desired, app=site.app)
         deployment = Deployment(jobs, site.discovery, site.environment, patient, *seen, *about)
         content = (site.fleet, site.app, desired.version)
         try:
             if plan.install:
-                deployment.artifact = self._agreed(content, plan.install, observed)
+                known = digests.get(desired.version, "")
+                deployment.artifact = self._agreed(content, plan.install, observed, known)
+                digests.update({desired.version: deployment.artifact} if deployment.artifact else {})
             deployment.run(plan)
         except NotReverted as exc:
             return NOT_REVERTED, str(exc), exc.record
@@ -305,10 +309,10 @@ class Control(Operations, Looking, Settling):
             self._tidy(site, planner.installed(observed, plan, desired.version), desired.version, left, lock, identity)
         return DONE, "", deployment.record
 
-    def _agreed(self, content, nodes, observed):
+    def _agreed(self, content, nodes, observed, known):
         """Return the digest of the release on all nodes; Failed, and nothing was done, if there is more than one."""
         try:
-            return contents.agree(*content, nodes, observed)
+            return contents.agree(*content, nodes, observed, known)
         except INTERRUPTS as exc:
             raise Failed(cause(exc)) from exc
 

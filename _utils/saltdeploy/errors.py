@@ -5,6 +5,8 @@ import logging
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
+from . import faults
+
 # Exit codes of salt-run, and the word for each.
 DONE, REVERTED, NOT_REVERTED, REFUSED = range(4)
 # What a signal raises: Ctrl-C, and what salt-run makes of it and of SIGTERM.
@@ -85,6 +87,7 @@ def cause(exc):
     if isinstance(exc, Failed):
         return str(exc)
     if isinstance(exc, Exception):
-        log.error("Unexpected in a deployment", exc_info=exc)
-        return f"{type(exc).__name__}: {exc} (this is a bug: the master's log has the traceback)"
+        log.debug("Unexpected in a deployment", exc_info=exc)
+        bug = "" if faults.is_open(type(exc)) else " (this is a bug: the traceback is in the debug log)"
+        return f"{faults.told(exc)}{bug}"
     return "it was interrupted"

@@ -39,7 +39,7 @@ class Deployment(Reverting):
     :param before: the record as it was, None if there was none.
     :param lock: the held lock.Lock; every write goes through it.
     :param serving: the instances that are published and run.
-    :param notes: lists that the record keeps under their keys: nodes with data, services that are tolerated.
+    :param notes: values that the record keeps under their keys: nodes with data, tolerated services, digests.
 
     ``artifact`` is the SHA-256 that all nodes must have the release from; empty: it is not known beforehand.
     """

@@ -14,7 +14,7 @@ import salt.client
 import salt.config
 from salt.exceptions import SaltClientError, SaltReqTimeoutError
 
-from . import interrupts
+from . import faults, interrupts
 from .errors import Failed
 from .words import joined
 
@@ -25,8 +25,9 @@ POLL = 0.01
 WORD, WORD_DEADLINE = 10.0, 5.0
 
 # How long until a node is asked again that has a state run under way, in seconds, give or take a half: two that were
-# refused at the same moment, each for the other's sake, do not ask again at the same moment.
-RETRY = 1.0
+# refused at the same moment, each for the other's sake, do not ask again at the same moment. It doubles each time up to
+# the longest, as each question costs the node a process.
+RETRY, RETRY_MOST = 1.0, 8.0
 # How long the master may take to take a job, in seconds, as its `publish_timeout` has it. Salt 3008 would ask a master
 # that is gone three times, for a minute each.
 PATIENCE = {"request_channel_timeout": 30, "request_channel_tries": 1}
@@ -37,6 +38,8 @@ UNKNOWN = "the Salt master has no minion of this name: is its salt-minion runnin
 # What Salt makes of an exception that nobody expected: ours or Salt's own is a bug, and the minion's log has it whole.
 # The traceback of an app may be anywhere in what a node says of it.
 UNCAUGHT = "The minion function caused an exception: Traceback (most recent call last):"
+# The same in a state.
+RAISED = "An exception occurred in this state"
 # What it says where the node has no module of ours, or an older one.
 OLD = re.compile(
     r"'(app|deploy|discovery)\.\w+' is not available|ERROR executing '[^']*': .*keyword arguments are not valid", re.S
@@ -106,7 +109,7 @@ class Fleet:
         if not nodes:
             return {}
         began = time.monotonic()
-        replies, busy, told, word = {}, {}, set(), began + WORD
+        replies, busy, told, word = {}, {}, {}, began + WORD
         with interrupts.held() as let_through:
 
             def between():
@@ -122,10 +125,10 @@ class Fleet:
             for node, data in _until_all(send, nodes, busy, began + deadline):
                 reply = _reply(node, data, time.monotonic() - began)
                 if on_busy and _other_run(reply):
-                    busy[node] = time.monotonic() + RETRY * random.uniform(0.5, 1.5)
                     if node not in told:
-                        told.add(node)
                         on_busy(node)
+                    told[node] = min(2 * told.get(node, RETRY / 2), RETRY_MOST)
+                    busy[node] = time.monotonic() + told[node] * random.uniform(0.5, 1.5)
                 elif node in nodes and node not in replies:
                     replies[node] = reply
                     on_reply(reply)
@@ -222,11 +225,17 @@ def _unquoted(text):
     return text.strip().splitlines()[0] if text.strip().startswith("Rendering SLS") else text
 
 
+def _comment(state):
+    """Return the comment of a state that failed, without the traceback that Salt makes of an exception."""
+    comment = str(state["comment"])
+    return f"{RAISED}: {faults.of_traceback(comment)}" if comment.startswith(RAISED) else comment
+
+
 def _error(value):
     """Return what went wrong, from a module's exception or the failed states of a state run."""
     if isinstance(value, dict):
         failed = [
-            f"{str(state.get('__id__') or key).removeprefix('saltdeploy app ')}: {state['comment']}"
+            f"{str(state.get('__id__') or key).removeprefix('saltdeploy app ')}: {_comment(state)}"
             for key, state in value.items()
             if isinstance(state, dict) and state.get("result") is False
         ]
@@ -234,7 +243,7 @@ def _error(value):
         return joined(root or failed)
     text = joined(map(_unquoted, map(str, value))) if isinstance(value, list) else str(value)
     if text.startswith(UNCAUGHT):
-        return f"{text.strip().splitlines()[-1]} (a bug: the minion's log shows where)"
+        return f"{faults.of_traceback(text)} (a bug: the minion's log has the traceback)"
     old = OLD.match(text)
     for prefix in ("ERROR: ", "Error: "):
         text = text.removeprefix(prefix)

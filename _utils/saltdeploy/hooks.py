@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import time
 
-from . import durations, placeholders, shapes
+from . import durations, placeholders, shapes, words
 from .errors import Mistakes, Refused
 from .model import Hook
 from .versions import argument
@@ -27,8 +27,9 @@ def parse(raw, at):
     found, mistakes = {}, Mistakes()
     for phase, commands in raw.items():
         listed = commands if isinstance(commands, list) else [commands]
-        path = f"{at}:{phase}:{{}}" if isinstance(commands, list) else f"{at}:{phase}"
-        found[phase] = tuple(mistakes.attempt(_hook, one, path.format(number)) for number, one in enumerate(listed))
+        path = f"{at}:{words.path([phase])}"
+        paths = [f"{path}:{number}" if isinstance(commands, list) else path for number in range(len(listed))]
+        found[phase] = tuple(mistakes.attempt(_hook, *given) for given in zip(listed, paths))
     mistakes.refuse()
     return {phase: some for phase, some in found.items() if some}
 
@@ -43,7 +44,7 @@ def _hook(raw, at):
 def texts(app):
     """Return ``(key, command)`` of each hook of ``app``, for a check of their placeholders."""
     return [
-        (f"hooks:{phase}:{number}" if len(some) > 1 else f"hooks:{phase}", hook.command)
+        (words.path(["hooks", phase, number] if len(some) > 1 else ["hooks", phase]), hook.command)
         for phase, some in app.hooks.items()
         for number, hook in enumerate(some)
     ]

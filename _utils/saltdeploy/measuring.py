@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import requests
 
-from . import analysis, answers, words
+from . import analysis, answers, faults, words
 from .analysis import Inconclusive, Measurement
 from .errors import Failed
 from .jobs import TALK_DEADLINE
@@ -135,8 +135,8 @@ def attempt(measure):
     except Failed as exc:
         return Measurement(None, str(exc))
     except Exception as exc:  # a thread that ends without a word would be waited for in vain
-        log.error("Unexpected in a measurement", exc_info=exc)
-        return Measurement(None, f"{type(exc).__name__}: {exc}")
+        log.debug("Unexpected in a measurement", exc_info=exc)
+        return Measurement(None, faults.told(exc))
 
 
 def ask(gate, values, asking=None):
@@ -198,8 +198,6 @@ def _reason(exc):
     """Return what is at the bottom of an exception of requests, whose own words are long."""
     while exc.__cause__ or exc.__context__:
         exc = exc.__cause__ or exc.__context__
-    # The words of requests itself hold the URL, in which a token may be.
-    text = getattr(exc, "strerror", None) or (
-        type(exc).__name__ if isinstance(exc, requests.RequestException) else str(exc)
-    )
+    # The words of requests itself, and of what it uses, hold the URL, in which a token may be.
+    text = getattr(exc, "strerror", None) or (str(exc) if faults.is_open(type(exc)) else type(exc).__name__)
     return "connection refused" if isinstance(exc, ConnectionRefusedError) else text[: analysis.SHOWN]

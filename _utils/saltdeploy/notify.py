@@ -11,7 +11,7 @@ from pathlib import Path
 import requests
 import salt.utils.event
 
-from . import events, interrupts, words
+from . import events, faults, interrupts, words
 from .errors import INTERRUPTS, REFUSED
 
 log = logging.getLogger(__name__)
@@ -76,7 +76,7 @@ class Notifier:
     def _tell_end(self, exc):
         seconds = round(time.monotonic() - self._begun, 3)
         if self._result is None:
-            why = "it was interrupted" if isinstance(exc, INTERRUPTS) else str(exc)
+            why = "it was interrupted" if isinstance(exc, INTERRUPTS) else faults.told(exc)
             told = {"outcome": "refused", "retcode": REFUSED, "error": why, "verdict": f"nothing was changed: {why}"}
         else:
             result = self._result
@@ -116,7 +116,7 @@ class Bus:
                 # The bus adds its own keys to what it is given.
                 fired = bus.fire_event(dict(data), tag)
         except Exception as exc:  # whatever Salt's transport makes of it
-            log.warning("The event %s was not fired", tag, exc_info=exc)
+            log.warning("The event %s was not fired: %s", tag, faults.told(exc))
             fired = False
         if not fired:
             self.problem = f"events were not all fired on the master's bus, at last {tag}: see the master's log"

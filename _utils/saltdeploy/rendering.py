@@ -5,12 +5,16 @@ from __future__ import annotations
 import contextlib
 import re
 
+import jinja2
 import yaml
+from salt.exceptions import SaltException
 
-from . import words, yamlfile
+from . import faults, words, yamlfile
 
 # What of a template is not found, or is not as Jinja has it: these words are names, and no values.
 NAMED = ("Jinja variable", "Jinja syntax error", "Specified SLS")
+# What Salt says of any other exception in a template.
+RAISED = "Jinja error: "
 # Who logs a mistake, with a piece of the template around it.
 LOGGERS = (
     "salt.pillar",
@@ -30,8 +34,14 @@ def mistake(exc):
     error = getattr(exc, "error", exc)
     if isinstance(error, yaml.YAMLError):
         return yamlfile.problem(error)
-    line = getattr(exc, "line_num", None)
-    return f"{f'line {line}: ' if line else ''}{first_line(str(error)) or type(exc).__name__}"
+    line, text, cause = getattr(exc, "line_num", None), str(error), exc.__context__
+    if text.startswith(faults.BEGUN):  # of a program
+        said = faults.of_traceback(text)
+    elif text.startswith(RAISED) and cause and not isinstance(cause, (jinja2.TemplateError, SaltException)):
+        said = f"{RAISED}{words.message(faults.told(cause))}"
+    else:
+        said = first_line(text) or type(exc).__name__
+    return f"{f'line {line}: ' if line else ''}{said}"
 
 
 def sls_mistake(text):

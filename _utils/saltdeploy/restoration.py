@@ -88,7 +88,8 @@ def _restore(lifecycle, name, instance, after):
     lifecycle.retire(name, [instance], drain=0)
     # The installed release is the one that ran, even if the definition says something else by now.
     if version not in lifecycle.host.releases.versions(name):
-        lifecycle.install(name, version)
+        found, _ = record(lifecycle, name)
+        lifecycle.install(name, version, (found or {}).get("digests", {}).get(version, ""))
     result = lifecycle.start_installed(lifecycle.app(name), version, 1, RESTORED, slots=[int(slot)])
     if not result["ok"]:
         lifecycle.retire(name, [instance], drain=0)

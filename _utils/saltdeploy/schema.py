@@ -78,9 +78,12 @@ HTTP = {
 }
 
 # What may be a secret is writeOnly: no message shows what was found there.
+HEADER = _text(
+    "the name of a header", "the name of a header: letters, digits and -", r"^[A-Za-z0-9-]+$", writeOnly=True
+)
 SECRET_HEADERS = {
     "type": "object",
-    "propertyNames": {"type": "string", "pattern": r"^[A-Za-z0-9-]+$", "writeOnly": True},
+    "propertyNames": HEADER,
     "additionalProperties": _text(
         "the value of a header", "printable ASCII", r"^[!-~]([ -~]*[!-~])?\n?$", writeOnly=True
     ),
@@ -157,9 +160,6 @@ HOOKS = _object(dict.fromkeys(PHASES, COMMANDS))
 
 # A password in a URL would end in messages and logs.
 BARE_URL = r"^https?://[^/?#@\s]+"
-HEADER = _text(
-    "the name of a header", "the name of a header: letters, digits and -", r"^[A-Za-z0-9-]+$", writeOnly=True
-)
 HEADERS = _map({"type": "string", "writeOnly": True}, HEADER)
 
 MEASURED = _object(
@@ -300,7 +300,7 @@ APP_PROPERTIES = {
     ),
     "env": _map(
         {"type": ["string", "number", "boolean"]},
-        _text("the name of a variable", "letters, digits and _", r"^[A-Za-z_][A-Za-z0-9_]*$", "LOG_LEVEL"),
+        _text("a variable", "the name of a variable: letters, digits and _", r"^[A-Za-z_][A-Za-z0-9_]*$"),
     ),
     "ports": {
         "title": "a port or a range of ports",

@@ -49,6 +49,10 @@ def _texts(value):
     return isinstance(value, list) and all(map(_text, value))
 
 
+def _digests(value):
+    return _mapping(value) and all(isinstance(d, str) and names.DIGEST.fullmatch(d) for d in value.values())
+
+
 def _code(value):
     return _count(value) and DONE <= value < REFUSED
 
@@ -69,6 +73,7 @@ RECORD = {
     "nodes": _mapping,
     "data": _texts,
     "tolerated": _texts,
+    "digests": _digests,
 }
 PAUSED = {
     "from": _release,
@@ -112,7 +117,7 @@ MARK = {
     "owner": _text,
     "time": _time,
 }
-OPTIONAL = ("canary", "weights", "candidates", "verb", "left", "data", "tolerated")
+OPTIONAL = ("canary", "weights", "candidates", "verb", "left", "data", "tolerated", "digests")
 PARTS = {"paused": PAUSED, "frozen": FROZEN, "warm": WARM}
 
 

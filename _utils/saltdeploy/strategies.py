@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from . import bounds, durations
+from . import bounds, durations, words
 from .errors import Mistakes
 from .model import Strategy
 from .words import shown
@@ -25,7 +25,7 @@ def parse(raw, where):
     at, mistakes = f"{where}:strategy", Mistakes()
     for key, seconds in values.items():
         if seconds > bounds.DURATION and raw[key] != "manual":
-            mistakes.add(f"{at}:{key}: {shown(raw[key])} is too long. Write at most {bounds.LONGEST}.")
+            mistakes.add(f"{at}:{words.path([key])}: {shown(raw[key])} is too long. Write at most {bounds.LONGEST}.")
     fit = not mistakes.found
     if "waves" in raw:
         values["waves"] = tuple(raw["waves"])

@@ -9,10 +9,19 @@ from . import bounds, words
 
 # A URL with an authority: of salt:// and file:// a path may begin there.
 AUTHORITY = re.compile(r"(?i)\b(?!(?:salt|file):)([a-z][a-z0-9+.-]*)://([^/?#\s]*)")
+# The same in a command, where any scheme may have a login; and what a shell or saltdeploy fills in, which is no secret.
+SCHEME = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,20})://")
+UP_TO_PATH = re.compile("[^/?#]*")
+FILLED = re.compile(r"(?:\$\w+|\$\{\{?\w+\}\}?|\{[a-z]*\})+|\$\(.*")
+# What is said of one.
+COMMAND = (
+    "a URL has a password or a token (it is not shown). Messages and Consul show commands. Put it into `env` or into a"
+    " file on the node. A shell fills it in: sh -c 'psql postgres://shop:$PASSWORD@db/shop', for example."
+)
 # Hosts that nothing is sent to over a network.
 LOOPBACK = re.compile(r"(?i)localhost|127\.[0-9.]+|\[::1\]")
 # Under which keys of an app, and of an environment, URLs are.
-OF_APP, OF_ENVIRONMENT = ("source",), ("discovery", "consul")
+OF_APP, OF_ENVIRONMENT = ("source",), (("discovery",), ("consul",))
 # The secrets of a source have a place of their own, which is no URL.
 NOT_URLS = ("headers",)
 
@@ -36,10 +45,10 @@ def secrets(definitions):
             seen.add(once)
             items = value.items() if isinstance(value, dict) else enumerate(value)
             for key, inner in items:
-                if isinstance(key, str) and _has_urls((*keys, "")) and has_secret(key):
+                if isinstance(key, str) and _is_secret((*keys, ""), key):
                     _note((*keys, "…"), found)
                 stack.append(((*keys, key), inner))
-        elif isinstance(value, str) and _has_urls(keys) and has_secret(value):
+        elif isinstance(value, str) and _is_secret(keys, value):
             _note(keys, found)
     return found
 
@@ -57,6 +66,25 @@ def has_secret(text):
         port = re.sub(r"\[[^]]*\]|\{[a-z]*\}", "", host).partition(":")[2]
         if re.search(r"\D", port):
             return True
+    return False
+
+
+def has_password(command):
+    """Return whether a URL in ``command`` has a password, or a user over HTTP, which often is a token.
+
+    What a shell fills in is no password: ``$NAME``, ``${NAME}``, ``$(…)``.
+    """
+    for word in re.split(r'[\s"]', re.sub(r"\[[^]\s]{0,50}\]", "v6", command)):
+        word = word[: word.rfind("@") + 1]
+        for url in SCHEME.finditer(word):
+            authority = UP_TO_PATH.match(word, url.end())[0]
+            user, at, _ = authority.rpartition("@")
+            name, _, secret = (user if at else authority).partition(":")
+            if at and not secret and url[1].lower().endswith(("http", "https")):
+                secret = name
+            # "user:pa/ss@host": what looks like a port begins the password.
+            if secret and not FILLED.fullmatch(secret) and (at or not secret.isdigit()):
+                return True
     return False
 
 
@@ -93,17 +121,25 @@ def without_secrets(text):
     return re.sub(r"(?i)([a-z][a-z0-9+.-]*://[^?#\s]*)\?[^#\s]*", r"\1", text)
 
 
-def _has_urls(keys):
+def _is_secret(keys, text):
+    """Return whether ``text``, which is at ``keys``, has a URL with a secret, and none may be there."""
+    of_app, inner = _place(keys)
+    if _is_command(inner):
+        return has_password(text)
+    has_urls = inner[:1] == OF_APP and inner[1:2] != NOT_URLS if of_app else inner[:1] in OF_ENVIRONMENT
+    return has_urls and has_secret(text)
+
+
+def _place(keys):
+    """Return whether ``keys`` lead to an app, and the keys below that app, or below the environment."""
     keys = tuple(key if isinstance(key, str) else "" for key in keys)
-    if keys[:1] == ("apps",):
-        inner = keys[2:]
-    elif keys[:1] == ("environments",) and keys[2:3] == ("apps",):
-        inner = keys[4:]
-    elif keys[:1] == ("environments",):
-        return keys[2:3] and keys[2] in OF_ENVIRONMENT
-    else:
-        return False
-    return inner[:1] == OF_APP and inner[1:2] != NOT_URLS
+    placed = keys[:1] == ("environments",) and keys[2:3] == ("apps",)
+    return placed or keys[:1] == ("apps",), keys[4 if placed else 2 :]
+
+
+def _is_command(inner):
+    tested = inner[:1] == ("tests",) or inner[:2] == ("strategy", "analysis")
+    return inner[:1] in (("run",), ("hooks",)) or (tested and inner[-1] == "command")
 
 
 def _note(keys, found):
@@ -117,6 +153,8 @@ def _note(keys, found):
         f"{words.path(keys)}: the URL has a user or password (it is not shown), or is no URL. It would be kept in files"
         f" that all may read. Take it out and {advice}."
     )
+    if _is_command(_place(keys)[1]):
+        said = f"{words.path(keys)}: {COMMAND}"
     sentences = found.setdefault(app or "", [])
     if said not in sentences:
         sentences.append(said)

@@ -99,8 +99,9 @@ def _problems(validator, definitions):
         itertools.islice(validator.iter_errors(definitions), MISTAKES),
         key=lambda e: [str(p) for p in e.absolute_path],
     )
-    sealed = [f"{words.path(keys)}: {SEALED}" for keys in yamlfile.ciphertexts(definitions)]
-    return list(dict.fromkeys([*sealed, *itertools.chain.from_iterable(map(_explain, errors))]))
+    sealed = [f"{words.path(keys, definitions)}: {SEALED}" for keys in yamlfile.ciphertexts(definitions)]
+    found = [sentence for error in errors for sentence in _explain(error, definitions)]
+    return list(dict.fromkeys([*sealed, *found]))
 
 
 @functools.cache
@@ -122,16 +123,18 @@ def _validator(jsonschema):
     return jsonschema.validators.extend(draft, {"pattern": pattern}, type_checker=types)
 
 
-def _explain(error):
+def _explain(error, definitions):
     """Yield a sentence on each mistake that an error of jsonschema is about, with its key path."""
-    path, allowed, value = words.path(error.absolute_path), error.schema, error.instance
-    if error.validator == "additionalProperties":
-        yield from _unknown(path, allowed, value)
+    path, allowed, value = words.path(error.absolute_path, definitions), error.schema, error.instance
+    if "propertyNames" in error.absolute_schema_path:
+        yield _misnamed(error, definitions)
+    elif error.validator == "additionalProperties":
+        yield from _unknown(error.absolute_path, allowed, value, definitions)
     elif error.validator == "required":
         yield from (f"{path}:{key}: is missing." for key in error.validator_value if key not in value)
     elif error.validator == "anyOf" and _meant(error):
         for inner in _meant(error):
-            yield from _explain(inner)
+            yield from _explain(inner, definitions)
     elif error.validator in LIMITS:
         yield f"{path}: {LIMITS[error.validator].format(found=words.shown(value), limit=error.validator_value)}"
     else:
@@ -148,12 +151,28 @@ LIMITS = {
 }
 
 
-def _unknown(path, allowed, value):
+def _misnamed(error, definitions):
+    """Return a sentence on a key that cannot be one, and nothing of a value that is a part of it."""
+    allowed, key, keys = error.schema, error.instance, error.absolute_path
+    if _space(key) or not advice.may_be_shown(allowed, key):
+        keys, allowed = (*keys, key), {**allowed, "writeOnly": True}
+    return f"{words.path(keys, definitions)}: {advice.wrong(allowed, key)}{_space(key)}"
+
+
+def _space(key):
+    """Return what to do where a key has its value in it; nothing where it has none."""
+    if words.without_value(key) == key:
+        return ""
+    return " YAML needs a colon and a space between a key and its value."
+
+
+def _unknown(keys, allowed, value, definitions):
     known = sorted(allowed.get("properties", {}))
     for stray in sorted(set(value) - set(known), key=str):
         about = words.odd(stray) if isinstance(stray, str) else words.reading(stray)
-        said = f"{about}{nearest(stray, known)}"
-        yield f"{path}:{words.name(stray)}: unknown key{said}. Allowed here: {', '.join(known)}"
+        said = nearest(words.without_value(stray), known) if _space(stray) else f"{about}{nearest(stray, known)}"
+        path = words.path((*keys, stray), definitions)
+        yield f"{path}: unknown key{said}.{_space(stray)} Allowed here: {', '.join(known)}"
 
 
 def _meant(error):

@@ -10,13 +10,13 @@ import threading
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
-from . import arguments, words
+from . import arguments, faults, words
 from .errors import INTERRUPTS, NOT_REVERTED, REFUSED, REVERTED
 
 log = logging.getLogger(__name__)
 
-# A fault of ours. Python's own words may hold anything: a control character, a value of a definition.
-FAULT = "Internal error in saltdeploy ({}: {}).{} Run again with `-l debug` for the traceback."
+# A fault of ours.
+FAULT = "Internal error in saltdeploy ({}).{} Run again with `-l debug` for the traceback."
 UNFINISHED = " The deployment may be unfinished: run `salt-run deploy.status`."
 # The verbs that change nothing: of these, and of every dry run, an internal error is no danger.
 LOOKING = ("plan", "check", "status", "history", "logs", "test", "hooks", "unlock")
@@ -48,7 +48,7 @@ def result(function, args, kwargs):
         changing = any(given.get(argument) for argument in CHANGING)
         looking = (function.__name__ in LOOKING and not changing) or given.get("test") is True
         looking |= getattr(exc, "unchanged", False)
-        verdict = FAULT.format(type(exc).__name__, words.shown(str(exc)), "" if looking else UNFINISHED)
+        verdict = FAULT.format(faults.told(exc), "" if looking else UNFINISHED)
         return {"verdict": words.message(verdict), "retcode": REVERTED if looking else NOT_REVERTED}
 
 

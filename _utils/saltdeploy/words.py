@@ -21,6 +21,8 @@ HUGE = 10**VALUE
 # direction of text, which a text may have, and a message may not.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
+# Below these keys are secrets: any other key there may be one. Without a space, YAML takes `NAME:secret` for a key.
+SECRETIVE = {"env": re.compile("[A-Za-z_][A-Za-z0-9_]*"), "headers": re.compile("[A-Za-z0-9-]+")}
 
 
 class _Short(reprlib.Repr):
@@ -53,9 +55,36 @@ def name(value):
     return harmless(value) if plain else shown(value)
 
 
-def path(keys):
-    """Return the key path of ``keys``."""
-    return ":".join(name(key) for key in keys)
+def path(keys, definitions=None):
+    """Return the key path of ``keys``, without what may be a secret in them.
+
+    :param definitions: what the path is in. A key that is not shown is told by its number there.
+    """
+    said, above = [], None
+    for key in keys:
+        said.append(_key(above, key, definitions))
+        definitions, above = _within(definitions, key), key
+    return ":".join(said)
+
+
+def without_value(key):
+    """Return ``key`` without what follows a colon or an equals sign in it, which may be a secret."""
+    begun = re.split("[:=]", key)[0] if isinstance(key, str) else key
+    return key if begun == key else f"{begun}…"
+
+
+def _key(above, key, mapping):
+    names = SECRETIVE.get(above) if isinstance(above, str) else None
+    if names is None or (isinstance(key, str) and names.fullmatch(key)):
+        return name(without_value(key))
+    number = next((n for n, k in enumerate(mapping, 1) if k == key), 0) if isinstance(mapping, dict) else 0
+    return f"key number {number}" if number else "a key"
+
+
+def _within(definitions, key):
+    if isinstance(definitions, dict):
+        return definitions.get(key)
+    return definitions[key] if isinstance(definitions, list) and isinstance(key, int) else None
 
 
 def listed(names):

@@ -14,6 +14,8 @@ TIMESTAMP = "tag:yaml.org,2002:timestamp"
 CIPHERTEXT = "-----BEGIN PGP MESSAGE-----"
 # What PyYAML quotes of a text: a name after & * or !, a character, a number that is none.
 QUOTED = re.compile(r"""'.*'|".*"|`.*`""")
+# A key that is a name, a version or a path, and has no value in it.
+PLAIN = re.compile(r"[A-Za-z0-9_./+~-]{1,60}")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
@@ -149,5 +151,10 @@ def _no_key_twice(node):
             raise _OurOwn(None, None, f"`<<` merges more than {bounds.MERGED} mappings", key.start_mark)
         if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
             if (key.tag, key.value) in seen:
-                raise _OurOwn(None, None, f"found the key {words.shown(key.value)} a second time", key.start_mark)
+                raise _OurOwn(None, None, f"found {_key(key.value)} a second time", key.start_mark)
             seen.add((key.tag, key.value))
+
+
+def _key(key):
+    """Return a key for a message; nothing of it where it may be more than a name."""
+    return f"the key {words.shown(key)}" if PLAIN.fullmatch(key) else "a key"

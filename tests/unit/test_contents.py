@@ -47,8 +47,8 @@ def observed(*nodes):
     return SimpleNamespace(releases={"web9": ("0.9",), **dict.fromkeys(nodes, ("1.0",))})
 
 
-def agree(fleet, installing, *have):
-    return contents.agree(fleet, APP, "1.0", installing, observed(*have))
+def agree(fleet, installing, *have, known=""):
+    return contents.agree(fleet, APP, "1.0", installing, observed(*have), known)
 
 
 def check(fleet, installing, *have):
@@ -118,3 +118,17 @@ def test_packages_that_differ_are_named():
     told = contents.differing_packages(nodes, APP, "1.0", ["web1", "web2"])
     assert "shop 1.0 is not the same on all nodes: flask 3.0 on web1, 3.1 on web2. Give exact versions" in told
     assert contents.differing_packages(nodes, APP, "1.0", ["web1"]) == ""
+
+
+def test_what_the_record_has_is_the_content_too():
+    """All nodes may have been rebuilt since."""
+    assert agree(Fleet(web1=coming(A)), ["web1"], known=A) == A
+    told = rf"shop 1\.0 has two contents: sha256 {A[:12]}… was deployed before, sha256 {B[:12]}… is what web1 would"
+    with pytest.raises(Failed, match=told):
+        agree(Fleet(web1=coming(B)), ["web1"], known=A)
+
+
+def test_the_record_keeps_the_digests_of_releases_that_somebody_has():
+    record = {"nodes": {"web1": ["shop_1.1_1"]}, "digests": {"1.0": A, "1.1": B, "1.2": A, "0.9": B}}
+    assert contents.recorded(record, observed("web1")) == {"1.0": A, "1.1": B, "0.9": B}
+    assert contents.recorded(None, observed("web1")) == contents.recorded({"nodes": {}}, observed()) == {}

@@ -185,6 +185,49 @@ def test_a_password_in_a_url_of_an_environment_s_app_is_refused_too():
     assert "source:netrc" in told and "hunter2" not in told
 
 
+SECRET_COMMAND = "psql postgres://joe:hunter2@db/x"
+GATES = {"analysis": [{"name": "errors", "command": SECRET_COMMAND}]}
+
+
+@pytest.mark.parametrize(
+    "key, app",
+    [
+        ("run", {"run": SECRET_COMMAND}),
+        ("run:0", {"run": [SECRET_COMMAND]}),
+        ("hooks:before_start", {"hooks": {"before_start": SECRET_COMMAND}}),
+        ("hooks:before_start:1", {"hooks": {"before_start": ["true", SECRET_COMMAND]}}),
+        ("hooks:after_retire:command", {"hooks": {"after_retire": {"command": SECRET_COMMAND, "once": True}}}),
+        ("hooks:after_retire:0:command", {"hooks": {"after_retire": [{"command": SECRET_COMMAND}]}}),
+        ("tests:0:command", {"tests": [{"command": SECRET_COMMAND}]}),
+        ("strategy:analysis:0:command", {"strategy": GATES}),
+    ],
+)
+@pytest.mark.parametrize("placed", [False, True], ids=["app", "environment's app"])
+@pytest.mark.parametrize("read", ["master", "node without jsonschema"])
+def test_a_password_in_a_url_of_a_command_is_refused_and_not_shown(key, app, placed, read):
+    given = pillar({} if placed else app, app if placed else {})
+    if read == "master":
+        broken = definition.load(given).broken
+    else:
+        broken = definition.load_own("web1", given, problems=lambda definitions: None).broken
+    where = "environments:test:apps:shop" if placed else "apps:shop"
+    told = broken["shop"]
+    assert told.startswith(f"{where}:{key}: a URL has a password or a token (it is not shown).")
+    assert "Put it into `env` or into a file on the node." in told
+    assert "hunter2" not in told and "joe" not in told
+
+
+def test_a_password_in_a_command_of_an_environment_s_gate_is_refused():
+    told = mistake(pillar(strategy=GATES))
+    assert told.startswith("environments:test:strategy:analysis:0:command: a URL has a password")
+    assert "hunter2" not in told
+
+
+def test_a_command_may_take_its_password_from_env():
+    found = shop({"hooks": {"before_start": "sh -c 'psql postgres://joe:$PASSWORD@db/x'"}, "env": {"PASSWORD": "x"}})
+    assert found.hooks["before_start"][0].command.startswith("sh -c")
+
+
 def test_urls_elsewhere_may_have_a_password():
     """An app's own settings are not readable by others."""
     assert shop({"env": {"source": "https://joe:hunter2@host/x"}}).env["source"].endswith("host/x")
@@ -209,10 +252,13 @@ def test_urls_elsewhere_may_have_a_password():
             "version: '1.0\\n' is not a version. Write a version: letters, digits and . _ + ~ -, at",
         ),
         ({"ports": "80"}, "ports: '80' is not a port or a range of ports. Write the port without quotes: 80."),
-        ({"env": {"A B": "1"}}, "env: 'A B' is not the name of a variable. Write letters, digits and _, for example"),
+        (
+            {"env": {"A B": "1"}},
+            "env:key number 1: found text of another form. Write the name of a variable: letters, digits",
+        ),
         (
             {"env": {1: "1"}},
-            "env: 1 is not the name of a variable. Write letters, digits and _, for example LOG_LEVEL.",
+            "env:key number 1: found a number. Write the name of a variable: letters, digits and _. Quote",
         ),
         ({"env": {"A": ["1"]}}, "env:A: found a list. Write text, a number, true or false."),
         (

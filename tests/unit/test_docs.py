@@ -142,7 +142,7 @@ def _indented(lines):
 def test_examples_of_definitions_are_valid(example):
     """They may be parts of a definition, so nothing is required of them."""
     found = validation._validator(jsonschema)(schema.PILLAR).iter_errors(yaml.safe_load(example))
-    assert [list(validation._explain(e)) for e in found if e.validator != "required"] == []
+    assert [list(validation._explain(e, {})) for e in found if e.validator != "required"] == []
 
 
 def functions(path):

@@ -38,6 +38,14 @@ def error(value):
     return _reply("web1", {"ret": value, "retcode": 1}, 0).error
 
 
+BUG = (
+    "The minion function caused an exception: Traceback (most recent call last):\n"
+    '  File "/opt/salt/minion.py", line 1900, in _thread_return\n    return_data = self._execute_job_function(\n'
+    '  File "/var/cache/salt/minion/extmods/utils/saltdeploy/ports.py", line 7, in first\n    int(text)\n    ^^^^^^^\n'
+    '  File "/usr/lib/python3.11/json/decoder.py", line 355, in raw_decode\n    raise\n'
+)
+
+
 @pytest.mark.parametrize(
     "value, told",
     [
@@ -72,7 +80,21 @@ def error(value):
         ),
         (
             "The minion function caused an exception: Traceback (most recent call last):\n  File …\nKeyError: 'a'\n",
-            "KeyError: 'a' (a bug: the minion's log shows where)",
+            "KeyError (a bug: the minion's log has the traceback)",
+        ),
+        (
+            f"{BUG}ValueError: invalid literal for int() with base 10: 'geheim'\n",
+            "ValueError at ports.py:7 (a bug: the minion's log has the traceback)",
+        ),
+        (f"{BUG}ValueError: a\n\ngeheim: b\n", "ValueError at ports.py:7 (a bug: the minion's log has the traceback)"),
+        (f"{BUG}mine.own.Error: geheim", "mine.own.Error at ports.py:7 (a bug: the minion's log has the traceback)"),
+        (
+            f"{BUG}FileNotFoundError: [Errno 2] No such file or directory: '/x'\n",
+            "FileNotFoundError: [Errno 2] No such file or directory: '/x' (a bug: the minion's log has the traceback)",
+        ),
+        (
+            f"{BUG}salt.exceptions.SaltReqTimeoutError: Message timed out\n",
+            "SaltReqTimeoutError: Message timed out (a bug: the minion's log has the traceback)",
         ),
         ({"ok": False}, "failed, and did not say why (retcode 1)"),
     ],
@@ -93,6 +115,12 @@ def test_the_error_of_a_state_run_is_of_the_states_that_failed_first():
         "file_|-d_|-d_|-managed": {"result": False, "comment": "disk full"},
     }
     assert error(run) == "packages: no such package; file_|-d_|-d_|-managed: disk full"
+
+
+def test_the_traceback_of_a_state_is_not_told():
+    comment = BUG.replace("The minion function caused an exception", "An exception occurred in this state")
+    run = {"a": state("web", False, f"{comment}KeyError: 'geheim'\n")}
+    assert error(run) == "web: An exception occurred in this state: KeyError at ports.py:7"
 
 
 def test_a_state_run_of_which_only_requisites_failed():
@@ -153,7 +181,8 @@ def test_a_node_that_applies_states_for_too_long(monkeypatch):
     nodes = Answering(monkeypatch, web1=[BUSY])
     reply = nodes.run("state.apply", ["web1"], deadline=1.0, on_busy=lambda node: None)["web1"]
     assert reply.error == "another state run was under way there for 1s: see salt web1 state.running"
-    assert not reply.silent and len(nodes.sent) > 1
+    # Each question costs the node a process: they become fewer.
+    assert not reply.silent and 1 < len(nodes.sent) < 20
 
 
 def test_where_nobody_waits_the_other_run_is_an_error(monkeypatch):

@@ -536,6 +536,20 @@ def test_highstate_does_not_start_an_app_without_the_data_that_it_had(node):
     assert restoration.restore(node, "web", ["web_1.0_0"]) == ["web_1.0_0"]
 
 
+def test_highstate_installs_the_content_that_was_deployed_and_no_other(node):
+    """A file of digests may name another archive by now."""
+    node.host.releases.remove("web", "1.0")
+    record, right = recorded(node, a=["web_1.0_0"]), node.app("web").source.sha256["1.0"]
+    record["digests"] = {"1.0": "a" * 64}
+    with pytest.raises(Failed, match="sha256"):
+        restoration.restore(node, "web", ["web_1.0_0"])
+    assert there(node) == set() and node.host.releases.versions("web") == []
+    record["digests"] = {"1.0": right}
+    with pytest.raises(Failed, match="rmdir good"):  # It is installed, and its test fails.
+        restoration.restore(node, "web", ["web_1.0_0"])
+    assert node.host.releases.versions("web") == ["1.0"]
+
+
 @pytest.mark.parametrize("after", [None, "d1"])
 def test_without_a_word_of_data_in_the_record_or_on_the_way_back_it_starts(node, after):
     node.environment.apps["web"] = replace(node.app("web"), data=True)

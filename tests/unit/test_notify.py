@@ -393,7 +393,7 @@ def test_a_token_that_cannot_be_read_is_known_before_a_run(tmp_path, content, la
             {"webhook": {"url": URL, "headers": {"X": "geheim\n"}}},
             "notify:webhook:headers:X: found text of another form",
         ),
-        ({"webhook": {"url": URL, "headers": {"geheim: ": ""}}}, "notify:webhook:headers: found text of another form"),
+        ({"webhook": {"url": URL, "headers": {"geheim: ": ""}}}, "notify:webhook:headers:key number 1: found text"),
         ({"webhook": {"url": "https://:80/geheim"}}, "notify:webhook:url: needs a host"),
         ({"webhook": {"url": "https://geheim:99999/"}}, "notify:webhook:url: needs a host, and a port"),
         ({"webhook": {"url": URL, "token_file": "token"}}, "notify:webhook:token_file: found text of another form"),

@@ -187,7 +187,13 @@ def test_a_test_from_a_peer_and_a_frontend_are_known_elsewhere():
         ("{% if %}", "line 1: Jinja syntax error: Expected an expression"),
         ("- apps", "found a list. Write a mapping `apps`"),
         ("apps: [cart]", "apps: found a list"),
-        ("#!py\ndef run():\n    raise ValueError('geheim')", ""),
+        ("#!py\ndef run():\n    raise ValueError('geheim')", "ValueError at cart.sls:3"),
+        (
+            "#!py\ndef run():\n    return open('/nowhere')",
+            "FileNotFoundError: [Errno 2] No such file or directory: '/no",
+        ),
+        ("apps:\n  cart:\n    run: {{ '1geheim' | strftime('%Y') }}", "line 3: Jinja error: "),
+        ("apps:\n  cart:\n    run: {{ raise('no key') }}", "line 3: Jinja error: no key"),
         ("#!nix\napps: {}", ""),
     ],
 )

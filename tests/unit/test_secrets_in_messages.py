@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from saltdeploy import definition, inheritance, placeholders, schema, yamlfile
+from saltdeploy import definition, inheritance, placeholders, schema, words, yamlfile
 from saltdeploy.errors import Refused
 
 SECRET = "Gehe1m"
@@ -117,11 +117,67 @@ def test_no_secret_is_said(label, caplog):
         ):
             continue
         text = said(spoiled(keys, value), keys in opened) + caplog.text
-        # As a key somebody has written it where a name of ours belongs: that is no value.
         if any(n in text for n in needle):
             shown[keys] = next(line for line in text.splitlines() if any(n in line for n in needle))[:300]
         caplog.clear()
     assert shown == {}
+
+
+MAPPINGS = [
+    (("apps", "shop"), schema.APPS["additionalProperties"]),
+    (("environments", "test"), schema.ENVIRONMENTS["additionalProperties"]),
+    *((keys, part) for keys, part in APP + ENVIRONMENT if part.get("type") == "object"),
+]
+# A value that became a part of its key: somebody forgot a space, or wrote a shell's equals sign.
+GLUED = [f"DB_PASSWORD:{SECRET}", f"DB_PASSWORD={SECRET}", f":{SECRET}", f"ports:{SECRET}\u043e"]
+# Below `env` and `headers` a key that is no name may be a value by itself.
+STRAY = [f"{SECRET}!", f"{SECRET} {SECRET}", 7137713771377137, SECRET.encode(), (SECRET,), f"9{SECRET}/"]
+# What stands below such a key is wrong, too, so that its path is told.
+BELOW = [None, "x", [None], {"x": "\x07"}, "x\x07", "{x", "x" * 40_000, yamlfile.CIPHERTEXT, 10**40, {"x:y": {}}]
+
+
+@pytest.mark.parametrize("below", BELOW, ids=lambda below: repr(below)[:20])
+def test_no_secret_in_a_key_is_said(below, caplog):
+    """A validator that is missing, as on a node without jsonschema, finds other mistakes first."""
+    caplog.set_level(0)
+    shown, told = {}, set()
+    for keys, _ in MAPPINGS:
+        secretive = {"env", "headers"} & set(keys[-1:])
+        for key in [*GLUED, *(STRAY if secretive else ())]:
+            text = said(spoiled((*keys, key), below)) + caplog.text
+            if any(n in text for n in (SECRET, "7137713771377137", "713771377")):
+                shown[keys, key] = next(line for line in text.splitlines() if SECRET in line or "713771377" in line)[
+                    :300
+                ]
+            told |= {keys} if text else set()
+            caplog.clear()
+    assert shown == {}
+    assert len(told) > len(MAPPINGS) / 2
+
+
+def test_a_key_with_a_value_in_it_is_found_by_its_number():
+    pillar = spoiled(("apps", "shop", "env"), {"DB_HOST": "db", f"DB_PASSWORD:{SECRET}": None})
+    told = said(pillar)
+    assert "apps:shop:env:key number 2: found text of another form. Write the name of a variable: letters" in told
+    assert "YAML needs a colon and a space between a key and its value." in told
+    assert "apps:shop:env:key number 2: found nothing." in told
+    told = said(spoiled(("apps", "shop"), {**SHOP, f"user:{SECRET}": None}))
+    assert "apps:shop:user…: unknown key (did you mean `user`?). YAML needs a colon" in told
+
+
+@pytest.mark.parametrize("keys", [k for k, _ in MAPPINGS if k[-1] == "headers"], ids=str)
+def test_a_wrong_name_of_a_header_is_told_what_one_is(keys):
+    told = said(spoiled((*keys, "X Token"), "x"))
+    assert f"{words.path(keys)}:key number 1: found text of another form. Write the name of a header: letters" in told
+
+
+def test_a_key_that_is_there_twice_is_named_only_if_it_is_a_name(tmp_path):
+    path = tmp_path / "test.sls"
+    for key, told in (("DB_HOST", "found the key 'DB_HOST' a second time"), (f"'{SECRET}!'", "found a key a second")):
+        path.write_text(f"{{{key}: 1, {key}: 2}}")
+        with pytest.raises(Refused, match=told) as caught:
+            yamlfile.load(path)
+        assert SECRET not in str(caught.value)
 
 
 def test_what_may_be_a_secret_is_not_open():

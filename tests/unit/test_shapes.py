@@ -28,7 +28,14 @@ JUNK = [0, "", "x", [], [RECORD], True, 1e400, {}, {"nodes": 1}, {**RECORD, "nod
 
 
 @pytest.mark.parametrize(
-    "record", [RECORD, {**RECORD, "paused": PAUSED}, {**RECORD, "frozen": FROZEN}, {**RECORD, "x": 1}]
+    "record",
+    [
+        RECORD,
+        {**RECORD, "paused": PAUSED},
+        {**RECORD, "frozen": FROZEN},
+        {**RECORD, "digests": {"1.0": "a" * 64}},
+        {**RECORD, "x": 1},
+    ],
 )
 def test_what_is_right_is_used_as_it_is(record):
     assert shapes.record(record, "shop") == (record, [])

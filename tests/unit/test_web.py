@@ -456,6 +456,59 @@ def test_a_url_without(text):
     assert not urls.has_secret(text)
 
 
+BAD_COMMANDS = [
+    "psql postgres://u:hunter2@db/x",
+    "psql 'POSTGRES://u:hunter2@db/x'",
+    'sh -c "psql \\"postgres://u:hunter2@db/x\\" -c 1"',
+    "./x --db=redis://:hunter2@db:6379/0",
+    "./x --db mysql+pymysql://u:hun/ter2@db/x",
+    "./x amqp://u:hun@ter2@mq//",
+    "./x amqp://u:2222@mq//",
+    "./x mongodb://u:hun#ter2@a:1,b:2/x",
+    "./x db://u:[hunter2]@db/x",
+    "git clone https://hunter2@host/x",
+    "./x git+https://hunter2@host/x",
+    "./x http://a:80 --db db://u:hunter2@db/x",
+    "sh -c 'x db://u:${{PASSWORD:-hunter2}}@db/x'",
+    "sh -c 'x db://u:$PASSWORD.hunter2@db/x'",
+]
+GOOD_COMMANDS = [
+    "psql postgres://u@db/x",
+    "psql postgres://db/x",
+    "sh -c 'psql postgres://u:$PASSWORD@db/x'",
+    "sh -c 'psql \"postgres://u:${{PASSWORD}}@db/x\"'",
+    "sh -c 'psql postgres://u:$(cat /run/password)@db/x'",
+    "sh -c 'psql postgres://u:$(</run/password)@db/x'",
+    "sh -c 'psql postgres://$USER:$PASSWORD@db/x'",
+    "curl http://{address}:{port}/x@v1",
+    "sh -c 'curl http://$ADDRESS:$PORT/x@v1'",
+    "sh -c 'curl http://[$ADDRESS]:$PORT/x@v1'",
+    "curl http://[::1]:8080/x@v1",
+    "curl http://localhost:8080/x?mail=joe@host",
+    'curl -d {{"url":"http://a:80","mail":"joe@host"}} http://a',
+    "git clone ssh://git@host/x",
+    "mail joe@host -s a:b",
+    "./x --at http://a:80 joe@host",
+]
+
+
+@pytest.mark.parametrize("command", BAD_COMMANDS)
+def test_a_command_with_a_secret_in_a_url(command):
+    assert urls.has_password(command)
+
+
+@pytest.mark.parametrize("command", GOOD_COMMANDS)
+def test_a_command_without(command):
+    assert not urls.has_password(command)
+
+
+@pytest.mark.parametrize("piece", ["a://", "a.", "[", "a://b:c", "a://@", "$A", "a://$A"])
+def test_a_long_command_is_looked_through_at_once(piece):
+    began = time.monotonic()
+    urls.has_password((piece * 30_000)[:30_000] + "@")
+    assert time.monotonic() - began < 2
+
+
 @pytest.mark.parametrize(
     "url, shown",
     [
