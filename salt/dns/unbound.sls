@@ -25,6 +25,10 @@ unbound:
           domain-insecure: "consul"
           # What is withdrawn is gone at once.
           cache-max-ttl: 0
+{%- if upstream %}
+          # Upstream servers may have names of the own network, which nobody has signed: their answers count as they are.
+          module-config: "iterator"
+{%- endif %}
         stub-zone:
           name: "consul"
           stub-addr: 127.0.0.1@8600
