@@ -1,6 +1,6 @@
 # /srv/salt/reactions/shop_deployed.sls: believes the history, not the event.
 {%- set answer = salt['saltutil.runner']('deploy.history', arg=['shop'], kwarg={'env': 'production', 'limit': 1}) %}
-{%- set newest = answer.data.history | first | default({}, true) %}
+{%- set newest = answer.history | first | default({}, true) %}
 {%- set deployed = newest.get('verb') in ('deploy', 'publish', 'promote', 'rollback') and newest.retcode == 0 %}
 {%- if deployed and newest.deployment == pillar.get('deployment') %}
 warm up shop:
