@@ -12,7 +12,7 @@ import urllib.parse
 from dataclasses import dataclass
 
 from . import durations, placeholders, words
-from .errors import DefinitionError
+from .errors import DefinitionError, Mistakes
 from .model import Gate
 from .words import nearest, shown
 
@@ -172,14 +172,16 @@ def gates(raw, at, usable):
     :param usable: the placeholders that are allowed in a command.
     :raises DefinitionError: a gate is wrong. The message has its key path.
     """
-    made = tuple(_gate(one, f"{at}:{position}") for position, one in enumerate(raw))
+    mistakes = Mistakes()
+    made = tuple(mistakes.attempt(_gate, one, f"{at}:{position}") for position, one in enumerate(raw))
     for position, gate in enumerate(made):
-        if gate.kind == "command":
-            placeholders.check(gate.command, f"{at}:{position}:command", usable)
-    names = [gate.name for gate in made]
+        if gate and gate.kind == "command":
+            mistakes.attempt(placeholders.check, gate.command, f"{at}:{position}:command", usable)
+    names = [one["name"] for one in raw]
     for position, name in enumerate(names):
         if name in names[:position]:
-            raise DefinitionError(f"{at}:{position}:name: there is another `{name}`. Each gate needs its own name.")
+            mistakes.add(f"{at}:{position}:name: there is another `{name}`. Each gate needs its own name.")
+    mistakes.refuse()
     return made
 
 

@@ -23,9 +23,9 @@ from . import (
     urls,
     words,
 )
-from .errors import DefinitionError
+from .errors import DefinitionError, Mistakes
 from .inheritance import merge
-from .model import App, Frontend, PortRange, Probe, Source
+from .model import App, Frontend, PortRange, Probe, Source, Stop
 
 # Folders that the unit of an app may not write to, and folders that it finds empty. See runtime/systemd.py.
 PROTECTED = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/efi", "/etc", "/home", "/root", "/run")
@@ -36,56 +36,79 @@ TEST_TIMEOUT = 10.0
 CHECKS, TESTS = ("http", "tcp"), ("http", "tcp", "command")
 # The keys that have a meaning with one kind of source only.
 ONLY = {"archive": {"strip", "headers", "token_file"}, "pip": {"requirements", "python", "index"}}
+# They stand in for ports, and for a check or test, that are wrong. Nothing else of the app is wrong because of them.
+ANY_PORT, ANY_PROBE = PortRange(1, 1), Probe("command", "true")
 
 
-def parse(name, raw, env, where):
+def parse(name, raw, env, where, fit=lambda app: None):
     """Return the App called ``name``.
 
     :param raw: its definition, merged with its settings in the environment.
     :param env: the raw mapping of the environment. It may have a strategy that its apps share.
     :param where: the key path of the environment, for messages.
-    :raises DefinitionError: its definition is wrong. The message has the key path.
+    :param fit: raises DefinitionError if an App that is right by itself does not fit into its environment.
+    :raises DefinitionError: its definition is wrong. The message has all mistakes, each on its line with its key path.
     """
-    at = f"apps:{name}"
-    merged = merge(env.get("strategy") or {}, raw.get("strategy") or {})
-    strategy = strategies.parse(merged, at if raw.get("strategy") else where)
-    strategy = replace(strategy, analysis=_gates(raw, env, at, where))
-    app = App(
+    at, mistakes = f"apps:{name}", Mistakes()
+    own, shared = raw.get("strategy") or {}, env.get("strategy") or {}
+    strategy = mistakes.attempt(strategies.parse, merge(shared, own), at if own else where)
+    gates = mistakes.attempt(_gates, raw, env, at, where)
+    app = _app(name, raw, at, mistakes.attempt)
+    whole = not mistakes.found
+    mistakes.attempt(instancefiles.check, app.config, f"{at}:config")
+    mistakes.attempt(_check_placeholders, app, at)
+    if strategy:
+        app = replace(app, strategy=replace(strategy, analysis=gates or ()))
+        mistakes.attempt(traffic.check, strategy, at if "canary" in own else where)
+        mistakes.attempt(bluegreen.check, app, own, shared, at, where)
+        mistakes.attempt(_check_in_place, app, at if "replace" in own else where)
+    if whole:
+        mistakes.attempt(fit, app)
+    mistakes.refuse()
+    return app
+
+
+def _app(name, raw, at, attempt):
+    """Return the App that ``raw`` describes, without its strategy. See Mistakes.attempt for ``attempt``."""
+    return App(
         name=name,
         # A node that may not run the app knows neither its source nor its command.
-        source=_source(raw["source"], f"{at}:source") if "source" in raw else None,
+        source=attempt(_source, raw["source"], f"{at}:source") if "source" in raw else None,
         run=raw.get("run", ""),
         version=raw.get("version", ""),
         instances=raw.get("instances", 1),
-        user=raw.get("user", "") or _default_user(name, at),
-        data=_data(raw.get("data", False), f"{at}:data"),
+        user=raw.get("user", "") or attempt(_default_user, name, at, default=""),
+        data=attempt(_data, raw.get("data", False), f"{at}:data", default=True),
         packages=tuple(raw.get("packages", ())),
         states=tuple(raw.get("states", ())),
         config=dict(raw.get("config", {})),
         env={k: _env_value(v) for k, v in raw.get("env", {}).items()},
-        ports=_ports(raw.get("ports"), f"{at}:ports"),
+        ports=attempt(_ports, raw.get("ports"), f"{at}:ports", default=ANY_PORT),
         requires=tuple(raw.get("requires", ())),
         roles=tuple(raw.get("roles", ())),
-        checks=tuple(probe(c, f"{at}:checks:{i}") for i, c in enumerate(raw.get("checks", ()))),
-        tests=tuple(probe(t, f"{at}:tests:{i}", TEST_TIMEOUT, TESTS) for i, t in enumerate(raw.get("tests", ()))),
-        hooks=hooks.parse(raw.get("hooks", {}), f"{at}:hooks"),
-        strategy=strategy,
+        checks=tuple(
+            attempt(probe, check, f"{at}:checks:{number}", default=ANY_PROBE)
+            for number, check in enumerate(raw.get("checks", ()))
+        ),
+        tests=tuple(
+            attempt(probe, test, f"{at}:tests:{number}", TEST_TIMEOUT, TESTS, default=ANY_PROBE)
+            for number, test in enumerate(raw.get("tests", ()))
+        ),
+        hooks=attempt(hooks.parse, raw.get("hooks", {}), f"{at}:hooks", default={}),
         memory=raw.get("resources", {}).get("memory", ""),
         cpu=raw.get("resources", {}).get("cpu", ""),
-        frontend=_frontend(raw.get("frontend"), f"{at}:frontend"),
-        stop=stopping.parse(raw.get("stop", {}), f"{at}:stop"),
+        frontend=attempt(_frontend, raw.get("frontend"), f"{at}:frontend"),
+        stop=attempt(stopping.parse, raw.get("stop", {}), f"{at}:stop", default=Stop()),
     )
-    instancefiles.check(app.config, f"{at}:config")
-    _check_placeholders(app, at)
-    traffic.check(strategy, at if "canary" in (raw.get("strategy") or {}) else where)
-    bluegreen.check(app, raw.get("strategy") or {}, env.get("strategy") or {}, at, where)
+
+
+def _check_in_place(app, at):
+    """Raise DefinitionError if ``app`` replaces its instances in place, and has more or less than one port."""
     if app.in_place and (app.ports is None or len(app.ports) != 1):
-        at = at if "replace" in (raw.get("strategy") or {}) else where
         raise DefinitionError(
-            f"{at}:strategy:replace: in_place is for an app with one port, and {name} has {app.ports or 'none'}."
-            f" Write `beside` in apps:{name}:strategy:replace, or one port in apps:{name}:ports."
+            f"{at}:strategy:replace: in_place is for an app with one port, and {app.name} has {app.ports or 'none'}."
+            f" Write `beside` in apps:{app.name}:strategy:replace, or one port in apps:{app.name}:ports."
         )
-    return app
 
 
 def _default_user(name, at):
@@ -100,15 +123,15 @@ def _source(raw, at):
     if len(kinds) != 1:
         found = " and ".join(kinds) or "neither"
         raise DefinitionError(f"{at}: needs exactly one of `archive` and `pip`, found {found}.")
-    kind = kinds[0]
+    kind, mistakes = kinds[0], Mistakes()
     if kind == "archive" and "sha256" not in raw:
-        raise DefinitionError(f"{at}:sha256: is missing. An archive is unpacked only if its digest is known.")
-    stray = sorted(set(raw) & ONLY["pip" if kind == "archive" else "archive"])
-    if stray:
-        raise DefinitionError(f"{at}:{stray[0]}: has no meaning with `{kind}`.")
+        mistakes.add(f"{at}:sha256: is missing. An archive is unpacked only if its digest is known.")
+    for stray in sorted(set(raw) & ONLY["pip" if kind == "archive" else "archive"]):
+        mistakes.add(f"{at}:{stray}: has no meaning with `{kind}`.")
     if kind == "pip" and isinstance(raw.get("sha256"), str):
-        raise DefinitionError(f"{at}:sha256: one digest has no meaning with `pip`. Write a digest for each version.")
-    _check_credentials(raw, at)
+        mistakes.add(f"{at}:sha256: one digest has no meaning with `pip`. Write a digest for each version.")
+    mistakes.attempt(_check_credentials, raw, at)
+    mistakes.refuse()
     return Source(
         kind,
         raw[kind],
@@ -126,20 +149,22 @@ def _source(raw, at):
 
 def _check_credentials(raw, at):
     """Raise DefinitionError if a source has more than one login, or one that nobody asks for, or one in a URL."""
+    mistakes = Mistakes()
     ways = [key for key in ("token_file", "netrc") if key in raw]
     ways += [f"headers:{name}" for name in raw.get("headers", ()) if name.lower() == "authorization"]
     if len(ways) > 1:
-        raise DefinitionError(f"{at}:{ways[0]}: {ways[1]} is given too, and only one login can be sent. Remove one.")
+        mistakes.add(f"{at}:{ways[0]}: {ways[1]} is given too, and only one login can be sent. Remove one.")
     given = [key for key in ("headers", "token_file", "netrc") if key in raw]
     if given and "archive" in raw and not raw["archive"].startswith(("http://", "https://")):
-        raise DefinitionError(f"{at}:{given[0]}: has no meaning with an archive that does not come over HTTP.")
+        mistakes.add(f"{at}:{given[0]}: has no meaning with an archive that does not come over HTTP.")
     for number, requirement in enumerate(raw.get("requirements", ())):
         if urls.has_query(requirement):
-            raise DefinitionError(
+            mistakes.add(
                 f"{at}:requirements:{number}: the URL has a query, which may be a token (it is not shown). It would be"
                 " kept in files that all may read. Take it out and name a file on the node that holds the login:"
                 " source:netrc."
             )
+    mistakes.refuse()
 
 
 def _ports(raw, at):
@@ -176,10 +201,12 @@ def _frontend(raw, at):
     if raw is None:
         return None
     given = {key: raw[key] for key in ("port", "mode") if key in raw}
+    mistakes = Mistakes()
     if "timeout" in raw:
-        given["timeout"] = durations.positive(raw["timeout"], f"{at}:timeout", bounds.HAPROXY)
+        given["timeout"] = mistakes.attempt(durations.positive, raw["timeout"], f"{at}:timeout", bounds.HAPROXY)
     proxies = enumerate(raw.get("trusted_proxies", ()))
-    trusted = tuple(addresses.network(text, f"{at}:trusted_proxies:{number}") for number, text in proxies)
+    trusted = tuple(mistakes.attempt(addresses.network, p, f"{at}:trusted_proxies:{number}") for number, p in proxies)
+    mistakes.refuse()
     return Frontend(**given, trusted_proxies=trusted)
 
 
@@ -222,27 +249,34 @@ def _gates(raw, env, at, where):
 
 def _check_placeholders(app, at):
     """Raise DefinitionError if a text of ``app`` has a placeholder that is not filled in there."""
-    texts = [("run", app.run)] if app.source else []
+    mistakes, missing = Mistakes(), {}
+    # A source that is wrong is None here, as it is on a node that may not run the app and has no command.
+    texts = [("run", app.run)] if app.source or app.run else []
     texts += [(words.path(("env", k), {"env": app.env}), v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
     texts += hooks.texts(app)
     for key, text in texts:
-        for name in placeholders.check(text, f"{at}:{key}", command=not key.startswith("env:")):
+        command = not key.startswith("env:")
+        for name in mistakes.attempt(placeholders.check, text, f"{at}:{key}", placeholders.PLACEHOLDERS, command) or ():
             if name == "port" and key.startswith("hooks:"):
-                raise DefinitionError(f"{at}:{key}: {hooks.NO_PORT}")
-            if name == "data" and not app.data:
-                raise DefinitionError(f"{at}:data: is missing, and {key} uses {{data}}. Write `data: true`, or a path.")
-            if name == "port" and app.ports is None:
-                raise DefinitionError(f"{at}:ports: is missing, and {key} uses {{port}}.")
+                mistakes.add(f"{at}:{key}: {hooks.NO_PORT}")
+            elif name == "data" and not app.data:
+                missing.setdefault("data", f"{key} uses {{data}}. Write `data: true`, or a path.")
+            elif name == "port" and app.ports is None:
+                missing.setdefault("ports", f"{key} uses {{port}}.")
     for number, check in enumerate(app.checks):
-        _refuse_placeholders(check.target, f"{at}:checks:{number}:http")
+        mistakes.attempt(_refuse_placeholders, check.target, f"{at}:checks:{number}:http")
     for number, test in enumerate(app.tests):
         if test.kind == "http":
-            _refuse_placeholders(test.target, f"{at}:tests:{number}:http", placeholders.ELSEWHERE)
-            _refuse_placeholders(test.contains, f"{at}:tests:{number}:http:contains", placeholders.ELSEWHERE)
+            place = f"{at}:tests:{number}:http"
+            mistakes.attempt(_refuse_placeholders, test.target, place, placeholders.ELSEWHERE)
+            mistakes.attempt(_refuse_placeholders, test.contains, f"{place}:contains", placeholders.ELSEWHERE)
     listens = [p for p in (*app.checks, *app.tests) if p.kind in ("http", "tcp")]
     if listens and app.ports is None:
-        raise DefinitionError(f"{at}:ports: is missing, and the {listens[0].kind} check or test needs a port.")
+        missing.setdefault("ports", f"the {listens[0].kind} check or test needs a port.")
+    for key, why in missing.items():
+        mistakes.add(f"{at}:{key}: is missing, and {why}")
+    mistakes.refuse()
 
 
 def _refuse_placeholders(text, at, allowed=()):

@@ -33,11 +33,13 @@ def frontends(environment):
 
     :returns: a list of ``{"app", "port", "mode", "timeout", "trusted_proxies", "slots"}``, in the order of the apps'
         names; ``timeout`` in milliseconds.
-    :raises DefinitionError: the definition of an app is wrong. Without its frontend, an app that serves would be lost
-        to its clients: HAProxy keeps the configuration that it has until the mistake is put right.
+    :raises DefinitionError: the definition of an app is wrong, or two apps cannot be beside one another. Without its
+        frontend, an app that serves would be lost to its clients: HAProxy keeps the configuration that it has until
+        the mistake is put right.
     """
-    if environment.broken:
-        why = joined(why for _, why in sorted(environment.broken.items()))
+    wrong = {**environment.broken, **environment.clashing}
+    if wrong:
+        why = joined(why for _, why in sorted(wrong.items()))
         raise DefinitionError(f"HAProxy keeps the configuration that it has until this is put right: {why}")
     return [
         {

@@ -9,8 +9,9 @@ import functools
 import time
 from dataclasses import replace
 
-from .errors import DefinitionError, Refused
+from .errors import DefinitionError, Mistakes, Refused
 from .model import version_of
+from .versions import argument
 
 # -- definitions ------------------------------------------------------------------------------
 
@@ -22,26 +23,24 @@ def check(app, own, shared, at, where):
         key paths.
     :raises DefinitionError: naming the key path.
     """
+    mistakes = Mistakes()
     if own.get("warm") and app.strategy.warm and not app.blue_green:
-        raise DefinitionError(
+        mistakes.add(
             f"{at}:strategy:warm: has a meaning with `replace: blue_green` only, and {app.name} has"
             f" `{app.strategy.replace}`: leave it out, or say `warm: 0`."
         )
-    if not app.blue_green:
-        return
-    if app.strategy.pause:
-        raise DefinitionError(
+    if app.blue_green and app.strategy.pause:
+        mistakes.add(
             f"{at if 'pause' in own else where}:strategy:pause: a blue_green deployment has no first wave to pause"
             f" after. To look at the new set before users have it: deploy.app {app.name} publish=False, then"
             f" deploy.publish {app.name}. Leave `pause` out, or say `pause: 0` for it (apps:{app.name}:strategy:pause)."
         )
     # Waves that the environment has for its other apps are no mistake.
     said = [(at, own)] if "replace" in own else [(at, own), (where, shared)]
-    for path, strategy in said:
+    for path, strategy in said if app.blue_green else ():
         if strategy.get("waves", ["100%"]) != ["100%"]:
-            raise DefinitionError(
-                f'{path}:strategy:waves: blue_green replaces all at once: leave `waves` out, or say ["100%"].'
-            )
+            mistakes.add(f'{path}:strategy:waves: blue_green replaces all at once: leave `waves` out, or say ["100%"].')
+    mistakes.refuse()
 
 
 def check_room(app, nodes):
@@ -176,5 +175,5 @@ def told(app, entry, now):
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["until"]))
     if now >= entry["until"]:
         return f"{app} {', '.join(versions)} was warm until {when}: salt-run deploy.prune {app} retires it"
-    how = " or ".join(f"salt-run deploy.rollback {app} version={version}" for version in versions)
+    how = " or ".join(f"salt-run deploy.rollback {app} {argument(version)}" for version in versions)
     return f"{app} {', '.join(versions)} runs on, warm, until {when}: {how} publishes it at once"

@@ -5,42 +5,50 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from . import addresses, discovery, words
-from .errors import DefinitionError
+from .errors import Mistakes
 from .inheritance import mapping
 
 
 def check(where, environment):
-    """Raise DefinitionError if two nodes have one address, or a URL is none.
+    """Raise DefinitionError if nodes have the same address, or a URL is none. The message has all mistakes.
 
     :param where: the key path of the environment.
     :param environment: its raw mapping, resolved and of the right shape.
     """
-    nodes = environment["nodes"].items()
+    nodes, mistakes = environment["nodes"].items(), Mistakes()
     for node, (other, same) in _twice((n, addresses.canonical(settings["address"])) for n, settings in nodes).items():
-        raise DefinitionError(
+        mistakes.add(
             f"{where}:nodes:{words.name(node)}:address: {same} is the address of {words.name(other)}, too."
             " Write an address of its own for each node."
         )
-    _urls(f"{where}:discovery:consul", (environment.get("discovery") or {}).get("consul") or {})
+    for key in _no_urls((environment.get("discovery") or {}).get("consul") or {}):
+        said = "this is no URL. Write http://{address}:8500, for example."
+        mistakes.add(f"{where}:discovery:consul:{key}: {said}")
+    mistakes.refuse()
 
 
 def of_apps(where, apps):
-    """Return the apps that cannot be beside another one: ``{app: why}``. Of two, it is the later one.
+    """Return the apps that cannot be beside another one: ``{app: why}``. Both apps of a pair are in it.
+
+    Nobody knows which of the two is right. The older one may serve clients.
 
     :param where: the key path of the environment; ``apps``: its apps, merged and of the right shape.
     """
+    found = {}
     ports = {app: mapping(settings, "frontend").get("port") for app, settings in apps.items()}
-    found = {
-        app: f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too. Write another port."
-        for app, (other, port) in _twice((a, p) for a, p in ports.items() if isinstance(p, int)).items()
-    }
+    for app, other, port in _pairs((a, p) for a, p in ports.items() if isinstance(p, int)):
+        said = f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too. Write another port."
+        found.setdefault(app, []).append(said)
     for app in apps:
         other = app.removesuffix("-candidate")
         if other != app and other in apps:
-            found[app] = f"{where}:apps:{app}: candidates of {other} have this name in discovery. Rename the app."
-    for app, (other, folder) in _twice((a, _data(s)) for a, s in apps.items()).items():
-        found[app] = f"apps:{app}:data: {folder} is the data folder of {other}, too. Name another folder."
-    return found
+            said = f"{where}:apps:{app}: candidates of {other} have this name in discovery. Rename {app}."
+            for name in (app, other):
+                found.setdefault(name, []).append(said)
+    for app, other, folder in _pairs((a, _data(s)) for a, s in apps.items()):
+        said = f"apps:{app}:data: {folder} is the data folder of {other}, too. Name another folder."
+        found.setdefault(app, []).append(said)
+    return {app: "\n".join(said) for app, said in found.items()}
 
 
 def circle(name, required, apps):
@@ -60,7 +68,8 @@ def circle(name, required, apps):
     return []
 
 
-def _urls(where, consul):
+def _no_urls(consul):
+    """Yield the keys of what should be URLs of Consul and is none."""
     urls = [(f"servers:{number}", url) for number, url in enumerate(consul.get("servers", ()))]
     for key, url in [*urls, ("agent", consul.get("agent", discovery.DEFAULT_URL))]:
         if key == "agent":
@@ -72,12 +81,22 @@ def _urls(where, consul):
         except ValueError:
             usable = False
         if not usable:
-            raise DefinitionError(f"{where}:{key}: this is no URL. Write http://{{address}}:8500, for example.")
+            yield key
 
 
 def _data(app):
     folder = app.get("data")
     return folder.rstrip("/") if isinstance(folder, str) else None
+
+
+def _pairs(values):
+    """Yield ``(name, other, value)`` for each two names that have the same value, both ways.
+
+    :param values: pairs of name and value. None is no value.
+    """
+    for name, (first, value) in _twice(values).items():
+        yield name, first, value
+        yield first, name, value
 
 
 def _twice(pairs):

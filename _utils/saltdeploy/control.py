@@ -43,7 +43,7 @@ class Control(Operations, Looking, Settling):
 
     def app(self, name, env, version, instances, nodes, publish, test, keep, reason, move):
         """Take app ``name`` to a release."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._definitions(name, env, starts=True)
         version = versions.check(app, version)
         count = arguments.count("instances", instances, app.instances)
         balancer.refuse_beyond(environment, app, count)
@@ -182,7 +182,7 @@ class Control(Operations, Looking, Settling):
 
     def publish(self, name, env, version, instances, nodes, test, keep, reason, move):
         """Publish the candidates that ``publish=False`` left."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._definitions(name, env, starts=True)
         wanted = None if version is None else versions.check(app, version)
         count = arguments.count("instances", instances, app.instances)
         balancer.refuse_beyond(environment, app, count)
@@ -195,7 +195,8 @@ class Control(Operations, Looking, Settling):
                     preflight.refuse_unseen(site)
                 waiting = sorted({i.version for i in observed.instances if i.held and not i.published})
                 if wanted is None and len(waiting) > 1:
-                    raise Refused(f"candidates of several releases wait: say version=, one of {', '.join(waiting)}")
+                    chosen = " or ".join(map(versions.argument, waiting))
+                    raise Refused(f"candidates of several releases wait. Choose one: {chosen}")
                 chosen = wanted or versions.check(app, waiting[0] if waiting else None)
                 desired = planner.Desired(app, chosen, count, site.nodes, keep=keep, analysis=True, move=move)
                 return self._deployment(site, observed, desired, planner.publication)
@@ -228,7 +229,7 @@ class Control(Operations, Looking, Settling):
 
     def scale(self, name, env, instances, test, reason, move):
         """Run another number of instances of the release that the record has."""
-        environment, app = self._definitions(name, env)
+        environment, app = self._definitions(name, env, starts=True)
         count = arguments.count("instances", instances, None)
         if count is None:
             raise Refused(f"how many of {app.name}? Say instances=, the definition has {app.instances}.")
@@ -353,7 +354,7 @@ def _retained(site, observed, version, current):
     if version not in there:
         raise Refused(
             f"{name} {version} is installed on no node any more. Retained are: {', '.join(there) or 'none'}."
-            f" To install it again: salt-run deploy.app {name} version={version}"
+            f" To install it again: salt-run deploy.app {name} {versions.argument(version)}"
         )
     return version
 
@@ -361,9 +362,11 @@ def _retained(site, observed, version, current):
 def _last_good(site, history, current):
     entry = records.last_good(history, current)
     if not entry:
+        any_version = versions.argument("…")
         raise Refused(
             f"the history of {site.app.name} in {site.environment.name} has no good release before {current}:"
-            f" name one that is installed still, version=, or deploy one: salt-run deploy.app {site.app.name} version="
+            f" name one that is installed still ({any_version}), or deploy one: salt-run deploy.app {site.app.name}"
+            f" {any_version}"
         )
     return versions.check(site.app, entry["record"]["version"])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from functools import partial
 
 from . import (
     addresses,
@@ -17,7 +18,7 @@ from . import (
     validation,
     words,
 )
-from .errors import DefinitionError, Refused
+from .errors import DefinitionError, Mistakes, Refused
 from .inheritance import left_out, mapping, merge, named, resolve
 from .model import App, Environment, Node
 from .words import nearest, shown
@@ -62,37 +63,47 @@ def only_with(pillar, app):
     return found[0] if len(found) == 1 else None
 
 
-def load(pillar, env=None, problems=validation.problems):
+def load(pillar, env=None, problems=validation.problems, app=None):
     """Return the Environment named ``env`` with its apps.
 
     An app with a mistake in its own definition is in ``broken``, not in ``apps``. :func:`find_app` raises the mistake.
-    So a mistake in one app does not stop another app.
+    So a mistake in one app does not stop another app. Two apps that cannot be beside one another are in ``clashing``,
+    too: what runs of them can be operated, and :func:`refuse_clash` raises why nothing more may be started.
 
     :param pillar: a mapping with the keys ``apps`` and ``environments``. ``saltdeploy_broken`` may have the files that
         are left out, and the reasons: file -> reason.
     :param env: the name of the environment. None means the only one.
     :param problems: ``problems(definitions)`` returns the mistakes that a schema finds, as validation.problems does. It
         returns None if nothing can find them.
+    :param app: the name of the app that somebody asks for. Its mistakes are told with those of the environment.
     :raises DefinitionError: the environment is wrong. The message has the key path, the wrong value and the right form.
     """
     unread = inheritance.unread(pillar)
     name = choose_environment(pillar, env)
     if inheritance.unusable(name) in unread:
         raise DefinitionError(f"environments:{name}: {unread[inheritance.unusable(name)]}")
-    apps = named(pillar, "apps")
-    environments = pillar["environments"]
+    apps, environments = named(pillar, "apps"), pillar["environments"]
     chain = inheritance.chain(environments, name, unread)
-    used = {app for link in chain for app in mapping(environments[link], "apps")}
-    links = {link: environments[link] for link in chain}
-    wanted = {"apps": {a: apps[a] for a in apps if a in used}, "environments": links}
-    found = problems(wanted)
-    wrong = found or {}
+    used = {a for link in chain for a in mapping(environments[link], "apps")}
+    wanted = {"apps": {a: apps[a] for a in apps if a in used}, "environments": inheritance.used(environments, chain)}
+    found, known = problems(wanted), urls.secrets(wanted)
+    wrong = {part: [*known.get(part, ()), *said] for part, said in (found or {}).items()}
     if validation.ENVIRONMENT in wrong:
-        raise DefinitionError(validation.listed(wrong[validation.ENVIRONMENT]))
-    broken = {app: validation.listed(said) for app, said in wrong.items()}
-    broken.update(urls.secrets(wanted))
-    raw = resolve(environments, name, broken)
-    where = f"environments:{name}"
+        own = wrong.get(app) or known.get(app, ())
+        raise DefinitionError(validation.listed([*wrong[validation.ENVIRONMENT], *own]))
+    broken = {a: validation.listed(said) for a, said in wrong.items()}
+    raw, where = resolve(environments, name, broken), f"environments:{name}"
+    _name_missing(broken, raw, apps, where, unread)
+    mistakes = Mistakes(known.get(validation.ENVIRONMENT, ()))
+    environment = _environment(name, raw, broken, unread, mistakes)
+    _fill(environment, raw, apps, known, validated=found is not None)
+    if mistakes.found:
+        raise DefinitionError(validation.listed([*mistakes.found, *environment.broken.get(app, "").splitlines()]))
+    return environment
+
+
+def _name_missing(broken, raw, apps, where, unread):
+    """Add to ``broken`` the apps of an environment that have no definition, and why."""
     for app in raw["apps"]:
         if not isinstance(app, str):
             broken[shown(app)] = f"{where}:apps: {inheritance.no_text(app)}"
@@ -100,51 +111,60 @@ def load(pillar, env=None, problems=validation.problems):
             broken[app] = f"{where}:apps:{words.name(app)}: is not sent to nodes.{left_out(unread, app)}"
         elif app not in apps:
             broken.setdefault(app, _undefined(app, apps, where, unread))
-    clashes.check(where, raw)
+
+
+def _environment(name, raw, broken, unread, mistakes):
+    """Return the Environment of the raw mapping ``raw`` without its apps. Add what is wrong with it to ``mistakes``."""
+    where = f"environments:{name}"
+    mistakes.attempt(clashes.check, where, raw)
     if cluster.wanted(raw):
-        cluster.identities(name, raw)  # It raises the mistakes in them.
-    environment = Environment(
+        mistakes.attempt(cluster.identities, name, raw)
+    return Environment(
         name=name,
-        nodes={n: _node(n, about, where) for n, about in raw["nodes"].items()},
+        nodes={n: _node(n, about, where, mistakes) for n, about in raw["nodes"].items()},
         apps={},
         discovery=raw.get("discovery") or {"consul": {}},
-        webhook=events.webhook(raw.get("notify") or {}, f"{where}:notify"),
-        upstream=_upstream(raw.get("dns") or {}, f"{where}:dns:upstream"),
+        webhook=mistakes.attempt(events.webhook, raw.get("notify") or {}, f"{where}:notify"),
+        upstream=_upstream(raw.get("dns") or {}, f"{where}:dns:upstream", mistakes),
         broken=broken,
         unread=unread,
     )
-    _fill(environment, raw, apps, where, validated=found is not None)
-    return environment
 
 
-def _fill(environment, raw, apps, where, validated):
+def _fill(environment, raw, apps, known, validated):
     """Put each app of ``environment`` into its ``apps`` or ``broken``.
 
+    :param known: app -> mistakes of it that are known already, and leave its shape as it must be.
     :param validated: False if jsonschema is missing. An app may then have any shape.
     """
-    good = {}
+    good, where = {}, f"environments:{environment.name}"
     for name, settings in raw["apps"].items():
         if name in apps and name not in environment.broken:
             if isinstance(apps[name], dict) and isinstance(settings or {}, dict):
                 good[name] = merge(apps[name], settings or {})
             else:  # This happens only on a node without jsonschema.
                 environment.broken[name] = f"apps:{words.name(name)}: is not a mapping."
-    clashing = clashes.of_apps(where, good)
+    environment.clashing.update(clashes.of_apps(where, good))
     for name, merged in good.items():
+        mistakes = Mistakes(known.get(name, ()))
         try:
-            if name in clashing:
-                raise DefinitionError(clashing[name])
-            app = appdefinition.parse(name, merged, raw, where)
-            bluegreen.check_room(app, len(environment.eligible(app)))
-            _refuse_lonely_peers(app, environment)
-        except DefinitionError as exc:
-            environment.broken[name] = str(exc)
+            app = mistakes.attempt(appdefinition.parse, name, merged, raw, where, partial(_fit, environment))
         except bounds.WRONG_SHAPE as exc:
             if validated:
                 raise
-            environment.broken[name] = str(bounds.misshapen(f"apps:{words.name(name)}", exc))
+            mistakes.add(str(bounds.misshapen(f"apps:{words.name(name)}", exc)))
+        if mistakes.found:
+            environment.broken[name] = validation.listed(mistakes.found)
         else:
             environment.apps[name] = app
+
+
+def _fit(environment, app):
+    """Raise DefinitionError if ``app`` cannot run on the nodes of ``environment``."""
+    mistakes = Mistakes()
+    mistakes.attempt(bluegreen.check_room, app, len(environment.eligible(app)))
+    mistakes.attempt(_refuse_lonely_peers, app, environment)
+    mistakes.refuse()
 
 
 def _refuse_lonely_peers(app, environment):
@@ -203,6 +223,12 @@ def find_app(environment, name):
     return environment.apps[name]
 
 
+def refuse_clash(environment, app):
+    """Raise DefinitionError if ``app`` cannot be beside another app of ``environment``."""
+    if app.name in environment.clashing:
+        raise DefinitionError(environment.clashing[app.name])
+
+
 def find_name(environment, name):
     """Return ``name`` if ``environment`` has an app with this name. Its definition may be wrong.
 
@@ -228,10 +254,12 @@ def known_by_name(environment, name):
     return environment.apps.get(name) or App(name=name, source=None, run="")
 
 
-def _node(name, raw, where):
-    found = addresses.of_node(raw["address"], f"{where}:nodes:{words.name(name)}:address")
+def _node(name, raw, where, mistakes):
+    at = f"{where}:nodes:{words.name(name)}:address"
+    found = mistakes.attempt(addresses.of_node, raw["address"], at, default="")
     return Node(name, found, tuple(raw.get("roles", ())), raw.get("zone", ""))
 
 
-def _upstream(dns, at):
-    return tuple(addresses.server(text, f"{at}:{number}") for number, text in enumerate(dns.get("upstream") or ()))
+def _upstream(dns, at, mistakes):
+    servers = enumerate(dns.get("upstream") or ())
+    return tuple(mistakes.attempt(addresses.server, text, f"{at}:{number}") for number, text in servers)

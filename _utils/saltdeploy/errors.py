@@ -22,6 +22,33 @@ class DefinitionError(Refused):
     """A definition in pillar is wrong: the message has its key path, what was found, what is allowed."""
 
 
+class Mistakes:
+    """The mistakes in a definition. They are found part by part and told all at once.
+
+    :param found: sentences that are known already.
+    """
+
+    def __init__(self, found=()):
+        self.found = list(found)
+
+    def attempt(self, function, *args, default=None):
+        """Return what ``function`` returns, or ``default`` if it raises a DefinitionError, which is kept."""
+        try:
+            return function(*args)
+        except DefinitionError as exc:
+            self.found += [said for said in str(exc).splitlines() if said not in self.found]
+            return default
+
+    def add(self, sentence):
+        """Keep ``sentence``."""
+        self.found.append(sentence)
+
+    def refuse(self):
+        """Raise DefinitionError with all mistakes, each on its line, if there are any."""
+        if self.found:
+            raise DefinitionError("\n".join(self.found))
+
+
 class Failed(CommandExecutionError):
     """Something was tried and did not work."""
 

@@ -10,7 +10,7 @@ import hashlib
 import time
 
 from . import durations, placeholders, shapes, words
-from .errors import Refused
+from .errors import Mistakes, Refused
 from .model import Hook
 from .versions import argument
 
@@ -24,12 +24,13 @@ def parse(raw, at):
     :param at: their key path, for messages.
     :raises DefinitionError: a timeout is 0 or too long.
     """
-    found = {}
+    found, mistakes = {}, Mistakes()
     for phase, commands in raw.items():
         listed = commands if isinstance(commands, list) else [commands]
         path = f"{at}:{words.path([phase])}"
         paths = [f"{path}:{number}" if isinstance(commands, list) else path for number in range(len(listed))]
-        found[phase] = tuple(map(_hook, listed, paths))
+        found[phase] = tuple(mistakes.attempt(_hook, *given) for given in zip(listed, paths))
+    mistakes.refuse()
     return {phase: some for phase, some in found.items() if some}
 
 

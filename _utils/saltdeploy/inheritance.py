@@ -36,6 +36,38 @@ def resolve(environments, name, broken=()):
     return raw
 
 
+def used(environments, links):
+    """Return ``{name: raw}`` of the environments ``links`` without the parts that the first of them does not use.
+
+    The nodes of a base are its own. Of its ``notify`` only what no later environment replaces is used.
+
+    :param links: the first environment and its bases, see :func:`chain`.
+    """
+    found, later = {}, {}
+    for number, link in enumerate(links):
+        raw = environments[link]
+        if number and isinstance(raw, dict):
+            left = {"notify": _left(raw["notify"], later)} if "notify" in raw else {}
+            raw = {**raw, "nodes": {}, **left}
+        notify = raw.get("notify") if isinstance(raw, dict) else None
+        later = merge(notify, later) if isinstance(notify, dict) else later
+        found[link] = raw
+    return found
+
+
+def _left(base, over):
+    """Return what is left of ``base`` where ``over`` is laid over it, see :func:`merge`."""
+    if not isinstance(base, dict):
+        return base if not over else {}
+    left = {}
+    for key, value in base.items():
+        if key not in over:
+            left[key] = value
+        elif isinstance(value, dict) and isinstance(over[key], dict):
+            left[key] = _left(value, over[key])
+    return left
+
+
 def _is_plain(app, settings, broken):
     """Return whether what an environment says of an app may be looked at: it is as it must be, as far as is known."""
     return isinstance(app, str) and app not in broken and isinstance(settings or {}, dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from .errors import DefinitionError
+from .errors import Mistakes
 from .words import shown
 
 RECORD, START, LOG = "instance.json", "start", "log"
@@ -20,20 +20,22 @@ def check(config, at):
 
     :param config: path below the instance's folder -> template; ``at`` is its key path, for messages.
     """
-    paths = {}
+    paths, mistakes = {}, Mistakes()
     for target in config:
         path = PurePosixPath(target)
         if not path.parts:
-            raise DefinitionError(f"{at}: found {shown(target)}, which is the instance's folder itself. Name a file.")
-        if TAKEN.fullmatch(path.parts[0]):
-            raise DefinitionError(
+            mistakes.add(f"{at}: found {shown(target)}, which is the instance's folder itself. Name a file.")
+        elif TAKEN.fullmatch(path.parts[0]):
+            mistakes.add(
                 f"{at}: found {shown(target)}, but saltdeploy has a file {path.parts[0]} of its own in the folder of an"
                 " instance. Choose another name, for example below etc/."
             )
-        if path in paths:
-            raise DefinitionError(f"{at}: {shown(paths[path])} and {shown(target)} are the same file. Keep one.")
-        paths[path] = target
+        elif path in paths:
+            mistakes.add(f"{at}: {shown(paths[path])} and {shown(target)} are the same file. Keep one.")
+        else:
+            paths[path] = target
     for path, target in paths.items():
         for folder in path.parents:
             if folder in paths:
-                raise DefinitionError(f"{at}: {shown(paths[folder])} is a file, and {shown(target)} is in it.")
+                mistakes.add(f"{at}: {shown(paths[folder])} is a file, and {shown(target)} is in it.")
+    mistakes.refuse()

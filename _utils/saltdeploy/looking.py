@@ -12,6 +12,7 @@ from . import (
     hookrun,
     hooks,
     names,
+    notify,
     planner,
     preflight,
     records,
@@ -39,7 +40,7 @@ class Looking(Verbs):
 
     def check(self, name, env, version, instances, nodes, move):
         """Find out whether a deployment would be refused; it is, with the same message, where it would."""
-        environment, app = self._definitions(name, env, looking=True)
+        environment, app = self._definitions(name, env, looking=True, starts=True)
         version = versions.check(app, version)
         count = arguments.count("instances", instances, app.instances)
         balancer.refuse_beyond(environment, app, count)
@@ -53,7 +54,7 @@ class Looking(Verbs):
             preflight.refuse_unseen(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
             self._advise(app)
-            for warning in balancer.lacking(app, count, observed.slots):
+            for warning in (*balancer.lacking(app, count, observed.slots), *notify.lacking(environment)):
                 self.journal.warn(warning)
             pause = records.pauses(app, version, site.record())
             desired = planner.Desired(app, version, count, site.nodes, pause=pause, analysis=True, move=move)

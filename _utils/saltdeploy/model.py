@@ -270,6 +270,7 @@ class Environment:
 
     :param upstream: address and port of the name servers for all names that are not Consul's.
     :param broken: apps whose own definition is wrong, which are not among ``apps``, and what is wrong.
+    :param clashing: apps that cannot be beside another app, and why. They are among ``apps``.
     :param unread: files that definitions could not be read from, and why.
     """
 
@@ -280,6 +281,7 @@ class Environment:
     webhook: Webhook | None = None
     upstream: tuple[tuple[str, int | None], ...] = ()
     broken: dict[str, str] = field(default_factory=dict)
+    clashing: dict[str, str] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
 
     @property

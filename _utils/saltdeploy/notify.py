@@ -181,8 +181,7 @@ class Outbox:
         try:
             headers = {**self.webhook.headers, **_authorization(self.webhook.token_file)}
         except (OSError, ValueError) as exc:
-            why = getattr(exc, "strerror", None) or type(exc).__name__
-            return f"token_file {self.webhook.token_file}: {why}", False
+            return _unreadable(self.webhook.token_file, exc), False
         try:
             # No retries of urllib3: it logs them with path and query. No redirects: they make a GET of it.
             with (
@@ -195,6 +194,21 @@ class Outbox:
         except Exception as exc:  # requests lets through errors of its own parts
             return _reason(exc), True
         return ("" if 200 <= code < 300 else f"it answered {code}"), code >= 500 or code == 429
+
+
+def lacking(environment):
+    """Return why this master cannot send the events of an Environment to its webhook, as sentences."""
+    path = environment.webhook.token_file if environment.webhook else ""
+    try:
+        _authorization(path)
+    except (OSError, ValueError) as exc:
+        at = f"environments:{environment.name}:notify:webhook"
+        return [f"{at}:{_unreadable(path, exc)}, on the master. Without the token no event is sent to the webhook."]
+    return []
+
+
+def _unreadable(path, exc):
+    return f"token_file {path}: {getattr(exc, 'strerror', None) or type(exc).__name__}"
 
 
 def _authorization(path):

@@ -12,6 +12,7 @@ from . import bluegreen, hooks, membership, records
 from .discovery import patiently
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed
 from .model import version_of
+from .versions import argument
 
 # How long discovery may take to show as healthy what was so a moment ago, in seconds: a check that failed once runs
 # again after its interval, which is 2 s by default.
@@ -121,7 +122,7 @@ def verdict(result, desired, said):
         return f"{what} {how} in {where}, but {result['untrue']}. Look now ({look_at(result)}). {why}".rstrip()
     if result["retcode"] == NOT_REVERTED and record and "frozen" not in record:
         done = f"{what} is published in {where}, but for nodes that failed: {serve}"
-        again = f"salt-run deploy.app {result['app']} version='{result['version']}' env={where}"
+        again = f"salt-run deploy.app {result['app']} {argument(result['version'])} env={where}"
         return f"{done}. Repair them, then {again} does what is left. {why}"
     if result["retcode"] == NOT_REVERTED and record:
         return f"{hooks.frozen(result['app'], record)}. Published are {serve}"

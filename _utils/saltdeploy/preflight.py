@@ -16,6 +16,8 @@ from .words import name as said
 # How long a check may take to answer, beyond its interval, before what it is about counts as unhealthy, in seconds: its
 # timeout, as Consul has it by default.
 ANSWER = 10.0
+# How long a node may take to take in its pillar, in seconds. Less than TALK_DEADLINE, so that the node answers then.
+REFRESH = 45.0
 
 
 def observe(site, journal, deployment=None):
@@ -24,12 +26,11 @@ def observe(site, journal, deployment=None):
     It is then known, too, which nodes answer, and whose instances were looked at.
 
     :param deployment: id of the run that has the app's lock: nodes refuse jobs of earlier runs from then on.
-    :raises Refused: a node that is needed does not answer; one that is looked at cannot tell: no module, another
-        version of it, a dead agent.
+    :raises Refused: a node that is needed does not answer, or does not take in its pillar; one that is looked at cannot
+        tell: no module, another version of it, a dead agent.
     """
     environment, app, fleet = site.environment, site.app, site.fleet
-    if fleet.opts.get("pillar_cache"):  # nothing else has the master forget what it keeps
-        fleet.run("saltutil.refresh_pillar", environment.nodes, wait=True, deadline=TALK_DEADLINE)
+    stale = _refresh(fleet, environment.nodes) if fleet.opts.get("pillar_cache") else {}
     replies = fleet.run(
         "app.observe", environment.nodes, app.name, refresh=True, deployment=deployment, deadline=2 * TALK_DEADLINE
     )
@@ -37,6 +38,7 @@ def observe(site, journal, deployment=None):
     site.observed = list(site.nodes) if site.chosen else site.answering
     silent = {n: replies[n].error for n in environment.nodes if replies[n].silent}
     _refuse_silent({n: silent[n] for n in site.needed if n in silent}, site)
+    _refuse({node: stale[node] for node in site.needed if node in stale})
     for node in silent:
         journal.warn(f"{node} does not answer: what it runs is not seen.")
     _refuse_problems({node: replies[node] for node in site.observed})
@@ -57,6 +59,19 @@ def observe(site, journal, deployment=None):
         stop_timeout=max((t for value in seen.values() for t in value["stop_timeouts"].values()), default=0.0),
         slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
     )
+
+
+def _refresh(fleet, nodes):
+    """Have the master forget the pillars that it keeps; return node -> why its pillar may be an old one."""
+    replies = fleet.run("saltutil.refresh_pillar", nodes, wait=True, timeout=REFRESH, deadline=TALK_DEADLINE)
+    # Salt says the same whether the pillar came in time or not: only the time tells.
+    taken = [node for node, reply in replies.items() if reply.value is True and reply.seconds < REFRESH]
+    return {
+        node: reply.error
+        or f"did not take in its pillar within {REFRESH:g}s. Run: salt {node} saltutil.refresh_pillar wait=True"
+        for node, reply in replies.items()
+        if node not in taken
+    }
 
 
 def refuse_unseen(site):

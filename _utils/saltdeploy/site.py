@@ -262,8 +262,11 @@ class Verbs:
     # -- ways in ------------------------------------------------------------------------------
 
     @unchanged()
-    def _environment(self, env, app=None):
-        """Return the Environment called ``env``, or the only one there is; else the only one that has ``app``."""
+    def _environment(self, env, app=None, choose=True):
+        """Return the Environment called ``env``, or the only one there is; else the only one that has ``app``.
+
+        :param choose: False never chooses by the app. It only tells its mistakes with those of the environment.
+        """
         app = arguments.one_name(app)
         # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
         opts = {**self.opts, "pillar_safe_render_error": False}
@@ -277,15 +280,22 @@ class Verbs:
                 f" (its id) environments.all, and define one in pillar/environments/.{inheritance.left_out(unread)}"
             )
         env = arguments.word(env)
-        return definition.load(pillar, definition.only_with(pillar, app) if env is None and app else env)
+        name = definition.only_with(pillar, app) if choose and env is None and app else env
+        return definition.load(pillar, name, app=app)
 
-    def _definitions(self, name, env, looking=False):
+    def _definitions(self, name, env, looking=False, starts=False):
         """Return the environment, and the app whose definition a verb needs.
 
         :param looking: it changes nothing, so it may choose the environment itself where only one has the app.
+        :param starts: it starts instances that the operator asks for. An app that cannot be beside another is refused.
         """
         environment, name = self._named(name, env, looking)
-        return environment, definition.find_app(environment, name)
+        app = definition.find_app(environment, name)
+        if starts:
+            definition.refuse_clash(environment, app)
+        elif name in environment.clashing:
+            self._warn(words.message(environment.clashing[name]))
+        return environment, app
 
     def _known(self, name, env, looking=False):
         """Return the environment, and an app by its name alone: its own definition may be wrong."""
@@ -308,7 +318,7 @@ class Verbs:
         if not name:
             raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
         name = arguments.one_name(name)
-        environment = self._environment(env, name if looking else None)
+        environment = self._environment(env, name, choose=looking)
         self._warn_of_others(environment, name)
         return environment
 

@@ -40,7 +40,7 @@ def of_app(discovery, environment, app, replaced=frozenset()):
         "frozen": hooks.frozen(app.name, current),
         "share": traffic.share(published, current["version"]) if (current or {}).get("paused") else None,
         "warm": bluegreen.told(app.name, _warm(current, rows), time.time()),
-        "warnings": warnings,
+        "warnings": [*warnings, *filter(None, [environment.clashing.get(app.name)])],
     }
 
 

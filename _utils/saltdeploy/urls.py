@@ -6,7 +6,6 @@ import re
 from urllib.parse import urlsplit
 
 from . import bounds, words
-from .errors import DefinitionError
 
 # A URL with an authority: of salt:// and file:// a path may begin there.
 AUTHORITY = re.compile(r"(?i)\b(?!(?:salt|file):)([a-z][a-z0-9+.-]*)://([^/?#\s]*)")
@@ -28,10 +27,11 @@ NOT_URLS = ("headers",)
 
 
 def secrets(definitions):
-    """Return the apps that have a user or password in a URL of theirs: ``{app: what is said of it}``.
+    """Return the apps that have a user or password in a URL of theirs: ``{app: sentences}``. No sentence shows it.
+
+    The environment itself is under ``""``.
 
     :param definitions: ``{"apps": …, "environments": …}``, plain data of any shape.
-    :raises DefinitionError: one is in a URL of an environment. No message shows it.
     """
     found, seen, stack = {}, set(), [((), definitions)]
     while stack:
@@ -143,7 +143,7 @@ def _is_command(inner):
 
 
 def _note(keys, found):
-    """Add what is said of the URL at ``keys`` to its app's; raise DefinitionError where it is no app's."""
+    """Add what is said of the URL at ``keys`` to its app's, or to the environment's."""
     keys = tuple(key if isinstance(key, str) else words.shown(key) for key in keys)
     app = keys[1] if keys[0] == "apps" else keys[3] if keys[2] == "apps" else None
     advice = "name a file on the node that holds them: source:netrc, or source:token_file"
@@ -155,6 +155,6 @@ def _note(keys, found):
     )
     if _is_command(_place(keys)[1]):
         said = f"{words.path(keys)}: {COMMAND}"
-    if app is None:
-        raise DefinitionError(said)
-    found.setdefault(app, said)
+    sentences = found.setdefault(app or "", [])
+    if said not in sentences:
+        sentences.append(said)

@@ -187,7 +187,7 @@ MEANINGS = {
     "environment": {
         "based_on": (
             "Another environment: all of it but its nodes is taken over, and merged with what is said here"
-            " (mappings are merged, lists and values are replaced)."
+            " (mappings are merged, lists and values are replaced). A mistake among the nodes there is no mistake here."
         ),
         "scale": (
             "By how much ``instances`` that come from ``based_on`` are multiplied, rounded, at least 1. A"
@@ -245,7 +245,7 @@ MEANINGS = {
         "headers": "Further headers of each request.",
         "token_file": (
             "Path of a file on the master, whose content is sent as ``Authorization: Bearer …``. It is read for each"
-            " event."
+            " event, and ``deploy.check`` warns if the master cannot read it."
         ),
         "events": "Which events are sent, by the last part of their tag. ``[]``: none.",
     },

@@ -41,6 +41,13 @@ def test_the_frontend_of_an_app_whose_definition_is_wrong_is_not_taken_away():
         balancer.frontends(environment(frontend={"port": "eighty"}))
 
 
+def test_two_apps_on_one_port_of_haproxy_change_nothing_of_it():
+    found = environment()
+    found.clashing["idle"] = "apps:idle:frontend:port: 80 is the port of the frontend of shop, too."
+    with pytest.raises(DefinitionError, match="keeps the configuration.*apps:idle:frontend:port"):
+        balancer.frontends(found)
+
+
 def test_what_haproxy_listens_on():
     given = {"port": 80, "timeout": "90s", "trusted_proxies": ["10.0.0.5", "10.1.0.0/16"]}
     assert balancer.frontends(environment(frontend=given)) == [

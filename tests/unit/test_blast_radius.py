@@ -42,7 +42,6 @@ MISTAKES = {
     "too long": lambda pillar, apps, placed: apps["cart"].update(run="x" * 40_000),
     "too much": lambda pillar, apps, placed: apps["cart"].update(packages=["x"] * 300_000),
     "object": lambda pillar, apps, placed: apps["cart"].update(env={"A": b"\xff"}),
-    "same frontend": lambda pillar, apps, placed: [app.update(frontend={"port": 80}) for app in apps.values()],
     "instances of a wrong type": lambda pillar, apps, placed: placed["cart"].update(instances=[1], version=3.1),
     "name": lambda pillar, apps, placed: (apps.update(Cart_2=apps["cart"]), placed.update(Cart_2={})),
     "name that is a number": lambda pillar, apps, placed: (
@@ -65,7 +64,7 @@ def test_an_app_is_what_it_was(label):
     pillar = changed(MISTAKES[label])
     environment = definition.load(pillar, "test")
     shop = definition.find_app(environment, "shop")
-    assert shop == good or label == "same frontend"
+    assert shop == good
     if not label.startswith("another environment"):
         assert len(environment.broken) == 1 and "shop" in environment.apps
         broken = next(iter(environment.broken))
@@ -95,7 +94,7 @@ def test_an_app_is_what_it_was_in_a_nodes_pillar(label, monkeypatch):
     json.dumps(own, default=repr)
     good = definition.load(PILLAR, "test").apps["shop"]
     environment = definition.load_own("web1", own)
-    assert environment.apps["shop"] == good or label == "same frontend"
+    assert environment.apps["shop"] == good
     assert len(environment.broken) == 1
 
 
@@ -109,6 +108,69 @@ def test_an_app_is_what_it_was_on_a_node_without_jsonschema(label):
         assert label in ("too deep", "too long", "too much", "object"), exc
     else:
         assert "shop" in environment.apps
+
+
+@pytest.mark.parametrize("order", [["shop", "cart"], ["cart", "shop"]])
+def test_somebodys_new_app_does_not_make_an_app_wrong_that_serves(order):
+    """Whichever of the two is written first."""
+    pillar = changed(lambda pillar, apps, placed: [app.update(frontend={"port": 80}) for app in apps.values()])
+    pillar["environments"] = {"test": pillar["environments"]["test"]}
+    pillar["environments"]["test"]["apps"] = {app: {"version": "1.0"} for app in order}
+    for environment in (definition.load(pillar), definition.load_own("web1", pillar)):
+        assert environment.broken == {} and definition.find_app(environment, "shop").version == "1.0"
+        for app, other in (order, order[::-1]):
+            said = f"apps:{app}:frontend:port: 80 is the port of the frontend of {other}, too. Write another port."
+            assert environment.clashing[app] == said
+            with pytest.raises(DefinitionError, match="too. Write another port."):
+                definition.refuse_clash(environment, environment.apps[app])
+
+
+def based(base, **test):
+    """Return a pillar whose environment ``test`` is based on the environment ``production``, which has mistakes."""
+    return changed(
+        lambda pillar, apps, placed: (
+            pillar["environments"].update(production={"nodes": {"p1": {"address": "10.1.0.1"}}, "apps": {}, **base}),
+            pillar["environments"]["test"].update(based_on="production", **test),
+        )
+    )
+
+
+URL = "https://chat.example.com/x"
+
+
+@pytest.mark.parametrize(
+    "base, test",
+    [
+        ({"nodes": {"p1": {"adress": "10.1.0.1"}}}, {}),
+        ({"nodes": ["p1"]}, {}),
+        ({"notify": {"webhook": {"url": 5}}}, {"notify": {"webhook": {"url": URL}}}),
+        ({"notify": {"webhook": [URL]}}, {"notify": {"webhook": {"url": URL}}}),
+    ],
+)
+def test_a_mistake_in_a_part_of_a_base_that_is_not_used_is_in_nobodys_way(base, test):
+    pillar = based(base, **test)
+    environment = definition.load(pillar, "test")
+    assert set(environment.apps) == {"shop", "cart"} and environment.broken == {}
+    assert bool(environment.webhook) == bool(test)
+    with pytest.raises(DefinitionError, match="environments:production:"):
+        definition.load(pillar, "production")
+
+
+@pytest.mark.parametrize(
+    "base, test, said",
+    [
+        ({"notify": {"webhook": {"url": 5}}}, {}, "environments:production:notify:webhook:url: found a number"),
+        (
+            {"notify": {"webhook": {"url": 5, "evnts": []}}},
+            {"notify": {"webhook": {"url": URL}}},
+            "environments:production:notify:webhook:evnts: unknown key",
+        ),
+        ({"strategy": {"drain": -1}}, {}, "environments:production:strategy:drain: -1 is not a duration"),
+    ],
+)
+def test_a_mistake_in_a_part_of_a_base_that_is_used_is_named_where_it_is(base, test, said):
+    with pytest.raises(DefinitionError, match=said):
+        definition.load(based(base, **test), "test")
 
 
 def test_the_environment_asked_for_must_be_right():

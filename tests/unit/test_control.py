@@ -14,7 +14,7 @@ from saltdeploy.control import Control
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
 from saltdeploy.executor import Identity
-from saltdeploy.model import Environment, Frontend, Node, Stop
+from saltdeploy.model import Environment, Frontend, Node, Stop, Webhook
 from saltdeploy.planner import Desired, Plan
 
 from tests.support.fleet import instance, make_app, observe
@@ -43,7 +43,7 @@ def test_a_pause_that_somebody_ended_before_the_lock_was_had_is_not_promoted(rec
 def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
     """Of a node that does not answer."""
     control, asked = Control({}), []
-    control._definitions = lambda name, env, looking=False: (SimpleNamespace(name="e"), make_app())
+    control._definitions = lambda name, env, **options: (SimpleNamespace(name="e"), make_app())
     control._paused = lambda environment, app: ("2.0", PAUSED["paused"])
 
     def site_of(environment, app, nodes=None, choice=True, back=False):
@@ -58,7 +58,7 @@ def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
     assert asked == ["nodes" in parameters]
 
 
-def test_a_check_warns_of_a_load_balancer_without_room(monkeypatch):
+def test_a_check_warns_of_a_load_balancer_without_room_and_of_a_webhook_without_token(monkeypatch, tmp_path):
     """As the deployment does."""
     control, done = Control({}), Refused("far enough")
 
@@ -75,7 +75,8 @@ def test_a_check_warns_of_a_load_balancer_without_room(monkeypatch):
         observed=None,
         record=lambda: {},
     )
-    control._definitions = lambda name, env, looking: (SimpleNamespace(name="e", nodes={}), app)
+    webhook = Webhook("https://chat.example.com/x", token_file=str(tmp_path / "token"))
+    control._definitions = lambda name, env, **options: (SimpleNamespace(name="e", nodes={}, webhook=webhook), app)
     control._site = lambda *args, **kwargs: contextlib.nullcontext(place)
     control._observe = lambda site: replace(observe(), slots={"lb1": 3})
     control._advise = lambda app: None
@@ -84,8 +85,38 @@ def test_a_check_warns_of_a_load_balancer_without_room(monkeypatch):
     monkeypatch.setattr(records, "pauses", lambda *args: end(app))
     with pytest.raises(Refused, match="far enough"):
         control.check("shop", None, "1.0", 2, None, False)
-    [warning] = control.journal.warnings
-    assert warning.startswith("lb1 has 3 slots for shop, and two releases of 2 instances need 4")
+    room, token = control.journal.warnings
+    assert token == (
+        f"environments:e:notify:webhook:token_file {tmp_path}/token: No such file or directory, on the master. Without"
+        " the token no event is sent to the webhook."
+    )
+    assert room.startswith("lb1 has 3 slots for shop, and two releases of 2 instances need 4")
+
+
+@pytest.mark.parametrize(
+    "verb, refused",
+    [
+        *((verb, True) for verb in ("app", "check", "publish", "scale")),
+        *((verb, False) for verb in ("promote", "abort", "rollback", "restart", "withdraw", "prune", "test")),
+    ],
+)
+def test_an_app_that_clashes_with_another_is_not_started_and_can_be_operated(verb, refused):
+    """Somebody may have added the other app, with a port that is taken, while this one serves."""
+    control, reached = Control({}), Refused("the site was reached")
+    environment = Environment("e", {}, {"shop": make_app()}, clashing={"shop": "80 is the port of till, too."})
+    control._environment_of = lambda *args: environment
+
+    def reach(*args, **kwargs):
+        raise reached
+
+    control._site = control._whole_site = control._paused = reach
+    parameters = inspect.signature(getattr(control, verb)).parameters
+    values = {"name": "shop", "version": "1.0", "instances": 2, "test": False}
+    with pytest.raises(Refused) as caught:
+        getattr(control, verb)(**{name: values.get(name) for name in parameters})
+    assert (str(caught.value), control.journal.warnings) == (
+        (environment.clashing["shop"], []) if refused else (str(reached), [environment.clashing["shop"]])
+    )
 
 
 @pytest.mark.parametrize("name", ["Shop", "shop_"])

@@ -4,8 +4,8 @@ import copy
 import sys
 
 import pytest
-from saltdeploy import definition, words
-from saltdeploy.errors import Refused
+from saltdeploy import appdefinition, definition, words
+from saltdeploy.errors import DefinitionError, Refused
 from saltdeploy.model import Node, PortRange, Source, Strategy
 
 from tests.support.definitions import ARCHIVE, NODES, SHOP, complaint, mistake, pillar, shop
@@ -379,6 +379,119 @@ def test_all_mistakes_are_told_each_on_its_line():
     )
 
 
+def paths(message):
+    return [line.partition(": ")[0] for line in message.splitlines()]
+
+
+def test_all_mistakes_in_the_meaning_of_an_app_are_told():
+    wrong = {
+        "source": {"archive": "https://host/shop.tar", "index": "https://i/simple", "netrc": "/n", "token_file": "/t"},
+        "run": "./shop {prot}",
+        "env": {"A": "{nope}", "B": "{port"},
+        "ports": "30-20",
+        "checks": [{"http": "/{version}"}, {}],
+        "tests": [{"http": "/", "tcp": True}, {"command": " "}, {"tcp": True, "timeout": "0s"}],
+        "config": {"log": "salt://a", "start": "salt://b"},
+        "hooks": {"before_start": [{"command": "a", "timeout": 0}, {"command": "b", "timeout": 0}]},
+        "strategy": {"min_healthy": "10m", "waves": [2, 1], "analysis": [{"name": "a"}, {"name": "a"}]},
+        "stop": {"timeout": "2h"},
+        "data": "/etc/shop",
+        "frontend": {"port": 80, "timeout": 0, "trusted_proxies": ["x", "10.0.0.1", "y"]},
+    }
+    message = definition.load(pillar(wrong)).broken["shop"]
+    assert message.endswith("more") and len(message.splitlines()) == 13
+    with pytest.raises(DefinitionError) as caught:
+        appdefinition.parse("shop", {**SHOP, **wrong}, {}, "environments:test")
+    assert sorted(paths(str(caught.value))) == sorted(
+        f"apps:shop:{key}"
+        for key in (
+            "source:sha256",
+            "source:index",
+            "source:token_file",
+            "run",
+            "env:A",
+            "env:B",
+            "ports",
+            "checks:0:http",
+            "checks:1",
+            "tests:0",
+            "tests:1:command",
+            "tests:2:timeout",
+            "config",
+            "config",
+            "hooks:before_start:0:timeout",
+            "hooks:before_start:1:timeout",
+            "strategy",
+            "strategy:waves",
+            "strategy:analysis:0",
+            "strategy:analysis:1",
+            "strategy:analysis:1:name",
+            "stop:timeout",
+            "data",
+            "frontend:timeout",
+            "frontend:trusted_proxies:0",
+            "frontend:trusted_proxies:2",
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    "app, wrong",
+    [
+        ({"ports": "30-20", "checks": [{"tcp": True}]}, "ports"),
+        ({"ports": "30-20", "strategy": {"replace": "in_place"}}, "ports"),
+        ({"ports": "30-20", "strategy": {"replace": "blue_green"}}, "ports"),
+        ({"data": "/etc/x", "env": {"A": "{data}"}}, "data"),
+        ({"checks": [{"http": "/", "tcp": True}]}, "checks:0"),
+        ({"strategy": {"replace": "blue_green", "warm": "5m", "min_healthy": "10m"}}, "strategy"),
+        ({"strategy": {"min_healthy": "800h"}}, "strategy:min_healthy"),
+        ({"run": "x {data}", "env": {"A": "{data}"}}, "data"),
+    ],
+)
+def test_what_only_follows_from_a_mistake_is_no_mistake(app, wrong):
+    assert paths(mistake(pillar(app))) == [f"apps:shop:{wrong}"]
+
+
+def test_the_mistakes_of_an_environment_are_told_together_and_with_those_of_the_app_that_is_asked_for():
+    twice = {"web1": {"address": "10.0.0.1"}, "web2": {"address": "10.0.0.1"}, "web3": {"address": "10.0.0.300"}}
+    given = pillar(
+        {"run": "x {prot}"},
+        nodes=twice,
+        discovery={"consul": {"servers": ["http://:1", "http://:2"]}},
+        notify={"webhook": {"url": "https://:80/"}},
+        dns={"upstream": ["10.0.0.53:99999"]},
+    )
+    given["apps"]["till"] = {**SHOP, "run": "x {porrt}"}
+    given["environments"]["test"]["apps"]["till"] = {}
+    at = "environments:test:"
+    environment = [
+        f"{at}discovery:consul:servers:1",
+        f"{at}nodes:web2:address",
+        f"{at}discovery:consul:servers:0",
+        f"{at}nodes:web3:address",
+        f"{at}notify:webhook:url",
+        f"{at}dns:upstream:0",
+    ]
+    assert sorted(paths(mistake(given))) == sorted(environment)
+    with pytest.raises(DefinitionError) as caught:
+        definition.load(given, app="shop")
+    assert paths(str(caught.value))[-1] == "apps:shop:run" and len(paths(str(caught.value))) == len(environment) + 1
+    # What the schema finds in both is told together, too.
+    given["environments"]["test"]["strategy"], given["apps"]["shop"]["prots"] = {"wavs": [1]}, 80
+    with pytest.raises(DefinitionError) as caught:
+        definition.load(given, app="shop")
+    assert {f"{at}strategy:wavs", "apps:shop:prots"} <= set(paths(str(caught.value)))
+    assert "porrt" not in str(caught.value)
+
+
+def test_a_password_in_a_url_hides_no_other_mistake():
+    url = "https://joe:hunter2@host/x"
+    source = {"pip": "shop", "requirements": [f"--extra-index-url {url}", f"dep @ {url}"]}
+    secrets = {"apps:shop:source:requirements:0", "apps:shop:source:requirements:1"}
+    assert set(paths(mistake(pillar({"source": source, "run": "x {prot}"})))) == {*secrets, "apps:shop:run"}
+    assert set(paths(mistake(pillar({"source": source, "prots": 80})))) == {*secrets, "apps:shop:prots"}
+
+
 @pytest.mark.parametrize("name", ["Shop", "my_shop", "-shop", "shop-", "shop\n", "s" * 54, "sh.op"])
 def test_app_names_are_dns_labels(name):
     given = pillar()
@@ -399,7 +512,10 @@ def test_no_app_is_named_as_the_candidates_of_another():
     both = pillar()
     both["apps"]["shop-candidate"] = both["apps"]["shop"]
     both["environments"]["test"]["apps"]["shop-candidate"] = {}
-    assert mistake(both).startswith("environments:test:apps:shop-candidate: candidates of shop have this name")
+    why = (
+        "environments:test:apps:shop-candidate: candidates of shop have this name in discovery. Rename shop-candidate."
+    )
+    assert definition.load(both).clashing == {"shop-candidate": why, "shop": why}
     del both["environments"]["test"]["apps"]["shop"]
     assert list(definition.load(both).apps) == ["shop-candidate"]
 
@@ -408,7 +524,10 @@ def test_data_of_one_app_is_no_other_apps():
     wrong = pillar({"data": "/srv/one"})
     wrong["apps"]["till"] = {**SHOP, "data": "/srv/one/"}
     wrong["environments"]["test"]["apps"]["till"] = {}
-    assert mistake(wrong) == "apps:till:data: /srv/one is the data folder of shop, too. Name another folder."
+    assert definition.load(wrong).clashing == {
+        "till": "apps:till:data: /srv/one is the data folder of shop, too. Name another folder.",
+        "shop": "apps:shop:data: /srv/one is the data folder of till, too. Name another folder.",
+    }
 
 
 @pytest.mark.parametrize("token", ["geheim\n", 4711])

@@ -1,6 +1,7 @@
 """What the execution modules have in common."""
 
 import copy
+from types import SimpleNamespace
 
 import pytest
 from salt.config import minion_config
@@ -203,12 +204,15 @@ def test_a_pillar_is_taken_in_where_it_is_another(monkeypatch, fresh, taken_in):
     assert given == [({**opts, "pillar_cache": False}, {}, "web1", None)]
 
 
-def test_a_pillar_that_is_not_taken_in_is_an_error(monkeypatch):
-    """What comes next, a state run too, would have the old one."""
+@pytest.mark.parametrize("said, seconds", [(False, 0.0), (True, 30.0)])
+def test_a_pillar_that_is_not_taken_in_is_an_error(monkeypatch, said, seconds):
+    """What comes next, a state run too, would have the old one. Salt says True when its time is over, too."""
+    clock = iter([0.0, seconds])
+    monkeypatch.setattr(minion, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     monkeypatch.setattr(minion.salt.pillar, "get_pillar", lambda *args, **kwargs: Compiler({}))
     opts = {"id": "web1", "grains": {}, "saltenv": None}
     with pytest.raises(Failed, match="web1 did not take in its new pillar within 30 s. Run: salt web1 saltutil"):
-        minion.refreshed(opts, PILLAR, {"saltutil.refresh_pillar": lambda wait: False})
+        minion.refreshed(opts, PILLAR, {"saltutil.refresh_pillar": lambda wait: said})
 
 
 def test_a_pillar_that_does_not_come_is_an_error(monkeypatch):

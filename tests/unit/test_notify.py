@@ -370,6 +370,18 @@ def test_a_webhook_is_defined_and_its_secrets_are_not_in_its_text():
     assert definition.load(pillar(), "test").webhook is None
 
 
+@pytest.mark.parametrize("content, lacking", [(b"geheim", 0), (None, 1), (b"\xff geheim", 1)])
+def test_a_token_that_cannot_be_read_is_known_before_a_run(tmp_path, content, lacking):
+    path = tmp_path / "token"
+    if content:
+        path.write_bytes(content)
+    found = definition.load(pillar(webhook={"url": URL, "token_file": str(path)}), "test")
+    said = notify.lacking(found)
+    assert len(said) == lacking and "geheim" not in str(said)
+    assert all(s.startswith(f"environments:test:notify:webhook:token_file {path}: ") for s in said)
+    assert notify.lacking(definition.load(pillar(), "test")) == []
+
+
 @pytest.mark.parametrize(
     "notify, said",
     [

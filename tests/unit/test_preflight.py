@@ -34,10 +34,12 @@ class Fleet:
     """Nodes that answer as they are told."""
 
     def __init__(self, opts, replies):
-        self.opts, self.replies, self.jobs = opts, replies, []
+        self.opts, self.replies, self.jobs, self.refreshed = opts, replies, [], {}
 
     def run(self, function, nodes, *args, deadline, **kwargs):
         self.jobs.append((function, args, kwargs))
+        if function == "saltutil.refresh_pillar":
+            return {node: self.refreshed.get(node, Reply(node, True)) for node in nodes}
         return {node: self.replies.get(node, Reply(node, VALUE)) for node in nodes}
 
 
@@ -146,9 +148,33 @@ def test_a_master_that_keeps_pillars_is_told_to_forget_them():
     here = site(opts={"pillar_cache": True})
     preflight.observe(here, Journal())
     assert here.fleet.jobs == [
-        ("saltutil.refresh_pillar", (), {"wait": True}),
+        ("saltutil.refresh_pillar", (), {"wait": True, "timeout": 45.0}),
         ("app.observe", ("shop",), {"refresh": True, "deployment": None}),
     ]
+
+
+NOT_TAKEN = "web2: did not take in its pillar within 45s. Run: salt web2 saltutil.refresh_pillar wait=True"
+
+
+@pytest.mark.parametrize(
+    "reply, said",
+    [
+        (Reply("web2", False), NOT_TAKEN),
+        (Reply("web2", None), NOT_TAKEN),
+        # Salt returns True when its own time is over, too.
+        (Reply("web2", True, seconds=45.2), NOT_TAKEN),
+        (Reply("web2", None, "no such function"), "web2: no such function"),
+        (silent("web2"), "web2: does not answer: is its salt-minion running?"),
+    ],
+)
+def test_a_node_with_an_old_pillar_is_refused_where_it_is_needed(reply, said):
+    here = site(opts={"pillar_cache": True})
+    here.fleet.refreshed["web2"] = reply
+    with pytest.raises(Refused) as refused:
+        preflight.observe(here, Journal())
+    assert str(refused.value) == said
+    here.needed = ("web1", "web3")
+    assert set(preflight.observe(here, Journal()).releases) == set(NODES)
 
 
 def said(node="web1", **changes):

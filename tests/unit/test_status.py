@@ -22,6 +22,13 @@ def test_drift(version, instances, published, told):
     assert found == (f"the definition differs: it says {told}" if told else "")
 
 
+def test_another_app_that_it_cannot_be_beside_is_named():
+    app = App("shop", Source("pip", "shop"), "run", version="1.0", instances=2)
+    environment = Environment("e", SITE, {"shop": app}, clashing={"shop": "80 is the port of till, too."})
+    found = status.of_app(Discovery({}), environment, app)
+    assert found["warnings"] == ["80 is the port of till, too."] and found["desired"] == 2
+
+
 SITE = {"web1": Node("web1", "10.0.0.1"), "web2": Node("web2", "10.0.0.2")}
 RECORD = {"version": "1.0", "deployment": "d", "time": 0, "nodes": {"web1": ["shop_1.0_80"], "web2": ["shop_1.0_80"]}}
 
