@@ -149,6 +149,8 @@ def _fill(environment, raw, apps, known, validated):
         mistakes = Mistakes(known.get(name, ()))
         try:
             app = mistakes.attempt(appdefinition.parse, name, merged, raw, where, partial(_fit, environment))
+        except Refused:  # It is a TypeError, too.
+            raise
         except bounds.WRONG_SHAPE as exc:
             if validated:
                 raise

@@ -29,24 +29,29 @@ class Mistakes:
     """
 
     def __init__(self, found=()):
-        self.found = list(found)
+        self._found = dict.fromkeys(found)
+
+    @property
+    def found(self):
+        """The sentences so far, each once."""
+        return list(self._found)
 
     def attempt(self, function, *args, default=None):
         """Return what ``function`` returns, or ``default`` if it raises a DefinitionError, which is kept."""
         try:
             return function(*args)
         except DefinitionError as exc:
-            self.found += [said for said in str(exc).splitlines() if said not in self.found]
+            self._found.update(dict.fromkeys(str(exc).splitlines()))
             return default
 
     def add(self, sentence):
         """Keep ``sentence``."""
-        self.found.append(sentence)
+        self._found[sentence] = None
 
     def refuse(self):
         """Raise DefinitionError with all mistakes, each on its line, if there are any."""
-        if self.found:
-            raise DefinitionError("\n".join(self.found))
+        if self._found:
+            raise DefinitionError("\n".join(self._found))
 
 
 class Failed(CommandExecutionError):

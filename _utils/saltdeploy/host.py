@@ -19,7 +19,7 @@ from pathlib import Path
 
 from .datafolders import DataFolders
 from .instances import Instances
-from .mistakes import Mistakes
+from .mistakes import NodeMistakes
 from .releases import Releases
 from .turns import Turns
 
@@ -39,4 +39,4 @@ class Host:
         self.releases = Releases(node, self.root, self.instances)
         self.turns = Turns(node, self.root)
         self.data = DataFolders(node, self.root)
-        self.mistakes = Mistakes(self.root)
+        self.mistakes = NodeMistakes(self.root)

@@ -9,7 +9,7 @@ from . import validation
 from .files import write_file
 
 
-class Mistakes:
+class NodeMistakes:
     """The mistakes in a node's definitions.
 
     :param root: the node's folder. A file in it keeps the mistakes that were found last.

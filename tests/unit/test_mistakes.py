@@ -1,7 +1,7 @@
 """Mistakes in definitions: a node looks for them once."""
 
 from saltdeploy import validation
-from saltdeploy.mistakes import Mistakes
+from saltdeploy.mistakes import NodeMistakes
 
 
 def test_definitions_are_validated_once(tmp_path, monkeypatch):
@@ -10,7 +10,7 @@ def test_definitions_are_validated_once(tmp_path, monkeypatch):
     monkeypatch.setattr(validation, "problems_again", lambda given: looked.append(given) or {"shop": ["wrong"]})
     one, other = {"apps": {"shop": {"run": "a"}}}, {"apps": {"shop": {"run": "b"}}}
     root = tmp_path / "srv"
-    mistakes = Mistakes(root)
+    mistakes = NodeMistakes(root)
     mistakes.find(one)
     assert not root.exists()  # the search makes no folder
     root.mkdir()
