@@ -11,6 +11,14 @@ def of(app):
     return [*_unseen_hang(app), *_same_question(app), *_open_login(app), *_open_digest(app)]
 
 
+def of_environment(environment):
+    """Return the warnings on the definition of ``environment``, but for its apps."""
+    webhook = environment.webhook
+    login = webhook and next((key for key in ("token_file", "headers") if getattr(webhook, key)), "")
+    hosts = urls.plain_hosts(webhook.url) if login else ()
+    return [_readable(f"notify:webhook:{login} of {environment.name}", host) for host in hosts]
+
+
 def _unseen_hang(app):
     """Warn of checks that cannot fail within min_healthy when a release hangs."""
     hold, slow = app.strategy.min_healthy, max(_checks(app), key=lambda c: c.interval + c.timeout)
@@ -45,10 +53,14 @@ def _open_login(app):
         (f"analysis:{g.name}", host) for g in app.strategy.analysis if g.headers for host in urls.plain_hosts(g.url)
     ]
     for key, host in dict.fromkeys(sent):
-        yield (
-            f"the login in {key} of {app.name} goes to {host} over http: everybody on the way can read it. Write"
-            " https:// if the server has it"
-        )
+        yield _readable(f"{key} of {app.name}", host)
+
+
+def _readable(where, host):
+    return (
+        f"the login in {where} goes to {host} over http: everybody on the way can read it. Write https:// if the server"
+        " has it"
+    )
 
 
 def _open_digest(app):

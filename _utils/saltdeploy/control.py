@@ -57,7 +57,7 @@ class Control(Operations, Looking, Settling):
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
                 pause = records.pauses(app, version, site.record())
                 if test:
-                    self._advise(app)
+                    self._advise(site)
                 options = {"pause": pause, "analysis": True, "move": move}
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, **options)
 

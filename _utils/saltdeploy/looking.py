@@ -53,7 +53,7 @@ class Looking(Verbs):
             site.refuse_strangers(observed)
             preflight.refuse_unseen(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
-            self._advise(app)
+            self._advise(site)
             for warning in (*balancer.lacking(app, count, observed.slots), *notify.lacking(environment)):
                 self.journal.warn(warning)
             pause = records.pauses(app, version, site.record())

@@ -360,9 +360,9 @@ class Verbs:
                 self._warn(f"{node} is no node of {environment.name} any more: what it runs is not seen.")
             yield site
 
-    def _advise(self, app):
-        """Tell what the definition of ``app`` allows and its author may not have meant."""
-        for warning in cautions.of(app):
+    def _advise(self, site):
+        """Tell what the definitions of the app and its environment allow and their authors may not have meant."""
+        for warning in (*cautions.of(site.app), *cautions.of_environment(site.environment)):
             self.journal.warn(warning)
 
     def _observe(self, site, deployment=None):

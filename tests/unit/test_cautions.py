@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy import cautions
-from saltdeploy.model import Gate, Probe, Source
+from saltdeploy.model import Environment, Gate, Probe, Source, Webhook
 
 from tests.support.fleet import make_app
 
@@ -96,6 +96,18 @@ def test_a_login_of_a_gate_over_plain_http():
     strategy = replace(app().strategy, analysis=(*gates, replace(gates[0], headers={})))
     found = cautions.of(replace(app(), strategy=strategy))
     assert len(found) == 1 and found[0].startswith("the login in analysis:errors of shop goes to metrics over http")
+
+
+@pytest.mark.parametrize("login", [{"headers": {"A": "hunter2"}}, {"token_file": "/t"}], ids=str)
+def test_a_login_of_a_webhook_over_plain_http(login):
+    def warned(url, **more):
+        return cautions.of_environment(Environment("site", {}, {}, webhook=Webhook(url, **more)))
+
+    [warning] = warned("http://chat:8080/hooks/1", **login)
+    assert warning.startswith(f"the login in notify:webhook:{next(iter(login))} of site goes to chat over http: ")
+    assert "hunter2" not in warning
+    assert warned("https://chat/hooks/1", **login) == warned("http://localhost/hooks/1", **login) == []
+    assert warned("http://chat/hooks/1") == cautions.of_environment(Environment("site", {}, {})) == []
 
 
 @pytest.mark.parametrize("host", ["http://localhost:8080", "http://127.0.0.1", "http://[::1]:80", "https://files"])
