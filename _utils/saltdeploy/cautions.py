@@ -8,7 +8,7 @@ from .model import Probe
 
 def of(app):
     """Return the warnings on the definition of ``app``."""
-    return [*_unseen_hang(app), *_same_question(app), *_open_login(app), *_open_digest(app)]
+    return [*unseen_hang(app), *_same_question(app), *_open_login(app), *_open_digest(app)]
 
 
 def of_environment(environment):
@@ -19,7 +19,7 @@ def of_environment(environment):
     return [_readable(f"notify:webhook:{login} of {environment.name}", host) for host in hosts]
 
 
-def _unseen_hang(app):
+def unseen_hang(app):
     """Warn of checks that cannot fail within min_healthy when a release hangs."""
     hold, slow = app.strategy.min_healthy, max(_checks(app), key=lambda c: c.interval + c.timeout)
     needed = slow.interval + slow.timeout

@@ -56,8 +56,7 @@ class Control(Operations, Looking, Settling):
                     preflight.refuse_unseen(site)
                 traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
                 pause = records.pauses(app, version, site.record())
-                if test:
-                    self._advise(site)
+                self._advise(site, acts=not test)
                 options = {"pause": pause, "analysis": True, "move": move}
                 desired = planner.Desired(app, version, count, site.nodes, publish, keep, **options)
 

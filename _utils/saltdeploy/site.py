@@ -360,9 +360,13 @@ class Verbs:
                 self._warn(f"{node} is no node of {environment.name} any more: what it runs is not seen.")
             yield site
 
-    def _advise(self, site):
-        """Tell what the definitions of the app and its environment allow and their authors may not have meant."""
-        for warning in (*cautions.of(site.app), *cautions.of_environment(site.environment)):
+    def _advise(self, site, acts=False):
+        """Tell what the definitions of the app and its environment allow and their authors may not have meant.
+
+        :param acts: the plan is carried out. Then only what may lose requests is told: the rest was there to be read.
+        """
+        everything = (*cautions.of(site.app), *cautions.of_environment(site.environment))
+        for warning in cautions.unseen_hang(site.app) if acts else everything:
             self.journal.warn(warning)
 
     def _observe(self, site, deployment=None):

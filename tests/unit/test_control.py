@@ -14,7 +14,7 @@ from saltdeploy.control import Control
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
 from saltdeploy.executor import Identity
-from saltdeploy.model import Environment, Frontend, Node, Stop, Webhook
+from saltdeploy.model import Environment, Frontend, Node, Source, Stop, Webhook
 from saltdeploy.planner import Desired, Plan
 
 from tests.support.fleet import instance, make_app, observe
@@ -91,6 +91,16 @@ def test_a_check_warns_of_a_load_balancer_without_room_and_of_a_webhook_without_
         " the token no event is sent to the webhook."
     )
     assert room.startswith("lb1 has 3 slots for shop, and two releases of 2 instances need 4")
+
+
+@pytest.mark.parametrize("acts, told", [(True, ["hangs"]), (False, ["hangs", "the login in source:token_file"])])
+def test_a_run_is_told_what_may_lose_requests_and_a_plan_everything(acts, told):
+    control, app = Control({}), make_app()
+    source = Source("archive", "http://files/shop.tar", sha256="0" * 64, token_file="/t")
+    app = replace(app, source=source, strategy=replace(app.strategy, min_healthy=0.3))
+    control._advise(SimpleNamespace(app=app, environment=Environment("e", {}, {})), acts)
+    assert len(control.journal.warnings) == len(told)
+    assert all(part in warning for part, warning in zip(told, control.journal.warnings))
 
 
 @pytest.mark.parametrize(
