@@ -79,7 +79,9 @@ class Control(Operations, Looking, Settling):
         """Go on with the deployment that is paused."""
         environment, app = self._definitions(name, env)
         version, paused = self._paused(environment, app)
-        with self._site(environment, app, paused["nodes"], choice=False) as site:
+        # Who chose all nodes chose none: then nothing else may serve in the end.
+        chosen = paused["nodes"] if set(paused["nodes"]) != set(environment.eligible(app)) else None
+        with self._site(environment, app, chosen, choice=False) as site:
 
             def decide(observed):
                 if (site.record() or {}).get("paused") != paused:

@@ -27,7 +27,7 @@ PAUSED = {"version": "2.0", "deployment": "d", "time": 0, "nodes": {}, "paused":
 def test_a_pause_that_somebody_ended_before_the_lock_was_had_is_not_promoted(record):
     """Else what was taken back would go to all users."""
     control = Control({})
-    control._definitions = lambda name, env: (SimpleNamespace(name="e"), make_app())
+    control._definitions = lambda name, env: (Environment("e", {}, {}), make_app())
     control._paused = lambda environment, app: ("2.0", PAUSED["paused"])
     control._site = lambda *args, **kwargs: contextlib.nullcontext(
         SimpleNamespace(record=lambda: record, nodes=("web1",))
@@ -43,7 +43,7 @@ def test_a_pause_that_somebody_ended_before_the_lock_was_had_is_not_promoted(rec
 def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb):
     """Of a node that does not answer."""
     control, asked = Control({}), []
-    control._definitions = lambda name, env, **options: (SimpleNamespace(name="e"), make_app())
+    control._definitions = lambda name, env, **options: (Environment("e", {}, {}), make_app())
     control._paused = lambda environment, app: ("2.0", PAUSED["paused"])
 
     def site_of(environment, app, nodes=None, choice=True, back=False):
@@ -91,6 +91,17 @@ def test_a_check_warns_of_a_load_balancer_without_room_and_of_a_webhook_without_
         " the token no event is sent to the webhook."
     )
     assert room.startswith("lb1 has 3 slots for shop, and two releases of 2 instances need 4")
+
+
+@pytest.mark.parametrize("nodes, chosen", [(["web2", "web1"], None), (["web1"], ["web1"])])
+def test_who_paused_on_all_nodes_is_told_of_others_that_serve_when_it_goes_on(nodes, chosen):
+    control, seen = Control({}), []
+    environment = Environment("e", {n: Node(n, n, ("app",)) for n in ("web1", "web2")}, {})
+    control._definitions = lambda *args: (environment, make_app())
+    control._paused = lambda *args: ("1.0", {"nodes": nodes, "instances": 2})
+    control._site = lambda _environment, _app, nodes, choice: seen.append(nodes) or contextlib.nullcontext(None)
+    control._carry_out = lambda *args: {}
+    assert (control.promote("shop", None, False, None), seen) == ({}, [chosen])
 
 
 @pytest.mark.parametrize("acts, told", [(True, ["hangs"]), (False, ["hangs", "the login in source:token_file"])])
