@@ -27,6 +27,7 @@ SALTS, CLIENTS = ("3008", "3006"), ("python-consul", "py-consul")
 NEWEST, OLDEST = getconsul.VERSION, "1.8.7"
 # What the oldest combination must pass in `make test`: the main job, and the bundle's loading.
 MAIN_PATH = ("tests/functional", "tests/integration/test_deploy.py", "-m", "main_path")
+DAEMONLESS = ("tests/unit", "tests/functional")
 # As long as many others together.
 CRASHES = "tests/integration/test_crashes.py"
 # Where the nodes of the tests are that run beside others: see tests/support/site.py.
@@ -106,28 +107,37 @@ def newest_consul():
 def all_tests(arguments):
     """Two at a time, for two cores.
 
-    The main path on the oldest that is supported, then the kills at every step, then the hosts; and all the rest.
+    The main path on the oldest that is supported, the kills at every step, the hosts, and all that needs no daemon; and
+    beside these the integration tests, which take as long.
     """
     oldest, newest = consul(OLDEST), newest_consul()
     old, new = test_python("3006", "py-consul"), test_python()
-    with tempfile.TemporaryFile("w+") as output, ThreadPoolExecutor(1) as others:
+    with tempfile.TemporaryFile("w+") as output:
 
         def beside():
-            main_path = TESTS.run(old, *MAIN_PATH, *arguments, consul=oldest, network=OTHER_NETWORK, output=output)
-            crashes = TESTS.run(new, CRASHES, *arguments, consul=newest, network=OTHER_NETWORK, output=output)
-            return [main_path, crashes, TESTS.run(new, "tests/lab", *arguments, consul=newest, output=output)]
+            elsewhere = {"network": OTHER_NETWORK, "output": output}
+            return [
+                TESTS.run(old, *MAIN_PATH, *arguments, consul=oldest, **elsewhere),
+                TESTS.run(new, CRASHES, *arguments, consul=newest, **elsewhere),
+                TESTS.run(new, "tests/lab", *arguments, consul=newest, output=output),
+                TESTS.run(new, *DAEMONLESS, *arguments, output=output),
+            ]
 
-        codes = others.submit(beside)
-        code = TESTS.run(new, "tests", "--ignore=tests/lab", f"--ignore={CRASHES}", *arguments, consul=newest)
-        codes = [code, *codes.result()]
-        output.seek(0)
-        print(output.read())
+        try:
+            with ThreadPoolExecutor(1) as others:
+                codes = others.submit(beside)
+                code = TESTS.run(new, "tests/integration", f"--ignore={CRASHES}", *arguments, consul=newest)
+                codes = [code, *codes.result()]
+        finally:
+            # Also if this is stopped before its end.
+            output.seek(0)
+            print(output.read(), flush=True)
     return next((code for code in codes if code and not (code == NO_TESTS and arguments)), 0)
 
 
 def unit(arguments):
     """The tests that need no daemon."""
-    return TESTS.run(test_python(), "tests/unit", "tests/functional", *arguments)
+    return TESTS.run(test_python(), *DAEMONLESS, *arguments)
 
 
 def properties(arguments):

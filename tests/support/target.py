@@ -32,7 +32,7 @@ STRATEGY = {
 class Users(RequestLoop):
     """Users who ask another agent when one is down, and take what it knew last while there is no leader (as DNS does)."""
 
-    pause = 0.05
+    pause = 0.1
 
     def _find(self):
         for mode in ("", "&stale"):
