@@ -21,8 +21,10 @@ from saltdeploy.model import Probe
 from tests.support import balancer
 from tests.support.site import NETWORK, NODES, until
 
-# A proxy in front of HAProxy, and the ports of two frontends: one trusts that proxy.
-PROXY, PORT, TRUSTING = f"{NETWORK}.77", 24180, 24181
+# A proxy in front of HAProxy, and the ports of three frontends: one trusts that proxy, one has the default timeout.
+PROXY, PORT, TRUSTING, PATIENT = f"{NETWORK}.77", 24180, 24181, 24182
+# The instance that is behind the last one and is not killed.
+LASTING = (NODES["web1"], 24199)
 # As RFC 6455 has it.
 HANDSHAKE = (
     b"GET /socket HTTP/1.1\r\nHost: balanced\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -30,6 +32,8 @@ HANDSHAKE = (
 )
 # Seconds: the apps' `frontend:timeout`.
 TIMEOUT = 3
+# Seconds: longer than most clients, and HAProxy's own examples, wait.
+LONG = 70
 
 
 class Site:
@@ -48,6 +52,7 @@ class Site:
         frontends = {
             "balanced": {"port": PORT, "timeout": f"{TIMEOUT}s"},
             "trusting": {"port": TRUSTING, "trusted_proxies": [PROXY]},
+            "patient": {"port": PATIENT},
         }
         apps = {name: {"instances": 3, "frontend": frontend} for name, frontend in frontends.items()}
         site = {"nodes": {"lb1": {"address": NODES["web3"], "roles": ["loadbalancer"]}}, "apps": apps}
@@ -64,21 +69,22 @@ class Site:
 
     def start(self):
         """Start what does not run, and wait until HAProxy sends requests to all of it."""
-        for address, port in self.instances.items():
-            if address not in self.processes or self.processes[address].poll() is not None:
-                command = [sys.executable, self.folder / "serve.py", address, str(port), self.log(address)]
-                self.processes[address] = subprocess.Popen(command)
-                until(functools.partial(listens, address, port), 20, f"the instance at {address} to listen")
+        for address, port in (*self.instances.items(), LASTING):
+            if port not in self.processes or self.processes[port].poll() is not None:
+                command = [sys.executable, self.folder / "serve.py", address, str(port), self.log(port)]
+                self.processes[port] = subprocess.Popen(command)
+                until(functools.partial(listens, address, port), 20, f"the instance at {address}, {port} to listen")
         if "haproxy" not in self.processes:
             with connect({"consul": {"agent": self.agents.url("web1")}}, NODES["web1"]) as consul:
-                for name in ("balanced", "trusting"):
-                    for address, port in self.instances.items():
-                        check = (Probe("tcp", "", interval=1.0),)
-                        consul.publish(Service(f"{name}_1_{port}", name, address, port, checks=check, weight=25600))
+                everywhere = [(n, *place) for n in ("balanced", "trusting") for place in self.instances.items()]
+                for name, address, port in (*everywhere, ("patient", *LASTING)):
+                    check = (Probe("tcp", "", interval=1.0),)
+                    consul.publish(Service(f"{name}_1_{port}", name, address, port, checks=check, weight=25600))
             with (self.folder / "haproxy.log").open("w") as log:
                 command = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg"]
                 self.processes["haproxy"] = subprocess.Popen(command, stdout=log, stderr=log)
-        until(lambda: self.usable() == len(self.instances), 20, "HAProxy to know all instances")
+        known = {"balanced": len(self.instances), "patient": 1}
+        until(lambda: {name: self.usable(name) for name in known} == known, 20, "HAProxy to know all instances")
 
     def stop(self):
         for process in self.processes.values():
@@ -87,39 +93,42 @@ class Site:
             process.wait(20)
         with connect({"consul": {"agent": self.agents.url("web1")}}, NODES["web1"]) as consul:
             for service in consul.registered().values():
-                if service.name in ("balanced", "trusting"):
+                if service.name in ("balanced", "trusting", "patient"):
                     consul.withdraw(service.id)
 
-    def log(self, address):
-        return self.folder / f"requests-{self.instances[address]}"
+    def log(self, port):
+        return self.folder / f"requests-{port}"
 
     def asked(self, request):
         """Return how often the instances together were sent ``request``, a method and a path."""
-        logs = [self.log(address) for address in self.instances]
+        logs = [self.log(port) for port in (*self.instances.values(), LASTING[1])]
         return sum(log.read_text().splitlines().count(request) for log in logs if log.exists())
 
-    def servers(self):
-        """Return the slots of ``balanced``: name -> (address, whether it is up)."""
+    def servers(self, app="balanced"):
+        """Return the slots of ``app``: name -> (address, whether it is up)."""
         with socket.socket(socket.AF_UNIX) as admin:
             admin.connect(str(self.folder / "admin"))
-            admin.sendall(b"show servers state balanced\n")
+            admin.sendall(f"show servers state {app}\n".encode())
             text = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
         rows = [line.split() for line in text.splitlines()[2:] if line]
         # Running, and in no kind of maintenance (management guide, `show servers state`; 0x40 is none).
         return {row[3]: (row[4], row[5] == "2" and not int(row[6]) & 0x3F) for row in rows}
 
-    def usable(self):
-        return sum(up for name, (_, up) in self.servers().items() if name != "none")
+    def usable(self, app):
+        return sum(up for name, (_, up) in self.servers(app).items() if name != "none")
 
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory, agents):
+    """The site. All the time a request is under way that takes long: ``site.long`` is its answer, a Future."""
     balancer.required()
     site = Site(tmp_path_factory.mktemp("lb"), agents)
     site.configure()
     try:
         site.start()
-        yield site
+        with ThreadPoolExecutor(1) as pool:
+            site.long = pool.submit(ask, "POST", f"/sleep/{LONG}", PATIENT, timeout=LONG + 20)
+            yield site
     finally:
         site.stop()
 
@@ -136,9 +145,9 @@ def listens(address, port):
     return True
 
 
-def ask(method, path, port=PORT, address="127.0.0.1", source=None, **headers):
+def ask(method, path, port=PORT, address="127.0.0.1", source=None, timeout=20, **headers):
     """Return the status and the body of an answer."""
-    connection = http.client.HTTPConnection(address, port, timeout=20, source_address=source and (source, 0))
+    connection = http.client.HTTPConnection(address, port, timeout=timeout, source_address=source and (source, 0))
     with contextlib.closing(connection):
         connection.request(method, path, body=b"x" if method == "POST" else None, headers=headers)
         response = connection.getresponse()
@@ -248,3 +257,9 @@ def test_a_reload_loses_no_request(site):
         assert silent.result() == b"still there"
     assert failed == [] and set(asked) == {200} and len(asked) > 50
     site.start()
+
+
+def test_a_request_that_takes_long_is_answered(site):
+    """It was under way during all the tests above, also while HAProxy was reloaded."""
+    assert site.long.result()[0] == 200
+    assert site.asked(f"POST /sleep/{LONG}") == 1
