@@ -95,7 +95,7 @@ def test_the_old_set_runs_on_and_is_published_again_as_it_is(target, releases):
     assert target.traces().clean and target.traces().published == old and "warm" not in target.traces().record
 
 
-@pytest.mark.parametrize("step", ["one of discovery.publish", "discovery.withdraw", "one of discovery.withdraw"])
+@pytest.mark.parametrize("step", ["one of discovery.publish", "one of discovery.withdraw"])
 def test_a_run_that_is_killed_while_it_flips_does_so_when_it_is_run_again(target, releases, step):
     before, new = releases
     define(target, "1h")
