@@ -99,7 +99,7 @@ def _app(app, environment, colors):
         if not any(i["state"].startswith("published") for i in app["instances"]):
             head = f"{head}: none of it is published"
     elif app["defined"]:
-        head = f"{name} is not deployed in {environment}: salt-run deploy.app {name}"
+        head = f"{name} is not deployed in {environment}: salt-run deploy.app {name} env={environment}"
     else:
         head = f"{name} in {environment}"
     found = [*app["instances"], *app["strangers"]]

@@ -94,7 +94,8 @@ def running(name, version, instances=1):
         return _failed(ret, exc)
     ids = [i["id"] for i in started["instances"]]
     ret["changes"] = {"started": ids} if ids else {}
-    ret["result"], ret["warnings"] = started["ok"], started["warnings"]
+    ret["result"] = started["ok"]
+    _warn(ret, started["warnings"])
     ret["comment"] = words.joined(started["failures"]) or f"{missing} of {name} {version} started"
     return ret
 
@@ -122,7 +123,8 @@ def deployed(name):
         done = __salt__["app.restore"](name, missing) if missing else {"instances": [], "warnings": []}
         restored = done["instances"]
         gone = __salt__["app.retire"](name) if old else {"instances": [], "warnings": []}
-        retired, ret["warnings"] = gone["instances"], [*done["warnings"], *gone["warnings"]]
+        retired = gone["instances"]
+        _warn(ret, [*done["warnings"], *gone["warnings"]])
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
     ret["changes"] = {k: v for k, v in (("restored", restored), ("retired", retired)) if v}
@@ -174,12 +176,18 @@ def absent(name, version=None):
         if __opts__["test"]:
             return _would(ret, f"stop and remove {', '.join([*ids, *releases])}")
         if ids:
-            ret["warnings"] = __salt__["app.stop"](name, ids)["warnings"]
+            _warn(ret, __salt__["app.stop"](name, ids)["warnings"])
         for release in releases:
             __salt__["app.remove"](name, release)
     except (CommandExecutionError, SaltInvocationError) as exc:
         return _failed(ret, exc)
     return ret
+
+
+def _warn(ret, warnings):
+    """Add ``warnings`` to a state's result. Salt counts an empty list as one."""
+    if warnings:
+        ret["warnings"] = warnings
 
 
 def _with(comment, warnings):

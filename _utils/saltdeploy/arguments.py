@@ -26,8 +26,9 @@ def unknown(extra, kwargs, known):
         raise Refused(f"too many arguments, from {shown(extra[0])} on. By name there are: {', '.join(known)}")
     stray = sorted(k for k in kwargs if not k.startswith("__"))
     if stray:
+        wanted = ". The name of the app comes first, without `app=`" if stray[0] == "app" else ""
         raise Refused(
-            f"unknown argument {said.name(stray[0])}={nearest(stray[0], known)}. There are: {', '.join(known)}"
+            f"unknown argument {said.name(stray[0])}={nearest(stray[0], known)}. There are: {', '.join(known)}{wanted}"
         )
 
 

@@ -26,20 +26,21 @@ def may_change(app):
     return app.source.kind == "archive" and not isinstance(digests, dict) and not DIGEST.fullmatch(digests)
 
 
-def check(fleet, app, version, installing, observed, record):
+def check(fleet, app, version, concerned, observed, record):
     """Look whether a release can be had, and would be the same on all nodes. Return warnings.
 
+    :param concerned: the nodes that are about to install or start it.
     :param record: as records.read returns it, or None: it may have the digest that was deployed.
     :raises Refused: there is no room for it, its artifact cannot be had, or it is another one by now.
     """
-    replies = look(fleet, app, version, nodes(installing, observed, version))
-    problems = {node: replies[node].error for node in installing if replies[node].error}
+    replies = look(fleet, app, version, nodes(concerned, observed, version))
+    problems = {node: replies[node].error for node in concerned if replies[node].error}
     if problems:
         raise Refused(by_problem(problems))
     told = _two_contents(app, version, replies, now=True, known=recorded(record, observed).get(version, ""))
     if told:
         raise Refused(told)
-    doubts = {node: "; ".join(warnings(replies[node].value)) for node in installing}
+    doubts = {node: "; ".join(warnings(replies[node].value)) for node in concerned}
     doubts = {node: text for node, text in doubts.items() if text}
     return [by_problem(doubts)] if doubts else []
 

@@ -268,9 +268,14 @@ class Control(Operations, Looking, Settling):
         marks = hookrun.marks(site.discovery, site.prefix, desired.version) if site.app.hooks else {}
         if plan.install or plan.waves:
             hooks.refuse_unknown(site.app.name, desired.version, marks)
+        left_serving = preflight.left(site) if plan.waves else []
         return Task(
             version=desired.version,
-            lines=[*plan.lines(site.app.name, desired.version), *hooks.lines(site.app, plan, marks, known)],
+            lines=[
+                *plan.lines(site.app.name, desired.version),
+                *left_serving,
+                *hooks.lines(site.app, plan, marks, known),
+            ],
             # One that is frozen is not any more, and the record changes.
             changes=bool(plan) or "frozen" in (site.record() or {}),
             act=lambda lock, identity: self._execute(site, observed, desired, plan, lock, identity, left),
@@ -341,8 +346,8 @@ class Control(Operations, Looking, Settling):
 def _recorded(site):
     record = site.record()
     if not record:
-        name = site.app.name
-        raise Refused(f"{name} is not deployed in {site.environment.name}: salt-run deploy.app {name}")
+        name, env = site.app.name, site.environment.name
+        raise Refused(f"{name} is not deployed in {env}: salt-run deploy.app {name} env={env}")
     return record
 
 

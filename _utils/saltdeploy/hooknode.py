@@ -9,6 +9,7 @@ import subprocess
 from . import hooks, placeholders, probes
 from .errors import Failed, Refused
 from .files import explained, make_folder
+from .hiding import hidden
 from .launch import Launch
 from .model import Instance, version_of
 
@@ -38,6 +39,7 @@ def run(lifecycle, name, phase, version, keys, instances=()):
                 words = [placeholders.fill(word, values) for word in shlex.split(hook.command)]
                 problem, ended = _run(hook, words, folder, env, user)
                 if problem:
+                    problem = hidden(problem, {key: env[key] for key in app.env})
                     return {**outcome, "problem": problem, "failed": key, "ended": ended}
                 outcome["ran"].append(hook.command)
     except (Refused, Failed) as exc:

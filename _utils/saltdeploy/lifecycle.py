@@ -12,6 +12,7 @@ from dataclasses import replace
 from . import definition, discovery, locks, names, nodefiles, probes, readiness, records, services
 from .ending import Ending
 from .errors import DiscoveryUnavailable, Failed, Refused
+from .hiding import hidden
 from .host import Host
 from .inventory import Inventory
 from .launch import Launch
@@ -135,9 +136,11 @@ class Lifecycle:
         problems = [problem] if problem else self._failed_tests(app, instance)
         if problems:
             # They are gone with the instance.
-            logs = self.runtime.logs(self.launch(app, instance).unit, LOG_LINES, most=LOG_BYTES)
+            launch = self.launch(app, instance)
+            logs = self.runtime.logs(launch.unit, LOG_LINES, most=LOG_BYTES)
             problems[-1] += f"\nits last lines:\n{logs}" if logs else ""
-            return [f"{instance.id}: {p}" for p in problems]
+            printed = {key: launch.env[key] for key in app.env}
+            return [f"{instance.id}: {hidden(problem, printed)}" for problem in problems]
         expires = None if instance.held else app.strategy.progress_deadline
         with self.host.turns.starting(app.name, deployment):
             self.host.instances.save(replace(instance, tested=True))

@@ -45,7 +45,7 @@ def hold(path, patience=MOMENT):
             os.close(descriptor)
         if not taken and time.monotonic() >= deadline:
             raise Held(
-                f"{path} is locked by {holder(path)}, for longer than {patience:g}s. See what that does; end it."
+                f"{path} is locked by {holder(path)}, for longer than {patience:g}s. See what it does, and end it."
             )
         if not taken:
             time.sleep(POLL)

@@ -61,7 +61,7 @@ class Looking(Verbs):
             plan = planner.plan(desired, preflight.health(site.discovery, desired, observed, self.journal))
             if app.hooks and (plan.install or plan.waves):
                 hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
-            for warning in contents.check(site.fleet, app, version, plan.install, observed, site.record()):
+            for warning in contents.check(site.fleet, app, version, plan.concerned, observed, site.record()):
                 self.journal.warn(warning)
             preflight.files(site.fleet, app, version, site.nodes, self.journal)
             there = ", ".join(site.answering)

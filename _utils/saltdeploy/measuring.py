@@ -17,6 +17,7 @@ import requests
 from . import analysis, answers, faults, words
 from .analysis import Inconclusive, Measurement
 from .errors import Failed
+from .hiding import hidden
 from .jobs import TALK_DEADLINE
 
 log = logging.getLogger(__name__)
@@ -110,7 +111,7 @@ class _Run:
         reply = answers.compared(replies, lambda value: answers.command(value, instance))[node]
         if not reply.ok:
             raise Inconclusive(f"{node}: {reply.error}")
-        return analysis.from_command(gate, reply.value["code"], reply.value["output"])
+        return analysis.from_command(gate, reply.value["code"], hidden(reply.value["output"], self.app.env))
 
     def _tell(self, gate, taken, seconds):
         good = analysis.good(gate, taken[-1])

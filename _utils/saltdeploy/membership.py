@@ -13,6 +13,7 @@ from . import shapes
 from .discovery import Endpoint
 from .errors import Refused
 from .services import CANDIDATE
+from .versions import argument
 
 
 class Kind(str, enum.Enum):
@@ -107,10 +108,11 @@ def _kind(endpoint, app, environment, known):
 # -- in words ---------------------------------------------------------------------------------
 
 
-def refuse(strangers, app, environment, tolerated=()):
+def refuse(strangers, app, environment, tolerated=(), deployed=""):
     """Raise Refused, saying what to do, if clients of ``app`` get one of ``strangers``.
 
     :param app, environment: their names.
+    :param deployed: the release that the record has: an advised deployment must not change it.
     :param tolerated: kinds that may stay.
     """
     wrong = {}
@@ -118,7 +120,8 @@ def refuse(strangers, app, environment, tolerated=()):
         if s.serves and s.kind not in tolerated:
             wrong.setdefault((s.kind, s.environment), []).append(s.endpoint)
     if wrong:
-        said = [ADVICE[kind](ends, app, environment, its) for (kind, its), ends in wrong.items()]
+        release = f" {argument(deployed)}" if deployed else ""
+        said = [ADVICE[kind](ends, app, environment, its, release) for (kind, its), ends in wrong.items()]
         raise Refused(" ".join(said))
 
 
@@ -139,17 +142,18 @@ def where(endpoint):
     return f"{endpoint.id} on {endpoint.minion}"
 
 
-def _outside(endpoints, app, environment, _its):
+def _outside(endpoints, app, environment, _its, release):
     nodes = {e.minion: f"{e.minion}: {{address: {e.address}, roles: [leaving]}}" for e in endpoints}
-    are = f"{', '.join(nodes)} {'is' if len(nodes) == 1 else 'are'}"
+    it, are = ("it", "is") if len(nodes) == 1 else ("them", "are")
+    are = f"{', '.join(nodes)} {are}"
     return (
-        f"Clients of {app} get {_list(endpoints)}, and {are} no node of {environment}. Add to its nodes again, with a"
-        f" role that no app asks for: `{'`, `'.join(nodes.values())}`. Then `salt-run deploy.app {app}"
-        f" env={environment}` retires what runs there. After that, remove {'it' if len(nodes) == 1 else 'them'}."
+        f"Clients of {app} get {_list(endpoints)}, and {are} no node of {environment}. Add {it} to the nodes again,"
+        f" with a role that no app asks for: `{'`, `'.join(nodes.values())}`. Then `salt-run deploy.app {app}{release}"
+        f" env={environment}` retires what runs there. After that, remove {it}."
     )
 
 
-def _other(endpoints, app, environment, its):
+def _other(endpoints, app, environment, its, _release):
     return (
         f"Environment {its} has {app} in the same Consul: {_list(endpoints)}. Clients of {environment} get those, too."
         f" Give each environment a Consul datacenter of its own (environments:{environment}:discovery), or take {app}"
@@ -157,16 +161,17 @@ def _other(endpoints, app, environment, its):
     )
 
 
-def _foreign(endpoints, app, _environment, _its):
+def _foreign(endpoints, app, _environment, _its, release):
     commands = ", ".join(f"`consul services deregister -id={e.id}` on {e.node}" for e in endpoints)
     it = "it" if len(endpoints) == 1 else "them"
     return (
         f"Clients of {app} get {_list(endpoints)}, which saltdeploy did not register. Run {commands} to take {it} out."
-        f" To leave {it} there, run `salt-run deploy.app {app} keep=True` once: later commands leave {it} there, too."
+        f" To leave {it} there, run `salt-run deploy.app {app}{release} keep=True` once: later commands leave {it}"
+        " there, too."
     )
 
 
-def _stale(endpoints, app, _environment, _its):
+def _stale(endpoints, app, _environment, _its, _release):
     requests = " and ".join(
         f'PUT /v1/catalog/deregister {{"Node": "{node}"}}' for node in sorted({e.node for e in endpoints})
     )

@@ -128,6 +128,11 @@ class Plan:
     def __bool__(self):
         return bool(self.clean or self.install or self.waves or self.weigh or self.paused)
 
+    @property
+    def concerned(self):
+        """The nodes that install the release, or start it."""
+        return tuple(dict.fromkeys([*self.install, *(node for wave in self.waves for node in wave.start)]))
+
     def lines(self, app, version):
         """Return the plan as a list of sentences, in the order of execution."""
         out = []

@@ -82,8 +82,7 @@ def refuse_unseen(site):
     if site.chosen:
         return
     app, nodes = site.app.name, site.environment.nodes
-    ours, _ = membership.divide(site.discovery.instances(app, passing=True), app, site.environment, site.known)
-    left = [e for e in ours if e.minion in nodes and e.minion not in site.observed]
+    left = [e for e in _serving(site) if e.minion in nodes and e.minion not in site.observed]
     if left:
         chosen = f"nodes={','.join(n for n in site.nodes if n in site.answering)}"
         leave = chosen if site.choice else f"salt-run deploy.app {app} {chosen}"
@@ -92,6 +91,18 @@ def refuse_unseen(site):
             f"{', '.join(silent)}: does not answer, and clients get {served}, which would serve on. Start the"
             f" salt-minion there, or leave it there with {leave}"
         )
+
+
+def left(site):
+    """Return what clients go on getting from nodes that were not chosen, as sentences for a plan."""
+    others = [e for e in _serving(site) if e.minion not in site.nodes] if site.chosen else []
+    what = ", ".join(map(membership.where, others))
+    return [f"clients go on getting what nodes= leaves as it is: {what}"] if others else []
+
+
+def _serving(site):
+    found = site.discovery.instances(site.app.name, passing=True)
+    return membership.divide(found, site.app.name, site.environment, site.known)[0]
 
 
 def _data(value):

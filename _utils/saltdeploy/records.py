@@ -154,7 +154,9 @@ def passed(history, current, target):
     reverted, left = [], []
     for entry in history:
         its = (entry["record"] or {}).get("version")
-        if entry["retcode"] == DONE and its == current and entry["version"] == current:
+        # One that got stuck is what clients have, too, in part at least: see :func:`running`.
+        serves = entry["retcode"] == NOT_REVERTED or (entry["retcode"], its) == (DONE, current)
+        if serves and entry["version"] == current:
             break
         if entry["retcode"] == REVERTED and entry.get("verb", "deploy") in DEPLOYING:
             reverted.append(entry["version"])

@@ -65,7 +65,9 @@ class Releases:
         if changed:
             raise Refused(
                 f"{app.name} {version} is installed on {self.node} from another source ({', '.join(changed)} changed)."
-                " A release never changes. Give the new content a new version, or run `app.remove` for this one first."
+                " A release never changes. Give the new content a new version, or put the old source back. If no"
+                f" instance has this one, `salt {self.node} app.remove {app.name} \"'{version}'\"` makes way for the"
+                " new content."
             )
         return True
 

@@ -133,7 +133,8 @@ class Site:
         """Raise Refused if clients get anything else under the app's name; what nobody gets is a warning."""
         strangers = self._strangers_here(observed, keep)
         wrong = [s for s in strangers if not self.tolerates(s)]
-        membership.refuse(wrong, self.app.name, self.environment.name)
+        deployed = (self.record() or {}).get("version", "")
+        membership.refuse(wrong, self.app.name, self.environment.name, deployed=deployed)
         self._tell(strangers)
 
     def tell_strangers(self, observed):

@@ -24,7 +24,8 @@ def of_app(discovery, environment, app, replaced=frozenset()):
     holder, _, session = discovery.read(records.lock_key(prefix))
     published, strangers = membership.divide(discovery.instances(app.name), app.name, environment)
     candidates, _ = membership.divide(discovery.instances(app.candidate), app.name, environment)
-    rows, wrong = _rows(current, published, candidates, replaced), environment.broken.get(app.name, "")
+    elsewhere = {(s.endpoint.minion, instance(s.endpoint)) for s in strangers}
+    rows, wrong = _rows(current, published, candidates, replaced, elsewhere), environment.broken.get(app.name, "")
     return {
         "app": app.name,
         "defined": app.name in environment.names,
@@ -58,8 +59,8 @@ def undefined(discovery, environment):
     return sorted(name for name in found - set(environment.names) if names.NAME.fullmatch(name))
 
 
-def _rows(current, published, candidates, replaced):
-    """Return a row for each instance that is in discovery, or recorded."""
+def _rows(current, published, candidates, replaced, elsewhere):
+    """Return a row for each instance that is in discovery, or recorded, and not among the strangers ``elsewhere``."""
     recorded = {(node, i) for node, ids in (current or {}).get("nodes", {}).items() for i in ids}
     rows = [_row(e, _published(e, current, recorded), replaced) for e in published]
     serving = {(row["node"], row["id"]) for row in rows}
@@ -69,7 +70,9 @@ def _rows(current, published, candidates, replaced):
         rows.append(_row(e, "warm" if it in bluegreen.recorded(current) else state, replaced))
     there = {(row["node"], row["id"]) for row in rows}
     lost = {"address": "", "state": "lost", "health": ""}
-    return rows + [{"id": i, "node": node, "version": version_of(i), **lost} for node, i in sorted(recorded - there)]
+    return rows + [
+        {"id": i, "node": node, "version": version_of(i), **lost} for node, i in sorted(recorded - there - elsewhere)
+    ]
 
 
 def _published(endpoint, current, recorded):

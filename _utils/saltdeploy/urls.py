@@ -146,9 +146,9 @@ def _note(keys, found):
     """Add what is said of the URL at ``keys`` to its app's, or to the environment's."""
     keys = tuple(key if isinstance(key, str) else words.shown(key) for key in keys)
     app = keys[1] if keys[0] == "apps" else keys[3] if keys[2] == "apps" else None
-    advice = "name a file on the node that holds them: source:netrc, or source:token_file"
+    advice = "use source:headers, or name a file on the node that holds them: source:netrc, or source:token_file"
     if app is None:
-        advice = "Consul's own is discovery:consul:token" if "discovery" in keys else "fetch it without"
+        advice = "use discovery:consul:token" if "discovery" in keys else "fetch it without"
     said = (
         f"{words.path(keys)}: the URL has a user or password (it is not shown), or is no URL. It would be kept in files"
         f" that all may read. Take it out and {advice}."

@@ -143,7 +143,8 @@ def by_problem(problems, lead=""):
     for node, problem in problems.items():
         nodes.setdefault(re.sub(rf" on {re.escape(node)}(?![\w.-])", "", problem), []).append(node)
     return joined(
-        f"{lead}{', '.join(some)}: {problem if len(some) > 1 else problems[some[0]]}" for problem, some in nodes.items()
+        f"{lead}{', '.join(sorted(some))}: {problem if len(some) > 1 else problems[some[0]]}"
+        for problem, some in nodes.items()
     )
 
 

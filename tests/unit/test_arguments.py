@@ -83,3 +83,8 @@ def test_who_may_not_run_an_app_is_told_why():
     environment.nodes.pop("b")
     with pytest.raises(Refused, match=rf"^no node of e may run shop: give one a role of its roles \(app\). {why}$"):
         arguments.nodes(environment, app, None)
+
+
+def test_the_name_of_an_app_has_no_name_of_its_own():
+    with pytest.raises(Refused, match="unknown argument app=.* The name of the app comes first, without `app=`"):
+        arguments.unknown((), {"app": "shop"}, ["version", "env"])

@@ -65,6 +65,13 @@ def test_what_keeps_one_node_from_installing_is_the_installation_s_matter():
     assert agree(Fleet(web1="no room", web2=coming(A)), ["web1", "web2"]) == A
 
 
+def test_a_check_looks_also_where_the_release_is_installed_and_only_starts():
+    changed = "shop 1.0 is installed on web1 from another source (sha256 changed)."
+    with pytest.raises(Refused, match="from another source"):
+        check(Fleet(web1=changed), ["web1"], "web1")
+    assert check(Fleet(web1=changed, web2=coming("")), ["web2"], "web1") == []
+
+
 @pytest.mark.parametrize("nodes", [{"web1": there(A), "web2": coming(B)}, {"web1": coming(A), "web2": coming(B)}])
 def test_two_contents_under_one_version_are_refused(nodes):
     installing = [n for n, found in nodes.items() if not found["installed"]]

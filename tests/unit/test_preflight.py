@@ -132,6 +132,12 @@ def test_what_was_looked_at_or_left_by_choice_may_serve_on(places, changes):
     preflight.refuse_unseen(serving(*places, **changes))
 
 
+def test_what_was_left_by_choice_is_in_the_plan():
+    chosen = serving("web1", "web3", chosen=True)
+    assert preflight.left(chosen) == ["clients go on getting what nodes= leaves as it is: shop_1.0_100 on web3"]
+    assert preflight.left(serving("web1", chosen=True)) == [] == preflight.left(serving("web3"))
+
+
 def test_another_version_is_refused():
     old = Reply("web2", {**VALUE, "saltdeploy": "0.0.1"})
     with pytest.raises(Refused, match=f"web2 has saltdeploy 0.0.1, the master {__version__}: run salt '\\*' saltutil"):

@@ -77,6 +77,8 @@ def test_last_good_while_a_release_is_being_left():
         # A rollback that failed is no release that was tried.
         ([entry("1"), entry("2"), entry("1", "rollback", retcode=1, recorded="2")], "2", "1", [], []),
         ([entry("1"), entry("2"), entry("3"), rolled_back("3", "2")], "2", "1", [], ["3"]),
+        # What got stuck is what clients have: what failed before it has been dealt with.
+        ([entry("1"), entry("2", retcode=1, recorded="1"), entry("3"), entry("4", retcode=2)], "4", "3", [], []),
     ],
 )
 def test_what_a_rollback_passes_over(history, current, target, reverted, left):

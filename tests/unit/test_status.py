@@ -63,9 +63,9 @@ class Discovery:
         ]
 
 
-def states(discovery, **options):
+def states(discovery, nodes=SITE, **options):
     app = App("shop", Source("pip", "shop"), "run", version="1.0", instances=2)
-    found = status.of_app(discovery, Environment("e", SITE, {"shop": app}), app, **options)
+    found = status.of_app(discovery, Environment("e", nodes, {"shop": app}), app, **options)
     return found, [(row["node"], row["state"]) for row in found["instances"]]
 
 
@@ -73,6 +73,13 @@ def test_what_was_withdrawn_by_hand_runs_and_is_not_lost():
     services = {"shop": [("web1", "shop_1.0_80")], "shop-candidate": [("web2", "shop_1.0_80_candidate")]}
     assert states(Discovery(services))[1] == [("web1", "published"), ("web2", "withdrawn")]
     assert states(Discovery({"shop": services["shop"]}))[1] == [("web1", "published"), ("web2", "lost")]
+
+
+def test_what_runs_on_a_node_that_was_removed_is_shown_once():
+    services = {"shop": [("web1", "shop_1.0_80"), ("web2", "shop_1.0_80")]}
+    found, rows = states(Discovery(services), {"web1": SITE["web1"]})
+    assert rows == [("web1", "published")]
+    assert [(row["node"], row["state"]) for row in found["strangers"]] == [("web2", "published, on no node of e")]
 
 
 def test_what_else_has_the_name_is_shown():
