@@ -86,9 +86,11 @@ def test_a_failing_hook_reverts_or_freezes(target, folder, releases):
     before, new = releases
     old = target.traces()
     failing = "sh -c 'echo cache is cold; exit 7'"
-    target.define({"hooks": {"before_publish": failing}})
+    shows = """sh -c 'echo "cache is cold, asked $CACHE"; exit 7'"""
+    target.define({"hooks": {"before_publish": shows}, "env": {"CACHE": "redis://shop:hunter2@cache:6379"}})
     output = target.deploy(new, code=1)
-    assert "ended with 7" in output and "cache is cold" in output and "all is as before" in output
+    assert "ended with 7" in output and "cache is cold, asked ***" in output and "all is as before" in output
+    assert "hunter2" not in output + target.run("history", "limit=1")
     assert target.traces() == old
 
     target.define({"hooks": {"before_publish": {"command": failing, "once": True, "on_failure": "freeze"}}})

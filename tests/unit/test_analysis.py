@@ -317,7 +317,8 @@ WHERE = measuring.Where("test", NEW, "web1", "shop_2.0_100")
 
 
 def measure(jobs, *gates, check=lambda: None):
-    measuring.run(jobs, SimpleNamespace(name="shop", strategy=Strategy(analysis=gates)), WHERE, check)
+    app = SimpleNamespace(name="shop", env={"PASSWORD": "hunter2"}, strategy=Strategy(analysis=gates))
+    measuring.run(jobs, app, WHERE, check)
     return jobs.journal.steps
 
 
@@ -380,6 +381,13 @@ def test_a_command_runs_at_an_instance_of_the_wave():
     function, nodes, args, kwargs = jobs.ran[0]
     assert (function, nodes, args) == ("app.command", ["web1"], ("shop", "./queue {port}", "shop_2.0_100", 5.0))
     assert kwargs["placeholders"] is True
+
+
+def test_what_a_command_prints_is_told_without_the_values_of_env():
+    jobs = Jobs(Reply("web1", {"instance": "shop_2.0_100", "code": 0, "output": "asked with hunter2"}))
+    with pytest.raises(Failed) as error:
+        measure(jobs, gate("command", command="./queue", maximum=5))
+    assert "asked with ***" in str(error.value) and "hunter2" not in str(error.value)
 
 
 @pytest.mark.parametrize("value", [None, {"instance": "shop_1.0_100", "code": 0, "output": ""}], ids=["none", "other"])
