@@ -110,7 +110,11 @@ class Inventory:
         """Return the faults of this node that concern ``app``, in sentences."""
         ignored = [f"resources:{key}" for key in self.runtime.lacks if getattr(app, key)]
         found = [f"{i} is broken: {why} deploy.app {app.name} replaces it." for i, why in broken.items()]
-        found += [f"{app.name} {v} is broken: {why}" for v, why in self.host.releases.broken(app.name).items()]
+        found += [
+            f"{app.name} {version} is broken: {why} A deployment that starts it there installs it anew; to be rid of"
+            f" it, run app.remove {app.name} \"'{version}'\" there."
+            for version, why in self.host.releases.broken(app.name).items()
+        ]
         if ignored:
             found.append(f"{self.runtime.name} does not enforce apps:{app.name}:{' and '.join(ignored)}.")
         return found
