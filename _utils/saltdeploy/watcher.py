@@ -81,7 +81,7 @@ def answer(server, seconds, settle):
     """Answer one request of whatever kind."""
     healthy = seconds >= settle
     status = "200 OK" if healthy else "503 Service Unavailable"
-    text = f"running for {seconds:.0f} s" + ("" if healthy else f", healthy after {settle:g} s")
+    text = f"the process was started {seconds:.0f} s ago" + ("" if healthy else f", healthy after {settle:g} s")
     head = f"HTTP/1.0 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(text)}\r\n\r\n"
     with contextlib.suppress(OSError):  # who asked has gone
         connection, _ = server.accept()
