@@ -298,8 +298,9 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None, after=No
     instances
         Ids, or a mapping of minion id to ids. All of the app's by default.
     deployment
-        The deployment whose step this is. An error once its revert has begun on this node. Without ``instances``, all
-        its instances stop, and this node refuses its later steps, unless it is ``manual``, ``state`` or ``restored``.
+        The deployment whose step this is. An error once its revert has begun on this node, or once an instance here
+        that it has published has ended. Without ``instances``, all its instances stop, and this node refuses its later
+        steps, unless it is ``manual``, ``state`` or ``restored``.
     drain
         The most seconds to wait for open connections. By default the strategy's.
     grace

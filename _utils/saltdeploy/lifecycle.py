@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from . import definition, discovery, locks, names, nodefiles, probes, readiness, records, services
+from . import definition, discovery, locks, names, nodefiles, probes, readiness, records, services, steadiness
 from .ending import Ending
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .hiding import hidden
@@ -189,10 +189,11 @@ class Lifecycle:
 
     # -- publishing ---------------------------------------------------------------------------
 
-    def publish(self, name, ids=None, weight=None):
+    def publish(self, name, ids=None, weight=None, deployment=None):
         """Register tested instances for clients. Return their ids when discovery has run all checks.
 
         :param weight: the weight of each. None keeps the present one.
+        :param deployment: whose step this is. It retires nothing here once one of them has ended.
         :raises Refused: one is not tested, or not running.
         """
         app, chosen, states = self.app(name), self.chosen(name, ids), self.runtime.states()
@@ -205,6 +206,8 @@ class Lifecycle:
             self.discovery.publish(services.of(app, instance, self.environment.name))
             self.discovery.withdraw(instance.id + CANDIDATE)
             self.host.instances.save(instance)
+            if deployment:
+                steadiness.note(self.host, self.runtime, instance.id, deployment)
         ids = [i.id for i in chosen]
         self._await_results(app, ids)
         return ids
@@ -219,9 +222,14 @@ class Lifecycle:
         while self.discovery.unmeasured(ids) and time.monotonic() < deadline:
             time.sleep(POLL)
 
-    def withdraw(self, name, ids=None, held=True):
-        """Deregister instances, which run on as candidates. Return their ids when the catalog has none of them."""
+    def withdraw(self, name, ids=None, held=True, deployment=None):
+        """Deregister instances, which run on as candidates. Return their ids when the catalog has none of them.
+
+        :param deployment: whose step this is. It is refused once an instance here that it has published has ended.
+        """
         app, chosen = self.app(name), self.chosen(name, ids)
+        if deployment:
+            steadiness.refuse_restarted(self.host, self.runtime, name, deployment)
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
             self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True))
@@ -277,12 +285,15 @@ class Lifecycle:
 
         :param ids: the instances. Discovery may be the only one to know some of them.
         :param deployment: the deployment whose step this is. Without ids, it ends here, and all its instances stop.
+            With them it is refused once an instance here that it has published has ended.
         :param drain: the most seconds to wait for open connections. None takes the strategy's.
         :param grace: least seconds a published one serves on, for clients that still have its address.
         :param after: whose steps this undoes.
         """
         own, by = (deployment, None) if ids is None else (None, deployment)
         with self.host.turns.alone(names.app(name), by, after or own, self.patience(name)):
+            if by and not after:
+                steadiness.refuse_restarted(self.host, self.runtime, name, by)
             return self._stop(name, ids, own, drain, grace)
 
     def retire(self, name, ids, drain=None):

@@ -20,6 +20,7 @@ WORKER = "worker"
 def releases(target):
     target.archives.make("hangs", **{"hangs/health": 4})
     target.archives.make("dies", **{"delay/selftest": 1})
+    target.archives.make("crashes", crashes=2.5)
     return target.archives
 
 
@@ -43,6 +44,17 @@ def test_a_release_that_hangs_after_its_first_check_is_reverted(target, releases
     assert re.search(r"(did not stay|not) healthy in discovery (for 10s|within 20s): shop_hangs_", output), output
     assert "(critical: Get " in output and "(Client.Timeout exceeded" in output
     assert "\nretire " not in output and target.traces().published == before
+
+
+def test_a_release_that_crashes_between_two_checks_is_reverted(target, releases):
+    """Its supervisor starts it again before any check may see that."""
+    seldom = {"checks": [{"http": "/health", "interval": "10s", "timeout": "1s"}]}
+    target.define(seldom, {"min_healthy": "4s", "healthy_deadline": "20s"})
+    before = target.traces().published
+    output = target.deploy("crashes", code=1)
+    # A check may have come in the moment between.
+    assert re.search(r"shop_crashes_\d+ ended after it was published, also if|did not stay healthy in", output), output
+    assert target.traces().published == before
 
 
 def test_an_instance_that_dies_while_the_next_wave_runs_reverts_both(target, releases):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 SERVER = '''#!/usr/bin/env python3
 """serve ADDRESS PORT: answers what the file `behaviour` beside it says."""
-import http.server, os, pathlib, socket, sys, time
+import http.server, os, pathlib, socket, sys, threading, time
 
 began = time.monotonic()
 HERE = pathlib.Path(__file__).resolve().parent.parent
@@ -21,6 +21,8 @@ if "exit" in behaviour:
 if "lives" in behaviour:
     time.sleep(float(behaviour["lives"]))
     sys.exit(1)
+if "crashes" in behaviour:
+    threading.Timer(float(behaviour["crashes"]), os._exit, [1]).start()
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -72,7 +74,7 @@ class Archives:
 
         :param behaviour: ``exit=1``; ``{"status/health": 503}``; ``{"delay/selftest": 60}``; ``consul=503`` is
             what only Consul is answered; ``{"hangs/health": 4}`` answers no more 4 seconds after the start;
-            ``lives=4`` listens on nothing and ends then.
+            ``lives=4`` listens on nothing and ends then; ``crashes=4`` serves until then.
         """
         lines = [f"{k}={v}" for k, v in {"version": version, **behaviour}.items()]
         path = self.folder / f"web-{version}.tar.gz"
