@@ -39,14 +39,13 @@ def refuse_restarted(host, runtime, app, run):
 
 
 def _ended(host, runtime, instance, run):
+    path = host.instances.folder(instance) / instancefiles.PROCESS
     try:
-        kept = json.loads((host.instances.folder(instance) / instancefiles.PROCESS).read_text())
-        if kept["run"] != run:
-            return False
-        before = kept["processes"]
+        kept = json.loads(path.read_text())
+        its, before = kept["run"], kept["processes"]
     except (OSError, ValueError, LookupError, TypeError):  # an older version has published it
         return False
-    return bool(before) and before != _identities(runtime, instance)
+    return its == run and bool(before) and before != _identities(runtime, instance)
 
 
 def _identities(runtime, instance):
