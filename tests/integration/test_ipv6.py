@@ -33,6 +33,8 @@ def minion(master, agents, cli, pillar):
     with daemon.started():
         assert cli.run("salt", NODE, "saltutil.sync_all")[0] == 0
         yield daemon
+    # Else whoever asks all minions waits for it.
+    assert cli.run("salt-key", "--yes", "--delete", NODE)[0] == 0
 
 
 @pytest.fixture
