@@ -298,9 +298,8 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None, after=No
     instances
         Ids, or a mapping of minion id to ids. All of the app's by default.
     deployment
-        The deployment whose step this is. An error once its revert has begun on this node, or once an instance here
-        that it has published has ended. Without ``instances``, all its instances stop, and this node refuses its later
-        steps, unless it is ``manual``, ``state`` or ``restored``.
+        The deployment whose step this is. An error once its revert has begun on this node. Without ``instances``, all
+        its instances stop, and this node refuses its later steps, unless it is ``manual``, ``state`` or ``restored``.
     drain
         The most seconds to wait for open connections. By default the strategy's.
     grace
@@ -340,6 +339,25 @@ def restart(name, instances=None, deployment=None):
     """
     lifecycle = _lifecycle()
     return _told(lifecycle, lifecycle.restart(name, _ids(instances), arguments.text("deployment", deployment)))
+
+
+def crashed(name, instances=None):
+    """
+    Return the instances whose process has ended since their publication, each with its last lines: ``{id: text}``. A
+    supervisor restarts a crashed process at once, so its checks may all pass.
+
+    name
+        The app.
+    instances
+        Ids, or a mapping of minion id to ids. All of the app's by default.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.crashed shop
+    """
+    return _lifecycle().crashed(name, _ids(instances))
 
 
 def test(name, instances=None):

@@ -46,7 +46,7 @@ def publish(name, instances=None, weight=None, deployment=None, after=None):
     lifecycle, checked = _lifecycle(), nodes.check_weight(name, weight)
     ids, step = _ids(instances), arguments.step(deployment, after)
     with lifecycle.alone(name, *step):
-        return lifecycle.publish(name, ids, checked, None if after else deployment)
+        return lifecycle.publish(name, ids, checked)
 
 
 def weigh(name, weights, deployment=None, after=None):
@@ -85,8 +85,7 @@ def withdraw(name, instances=None, held=True, deployment=None, after=None):
         Whether they wait for ``deploy.publish``. If not, the next deployment stops them, unless the
         record has them as warm.
     deployment
-        The deployment whose step this is; an error once its way back has begun on this node, or once an instance
-        here that it has published has ended.
+        The deployment whose step this is; an error once its way back has begun on this node.
     after
         The deployment whose steps this undoes: nothing is done for it on this node any more.
 
@@ -98,7 +97,7 @@ def withdraw(name, instances=None, held=True, deployment=None, after=None):
     """
     lifecycle, ids, step = _lifecycle(), _ids(instances), arguments.step(deployment, after)
     with lifecycle.alone(name, *step):
-        return lifecycle.withdraw(name, ids, held, None if after else deployment)
+        return lifecycle.withdraw(name, ids, held)
 
 
 def leader():

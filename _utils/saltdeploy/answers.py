@@ -79,6 +79,12 @@ def some_of(asked):
     return lambda node, value: _wrong_ids(value, lambda ids: set(ids) <= set(asked[node]), asked[node])
 
 
+def crashed(value, asked):
+    """Compare the answer of ``app.crashed``: the last lines of some of the ids ``asked``."""
+    right = isinstance(value, dict) and set(value) <= set(asked) and all(isinstance(t, str) for t in value.values())
+    return "" if right else f"found {shown(value)}, the last lines of some of {', '.join(asked)} are expected"
+
+
 def of_app(name):
     """Return what compares the ids of a job that was about all of an app."""
     mine = f"instances of {name}"

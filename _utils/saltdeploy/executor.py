@@ -171,7 +171,7 @@ class Deployment(Reverting):
             until += self.hooks.run("before_publish", ids_by_node(candidates))
             self._publish(candidates)
             app = bluegreen.at_once(self.app) if bluegreen.returning(wave) else self.app
-            healthy.wait(self.jobs.journal, self.discovery, app, ids_by_node(candidates), until)
+            healthy.wait(self.jobs, self.discovery, app, ids_by_node(candidates), until)
             self._measure(candidates)
             self.hooks.run("after_publish", ids_by_node(candidates), once=last)
         if self.plan.publish:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 
-from . import services
+from . import answers, services
 from .errors import Failed
-from .jobs import ids_by_node
+from .jobs import TALK_DEADLINE, ids_by_node
 from .planner import listed
 from .services import CANDIDATE
+from .words import by_problem, joined
 
 # How long discovery is waited for to have as healthy what was so all the time, in seconds.
 SEEN = 10.0
@@ -46,18 +47,21 @@ def _not_warm(app, sick):
     return f"kept warm, and not healthy in discovery: {which}. To have it started anew, stop it ({how}), then try again"
 
 
-def wait(journal, discovery, app, ids, until):
+def wait(jobs, discovery, app, ids, until):
     """Block until discovery has all of ``ids`` as passing, and until they have stayed so for min_healthy.
 
+    :param jobs: a jobs.Jobs.
     :param ids: node -> ids of instances.
     :param until: :func:`time.monotonic` time at which to give up, if ``healthy_deadline`` is not over before.
-    :raises Failed: naming those that are not healthy, and what their checks said.
+    :raises Failed: naming those that are not healthy, with the output of their checks, and those that crashed.
     """
-    began = time.monotonic()
+    journal, began = jobs.journal, time.monotonic()
     journal.begin("healthy", sorted(ids))
     catalog = _Catalog(discovery, app.name, _pairs(ids))
     problem = _unhealthy(journal, catalog, app, min(began + app.strategy.healthy_deadline, until))
     problem = problem or _fell(catalog, app.strategy.min_healthy)
+    if app.strategy.min_healthy:
+        problem = problem or _crashed(jobs.fleet, app, ids)
     what = problem or f"in discovery: {listed(ids)}"
     journal.add("healthy", "", what, time.monotonic() - began, not problem)
     if problem:
@@ -134,6 +138,21 @@ def _fell(catalog, hold):
     if hold and catalog.loses(time.monotonic() + hold):
         return f"did not stay healthy in discovery for {hold:g}s: {catalog.missing()}"
     return ""
+
+
+def _crashed(fleet, app, ids):
+    """Return a sentence on the instances that crashed between two checks, or an empty text. Their nodes know."""
+    problems = {}
+    for node, reply in fleet.run("app.crashed", ids, app.name, ids, deadline=TALK_DEADLINE).items():
+        wrong = reply.error or answers.told(answers.crashed(reply.value, ids[node]))
+        texts = [wrong] if wrong else [_restarted(i, lines) for i, lines in reply.value.items()]
+        problems.update({node: joined(texts)} if texts else {})
+    return by_problem(problems)
+
+
+def _restarted(instance, lines):
+    said = f"{instance} crashed after its publication, and its supervisor restarted it"
+    return f"{said}\nits last lines:\n{lines}" if lines else said
 
 
 def _pairs(ids):

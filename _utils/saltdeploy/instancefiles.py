@@ -11,7 +11,7 @@ from .words import shown
 RECORD, START, LOG = "instance.json", "start", "log"
 # The watcher of an app without ports, and what an instance that is not ready waits for.
 WATCHER, WAITING = ".watcher.py", ".waiting"
-# Which processes it had when it was published.
+# The processes of the instance at its publication.
 PROCESS = ".process"
 # What is written is called so until it is whole; supervisord numbers the logs that it puts aside.
 TAKEN = re.compile(r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.waiting|\.process|\..*\.partial")

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from . import definition, discovery, locks, names, nodefiles, probes, readiness, records, services, steadiness
+from . import definition, discovery, locks, names, nodefiles, probes, readiness, records, restarts, services
 from .ending import Ending
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .hiding import hidden
@@ -136,11 +136,9 @@ class Lifecycle:
         problems = [problem] if problem else self._failed_tests(app, instance)
         if problems:
             # They are gone with the instance.
-            launch = self.launch(app, instance)
-            logs = self.runtime.logs(launch.unit, LOG_LINES, most=LOG_BYTES)
-            problems[-1] += f"\nits last lines:\n{logs}" if logs else ""
-            printed = {key: launch.env[key] for key in app.env}
-            return [f"{instance.id}: {hidden(problem, printed)}" for problem in problems]
+            lines = self._last_lines(self.launch(app, instance))
+            problems[-1] += f"\nits last lines:\n{lines}" if lines else ""
+            return [f"{instance.id}: {problem}" for problem in problems]
         expires = None if instance.held else app.strategy.progress_deadline
         with self.host.turns.starting(app.name, deployment):
             self.host.instances.save(replace(instance, tested=True))
@@ -189,11 +187,10 @@ class Lifecycle:
 
     # -- publishing ---------------------------------------------------------------------------
 
-    def publish(self, name, ids=None, weight=None, deployment=None):
+    def publish(self, name, ids=None, weight=None):
         """Register tested instances for clients. Return their ids when discovery has run all checks.
 
         :param weight: the weight of each. None keeps the present one.
-        :param deployment: whose step this is. It retires nothing here once one of them has ended.
         :raises Refused: one is not tested, or not running.
         """
         app, chosen, states = self.app(name), self.chosen(name, ids), self.runtime.states()
@@ -206,11 +203,21 @@ class Lifecycle:
             self.discovery.publish(services.of(app, instance, self.environment.name))
             self.discovery.withdraw(instance.id + CANDIDATE)
             self.host.instances.save(instance)
-            if deployment:
-                steadiness.note(self.host, self.runtime, instance.id, deployment)
+            restarts.note(self.host, self.runtime, instance.id)
         ids = [i.id for i in chosen]
         self._await_results(app, ids)
         return ids
+
+    def crashed(self, name, ids):
+        """Return ``{id: last lines}`` of those of ``ids`` whose process has ended since their publication."""
+        app, chosen = self.app(name), {i.id: i for i in self.chosen(name, ids)}
+        crashed = restarts.since_publication(self.host, self.runtime, list(chosen))
+        return {i: self._last_lines(self.launch(app, chosen[i])) for i in crashed}
+
+    def _last_lines(self, launch):
+        """Return the last lines that an instance printed, without the values of its ``env``."""
+        lines = self.runtime.logs(launch.unit, LOG_LINES, most=LOG_BYTES)
+        return hidden(lines, {key: launch.env[key] for key in launch.app.env})
 
     def _await_results(self, app, ids):
         """Wait until each check of ``ids`` has run. Before that, discovery shows the status of the registration.
@@ -222,14 +229,9 @@ class Lifecycle:
         while self.discovery.unmeasured(ids) and time.monotonic() < deadline:
             time.sleep(POLL)
 
-    def withdraw(self, name, ids=None, held=True, deployment=None):
-        """Deregister instances, which run on as candidates. Return their ids when the catalog has none of them.
-
-        :param deployment: whose step this is. It is refused once an instance here that it has published has ended.
-        """
+    def withdraw(self, name, ids=None, held=True):
+        """Deregister instances, which run on as candidates. Return their ids when the catalog has none of them."""
         app, chosen = self.app(name), self.chosen(name, ids)
-        if deployment:
-            steadiness.refuse_restarted(self.host, self.runtime, name, deployment)
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
             self.discovery.publish(services.of(app, instance, self.environment.name, candidate=True))
@@ -285,15 +287,12 @@ class Lifecycle:
 
         :param ids: the instances. Discovery may be the only one to know some of them.
         :param deployment: the deployment whose step this is. Without ids, it ends here, and all its instances stop.
-            With them it is refused once an instance here that it has published has ended.
         :param drain: the most seconds to wait for open connections. None takes the strategy's.
         :param grace: least seconds a published one serves on, for clients that still have its address.
         :param after: whose steps this undoes.
         """
         own, by = (deployment, None) if ids is None else (None, deployment)
         with self.host.turns.alone(names.app(name), by, after or own, self.patience(name)):
-            if by and not after:
-                steadiness.refuse_restarted(self.host, self.runtime, name, by)
             return self._stop(name, ids, own, drain, grace)
 
     def retire(self, name, ids, drain=None):

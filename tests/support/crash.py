@@ -20,7 +20,7 @@ from salt.scripts import salt_run
 from saltdeploy.fleet import Fleet
 from saltdeploy.lock import Lock
 
-LOOKING = ("test.ping", "app.observe", "app.room", "app.files", "app.waiting")
+LOOKING = ("test.ping", "app.observe", "app.room", "app.files", "app.waiting", "app.crashed")
 
 
 class Steps:

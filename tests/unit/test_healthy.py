@@ -9,6 +9,7 @@ import pytest
 from saltdeploy import healthy
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import Failed
+from saltdeploy.fleet import Reply
 
 from tests.support.fleet import make_app
 
@@ -51,14 +52,17 @@ GOOD, SICK, GONE = ("passing", "passing"), ("passing", "critical"), ("passing", 
 def run(monkeypatch):
     """Call a function of healthy over a Clock; return what was told, the seconds it took, and what it raised."""
 
-    def call(function, moments, *args, min_healthy=10.0):
+    def call(function, moments, *args, min_healthy=10.0, crashed=None):
         clock, told = Clock(moments), []
         monkeypatch.setattr(healthy, "time", clock)
         app = make_app()
         app = replace(app, strategy=replace(app.strategy, min_healthy=min_healthy, healthy_deadline=60.0))
         journal = SimpleNamespace(begin=lambda *_: None, add=lambda *step: None, say=told.append)
+        replies = {node: Reply(node, {}) for node in IDS} | (crashed or {})
+        fleet = SimpleNamespace(run=lambda *_, deadline: replies)
+        first = SimpleNamespace(journal=journal, fleet=fleet) if function is healthy.wait else journal
         try:
-            function(journal, clock, app, IDS, *args)
+            function(first, clock, app, IDS, *args)
         except Failed as exc:
             return told, clock.now, str(exc)
         return told, clock.now, ""
@@ -72,6 +76,32 @@ def test_all_must_pass_and_stay_for_min_healthy(run):
     told, took, problem = run(healthy.wait, {0: GOOD, 9: SICK, 10: GOOD}, 1000.0)
     assert (told, took) == ([], 9.0)
     assert problem == f"did not stay healthy in discovery for 10s: shop_2.0_100 on b (critical: {BAD})"
+
+
+@pytest.mark.parametrize(
+    "reply, said",
+    [
+        (
+            Reply("b", {"shop_2.0_100": "no database"}),
+            "b: shop_2.0_100 crashed after its publication, and its supervisor restarted it\nits last lines:\nno database",
+        ),
+        (
+            Reply("b", {"shop_2.0_100": ""}),
+            "b: shop_2.0_100 crashed after its publication, and its supervisor restarted it",
+        ),
+        (Reply("b", None, "does not answer"), "b: does not answer"),
+    ],
+)
+def test_a_crash_between_two_checks_is_found(run, reply, said):
+    assert run(healthy.wait, {0: GOOD}, 1000.0, crashed={"b": reply}) == ([], 10.0, said)
+    # Without a time to stay healthy nobody asks.
+    assert run(healthy.wait, {0: GOOD}, 1000.0, crashed={"b": reply}, min_healthy=0.0)[2] == ""
+
+
+@pytest.mark.parametrize("value", [None, [], {"shop_1.0_100": ""}, {"shop_2.0_100": 1}])
+def test_an_answer_about_something_else_is_no_answer(run, value):
+    *_, problem = run(healthy.wait, {0: GOOD}, 1000.0, crashed={"b": Reply("b", value)})
+    assert problem.startswith("b: its answer is not to be believed: found ")
 
 
 @pytest.mark.parametrize(
