@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
-from saltdeploy import restoration
+from saltdeploy import restarts, restoration
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable, Refused
 from saltdeploy.lifecycle import Lifecycle
@@ -133,6 +133,15 @@ NODES = st.builds(
     ),
     st.sampled_from([0, 1, 3, None]),
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def noted():
+    """Ids whose processes were noted: these nodes have no folders."""
+    with pytest.MonkeyPatch.context() as patch:
+        ids = []
+        patch.setattr(restarts, "note", lambda host, runtime, instance: ids.append(instance))
+        yield ids
 
 
 def lifecycle(node):
