@@ -6,6 +6,7 @@ import time
 
 from . import answers, services
 from .errors import Failed
+from .hiding import hidden
 from .jobs import TALK_DEADLINE, ids_by_node
 from .planner import listed
 from .services import CANDIDATE
@@ -57,7 +58,7 @@ def wait(jobs, discovery, app, ids, until):
     """
     journal, began = jobs.journal, time.monotonic()
     journal.begin("healthy", sorted(ids))
-    catalog = _Catalog(discovery, app.name, _pairs(ids))
+    catalog = _Catalog(discovery, app, _pairs(ids))
     problem = _unhealthy(journal, catalog, app, min(began + app.strategy.healthy_deadline, until))
     problem = problem or _fell(catalog, app.strategy.min_healthy)
     if app.strategy.min_healthy:
@@ -78,7 +79,7 @@ def still_serve(journal, discovery, app, ids, unproved=False):
     :param unproved: nobody has seen that all of them stayed healthy. Then all must stay so, from their first result on.
     :raises Failed: naming those that do not, and what their checks said.
     """
-    catalog, began = _Catalog(discovery, app.name, _pairs(ids)), time.monotonic()
+    catalog, began = _Catalog(discovery, app, _pairs(ids)), time.monotonic()
     passed = not catalog.wanted or catalog.passes(began)
     if passed and not unproved:
         return
@@ -99,7 +100,7 @@ def enough_serve(journal, discovery, app, wanted, least):
 
     :raises Failed: naming the instances that do not pass, and the output of their checks.
     """
-    catalog, began = _Catalog(discovery, app.name, set(wanted)), time.monotonic()
+    catalog, began = _Catalog(discovery, app, set(wanted)), time.monotonic()
     if catalog.has(least, began):
         return
     journal.say(f"not healthy any more: {catalog.missing()}")
@@ -112,14 +113,14 @@ def found(discovery, app, wanted):
 
     :raises Failed: naming those that they do not, and what their checks said.
     """
-    catalog = _Catalog(discovery, app.name, set(wanted))
+    catalog = _Catalog(discovery, app, set(wanted))
     if not catalog.passes(time.monotonic()):
         raise Failed(f"did not stay healthy in discovery while it was measured: {catalog.missing()}")
 
 
 def not_back(journal, discovery, app, ids):
     """Wait until clients find the restored ``ids`` again. Return the problem, or an empty text."""
-    catalog = _Catalog(discovery, app.name, _pairs(ids))
+    catalog = _Catalog(discovery, app, _pairs(ids))
     return _unhealthy(journal, catalog, app, time.monotonic() + app.strategy.healthy_deadline) if ids else ""
 
 
@@ -160,23 +161,23 @@ def _pairs(ids):
 
 
 class _Catalog:
-    """What discovery has of ``wanted``, pairs of node and id, in the service ``name``, as it was seen last."""
+    """The entries of discovery for ``wanted``, pairs of node and id of instances of ``app``, as they were seen last."""
 
-    def __init__(self, discovery, name, wanted):
-        self.discovery, self.name, self.wanted, self._seen = discovery, name, wanted, {}
+    def __init__(self, discovery, app, wanted):
+        self.discovery, self.app, self.wanted, self._seen = discovery, app, wanted, {}
 
     def passes(self, deadline):
         """Block until all of them pass; return whether they did until then."""
-        return self.discovery.wait(self.name, lambda found: not self._look(found), deadline)
+        return self.discovery.wait(self.app.name, lambda found: not self._look(found), deadline)
 
     def has(self, least, deadline):
         """Block until ``least`` of them pass; return whether they did until then."""
         most = len(self.wanted) - least
-        return self.discovery.wait(self.name, lambda found: len(self._look(found)) <= most, deadline)
+        return self.discovery.wait(self.app.name, lambda found: len(self._look(found)) <= most, deadline)
 
     def loses(self, deadline):
         """Block until one of them does not pass; return whether one did not until then."""
-        return self.discovery.wait(self.name, self._look, deadline)
+        return self.discovery.wait(self.app.name, self._look, deadline)
 
     def missing(self):
         """Say which of them did not pass, and why."""
@@ -193,5 +194,5 @@ class _Catalog:
         if (node, instance) not in self._seen:
             return f"not in the catalog of Consul: see the log of its agent on {node}"
         endpoint = self._seen[node, instance]
-        said = " ".join(endpoint.output.split()).removeprefix("HTTP ")
+        said = " ".join(hidden(endpoint.output, self.app.env).split()).removeprefix("HTTP ")
         return f"{endpoint.status}: {said[:SHOWN] or 'no check has run yet'}"

@@ -62,7 +62,12 @@ class Launch:
         """The app's variables in the environment of its process, of its hooks and of tests that are commands."""
         named = {k: self.values.get(k) for k in ("address", "port", "version", "data")}
         own = {k.upper(): str(value) for k, value in named.items() if value is not None}
-        return {**own, **{key: placeholders.fill(value, self.values) for key, value in self.app.env.items()}}
+        return {**own, **self.own_env}
+
+    @property
+    def own_env(self):
+        """The variables that the app's definition has under ``env``."""
+        return {key: placeholders.fill(value, self.values) for key, value in self.app.env.items()}
 
     @property
     def unit(self):

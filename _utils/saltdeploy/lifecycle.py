@@ -183,7 +183,8 @@ class Lifecycle:
 
     def _test(self, app, instance):
         launch = self.launch(app, instance)
-        return [probes.run(t, launch.values, launch.env, app.user) for t in app.tests if t.origin == "node"]
+        results = [probes.run(t, launch.values, launch.env, app.user) for t in app.tests if t.origin == "node"]
+        return [{**result, "detail": hidden(result["detail"], launch.own_env)} for result in results]
 
     # -- publishing ---------------------------------------------------------------------------
 
@@ -217,7 +218,7 @@ class Lifecycle:
     def _last_lines(self, launch):
         """Return the last lines that an instance printed, without the values of its ``env``."""
         lines = self.runtime.logs(launch.unit, LOG_LINES, most=LOG_BYTES)
-        return hidden(lines, {key: launch.env[key] for key in launch.app.env})
+        return hidden(lines, launch.own_env)
 
     def _await_results(self, app, ids):
         """Wait until each check of ``ids`` has run. Before that, discovery shows the status of the registration.

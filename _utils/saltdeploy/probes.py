@@ -17,6 +17,7 @@ import urllib.parse
 from dataclasses import replace
 
 from . import addresses, analysis, placeholders, processes, surroundings
+from .hiding import hidden
 
 SHOWN = 300
 # How much of an answer is read, in bytes.
@@ -67,7 +68,9 @@ def run_from(origin, environment, app, targets):
     for target in targets:
         values = {k: target.get(k) for k in ("address", "port", "version", "node")}
         values.update(app=app.name, environment=environment.name)
-        results[f"{target['id']}@{target['node']}"] = [run(t, values) for t in app.tests if t.origin == origin]
+        found = [run(t, values) for t in app.tests if t.origin == origin]
+        found = [{**result, "detail": hidden(result["detail"], app.env)} for result in found]
+        results[f"{target['id']}@{target['node']}"] = found
     return results
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 from . import instancefiles, listening, probes, services
 from .files import write_file
+from .hiding import hidden
 
 # How often a process that is not ready yet is asked again, in seconds.
 POLL = 0.1
@@ -99,7 +100,8 @@ class Readiness:
         reason = "it runs, but not for long enough yet"
         if self._failure:
             check, failure = self._failure
-            reason = "; ".join(filter(None, [f"check `{check.describe()}`: {failure}", self._hint]))
+            answer = hidden(str(failure), self.app.env)
+            reason = "; ".join(filter(None, [f"check `{check.describe()}`: {answer}", self._hint]))
         elif not self._state.running:
             reason = self._state.detail
         return f"is not ready after {seconds:.0f}s: {reason}"

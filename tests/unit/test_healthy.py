@@ -182,6 +182,12 @@ def test_what_was_restored_need_not_stay(run):
 
 
 def test_a_page_that_a_check_got_is_cut():
-    catalog = healthy._Catalog(None, "shop", {("a", "x")})
+    catalog = healthy._Catalog(None, make_app(), {("a", "x")})
     catalog._look([Endpoint("x", "shop", "a", "127.0.0.1", 100, status="critical", output="y" * 5000)])
     assert len(catalog.missing()) < 300
+
+
+def test_a_page_that_a_check_got_is_told_without_the_values_of_env():
+    catalog = healthy._Catalog(None, replace(make_app(), env={"PASSWORD": "hunter2"}), {("a", "x")})
+    catalog._look([Endpoint("x", "shop", "a", "127.0.0.1", 100, status="critical", output="503 Output: as hunter2")])
+    assert catalog.missing() == "x on a (critical: 503 Output: as ***)"

@@ -130,3 +130,9 @@ def test_a_hook_that_only_the_master_knows_is_refused_before_any_runs(node):
         in outcome["problem"]
     )
     assert not (there.host.root / "shop" / "out").exists()
+
+
+def test_the_output_of_a_hook_is_told_without_the_values_of_env(node):
+    there = node("""sh -c 'echo "LEVEL $LEVEL, $URL"; exit 7'""")
+    # `info` has fewer than six characters.
+    assert there.run()["problem"].endswith("ended with 7\nLEVEL info, ***")

@@ -13,7 +13,7 @@ from saltdeploy import readiness, restoration, standing, superseded, watch
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable, Failed, Refused
 from saltdeploy.lifecycle import Lifecycle, ending_deadline
-from saltdeploy.model import PortRange, Stop
+from saltdeploy.model import PortRange, Probe, Stop
 from saltdeploy.runtime import State
 from saltdeploy.turns import RESTORED, STATE
 
@@ -124,6 +124,14 @@ def test_of_what_fails_for_a_state_nothing_is_left_however_often(node):
         assert [text.split(":")[0] for text in result["failures"]] == ["web_1.0_0", "web_1.0_1"]
         for text in result["failures"]:
             assert "test `command rmdir good` failed: " in text and text.endswith("\nits last lines:\nno database")
+
+
+def test_the_output_of_an_instance_and_of_its_tests_is_told_without_the_values_of_env(node):
+    app = node.environment.apps["web"]
+    tests = (Probe("command", "sh -c 'echo as $WHO in $DB; exit 1'"),)
+    node.environment.apps["web"] = replace(app, env={"WHO": "hunter2", "DB": "database"}, tests=tests)
+    [failure] = start(node)["failures"]
+    assert "ended with 1: as *** in ***\n" in failure and failure.endswith("\nits last lines:\nno ***")
 
 
 def test_what_passes_beside_it_stays(node):

@@ -410,3 +410,13 @@ def test_by_ipv6():
     assert failed == f"GET http://[::1]:{where['port']}/health: status 500, expected 200"
     refused = probes.run(probe("tcp"), where)["detail"]
     assert refused.startswith(f"[::1]:{where['port']}: ")
+
+
+def test_an_answer_is_told_without_the_values_of_env(web):
+    values, pages, _ = web
+    pages["/who"] = (200, {}, b"shop with hunter2")
+    test = Probe("http", "/who", origin="master", contains="nobody")
+    app = App("shop", Source("pip", "shop"), "run", tests=(test,), env={"PASSWORD": "hunter2"})
+    target = {"id": "shop_1.0_100", "node": "web1", **values}
+    [[result]] = probes.run_from("master", Environment("e", {}, {}), app, [target]).values()
+    assert not result["ok"] and result["detail"].endswith("does not contain 'nobody': 'shop with ***'")

@@ -67,6 +67,13 @@ def waiting(tmp_path, monkeypatch):
     return make
 
 
+def test_the_answer_of_a_check_is_told_without_the_values_of_env(waiting, server):
+    ready, _ = waiting(server.server_port)
+    ready.app = replace(ready.app, env={"PLACE": f"127.0.0.1:{server.server_port}"})
+    server.status = 500
+    assert "`http /health`: GET http://***/health: status 500" in ready.wait(time.monotonic() + 0.2)
+
+
 @pytest.fixture
 def elsewhere():
     """The State of a process whose child listens on another port than it should, and that port."""
