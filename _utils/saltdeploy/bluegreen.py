@@ -163,10 +163,10 @@ def cooled(record, ids):
     return {**{k: v for k, v in record.items() if k != "warm"}, **({"warm": entry} if entry else {})}
 
 
-def told(app, entry, now):
-    """Return the sentence on what is warm; empty if nothing is.
+def told(app, environment, entry, now):
+    """Return the sentence on warm instances; empty if there are none.
 
-    :param app: the app's name.
+    :param app, environment: their names.
     :param now: seconds since 1970.
     """
     if not entry:
@@ -174,6 +174,7 @@ def told(app, entry, now):
     versions = sorted({version_of(i) for ids in entry["nodes"].values() for i in ids})
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["until"]))
     if now >= entry["until"]:
-        return f"{app} {', '.join(versions)} was warm until {when}: salt-run deploy.prune {app} retires it"
-    how = " or ".join(f"salt-run deploy.rollback {app} {argument(version)}" for version in versions)
+        prune = f"salt-run deploy.prune {app} env={environment}"
+        return f"{app} {', '.join(versions)} was warm until {when}: {prune} retires it"
+    how = " or ".join(f"salt-run deploy.rollback {app} {argument(v)} env={environment}" for v in versions)
     return f"{app} {', '.join(versions)} runs on, warm, until {when}: {how} publishes it at once"

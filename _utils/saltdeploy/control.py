@@ -85,7 +85,10 @@ class Control(Operations, Looking, Settling):
 
             def decide(observed):
                 if (site.record() or {}).get("paused") != paused:
-                    raise Refused(f"somebody went on with {app.name} meanwhile: see deploy.status {app.name}")
+                    raise Refused(
+                        f"somebody went on with {app.name} meanwhile: see salt-run deploy.status {app.name}"
+                        f" env={environment.name}"
+                    )
                 site.tell_strangers(observed)
                 options = {"adopt": True, "analysis": True, "move": paused.get("move", False)}
                 desired = planner.Desired(app, version, paused["instances"], site.nodes, **options)
@@ -129,7 +132,10 @@ class Control(Operations, Looking, Settling):
         with discovery.connect(environment.discovery) as backend:
             record = records.read(backend, records.prefix(environment.name, app.name))[0] or {}
         if not record.get("paused"):
-            raise Refused(f"no deployment of {app.name} is paused in {environment.name}: see deploy.status {app.name}")
+            where = environment.name
+            raise Refused(
+                f"no deployment of {app.name} is paused in {where}: see salt-run deploy.status {app.name} env={where}"
+            )
         return versions.check(app, record["version"]), record["paused"]
 
     def _wait_out(self, environment, app, result):
@@ -151,7 +157,8 @@ class Control(Operations, Looking, Settling):
                 )
                 now = records.read(backend, prefix)[0]
         except (Failed, *INTERRUPTS) as exc:
-            return {**result, "verdict": f"{records.paused(app.name, record)}. ({cause(exc)})", "retcode": NOT_REVERTED}
+            verdict = f"{records.paused(app.name, environment.name, record)}. ({cause(exc)})"
+            return {**result, "verdict": verdict, "retcode": NOT_REVERTED}
         if now != record:
             return {**result, "verdict": f"somebody went on with {app.name} meanwhile: {outcome.look_at(result)}"}
         try:
@@ -164,7 +171,8 @@ class Control(Operations, Looking, Settling):
             back = self.abort(app.name, environment.name, False, bad[: arguments.REASON])
         except (Refused, Failed, *INTERRUPTS) as exc:
             why = str(exc) if isinstance(exc, Refused) else cause(exc)
-            verdict = f"{records.paused(app.name, record)}. (It could not go {'back' if bad else 'on'}: {why})"
+            paused, way = records.paused(app.name, environment.name, record), "back" if bad else "on"
+            verdict = f"{paused}. (It could not go {way}: {why})"
             return {**result, "verdict": verdict, "retcode": NOT_REVERTED}
         return {**back, "retcode": REVERTED if back["retcode"] == DONE else NOT_REVERTED}
 
@@ -240,7 +248,7 @@ class Control(Operations, Looking, Settling):
             def decide(observed):
                 record = _recorded(site)
                 if record.get("paused"):
-                    raise Refused(records.paused(name, record))
+                    raise Refused(records.paused(name, environment.name, record))
                 site.refuse_strangers(observed)
                 preflight.refuse_unseen(site)
                 version = versions.check(app, record["version"])
@@ -267,7 +275,7 @@ class Control(Operations, Looking, Settling):
         known = {"app": site.app.name, "version": desired.version, "environment": site.environment.name}
         marks = hookrun.marks(site.discovery, site.prefix, desired.version) if site.app.hooks else {}
         if plan.install or plan.waves:
-            hooks.refuse_unknown(site.app.name, desired.version, marks)
+            hooks.refuse_unknown(site.app.name, site.environment.name, desired.version, marks)
         left_serving = preflight.left(site) if plan.waves else []
         return Task(
             version=desired.version,
@@ -353,14 +361,16 @@ def _recorded(site):
 
 def _retained(site, observed, version, current):
     """Return ``version``; Refused if it is what runs, or if no node has it any more."""
-    name = site.app.name
+    name, env = site.app.name, site.environment.name
     if version == current:
-        raise Refused(f"{name} {version} is what runs in {site.environment.name}: see deploy.history {name}")
+        raise Refused(
+            f"{name} {version} is the release that runs in {env}: see salt-run deploy.history {name} env={env}"
+        )
     there = sorted({r for releases in observed.releases.values() for r in releases} - {current})
     if version not in there:
         raise Refused(
             f"{name} {version} is installed on no node any more. Retained are: {', '.join(there) or 'none'}."
-            f" To install it again: salt-run deploy.app {name} {versions.argument(version)}"
+            f" To install it again: salt-run deploy.app {name} {versions.argument(version)} env={env}"
         )
     return version
 
@@ -368,11 +378,10 @@ def _retained(site, observed, version, current):
 def _last_good(site, history, current):
     entry = records.last_good(history, current)
     if not entry:
-        any_version = versions.argument("…")
+        any_version, name, env = versions.argument("…"), site.app.name, site.environment.name
         raise Refused(
-            f"the history of {site.app.name} in {site.environment.name} has no good release before {current}:"
-            f" name one that is installed still ({any_version}), or deploy one: salt-run deploy.app {site.app.name}"
-            f" {any_version}"
+            f"the history of {name} in {env} has no good release before {current}: name one that is installed still"
+            f" ({any_version}), or deploy one: salt-run deploy.app {name} {any_version} env={env}"
         )
     return versions.check(site.app, entry["record"]["version"])
 

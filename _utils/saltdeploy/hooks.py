@@ -143,26 +143,28 @@ def told(mark):
     return f"{state} on {mark['node']}, {when}, by {mark['owner']} ({mark['deployment']})"
 
 
-def refuse_unknown(app, version, marks):
+def refuse_unknown(app, environment, version, marks):
     """Raise Refused if the end of a hook is not known.
 
+    :param app, environment: their names.
     :param marks: the marks of the release ``version``.
     """
     for one in marks.values():
         if one["state"] != "done":
             raise Refused(
                 f"{one['phase']} `{one['command']}` of {app} {version} must run once, and {told(one)}. Find out whether"
-                f" it has done its work. If so, run: salt-run deploy.hooks {app} {argument(version)} settle=done. If it"
-                " must run again, use settle=again."
+                f" it has done its work. If so, run: salt-run deploy.hooks {app} {argument(version)} env={environment}"
+                " settle=done. If it must run again, use settle=again."
             )
 
 
 # -- a deployment that is frozen --------------------------------------------------------------
 
 
-def frozen(app, record):
+def frozen(app, environment, record):
     """Return the message on a frozen deployment with the commands to go on, or an empty text if none is frozen.
 
+    :param app, environment: their names.
     :param record: its ``frozen`` has ``version``, ``why``, ``by``, ``reason``, ``deployment``, ``since``.
     """
     about = (record or {}).get("frozen")
@@ -171,6 +173,7 @@ def frozen(app, record):
     on, back = f"deploy.app {app} {argument(about['version'])}", f"deploy.rollback {app}"
     if record.get("paused"):
         on, back = f"deploy.promote {app}", f"deploy.abort {app}"
+    on, back = f"{on} env={environment}", f"{back} env={environment}"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about["since"]))
     return (
         f"{app} {about['version']} is FROZEN half way, since {when}, by {about['by']} ({about['deployment']}):"

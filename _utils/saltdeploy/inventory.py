@@ -86,7 +86,7 @@ class Inventory:
         """Return a sentence on each instance of app ``name`` that serves and is not as this node has started it."""
         return [
             f"{i.id} serves on {self.host.node}, and its files, its address or its supervisor do not know it so."
-            f" salt-run deploy.app {name} replaces it."
+            f" salt-run deploy.app {name} env={self.environment.name} replaces it."
             for i in self.instances(name)
             if i.running and i.published and not i.tested
         ]
@@ -109,7 +109,10 @@ class Inventory:
     def _warnings(self, app, broken):
         """Return the faults of this node that concern ``app``, in sentences."""
         ignored = [f"resources:{key}" for key in self.runtime.lacks if getattr(app, key)]
-        found = [f"{i} is broken: {why} deploy.app {app.name} replaces it." for i, why in broken.items()]
+        found = [
+            f"{i} is broken: {why} salt-run deploy.app {app.name} env={self.environment.name} replaces it."
+            for i, why in broken.items()
+        ]
         found += [
             f"{app.name} {version} is broken: {why} A deployment that starts it there installs it anew; to be rid of"
             f" it, run app.remove {app.name} \"'{version}'\" there."

@@ -178,7 +178,7 @@ def held(holder, about=None):
         f"{holder.get('app')} is being {holder.get('doing', 'deployed')} in {holder.get('environment')}"
         f" by {holder.get('owner', 'somebody')}{age} (deployment {holder.get('deployment', 'unknown')}{reason})."
         f" Wait for it. If that run is dead, the lock expires by itself within {2 * TTL}s,"
-        f" or `salt-run deploy.unlock {holder.get('app')} force=True`."
+        f" or `salt-run deploy.unlock {holder.get('app')} force=True env={holder.get('environment')}`."
     )
 
 

@@ -60,7 +60,8 @@ class Looking(Verbs):
             desired = planner.Desired(app, version, count, site.nodes, pause=pause, analysis=True, move=move)
             plan = planner.plan(desired, preflight.health(site.discovery, desired, observed, self.journal))
             if app.hooks and (plan.install or plan.waves):
-                hooks.refuse_unknown(app.name, version, hookrun.marks(site.discovery, site.prefix, version))
+                marks = hookrun.marks(site.discovery, site.prefix, version)
+                hooks.refuse_unknown(app.name, environment.name, version, marks)
             for warning in contents.check(site.fleet, app, version, plan.concerned, observed, site.record()):
                 self.journal.warn(warning)
             preflight.files(site.fleet, app, version, site.nodes, self.journal)
@@ -170,7 +171,8 @@ class Looking(Verbs):
             raise Refused(words.by_problem(problems))
         if not found:
             which = f"instance {instance}" if instance else "instance"
-            raise Refused(f"no {which} of {app.name} is on {', '.join(chosen)}: see salt-run deploy.status {app.name}")
+            see = f"salt-run deploy.status {app.name} env={environment.name}"
+            raise Refused(f"no {which} of {app.name} is on {', '.join(chosen)}: see {see}")
         about = {"app": app.name, "environment": environment.name}
         return {**about, "logs": found, "problems": problems, "retcode": REVERTED if problems else DONE}
 

@@ -121,7 +121,8 @@ def refuse(strangers, app, environment, tolerated=(), deployed=""):
             wrong.setdefault((s.kind, s.environment), []).append(s.endpoint)
     if wrong:
         release = f" {argument(deployed)}" if deployed else ""
-        said = [ADVICE[kind](ends, app, environment, its, release) for (kind, its), ends in wrong.items()]
+        deploy = f"salt-run deploy.app {app}{release} env={environment}"
+        said = [ADVICE[kind](ends, app, environment, its, deploy) for (kind, its), ends in wrong.items()]
         raise Refused(" ".join(said))
 
 
@@ -142,18 +143,18 @@ def where(endpoint):
     return f"{endpoint.id} on {endpoint.minion}"
 
 
-def _outside(endpoints, app, environment, _its, release):
+def _outside(endpoints, app, environment, _its, deploy):
     nodes = {e.minion: f"{e.minion}: {{address: {e.address}, roles: [leaving]}}" for e in endpoints}
     it, are = ("it", "is") if len(nodes) == 1 else ("them", "are")
     are = f"{', '.join(nodes)} {are}"
     return (
         f"Clients of {app} get {_list(endpoints)}, and {are} no node of {environment}. Add {it} to the nodes again,"
-        f" with a role that no app asks for: `{'`, `'.join(nodes.values())}`. Then `salt-run deploy.app {app}{release}"
-        f" env={environment}` retires what runs there. After that, remove {it}."
+        f" with a role that no app asks for: `{'`, `'.join(nodes.values())}`. Then `{deploy}`"
+        f" retires the instances there. After that, remove {it}."
     )
 
 
-def _other(endpoints, app, environment, its, _release):
+def _other(endpoints, app, environment, its, _deploy):
     return (
         f"Environment {its} has {app} in the same Consul: {_list(endpoints)}. Clients of {environment} get those, too."
         f" Give each environment a Consul datacenter of its own (environments:{environment}:discovery), or take {app}"
@@ -161,17 +162,16 @@ def _other(endpoints, app, environment, its, _release):
     )
 
 
-def _foreign(endpoints, app, _environment, _its, release):
+def _foreign(endpoints, app, _environment, _its, deploy):
     commands = ", ".join(f"`consul services deregister -id={e.id}` on {e.node}" for e in endpoints)
     it = "it" if len(endpoints) == 1 else "them"
     return (
         f"Clients of {app} get {_list(endpoints)}, which saltdeploy did not register. Run {commands} to take {it} out."
-        f" To leave {it} there, run `salt-run deploy.app {app}{release} keep=True` once: later commands leave {it}"
-        " there, too."
+        f" To leave {it} there, run `{deploy} keep=True` once: later commands leave {it} there, too."
     )
 
 
-def _stale(endpoints, app, _environment, _its, _release):
+def _stale(endpoints, app, _environment, _its, _deploy):
     requests = " and ".join(
         f'PUT /v1/catalog/deregister {{"Node": "{node}"}}' for node in sorted({e.node for e in endpoints})
     )

@@ -47,6 +47,7 @@ class Operations(Verbs):
                     raise Refused(
                         f"users have one instance of {app.name} only, and none while it restarts: say so with"
                         f" confirm=True, or run more first: salt-run deploy.scale {app.name} instances=2"
+                        f" env={environment.name}"
                     )
                 lines = [f"wave {number}: restart {listed(wave)}" for number, wave in enumerate(waves, 1)]
                 up = _pairs(ids_by_node([i for i in seen.instances if i.published and i.running]))
@@ -103,8 +104,9 @@ class Operations(Verbs):
         each = strategy.drain + 2 * app.stop.timeout + slowest
         job, options = ("restart", "app.restart", ids, app.name, ids), {"deployment": identity.id}
         options.update(deadline=stop_deadline(app, ids) + most(ids) * each, told=told_ids, answer=answers.exactly(ids))
-        Jobs(site.fleet, self.journal).run(*job, **options)
-        healthy.wait(self.journal, site.discovery, app, ids, time.monotonic() + strategy.healthy_deadline)
+        jobs = Jobs(site.fleet, self.journal)
+        jobs.run(*job, **options)
+        healthy.wait(jobs, site.discovery, app, ids, time.monotonic() + strategy.healthy_deadline)
 
     # -- withdraw -----------------------------------------------------------------------------
 

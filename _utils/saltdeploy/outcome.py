@@ -125,18 +125,19 @@ def verdict(result, desired, said):
         again = f"salt-run deploy.app {result['app']} {argument(result['version'])} env={where}"
         return f"{done}. Repair them, then {again} does what is left. {why}"
     if result["retcode"] == NOT_REVERTED and record:
-        return f"{hooks.frozen(result['app'], record)}. Published are {serve}"
+        return f"{hooks.frozen(result['app'], where, record)}. Published are {serve}"
     if result["retcode"] == NOT_REVERTED:
         return f"{what} FAILED in {where} and is NOT wholly reverted, look now ({look_at(result)}): {why}"
     if result["retcode"] == REVERTED:
         return f"{what} was not deployed in {where}; all is as before ({serve}): {why}"
     if record.get("paused") and desired.publish:
-        return f"{records.paused(result['app'], record)}. Published are {serve}"
+        return f"{records.paused(result['app'], where, record)}. Published are {serve}"
     if not desired.publish:
         candidates = f"{desired.instances} candidate{'s' * (desired.instances != 1)}"
-        return f"{what} waits in {where} as {candidates}: look at it, then salt-run deploy.publish {result['app']}"
+        publish = f"salt-run deploy.publish {result['app']} env={where}"
+        return f"{what} waits in {where} as {candidates}: look at it, then {publish}"
     done = "is published" if result["changed"] else "was already published, nothing was done"
-    warm = bluegreen.told(result["app"], record.get("warm"), time.time())
+    warm = bluegreen.told(result["app"], where, record.get("warm"), time.time())
     return f"{what} {done} in {where}: {serve}{said}{warm and f'. {warm}'}"
 
 

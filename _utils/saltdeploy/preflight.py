@@ -85,7 +85,7 @@ def refuse_unseen(site):
     left = [e for e in _serving(site) if e.minion in nodes and e.minion not in site.observed]
     if left:
         chosen = f"nodes={','.join(n for n in site.nodes if n in site.answering)}"
-        leave = chosen if site.choice else f"salt-run deploy.app {app} {chosen}"
+        leave = chosen if site.choice else f"salt-run deploy.app {app} {chosen} env={site.environment.name}"
         silent, served = sorted({e.minion for e in left}), ", ".join(map(membership.where, left))
         raise Refused(
             f"{', '.join(silent)}: does not answer, and clients get {served}, which would serve on. Start the"
@@ -182,7 +182,7 @@ def requirements(discovery, app, environment):
     if lost:
         raise Refused(
             f"{app.name} requires {' and '.join(lost)}, which discovery does not have healthy:"
-            f" salt-run deploy.status, then deploy or register it first."
+            f" salt-run deploy.status env={environment.name}, then deploy or register it first."
         )
 
 

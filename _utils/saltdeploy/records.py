@@ -71,9 +71,10 @@ def _app(prefix):
     return prefix.rstrip("/").rpartition("/")[2]
 
 
-def paused(app, record):
+def paused(app, environment, record):
     """Return the sentence on a deployment that is paused; empty if none is.
 
+    :param app, environment: their names.
     :param record: ``paused`` in it has ``from`` (the release before) and ``before`` (how many of it), ``instances`` and
         ``nodes`` (what is desired), ``by``, ``reason``, ``since``; with a share, ``canary``
         and ``weights`` (release -> weight of each instance) or ``candidates`` (node -> ids).
@@ -85,7 +86,8 @@ def paused(app, record):
     gets, seconds = traffic.told(about), time.time() - about["since"]
     return (
         f"{app} {record['version']} is paused after its first wave{gets}, for {seconds:.0f}s, by"
-        f" {about['by']}{reason}: look at it, then salt-run deploy.promote {app}, or deploy.abort {app}"
+        f" {about['by']}{reason}: look at it, then salt-run deploy.promote {app} env={environment}, or"
+        f" salt-run deploy.abort {app} env={environment}"
     )
 
 

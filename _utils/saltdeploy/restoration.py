@@ -103,7 +103,7 @@ def _refuse_slot(lifecycle, name, instance, slot):
     if ports and slot not in ports and not host.instances.folder(instance).exists():
         raise Refused(
             f"{instance} is not restored on {host.node}: its port is none of apps:{name}:ports ({ports})."
-            f" `salt-run deploy.app {name}` starts another one in its place."
+            f" `salt-run deploy.app {name} env={lifecycle.environment.name}` starts another one in its place."
         )
 
 
@@ -116,7 +116,8 @@ def _refuse_empty_data(lifecycle, name, instance):
     if host.node in (found or {}).get("data", ()):
         raise Refused(
             f"{instance} is not restored on {host.node}: {name} had data there, and {host.data.path(app)} is empty."
-            f" Bring the data back, or mount it. To start it without data: `salt-run deploy.app {name} move=True`"
+            f" Bring the data back, or mount it. To start it without data: `salt-run deploy.app {name} move=True"
+            f" env={lifecycle.environment.name}`"
         )
 
 

@@ -95,7 +95,7 @@ class Site:
 
     def not_paused(self):
         """Raise Refused if a deployment is paused, and nothing may take its place."""
-        sentence = records.paused(self.app.name, self.record())
+        sentence = records.paused(self.app.name, self.environment.name, self.record())
         if sentence and self.app.strategy.when_paused == "refuse":
             raise Refused(sentence)
 

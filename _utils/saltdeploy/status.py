@@ -37,10 +37,10 @@ def of_app(discovery, environment, app, replaced=frozenset()):
         "instances": rows,
         "strangers": [_row(s.endpoint, _strange(s, environment.name), replaced) for s in strangers],
         "lock": held(shapes.holder(holder), {"app": app.name, "environment": environment.name}) if session else "",
-        "paused": records.paused(app.name, current),
-        "frozen": hooks.frozen(app.name, current),
+        "paused": records.paused(app.name, environment.name, current),
+        "frozen": hooks.frozen(app.name, environment.name, current),
         "share": traffic.share(published, current["version"]) if (current or {}).get("paused") else None,
-        "warm": bluegreen.told(app.name, _warm(current, rows), time.time()),
+        "warm": bluegreen.told(app.name, environment.name, _warm(current, rows), time.time()),
         "warnings": [*warnings, *filter(None, [environment.clashing.get(app.name)])],
     }
 

@@ -65,7 +65,7 @@ def test_the_old_set_runs_on_and_is_published_again_as_it_is(target, releases):
     assert {(node, i) for node, ids in flipped.record["warm"]["nodes"].items() for i in ids} == set(old)
 
     output = target.run("status")
-    again = f"deploy.rollback {NAME} version=\"'{before}'\" publishes it at once"
+    again = f"deploy.rollback {NAME} version=\"'{before}'\" env=site publishes it at once"
     assert output.count(" warm ") == 3 and again in output
     # Neither the same again nor a highstate ends it early, and nobody takes it for candidates of publish=False.
     assert "nothing was done" in target.deploy(new)

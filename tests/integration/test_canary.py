@@ -14,7 +14,10 @@ def test_it_waits_for_somebody_and_goes_on(target, users, releases):
     target.define(strategy={"pause": "manual"})
     output = target.deploy(new, "reason=a canary")
     assert "pause: the rest waits, and nothing old is retired" in output
-    assert f"{NAME} {new} is paused after its first wave" in output and "deploy.promote shop, or deploy.abort" in output
+    assert (
+        f"{NAME} {new} is paused after its first wave" in output
+        and "deploy.promote shop env=site, or salt-run deploy.abort shop env=site" in output
+    )
     paused = target.traces()
     assert paused.versions == sorted([new, before, before, before]) and paused.clean
     assert users.wait_for(new, 20)

@@ -222,7 +222,7 @@ def test_status_has_what_is_warm_and_until_when():
     states, sentence = state({"warm": {**ENTRY, "until": 4e9}})
     assert states == ["published", "warm"]
     assert sentence.startswith("shop 1.0 runs on, warm, until 20")
-    assert sentence.endswith(": salt-run deploy.rollback shop version=\"'1.0'\" publishes it at once")
-    assert state({"warm": ENTRY})[1].endswith(": salt-run deploy.prune shop retires it")
+    assert sentence.endswith(": salt-run deploy.rollback shop version=\"'1.0'\" env=e publishes it at once")
+    assert state({"warm": ENTRY})[1].endswith(": salt-run deploy.prune shop env=e retires it")
     assert state({}) == (["published", "candidate"], "")
     assert state({"warm": {"until": 4e9, "nodes": {"web2": ["shop_1.0_100"]}}})[1] == "", "it is gone"

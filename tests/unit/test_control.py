@@ -33,7 +33,7 @@ def test_a_pause_that_somebody_ended_before_the_lock_was_had_is_not_promoted(rec
         SimpleNamespace(record=lambda: record, nodes=("web1",))
     )
     control._carry_out = lambda site, verb, decide, reason, test: decide(observe())
-    with pytest.raises(Refused, match="somebody went on with shop meanwhile: see deploy.status shop"):
+    with pytest.raises(Refused, match="somebody went on with shop meanwhile: see salt-run deploy.status shop env=e"):
         control.promote("shop", None, False, None)
 
 

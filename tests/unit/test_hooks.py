@@ -85,11 +85,13 @@ def test_marks_belong_to_one_release_and_its_command():
 def test_a_hook_whose_end_is_unknown_is_refused_with_what_to_do():
     started = hooks.mark("started", "before_start", Hook("./migrate"), "web1", WHO)
     with pytest.raises(Refused) as caught:
-        hooks.refuse_unknown("shop", "1.1", {"a": {**started, "state": "done"}, "b": started})
+        hooks.refuse_unknown("shop", "e", "1.1", {"a": {**started, "state": "done"}, "b": started})
     said = str(caught.value)
     assert said.startswith("before_start `./migrate` of shop 1.1 must run once, and it was started, and its end is not")
-    assert "on web1" in said and "deploy.hooks shop version=\"'1.1'\" settle=done" in said and "settle=again" in said
-    hooks.refuse_unknown("shop", "1.1", {"a": {**started, "state": "done"}})
+    assert (
+        "on web1" in said and "deploy.hooks shop version=\"'1.1'\" env=e settle=done" in said and "settle=again" in said
+    )
+    hooks.refuse_unknown("shop", "e", "1.1", {"a": {**started, "state": "done"}})
 
 
 def test_marks_go_with_the_last_installed_release():
@@ -444,7 +446,7 @@ def test_what_is_frozen_stays_and_the_record_says_so(phase, version):
     assert fleet.record["version"] == version
     published = [(n, i) for (n, i), there in fleet.instances.items() if there]
     assert sorted(published) == sorted((n, i) for n, ids in fleet.record["nodes"].items() for i in ids)
-    said = hooks.frozen("shop", fleet.record)
+    said = hooks.frozen("shop", "e", fleet.record)
     assert (
         f"shop {NEW} is FROZEN half way, since" in said and f"by me (d): {phase}: fault. Nothing was reverted" in said
     )
@@ -461,12 +463,12 @@ def test_a_run_that_comes_to_its_end_is_frozen_no_more():
 
 def test_who_has_frozen_a_promotion_may_promote_again():
     about = {"version": "2", "why": "x\ny", "by": "me", "deployment": "d", "reason": "", "since": 0}
-    said = hooks.frozen("shop", {"paused": {"by": "me"}, "frozen": about})
+    said = hooks.frozen("shop", "e", {"paused": {"by": "me"}, "frozen": about})
     assert (
         "(d): x. Nothing" in said
-        and "salt-run deploy.promote shop. To go back, run: salt-run deploy.abort shop" in said
+        and "salt-run deploy.promote shop env=e. To go back, run: salt-run deploy.abort shop env=e" in said
     )
-    assert hooks.frozen("shop", None) == hooks.frozen("shop", {"nodes": {}}) == ""
+    assert hooks.frozen("shop", "e", None) == hooks.frozen("shop", "e", {"nodes": {}}) == ""
 
 
 def test_what_is_frozen_is_no_good_release():

@@ -322,7 +322,7 @@ def test_an_instance_that_serves_without_its_record_is_left_to_a_deployment(node
     (node.host.instances.folder(one) / "instance.json").write_text(lost)
     assert restoration.missing(node, "web") == ([], "") and restoration.restore(node, "web", [one]) == []
     [warning] = restoration.warnings(node, "web")
-    assert warning.startswith(f"{one} serves on a") and "salt-run deploy.app web replaces it" in warning
+    assert warning.startswith(f"{one} serves on a") and "salt-run deploy.app web env=e replaces it" in warning
     assert there(node) == {one}
 
 

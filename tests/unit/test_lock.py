@@ -72,7 +72,7 @@ def test_held_says_who_why_since_when_and_what_to_do():
     sentence = held({**holder, "since": time.time() - 61})
     assert sentence.startswith("shop is being deployed in test by ann@salt for 61s (deployment d1, reason: hotfix). ")
     assert f"within {2 * lock.TTL}s" in sentence
-    assert "`salt-run deploy.unlock shop force=True`" in sentence
+    assert "`salt-run deploy.unlock shop force=True env=test`" in sentence
 
 
 def test_held_without_a_reason():

@@ -79,13 +79,13 @@ def test_each_kind_is_refused_with_what_to_do():
     assert "`web9: {address: 10.0.0.9, roles: [leaving]}`" in said and "salt-run deploy.app shop env=site" in said
     # The advice must not change the release.
     said = refused(endpoint(minion="web9"), deployed="2.0")
-    assert "salt-run deploy.app shop version=\"'2.0'\" env=site` retires what runs there" in said
+    assert "salt-run deploy.app shop version=\"'2.0'\" env=site` retires the instances there" in said
     said = refused(endpoint(environment="test", minion="test1"))
     assert "Environment test has shop in the same Consul: shop_1.0_80 on test1" in said
     assert "salt-run deploy.remove shop env=test" in said
     said = refused(endpoint("legacy"))
     assert "`consul services deregister -id=legacy` on host1 to take it out" in said
-    assert "`salt-run deploy.app shop keep=True`" in said
+    assert "`salt-run deploy.app shop env=site keep=True`" in said
     said = refused(endpoint("legacy"), endpoint("older"))
     assert "-id=legacy` on host1, `consul services deregister -id=older` on host1 to take them out" in said
     said = refused(stale=[endpoint()])

@@ -43,7 +43,9 @@ class Nodes:
     def read(self, key):
         return RECORD, 1, None
 
-    def run(self, function, nodes, name, ids, *, on_reply, **options):
+    def run(self, function, nodes, name, ids, *, on_reply=None, **options):
+        if function == "app.crashed":
+            return {node: Reply(node, {}) for node in nodes}
         assert (function, name) == ("app.restart", "shop")
         out = {(node, i) for node in nodes for i in ids[node]}
         assert len(self.there) == 1 or self.up() - out, "nothing serves meanwhile"

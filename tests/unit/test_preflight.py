@@ -123,7 +123,7 @@ def test_an_instance_that_would_serve_on_where_nobody_looks_is_refused():
         "web3: does not answer, and clients get shop_1.0_100 on web3, which would serve on. Start the salt-minion there,"
         " or leave it there with nodes=web1,web2"
     )
-    with pytest.raises(Refused, match="leave it there with salt-run deploy.app shop nodes=web1,web2$"):
+    with pytest.raises(Refused, match="leave it there with salt-run deploy.app shop nodes=web1,web2 env=e$"):
         preflight.refuse_unseen(serving("web3", choice=False))
 
 

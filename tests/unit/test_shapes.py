@@ -107,8 +107,8 @@ ANYTHING = st.recursive(
 @given(st.sampled_from([*RECORD, "paused", "frozen", "warm"]), ANYTHING)
 def test_whatever_is_there_is_used_or_left_out(key, value):
     record, _ = shapes.record({**RECORD, "paused": PAUSED, key: value}, "shop")
-    records.paused("shop", record)
-    hooks.frozen("shop", record)
+    records.paused("shop", "e", record)
+    hooks.frozen("shop", "e", record)
     entry, _ = shapes.entry({**ENTRY, key: value, "record": record}, "shop")
     assert entry is None or records.last_good([entry], "2.0") in (None, entry)
 
@@ -151,4 +151,4 @@ def test_of_a_hook_whose_mark_cannot_be_read_the_end_is_not_known():
     [mark] = hooks.usable({"deploy/site/shop/hooks/1.0/before_start-0a": "junk"}).values()
     assert mark["state"] != "done" and "before_start-0a" in mark["phase"]
     with pytest.raises(Refused, match=r"must run once, and its mark in Consul cannot be read\. Find out"):
-        hooks.refuse_unknown("shop", "1.0", {"before_start-0a": mark})
+        hooks.refuse_unknown("shop", "e", "1.0", {"before_start-0a": mark})

@@ -278,21 +278,21 @@ def record(found, published=PUBLISHED):
 
 def test_the_record_of_a_share():
     made = record(traffic.Canary("25%", 100, 200))
-    assert "is paused after its first wave, with 25% of the traffic, for" in records.paused("shop", made)
+    assert "is paused after its first wave, with 25% of the traffic, for" in records.paused("shop", "e", made)
     assert [traffic.weight_of(made, i) for i in ("shop_1_80", "shop_2_81", "shop_3_1")] == [100, 200, NORMAL_WEIGHT]
     assert traffic.watched(make_app(), made) == ("shop", {("a", "shop_2_81")})
 
 
 def test_the_record_of_a_candidate():
     made = record(traffic.Canary("candidate"), {"a": ["shop_1_80"]})
-    assert "its first wave, as a candidate that no user gets, for" in records.paused("shop", made)
+    assert "its first wave, as a candidate that no user gets, for" in records.paused("shop", "e", made)
     assert traffic.watched(make_app(), made) == ("shop-candidate", {("b", "shop_2_81")})
 
 
 def test_the_record_of_a_pause_as_it_always_was():
     made = record(None)
     assert set(made["paused"]) == {"since", "by", "reason"}
-    assert "is paused after its first wave, for" in records.paused("shop", made)
+    assert "is paused after its first wave, for" in records.paused("shop", "e", made)
     assert traffic.weight_of(made, "shop_2_81") == traffic.weight_of(None, "shop_2_81") == NORMAL_WEIGHT
     assert traffic.watched(make_app(), made) == ("shop", {("a", "shop_2_81")})
 
