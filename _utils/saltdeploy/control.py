@@ -21,6 +21,7 @@ from . import (
     measuring,
     outcome,
     planner,
+    plantext,
     preflight,
     records,
     traffic,
@@ -280,7 +281,7 @@ class Control(Operations, Looking, Settling):
         return Task(
             version=desired.version,
             lines=[
-                *plan.lines(site.app.name, desired.version),
+                *plantext.lines(plan, site.app.name, desired.version),
                 *left_serving,
                 *hooks.lines(site.app, plan, marks, known),
             ],

@@ -8,7 +8,7 @@ from . import answers, services
 from .errors import Failed
 from .hiding import hidden
 from .jobs import TALK_DEADLINE, ids_by_node
-from .planner import listed
+from .plantext import listed
 from .services import CANDIDATE
 from .words import by_problem, joined
 

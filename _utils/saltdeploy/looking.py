@@ -14,6 +14,7 @@ from . import (
     names,
     notify,
     planner,
+    plantext,
     preflight,
     records,
     shapes,
@@ -71,7 +72,7 @@ class Looking(Verbs):
             f" ({there}), Consul has a leader, nobody deploys {name}, and there is room for"
             f" {count} instance{'s' * (count != 1)} and on the disks."
         )
-        lines = plan.lines(app.name, version)
+        lines = plantext.lines(plan, app.name, version)
         about = {"app": app.name, "environment": environment.name, "version": version}
         return {**about, "verdict": verdict, "plan": lines, "warnings": self.journal.warnings, "retcode": DONE}
 

@@ -22,7 +22,7 @@ from . import (
 )
 from .errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
 from .jobs import Jobs, PhaseFailed, ids_by_node, most, stop_deadline, told_ids
-from .planner import listed
+from .plantext import listed
 from .services import first_result
 from .site import Task, Verbs
 

@@ -18,6 +18,7 @@ from .model import App, Instance
 from .placement import Move
 from .placement import place as _place
 from .placement import spread_out as _spread_out
+from .plantext import listed
 
 
 @dataclass(frozen=True)
@@ -132,42 +133,6 @@ class Plan:
     def concerned(self):
         """The nodes that install the release, or start it."""
         return tuple(dict.fromkeys([*self.install, *(node for wave in self.waves for node in wave.start)]))
-
-    def lines(self, app, version):
-        """Return the plan as a list of sentences, in the order of execution."""
-        out = []
-        if self.clean:
-            out.append(f"stop what an earlier run left behind: {listed(self.clean)}")
-        if self.sick:
-            out.append(f"not healthy in discovery, so it is replaced: {listed(self.sick)}")
-        out += [f"{app} moves from {move.source} to {move.target}: {move.reason}" for move in self.moves]
-        if self.empty:
-            out.append(f"{app} starts with an empty data folder on {', '.join(self.empty)}")
-        if self.unused and self.waves:
-            out.append(f"{app} has data on {', '.join(self.unused)}, where none of it runs then")
-        if self.install:
-            out.append(f"install {app} {version} on {', '.join(self.install)}")
-        out += [f"give other weights in discovery: {traffic.listed(self.weigh)}"] if self.weigh else []
-        for number, wave in enumerate(self.waves, 1):
-            verbs = "start, test and publish" if self.publish else "start and test, without publishing,"
-            if wave.replace:
-                out.append(f"wave {number}: first retire {listed(wave.replace)}, {_while(wave, app)}")
-            if wave.start:
-                counts = ", ".join(f"{n} on {node}" for node, n in wave.start.items())
-                out.append(f"wave {number}: {verbs} {counts}")
-            if wave.adopt:
-                ids = {node: tuple(i.id for i in candidates) for node, candidates in wave.adopt.items()}
-                out.append(f"wave {number}: test again and publish {listed(ids)}")
-            if wave.withdraw:
-                out.append(f"wave {number}: withdraw {listed(wave.withdraw)}, to run on, warm")
-            if self.analysis and (wave.start or wave.adopt):
-                out.append(f"wave {number}: measure {', '.join(self.analysis)}")
-            if wave.retire:
-                out.append(f"wave {number}: retire {listed(wave.retire)}")
-        out += [f"canary: {self.canary.describe(app, version)}"] if self.canary else []
-        if self.paused:
-            out.append("pause: the rest waits, and nothing old is retired, until deploy.promote or deploy.abort")
-        return out or ["nothing to do: what is desired is what is there"]
 
 
 @bluegreen.making_room
@@ -440,15 +405,3 @@ def _by_node(instances):
     for i in sorted(instances, key=lambda i: (i.node, i.slot)):
         grouped[i.node] = (*grouped.get(i.node, ()), i.id)
     return grouped
-
-
-def listed(by_node):
-    """Return node -> names as text."""
-    return ", ".join(f"{i} on {node}" for node, ids in by_node.items() for i in ids)
-
-
-def _while(wave, app):
-    """Say what users have while the instances are out that a wave replaces."""
-    if not wave.meanwhile:
-        return f"and nothing else serves on these nodes: {app} is down there until the new one is published"
-    return f"while {wave.meanwhile} other{'s' * (wave.meanwhile != 1)} serve{'s' * (wave.meanwhile == 1)}"

@@ -9,7 +9,8 @@ from . import __version__, answers, clashes, jobs, membership
 from .errors import Refused
 from .jobs import TALK_DEADLINE, ids_by_node
 from .model import Instance
-from .planner import Observed, listed
+from .planner import Observed
+from .plantext import listed
 from .words import by_problem
 from .words import name as said
 

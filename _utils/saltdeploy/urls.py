@@ -142,16 +142,22 @@ def _is_command(inner):
     return inner[:1] in (("run",), ("hooks",)) or (tested and inner[-1] == "command")
 
 
+def _other_way(keys, app):
+    """Return the advice on a login in the URL at ``keys``. ``app`` is None for a URL of an environment."""
+    if app is None:
+        return "use discovery:consul:token" if "discovery" in keys else "leave the login out"
+    if {"archive", "sha256"} & set(keys):
+        return "use source:headers, or a file on the node: source:token_file or source:netrc"
+    return "use a file on the node: source:netrc"
+
+
 def _note(keys, found):
     """Add what is said of the URL at ``keys`` to its app's, or to the environment's."""
     keys = tuple(key if isinstance(key, str) else words.shown(key) for key in keys)
     app = keys[1] if keys[0] == "apps" else keys[3] if keys[2] == "apps" else None
-    advice = "use source:headers, or name a file on the node that holds them: source:netrc, or source:token_file"
-    if app is None:
-        advice = "use discovery:consul:token" if "discovery" in keys else "fetch it without"
     said = (
         f"{words.path(keys)}: the URL has a user or password (it is not shown), or is no URL. It would be kept in files"
-        f" that all may read. Take it out and {advice}."
+        f" that all may read. Take it out and {_other_way(keys, app)}."
     )
     if _is_command(_place(keys)[1]):
         said = f"{words.path(keys)}: {COMMAND}"

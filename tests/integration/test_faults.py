@@ -206,7 +206,7 @@ def test_killed(target):
     [(node, instance)] = left.candidates
     assert expires(target, node, instance)
     began = time.monotonic()
-    run = target.start("slow").until("stop what an earlier run left behind: shop_slow_")
+    run = target.start("slow").until("stop instances that serve nobody: shop_slow_")
     assert time.monotonic() - began < lock.TTL
     says(run.end(0), "shop slow is published in site: 3 instances")
     after = target.traces()

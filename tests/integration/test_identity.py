@@ -45,7 +45,7 @@ def test_a_folder_that_was_copied_from_another_node(target, releases):
     node, one = min(kept)
     shutil.copytree(file(target, node, one).parent, file(target, empty, one).parent)
     output = target.deploy(old, "instances=2")
-    says(output, f"stop what an earlier run left behind: {one} on {empty}", f"2 instances of {old} on")
+    says(output, f"stop instances that serve nobody: {one} on {empty}", f"2 instances of {old} on")
     assert target.traces().published == kept and target.traces().clean
     target.deploy(new)
 
@@ -59,7 +59,7 @@ def test_a_minion_with_another_name_than_its_files_and_its_registration_have(tar
     renamed(target, "web2", one)
     output = target.deploy(new)
     says(output, f"{one} on web2", f"retire   web2: {one}", f"3 instances of {new} on web1, web2, web3")
-    assert "an earlier run left behind" not in output and target.traces().clean
+    assert "stop instances that serve nobody" not in output and target.traces().clean
 
 
 def renamed(target, node, one):
@@ -83,7 +83,7 @@ def test_what_only_discovery_knows_serves_until_it_is_replaced(target, releases,
         record.write_text("")
     output = target.deploy(new)
     says(output, f"{one} on web3", f"retire   web3: {one}", f"3 instances of {new} on web1, web2, web3")
-    assert "an earlier run left behind" not in output and target.traces().clean
+    assert "stop instances that serve nobody" not in output and target.traces().clean
 
 
 def test_an_instance_that_is_not_healthy_is_replaced_by_the_same_release(target, releases):

@@ -123,7 +123,7 @@ def test_killed_twice(target):
     assert target.traces().versions == [before] * 2
 
     output = target.deploy(new)
-    in_order(output, "stop what an earlier run left behind: shop_slow_", "wave 1: start, test and publish 1 on web1")
+    in_order(output, "stop instances that serve nobody: shop_slow_", "wave 1: start, test and publish 1 on web1")
     in_order(output, f"wave 2: first retire {NAME}_{before}_{PORT} on web2, while 2 others serve")
     assert target.traces().versions == [new] * 3
 

@@ -19,6 +19,7 @@ from saltdeploy.fleet import Reply
 from saltdeploy.journal import Journal
 from saltdeploy.model import Environment, Gate, Strategy
 from saltdeploy.planner import plan
+from saltdeploy.plantext import lines
 
 from tests.support.definitions import mistake, pillar
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
@@ -525,15 +526,15 @@ def test_the_plan_says_what_is_measured():
     app = type(app)(**{**app.__dict__, "strategy": Strategy(analysis=(gate(), named("latency", gate())))})
     there = observe(*[instance(n) for n in ("a", "b")])
     desired = Desired(app, NEW, 2, ("a", "b"), analysis=True)
-    lines = plan(desired, there).lines("shop", NEW)
-    assert lines[1:4] == [
+    told = lines(plan(desired, there), "shop", NEW)
+    assert told[1:4] == [
         "wave 1: start, test and publish 1 on a",
         "wave 1: measure errors, latency",
         "wave 1: retire shop_1.0_100 on a",
     ]
     for other in ({"analysis": False}, {"publish": False}):
         unmeasured = plan(Desired(app, NEW, 2, ("a", "b"), **{"analysis": True, **other}), there)
-        assert "measure" not in " ".join(unmeasured.lines("shop", NEW))
+        assert "measure" not in " ".join(lines(unmeasured, "shop", NEW))
 
 
 # -- definitions ------------------------------------------------------------------------------

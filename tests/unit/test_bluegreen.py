@@ -8,6 +8,7 @@ from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import Refused
 from saltdeploy.model import NORMAL_WEIGHT, Environment, Node, PortRange
 from saltdeploy.planner import Desired, Plan, Wave, plan, publication
+from saltdeploy.plantext import lines
 
 from tests.support.definitions import mistake, pillar, shop
 from tests.support.fleet import NEW, OLD, instance, make_app, observe
@@ -95,7 +96,7 @@ def test_all_is_one_wave_and_what_it_replaces_is_withdrawn():
     made = plan(desire(), seen(*(instance(n) for n in TWO)))
     old = dict.fromkeys(TWO, ("shop_1.0_100",))
     assert made == Plan({}, (), (Wave({"web1": 1, "web2": 1}, {}, withdraw=old),), True)
-    assert made.lines("shop", NEW) == [
+    assert lines(made, "shop", NEW) == [
         "wave 1: start, test and publish 1 on web1, 1 on web2",
         "wave 1: withdraw shop_1.0_100 on web1, shop_1.0_100 on web2, to run on, warm",
     ]

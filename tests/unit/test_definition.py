@@ -542,3 +542,19 @@ def test_a_test_from_a_peer_needs_a_peer():
     assert len(definition.load(pillar(tests)).nodes) == 2
     message = mistake(pillar(tests, nodes={"web1": {"address": "10.0.0.1"}}))
     assert message.startswith("apps:shop:tests: a test is `from: peer`, but environment test has one node")
+
+
+@pytest.mark.parametrize(
+    "source, way",
+    [
+        (
+            {"archive": "https://u:geheim@h/a.tar", "sha256": "0" * 64},
+            "use source:headers, or a file on the node: source:",
+        ),
+        ({"pip": "shop", "index": "https://u:geheim@h/simple"}, "use a file on the node: source:netrc."),
+        ({"pip": "shop", "requirements": ["a @ https://u:geheim@h/a.whl"]}, "use a file on the node: source:netrc."),
+    ],
+)
+def test_a_login_in_a_url_is_told_a_way_that_its_source_has(source, way):
+    said = definition.load(pillar({**SHOP, "source": source})).broken["shop"]
+    assert f"Take it out and {way}" in said and "geheim" not in said

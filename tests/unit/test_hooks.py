@@ -450,7 +450,10 @@ def test_what_is_frozen_stays_and_the_record_says_so(phase, version):
     assert (
         f"shop {NEW} is FROZEN half way, since" in said and f"by me (d): {phase}: fault. Nothing was reverted" in said
     )
-    assert f"salt-run deploy.app shop version=\"'{NEW}'\". To go back, run: salt-run deploy.rollback shop" in said
+    assert (
+        f"salt-run deploy.app shop version=\"'{NEW}'\" env=e. To go back, run: salt-run deploy.rollback shop env=e"
+        in said
+    )
 
 
 def test_a_run_that_comes_to_its_end_is_frozen_no_more():

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
-from saltdeploy import restarts, restoration
+from saltdeploy import restoration
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable, Refused
 from saltdeploy.lifecycle import Lifecycle
@@ -18,6 +20,8 @@ from saltdeploy.model import Stop
 from tests.support.fleet import instance
 
 SLOTS = range(100, 104)
+# Where the nodes write: removed at the end.
+FOLDER = tempfile.TemporaryDirectory()
 PILLAR = {
     "apps": {"shop": {"source": {"pip": "shop"}, "run": "shop", "user": "root", "ports": "100-109"}},
     "environments": {"e": {"nodes": {"a": {"address": "127.0.0.1"}}, "apps": {"shop": {"version": "1.0"}}}},
@@ -54,6 +58,9 @@ class Node:
     def forget(self, one):
         self.here.pop(one, None)
 
+    def folder(self, one):
+        return Path(FOLDER.name)
+
     def connections(self, one):
         return 0
 
@@ -88,6 +95,9 @@ class Node:
 
     def stop_of(self, one):
         return Stop()
+
+    def processes(self, one):
+        return []
 
     def stop(self, one, address="", port=None):
         assert one not in self.catalog, "stopped while users may still be sent to it"
@@ -133,15 +143,6 @@ NODES = st.builds(
     ),
     st.sampled_from([0, 1, 3, None]),
 )
-
-
-@pytest.fixture(scope="module", autouse=True)
-def noted():
-    """Ids whose processes were noted: these nodes have no folders."""
-    with pytest.MonkeyPatch.context() as patch:
-        ids = []
-        patch.setattr(restarts, "note", lambda host, runtime, instance: ids.append(instance))
-        yield ids
 
 
 def lifecycle(node):

@@ -23,6 +23,7 @@ TABLE = Path(__file__).resolve().parents[2] / "docs/explanation/properties.rst"
 # What is changed, and the module with its properties; or the one that it is a part of, with that one's.
 TESTS = {
     "saltdeploy.planner": "tests.unit.test_planner_properties",
+    "saltdeploy.plantext": "tests.unit.test_planner_properties",
     "saltdeploy.placement": "saltdeploy.planner",
     "saltdeploy.keeping": "saltdeploy.planner",
     "saltdeploy.executor": "tests.unit.test_executor",
@@ -46,9 +47,9 @@ class Mutation:
     new: str
 
 
-planner, placement, keeping, executor, reverting, budget, lifecycle, restoration = (
-    partial(Mutation, f"saltdeploy.{name}")
-    for name in ("planner", "placement", "keeping", "executor", "reverting", "budget", "lifecycle", "restoration")
+NAMES = "planner plantext placement keeping executor reverting budget lifecycle restoration"
+planner, plantext, placement, keeping, executor, reverting, budget, lifecycle, restoration = (
+    partial(Mutation, f"saltdeploy.{name}") for name in NAMES.split()
 )
 
 MUTATIONS = [
@@ -88,7 +89,7 @@ MUTATIONS = [
         "size = most_out if full else len(part)",
         "size = len(part)",
     ),
-    planner(
+    plantext(
         "test_in_place_the_plan_says_if_nothing_serves_meanwhile",
         "a plan does not say that the app is down meanwhile",
         "    if not wave.meanwhile:\n",

@@ -7,6 +7,7 @@ from saltdeploy import keeping
 from saltdeploy.errors import Refused
 from saltdeploy.model import PortRange
 from saltdeploy.planner import Plan, Wave, everything, installed, plan, prunable, publication, restarts
+from saltdeploy.plantext import lines
 
 from tests.support.fleet import NEW, OLD, THREE, desire, in_place, instance, observe
 
@@ -29,7 +30,7 @@ def test_upgrade_starts_beside_and_retires_what_it_replaced():
 def test_nothing_to_do_is_an_empty_plan():
     made = plan(desire(), observe(*(instance(n, NEW) for n in THREE)))
     assert not made
-    assert made.lines("shop", NEW) == ["nothing to do: what is desired is what is there"]
+    assert lines(made, "shop", NEW) == ["nothing to do: what is desired is what is there"]
 
 
 def test_only_nodes_without_the_release_install_it():
@@ -86,7 +87,7 @@ def test_also_of_a_process_that_has_died():
 def test_a_move_to_another_node_is_told_with_its_reason(nodes, facts, reason):
     made = plan(desire(1, nodes), observe(instance("web1"), **facts))
     assert made.waves == (Wave({"web2": 1}, {"web1": ("shop_1.0_100",)}),)
-    assert f"shop moves from web1 to web2: {reason}" in made.lines("shop", NEW)
+    assert f"shop moves from web1 to web2: {reason}" in lines(made, "shop", NEW)
 
 
 ONE_NODE = [instance("web1", slot=slot) for slot in (100, 101, 102)]
@@ -149,7 +150,7 @@ def test_an_app_goes_where_its_data_is_though_nothing_of_it_runs():
 def test_the_first_time_and_as_one_more_it_starts_without_data_and_the_plan_says_so():
     for there, bare in ((observe(), "web1"), (observe(instance("web2", NEW), data={"web2": FOLDER}), "web1, web3")):
         made = plan(with_data(3 if there.data else 1), there)
-        assert f"shop starts with an empty data folder on {bare}" in made.lines("shop", NEW)
+        assert f"shop starts with an empty data folder on {bare}" in lines(made, "shop", NEW)
 
 
 @pytest.mark.parametrize("folder, told", [(FOLDER, f"web1 ({FOLDER})"), ("", "web1")])
@@ -163,7 +164,7 @@ def test_it_leaves_its_data_only_if_that_is_confirmed(folder, told):
     )
     made = plan(with_data(nodes=("web2",), move=True), there)
     assert made.empty == ("web2",) and [m.target for m in made.moves] == ["web2"] and made.unused == ("web1",)
-    assert "shop has data on web1, where none of it runs then" in made.lines("shop", NEW)
+    assert "shop has data on web1, where none of it runs then" in lines(made, "shop", NEW)
 
 
 def test_where_its_data_was_copied_to_it_may_go():
@@ -277,7 +278,7 @@ def test_what_is_not_healthy_is_replaced_by_the_same_release():
     there = [instance("web1", NEW), sick, instance("web3", NEW)]
     made = plan(desire(), observe(*there, releases={"web2": [NEW]}))
     assert made.waves == (Wave({"web2": 1}, {"web2": ("shop_2.0_100",)}),)
-    assert made.lines("shop", NEW)[0] == "not healthy in discovery, so it is replaced: shop_2.0_100 on web2"
+    assert lines(made, "shop", NEW)[0] == "not healthy in discovery, so it is replaced: shop_2.0_100 on web2"
     assert plan(desire(keep=True), observe(*there, instance("web3", slot=105))).waves == made.waves
 
 
@@ -405,8 +406,8 @@ def test_an_app_without_ports_always_has_room():
 def test_lines_tell_the_plan_in_the_order_of_execution():
     there = [instance(n) for n in THREE] + [instance("web1", NEW, 105, published=False)]
     made = plan(desire(), observe(*there))
-    assert made.lines("shop", NEW) == [
-        "stop what an earlier run left behind: shop_2.0_105 on web1",
+    assert lines(made, "shop", NEW) == [
+        "stop instances that serve nobody: shop_2.0_105 on web1",
         "install shop 2.0 on web1, web2, web3",
         "wave 1: start, test and publish 1 on web1",
         "wave 1: retire shop_1.0_100 on web1",
@@ -417,7 +418,7 @@ def test_lines_tell_the_plan_in_the_order_of_execution():
 
 def test_lines_say_when_nothing_is_published():
     made = plan(desire(1, publish=False), observe(releases={"web1": [NEW]}))
-    assert made.lines("shop", NEW) == ["wave 1: start and test, without publishing, 1 on web1"]
+    assert lines(made, "shop", NEW) == ["wave 1: start and test, without publishing, 1 on web1"]
 
 
 # -- in place ---------------------------------------------------------------------------------
@@ -427,7 +428,7 @@ def test_in_place_the_old_one_goes_first_and_half_of_them_stay():
     made = plan(in_place(), observe(*(instance(n) for n in THREE)))
     old = ("shop_1.0_100",)
     assert made.waves == tuple(Wave({n: 1}, {}, replace={n: old}, meanwhile=2) for n in THREE)
-    assert made.lines("shop", NEW) == [
+    assert lines(made, "shop", NEW) == [
         "install shop 2.0 on web1, web2, web3",
         "wave 1: first retire shop_1.0_100 on web1, while 2 others serve",
         "wave 1: start, test and publish 1 on web1",
@@ -455,7 +456,7 @@ def test_in_place_a_wave_takes_half_of_them_at_most(count, waves, sizes):
 
 def test_in_place_a_single_instance_is_down_meanwhile_and_the_plan_says_so():
     made = plan(in_place(1, ("web1",)), observe(instance("web1"), releases={"web1": [NEW]}))
-    assert made.lines("shop", NEW) == [
+    assert lines(made, "shop", NEW) == [
         "wave 1: first retire shop_1.0_100 on web1, and nothing else serves on these nodes:"
         " shop is down there until the new one is published",
         "wave 1: start, test and publish 1 on web1",
@@ -584,7 +585,7 @@ def test_publication_adopts_candidates_in_waves():
             {"web2": (candidates[1],), "web3": (candidates[2],)},
         ),
     )
-    assert made.lines("shop", NEW)[0] == "wave 1: test again and publish shop_2.0_105 on web1"
+    assert lines(made, "shop", NEW)[0] == "wave 1: test again and publish shop_2.0_105 on web1"
 
 
 def test_publication_counts_what_is_published_already():
@@ -635,7 +636,7 @@ def test_a_pause_comes_after_the_first_wave_and_nothing_old_goes_before_it():
     observed = observe(*(instance(n) for n in THREE))
     made = plan(desire(pause=True), observed)
     assert made.waves == (Wave({"web1": 1}, {}),) and made.install == THREE and made.paused
-    assert "deploy.promote or deploy.abort" in made.lines("shop", NEW)[-1]
+    assert "deploy.promote or deploy.abort" in lines(made, "shop", NEW)[-1]
 
 
 @pytest.mark.parametrize("new", [1, 3])

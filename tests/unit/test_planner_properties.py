@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from saltdeploy.errors import Refused
 from saltdeploy.model import PortRange
 from saltdeploy.planner import Desired, Plan, plan, publication
+from saltdeploy.plantext import lines
 
 from tests.support.fleet import NEW, OLD, World, instance, make_app
 
@@ -182,7 +183,7 @@ def test_an_instance_has_its_successor_on_its_own_node(drawn):
     same = Counter(i.node for i in published if i.version == NEW and desired.publish)
     had = Counter({n: max(other[n], kept[n]) + same[n] for n in (*NODES, *SIX, "left")})
     left, came = had - started - kept, started + kept - had
-    told = [line for line in made.lines("shop", NEW) if line.startswith("shop moves from ")]
+    told = [line for line in lines(made, "shop", NEW) if line.startswith("shop moves from ")]
     event(f"moves {bool(told)}, more {bool(came)}, move {desired.move}")
     assert len(told) == len(made.moves) == min(sum(left.values()), sum(came.values()))
     if came and not desired.move:
@@ -223,7 +224,7 @@ def test_in_place_the_plan_says_if_nothing_serves_meanwhile(drawn):
     world, desired = drawn
     assume(world.serving())
     made = plan_or_skip(desired, world)
-    says = any("is down there" in line for line in made.lines("shop", desired.version))
+    says = any("is down there" in line for line in lines(made, "shop", desired.version))
     fewest = min([world.serving(), *(world.serving() for _ in world.steps(made, desired.version))])
     event(f"down {says}, replaces {any(wave.replace for wave in made.waves)}")
     assert says == (fewest == 0)

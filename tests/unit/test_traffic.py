@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from saltdeploy import nodes, planner, records, traffic
 from saltdeploy.errors import DefinitionError, Refused
 from saltdeploy.model import NORMAL_WEIGHT, Strategy
+from saltdeploy.plantext import lines
 
 from tests.support.definitions import mistake, pillar, shop
 from tests.support.fleet import NEW, OLD, World, instance, make_app
@@ -229,7 +230,7 @@ def published(world):
 def test_what_a_plan_says():
     world = World(canary_app("50%"), [instance(n) for n in "abc"], {}, {n: {OLD, NEW} for n in "abc"}, {})
     desired = planner.Desired(world.app, NEW, 3, tuple("abc"), pause=True)
-    assert plan(desired, world).lines("shop", NEW) == [
+    assert lines(plan(desired, world), "shop", NEW) == [
         "give other weights in discovery: 22016 for shop_1.0_100 on a, 22016 for shop_1.0_100 on b,"
         " 22016 for shop_1.0_100 on c",
         "wave 1: start, test and publish 1 on a",
@@ -237,7 +238,7 @@ def test_what_a_plan_says():
         "pause: the rest waits, and nothing old is retired, until deploy.promote or deploy.abort",
     ]
     hidden = replace(desired, app=canary_app("candidate"))
-    assert plan(hidden, world).lines("shop", NEW)[:2] == [
+    assert lines(plan(hidden, world), "shop", NEW)[:2] == [
         "wave 1: start and test, without publishing, 1 on a",
         "canary: 2.0 is found as shop-candidate only, users of shop do not get it",
     ]
