@@ -148,7 +148,7 @@ def defined(name):
     if found:
         ret["comment"] = f"not defined: {', '.join(found)}"
         ret["warnings"] = [
-            f"{app} runs here and is not defined: add it, or salt-run deploy.remove {app}" for app in found
+            f"{app} runs here and is not defined: add it, or remove it with deploy.remove" for app in found
         ]
     return ret
 

@@ -32,8 +32,8 @@ def check(app, own, shared, at, where):
     if app.blue_green and app.strategy.pause:
         mistakes.add(
             f"{at if 'pause' in own else where}:strategy:pause: a blue_green deployment has no first wave to pause"
-            f" after. To look at the new set before users have it: deploy.app {app.name} publish=False, then"
-            f" deploy.publish {app.name}. Leave `pause` out, or say `pause: 0` for it (apps:{app.name}:strategy:pause)."
+            f" after. To look at the new set before users have it, use deploy.app with publish=False,"
+            f" then deploy.publish. Leave `pause` out, or say `pause: 0` for it (apps:{app.name}:strategy:pause)."
         )
     # Waves that the environment has for its other apps are no mistake.
     said = [(at, own)] if "replace" in own else [(at, own), (where, shared)]

@@ -213,11 +213,11 @@ def publication(desired, observed):
     staying = set(good)
     old = [] if desired.keep else [i for i in observed.instances if _serving(i) and i not in staying]
     if not candidates and not (good and old):
-        raise Refused(f"no candidate of {app} {version} waits for publication: salt-run deploy.app {app} publish=False")
+        raise Refused(f"no candidate of {app} {version} waits for publication: deploy.app with publish=False starts it")
     if len(candidates) + len(good) < desired.instances and not desired.keep:
         raise Refused(
             f"{len(candidates) + len(good)} of {app} {version} would be published, and {desired.instances} are desired:"
-            f" start as many first (deploy.app {app} publish=False), say instances=, or keep=True to keep the old ones."
+            f" start as many first (deploy.app with publish=False), say instances=, or keep=True to keep the old ones."
         )
     had, after = keeping.published(observed), keeping.places([*candidates, *good])
     unused = keeping.unused(desired, observed, had, after | had if desired.keep else after)

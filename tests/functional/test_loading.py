@@ -79,6 +79,25 @@ def test_a_state_that_cannot_look_fails_with_a_comment(states, state):
     assert "does not answer" in ret["comment"]
 
 
+@pytest.mark.parametrize("told", [[], ["web_1.0_80 had to be killed"]], ids=["none", "one"])
+@pytest.mark.parametrize("state, arguments", [("running", ["1.0"]), ("deployed", []), ("absent", [])])
+def test_a_state_has_warnings_only_where_there_is_one(states, monkeypatch, state, arguments, told):
+    """Salt counts an empty list as a warning."""
+    one = {"id": "web_1.0_80", "version": "1.0", "running": False, "tested": True}
+    fakes = {
+        "app.observe": lambda name: {"instances": [one]},
+        "app.start": lambda *_, **__: {"ok": True, "instances": [one], "failures": [], "warnings": told},
+        "app.missing": lambda name: {"instances": [one["id"]], "superseded": [], "warnings": [], "reason": ""},
+        "app.restore": lambda name, ids: {"instances": ids, "warnings": told},
+        "app.releases": lambda name: [],
+        "app.stop": lambda name, ids: {"instances": ids, "warnings": told},
+    }
+    monkeypatch.setitem(states[f"app.{state}"].__globals__, "__salt__", fakes)
+    ret = states[f"app.{state}"]("web", *arguments)
+    assert ret["result"] is True and ret["changes"], ret
+    assert ret.get("warnings") == (told or None)
+
+
 def test_ready_waits_until_users_find_what_the_node_published(states, modules, monkeypatch):
     """Not without being asked to."""
     answers = [["shop_1.0_80"], ["shop_1.0_80"], []]
