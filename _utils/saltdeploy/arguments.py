@@ -6,14 +6,14 @@ import datetime
 import re
 import shlex
 
-from . import bounds, durations, schema, versions
+from . import bounds, durations, forms, versions
 from . import words as said
 from .errors import Refused
 from .words import nearest, shown
 
-DURATION = re.compile(schema.DURATION["anyOf"][1]["pattern"])
+DURATION = re.compile(forms.DURATION["anyOf"][1]["pattern"])
 # The most instances that a definition may have, and more lines than anybody reads.
-INSTANCES, LINES = schema.PLACED["instances"]["maximum"], 100_000
+INSTANCES, LINES = forms.INSTANCES["maximum"], 100_000
 # A reason is kept with each of 50 entries of history and shown on a line.
 REASON = 500
 # Ten years, in seconds. Nobody asks for older lines.
@@ -86,7 +86,7 @@ def seconds(name, value):
     """Return a duration in seconds. Raise Refused for anything else, and for 0."""
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
     if not ((number and value <= bounds.DURATION) or _is_duration(value)) or not durations.seconds(value) > 0:
-        raise Refused(f"{name}={shown(value)}: {schema.DURATION['description']} is allowed")
+        raise Refused(f"{name}={shown(value)}: {forms.DURATION['description']} is allowed")
     if durations.seconds(value) > bounds.DURATION:
         raise Refused(f"{name}={shown(value)}: at most {bounds.LONGEST} is allowed")
     return durations.seconds(value)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from . import addresses, discovery, words
+from . import addresses, words
 from .errors import Mistakes
 from .inheritance import mapping
+from .model import AGENT
 
 
 def check(where, environment):
@@ -71,7 +72,7 @@ def circle(name, required, apps):
 def _no_urls(consul):
     """Yield the keys of what should be URLs of Consul and is none."""
     urls = [(f"servers:{number}", url) for number, url in enumerate(consul.get("servers", ()))]
-    for key, url in [*urls, ("agent", consul.get("agent", discovery.DEFAULT_URL))]:
+    for key, url in [*urls, ("agent", consul.get("agent", AGENT))]:
         if key == "agent":
             # Any other placeholder is not there, and an IPv6 address gets its brackets when it is filled in.
             url = url.replace("[{address}]", "{}").replace("{address}", "192.0.2.1")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from . import answers, words
+from . import answers, deadlines, words
 from .errors import Failed
-from .lifecycle import CATALOG_DEADLINE, ending_deadline
 from .services import first_result
 
 # What a job that only talks to its own agent may take, in seconds: a lost leader is waited out.
@@ -134,5 +133,5 @@ def stop_deadline(app, ids):
 
     :param app: its stop timeout is the longest of all instances that are there: see Site.app.
     """
-    ending = ending_deadline(app.stop.timeout, most(ids))
-    return CATALOG_DEADLINE + app.strategy.drain + ending + most(ids) + TALK_DEADLINE
+    ending = deadlines.ending(app.stop.timeout, most(ids))
+    return deadlines.CATALOG + app.strategy.drain + ending + most(ids) + TALK_DEADLINE

@@ -9,7 +9,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
-from . import definition, discovery, locks, names, nodefiles, probes, readiness, records, restarts, services
+from . import deadlines, definition, discovery, locks, names, nodefiles, probes, readiness, records, restarts, services
 from .ending import Ending
 from .errors import DiscoveryUnavailable, Failed, Refused
 from .hiding import hidden
@@ -17,29 +17,13 @@ from .host import Host
 from .inventory import Inventory
 from .launch import Launch
 from .model import slot_of
-from .processes import KILL_DEADLINE
 from .readiness import POLL, Readiness
 from .runtime import choose
 from .services import CANDIDATE
 from .words import joined
 
-# How long the catalog may take to follow the agent, in seconds. An election takes up to 13.5. An agent that reached no
-# server tries again after 15 to 30 (Consul's agent/ae/ae.go).
-CATALOG_DEADLINE = 60.0
 # The most lines and bytes of an instance's output that a failure shows.
 LOG_LINES, LOG_BYTES = 15, 4000
-# How many instances are stopped at once.
-STOPPED_AT_ONCE = 32
-
-
-def ending_deadline(timeout, count):
-    """Return how long a node may take to end ``count`` instances, in seconds.
-
-    :param timeout: the longest time that one of them may take. It has this time twice: for what the supervisor has
-        started, and for the processes that are left then.
-    """
-    rounds = max(1, -(-count // STOPPED_AT_ONCE))
-    return rounds * 2 * (timeout + KILL_DEADLINE)
 
 
 class Lifecycle:
@@ -263,9 +247,9 @@ class Lifecycle:
             published.update(seen)
             return not seen
 
-        if waited_for and not self.discovery.wait(name, gone, time.monotonic() + CATALOG_DEADLINE):
+        if waited_for and not self.discovery.wait(name, gone, time.monotonic() + deadlines.CATALOG):
             raise DiscoveryUnavailable(
-                f"{', '.join(sorted(published))}: still in the catalog {CATALOG_DEADLINE:g}s after it was withdrawn on"
+                f"{', '.join(sorted(published))}: still in the catalog {deadlines.CATALOG:g}s after it was withdrawn on"
                 f" {self.host.node}: nothing was stopped. See `consul monitor` there."
             )
         return sorted(published)
@@ -281,7 +265,7 @@ class Lifecycle:
         app = self.inventory.app(name)
         ids = {*(i.id for i in self.host.instances.recorded(name)), *self.host.instances.strays(name)}
         longest = max([app.stop.timeout, *self.inventory.stop_timeouts(ids).values()])
-        return CATALOG_DEADLINE + app.strategy.drain + ending_deadline(longest, len(ids))
+        return deadlines.CATALOG + app.strategy.drain + deadlines.ending(longest, len(ids))
 
     def stop(self, name, ids=None, deployment=None, drain=None, grace=None, after=None):
         """Retire instances: withdraw, see them gone from the catalog, drain, stop, forget.
@@ -338,7 +322,7 @@ class Lifecycle:
                 return "", str(exc)
             return warning, ""
 
-        with ThreadPoolExecutor(STOPPED_AT_ONCE) as pool:
+        with ThreadPoolExecutor(deadlines.STOPPED_AT_ONCE) as pool:
             outcomes = list(pool.map(end, ids))
         self.warnings += [warning for warning, _ in outcomes if warning]
         return [problem for _, problem in outcomes if problem]

@@ -11,6 +11,8 @@ SEPARATOR = "_"
 # The weight of an instance in discovery. All that serves has weights of this size, never Consul's default of 1: else
 # those whose weight changes first would have all the traffic, until the others follow.
 NORMAL_WEIGHT = 25600
+# Where a node asks its own Consul agent, if the environment does not say.
+AGENT = "http://127.0.0.1:8500"
 
 
 # What is done to a release and its instances, in order: a hook runs before or after one of these.

@@ -5,16 +5,16 @@ from __future__ import annotations
 import math
 import re
 
-from . import advice, bounds, schema
+from . import advice, bounds, forms
 from .errors import Refused
 from .model import PHASES
 from .words import odd, shown
 
-NAME, VERSION = re.compile(schema.NAME), re.compile(schema.VERSION)
+NAME, VERSION = re.compile(forms.NAME), re.compile(forms.VERSION)
 DIGEST = re.compile("[0-9a-fA-F]{64}")
 INSTANCE = re.compile(r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_([0-9]{1,5}|hook)")
 # What `deploy.app` may ask for, see the schema; and the ports there are.
-INSTANCES, SLOTS = schema.PLACED["instances"]["maximum"], range(65536)
+INSTANCES, SLOTS = forms.INSTANCES["maximum"], range(65536)
 # More than a deployment has on a node, or a node of releases.
 LISTED = 1000
 TARGET = {"id", "node", "address", "port", "version"}
@@ -25,7 +25,7 @@ AS_TEXT = "Quote it twice, as you typed it: version=\"'3.10'\", for example."
 def app(value):
     """Return ``value``; Refused if it cannot be the name of an app."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
-        raise Refused(f"app: {advice.wrong(schema.A_NAME, value)}")
+        raise Refused(f"app: {advice.wrong(forms.A_NAME, value)}")
     return value
 
 
@@ -39,7 +39,7 @@ def version(value):
     if not is_version(value):
         if advice.is_number(value):
             raise Refused(f"version {shown(value)}: it was read as a number. {AS_TEXT}")
-        raise Refused(f"version: {advice.wrong(schema.A_VERSION, value)}")
+        raise Refused(f"version: {advice.wrong(forms.A_VERSION, value)}")
     return value
 
 
@@ -131,7 +131,7 @@ def deadline(value):
 
 def host(value):
     """Return ``value``; Refused if it cannot be the name or the address of a host."""
-    if not isinstance(value, str) or not re.fullmatch(schema.ADDRESS, value):
+    if not isinstance(value, str) or not re.fullmatch(forms.ADDRESS, value):
         raise Refused(f"{shown(value)} is no name of a host. Write letters, digits and . -{odd(value)}")
     return value
 

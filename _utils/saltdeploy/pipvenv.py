@@ -15,7 +15,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import credentials, limits, probes, processes, trees, urls, words
+from . import credentials, deadlines, limits, probes, processes, trees, urls, words
 from .errors import Failed, Refused
 
 # What a build sees of the minion's environment, beside PIP_*: none of it belongs to Salt's own Python.
@@ -161,7 +161,7 @@ class _Run:
                 os.killpg(process.pid, signal.SIGKILL)
             _end_all(self.private.parent, self.builder)
             with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, and nobody can end it
-                process.wait(processes.KILL_DEADLINE)
+                process.wait(deadlines.KILL)
         if process.returncode:
             raise Failed(f"{what}: {_error(output)}")
 

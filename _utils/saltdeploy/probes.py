@@ -16,7 +16,7 @@ import time
 import urllib.parse
 from dataclasses import replace
 
-from . import addresses, analysis, placeholders, processes, surroundings
+from . import addresses, analysis, deadlines, placeholders, processes, surroundings
 from .hiding import hidden
 
 SHOWN = 300
@@ -196,7 +196,7 @@ def _kill(process):
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):  # it hangs in the kernel, and nobody can end it
-        process.wait(processes.KILL_DEADLINE)
+        process.wait(deadlines.KILL)
 
 
 def until_its_end(process, timeout):

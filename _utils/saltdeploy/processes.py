@@ -14,15 +14,13 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import sockets
+from . import deadlines, sockets
 from .errors import Failed
 
 MARK = "SALTDEPLOY_INSTANCE"
 PROC = Path("/proc")
 # How often a process that was told to end is looked after, in seconds.
 POLL = 0.02
-# How long the kernel may take to end a process that was killed, in seconds: it writes its memory out, or waits for NFS.
-KILL_DEADLINE = 10.0
 
 
 @dataclass(frozen=True)
@@ -155,7 +153,7 @@ def end(find, number, timeout):
         now = time.monotonic()
         # Until the first look is over they have not been told.
         last = last or now + timeout
-        if now > last + KILL_DEADLINE:
+        if now > last + deadlines.KILL:
             raise Failed(
                 f"{', '.join(map(str, left))}: does not end, or is started again and again. See what does that."
             )
@@ -166,7 +164,7 @@ def end(find, number, timeout):
         killed = True
         for process in left:
             process.send(signal.SIGKILL)
-        if not _wait(left, time.monotonic() + KILL_DEADLINE):
+        if not _wait(left, time.monotonic() + deadlines.KILL):
             stuck = ", ".join(str(process) for process in left if process.alive)
             raise Failed(f"{stuck}: does not end, not even after SIGKILL. See what it waits for in the kernel.")
     return killed

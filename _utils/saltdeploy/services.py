@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from . import watch
 from .discovery import Service
 from .model import Probe
 
@@ -12,7 +11,12 @@ CANDIDATE = "_candidate"
 
 def checks(app, instance):
     """Return the checks of an instance; by default, that its port is listened on, or that it runs."""
-    return app.checks or ((Probe("tcp", ""),) if instance.port else watch.checks(instance))
+    return app.checks or ((Probe("tcp", ""),) if instance.port else _running(instance))
+
+
+def _running(instance):
+    """Return the checks of an instance without a port. An instance that an older version started has none."""
+    return (Probe("http", "/running", port=instance.watch),) if instance.watch else ()
 
 
 def first_result(app):

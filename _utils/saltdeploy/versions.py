@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from . import names, schema
+from . import forms, names
 from .errors import Refused
 from .words import listed, nearest, odd, shown
 
@@ -43,7 +43,7 @@ def usable(app, version):
             f" {_quoted(app, version)}"
         )
     if not names.is_version(version):
-        raise Refused(f"version {shown(version)} is not usable. Write {schema.A_VERSION['description']}{odd(version)}")
+        raise Refused(f"version {shown(version)} is not usable. Write {forms.A_VERSION['description']}{odd(version)}")
     return version
 
 

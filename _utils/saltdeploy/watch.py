@@ -14,7 +14,6 @@ from pathlib import Path
 
 from . import watcher
 from .errors import Failed
-from .model import Probe
 
 # Where watchers listen: below the ports that the kernel gives to clients (ip_local_port_range, 32768 and higher).
 PORTS = range(32000, 32768)
@@ -37,11 +36,6 @@ def port(taken, free):
             " them. See: ss -ltnp"
         )
     return found
-
-
-def checks(instance):
-    """Return the checks of an instance without a port; none for one that an older version has started."""
-    return (Probe("http", "/running", port=instance.watch),) if instance.watch else ()
 
 
 def line(instance, script):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from meanings import MEANINGS
 from reasons import REASONS
-from saltdeploy import appdefinition, cluster, definition, schema
-from saltdeploy.discovery import DEFAULT_URL
-from saltdeploy.model import Frontend, Gate, Hook
+from saltdeploy import appdefinition, cluster, definition, forms, schema
+from saltdeploy.model import AGENT, Frontend, Gate, Hook
 
 ENVIRONMENT = schema.ENVIRONMENTS["additionalProperties"]
 
@@ -37,10 +36,10 @@ SECTIONS = {
 }
 
 NAMES = {
-    "app, environment, service": schema.NAME,
-    "version": schema.VERSION,
-    "node (minion id)": schema.MINION,
-    "user": schema.USER,
+    "app, environment, service": forms.NAME,
+    "version": forms.VERSION,
+    "node (minion id)": forms.MINION,
+    "user": forms.USER,
 }
 
 SIMPLE = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false"}
@@ -133,7 +132,7 @@ def _defaults():
         "cluster": {"datacenter": cluster.DATACENTER},
         "dns": {"resolver": "dnsmasq"},
         "frontend": Frontend(0).__dict__,
-        "consul": {"agent": DEFAULT_URL, "servers": [DEFAULT_URL]},
+        "consul": {"agent": AGENT, "servers": [AGENT]},
         "stop": app["stop"].__dict__,
         "strategy": app["strategy"].__dict__,
         "analysis": Gate("", "").__dict__,
@@ -164,7 +163,7 @@ def _allowed(allowed):
     for name, section in SECTIONS.items():
         if allowed.get("properties", {}).keys() == section["properties"].keys():
             return f":ref:`mapping <definition-{name}>`"
-    if allowed is schema.DURATION:
+    if allowed is forms.DURATION:
         return ":ref:`duration <durations>`"
     if "description" in allowed:
         return allowed["description"]

@@ -11,7 +11,7 @@ import pytest
 from saltdeploy import discovery
 from saltdeploy.discovery import Endpoint, Service, consul
 from saltdeploy.errors import DiscoveryUnavailable, Failed
-from saltdeploy.model import Probe
+from saltdeploy.model import AGENT, Probe
 
 CHECK = Probe("http", "/health", interval=0.5, timeout=3.0)
 SERVICE = Service("shop_1_80", "shop", "10.0.0.1", 80, ("test", "1"), {"app": "shop"}, (CHECK,))
@@ -183,7 +183,7 @@ def test_connect_to_the_servers_from_the_master():
 
 @pytest.mark.parametrize("address", [None, "10.0.0.1"])
 def test_connect_by_default(address):
-    assert discovery.connect({"consul": {}}, address).urls == [discovery.DEFAULT_URL]
+    assert discovery.connect({"consul": {}}, address).urls == [AGENT]
 
 
 # -- the client, against servers that answer as Consul may ------------------------------------

@@ -9,10 +9,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import readiness, restoration, standing, superseded, watch
+from saltdeploy import deadlines, readiness, restoration, standing, superseded, watch
 from saltdeploy.discovery import Endpoint
 from saltdeploy.errors import DiscoveryUnavailable, Failed, Refused
-from saltdeploy.lifecycle import Lifecycle, ending_deadline
+from saltdeploy.lifecycle import Lifecycle
 from saltdeploy.model import PortRange, Probe, Stop
 from saltdeploy.runtime import State
 from saltdeploy.turns import RESTORED, STATE
@@ -209,7 +209,9 @@ def test_an_instance_has_the_time_to_stop_that_it_was_started_with(node):
     assert node.patience("web") - before == 2 * (600 - Stop.timeout)
     node.runtime.stop_of = lambda one: Stop("QUIT", 1e9)  # somebody has changed the unit
     assert node.inventory.observe("web")["stop_timeouts"] == {one: 3600.0}
-    assert ending_deadline(5, 33) == ending_deadline(5, 64) == 2 * ending_deadline(5, 32) == 2 * ending_deadline(5, 0)
+    assert (
+        deadlines.ending(5, 33) == deadlines.ending(5, 64) == 2 * deadlines.ending(5, 32) == 2 * deadlines.ending(5, 0)
+    )
 
 
 def strays(node):

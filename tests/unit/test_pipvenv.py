@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from saltdeploy import limits, pipvenv, processes
+from saltdeploy import deadlines, limits, pipvenv, processes
 from saltdeploy.errors import Failed, Refused
 from saltdeploy.model import Source
 
@@ -154,7 +154,7 @@ def test_a_process_that_does_not_end_is_waited_for_until_a_deadline(build, monke
     monkeypatch.setattr(processes.Process, "alive", property(lambda self: True))
     monkeypatch.setattr(processes.Process, "send", lambda self, number: None)
     monkeypatch.setattr(processes, "using", lambda folder, user: [stuck])
-    monkeypatch.setattr(processes, "KILL_DEADLINE", 0.1)
+    monkeypatch.setattr(deadlines, "KILL", 0.1)
     with pytest.raises(Failed, match=r"process 4711 \(stuck\): does not end, not even after SIGKILL"):
         build()
 

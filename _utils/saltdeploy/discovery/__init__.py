@@ -9,9 +9,8 @@ from dataclasses import asdict, dataclass, field
 
 from .. import addresses
 from ..errors import DiscoveryUnavailable
-from ..model import Probe
+from ..model import AGENT, Probe
 
-DEFAULT_URL = "http://127.0.0.1:8500"
 # How long Consul's servers may take to elect a leader, in seconds: up to 13.5, measured on 1.8.7.
 ELECTION = 15.0
 # How long is waited between two tries meanwhile, in seconds.
@@ -101,7 +100,7 @@ def connect(config, node_address=None):
 
     settings = config.get("consul") or {}
     if node_address is None:
-        urls = settings.get("servers") or [DEFAULT_URL]
+        urls = settings.get("servers") or [AGENT]
     else:
-        urls = [settings.get("agent", DEFAULT_URL).format(address=addresses.host(node_address))]
+        urls = [settings.get("agent", AGENT).format(address=addresses.host(node_address))]
     return Consul(urls, token=settings.get("token"), ca=settings.get("ca"), datacenter=settings.get("datacenter"))

@@ -1,0 +1,32 @@
+"""The forms of single values in definitions and commands: patterns, and JSON Schema made of them. Pure."""
+
+from __future__ import annotations
+
+NAME = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # a DNS label that leaves room for "-candidate"
+VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,62}$"
+MINION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
+ADDRESS = r"^[A-Za-z0-9:][A-Za-z0-9.:%-]{0,252}$"
+USER = r"^[a-z_][a-z0-9_-]{0,31}$"
+# An IP address, and a port behind it: [fd00::53]:5353. See addresses.server.
+UPSTREAM = r"^[][0-9A-Fa-f.:]+$"
+INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))."  # a relative path without ".."
+FOLDER = r"^/(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/-]+$"  # an absolute path without ".."
+DURATION = {
+    "title": "a duration",
+    "description": "a number of seconds, or a number with a unit: 500ms, 10s, 5m, 1h",
+    "examples": ["30s"],
+    "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}],
+}
+INSTANCES = {"type": "integer", "minimum": 1, "maximum": 1000}
+# What a name is: said in messages and in the reference.
+NAMES = "a-z, 0-9 and -, at most 53 characters"
+
+
+def text(title, description, pattern, example="", **more):
+    """Return the schema of a text of one form. With ``example`` it bears no secret, and messages quote it."""
+    form = {"type": "string", "pattern": pattern, "title": title, "description": description, **more}
+    return {**form, "examples": [example]} if example else form
+
+
+A_NAME = text("a name", f"a name: {NAMES}", NAME, "shop")
+A_VERSION = text("a version", "a version: letters, digits and . _ + ~ -, at most 63 characters", VERSION, "1.4.2")
