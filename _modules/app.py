@@ -19,15 +19,16 @@ import os
 import time
 
 import saltdeploy
-from saltdeploy import arguments, minion, names, ondemand, requiredfiles, restoration, standing, superseded
+from saltdeploy.core import arguments, names
+from saltdeploy.node import from_salt, ondemand, requiredfiles, restoration, statestart, superseded
 
 
 def _lifecycle(pillar=None):
-    return minion.lifecycle(__opts__, __pillar__ if pillar is None else pillar, __salt__)
+    return from_salt.lifecycle(__opts__, __pillar__ if pillar is None else pillar, __salt__)
 
 
 def _ids(value):
-    return names.instances(minion.mine(__opts__, value))
+    return names.instances(from_salt.mine(__opts__, value))
 
 
 def _told(lifecycle, ids):
@@ -53,7 +54,7 @@ def observe(name, refresh=False, deployment=None):
 
         salt web1 app.observe shop
     """
-    pillar = minion.refreshed(__opts__, __pillar__, __salt__) if arguments.flag("refresh", refresh) else None
+    pillar = from_salt.refreshed(__opts__, __pillar__, __salt__) if arguments.flag("refresh", refresh) else None
     lifecycle, run = _lifecycle(pillar), arguments.text("deployment", deployment)
     if run:
         lifecycle.host.turns.begin(names.app(name), run)
@@ -260,13 +261,13 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
 
         salt web1 app.start shop 1.4.2
     """
-    count = names.whole("count", minion.mine(__opts__, count) or 0, 0, names.INSTANCES)
+    count = names.whole("count", from_salt.mine(__opts__, count) or 0, 0, names.INSTANCES)
     slots, deployment = names.slots(slots), arguments.text("deployment", deployment)
     lifecycle, options = _lifecycle(), {"held": held, "slots": slots, "tests": tests}
     if arguments.flag("leave", leave):
         result = lifecycle.start(name, version, count, deployment, **options)
     else:
-        result = standing.start(lifecycle, name, version, count, deployment, **options)
+        result = statestart.start(lifecycle, name, version, count, deployment, **options)
     return {**result, "warnings": lifecycle.warnings}
 
 

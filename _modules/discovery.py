@@ -7,19 +7,20 @@ external host), and find any of them. The node's own agent is asked: pillar
 ``environments:<name>:discovery``.
 """
 
-from saltdeploy import arguments, minion, names, nodes, weighing
+from saltdeploy.core import arguments, names
+from saltdeploy.node import from_salt, localservices, reweigh
 
 
 def _lifecycle():
-    return minion.lifecycle(__opts__, __pillar__, __salt__)
+    return from_salt.lifecycle(__opts__, __pillar__, __salt__)
 
 
 def _agent():
-    return nodes.agent(__opts__["id"], __pillar__)
+    return localservices.agent(__opts__["id"], __pillar__)
 
 
 def _ids(value):
-    return names.instances(minion.mine(__opts__, value))
+    return names.instances(from_salt.mine(__opts__, value))
 
 
 def publish(name, instances=None, weight=None, deployment=None, after=None):
@@ -43,7 +44,7 @@ def publish(name, instances=None, weight=None, deployment=None, after=None):
 
         salt web1 discovery.publish shop
     """
-    lifecycle, checked = _lifecycle(), nodes.check_weight(name, weight)
+    lifecycle, checked = _lifecycle(), localservices.check_weight(name, weight)
     ids, step = _ids(instances), arguments.step(deployment, after)
     with lifecycle.alone(name, *step):
         return lifecycle.publish(name, ids, checked)
@@ -68,8 +69,8 @@ def weigh(name, weights, deployment=None, after=None):
 
         salt web1 discovery.weigh shop '{shop_1.4.2_20000: 25600}'
     """
-    checked, step = nodes.check_weights(__opts__["id"], weights), arguments.step(deployment, after)
-    return weighing.weigh(_lifecycle(), name, checked, *step)
+    checked, step = localservices.check_weights(__opts__["id"], weights), arguments.step(deployment, after)
+    return reweigh.weigh(_lifecycle(), name, checked, *step)
 
 
 def withdraw(name, instances=None, held=True, deployment=None, after=None):
@@ -152,7 +153,7 @@ def find(name, passing=True):
     """
     with _agent() as agent:
         keys = ("address", "host", "port", "id", "node", "meta", "status", "weight")
-        found = agent.instances(nodes.identifier(name), passing=passing)
+        found = agent.instances(localservices.identifier(name), passing=passing)
         return [{k: getattr(e, k) for k in keys} | {"tags": list(e.tags)} for e in found]
 
 
@@ -168,7 +169,7 @@ def frontends():
 
         salt lb1 discovery.frontends
     """
-    return nodes.frontends(__opts__["id"], __pillar__)
+    return localservices.frontends(__opts__["id"], __pillar__)
 
 
 def upstream(mark):
@@ -184,7 +185,7 @@ def upstream(mark):
 
         salt web1 discovery.upstream '#'
     """
-    return nodes.upstream(__opts__["id"], __pillar__, mark)
+    return localservices.upstream(__opts__["id"], __pillar__, mark)
 
 
 def recursors():
@@ -200,7 +201,7 @@ def recursors():
 
         salt web1 discovery.recursors
     """
-    return nodes.recursors(__opts__["id"], __pillar__)
+    return localservices.recursors(__opts__["id"], __pillar__)
 
 
 def registered(service_id):
@@ -217,7 +218,7 @@ def registered(service_id):
         salt db1 discovery.registered postgres
     """
     with _agent() as agent:
-        found = agent.registered().get(nodes.identifier(service_id))
+        found = agent.registered().get(localservices.identifier(service_id))
     return None if found is None else found.meta.get("digest", "")
 
 
@@ -231,7 +232,7 @@ def digest(name, **service):
 
         salt db1 discovery.digest postgres port=5432
     """
-    return nodes.service(__opts__["id"], __pillar__, name, **_public(service)).digest
+    return localservices.service(__opts__["id"], __pillar__, name, **_public(service)).digest
 
 
 def register(name, **service):
@@ -261,7 +262,7 @@ def register(name, **service):
 
         salt db1 discovery.register postgres port=5432 checks='[{tcp: true}]'
     """
-    registration = nodes.service(__opts__["id"], __pillar__, name, **_public(service))
+    registration = localservices.service(__opts__["id"], __pillar__, name, **_public(service))
     with _agent() as agent:
         agent.publish(registration)
     return registration.id
@@ -281,7 +282,7 @@ def deregister(service_id):
         salt db1 discovery.deregister postgres
     """
     with _agent() as agent:
-        agent.withdraw(nodes.identifier(service_id))
+        agent.withdraw(localservices.identifier(service_id))
     return service_id
 
 

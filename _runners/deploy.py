@@ -32,7 +32,8 @@ import contextlib
 import functools
 import sys
 
-from saltdeploy import control, interrupts, verbs
+from saltdeploy.master import signals
+from saltdeploy.master.verbs import deployments, guard
 
 __func_alias__ = {"exec_": "exec"}
 
@@ -40,7 +41,7 @@ __func_alias__ = {"exec_": "exec"}
 def _verb(function):
     @functools.wraps(function)
     def verb(*args, **kwargs):
-        result = verbs.result(function, args, kwargs)
+        result = guard.result(function, args, kwargs)
         # salt-run ends with the result's retcode. Orchestrations and salt-api go by the context's; a key "data" at the
         # top would be judged as the result of a highstate (salt/client/mixins.py, low).
         __context__["retcode"] = result["retcode"]
@@ -468,13 +469,13 @@ def unlock(name=None, env=None, force=False, *extra, **kwargs):
 
 def _control():
     # Salt puts the user that it has authenticated into the module: a user of salt-api is not the master's own.
-    return control.Control(__opts__, _emit, globals().get("__user__"))
+    return deployments.Control(__opts__, _emit, globals().get("__user__"))
 
 
 def _emit(event):
     bus = globals().get("__jid_event__")
     if bus:
         # A reader that is gone must not stop a deployment half way.
-        with contextlib.suppress(OSError), interrupts.held():
+        with contextlib.suppress(OSError), signals.held():
             bus.fire_event({"message": event, "outputter": "deploy"}, "progress")
             sys.stdout.flush()

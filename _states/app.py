@@ -12,7 +12,7 @@ place of others, and changes nothing else, so that it never undoes a deployment.
 """
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from saltdeploy import names, words
+from saltdeploy.core import names, words
 
 
 def room(name, app, version):

@@ -19,8 +19,8 @@ No secret is in what a state returns.
 """
 
 from salt.exceptions import SaltException
-from saltdeploy import bounds, faults, names, words
-from saltdeploy.acl import Acl
+from saltdeploy.core import bounds, names, tracebacks, words
+from saltdeploy.discovery.acl import Acl
 
 URL = "http://127.0.0.1:8500"
 
@@ -144,5 +144,5 @@ def _ensure(name, management, url, ensure, *given):
 
 def _problem(exc):
     """Return what is said of ``exc``; of what is no error of ours, an argument of a wrong shape is the cause."""
-    said = faults.told(exc) if isinstance(exc, SaltException) else f"wrong arguments: {faults.told(exc)}"
+    said = tracebacks.told(exc) if isinstance(exc, SaltException) else f"wrong arguments: {tracebacks.told(exc)}"
     return words.message(said)

@@ -14,7 +14,7 @@ Services in discovery that are not our apps
 import time
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from saltdeploy import names, words
+from saltdeploy.core import names, words
 
 
 def published(name, service_id=None, address=None, port=None, tags=None, meta=None, checks=None, weight=None):

@@ -17,7 +17,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
 
-from saltdeploy import definition, planner
+from saltdeploy import definition
+from saltdeploy.planning import planner
 
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
 

@@ -6,8 +6,9 @@ import contextlib
 from pathlib import Path
 
 import yaml
-from saltdeploy import inheritance, pillar
-from saltdeploy.errors import Refused
+from saltdeploy.core.errors import Refused
+from saltdeploy.definition import inheritance
+from saltdeploy.environment import pillar
 
 from . import LabError
 

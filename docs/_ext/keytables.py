@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from meanings import MEANINGS
 from reasons import REASONS
-from saltdeploy import appdefinition, cluster, definition, forms, schema
-from saltdeploy.model import AGENT, Frontend, Gate, Hook
+from saltdeploy import definition
+from saltdeploy.core import forms
+from saltdeploy.core.model import AGENT, Frontend, Gate, Hook
+from saltdeploy.definition import appdefinition, cluster, schema
 
 ENVIRONMENT = schema.ENVIRONMENTS["additionalProperties"]
 

@@ -7,7 +7,7 @@ import re
 
 import pytest
 import salt.loader
-from saltdeploy import nodes
+from saltdeploy.node import localservices
 
 from tests.support.site import REPOSITORY
 
@@ -19,9 +19,9 @@ OURS = "# Written by saltdeploy; changes are lost.\nnameserver 127.0.0.1\n"
 def host(tmp_path, monkeypatch):
     """Writes the host's own resolv.conf, as it is or as it was kept, and its resolved.conf."""
     files = {"kept": tmp_path / "before", "now": tmp_path / "resolv.conf"}
-    monkeypatch.setattr(nodes, "RESOLV_CONF", tuple(map(str, files.values())))
+    monkeypatch.setattr(localservices, "RESOLV_CONF", tuple(map(str, files.values())))
     files["resolved"] = tmp_path / "resolved.conf"
-    monkeypatch.setattr(nodes, "RESOLVED_CONF", str(files["resolved"]))
+    monkeypatch.setattr(localservices, "RESOLVED_CONF", str(files["resolved"]))
     return lambda which, text: files[which].write_text(text)
 
 

@@ -7,9 +7,9 @@ import json
 
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from saltdeploy.host import Host
-from saltdeploy.model import Instance
-from saltdeploy.turns import NOBODY
+from saltdeploy.core.model import Instance
+from saltdeploy.node.host import Host
+from saltdeploy.node.turns import NOBODY
 
 from tests.support.hostile import is_fit_to_be_shown
 

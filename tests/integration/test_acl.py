@@ -7,10 +7,10 @@ import time
 
 import pytest
 import requests
+from saltdeploy.core.errors import Failed
+from saltdeploy.core.model import Probe
 from saltdeploy.discovery import Service, connect
-from saltdeploy.errors import Failed
-from saltdeploy.lock import Lock
-from saltdeploy.model import Probe
+from saltdeploy.master.lock import Lock
 
 from demo.config import consul_config
 from demo.daemons import Daemon, Daemons

@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 import requests
 import yaml
-from saltdeploy import lock, records
+from saltdeploy.core import records
 from saltdeploy.discovery.consul import Consul
+from saltdeploy.master import lock
 
 from tests.support.site import Cli, kill, until
 from tests.support.target import NAME

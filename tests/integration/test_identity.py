@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 import requests
+from saltdeploy.core.model import Probe
 from saltdeploy.discovery import Service
 from saltdeploy.discovery.consul import Consul
-from saltdeploy.model import Probe
 
 from tests.support.site import until
 from tests.support.target import NAME, Target, Users

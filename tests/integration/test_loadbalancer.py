@@ -15,8 +15,8 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from saltdeploy.core.model import Probe
 from saltdeploy.discovery import Service, connect
-from saltdeploy.model import Probe
 
 from tests.support import balancer
 from tests.support.site import NETWORK, NODES, until

@@ -9,9 +9,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from saltdeploy import sources
-from saltdeploy.errors import Failed
-from saltdeploy.model import Source
+from saltdeploy.core.errors import Failed
+from saltdeploy.core.model import Source
+from saltdeploy.source import sources
 
 VERSION = "1.17.0"
 # Of six-1.17.0-py2.py3-none-any.whl, as the package index has it.

@@ -8,7 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
-from saltdeploy import processes
+from saltdeploy.system import processes
 
 from tests.support import apps
 from tests.support.site import until

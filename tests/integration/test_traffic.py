@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from saltdeploy.model import NORMAL_WEIGHT
+from saltdeploy.core.model import NORMAL_WEIGHT
 
 from tests.support.target import NAME
 from tests.support.watch import watch

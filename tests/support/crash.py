@@ -17,8 +17,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "_utils"))
 
 from salt.scripts import salt_run
-from saltdeploy.fleet import Fleet
-from saltdeploy.lock import Lock
+from saltdeploy.master.lock import Lock
+from saltdeploy.master.remote.fleet import Fleet
 
 LOOKING = ("test.ping", "app.observe", "app.room", "app.files", "app.waiting", "app.crashed")
 

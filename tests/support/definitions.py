@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from saltdeploy import definition
-from saltdeploy.errors import DefinitionError
+from saltdeploy.core.errors import DefinitionError
 
 SHOP = {"source": {"pip": "shop"}, "run": "{release}/bin/shop --port {port}", "ports": "20000-20009"}
 NODES = {"web1": {"address": "10.0.0.1"}, "web2": {"address": "10.0.0.2"}}

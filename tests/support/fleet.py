@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from saltdeploy.model import NORMAL_WEIGHT, App, Instance, PortRange, Source, Strategy, instance_id
-from saltdeploy.planner import Desired, Observed
+from saltdeploy.core.model import NORMAL_WEIGHT, App, Instance, PortRange, Source, Strategy, instance_id
+from saltdeploy.planning.planner import Desired, Observed
 
 OLD, NEW = "1.0", "2.0"
 THREE = ("web1", "web2", "web3")

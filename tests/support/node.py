@@ -10,7 +10,7 @@ import socket
 import tarfile
 from dataclasses import replace
 
-from saltdeploy.model import PortRange, Source
+from saltdeploy.core.model import PortRange, Source
 
 ADDRESS = "127.0.0.1"
 

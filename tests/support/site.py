@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import requests
 import yaml
-from saltdeploy import addresses
+from saltdeploy.core import addresses
 
 from demo.config import consul_config, supervisord_config
 from demo.daemons import Daemon, Daemons

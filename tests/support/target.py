@@ -10,7 +10,7 @@ import time
 from dataclasses import dataclass
 
 import requests
-from saltdeploy import sockets
+from saltdeploy.system import sockets
 
 from demo import agents as consul
 from demo.requests_loop import RequestLoop

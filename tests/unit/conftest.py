@@ -1,7 +1,7 @@
 import pytest
-from saltdeploy import limits
-from saltdeploy.host import Host
-from saltdeploy.model import App
+from saltdeploy.core import limits
+from saltdeploy.core.model import App
+from saltdeploy.node.host import Host
 
 from tests.support.node import archive
 

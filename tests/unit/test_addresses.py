@@ -1,11 +1,12 @@
 """Addresses have one spelling, and get brackets where a port follows; what no client can connect to is refused."""
 
 import pytest
-from saltdeploy import addresses, definition, placeholders
-from saltdeploy.errors import DefinitionError
-from saltdeploy.host import Host
-from saltdeploy.launch import Launch
-from saltdeploy.model import Instance
+from saltdeploy import definition
+from saltdeploy.core import addresses, placeholders
+from saltdeploy.core.errors import DefinitionError
+from saltdeploy.core.model import Instance
+from saltdeploy.node.host import Host
+from saltdeploy.node.launch import Launch
 
 SHOP = {"source": {"pip": "shop"}, "run": "./bin/shop --bind {host}:{port}", "ports": "20000-20009"}
 

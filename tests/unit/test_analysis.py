@@ -12,14 +12,16 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import analysis, definition, executor, measuring
-from saltdeploy.analysis import Inconclusive, Measurement
-from saltdeploy.errors import Failed, LockLost
-from saltdeploy.fleet import Reply
-from saltdeploy.journal import Journal
-from saltdeploy.model import Environment, Gate, Strategy
-from saltdeploy.planner import plan
-from saltdeploy.plantext import lines
+from saltdeploy import definition
+from saltdeploy.core import analysis
+from saltdeploy.core.analysis import Inconclusive, Measurement
+from saltdeploy.core.errors import Failed, LockLost
+from saltdeploy.core.model import Environment, Gate, Strategy
+from saltdeploy.master.journal import Journal
+from saltdeploy.master.remote.fleet import Reply
+from saltdeploy.master.rollout import executor, measurements
+from saltdeploy.planning.explain import lines
+from saltdeploy.planning.planner import plan
 
 from tests.support.definitions import mistake, pillar
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
@@ -221,7 +223,7 @@ def nobody():
 def test_a_server_is_asked_for_json(web):
     web.answers["/m"] = (200, {}, '{"rate": 0.5}')
     one = gate(url=f"{web.url}/m?v={{version}}&e={{environment}}", pointer="/rate", headers={"X-Key": "secret"})
-    assert measuring.ask(one, VALUES) == Measurement(0.5)
+    assert measurements.ask(one, VALUES) == Measurement(0.5)
     [(path, headers)] = web.asked
     assert path == "/m?v=1.0%2Bb2&e=test"
     assert headers["X-Key"] == "secret"
@@ -232,7 +234,7 @@ def test_prometheus_is_asked_as_its_api_says(web, slash):
     web.answers["/prom/api/v1/query"] = (200, {}, json.dumps(vector("4")))
     query = 'sum(rate(errors{version="{version}",code=~"5.{2}"}[1m]))'
     one = gate("prometheus", url=f"{web.url}/prom{slash}", query=query)
-    assert measuring.ask(one, VALUES) == Measurement(4.0)
+    assert measurements.ask(one, VALUES) == Measurement(4.0)
     [(path, _)] = web.asked
     assert path == (
         "/prom/api/v1/query?query=sum%28rate%28errors%7Bversion%3D%221.0%2Bb2%22"
@@ -251,22 +253,22 @@ def test_prometheus_is_asked_as_its_api_says(web, slash):
 )
 def test_another_status_is_inconclusive(web, kind, status, headers, body, words):
     web.answers.update({"/": (200, {}, "1"), "/m": (status, headers, body), "/m/api/v1/query": (status, headers, body)})
-    assert measuring.ask(gate(kind, url=f"{web.url}/m"), VALUES) == Measurement(None, words)
+    assert measurements.ask(gate(kind, url=f"{web.url}/m"), VALUES) == Measurement(None, words)
 
 
 def test_nobody_answers(nobody):
-    assert measuring.ask(gate(url=nobody), VALUES) == Measurement(None, "connection refused")
+    assert measurements.ask(gate(url=nobody), VALUES) == Measurement(None, "connection refused")
 
 
 def test_a_name_that_nobody_has():
-    measurement = measuring.ask(gate(url="http://nobody.invalid/"), VALUES)
+    measurement = measurements.ask(gate(url="http://nobody.invalid/"), VALUES)
     assert measurement.value is None and "HTTPConnectionPool" not in measurement.why
 
 
 def test_a_url_that_becomes_none_is_inconclusive_and_waits_for_nothing(caplog):
     caplog.set_level(logging.CRITICAL)
     began = time.monotonic()
-    assert measuring.ask(gate(url="http://a..b/"), VALUES).value is None
+    assert measurements.ask(gate(url="http://a..b/"), VALUES).value is None
     assert time.monotonic() - began < 4
 
 
@@ -275,10 +277,10 @@ def test_a_server_that_drips_has_one_thread_at_most():
     thread = threading.Thread(target=ended.wait, args=[20])
     thread.start()
     asking = {one.name: thread}
-    assert measuring.ask(one, VALUES, asking) == Measurement(None, "the request before is not answered yet")
+    assert measurements.ask(one, VALUES, asking) == Measurement(None, "the request before is not answered yet")
     ended.set()
     thread.join()
-    assert measuring.ask(one, VALUES, asking) == Measurement(None, "connection refused")
+    assert measurements.ask(one, VALUES, asking) == Measurement(None, "connection refused")
 
 
 def test_a_server_that_drips_is_left_alone_in_time():
@@ -295,7 +297,7 @@ def test_a_server_that_drips_is_left_alone_in_time():
         thread = threading.Thread(target=drip)
         thread.start()
         url = f"http://127.0.0.1:{server.getsockname()[1]}"
-        assert measuring.ask(gate(url=url, timeout=0.5), VALUES) == Measurement(None, "no whole answer within 0.5s")
+        assert measurements.ask(gate(url=url, timeout=0.5), VALUES) == Measurement(None, "no whole answer within 0.5s")
         ended.set()
         thread.join()
 
@@ -314,12 +316,12 @@ class Jobs:
         return {nodes[0]: self.replies.pop(0)}
 
 
-WHERE = measuring.Where("test", NEW, "web1", "shop_2.0_100")
+WHERE = measurements.Where("test", NEW, "web1", "shop_2.0_100")
 
 
 def measure(jobs, *gates, check=lambda: None):
     app = SimpleNamespace(name="shop", env={"PASSWORD": "hunter2"}, strategy=Strategy(analysis=gates))
-    measuring.run(jobs, app, WHERE, check)
+    measurements.run(jobs, app, WHERE, check)
     return jobs.journal.steps
 
 
@@ -419,7 +421,7 @@ def hanging(web):
 
 
 def test_the_lock_is_looked_at_although_a_server_hangs(hanging, monkeypatch):
-    monkeypatch.setattr(measuring, "BEAT", 0.05)
+    monkeypatch.setattr(measurements, "BEAT", 0.05)
 
     def check():
         if hanging.was_asked.is_set():
@@ -432,7 +434,7 @@ def test_the_lock_is_looked_at_although_a_server_hangs(hanging, monkeypatch):
 
 
 def test_a_signal_ends_it_although_a_server_hangs(hanging, monkeypatch):
-    monkeypatch.setattr(measuring, "BEAT", 15)
+    monkeypatch.setattr(measurements, "BEAT", 15)
     hanging.also = lambda: os.kill(os.getpid(), signal.SIGINT)
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):

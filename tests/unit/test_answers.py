@@ -5,11 +5,11 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import answers
-from saltdeploy.budget import Budget
-from saltdeploy.fleet import Reply
-from saltdeploy.jobs import Jobs, PhaseFailed
-from saltdeploy.model import Node
+from saltdeploy.core.model import Node
+from saltdeploy.master.remote import answers
+from saltdeploy.master.remote.fleet import Reply
+from saltdeploy.master.remote.jobs import Jobs, PhaseFailed
+from saltdeploy.master.rollout.budget import Budget
 
 from tests.support.fleet import NEW, instance, make_app
 

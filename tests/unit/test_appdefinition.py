@@ -1,8 +1,8 @@
 """The settings of an app that its definition describes, and a message for each mistake in it."""
 
 import pytest
-from saltdeploy import placeholders
-from saltdeploy.model import PortRange, Probe, Stop
+from saltdeploy.core import placeholders
+from saltdeploy.core.model import PortRange, Probe, Stop
 
 from tests.support.definitions import ARCHIVE, complaint, mistake, pillar, shop
 

@@ -14,8 +14,10 @@ import tracemalloc
 import zipfile
 
 import pytest
-from saltdeploy import archives, disk, limits, trees
-from saltdeploy.errors import Failed
+from saltdeploy.core import limits
+from saltdeploy.core.errors import Failed
+from saltdeploy.source import archives
+from saltdeploy.system import disk, trees
 
 from tests.support.files import umask
 from tests.unit.test_sources import hardlink, symlink, tar, zipped

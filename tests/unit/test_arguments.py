@@ -3,9 +3,9 @@
 import datetime
 
 import pytest
-from saltdeploy import arguments
-from saltdeploy.errors import Refused
-from saltdeploy.model import App, Environment, Node, Source
+from saltdeploy.core import arguments
+from saltdeploy.core.errors import Refused
+from saltdeploy.core.model import App, Environment, Node, Source
 
 from tests.support.fleet import make_app
 

@@ -10,10 +10,13 @@ import threading
 import time
 
 import pytest
-from saltdeploy import answers, artifacts, disk, locks, releases
-from saltdeploy.artifacts import Artifacts
-from saltdeploy.errors import Failed
-from saltdeploy.model import App, Source
+from saltdeploy.core.errors import Failed
+from saltdeploy.core.model import App, Source
+from saltdeploy.master.remote import answers
+from saltdeploy.node import releases
+from saltdeploy.source import artifacts
+from saltdeploy.source.artifacts import Artifacts
+from saltdeploy.system import disk, filelocks
 
 from tests.support.fileserver import Answer, serving
 
@@ -113,8 +116,8 @@ def test_another_job_s_archive_is_waited_for(server, tmp_path):
     with holder:
         whole = holder.get(server.url, digest(server))
         with (
-            pytest.raises(locks.Held),
-            locks.hold(whole.with_name(f"{whole.name}.lock"), 0),
+            pytest.raises(filelocks.Held),
+            filelocks.hold(whole.with_name(f"{whole.name}.lock"), 0),
         ):
             pass
         Artifacts(tmp_path, "other", tmp_path).tidy(set())
@@ -125,7 +128,7 @@ def test_another_job_s_archive_is_waited_for(server, tmp_path):
 
 def _count(path, counter, times):
     for _ in range(times):
-        with locks.hold(path):
+        with filelocks.hold(path):
             value = int(counter.read_text())
             counter.write_text(str(value + 1))
             path.unlink()

@@ -6,9 +6,10 @@ import re
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import balancer, definition
-from saltdeploy.errors import DefinitionError, Refused
-from saltdeploy.inventory import Inventory
+from saltdeploy import definition
+from saltdeploy.core.errors import DefinitionError, Refused
+from saltdeploy.definition import loadbalancer
+from saltdeploy.node.inventory import Inventory
 
 
 def environment(instances=3, frontend=None, **changes):
@@ -30,7 +31,7 @@ def refused(count, **changes):
     """Return what a run with ``count`` instances of shop is refused with; nothing if it is not."""
     found = environment(**changes)
     try:
-        balancer.refuse_beyond(found, found.apps["shop"], count)
+        loadbalancer.refuse_beyond(found, found.apps["shop"], count)
     except Refused as exc:
         return str(exc)
     return ""
@@ -38,19 +39,19 @@ def refused(count, **changes):
 
 def test_the_frontend_of_an_app_whose_definition_is_wrong_is_not_taken_away():
     with pytest.raises(DefinitionError, match="keeps the configuration.*apps:shop:frontend:port"):
-        balancer.frontends(environment(frontend={"port": "eighty"}))
+        loadbalancer.frontends(environment(frontend={"port": "eighty"}))
 
 
 def test_two_apps_on_one_port_of_haproxy_change_nothing_of_it():
     found = environment()
     found.clashing["idle"] = "apps:idle:frontend:port: 80 is the port of the frontend of shop, too."
     with pytest.raises(DefinitionError, match="keeps the configuration.*apps:idle:frontend:port"):
-        balancer.frontends(found)
+        loadbalancer.frontends(found)
 
 
 def test_what_haproxy_listens_on():
     given = {"port": 80, "timeout": "90s", "trusted_proxies": ["10.0.0.5", "10.1.0.0/16"]}
-    assert balancer.frontends(environment(frontend=given)) == [
+    assert loadbalancer.frontends(environment(frontend=given)) == [
         {
             "app": "shop",
             "port": 80,
@@ -64,7 +65,7 @@ def test_what_haproxy_listens_on():
 
 @pytest.mark.parametrize("timeout, milliseconds", [("0.1ms", 1), ("500ms", 500), ("24h", 86400000)])
 def test_a_timeout_is_never_for_ever(timeout, milliseconds):
-    [found] = balancer.frontends(environment(frontend={"port": 80, "timeout": timeout}))
+    [found] = loadbalancer.frontends(environment(frontend={"port": 80, "timeout": timeout}))
     assert found["timeout"] == milliseconds
 
 
@@ -81,7 +82,7 @@ def test_a_proxy_that_is_no_address():
 
 @pytest.mark.parametrize("instances, most", [(1, 32), (16, 32), (20, 40), (500, 1000)])
 def test_there_is_room_for_two_releases_side_by_side(instances, most):
-    [found] = balancer.frontends(environment(instances))
+    [found] = loadbalancer.frontends(environment(instances))
     assert found["slots"] == 2 * most
     assert refused(most, instances=instances) == ""
     assert refused(most + 1, instances=instances)
@@ -99,7 +100,7 @@ def test_more_than_there_is_room_for_is_refused_with_what_to_do():
 def test_it_is_no_matter_where_no_load_balancer_is_or_none_is_asked_for():
     assert refused(999, nodes={"web1": {"address": "10.0.0.11"}}) == ""
     site = environment()
-    assert balancer.refuse_beyond(site, site.apps["idle"], 999) is None
+    assert loadbalancer.refuse_beyond(site, site.apps["idle"], 999) is None
 
 
 CONFIGURATION = """
@@ -112,27 +113,27 @@ backend shop-2
 
 
 def test_slots_are_read_from_haproxys_configuration():
-    assert [balancer.slots_in(CONFIGURATION, app) for app in ("shop", "shop-2", "shop-", "sho.")] == [64, 70, 0, 0]
+    assert [loadbalancer.slots_in(CONFIGURATION, app) for app in ("shop", "shop-2", "shop-", "sho.")] == [64, 70, 0, 0]
 
 
 def test_a_load_balancer_that_is_behind_its_definition_is_named():
     """Highstate was not applied there since the definition was changed."""
     shop = environment(instances=100).apps["shop"]
-    assert balancer.lacking(shop, 32, {"lb1": 64}) == []
-    assert balancer.lacking(shop, 100, {"lb2": 0, "lb1": 64}) == [
+    assert loadbalancer.lacking(shop, 32, {"lb1": 64}) == []
+    assert loadbalancer.lacking(shop, 100, {"lb2": 0, "lb1": 64}) == [
         "lb1 has 64 slots for shop, and two releases of 100 instances need 200: some instances may get no request."
         " Run `salt lb1 state.apply loadbalancer`.",
         "lb2 has no slots for shop, and two releases of 100 instances need 200: some instances may get no request."
         " Run `salt lb2 state.apply loadbalancer`.",
     ]
-    assert balancer.lacking(environment().apps["idle"], 100, {"lb1": 0}) == []
+    assert loadbalancer.lacking(environment().apps["idle"], 100, {"lb1": 0}) == []
 
 
 @pytest.mark.parametrize("roles, slots", [(["app"], None), (["loadbalancer"], 64)])
 def test_a_node_says_how_many_slots_it_has(tmp_path, monkeypatch, roles, slots):
     found = environment(nodes={"web1": {"address": "10.0.0.11", "roles": roles}})
     (tmp_path / "haproxy.cfg").write_text(CONFIGURATION)
-    monkeypatch.setattr(balancer, "HAPROXY", str(tmp_path / "haproxy.cfg"))
+    monkeypatch.setattr(loadbalancer, "HAPROXY", str(tmp_path / "haproxy.cfg"))
     node = Inventory(SimpleNamespace(node="web1"), found, None, None)
     assert node._slots("shop") == slots
     (tmp_path / "haproxy.cfg").unlink()

@@ -4,11 +4,13 @@ import copy
 import json
 
 import pytest
-from saltdeploy import appfiles, clashes, definition, environmentfiles, validation
-from saltdeploy import pillar as pillars
-from saltdeploy.errors import DefinitionError, Refused
-from saltdeploy.host import Host
-from saltdeploy.model import App
+from saltdeploy import definition
+from saltdeploy.core.errors import DefinitionError, Refused
+from saltdeploy.core.model import App
+from saltdeploy.definition import conflicts, validation
+from saltdeploy.environment import appfiles, environmentfiles
+from saltdeploy.environment import pillar as pillars
+from saltdeploy.node.host import Host
 
 SHOP = {"source": {"pip": "shop"}, "run": "./shop", "ports": "20000-20009", "checks": [{"http": "/"}]}
 PILLAR = {
@@ -225,4 +227,4 @@ def test_a_node_remembers_what_was_wrong_and_what_was_not(tmp_path, monkeypatch)
 )
 def test_apps_that_require_one_another(requires, circle):
     apps = {name: App(name, None, "", requires=tuple(others)) for name, others in requires.items()}
-    assert clashes.circle("shop", apps["shop"].requires, apps) == circle
+    assert conflicts.circle("shop", apps["shop"].requires, apps) == circle

@@ -3,12 +3,13 @@
 from dataclasses import replace
 
 import pytest
-from saltdeploy import bluegreen, status
+from saltdeploy.core import bluegreen
+from saltdeploy.core.errors import Refused
+from saltdeploy.core.model import NORMAL_WEIGHT, Environment, Node, PortRange
 from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import Refused
-from saltdeploy.model import NORMAL_WEIGHT, Environment, Node, PortRange
-from saltdeploy.planner import Desired, Plan, Wave, plan, publication
-from saltdeploy.plantext import lines
+from saltdeploy.master import status
+from saltdeploy.planning.explain import lines
+from saltdeploy.planning.planner import Desired, Plan, Wave, plan, publication
 
 from tests.support.definitions import mistake, pillar, shop
 from tests.support.fleet import NEW, OLD, instance, make_app, observe

@@ -15,10 +15,12 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography import x509
-from saltdeploy import certificates, cluster, definition, discovery, pillar
-from saltdeploy import secrets as secrets_of_environments
-from saltdeploy.errors import DefinitionError, DiscoveryUnavailable, Refused
-from saltdeploy.secrets import Secrets
+from saltdeploy import definition, discovery
+from saltdeploy.core.errors import DefinitionError, DiscoveryUnavailable, Refused
+from saltdeploy.definition import cluster
+from saltdeploy.environment import certificates, pillar
+from saltdeploy.environment import secretstore as secrets_of_environments
+from saltdeploy.environment.secretstore import Secrets
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
 NODES = {

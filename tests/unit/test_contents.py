@@ -4,10 +4,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import contents
-from saltdeploy.errors import Failed, Refused
-from saltdeploy.fleet import Reply
-from saltdeploy.model import App, Source
+from saltdeploy.core.errors import Failed, Refused
+from saltdeploy.core.model import App, Source
+from saltdeploy.master.remote.fleet import Reply
+from saltdeploy.master.rollout import contents
 
 A, B = "a" * 64, "b" * 64
 APP = App("shop", Source("archive", "http://h/x", sha256="http://h/x.sha256"), "run")

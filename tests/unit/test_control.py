@@ -8,14 +8,16 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import control as module
-from saltdeploy import preflight, records, site, traffic
-from saltdeploy.control import Control
+from saltdeploy.core import records, traffic
+from saltdeploy.core.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
+from saltdeploy.core.model import Environment, Frontend, Node, Source, Stop, Webhook
 from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
-from saltdeploy.executor import Identity
-from saltdeploy.model import Environment, Frontend, Node, Source, Stop, Webhook
-from saltdeploy.planner import Desired, Plan
+from saltdeploy.master import preflight
+from saltdeploy.master.rollout.executor import Identity
+from saltdeploy.master.verbs import base
+from saltdeploy.master.verbs import deployments as module
+from saltdeploy.master.verbs.deployments import Control
+from saltdeploy.planning.planner import Desired, Plan
 
 from tests.support.fleet import instance, make_app, observe
 
@@ -170,9 +172,9 @@ def test_a_withdrawal_whose_record_could_not_be_written_is_told(fault):
         raise fault
 
     record = {"version": "1.0", "nodes": {"web1": ["shop_1.0_100"]}}
-    site = SimpleNamespace(record=lambda: record, fleet=None, prefix="deploy/e/shop/", app=make_app())
+    base = SimpleNamespace(record=lambda: record, fleet=None, prefix="deploy/e/shop/", app=make_app())
     code, why, after = Control({})._withdraw(
-        site, [instance("web1")], SimpleNamespace(write=write), Identity("d1", "ann")
+        base, [instance("web1")], SimpleNamespace(write=write), Identity("d1", "ann")
     )
     assert (code, after) == (NOT_REVERTED, record) and why in ("no leader", "it was interrupted")
 
@@ -186,10 +188,10 @@ def test_a_deployment_has_the_longest_time_to_stop_of_all_that_is_there(monkeypa
         return SimpleNamespace(run=lambda plan: None, record={})
 
     monkeypatch.setattr(module, "Deployment", deployment)
-    site = SimpleNamespace(app=there, record=dict, fleet=None, discovery=None, environment=None)
-    site.answering, site.observed, site.tolerated = ["web1"], ["web1"], frozenset()
+    base = SimpleNamespace(app=there, record=dict, fleet=None, discovery=None, environment=None)
+    base.answering, base.observed, base.tolerated = ["web1"], ["web1"], frozenset()
     plan = Plan({}, (), (), True)
-    assert Control({})._execute(site, observe(), desired, plan, None, Identity("d1", "ann"), "") == (DONE, "", {})
+    assert Control({})._execute(base, observe(), desired, plan, None, Identity("d1", "ann"), "") == (DONE, "", {})
     assert seen[0].app.stop.timeout == 600.0
 
 
@@ -227,8 +229,8 @@ def test_a_pause_for_a_time_that_cannot_be_gone_on_from_is_gone_back_from(monkey
     ],
 )
 def test_who_did_it_is_whom_salt_has_authenticated(monkeypatch, user, sudo, name):
-    monkeypatch.setattr(site.getpass, "getuser", lambda: "process")
-    monkeypatch.setattr(site.os, "environ", {"SUDO_USER": sudo} if sudo else {})
+    monkeypatch.setattr(base.getpass, "getuser", lambda: "process")
+    monkeypatch.setattr(base.os, "environ", {"SUDO_USER": sudo} if sudo else {})
     assert Control({}, user=user).owner.partition("@")[0] == name
 
 
@@ -248,7 +250,7 @@ class Foreign:
 
 def site_with(backend):
     environment = Environment("e", {"web1": Node("web1", "10.0.0.1")}, {})
-    return site.Site(environment, make_app(), None, backend, ("web1",), ("web1",))
+    return base.Site(environment, make_app(), None, backend, ("web1",), ("web1",))
 
 
 def test_what_keep_left_to_clients_once_is_tolerated_later_without_it():
@@ -268,8 +270,8 @@ def test_data_that_the_record_has_and_a_node_has_not_is_lost(monkeypatch):
     backend.record["data"], backend.record["nodes"] = ["web1", "web2", "web3"], {"web4": ["shop_1.0_100"]}
     here = site_with(backend)
     here.answering = here.observed = ["web1", "web2"]
-    monkeypatch.setattr(site.preflight, "observe", lambda *args: observe(data={"web2": "/data"}))
-    seen = site.Verbs({})._observe(here)
+    monkeypatch.setattr(base.preflight, "observe", lambda *args: observe(data={"web2": "/data"}))
+    seen = base.Verbs({})._observe(here)
     assert seen.lost == {"web1"} and seen.data == {"web2": "/data", "web3": "", "web4": ""}
 
 
@@ -286,7 +288,7 @@ def test_an_abort_is_not_refused_where_the_new_release_has_written_data(data):
 
     def deployment(_, observed, desired, make, left):
         plans.append((desired.move, make(desired, observed)))
-        return site.Task("1.0", [], True, None, None)
+        return base.Task("1.0", [], True, None, None)
 
     control._deployment = deployment
     control.abort("shop", None, False, None)

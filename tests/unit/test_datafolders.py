@@ -5,8 +5,8 @@ import stat
 from dataclasses import replace
 
 import pytest
-from saltdeploy.datafolders import DataFolders
-from saltdeploy.errors import Refused
+from saltdeploy.core.errors import Refused
+from saltdeploy.node.datafolders import DataFolders
 
 
 @pytest.fixture

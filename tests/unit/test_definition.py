@@ -4,9 +4,11 @@ import copy
 import sys
 
 import pytest
-from saltdeploy import appdefinition, definition, words
-from saltdeploy.errors import DefinitionError, Refused
-from saltdeploy.model import Node, PortRange, Source, Strategy
+from saltdeploy import definition
+from saltdeploy.core import words
+from saltdeploy.core.errors import DefinitionError, Refused
+from saltdeploy.core.model import Node, PortRange, Source, Strategy
+from saltdeploy.definition import appdefinition
 
 from tests.support.definitions import ARCHIVE, NODES, SHOP, complaint, mistake, pillar, shop
 

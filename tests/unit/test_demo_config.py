@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from saltdeploy import cautions, definition
+from saltdeploy import definition
+from saltdeploy.definition import cautions
 
 from demo import cluster, config, definitions, tour, venv
 from demo.places import Places

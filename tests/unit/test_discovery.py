@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy import discovery
+from saltdeploy.core.errors import DiscoveryUnavailable, Failed
+from saltdeploy.core.model import AGENT, Probe
 from saltdeploy.discovery import Endpoint, Service, consul
-from saltdeploy.errors import DiscoveryUnavailable, Failed
-from saltdeploy.model import AGENT, Probe
 
 CHECK = Probe("http", "/health", interval=0.5, timeout=3.0)
 SERVICE = Service("shop_1_80", "shop", "10.0.0.1", 80, ("test", "1"), {"app": "shop"}, (CHECK,))

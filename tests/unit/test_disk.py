@@ -5,8 +5,8 @@ import os
 import subprocess
 
 import pytest
-from saltdeploy import disk
-from saltdeploy.disk import Need, NoRoom, Space
+from saltdeploy.system import disk
+from saltdeploy.system.disk import Need, NoRoom, Space
 
 MB = 1_000_000
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import jsonschema
 import pytest
 import yaml
-from saltdeploy import appdefinition, definition, schema, validation
-from saltdeploy.model import Gate, Probe, Strategy
+from saltdeploy import definition
+from saltdeploy.core.model import Gate, Probe, Strategy
+from saltdeploy.definition import appdefinition, schema, validation
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"

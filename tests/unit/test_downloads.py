@@ -8,9 +8,11 @@ import resource
 import threading
 
 import pytest
-from saltdeploy import disk, downloads, limits
-from saltdeploy.downloads import Terms
-from saltdeploy.errors import Failed
+from saltdeploy.core import limits
+from saltdeploy.core.errors import Failed
+from saltdeploy.source import downloads
+from saltdeploy.source.downloads import Terms
+from saltdeploy.system import disk
 
 from tests.support.fileserver import Answer, serving
 

@@ -1,8 +1,8 @@
 """Durations as people write them."""
 
 import pytest
-from saltdeploy import durations
-from saltdeploy.errors import DefinitionError
+from saltdeploy.core import durations
+from saltdeploy.core.errors import DefinitionError
 
 
 @pytest.mark.parametrize(

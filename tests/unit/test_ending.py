@@ -11,12 +11,12 @@ import time
 from dataclasses import replace
 
 import pytest
-from saltdeploy import processes
-from saltdeploy.ending import Ending
-from saltdeploy.errors import Failed
-from saltdeploy.host import Host
-from saltdeploy.launch import Launch
-from saltdeploy.model import App, PortRange, Source, Stop
+from saltdeploy.core.errors import Failed
+from saltdeploy.core.model import App, PortRange, Source, Stop
+from saltdeploy.node.host import Host
+from saltdeploy.node.launch import Launch
+from saltdeploy.node.termination import Ending
+from saltdeploy.system import processes
 
 from tests.support.site import until
 

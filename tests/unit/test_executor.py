@@ -7,13 +7,14 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
-from saltdeploy import bluegreen, executor, healthy
+from saltdeploy.core import bluegreen
+from saltdeploy.core.errors import Failed, LockLost
+from saltdeploy.core.model import NORMAL_WEIGHT, Environment, PortRange, Strategy, instance_id
 from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import Failed, LockLost
-from saltdeploy.fleet import Reply
-from saltdeploy.jobs import PhaseFailed, stop_deadline
-from saltdeploy.model import NORMAL_WEIGHT, Environment, PortRange, Strategy, instance_id
-from saltdeploy.planner import plan
+from saltdeploy.master.remote.fleet import Reply
+from saltdeploy.master.remote.jobs import PhaseFailed, stop_deadline
+from saltdeploy.master.rollout import executor, health
+from saltdeploy.planning.planner import plan
 
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
 
@@ -184,7 +185,7 @@ def deployment(fleet, nodes, waves, replacing, ports=None, max_failures=0):
 
 
 def test_the_record_keeps_the_nodes_that_have_data(monkeypatch):
-    monkeypatch.setattr(healthy, "wait", lambda *args, **kwargs: None)
+    monkeypatch.setattr(health, "wait", lambda *args, **kwargs: None)
     fleet = Fleet([instance("a"), instance("b")])
     made, steps = deployment(fleet, "ab", ("100%",), "beside")
     made.notes = {"data": ["b"], "tolerated": []}
@@ -555,7 +556,7 @@ def test_a_job_that_is_overtaken_by_its_way_back_changes_nothing(count, waves, k
 def no_waiting(monkeypatch):
     """Nothing has to stay healthy for a while."""
     monkeypatch.setattr(Strategy, "min_healthy", 0.0)
-    monkeypatch.setattr(healthy, "time", SimpleNamespace(monotonic=lambda: NOW[0]))
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: NOW[0]))
 
 
 def test_blue_green_the_way_back_only_publishes_and_withdraws():

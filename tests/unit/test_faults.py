@@ -8,8 +8,11 @@ import pytest
 import requests
 import salt.exceptions
 import urllib3
-from saltdeploy import errors, faults, measuring, validation, verbs
-from saltdeploy.errors import Failed, Refused
+from saltdeploy.core import errors, tracebacks
+from saltdeploy.core.errors import Failed, Refused
+from saltdeploy.definition import validation
+from saltdeploy.master.rollout import measurements
+from saltdeploy.master.verbs import guard
 
 SECRET = "Gehe1m"
 
@@ -40,8 +43,8 @@ QUOTING = {
 def test_no_value_that_an_exception_quotes_is_told(kind, caplog):
     exc = raised(QUOTING[kind])
     caplog.set_level(logging.INFO)
-    told = [faults.told(exc), errors.cause(exc), str(measuring.attempt(lambda: fail(exc)))]
-    told.append(verbs.result(lambda *extra, **kwargs: fail(exc), (), {})["verdict"])
+    told = [tracebacks.told(exc), errors.cause(exc), str(measurements.attempt(lambda: fail(exc)))]
+    told.append(guard.result(lambda *extra, **kwargs: fail(exc), (), {})["verdict"])
     assert SECRET not in " ".join(told) + caplog.text
     assert re.fullmatch(r"\w+ at \w+\.py:[0-9]+", told[0])
     assert all(type(exc).__name__ in text for text in told)
@@ -68,21 +71,25 @@ OPEN = {
 def test_words_of_the_system_and_of_salt_are_told(expected):
     exc = raised(OPEN[expected])
     told = expected.partition(": ")[2] if isinstance(exc, (Refused, Failed)) else expected
-    assert faults.told(exc) == errors.cause(exc) == told
-    verdict = verbs.result(lambda *extra, **kwargs: fail(exc), (), {})["verdict"]
+    assert tracebacks.told(exc) == errors.cause(exc) == told
+    verdict = guard.result(lambda *extra, **kwargs: fail(exc), (), {})["verdict"]
     assert told in verdict
 
 
 def test_the_place_is_the_innermost_in_our_own_code():
     endless = []
     endless.append(endless)
-    assert re.fullmatch(r"ValueError at validation\.py:[0-9]+", faults.told(raised(lambda: validation.digest(endless))))
+    assert re.fullmatch(
+        r"ValueError at validation\.py:[0-9]+", tracebacks.told(raised(lambda: validation.digest(endless)))
+    )
 
 
 def test_an_exception_that_was_never_raised_has_no_place():
-    assert faults.told(ValueError(SECRET)) == "ValueError"
+    assert tracebacks.told(ValueError(SECRET)) == "ValueError"
 
 
-@pytest.mark.parametrize("text", ["", faults.BEGUN, f"{faults.BEGUN}:\n", f"{faults.BEGUN}:\n  File", "x\ny"])
+@pytest.mark.parametrize(
+    "text", ["", tracebacks.BEGUN, f"{tracebacks.BEGUN}:\n", f"{tracebacks.BEGUN}:\n  File", "x\ny"]
+)
 def test_a_traceback_that_is_none_is_no_fault_of_ours(text):
-    assert faults.of_traceback(text)
+    assert tracebacks.of_traceback(text)

@@ -4,7 +4,7 @@ import os
 import stat
 
 import pytest
-from saltdeploy.files import write_file
+from saltdeploy.system.files import write_file
 
 from tests.support import files
 

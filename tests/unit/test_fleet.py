@@ -1,11 +1,11 @@
 """What a minion's answer means: no answer is a failure, and a failure is told in one sentence."""
 
 import pytest
-from saltdeploy import fleet
-from saltdeploy import fleet as module
-from saltdeploy.fleet import UNKNOWN, Fleet, Reply, _reply
-from saltdeploy.jobs import Jobs
-from saltdeploy.journal import Journal
+from saltdeploy.master.journal import Journal
+from saltdeploy.master.remote import fleet
+from saltdeploy.master.remote import fleet as module
+from saltdeploy.master.remote.fleet import UNKNOWN, Fleet, Reply, _reply
+from saltdeploy.master.remote.jobs import Jobs
 
 SILENT = "does not answer: is its salt-minion running?"
 

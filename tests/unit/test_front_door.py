@@ -20,8 +20,10 @@ from pathlib import Path
 import jinja2
 import pytest
 import yaml
-from saltdeploy import addresses, cautions, cluster, definition
-from saltdeploy.secrets import Secrets
+from saltdeploy import definition
+from saltdeploy.core import addresses
+from saltdeploy.definition import cautions, cluster
+from saltdeploy.environment.secretstore import Secrets
 
 from tests.support.site import until
 

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 from salt.exceptions import SaltInvocationError
-from saltdeploy import bounds
-from saltdeploy.errors import DefinitionError, Refused
+from saltdeploy.core import bounds
+from saltdeploy.core.errors import DefinitionError, Refused
 
 ROOT = Path(__file__).resolve().parents[2]
 # What catches a message of ours, if only by the way.

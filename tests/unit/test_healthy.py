@@ -6,10 +6,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import healthy
+from saltdeploy.core.errors import Failed
 from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import Failed
-from saltdeploy.fleet import Reply
+from saltdeploy.master.remote.fleet import Reply
+from saltdeploy.master.rollout import health
 
 from tests.support.fleet import make_app
 
@@ -54,13 +54,13 @@ def run(monkeypatch):
 
     def call(function, moments, *args, min_healthy=10.0, crashed=None):
         clock, told = Clock(moments), []
-        monkeypatch.setattr(healthy, "time", clock)
+        monkeypatch.setattr(health, "time", clock)
         app = make_app()
         app = replace(app, strategy=replace(app.strategy, min_healthy=min_healthy, healthy_deadline=60.0))
         journal = SimpleNamespace(begin=lambda *_: None, add=lambda *step: None, say=told.append)
         replies = {node: Reply(node, {}) for node in IDS} | (crashed or {})
         fleet = SimpleNamespace(run=lambda *_, deadline: replies)
-        first = SimpleNamespace(journal=journal, fleet=fleet) if function is healthy.wait else journal
+        first = SimpleNamespace(journal=journal, fleet=fleet) if function is health.wait else journal
         try:
             function(first, clock, app, IDS, *args)
         except Failed as exc:
@@ -71,9 +71,9 @@ def run(monkeypatch):
 
 
 def test_all_must_pass_and_stay_for_min_healthy(run):
-    assert run(healthy.wait, {0: GOOD}, 1000.0) == ([], 10.0, "")
-    assert run(healthy.wait, {0: GONE, 3: SICK, 5: GOOD}, 1000.0) == ([], 15.0, "")
-    told, took, problem = run(healthy.wait, {0: GOOD, 9: SICK, 10: GOOD}, 1000.0)
+    assert run(health.wait, {0: GOOD}, 1000.0) == ([], 10.0, "")
+    assert run(health.wait, {0: GONE, 3: SICK, 5: GOOD}, 1000.0) == ([], 15.0, "")
+    told, took, problem = run(health.wait, {0: GOOD, 9: SICK, 10: GOOD}, 1000.0)
     assert (told, took) == ([], 9.0)
     assert problem == f"did not stay healthy in discovery for 10s: shop_2.0_100 on b (critical: {BAD})"
 
@@ -93,14 +93,14 @@ def test_all_must_pass_and_stay_for_min_healthy(run):
     ],
 )
 def test_a_crash_between_two_checks_is_found(run, reply, said):
-    assert run(healthy.wait, {0: GOOD}, 1000.0, crashed={"b": reply}) == ([], 10.0, said)
+    assert run(health.wait, {0: GOOD}, 1000.0, crashed={"b": reply}) == ([], 10.0, said)
     # Without a time to stay healthy nobody asks.
-    assert run(healthy.wait, {0: GOOD}, 1000.0, crashed={"b": reply}, min_healthy=0.0)[2] == ""
+    assert run(health.wait, {0: GOOD}, 1000.0, crashed={"b": reply}, min_healthy=0.0)[2] == ""
 
 
 @pytest.mark.parametrize("value", [None, [], {"shop_1.0_100": ""}, {"shop_2.0_100": 1}])
 def test_an_answer_about_something_else_is_no_answer(run, value):
-    *_, problem = run(healthy.wait, {0: GOOD}, 1000.0, crashed={"b": Reply("b", value)})
+    *_, problem = run(health.wait, {0: GOOD}, 1000.0, crashed={"b": Reply("b", value)})
     assert problem.startswith("b: its answer is not to be believed: found ")
 
 
@@ -112,12 +112,12 @@ def test_an_answer_about_something_else_is_no_answer(run, value):
     ],
 )
 def test_what_warns_or_is_not_there_does_not_pass(run, status, said):
-    *_, problem = run(healthy.wait, {0: ("passing", status)}, 1000.0)
+    *_, problem = run(health.wait, {0: ("passing", status)}, 1000.0)
     assert problem.endswith(f"shop_2.0_100 on b ({said})")
 
 
 def test_every_ten_seconds_the_check_s_own_words_are_told(run):
-    told, took, problem = run(healthy.wait, {0: SICK}, 1000.0)
+    told, took, problem = run(health.wait, {0: SICK}, 1000.0)
     assert told == [
         f"not healthy in discovery after {n}0s: shop_2.0_100 on b (critical: {BAD})" for n in (1, 2, 3, 4, 5)
     ]
@@ -126,16 +126,16 @@ def test_every_ten_seconds_the_check_s_own_words_are_told(run):
 
 
 def test_a_wave_s_deadline_ends_the_wait_too(run):
-    assert run(healthy.wait, {0: SICK}, 25.0)[1] == 25.0
+    assert run(health.wait, {0: SICK}, 25.0)[1] == 25.0
 
 
 def test_what_serves_still_costs_one_look(run):
-    assert run(healthy.still_serve, {0: GOOD}) == ([], 0.0, "")
+    assert run(health.still_serve, {0: GOOD}) == ([], 0.0, "")
 
 
 def test_what_nobody_saw_stay_healthy_must_stay_from_its_first_result_on(run):
-    assert run(healthy.still_serve, {0: GOOD}, True) == ([], 17.0, "")
-    assert run(healthy.still_serve, {0: GOOD, 16: SICK}, True)[1:] == (
+    assert run(health.still_serve, {0: GOOD}, True) == ([], 17.0, "")
+    assert run(health.still_serve, {0: GOOD, 16: SICK}, True)[1:] == (
         16.0,
         f"did not stay healthy in discovery for 17s: shop_2.0_100 on b (critical: {BAD})",
     )
@@ -145,7 +145,7 @@ def test_enough_is_as_many_as_the_others_and_costs_one_look(run):
     pairs = {(node, i) for node, ids in IDS.items() for i in ids}
 
     def enough(journal, discovery, app, ids, least):
-        healthy.enough_serve(journal, discovery, app, pairs, least)
+        health.enough_serve(journal, discovery, app, pairs, least)
 
     assert run(enough, {0: SICK}, 1) == run(enough, {0: SICK}, 0) == ([], 0.0, "")
     assert run(enough, {0: SICK, 3: GOOD}, 2)[1:] == (3.0, "")
@@ -157,16 +157,16 @@ def test_enough_is_as_many_as_the_others_and_costs_one_look(run):
 
 
 def test_what_comes_back_must_stay(run):
-    told, took, problem = run(healthy.still_serve, {0: SICK, 4: GOOD})
+    told, took, problem = run(health.still_serve, {0: SICK, 4: GOOD})
     assert (told, took, problem) == ([f"not healthy any more: shop_2.0_100 on b (critical: {BAD})"], 14.0, "")
-    assert run(healthy.still_serve, {0: SICK, 4: GOOD, 8: SICK})[1:] == (
+    assert run(health.still_serve, {0: SICK, 4: GOOD, 8: SICK})[1:] == (
         8.0,
         f"did not stay healthy in discovery for 10s: shop_2.0_100 on b (critical: {BAD})",
     )
 
 
 def test_what_does_not_come_back_is_a_failure(run):
-    _, took, problem = run(healthy.still_serve, {0: GONE})
+    _, took, problem = run(health.still_serve, {0: GONE})
     assert (took, problem) == (
         10.0,
         "not healthy any more: shop_2.0_100 on b (not in the catalog of Consul: see the log of its agent on b)",
@@ -174,20 +174,20 @@ def test_what_does_not_come_back_is_a_failure(run):
 
 
 def test_nothing_is_asked_where_nothing_is_counted_on():
-    healthy.still_serve(None, None, make_app(), {})
+    health.still_serve(None, None, make_app(), {})
 
 
 def test_what_was_restored_need_not_stay(run):
-    assert run(healthy.not_back, {0: SICK, 3: GOOD}) == ([], 3.0, "")
+    assert run(health.not_back, {0: SICK, 3: GOOD}) == ([], 3.0, "")
 
 
 def test_a_page_that_a_check_got_is_cut():
-    catalog = healthy._Catalog(None, make_app(), {("a", "x")})
+    catalog = health._Catalog(None, make_app(), {("a", "x")})
     catalog._look([Endpoint("x", "shop", "a", "127.0.0.1", 100, status="critical", output="y" * 5000)])
     assert len(catalog.missing()) < 300
 
 
 def test_a_page_that_a_check_got_is_told_without_the_values_of_env():
-    catalog = healthy._Catalog(None, replace(make_app(), env={"PASSWORD": "hunter2"}), {("a", "x")})
+    catalog = health._Catalog(None, replace(make_app(), env={"PASSWORD": "hunter2"}), {("a", "x")})
     catalog._look([Endpoint("x", "shop", "a", "127.0.0.1", 100, status="critical", output="503 Output: as hunter2")])
     assert catalog.missing() == "x on a (critical: 503 Output: as ***)"

@@ -1,7 +1,7 @@
 """Secrets of an app in what it prints."""
 
 import pytest
-from saltdeploy.hiding import hidden
+from saltdeploy.core.redaction import hidden
 
 ENV = {"PASSWORD": "hunter2", "DB": "postgres://shop:s%40fer3@db/shop", "PORT": "8080", "MODE": "true", "EMPTY": ""}
 

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from saltdeploy import answers, hooknode, hooks
-from saltdeploy.errors import Failed
-from saltdeploy.host import Host
-from saltdeploy.model import App, Environment, Hook, Node, PortRange, Source
+from saltdeploy.core import hooks
+from saltdeploy.core.errors import Failed
+from saltdeploy.core.model import App, Environment, Hook, Node, PortRange, Source
+from saltdeploy.master.remote import answers
+from saltdeploy.node import hookcommands
+from saltdeploy.node.host import Host
 
 PRINT = """sh -c 'echo "$PWD $VERSION $LEVEL $URL ${{PORT-none}} [$INSTANCES] [$PORTS]" > {instance}/../../out'"""
 ID = "shop_1.0_101"
@@ -32,7 +34,7 @@ class Lifecycle:
 
     def run(self, version="1.1", phase="before_start", instances=(), only=None):
         asked = {hooks.key(phase, hook): hook.command for hook in only or self._app.hooks[phase]}
-        value = hooknode.run(self, "shop", phase, version, list(asked), instances)
+        value = hookcommands.run(self, "shop", phase, version, list(asked), instances)
         assert answers.hook(value, "web1", asked) == "", "the master would not believe it"
         return value
 

@@ -4,12 +4,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import executor, hooks, outcome, records
-from saltdeploy.errors import Failed, LockLost, Refused
-from saltdeploy.hookrun import Freeze, Hooks, forget, newest, starts_last
-from saltdeploy.jobs import TALK_DEADLINE, PhaseFailed
-from saltdeploy.model import PHASES, Environment, Hook
-from saltdeploy.planner import Desired, Plan, Wave, plan
+from saltdeploy.core import hooks, records
+from saltdeploy.core.errors import Failed, LockLost, Refused
+from saltdeploy.core.model import PHASES, Environment, Hook
+from saltdeploy.master import outcome
+from saltdeploy.master.remote.jobs import TALK_DEADLINE, PhaseFailed
+from saltdeploy.master.rollout import executor
+from saltdeploy.master.rollout.hookphases import Freeze, Hooks, forget, newest, starts_last
+from saltdeploy.planning.planner import Desired, Plan, Wave, plan
 
 from tests.support.definitions import complaint, shop
 from tests.support.fleet import NEW, desire, instance, make_app, observe

@@ -4,8 +4,8 @@ import stat
 import subprocess
 
 import pytest
-from saltdeploy.errors import Failed
-from saltdeploy.host import DEFAULT_ROOT, Host
+from saltdeploy.core.errors import Failed
+from saltdeploy.node.host import DEFAULT_ROOT, Host
 
 from tests.support.node import ADDRESS
 

@@ -12,9 +12,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
-from saltdeploy import arguments, bounds, definition, inheritance, words
-from saltdeploy.errors import DefinitionError, Refused
-from saltdeploy.model import Environment
+from saltdeploy import definition
+from saltdeploy.core import arguments, bounds, words
+from saltdeploy.core.errors import DefinitionError, Refused
+from saltdeploy.core.model import Environment
+from saltdeploy.definition import inheritance
 
 from tests.support.hostile import ALL, DEEP, JUNK, is_fit_to_be_shown, itself, many, nested
 
@@ -314,7 +316,7 @@ def test_of_a_traceback_its_last_exception_is_told():
     except DefinitionError:
         text = "Rendering failed:\n" + traceback.format_exc()
     said = words.without_traceback(text)
-    assert said == "Rendering failed: saltdeploy.errors.DefinitionError: a: is wrong in line 2"
+    assert said == "Rendering failed: saltdeploy.core.errors.DefinitionError: a: is wrong in line 2"
     assert words.without_traceback("no error") == "no error"
 
 

@@ -1,8 +1,9 @@
 """Environments based on one another, and the part of them that a node gets."""
 
 import pytest
-from saltdeploy import definition, inheritance
-from saltdeploy.errors import DefinitionError
+from saltdeploy import definition
+from saltdeploy.core.errors import DefinitionError
+from saltdeploy.definition import inheritance
 
 from tests.support.definitions import SHOP, mistake
 

@@ -7,9 +7,9 @@ import socket
 from dataclasses import replace
 
 import pytest
-from saltdeploy import nodefiles
-from saltdeploy.errors import Failed, Refused
-from saltdeploy.model import Instance
+from saltdeploy.core.errors import Failed, Refused
+from saltdeploy.core.model import Instance
+from saltdeploy.node import nodefiles
 
 from tests.support.files import assert_all_may_enter, umask
 from tests.support.node import ADDRESS, free_ports, ported

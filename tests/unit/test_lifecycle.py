@@ -9,13 +9,14 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import deadlines, readiness, restoration, standing, superseded, watch
-from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import DiscoveryUnavailable, Failed, Refused
-from saltdeploy.lifecycle import Lifecycle
-from saltdeploy.model import PortRange, Probe, Stop
+from saltdeploy.core import deadlines
+from saltdeploy.core.errors import DiscoveryUnavailable, Failed, Refused
+from saltdeploy.core.model import PortRange, Probe, Stop
+from saltdeploy.discovery import Endpoint, registration
+from saltdeploy.node import readiness, restoration, statestart, superseded
+from saltdeploy.node.lifecycle import Lifecycle
+from saltdeploy.node.turns import RESTORED, STATE
 from saltdeploy.runtime import State
-from saltdeploy.turns import RESTORED, STATE
 
 from tests.support.apps import Archives
 
@@ -92,7 +93,7 @@ class Discovery:
 def node(tmp_path, monkeypatch):
     """The Lifecycle of a node with release 1.0 of an app without ports, that nothing can be asked of."""
     monkeypatch.setattr(readiness, "SETTLE", 0.0)
-    monkeypatch.setattr(watch, "checks", lambda instance: ())
+    monkeypatch.setattr(registration, "_running", lambda instance: ())
     archives = Archives(tmp_path / "archives")
     archives.make("1.0")
     app = {**archives.app(), "run": "sleep 60", "checks": [], "tests": [TEST]}
@@ -106,7 +107,7 @@ def node(tmp_path, monkeypatch):
 
 
 def start(node, count=1):
-    return standing.start(node, "web", "1.0", count, STATE, held=True)
+    return statestart.start(node, "web", "1.0", count, STATE, held=True)
 
 
 def there(node):

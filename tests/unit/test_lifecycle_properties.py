@@ -11,11 +11,11 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
-from saltdeploy import restoration
+from saltdeploy.core.errors import DiscoveryUnavailable, Refused
+from saltdeploy.core.model import Stop
 from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import DiscoveryUnavailable, Refused
-from saltdeploy.lifecycle import Lifecycle
-from saltdeploy.model import Stop
+from saltdeploy.node import restoration
+from saltdeploy.node.lifecycle import Lifecycle
 
 from tests.support.fleet import instance
 

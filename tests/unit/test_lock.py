@@ -7,11 +7,11 @@ import sys
 import time
 
 import pytest
-from saltdeploy import lock
-from saltdeploy.errors import DiscoveryUnavailable, Failed, LockLost, Refused
-from saltdeploy.lock import TTL, Lock, held, is_dead, process_identity
+from saltdeploy.core.errors import DiscoveryUnavailable, Failed, LockLost, Refused
+from saltdeploy.master import lock
+from saltdeploy.master.lock import TTL, Lock, held, is_dead, process_identity
 
-TELL = "import json, sys; from saltdeploy.lock import process_identity as p; print(json.dumps(p()), flush=True)"
+TELL = "import json, sys; from saltdeploy.master.lock import process_identity as p; print(json.dumps(p()), flush=True)"
 
 
 @pytest.fixture

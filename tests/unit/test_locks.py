@@ -9,8 +9,8 @@ import threading
 import time
 
 import pytest
-from saltdeploy import locks
-from saltdeploy.errors import Failed
+from saltdeploy.core.errors import Failed
+from saltdeploy.system import filelocks
 
 from tests.support.files import umask
 
@@ -21,13 +21,13 @@ HOLD = (
 
 @pytest.mark.parametrize("mask", [0, 0o077])
 def test_only_its_owner_may_open_it(tmp_path, mask):
-    with umask(mask), locks.hold(tmp_path / ".lock"):
+    with umask(mask), filelocks.hold(tmp_path / ".lock"):
         assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == 0o600
 
 
 def test_one_of_before_is_closed_to_others(tmp_path):
     (tmp_path / ".lock").touch(0o644)
-    with locks.hold(tmp_path / ".lock"):
+    with filelocks.hold(tmp_path / ".lock"):
         assert stat.S_IMODE((tmp_path / ".lock").stat().st_mode) == 0o600
 
 
@@ -38,11 +38,11 @@ def test_who_holds_it_for_too_long_is_named(tmp_path):
         holder.stdout.readline()
         began = time.monotonic()
         told = rf"{path} is locked by process {holder.pid} \(python\S*\), for longer than 0.3s"
-        with pytest.raises(Failed, match=told), locks.hold(path, 0.3):
+        with pytest.raises(Failed, match=told), filelocks.hold(path, 0.3):
             raise AssertionError("it was held")
         assert 0.3 <= time.monotonic() - began < 5
         holder.kill()
-    with locks.hold(path, 5):
+    with filelocks.hold(path, 5):
         pass
 
 
@@ -50,10 +50,10 @@ def test_it_is_waited_for(tmp_path):
     path, order = tmp_path / ".lock", []
 
     def second():
-        with locks.hold(path, 10):
+        with filelocks.hold(path, 10):
             order.append("second")
 
-    with locks.hold(path):
+    with filelocks.hold(path):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.2)
@@ -67,10 +67,10 @@ def test_one_that_was_removed_is_nobody_s(tmp_path):
     path, entered = tmp_path / "app" / ".lock", threading.Event()
 
     def second():
-        with locks.hold(path, 10):
+        with filelocks.hold(path, 10):
             entered.set()
 
-    with locks.hold(path):
+    with filelocks.hold(path):
         thread = threading.Thread(target=second)
         thread.start()
         time.sleep(0.2)
@@ -90,5 +90,5 @@ def test_where_nothing_can_be_written_a_lock_of_before_is_held(tmp_path, monkeyp
         return opened(name, flags, *mode, **options)
 
     monkeypatch.setattr(os, "open", read_only)
-    with locks.hold(path), path.open() as other, pytest.raises(BlockingIOError):
+    with filelocks.hold(path), path.open() as other, pytest.raises(BlockingIOError):
         fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)

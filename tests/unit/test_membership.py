@@ -1,11 +1,11 @@
 """Who belongs to an app in an environment, who does not, and what is said of that."""
 
 import pytest
-from saltdeploy import membership
+from saltdeploy.core.errors import Refused
+from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import Refused
-from saltdeploy.membership import Kind
-from saltdeploy.model import Environment, Node
+from saltdeploy.master import membership
+from saltdeploy.master.membership import Kind
 
 SITE = Environment("site", {n: Node(n, f"10.0.0.{i}") for i, n in enumerate(("web1", "web2"), 1)}, {})
 

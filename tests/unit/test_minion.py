@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import pytest
 from salt.config import minion_config
 from salt.exceptions import SaltClientError, SaltRenderError
-from saltdeploy import minion, requiredfiles
-from saltdeploy.errors import Failed
-from saltdeploy.host import DEFAULT_ROOT
-from saltdeploy.model import Instance
+from saltdeploy.core.errors import Failed
+from saltdeploy.core.model import Instance
+from saltdeploy.node import from_salt, requiredfiles
+from saltdeploy.node.host import DEFAULT_ROOT
 
 PILLAR = {
     "apps": {"shop": {"source": {"pip": "shop"}, "run": "shop"}},
@@ -25,7 +25,7 @@ def test_a_file_that_the_master_has_not_is_an_error(tmp_path):
         "cp.hash_file": lambda url: {},
         "cp.get_template": lambda *args, **context: "",
     }
-    lifecycle = minion.lifecycle({"id": "web1"}, PILLAR, functions)
+    lifecycle = from_salt.lifecycle({"id": "web1"}, PILLAR, functions)
     with pytest.raises(Failed, match="salt://shop.tar.gz: is not on the master: see its file_roots"):
         lifecycle.fetch("salt://shop.tar.gz", tmp_path / "a")
     with pytest.raises(Failed, match="salt://shop.tar.gz: is not on the master: see its file_roots"):
@@ -50,9 +50,9 @@ def test_the_size_of_a_file_of_the_master(monkeypatch, stat, size):
             asked.append((path, saltenv))
             return {"hsum": "0"}, stat
 
-    monkeypatch.setattr(minion.salt.fileclient, "get_file_client", lambda opts: Client())
+    monkeypatch.setattr(from_salt.salt.fileclient, "get_file_client", lambda opts: Client())
     functions = {"config.get": lambda key, default, **where: default, "cp.hash_file": lambda url: {"hsum": "0"}}
-    lifecycle = minion.lifecycle({"id": "web1", "saltenv": None}, PILLAR, functions)
+    lifecycle = from_salt.lifecycle({"id": "web1", "saltenv": None}, PILLAR, functions)
     assert lifecycle.fetch("salt://shop.tar.gz", None) == size
     assert lifecycle.fetch("salt://shop.tar.gz?saltenv=dev", None) == size
     assert asked == [("salt://shop.tar.gz", "base"), ("salt://shop.tar.gz", "dev")]
@@ -62,7 +62,7 @@ def test_a_real_file_client_says_the_size(tmp_path):
     (tmp_path / "shop.tar").write_bytes(b"x" * 4711)
     opts = {**minion_config(None), "id": "web1", "file_client": "local", "file_roots": {"base": [str(tmp_path)]}}
     opts.update(cachedir=str(tmp_path / "cache"), fileserver_backend=["roots"])
-    assert minion._size(opts, "salt://shop.tar") == 4711
+    assert from_salt._size(opts, "salt://shop.tar") == 4711
 
 
 def test_a_mistake_in_a_template_names_file_and_line_and_shows_nothing_of_it(tmp_path):
@@ -70,7 +70,7 @@ def test_a_mistake_in_a_template_names_file_and_line_and_shows_nothing_of_it(tmp
         raise SaltRenderError("Jinja variable 'nix' is undefined", 3, "a\nb\npassword=geheim {{ nix }}\n")
 
     with pytest.raises(Failed) as caught:
-        minion._render({"cp.get_template": fail}, "salt://shop.ini", tmp_path / "a", {})
+        from_salt._render({"cp.get_template": fail}, "salt://shop.ini", tmp_path / "a", {})
     assert str(caught.value) == "salt://shop.ini: line 3: Jinja variable 'nix' is undefined."
     assert caught.value.__cause__ is None
 
@@ -94,7 +94,7 @@ def test_all_files_that_a_definition_names_are_looked_for():
         "cp.hash_file": lambda url: {"hsum": "0"} if url == "salt://shop/there/init.sls" else {},
         "state.show_low_sls": lambda sls, **options: [{"state": "test"}],
     }
-    lifecycle = minion.lifecycle({"id": "web1"}, pillar, functions)
+    lifecycle = from_salt.lifecycle({"id": "web1"}, pillar, functions)
     assert requiredfiles.look(lifecycle, "shop", functions)["problems"] == [
         "apps:shop:states: shop.not is not on the master. Put it into its file_roots.",
         "apps:shop:config:etc/b: salt://b: line 2: Jinja syntax error: Encountered unknown tag 'fi'.",
@@ -113,7 +113,7 @@ def test_a_template_is_rendered_for_the_release_that_is_asked_for_with_its_data_
         "config.get": lambda key, default, **where: default,
         "cp.get_template": lambda source, path, template, **context: rendered.append(context) or path,
     }
-    lifecycle = minion.lifecycle({"id": "web1"}, pillar, functions)
+    lifecycle = from_salt.lifecycle({"id": "web1"}, pillar, functions)
     assert requiredfiles.look(lifecycle, "shop", functions, version) == {"problems": [], "warnings": []}
     [context] = rendered
     app, root = lifecycle.app("shop"), f"{DEFAULT_ROOT}/shop"
@@ -137,7 +137,7 @@ def test_the_files_of_a_source_are_looked_for(tmp_path, states, installed):
         "cp.hash_file": lambda url: {"hsum": "0"},
         "state.show_low_sls": lambda sls, **options: [],
     }
-    lifecycle = minion.lifecycle({"id": "web1"}, pillar, functions)
+    lifecycle = from_salt.lifecycle({"id": "web1"}, pillar, functions)
     lifecycle.host.releases.versions = lambda app: ["1.0"] if installed else []
     found = requiredfiles.look(lifecycle, "shop", functions)
     expected = [
@@ -160,7 +160,7 @@ def test_settings_are_those_of_the_pillar_that_is_given():
         return {"config.get": get}
 
     def root(own, pillar):
-        return str(minion.lifecycle({"id": "web1"}, {**PILLAR, **pillar}, functions(own)).host.root)
+        return str(from_salt.lifecycle({"id": "web1"}, {**PILLAR, **pillar}, functions(own)).host.root)
 
     assert root({}, {}) == DEFAULT_ROOT
     assert root({}, {"saltdeploy": {"root": "/data"}}) == "/data"
@@ -168,9 +168,9 @@ def test_settings_are_those_of_the_pillar_that_is_given():
 
 
 def test_one_job_serves_many_nodes():
-    assert minion.mine({"id": "web1"}, {"web1": [1], "web2": [2]}) == [1]
-    assert minion.mine({"id": "web3"}, {"web1": [1]}) == []
-    assert minion.mine({"id": "web1"}, [3]) == [3]
+    assert from_salt.mine({"id": "web1"}, {"web1": [1], "web2": [2]}) == [1]
+    assert from_salt.mine({"id": "web3"}, {"web1": [1]}) == []
+    assert from_salt.mine({"id": "web1"}, [3]) == [3]
 
 
 class Compiler:
@@ -196,10 +196,10 @@ def test_a_pillar_is_taken_in_where_it_is_another(monkeypatch, fresh, taken_in):
     """What the minion adds to it makes it no other."""
     compiler, asked = Compiler(fresh), []
     given = []
-    monkeypatch.setattr(minion.salt.pillar, "get_pillar", lambda *args, **kwargs: given.append(args) or compiler)
+    monkeypatch.setattr(from_salt.salt.pillar, "get_pillar", lambda *args, **kwargs: given.append(args) or compiler)
     functions = {"saltutil.refresh_pillar": lambda wait: asked.append(wait) or True}
     opts = {"id": "web1", "grains": {}, "saltenv": None, "pillar_cache": True}
-    assert minion.refreshed(opts, {**PILLAR, "schedule": {"job": {}}}, functions) == fresh
+    assert from_salt.refreshed(opts, {**PILLAR, "schedule": {"job": {}}}, functions) == fresh
     assert asked == [True] * taken_in and compiler.destroyed
     assert given == [({**opts, "pillar_cache": False}, {}, "web1", None)]
 
@@ -208,16 +208,16 @@ def test_a_pillar_is_taken_in_where_it_is_another(monkeypatch, fresh, taken_in):
 def test_a_pillar_that_is_not_taken_in_is_an_error(monkeypatch, said, seconds):
     """What comes next, a state run too, would have the old one. Salt says True when its time is over, too."""
     clock = iter([0.0, seconds])
-    monkeypatch.setattr(minion, "time", SimpleNamespace(monotonic=lambda: next(clock)))
-    monkeypatch.setattr(minion.salt.pillar, "get_pillar", lambda *args, **kwargs: Compiler({}))
+    monkeypatch.setattr(from_salt, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(from_salt.salt.pillar, "get_pillar", lambda *args, **kwargs: Compiler({}))
     opts = {"id": "web1", "grains": {}, "saltenv": None}
     with pytest.raises(Failed, match="web1 did not take in its new pillar within 30 s. Run: salt web1 saltutil"):
-        minion.refreshed(opts, PILLAR, {"saltutil.refresh_pillar": lambda wait: said})
+        from_salt.refreshed(opts, PILLAR, {"saltutil.refresh_pillar": lambda wait: said})
 
 
 def test_a_pillar_that_does_not_come_is_an_error(monkeypatch):
     compiler = Compiler(None)
-    monkeypatch.setattr(minion.salt.pillar, "get_pillar", lambda *args, **kwargs: compiler)
+    monkeypatch.setattr(from_salt.salt.pillar, "get_pillar", lambda *args, **kwargs: compiler)
     with pytest.raises(Failed, match="the master does not send its pillar to web1: timed out"):
-        minion.refreshed({"id": "web1", "grains": {}, "saltenv": None}, PILLAR, {})
+        from_salt.refreshed({"id": "web1", "grains": {}, "saltenv": None}, PILLAR, {})
     assert compiler.destroyed

@@ -1,7 +1,7 @@
 """Mistakes in definitions: a node looks for them once."""
 
-from saltdeploy import validation
-from saltdeploy.mistakes import NodeMistakes
+from saltdeploy.definition import validation
+from saltdeploy.node.mistakecache import NodeMistakes
 
 
 def test_definitions_are_validated_once(tmp_path, monkeypatch):

@@ -2,7 +2,7 @@
 
 import pytest
 from saltdeploy import definition
-from saltdeploy.model import Environment, Node, PortRange
+from saltdeploy.core.model import Environment, Node, PortRange
 
 from tests.support.definitions import pillar, shop
 

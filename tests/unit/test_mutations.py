@@ -14,23 +14,23 @@ from types import SimpleNamespace
 
 import pytest
 from hypothesis import Phase, settings
-from saltdeploy import healthy
-from saltdeploy.model import Strategy
+from saltdeploy.core.model import Strategy
+from saltdeploy.master.rollout import health
 
 from tests.support.mutants import mutant, over
 
 TABLE = Path(__file__).resolve().parents[2] / "docs/explanation/properties.rst"
 # What is changed, and the module with its properties; or the one that it is a part of, with that one's.
 TESTS = {
-    "saltdeploy.planner": "tests.unit.test_planner_properties",
-    "saltdeploy.plantext": "tests.unit.test_planner_properties",
-    "saltdeploy.placement": "saltdeploy.planner",
-    "saltdeploy.keeping": "saltdeploy.planner",
-    "saltdeploy.executor": "tests.unit.test_executor",
-    "saltdeploy.reverting": "saltdeploy.executor",
-    "saltdeploy.budget": "saltdeploy.executor",
-    "saltdeploy.lifecycle": "tests.unit.test_lifecycle_properties",
-    "saltdeploy.restoration": "tests.unit.test_lifecycle_properties",
+    "saltdeploy.planning.planner": "tests.unit.test_planner_properties",
+    "saltdeploy.planning.explain": "tests.unit.test_planner_properties",
+    "saltdeploy.planning.placement": "saltdeploy.planning.planner",
+    "saltdeploy.planning.affinity": "saltdeploy.planning.planner",
+    "saltdeploy.master.rollout.executor": "tests.unit.test_executor",
+    "saltdeploy.master.rollout.reversal": "saltdeploy.master.rollout.executor",
+    "saltdeploy.master.rollout.budget": "saltdeploy.master.rollout.executor",
+    "saltdeploy.node.lifecycle": "tests.unit.test_lifecycle_properties",
+    "saltdeploy.node.restoration": "tests.unit.test_lifecycle_properties",
 }
 # Found is enough: how small the case can be made is for whoever meets such a bug.
 FIND = {"phases": (Phase.explicit, Phase.generate), "report_multiple_bugs": False}
@@ -47,9 +47,8 @@ class Mutation:
     new: str
 
 
-NAMES = "planner plantext placement keeping executor reverting budget lifecycle restoration"
-planner, plantext, placement, keeping, executor, reverting, budget, lifecycle, restoration = (
-    partial(Mutation, f"saltdeploy.{name}") for name in NAMES.split()
+planner, explain, placement, affinity, executor, reversal, budget, lifecycle, restoration = (
+    partial(Mutation, module) for module in TESTS
 )
 
 MUTATIONS = [
@@ -89,7 +88,7 @@ MUTATIONS = [
         "size = most_out if full else len(part)",
         "size = len(part)",
     ),
-    plantext(
+    explain(
         "test_in_place_the_plan_says_if_nothing_serves_meanwhile",
         "a plan does not say that the app is down meanwhile",
         "    if not wave.meanwhile:\n",
@@ -137,7 +136,7 @@ MUTATIONS = [
         "for a, b in zip(sources, targets))",
         "for a, b in zip(sources, targets[1:]))",
     ),
-    keeping(
+    affinity(
         "test_nothing_starts_without_its_data_unless_that_is_confirmed",
         "a node with data loses its last instance",
         "len(left) > len(reached)",
@@ -200,22 +199,22 @@ MUTATIONS = [
     executor(
         "test_a_run_in_which_an_instance_dies_is_reverted_and_retires_nothing_more",
         "an instance that died in an earlier wave is not missed",
-        "healthy.still_serve(self.jobs.journal, self.discovery, self.app, ids, unproved)",
+        "health.still_serve(self.jobs.journal, self.discovery, self.app, ids, unproved)",
         "pass",
     ),
-    reverting(
+    reversal(
         "test_whatever_fails_all_is_as_before_and_enough_served_all_the_time",
         "a deployment that fails does not bring back what it has retired",
         "problems = self._change_back() or self._bring_back() or self._take_back()",
         "problems = self._change_back() or self._take_back()",
     ),
-    reverting(
+    reversal(
         "test_whatever_fails_of_a_canary_all_weigh_what_they_did",
         "a canary that fails leaves its weights behind",
         "        problems += self._weigh_back()\n",
         "",
     ),
-    reverting(
+    reversal(
         "test_a_job_that_is_overtaken_by_its_way_back_changes_nothing",
         "the way back does not say on the nodes that the deployment has ended",
         "after=self.identity.id, **options",
@@ -283,7 +282,7 @@ def names():
 def no_waiting(monkeypatch):
     """Nothing has to stay healthy for a while, and whoever looks at the clock has waited."""
     monkeypatch.setattr(Strategy, "min_healthy", 0.0)
-    monkeypatch.setattr(healthy, "time", SimpleNamespace(monotonic=itertools.count(0.0, healthy.WORD).__next__))
+    monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=itertools.count(0.0, health.WORD).__next__))
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.bug.replace(" ", "-"))
@@ -307,18 +306,18 @@ def test_each_property_finds_one():
 
 def test_a_mutation_that_has_lost_its_place_is_noticed():
     with pytest.raises(LookupError, match="write the mutation anew"):
-        mutant("saltdeploy.planner", ("what the planner has not", ""))
+        mutant("saltdeploy.planning.planner", ("what the planner has not", ""))
 
 
 def test_the_module_itself_stays_as_it_is():
-    before = sys.modules["saltdeploy.planner"]
-    copy = properties("saltdeploy.planner")
+    before = sys.modules["saltdeploy.planning.planner"]
+    copy = properties("saltdeploy.planning.planner")
     assert copy.plan is not before.plan
-    assert sys.modules["saltdeploy.planner"] is before is sys.modules["saltdeploy"].planner
+    assert sys.modules["saltdeploy.planning.planner"] is before is sys.modules["saltdeploy.planning"].planner
 
 
 def test_the_table_of_the_documentation_is_this_one():
     rows = re.findall(
         r"^   \* - ``(test_\w+)``\n     - (.+)\n     - (\w+): ``(.+)``\n", TABLE.read_text(), re.MULTILINE
     )
-    assert rows == [(m.property, m.bug, m.module.split(".")[1], " ".join(m.old.split())) for m in MUTATIONS]
+    assert rows == [(m.property, m.bug, m.module.split(".")[-1], " ".join(m.old.split())) for m in MUTATIONS]

@@ -8,13 +8,16 @@ from types import SimpleNamespace
 import pytest
 import requests
 import salt.config
-from saltdeploy import definition, events, inheritance, notify
-from saltdeploy.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError, Failed
-from saltdeploy.executor import Identity
-from saltdeploy.fleet import Reply
-from saltdeploy.journal import Journal
-from saltdeploy.model import PortRange, Webhook
-from saltdeploy.operations import Operations
+from saltdeploy import definition
+from saltdeploy.core import events
+from saltdeploy.core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError, Failed
+from saltdeploy.core.model import PortRange, Webhook
+from saltdeploy.definition import inheritance
+from saltdeploy.master import notify
+from saltdeploy.master.journal import Journal
+from saltdeploy.master.remote.fleet import Reply
+from saltdeploy.master.rollout.executor import Identity
+from saltdeploy.master.verbs.maintenance import Operations
 
 from tests.support.fleet import make_app
 

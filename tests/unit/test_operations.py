@@ -5,14 +5,15 @@ from __future__ import annotations
 import contextlib
 
 import pytest
-from saltdeploy import healthy, outcome, preflight
+from saltdeploy.core.errors import DONE, NOT_REVERTED
+from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import DONE, NOT_REVERTED
-from saltdeploy.executor import Identity
-from saltdeploy.fleet import Reply
-from saltdeploy.model import Environment, Node
-from saltdeploy.operations import Operations
-from saltdeploy.site import Site
+from saltdeploy.master import outcome, preflight
+from saltdeploy.master.remote.fleet import Reply
+from saltdeploy.master.rollout import health
+from saltdeploy.master.rollout.executor import Identity
+from saltdeploy.master.verbs.base import Site
+from saltdeploy.master.verbs.maintenance import Operations
 
 from tests.support.fleet import instance, make_app, observe
 
@@ -82,7 +83,7 @@ def restart(monkeypatch):
 
     def call(*instances, **faults):
         nodes = Nodes(instances, **faults)
-        for module in (healthy, outcome, preflight):
+        for module in (health, outcome, preflight):
             monkeypatch.setattr(module, "time", nodes)
         names = tuple(dict.fromkeys(i.node for i in instances))
         environment = Environment("e", {n: Node(n, "127.0.0.1") for n in names}, {"shop": make_app()})

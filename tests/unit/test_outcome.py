@@ -3,11 +3,11 @@
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import outcome
+from saltdeploy.core.errors import DONE, NOT_REVERTED, REVERTED, DiscoveryUnavailable
+from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import DONE, NOT_REVERTED, REVERTED, DiscoveryUnavailable
-from saltdeploy.model import Environment, Node
-from saltdeploy.site import Site, Task
+from saltdeploy.master import outcome
+from saltdeploy.master.verbs.base import Site, Task
 
 SITE = Environment("site", {n: Node(n, "10.0.0.1") for n in ("web1", "web2")}, {})
 OLD, NEW = ("web1", "shop_1.0_80"), ("web2", "shop_2.0_80")

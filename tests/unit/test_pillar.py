@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 import salt.config
-from saltdeploy import appfiles, definition, environmentfiles, secrets
-from saltdeploy.errors import DefinitionError, Refused
-from saltdeploy.pillar import all_environments, own_environment
+from saltdeploy import definition
+from saltdeploy.core.errors import DefinitionError, Refused
+from saltdeploy.environment import appfiles, environmentfiles, secretstore
+from saltdeploy.environment.pillar import all_environments, own_environment
 
 PRODUCTION = "environments: {production: {nodes: {p1: {address: 10.1.0.1}}, apps: {shop: {instances: 4}}}}"
 TEST = "environments: {test: {based_on: production, scale: 0.5, nodes: {t1: {address: 10.2.0.1}}}}"
@@ -327,9 +328,9 @@ def test_a_master_that_is_not_root_keeps_its_secrets_below_its_keys(debian):
 
 def test_secrets_of_an_earlier_version_stay_where_they_are(opts):
     pki = Path(opts["pki_dir"])
-    assert secrets.folder(opts) == pki / "saltdeploy"
+    assert secretstore.folder(opts) == pki / "saltdeploy"
     (pki.parent / "saltdeploy").mkdir(parents=True)
-    assert secrets.folder(opts) == pki.parent / "saltdeploy"
+    assert secretstore.folder(opts) == pki.parent / "saltdeploy"
 
 
 @pytest.mark.parametrize("place", ["earlier", "new"])

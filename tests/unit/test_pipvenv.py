@@ -10,9 +10,11 @@ import time
 from pathlib import Path
 
 import pytest
-from saltdeploy import deadlines, limits, pipvenv, processes
-from saltdeploy.errors import Failed, Refused
-from saltdeploy.model import Source
+from saltdeploy.core import deadlines, limits
+from saltdeploy.core.errors import Failed, Refused
+from saltdeploy.core.model import Source
+from saltdeploy.source import pipvenv
+from saltdeploy.system import processes
 
 from tests.support.files import umask
 

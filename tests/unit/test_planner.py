@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
-from saltdeploy import keeping
-from saltdeploy.errors import Refused
-from saltdeploy.model import PortRange
-from saltdeploy.planner import Plan, Wave, everything, installed, plan, prunable, publication, restarts
-from saltdeploy.plantext import lines
+from saltdeploy.core.errors import Refused
+from saltdeploy.core.model import PortRange
+from saltdeploy.planning import affinity
+from saltdeploy.planning.explain import lines
+from saltdeploy.planning.planner import Plan, Wave, everything, installed, plan, prunable, publication, restarts
 
 from tests.support.fleet import NEW, OLD, THREE, desire, in_place, instance, observe
 
@@ -251,10 +251,10 @@ def test_a_folder_that_lost_its_data_is_not_taken_for_a_new_one():
 def test_the_record_keeps_nodes_with_data_until_an_operator_gives_it_up():
     """A node that does not answer has data only if the record says so: it may have run the app, and written nothing."""
     there, before = observe(data={"web1": FOLDER, "web2": ""}, lost=frozenset({"web3"})), {"data": ["web3"]}
-    assert keeping.recorded(with_data(), there, before) == ["web1", "web3"]
-    assert keeping.recorded(with_data(move=True), there, before) == ["web1"]
-    assert keeping.recorded(with_data(), there, None) == ["web1"]
-    assert keeping.recorded(desire(1), there, before) == ()
+    assert affinity.recorded(with_data(), there, before) == ["web1", "web3"]
+    assert affinity.recorded(with_data(move=True), there, before) == ["web1"]
+    assert affinity.recorded(with_data(), there, None) == ["web1"]
+    assert affinity.recorded(desire(1), there, before) == ()
 
 
 def test_data_of_nodes_that_were_not_chosen_is_not_left():

@@ -11,10 +11,10 @@ from dataclasses import replace
 
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
-from saltdeploy.errors import Refused
-from saltdeploy.model import PortRange
-from saltdeploy.planner import Desired, Plan, plan, publication
-from saltdeploy.plantext import lines
+from saltdeploy.core.errors import Refused
+from saltdeploy.core.model import PortRange
+from saltdeploy.planning.explain import lines
+from saltdeploy.planning.planner import Desired, Plan, plan, publication
 
 from tests.support.fleet import NEW, OLD, World, instance, make_app
 

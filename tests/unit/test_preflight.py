@@ -5,14 +5,16 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import __version__, preflight, stopping
+from saltdeploy import __version__
+from saltdeploy.core.errors import Refused
+from saltdeploy.core.model import App, Environment, Node, PortRange, Source, Strategy
+from saltdeploy.definition import stops
 from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import Refused
-from saltdeploy.fleet import Reply
-from saltdeploy.jobs import stop_deadline
-from saltdeploy.model import App, Environment, Node, PortRange, Source, Strategy
-from saltdeploy.planner import Desired, Observed
-from saltdeploy.site import Verbs
+from saltdeploy.master import preflight
+from saltdeploy.master.remote.fleet import Reply
+from saltdeploy.master.remote.jobs import stop_deadline
+from saltdeploy.master.verbs.base import Verbs
+from saltdeploy.planning.planner import Desired, Observed
 
 from tests.support.fleet import instance
 
@@ -227,7 +229,7 @@ def test_the_deadlines_of_a_run_have_the_longest_time_to_stop(defined, started, 
     """An instance keeps the time that it was started with. Its definition may be another one by now, or gone."""
     here, verbs = said(), Verbs({})
     here.fleet.replies["web1"].value["stop_timeouts"] = {"shop_1.0_100": started}
-    here.app, here.record, verbs.journal = replace(APP, stop=stopping.parse({"timeout": defined}, "")), dict, Journal()
+    here.app, here.record, verbs.journal = replace(APP, stop=stops.parse({"timeout": defined}, "")), dict, Journal()
     verbs._observe(here)
     assert here.app.stop.timeout == most
     assert stop_deadline(here.app, {"web1": ["shop_1.0_100"]}) > 2 * most

@@ -9,8 +9,8 @@ import time
 import tracemalloc
 
 import pytest
-from saltdeploy import probes, processes
-from saltdeploy.model import App, Environment, Probe, Source
+from saltdeploy.core.model import App, Environment, Probe, Source
+from saltdeploy.system import probes, processes
 
 ADDRESS = "127.0.0.1"
 

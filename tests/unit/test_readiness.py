@@ -11,10 +11,10 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from saltdeploy import listening, readiness
-from saltdeploy.host import Host
-from saltdeploy.model import Probe
-from saltdeploy.readiness import Readiness
+from saltdeploy.core.model import Probe
+from saltdeploy.node import listeners, readiness
+from saltdeploy.node.host import Host
+from saltdeploy.node.readiness import Readiness
 from saltdeploy.runtime import State
 
 from tests.support.fleet import instance, make_app
@@ -81,7 +81,7 @@ def elsewhere():
         other = free.getsockname()[1]
     with subprocess.Popen(["sh", "-c", f'"$0" -c "$1" {other}; true', sys.executable, LISTEN]) as process:
         try:
-            until(lambda: listening.of(process.pid), 10, "the process to listen")
+            until(lambda: listeners.of(process.pid), 10, "the process to listen")
             yield replace(RUNS, pid=process.pid), other
         finally:
             subprocess.run(["pkill", "-P", str(process.pid)], check=True)
@@ -153,13 +153,13 @@ HERE = ("127.0.0.1", 100)
     ],
 )
 def test_the_hint(found, said):
-    assert listening.hint(replace(instance("a"), address="127.0.0.1", port=100), found) == said
+    assert listeners.hint(replace(instance("a"), address="127.0.0.1", port=100), found) == said
 
 
 def test_a_process_that_has_ended_listens_nowhere_one_can_see():
     process = subprocess.Popen(["true"])
     process.wait()
-    assert listening.of(process.pid) is None
+    assert listeners.of(process.pid) is None
 
 
 def test_a_first_deployment_gives_up_on_what_is_steadily_wrong(waiting, server):

@@ -5,9 +5,9 @@ from dataclasses import asdict
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import records
-from saltdeploy.journal import Step
-from saltdeploy.recording import Recording
+from saltdeploy.core import records
+from saltdeploy.master.journal import Step
+from saltdeploy.master.rollout.ledger import Recording
 
 
 def entry(version, verb="deploy", retcode=0, recorded=None, **more):

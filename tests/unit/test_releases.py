@@ -9,8 +9,8 @@ import threading
 from dataclasses import replace
 
 import pytest
-from saltdeploy import trees
-from saltdeploy.errors import Failed, Refused
+from saltdeploy.core.errors import Failed, Refused
+from saltdeploy.system import trees
 
 from tests.support.files import assert_all_may_enter, umask
 from tests.support.node import ADDRESS, archive

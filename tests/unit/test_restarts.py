@@ -3,9 +3,9 @@
 import subprocess
 
 import pytest
-from saltdeploy import restarts
-from saltdeploy.host import Host
-from saltdeploy.model import App, PortRange, Source
+from saltdeploy.core.model import App, PortRange, Source
+from saltdeploy.node import crashes
+from saltdeploy.node.host import Host
 
 
 class Runtime:
@@ -41,13 +41,13 @@ def node(tmp_path):
 @pytest.mark.parametrize("change, crashed", [(None, False), (Runtime.start, True), (Runtime.stop, True)])
 def test_a_process_that_ended_is_known_also_if_another_runs_in_its_place(node, change, crashed):
     host, runtime, instance = node
-    restarts.note(host, runtime, instance)
+    crashes.note(host, runtime, instance)
     if change:
         change(runtime, instance)
-    assert restarts.since_publication(host, runtime, [instance]) == [instance] * crashed
+    assert crashes.since_publication(host, runtime, [instance]) == [instance] * crashed
     # A restart by an operator ends with another publication.
-    restarts.note(host, runtime, instance)
-    assert restarts.since_publication(host, runtime, [instance]) == []
+    crashes.note(host, runtime, instance)
+    assert crashes.since_publication(host, runtime, [instance]) == []
 
 
 @pytest.mark.parametrize("text", [None, "", "{}", "null", "[[1"])
@@ -55,4 +55,4 @@ def test_an_instance_without_a_usable_note_has_not_crashed(node, text):
     host, runtime, instance = node
     if text is not None:
         (host.instances.folder(instance) / ".process").write_text(text)
-    assert restarts.since_publication(host, runtime, [instance]) == []
+    assert crashes.since_publication(host, runtime, [instance]) == []

@@ -10,14 +10,14 @@ from pathlib import Path
 
 import psutil
 import pytest
-from saltdeploy import processes, surroundings
-from saltdeploy.ending import Ending
-from saltdeploy.errors import Failed, Refused
-from saltdeploy.host import Host
-from saltdeploy.launch import Launch
-from saltdeploy.model import App, Source, Stop
+from saltdeploy.core.errors import Failed, Refused
+from saltdeploy.core.model import App, Source, Stop
+from saltdeploy.node.host import Host
+from saltdeploy.node.launch import Launch
+from saltdeploy.node.termination import Ending
 from saltdeploy.runtime import Unit, shortened, systemd
 from saltdeploy.runtime.supervisord import Supervisord
+from saltdeploy.system import baseenv, processes
 
 from demo.config import supervisord_config
 from tests.support.site import until
@@ -34,7 +34,7 @@ def test_the_journal_is_asked_for_lines_since_a_time(tmp_path, monkeypatch, sinc
     program.write_text('#!/bin/sh\necho "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")  # whoever asks it to sync
-    monkeypatch.setattr(surroundings, "PATH", f"{tmp_path}:{surroundings.PATH}")
+    monkeypatch.setattr(baseenv, "PATH", f"{tmp_path}:{baseenv.PATH}")
     assert (
         Systemd().logs(UNIT, 5, since)
         == f"--unit app-shop_1.0_80.service --lines 5{told} --output=cat --no-pager --quiet"

@@ -3,8 +3,10 @@
 import copy
 
 import pytest
-from saltdeploy import definition, inheritance, placeholders, schema, words, yamlfile
-from saltdeploy.errors import Refused
+from saltdeploy import definition
+from saltdeploy.core import placeholders, words
+from saltdeploy.core.errors import Refused
+from saltdeploy.definition import inheritance, schema, yamlfile
 
 SECRET = "Gehe1m"
 # What somebody may write where a secret is meant.

@@ -7,9 +7,9 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from saltdeploy import hooks, records, shapes
+from saltdeploy.core import hooks, records, shapes
+from saltdeploy.core.errors import Refused
 from saltdeploy.discovery.consul import _value
-from saltdeploy.errors import Refused
 
 RECORD = {"version": "1.0", "deployment": "d", "time": 1.0, "nodes": {"web1": ["shop_1.0_80"]}}
 PAUSED = {"from": "0.9", "before": 1, "instances": 2, "nodes": ["web1"], "by": "me", "reason": "", "since": 1.0}

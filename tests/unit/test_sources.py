@@ -12,9 +12,10 @@ import zipfile
 import zlib
 
 import pytest
-from saltdeploy import limits, pipvenv, sources
-from saltdeploy.errors import Failed, Refused
-from saltdeploy.model import Source
+from saltdeploy.core import limits
+from saltdeploy.core.errors import Failed, Refused
+from saltdeploy.core.model import Source
+from saltdeploy.source import pipvenv, sources
 
 
 def sha256(data):

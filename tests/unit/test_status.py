@@ -1,9 +1,9 @@
 """In what a definition differs from what is deployed."""
 
 import pytest
-from saltdeploy import status
+from saltdeploy.core.model import App, Environment, Node, Source
 from saltdeploy.discovery import Endpoint
-from saltdeploy.model import App, Environment, Node, Source
+from saltdeploy.master import status
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,12 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
-from saltdeploy import nodes, planner, records, traffic
-from saltdeploy.errors import DefinitionError, Refused
-from saltdeploy.model import NORMAL_WEIGHT, Strategy
-from saltdeploy.plantext import lines
+from saltdeploy.core import records, traffic
+from saltdeploy.core.errors import DefinitionError, Refused
+from saltdeploy.core.model import NORMAL_WEIGHT, Strategy
+from saltdeploy.node import localservices
+from saltdeploy.planning import planner
+from saltdeploy.planning.explain import lines
 
 from tests.support.definitions import mistake, pillar, shop
 from tests.support.fleet import NEW, OLD, World, instance, make_app
@@ -301,4 +303,4 @@ def test_the_record_of_a_pause_as_it_always_was():
 @pytest.mark.parametrize("weight", [0, 65536, "5", 1.0, True])
 def test_a_weight_that_discovery_cannot_have(weight):
     with pytest.raises(Refused, match="of postgres is not a whole number from 1 to 65535"):
-        nodes.check_weight("postgres", weight)
+        localservices.check_weight("postgres", weight)

@@ -7,7 +7,7 @@ import os
 import stat
 
 import pytest
-from saltdeploy import trees
+from saltdeploy.system import trees
 
 from tests.support.files import umask
 

@@ -5,8 +5,8 @@ import threading
 import time
 
 import pytest
-from saltdeploy.errors import Failed
-from saltdeploy.turns import REMEMBERED, Turns
+from saltdeploy.core.errors import Failed
+from saltdeploy.node.turns import REMEMBERED, Turns
 
 
 @pytest.fixture

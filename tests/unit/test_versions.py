@@ -1,8 +1,8 @@
 """The version of an app that is meant."""
 
 import pytest
-from saltdeploy import versions
-from saltdeploy.errors import Refused
+from saltdeploy.core import versions
+from saltdeploy.core.errors import Refused
 
 from tests.support.definitions import ARCHIVE, shop
 

@@ -13,11 +13,12 @@ from dataclasses import replace
 
 import psutil
 import pytest
-from saltdeploy import services, watch
-from saltdeploy.errors import Failed
-from saltdeploy.host import Host
-from saltdeploy.launch import Launch
-from saltdeploy.model import App, Source
+from saltdeploy.core.errors import Failed
+from saltdeploy.core.model import App, Source
+from saltdeploy.discovery import registration
+from saltdeploy.node import portless
+from saltdeploy.node.host import Host
+from saltdeploy.node.launch import Launch
 
 from tests.support.fleet import instance
 from tests.support.site import until
@@ -40,7 +41,7 @@ while True:
 
 @pytest.fixture
 def settle(monkeypatch):
-    monkeypatch.setattr(watch, "SETTLE", 0.5)
+    monkeypatch.setattr(portless, "SETTLE", 0.5)
 
 
 def launched(tmp_path, name, watched=True):
@@ -88,7 +89,7 @@ def test_the_process_sees_nothing_of_its_watcher(tmp_path, settle):
     process, port, seen = launched(tmp_path, "one")
     plain, none, usual = launched(tmp_path, "two", watched=False)
     try:
-        assert port in watch.PORTS and none is None
+        assert port in portless.PORTS and none is None
         for about, own in ((seen, process), (usual, plain)):
             assert (about.pop("pid"), about.pop("group")) == (own.pid, own.pid)
         instances = [about["env"].pop("SALTDEPLOY_INSTANCE") for about in (seen, usual)]
@@ -130,15 +131,15 @@ def test_a_process_that_is_killed_is_unhealthy_at_once(tmp_path, settle):
 def test_the_watcher_of_the_next_process_waits_for_the_port(tmp_path, settle):
     with socket.socket() as other:
         other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        other.bind(("127.0.0.1", watch.PORTS[0]))
+        other.bind(("127.0.0.1", portless.PORTS[0]))
         script = tmp_path / "watcher.py"
-        script.write_text(watch.source())
+        script.write_text(portless.source())
         with subprocess.Popen(["sleep", "60"]) as process:
-            command = [*watch.python(), script, str(process.pid), "127.0.0.1", str(watch.PORTS[0]), "0"]
+            command = [*portless.python(), script, str(process.pid), "127.0.0.1", str(portless.PORTS[0]), "0"]
             with subprocess.Popen(command) as watcher:
                 time.sleep(0.5)
                 other.close()
-                until(lambda: (asked(watch.PORTS[0]) or (0,))[0] == 200, 10, "the watcher to get the port")
+                until(lambda: (asked(portless.PORTS[0]) or (0,))[0] == 200, 10, "the watcher to get the port")
                 process.kill()
                 process.wait()
                 assert watcher.wait(5) == 0
@@ -151,22 +152,22 @@ def test_each_has_a_port_of_its_own_that_is_free(tmp_path):
     assert len({i.watch for i in made}) == 3 and all(i.port is None for i in made)
     assert {i.watch for i in made} <= host.instances.ports_taken("127.0.0.1")
     with pytest.raises(Failed, match="no port from 32000 to 32767 is free for the check of an app without ports"):
-        watch.port(set(watch.PORTS), lambda port: True)
+        portless.port(set(portless.PORTS), lambda port: True)
 
 
 def test_the_check_is_of_the_watcher_and_the_service_has_no_port():
     app = App("shop", Source("pip", "shop"), "run")
-    service = services.of(app, watched(), "e")
+    service = registration.of(app, watched(), "e")
     assert service.port is None
     [check] = service.checks
     assert (check.kind, check.target, check.port) == ("http", "/running", 32001)
     # The check sees each restart: a process is not healthy for longer than it takes to ask again.
-    assert check.interval < watch.SETTLE
+    assert check.interval < portless.SETTLE
 
 
 def test_what_an_older_version_has_started_has_no_check():
     app = App("shop", Source("pip", "shop"), "run")
-    assert services.of(app, watched(None), "e").checks == ()
+    assert registration.of(app, watched(None), "e").checks == ()
 
 
 def watched(number=32001):

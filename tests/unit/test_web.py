@@ -7,11 +7,13 @@ import os
 import time
 
 import pytest
-from saltdeploy import artifacts, credentials, disk, downloads, limits, sources, urls
-from saltdeploy.downloads import Terms
-from saltdeploy.errors import Failed
-from saltdeploy.host import Host
-from saltdeploy.model import App, Source, Strategy
+from saltdeploy.core import limits, urls
+from saltdeploy.core.errors import Failed
+from saltdeploy.core.model import App, Source, Strategy
+from saltdeploy.node.host import Host
+from saltdeploy.source import artifacts, credentials, downloads, sources
+from saltdeploy.source.downloads import Terms
+from saltdeploy.system import disk
 
 from tests.support.rogue import certificate, drip, redirect, reply, rogue
 

@@ -5,11 +5,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy import restoration, status, weighing
+from saltdeploy.core.errors import DiscoveryUnavailable
+from saltdeploy.core.model import NORMAL_WEIGHT, App, Environment, Source
+from saltdeploy.core.model import Node as Node_
 from saltdeploy.discovery import Endpoint
-from saltdeploy.errors import DiscoveryUnavailable
-from saltdeploy.model import NORMAL_WEIGHT, App, Environment, Source
-from saltdeploy.model import Node as Node_
+from saltdeploy.master import status
+from saltdeploy.node import restoration, reweigh
 
 from tests.support.fleet import NEW, OLD, instance, make_app
 
@@ -80,14 +81,14 @@ class Node:
 
 def test_only_what_has_another_weight_is_registered_again():
     node = Node(instance("web1", OLD, 100, weight=5120), instance("web1", NEW, 101))
-    assert weighing.weigh(node, "shop", {"shop_1.0_100": 5120, "shop_2.0_101": 2560}) == ["shop_2.0_101"]
+    assert reweigh.weigh(node, "shop", {"shop_1.0_100": 5120, "shop_2.0_101": 2560}) == ["shop_2.0_101"]
     assert node.done == [(["shop_2.0_101"], 2560)]
 
 
 @pytest.mark.parametrize("flags", OTHERS)
 def test_what_does_not_serve_is_not_registered(flags):
     node = Node(instance("web1", OLD, 100, **flags))
-    assert weighing.weigh(node, "shop", {"shop_1.0_100": 5120, "shop_1.0_109": 5120}) == [] == node.done
+    assert reweigh.weigh(node, "shop", {"shop_1.0_100": 5120, "shop_1.0_109": 5120}) == [] == node.done
 
 
 def test_a_weight_that_is_not_the_record_s_is_missing():

@@ -1,7 +1,7 @@
 """How sentences become one message."""
 
 import pytest
-from saltdeploy import words
+from saltdeploy.core import words
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ import json
 import time
 from dataclasses import asdict, dataclass, field
 
-from .. import addresses
-from ..errors import DiscoveryUnavailable
-from ..model import AGENT, Probe
+from ..core import addresses
+from ..core.errors import DiscoveryUnavailable
+from ..core.model import AGENT, Probe
 
 # How long Consul's servers may take to elect a leader, in seconds: up to 13.5, measured on 1.8.7.
 ELECTION = 15.0

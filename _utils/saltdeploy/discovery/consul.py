@@ -18,8 +18,8 @@ from consul.std import HTTPClient
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 
-from .. import addresses
-from ..errors import DiscoveryUnavailable, Failed
+from ..core import addresses
+from ..core.errors import DiscoveryUnavailable, Failed
 from . import ELECTION, PAUSE, Endpoint
 
 CONNECT_TIMEOUT = 2.0

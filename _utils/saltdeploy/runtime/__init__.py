@@ -9,8 +9,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..errors import Refused
-from ..model import Stop
+from ..core.errors import Refused
+from ..core.model import Stop
 
 PREFIX = "app-"
 # How much of what an instance printed is brought back, in bytes, and of one line, in characters: a job's result goes

@@ -16,8 +16,8 @@ import xml.parsers.expat
 import xmlrpc.client
 from pathlib import Path
 
-from ..errors import Failed, Refused
-from ..files import explained, write_file
+from ..core.errors import Failed, Refused
+from ..system.files import explained, write_file
 from . import LOG, PREFIX, State, shortened, stop_of, whole_seconds
 
 TEMPLATE = """\

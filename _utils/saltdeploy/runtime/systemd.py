@@ -7,9 +7,9 @@ import re
 import subprocess
 from pathlib import Path
 
-from .. import probes
-from ..errors import Failed, Refused
-from ..files import explained, write_file
+from ..core.errors import Failed, Refused
+from ..system import probes
+from ..system.files import explained, write_file
 from . import LOG, PREFIX, State, shortened, stop_of, whole_seconds
 
 # How long systemctl and journalctl may take, in seconds: on a busy machine a reload of hundreds of units takes some.

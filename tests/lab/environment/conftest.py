@@ -13,8 +13,8 @@ import time
 
 import pytest
 import yaml
+from saltdeploy.core.errors import Failed
 from saltdeploy.discovery.consul import Consul
-from saltdeploy.errors import Failed
 
 from demo import getconsul
 from lab import hosts

@@ -10,7 +10,8 @@ import ssl
 import time
 
 import pytest
-from saltdeploy import certificates, cluster
+from saltdeploy.definition import cluster
+from saltdeploy.environment import certificates
 
 from lab import hosts
 from tests.lab.environment.conftest import BALANCER, CLIENT, MASTER, NAME, PORT, ROLES, WEBS, Watch, main_pid

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from saltdeploy.lock import TTL
+from saltdeploy.master.lock import TTL
 
 from lab import hosts
 from tests.lab.environment.conftest import MASTER, NAME, WEBS, Watch, main_pid

@@ -1,0 +1,98 @@
+"""What can go wrong, in the exceptions Salt already knows how to report."""
+
+import contextlib
+import logging
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+from . import tracebacks
+
+# Exit codes of salt-run, and the word for each.
+DONE, REVERTED, NOT_REVERTED, REFUSED = range(4)
+# What a signal raises: Ctrl-C, and what salt-run makes of it and of SIGTERM.
+INTERRUPTS = (KeyboardInterrupt, SystemExit)
+log = logging.getLogger(__name__)
+
+
+class Refused(SaltInvocationError):
+    """Bad input or unmet precondition: nothing was changed. The message says what to do."""
+
+
+class DefinitionError(Refused):
+    """A definition in pillar is wrong: the message has its key path, what was found, what is allowed."""
+
+
+class Mistakes:
+    """The mistakes in a definition. They are found part by part and told all at once.
+
+    :param found: sentences that are known already.
+    """
+
+    def __init__(self, found=()):
+        self._found = dict.fromkeys(found)
+
+    @property
+    def found(self):
+        """The sentences so far, each once."""
+        return list(self._found)
+
+    def attempt(self, function, *args, default=None):
+        """Return what ``function`` returns, or ``default`` if it raises a DefinitionError, which is kept."""
+        try:
+            return function(*args)
+        except DefinitionError as exc:
+            self._found.update(dict.fromkeys(str(exc).splitlines()))
+            return default
+
+    def add(self, sentence):
+        """Keep ``sentence``."""
+        self._found[sentence] = None
+
+    def refuse(self):
+        """Raise DefinitionError with all mistakes, each on its line, if there are any."""
+        if self._found:
+            raise DefinitionError("\n".join(self._found))
+
+
+class Failed(CommandExecutionError):
+    """Something was tried and did not work."""
+
+
+class NotReverted(Failed):
+    """A deployment failed and could not be undone: somebody must look.
+
+    :param record: the record as it is then, None where nobody can tell.
+    """
+
+    def __init__(self, message, record=None):
+        super().__init__(message)
+        self.record = record
+
+
+class DiscoveryUnavailable(Failed):
+    """Service discovery (Consul) did not answer, or has no leader."""
+
+
+class LockLost(Failed):
+    """The deployment lock expired or was taken over: this run must write nothing more."""
+
+
+@contextlib.contextmanager
+def unchanged():
+    """Mark what is raised meanwhile: nothing was changed before it, whatever it is."""
+    try:
+        yield
+    except Exception as exc:
+        exc.unchanged = True
+        raise
+
+
+def cause(exc):
+    """Return what is said of ``exc``, whatever it is."""
+    if isinstance(exc, Failed):
+        return str(exc)
+    if isinstance(exc, Exception):
+        log.debug("Unexpected in a deployment", exc_info=exc)
+        bug = "" if tracebacks.is_open(type(exc)) else " (this is a bug: the traceback is in the debug log)"
+        return f"{tracebacks.told(exc)}{bug}"
+    return "it was interrupted"

@@ -1,0 +1,119 @@
+"""What others are told of a run: one event for each of its steps. Pure: :mod:`saltdeploy.master.notify` sends them."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from .errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError
+from .model import PHASES, Webhook
+from .words import by_problem
+
+# The last part of each tag. Reactors are written for these: more may come, none is renamed.
+EVENTS = (
+    "begin",
+    "clean",
+    "install",
+    "start",
+    "test",
+    "publish",
+    "weigh",
+    "healthy",
+    "measure",
+    "retire",
+    "restart",
+    "withdraw",
+    "stop",
+    "restore",
+    "prune",
+    *PHASES,
+    "paused",
+    "end",
+)
+OUTCOMES = {DONE: "done", REVERTED: "reverted", NOT_REVERTED: "not_reverted", REFUSED: "refused"}
+# To how many characters an error is cut: it may be the output of an installation, and a chat has to show it.
+ERROR = 1000
+
+
+def tag(environment, app, what):
+    """Return the tag of an event; ``what`` is one of EVENTS."""
+    return f"saltdeploy/{environment}/{app}/{what}"
+
+
+def outcome(result):
+    """Return in one word what came of a run; ``result`` is the runner's."""
+    paused = result["retcode"] == DONE and (result.get("record") or {}).get("paused")
+    return "paused" if paused else OUTCOMES[result["retcode"]]
+
+
+def shortened(error):
+    """Return ``error`` as an event has it."""
+    return error if len(error) <= ERROR else f"{error[:ERROR]}…"
+
+
+def webhook(raw, at):
+    """Return the Webhook that an environment's ``notify`` describes, None if it has none.
+
+    :param at: its key path, for messages.
+    :raises DefinitionError: it cannot be used. What was found is not said: it may be a secret.
+    """
+    raw = raw.get("webhook")
+    if raw is None:
+        return None
+    if "url" not in raw:
+        raise DefinitionError(f"{at}:webhook:url: is missing")
+    try:
+        parts = urlsplit(raw["url"])
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        usable = False
+    if not usable:
+        raise DefinitionError(f"{at}:webhook:url: needs a host, and a port from 1 to 65535 if any: https://HOST/…")
+    if raw.get("token_file") and "authorization" in map(str.lower, raw.get("headers", ())):
+        raise DefinitionError(f"{at}:webhook:headers: Authorization is made of `token_file`: say one of them.")
+    return Webhook(
+        raw["url"], dict(raw.get("headers", {})), raw.get("token_file", ""), tuple(raw.get("events", EVENTS))
+    )
+
+
+def for_node(environment):
+    """Return the raw mapping of an environment without what the master alone needs, and no node may know."""
+    return {key: value for key, value in environment.items() if key != "notify"}
+
+
+class Phases:
+    """Makes one event of each phase, out of what a journal is told node by node.
+
+    :param tell: ``tell(what, **data)``, called when a phase has ended everywhere.
+    """
+
+    def __init__(self, tell):
+        self._tell, self._phase = tell, None
+        self.touched = set()
+
+    def begin(self, phase, nodes):
+        """``phase`` begins on ``nodes``."""
+        self.cut()
+        self._phase, self._nodes, self._steps = phase, sorted(nodes), []
+        # A test changes nothing where it runs.
+        self.touched |= set(nodes) if phase != "test" else set()
+
+    def add(self, step):
+        """A journal.Step ended: on a node, or (without one) everywhere."""
+        if step.phase != self._phase:
+            self.begin(step.phase, [step.node] if step.node else [])
+        self._steps.append(step)
+        if not step.node or {s.node for s in self._steps} >= set(self._nodes):
+            problems = {s.node: s.what for s in sorted(self._steps, key=lambda s: s.node) if not s.ok}
+            self._end(problems.get("") or by_problem(problems))
+
+    def cut(self):
+        """End a phase that some nodes said nothing of: the run was interrupted."""
+        if self._phase:
+            silent = sorted(set(self._nodes) - {s.node for s in self._steps})
+            self._end(f"it was interrupted before {', '.join(silent)} answered")
+
+    def _end(self, error):
+        phase, self._phase = self._phase, None
+        seconds = max((s.seconds for s in self._steps), default=0.0)
+        outcome = "failed" if error else "done"
+        self._tell(phase, nodes=self._nodes, seconds=seconds, outcome=outcome, error=shortened(error))

@@ -1,0 +1,256 @@
+"""A pillar becomes an Environment with its apps. Pure: no files, no network, no Salt calls."""
+
+from __future__ import annotations
+
+import contextlib
+from functools import partial
+
+from ..core import addresses, bluegreen, bounds, events, urls, words
+from ..core.errors import DefinitionError, Mistakes, Refused
+from ..core.model import App, Environment, Node
+from ..core.words import nearest, shown
+from . import appdefinition, cluster, conflicts, inheritance, validation
+from .inheritance import left_out, mapping, merge, named, resolve
+
+
+def choose_environment(pillar, name=None):
+    """Return the name of the environment that a command means.
+
+    :param name: a name. None means the only environment.
+    :raises Refused: no environment has this name, or there is not exactly one.
+    """
+    known = sorted(named(pillar, "environments"))
+    unread = left_out(inheritance.unread(pillar), name if isinstance(name, str) else "")
+    if not known:
+        raise Refused(
+            "no environment is defined: pillar `environments` is empty for this master."
+            + (unread or " Match the master's own pillar id in pillar/top.sls (see docs: your own master).")
+        )
+    if name is None:
+        # A file that cannot be read may hold the environment that is meant.
+        if len(known) > 1 or "environments" in unread:
+            raise Refused(f"which environment? Say env=NAME, one of: {words.listed(known)}.{unread}")
+        return known[0]
+    if name not in known:
+        raise Refused(
+            f"unknown environment {shown(name)}{nearest(name, known)}{words.odd(name)}. Defined: {words.listed(known)}."
+            f"{unread}"
+        )
+    return name
+
+
+def only_with(pillar, app):
+    """Return the name of the only environment that has ``app``, or None if there is not exactly one.
+
+    An environment with a mistake is left out. The mistake is named when somebody asks for this environment.
+    """
+    found = []
+    for name in named(pillar, "environments"):
+        with contextlib.suppress(DefinitionError):
+            links = inheritance.chain(pillar["environments"], name)
+            found += [name] if any(app in mapping(pillar["environments"][link], "apps") for link in links) else []
+    return found[0] if len(found) == 1 else None
+
+
+def load(pillar, env=None, problems=validation.problems, app=None):
+    """Return the Environment named ``env`` with its apps.
+
+    An app with a mistake in its own definition is in ``broken``, not in ``apps``. :func:`find_app` raises the mistake.
+    So a mistake in one app does not stop another app. Two apps that cannot be beside one another are in ``clashing``,
+    too: what runs of them can be operated, and :func:`refuse_clash` raises why nothing more may be started.
+
+    :param pillar: a mapping with the keys ``apps`` and ``environments``. ``saltdeploy_broken`` may have the files that
+        are left out, and the reasons: file -> reason.
+    :param env: the name of the environment. None means the only one.
+    :param problems: ``problems(definitions)`` returns the mistakes that a schema finds, as validation.problems does. It
+        returns None if nothing can find them.
+    :param app: the name of the app that somebody asks for. Its mistakes are told with those of the environment.
+    :raises DefinitionError: the environment is wrong. The message has the key path, the wrong value and the right form.
+    """
+    unread = inheritance.unread(pillar)
+    name = choose_environment(pillar, env)
+    if inheritance.unusable(name) in unread:
+        raise DefinitionError(f"environments:{name}: {unread[inheritance.unusable(name)]}")
+    apps, environments = named(pillar, "apps"), pillar["environments"]
+    chain = inheritance.chain(environments, name, unread)
+    used = {a for link in chain for a in mapping(environments[link], "apps")}
+    wanted = {"apps": {a: apps[a] for a in apps if a in used}, "environments": inheritance.used(environments, chain)}
+    found, known = problems(wanted), urls.secrets(wanted)
+    wrong = {part: [*known.get(part, ()), *said] for part, said in (found or {}).items()}
+    if validation.ENVIRONMENT in wrong:
+        own = wrong.get(app) or known.get(app, ())
+        raise DefinitionError(validation.listed([*wrong[validation.ENVIRONMENT], *own]))
+    broken = {a: validation.listed(said) for a, said in wrong.items()}
+    raw, where = resolve(environments, name, broken), f"environments:{name}"
+    _name_missing(broken, raw, apps, where, unread)
+    mistakes = Mistakes(known.get(validation.ENVIRONMENT, ()))
+    environment = _environment(name, raw, broken, unread, mistakes)
+    _fill(environment, raw, apps, known, validated=found is not None)
+    if mistakes.found:
+        raise DefinitionError(validation.listed([*mistakes.found, *environment.broken.get(app, "").splitlines()]))
+    return environment
+
+
+def _name_missing(broken, raw, apps, where, unread):
+    """Add to ``broken`` the apps of an environment that have no definition, and why."""
+    for app in raw["apps"]:
+        if not isinstance(app, str):
+            broken[shown(app)] = f"{where}:apps: {inheritance.no_text(app)}"
+        elif raw["apps"][app] == inheritance.WITHHELD:
+            broken[app] = f"{where}:apps:{words.name(app)}: is not sent to nodes.{left_out(unread, app)}"
+        elif app not in apps:
+            broken.setdefault(app, _undefined(app, apps, where, unread))
+
+
+def _environment(name, raw, broken, unread, mistakes):
+    """Return the Environment of the raw mapping ``raw`` without its apps. Add what is wrong with it to ``mistakes``."""
+    where = f"environments:{name}"
+    mistakes.attempt(conflicts.check, where, raw)
+    if cluster.wanted(raw):
+        mistakes.attempt(cluster.identities, name, raw)
+    return Environment(
+        name=name,
+        nodes={n: _node(n, about, where, mistakes) for n, about in raw["nodes"].items()},
+        apps={},
+        discovery=raw.get("discovery") or {"consul": {}},
+        webhook=mistakes.attempt(events.webhook, raw.get("notify") or {}, f"{where}:notify"),
+        upstream=_upstream(raw.get("dns") or {}, f"{where}:dns:upstream", mistakes),
+        broken=broken,
+        unread=unread,
+    )
+
+
+def _fill(environment, raw, apps, known, validated):
+    """Put each app of ``environment`` into its ``apps`` or ``broken``.
+
+    :param known: app -> mistakes of it that are known already, and leave its shape as it must be.
+    :param validated: False if jsonschema is missing. An app may then have any shape.
+    """
+    good, where = {}, f"environments:{environment.name}"
+    for name, settings in raw["apps"].items():
+        if name in apps and name not in environment.broken:
+            if isinstance(apps[name], dict) and isinstance(settings or {}, dict):
+                good[name] = merge(apps[name], settings or {})
+            else:  # This happens only on a node without jsonschema.
+                environment.broken[name] = f"apps:{words.name(name)}: is not a mapping."
+    environment.clashing.update(conflicts.of_apps(where, good))
+    for name, merged in good.items():
+        mistakes = Mistakes(known.get(name, ()))
+        try:
+            app = mistakes.attempt(appdefinition.parse, name, merged, raw, where, partial(_fit, environment))
+        except Refused:  # It is a TypeError, too.
+            raise
+        except bounds.WRONG_SHAPE as exc:
+            if validated:
+                raise
+            mistakes.add(str(bounds.misshapen(f"apps:{words.name(name)}", exc)))
+        if mistakes.found:
+            environment.broken[name] = validation.listed(mistakes.found)
+        else:
+            environment.apps[name] = app
+
+
+def _fit(environment, app):
+    """Raise DefinitionError if ``app`` cannot run on the nodes of ``environment``."""
+    mistakes = Mistakes()
+    mistakes.attempt(bluegreen.check_room, app, len(environment.eligible(app)))
+    mistakes.attempt(_refuse_lonely_peers, app, environment)
+    mistakes.refuse()
+
+
+def _refuse_lonely_peers(app, environment):
+    """Raise DefinitionError if ``app`` has a test from a peer, and its environment has a single node."""
+    if any(test.origin == "peer" for test in app.tests) and len(environment.nodes) < 2:
+        raise DefinitionError(
+            f"apps:{app.name}:tests: a test is `from: peer`, but environment {environment.name} has one node."
+            " Add a node, or test `from: master`."
+        )
+
+
+def _undefined(app, apps, where, unread):
+    """Return the message on an app that is in an environment and not under ``apps``."""
+    defined = f" Defined under `apps`: {words.listed(apps)}."
+    return f"{where}:apps:{words.name(app)}: there is no such app{nearest(app, apps)}.{defined}{left_out(unread, app)}"
+
+
+def load_own(minion, pillar, problems=validation.problems_again):
+    """Return the Environment of the node ``minion``, from its own pillar.
+
+    :param problems: as for :func:`load`.
+    :raises Refused: it is a node of no environment, or Salt could not render its pillar.
+    """
+    if not pillar.get("environments"):
+        errors = "; ".join(map(str, pillar.get("_errors") or ()))
+        if errors:
+            raise Refused(
+                f"the pillar of {minion} has errors: {errors}. Correct them on the master, then run:"
+                f" salt {minion} saltutil.refresh_pillar"
+            )
+        raise Refused(
+            f"{minion} is a node of no environment. Add it to `nodes` of one, then run saltutil.refresh_pillar."
+            + left_out(inheritance.unread(pillar))
+        )
+    try:
+        names = sorted(named(pillar, "environments"))
+        environment = load(pillar, names[0] if len(names) == 1 else None, problems)
+    except Refused:
+        raise
+    except bounds.WRONG_SHAPE as exc:  # This happens only on a node without jsonschema. The master has it.
+        raise bounds.misshapen(f"the definitions in the pillar of {minion}", exc) from None
+    if minion not in environment.nodes:
+        raise Refused(f"{minion} is not a node of environment {environment.name}. Add it to its `nodes`.")
+    return environment
+
+
+def find_app(environment, name):
+    """Return the App called ``name`` in ``environment``.
+
+    :raises DefinitionError: its definition is wrong.
+    :raises Refused: there is no such app. The message has the most similar name.
+    """
+    name = find_name(environment, name)
+    if name in environment.broken:
+        raise DefinitionError(environment.broken[name])
+    return environment.apps[name]
+
+
+def refuse_clash(environment, app):
+    """Raise DefinitionError if ``app`` cannot be beside another app of ``environment``."""
+    if app.name in environment.clashing:
+        raise DefinitionError(environment.clashing[app.name])
+
+
+def find_name(environment, name):
+    """Return ``name`` if ``environment`` has an app with this name. Its definition may be wrong.
+
+    :raises Refused: there is no such app.
+    """
+    known = environment.names
+    if not isinstance(name, str) or name not in known:
+        raise Refused(
+            f"unknown app {shown(name)} in environment {environment.name}{nearest(name, known)}{words.odd(name)}. "
+            f"Apps there: {words.listed(known)}.{left_out(environment.unread, name if isinstance(name, str) else '')}"
+        )
+    return name
+
+
+def known_by_name(environment, name):
+    """Return the App called ``name``, without settings if its definition is wrong.
+
+    This is for verbs that look at instances or remove them. They need no definition.
+
+    :raises Refused: there is no such app.
+    """
+    name = find_name(environment, name)
+    return environment.apps.get(name) or App(name=name, source=None, run="")
+
+
+def _node(name, raw, where, mistakes):
+    at = f"{where}:nodes:{words.name(name)}:address"
+    found = mistakes.attempt(addresses.of_node, raw["address"], at, default="")
+    return Node(name, found, tuple(raw.get("roles", ())), raw.get("zone", ""))
+
+
+def _upstream(dns, at, mistakes):
+    servers = enumerate(dns.get("upstream") or ())
+    return tuple(mistakes.attempt(addresses.server, text, f"{at}:{number}") for number, text in servers)

@@ -1,0 +1,274 @@
+"""The definition of one app becomes an App. Pure: no files, no network, no Salt calls.
+
+The schema has accepted the definition before, unless a node has no jsonschema. Mistakes in its meaning are found here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import PurePosixPath
+
+from ..core import addresses, analysis, bluegreen, bounds, durations, hooks, placeholders, traffic, urls, words
+from ..core.errors import DefinitionError, Mistakes
+from ..core.model import App, Frontend, PortRange, Probe, Source, Stop
+from . import instancefiles, stops, strategies
+from .inheritance import merge
+
+# Folders that the unit of an app may not write to, and folders that it finds empty. See runtime/systemd.py.
+PROTECTED = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/efi", "/etc", "/home", "/root", "/run")
+CLEARED = ("/tmp", "/var/tmp", "/proc", "/sys", "/dev")
+# The timeout of a test, in seconds, if its definition has none.
+TEST_TIMEOUT = 10.0
+# The kinds of checks, and of tests.
+CHECKS, TESTS = ("http", "tcp"), ("http", "tcp", "command")
+# The keys that have a meaning with one kind of source only.
+ONLY = {"archive": {"strip", "headers", "token_file"}, "pip": {"requirements", "python", "index"}}
+# They stand in for ports, and for a check or test, that are wrong. Nothing else of the app is wrong because of them.
+ANY_PORT, ANY_PROBE = PortRange(1, 1), Probe("command", "true")
+
+
+def parse(name, raw, env, where, fit=lambda app: None):
+    """Return the App called ``name``.
+
+    :param raw: its definition, merged with its settings in the environment.
+    :param env: the raw mapping of the environment. It may have a strategy that its apps share.
+    :param where: the key path of the environment, for messages.
+    :param fit: raises DefinitionError if an App that is right by itself does not fit into its environment.
+    :raises DefinitionError: its definition is wrong. The message has all mistakes, each on its line with its key path.
+    """
+    at, mistakes = f"apps:{name}", Mistakes()
+    own, shared = raw.get("strategy") or {}, env.get("strategy") or {}
+    strategy = mistakes.attempt(strategies.parse, merge(shared, own), at if own else where)
+    gates = mistakes.attempt(_gates, raw, env, at, where)
+    app = _app(name, raw, at, mistakes.attempt)
+    whole = not mistakes.found
+    mistakes.attempt(instancefiles.check, app.config, f"{at}:config")
+    mistakes.attempt(_check_placeholders, app, at)
+    if strategy:
+        app = replace(app, strategy=replace(strategy, analysis=gates or ()))
+        mistakes.attempt(traffic.check, strategy, at if "canary" in own else where)
+        mistakes.attempt(bluegreen.check, app, own, shared, at, where)
+        mistakes.attempt(_check_in_place, app, at if "replace" in own else where)
+    if whole:
+        mistakes.attempt(fit, app)
+    mistakes.refuse()
+    return app
+
+
+def _app(name, raw, at, attempt):
+    """Return the App that ``raw`` describes, without its strategy. See Mistakes.attempt for ``attempt``."""
+    return App(
+        name=name,
+        # A node that may not run the app knows neither its source nor its command.
+        source=attempt(_source, raw["source"], f"{at}:source") if "source" in raw else None,
+        run=raw.get("run", ""),
+        version=raw.get("version", ""),
+        instances=raw.get("instances", 1),
+        user=raw.get("user", "") or attempt(_default_user, name, at, default=""),
+        data=attempt(_data, raw.get("data", False), f"{at}:data", default=True),
+        packages=tuple(raw.get("packages", ())),
+        states=tuple(raw.get("states", ())),
+        config=dict(raw.get("config", {})),
+        env={k: _env_value(v) for k, v in raw.get("env", {}).items()},
+        ports=attempt(_ports, raw.get("ports"), f"{at}:ports", default=ANY_PORT),
+        requires=tuple(raw.get("requires", ())),
+        roles=tuple(raw.get("roles", ())),
+        checks=tuple(
+            attempt(probe, check, f"{at}:checks:{number}", default=ANY_PROBE)
+            for number, check in enumerate(raw.get("checks", ()))
+        ),
+        tests=tuple(
+            attempt(probe, test, f"{at}:tests:{number}", TEST_TIMEOUT, TESTS, default=ANY_PROBE)
+            for number, test in enumerate(raw.get("tests", ()))
+        ),
+        hooks=attempt(hooks.parse, raw.get("hooks", {}), f"{at}:hooks", default={}),
+        memory=raw.get("resources", {}).get("memory", ""),
+        cpu=raw.get("resources", {}).get("cpu", ""),
+        frontend=attempt(_frontend, raw.get("frontend"), f"{at}:frontend"),
+        stop=attempt(stops.parse, raw.get("stop", {}), f"{at}:stop", default=Stop()),
+    )
+
+
+def _check_in_place(app, at):
+    """Raise DefinitionError if ``app`` replaces its instances in place, and has more or less than one port."""
+    if app.in_place and (app.ports is None or len(app.ports) != 1):
+        raise DefinitionError(
+            f"{at}:strategy:replace: in_place is for an app with one port, and {app.name} has {app.ports or 'none'}."
+            f" Write `beside` in apps:{app.name}:strategy:replace, or one port in apps:{app.name}:ports."
+        )
+
+
+def _default_user(name, at):
+    user = f"app-{name}"
+    if len(user) > 32:
+        raise DefinitionError(f"{at}:user: the default `{user}` is too long. Write a name of at most 32 characters.")
+    return user
+
+
+def _source(raw, at):
+    kinds = [k for k in ("archive", "pip") if k in raw]
+    if len(kinds) != 1:
+        found = " and ".join(kinds) or "neither"
+        raise DefinitionError(f"{at}: needs exactly one of `archive` and `pip`, found {found}.")
+    kind, mistakes = kinds[0], Mistakes()
+    if kind == "archive" and "sha256" not in raw:
+        mistakes.add(f"{at}:sha256: is missing. An archive is unpacked only if its digest is known.")
+    for stray in sorted(set(raw) & ONLY["pip" if kind == "archive" else "archive"]):
+        mistakes.add(f"{at}:{stray}: has no meaning with `{kind}`.")
+    if kind == "pip" and isinstance(raw.get("sha256"), str):
+        mistakes.add(f"{at}:sha256: one digest has no meaning with `pip`. Write a digest for each version.")
+    mistakes.attempt(_check_credentials, raw, at)
+    mistakes.refuse()
+    return Source(
+        kind,
+        raw[kind],
+        sha256=raw.get("sha256"),
+        strip=raw.get("strip", 0),
+        requirements=tuple(raw.get("requirements", ())),
+        python=raw.get("python", ""),
+        index=raw.get("index", ""),
+        # gpg needs a block in YAML, which ends with a line break.
+        headers={name: value.rstrip("\n") for name, value in raw.get("headers", {}).items()},
+        token_file=raw.get("token_file", ""),
+        netrc=raw.get("netrc", ""),
+    )
+
+
+def _check_credentials(raw, at):
+    """Raise DefinitionError if a source has more than one login, or one that nobody asks for, or one in a URL."""
+    mistakes = Mistakes()
+    ways = [key for key in ("token_file", "netrc") if key in raw]
+    ways += [f"headers:{name}" for name in raw.get("headers", ()) if name.lower() == "authorization"]
+    if len(ways) > 1:
+        mistakes.add(f"{at}:{ways[0]}: {ways[1]} is given too, and only one login can be sent. Remove one.")
+    given = [key for key in ("headers", "token_file", "netrc") if key in raw]
+    if given and "archive" in raw and not raw["archive"].startswith(("http://", "https://")):
+        mistakes.add(f"{at}:{given[0]}: has no meaning with an archive that does not come over HTTP.")
+    for number, requirement in enumerate(raw.get("requirements", ())):
+        if urls.has_query(requirement):
+            mistakes.add(
+                f"{at}:requirements:{number}: the URL has a query, which may be a token (it is not shown). It would be"
+                " kept in files that all may read. Take it out and name a file on the node that holds the login:"
+                " source:netrc."
+            )
+    mistakes.refuse()
+
+
+def _ports(raw, at):
+    if raw is None:
+        return None
+    first, last = (raw, raw) if isinstance(raw, int) else (int(p) for p in raw.split("-"))
+    if not 1 <= first <= last <= 65535:
+        raise DefinitionError(f"{at}: `{raw}` is not a range. Write two ports from 1 to 65535, the lower one first.")
+    return PortRange(first, last)
+
+
+def _data(value, at):
+    """Return the folder for the data of an app. True means the usual folder, False means none.
+
+    :raises DefinitionError: systemd does not let an app keep data there.
+    """
+    if not isinstance(value, str):
+        return value
+    path = PurePosixPath(value)
+    closed = [PurePosixPath(p) for p in (*PROTECTED, *CLEARED)]
+    if any(path == other or path in other.parents or other in path.parents for other in closed):
+        raise DefinitionError(
+            f"{at}: systemd protects {path} from apps, or clears it. Name another folder,"
+            " for example below /srv or /var/lib."
+        )
+    return str(path)
+
+
+def _env_value(value):
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _frontend(raw, at):
+    if raw is None:
+        return None
+    given = {key: raw[key] for key in ("port", "mode") if key in raw}
+    mistakes = Mistakes()
+    if "timeout" in raw:
+        given["timeout"] = mistakes.attempt(durations.positive, raw["timeout"], f"{at}:timeout", bounds.HAPROXY)
+    proxies = enumerate(raw.get("trusted_proxies", ()))
+    trusted = tuple(mistakes.attempt(addresses.network, p, f"{at}:trusted_proxies:{number}") for number, p in proxies)
+    mistakes.refuse()
+    return Frontend(**given, trusted_proxies=trusted)
+
+
+def probe(raw, at, timeout=Probe.timeout, allowed=CHECKS):
+    """Return the Probe that a check or a test describes.
+
+    :param at: its key path, for messages.
+    :param timeout: its timeout in seconds, if the definition has none.
+    :param allowed: the kinds that it may have.
+    :raises DefinitionError: it is wrong. The message has the key path.
+    """
+    kinds = [k for k in TESTS if k in raw]
+    if len(kinds) != 1 or kinds[0] not in allowed:
+        wanted = f"{', '.join(allowed[:-1])} and {allowed[-1]}"
+        raise DefinitionError(f"{at}: needs exactly one of {wanted}, found {' and '.join(kinds) or 'none'}.")
+    kind = kinds[0]
+    if kind == "command" and raw.get("from", "node") != "node":
+        raise DefinitionError(f"{at}:from: a command runs where the release is installed. Write `node`.")
+    defaults = (("interval", Probe.interval), ("timeout", timeout))
+    times = {key: durations.positive(raw.get(key, default), f"{at}:{key}") for key, default in defaults}
+    http = raw["http"] if kind == "http" and isinstance(raw["http"], dict) else {}
+    return Probe(
+        kind=kind,
+        target=http.get("path") or ("" if kind == "tcp" else raw[kind]),
+        origin=raw.get("from", "node"),
+        status=http.get("status", 200),
+        contains=http.get("contains", ""),
+        **times,
+    )
+
+
+def _gates(raw, env, at, where):
+    """Return the gates of an app, or the gates of its environment if it has none of its own."""
+    own, of_environment = raw.get("strategy") or {}, env.get("strategy") or {}
+    written, at = (own, at) if "analysis" in own else (of_environment, where)
+    missing = {name for name, key in (("port", "ports"), ("data", "data")) if not raw.get(key)}
+    usable = [name for name in placeholders.PLACEHOLDERS if name not in missing]
+    return analysis.gates(written.get("analysis", ()), f"{at}:strategy:analysis", usable)
+
+
+def _check_placeholders(app, at):
+    """Raise DefinitionError if a text of ``app`` has a placeholder that is not filled in there."""
+    mistakes, missing = Mistakes(), {}
+    # A source that is wrong is None here, as it is on a node that may not run the app and has no command.
+    texts = [("run", app.run)] if app.source or app.run else []
+    texts += [(words.path(("env", k), {"env": app.env}), v) for k, v in app.env.items()]
+    texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
+    texts += hooks.texts(app)
+    for key, text in texts:
+        command = not key.startswith("env:")
+        for name in mistakes.attempt(placeholders.check, text, f"{at}:{key}", placeholders.PLACEHOLDERS, command) or ():
+            if name == "port" and key.startswith("hooks:"):
+                mistakes.add(f"{at}:{key}: {hooks.NO_PORT}")
+            elif name == "data" and not app.data:
+                missing.setdefault("data", f"{key} uses {{data}}. Write `data: true`, or a path.")
+            elif name == "port" and app.ports is None:
+                missing.setdefault("ports", f"{key} uses {{port}}.")
+    for number, check in enumerate(app.checks):
+        mistakes.attempt(_refuse_placeholders, check.target, f"{at}:checks:{number}:http")
+    for number, test in enumerate(app.tests):
+        if test.kind == "http":
+            place = f"{at}:tests:{number}:http"
+            mistakes.attempt(_refuse_placeholders, test.target, place, placeholders.ELSEWHERE)
+            mistakes.attempt(_refuse_placeholders, test.contains, f"{place}:contains", placeholders.ELSEWHERE)
+    listens = [p for p in (*app.checks, *app.tests) if p.kind in ("http", "tcp")]
+    if listens and app.ports is None:
+        missing.setdefault("ports", f"the {listens[0].kind} check or test needs a port.")
+    for key, why in missing.items():
+        mistakes.add(f"{at}:{key}: is missing, and {why}")
+    mistakes.refuse()
+
+
+def _refuse_placeholders(text, at, allowed=()):
+    """Raise DefinitionError if ``text`` has a placeholder that is not ``allowed``. Other braces are no placeholders."""
+    for name in analysis.PLACEHOLDER.findall(text):
+        if name in placeholders.PLACEHOLDERS and name not in allowed:
+            usable = f"Allowed: {', '.join(allowed)}." if allowed else "Consul asks for it as it is written."
+            raise DefinitionError(f"{at}: the placeholder {{{name}}} is not filled in here. {usable}")

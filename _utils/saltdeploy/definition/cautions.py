@@ -1,0 +1,81 @@
+"""Cautions of a plan and of a check: what a definition allows and its author may not have meant. Pure."""
+
+from __future__ import annotations
+
+from ..core import urls
+from ..core.model import Probe
+
+
+def of(app):
+    """Return the warnings on the definition of ``app``."""
+    return [*unseen_hang(app), *_same_question(app), *_open_login(app), *_open_digest(app)]
+
+
+def of_environment(environment):
+    """Return the warnings on the definition of ``environment``, but for its apps."""
+    webhook = environment.webhook
+    login = webhook and next((key for key in ("token_file", "headers") if getattr(webhook, key)), "")
+    hosts = urls.plain_hosts(webhook.url) if login else ()
+    return [_readable(f"notify:webhook:{login} of {environment.name}", host) for host in hosts]
+
+
+def unseen_hang(app):
+    """Warn of checks that cannot fail within min_healthy when a release hangs."""
+    hold, slow = app.strategy.min_healthy, max(_checks(app), key=lambda c: c.interval + c.timeout)
+    needed = slow.interval + slow.timeout
+    if hold < needed:
+        yield (
+            f"a release of {app.name} that hangs is not noticed before the old one is retired: min_healthy is"
+            f" {hold:g}s, and the check `{slow.describe()}` needs up to {needed:g}s for it (interval"
+            f" {slow.interval:g}s and timeout {slow.timeout:g}s)"
+        )
+
+
+def _same_question(app):
+    """Warn of tests that all ask what the checks ask."""
+    paths = {c.target for c in _checks(app) if c.kind == "http"}
+    if app.tests and all(t.kind == "tcp" or _asks_one_of(paths, t) for t in app.tests):
+        what = " and ".join(sorted(paths & {t.target for t in app.tests})) or "whether the port is listened on"
+        yield (
+            f"the tests of {app.name} ask only what its checks ask too ({what}): a release that answers this and fails"
+            " at everything else is published. Add a test of a page that clients use"
+        )
+
+
+def _open_login(app):
+    """Warn of logins that everybody on the way can read. Whether that is allowed in a network, only its owner knows."""
+    source, sent = app.source, []
+    given = [key for key in ("headers", "token_file", "netrc") if getattr(source, key)] if source else []
+    if given:
+        places = [source.location] if source.kind == "archive" else [source.index, *source.requirements]
+        sent += [(f"source:{given[0]}", host) for place in places for host in urls.plain_hosts(place)]
+    sent += [
+        (f"analysis:{g.name}", host) for g in app.strategy.analysis if g.headers for host in urls.plain_hosts(g.url)
+    ]
+    for key, host in dict.fromkeys(sent):
+        yield _readable(f"{key} of {app.name}", host)
+
+
+def _readable(where, host):
+    return (
+        f"the login in {where} goes to {host} over http: everybody on the way can read it. Write https:// if the server"
+        " has it"
+    )
+
+
+def _open_digest(app):
+    """Warn of a digest that somebody on the way can replace together with the archive."""
+    digest = app.source.sha256 if app.source else None
+    for host in urls.plain_hosts(digest) if isinstance(digest, str) else ():
+        yield (
+            f"the digest of {app.name} comes from {host} over http: somebody on the way can replace it together with"
+            " the archive. Write https:// if the server has it, or the digest itself"
+        )
+
+
+def _asks_one_of(paths, test):
+    return test.kind == "http" and test.target in paths and not test.contains and 200 <= test.status < 300
+
+
+def _checks(app):
+    return app.checks or (Probe("tcp", ""),)

@@ -1,0 +1,191 @@
+"""The Consul of an environment that has highstate set it up: what each node runs, and who may do what. Pure.
+
+The configuration is for Consul 1.17 and newer: https://developer.hashicorp.com/consul/docs/agent/config
+"""
+
+from __future__ import annotations
+
+import uuid
+
+from ..core import addresses, names
+from ..core.errors import DefinitionError
+from .inheritance import mapping
+
+SERVER = "consul-server"
+DATACENTER = "dc1"
+HTTPS = 8501
+ETC, DATA = "/etc/consul.d", "/var/lib/consul"
+# What the master does not serve itself comes from there.
+RELEASES = "https://releases.hashicorp.com/consul"
+# For the ids of tokens, which are no secrets but must stay the same.
+NAMESPACE = uuid.UUID("6f1d1b9e-5a1f-4a52-9f3c-3a4b6c0e7d21")
+
+
+def wanted(environment):
+    """Whether this environment (a resolved mapping) has its Consul set up by highstate."""
+    return isinstance(environment, dict) and isinstance(environment.get("consul"), dict)
+
+
+def datacenter(environment):
+    """Return the name of its datacenter."""
+    return environment["consul"].get("datacenter", DATACENTER)
+
+
+def servers(environment):
+    """Return the names of the nodes that are Consul servers, in the order of the definition."""
+    return [name for name, node in environment["nodes"].items() if SERVER in (node.get("roles") or ())]
+
+
+def identities(name, environment):
+    """Return ``{node: (names, addresses)}``: what each node's certificate is for.
+
+    :raises DefinitionError: it has no server, or an address is no IP address.
+    """
+    leading = set(servers(environment))
+    if not leading:
+        raise DefinitionError(
+            f"environments:{name}:nodes: `consul` is given, and no node has the role `{SERVER}`: give it to three."
+        )
+    found = {}
+    for node, about in environment["nodes"].items():
+        own = addresses.of_node(about.get("address"), f"environments:{name}:nodes:{node}:address")
+        kind = "server" if node in leading else "client"
+        # Servers are known by a name that no other node's certificate has.
+        found[node] = ((f"{kind}.{datacenter(environment)}.consul", "localhost"), (own, "127.0.0.1"))
+    return found
+
+
+def discovery_of_master(environment, token, ca):
+    """Return the ``discovery`` of the environment for the master: its servers, as deployer."""
+    urls = [f"https://{addresses.join(_address(environment, n), HTTPS)}" for n in servers(environment)]
+    return {"consul": {"servers": urls, "token": token, "ca": str(ca)}}
+
+
+def discovery_of_node(token):
+    """Return the ``discovery`` of the environment for a node: its own agent."""
+    return {"consul": {"token": token}}
+
+
+def node(name, environment, minion, secrets, apps):
+    """Return all that node ``minion`` must know to be part of this environment's Consul, secrets and all.
+
+    :param apps: the names of the apps that may run there.
+    """
+    settings = environment["consul"]
+    tokens = secrets["tokens"]
+    about = {
+        "version": settings["version"],
+        "source": settings.get("source", ""),
+        "sha256": settings.get("sha256", ""),
+        "config": _config(environment, minion, secrets),
+        "ca": secrets["ca"]["certificate"],
+        **secrets["certificates"][minion],
+    }
+    about["app_tokens"] = {app: tokens["apps"][app] for app in apps if app in tokens["apps"]}
+    if minion == servers(environment)[0]:
+        about["management"] = tokens["management"]
+        about["acl"] = acl(name, environment, tokens)
+    return about
+
+
+def named(apps):
+    """Return those of ``apps`` whose name can be an app's. Only they have a token, and are in a policy."""
+    return sorted(app for app in apps if isinstance(app, str) and names.NAME.fullmatch(app))
+
+
+def _address(environment, minion):
+    return addresses.canonical(environment["nodes"][minion]["address"])
+
+
+def _config(environment, minion, secrets):
+    """Return the agent's configuration as a mapping."""
+    server, all_servers = minion in servers(environment), servers(environment)
+    own = _address(environment, minion)
+    tokens = secrets["tokens"]
+    config = {
+        "node_name": minion,
+        "datacenter": datacenter(environment),
+        "data_dir": DATA,
+        "bind_addr": own,
+        "client_addr": "127.0.0.1",
+        "retry_join": [addresses.host(_address(environment, s)) for s in all_servers if s != minion],
+        "retry_interval": "2s",
+        "encrypt": secrets["gossip"],
+        "ports": {"http": 8500, "dns": 8600, "grpc": -1, "grpc_tls": -1, "serf_wan": -1},
+        "tls": {
+            "defaults": {
+                "ca_file": f"{ETC}/tls/ca.pem",
+                "cert_file": f"{ETC}/tls/node.pem",
+                "key_file": f"{ETC}/tls/node.key",
+                "verify_outgoing": True,
+                "tls_min_version": "TLSv1_2",
+            },
+            # Nobody speaks to a server but with a certificate of ours, and only servers pass for servers.
+            "internal_rpc": {"verify_incoming": True, "verify_server_hostname": True},
+        },
+        "acl": {
+            "enabled": True,
+            "default_policy": "deny",
+            "down_policy": "extend-cache",
+            "enable_token_persistence": True,
+            "tokens": {"agent": tokens["agents"][minion], "dns": tokens["dns"]},
+        },
+        "dns_config": {"enable_truncate": True},
+        "telemetry": {"prometheus_retention_time": "24h", "disable_hostname": True},
+        "performance": {"raft_multiplier": 1},
+        "disable_update_check": True,
+    }
+    if server:
+        config.update(server=True, bootstrap_expect=len(all_servers))
+        # The master speaks to the servers, with a token, and verifies them.
+        config["ports"]["https"] = HTTPS
+        config["addresses"] = {"https": own}
+    return config
+
+
+def acl(name, environment, tokens):
+    """Return the policies, roles and tokens of an environment: ``{"policies", "roles", "tokens"}``.
+
+    Each role has one policy, and a token for it; agents and apps have identities instead.
+    """
+    apps = named(mapping(environment, "apps"))
+    extra = environment["consul"].get("services") or []
+    ours = "".join(_rule("service", s, "write") for app in apps for s in (app, f"{app}-candidate"))
+    catalog = _rule("node_prefix", "", "read") + _rule("service_prefix", "", "read")
+    read = catalog + _rule("agent_prefix", "", "read")
+    record = f"deploy/{name}/"
+    rules = {
+        # It publishes nothing itself: nodes do. It locks, waits, and writes the record.
+        "deployer": read
+        + _rule("session_prefix", "", "write")
+        + _rule("key", "deploy/", "read")
+        + _rule("key_prefix", record, "write"),
+        "nodes": read
+        + ours
+        + "".join(_rule("service", s, "write") for s in extra)
+        + _rule("key", "deploy/", "read")
+        + _rule("key_prefix", record, "read"),
+        "dns": _rule("node_prefix", "", "read")
+        + _rule("service_prefix", "", "read")
+        + _rule("query_prefix", "", "read"),
+    }
+    made = [_token(f"saltdeploy-{r}", tokens[r], Roles=[{"Name": f"saltdeploy-{r}"}]) for r in rules]
+    for agent, secret in tokens["agents"].items():
+        identity = {"NodeName": agent, "Datacenter": datacenter(environment)}
+        made.append(_token(f"saltdeploy-agent-{agent}", secret, NodeIdentities=[identity]))
+    for app, secret in tokens["apps"].items():
+        made.append(_token(f"saltdeploy-app-{app}", secret, ServiceIdentities=[{"ServiceName": app}]))
+    return {
+        "policies": {f"saltdeploy-{role}": text for role, text in rules.items()},
+        "roles": {f"saltdeploy-{role}": [f"saltdeploy-{role}"] for role in rules},
+        "tokens": made,
+    }
+
+
+def _token(description, secret, **rights):
+    accessor = str(uuid.uuid5(NAMESPACE, secret))
+    return {"accessor": accessor, "secret": secret, "description": description, "rights": rights}
+
+
+def _rule(kind, name, policy):
+    return f'{kind} "{name}" {{ policy = "{policy}" }}\n'

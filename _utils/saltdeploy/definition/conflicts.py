@@ -1,0 +1,109 @@
+"""Parts of an environment that are right by themselves, and cannot be together; and URLs that are none."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from ..core import addresses, words
+from ..core.errors import Mistakes
+from ..core.model import AGENT
+from .inheritance import mapping
+
+
+def check(where, environment):
+    """Raise DefinitionError if nodes have the same address, or a URL is none. The message has all mistakes.
+
+    :param where: the key path of the environment.
+    :param environment: its raw mapping, resolved and of the right shape.
+    """
+    nodes, mistakes = environment["nodes"].items(), Mistakes()
+    for node, (other, same) in _twice((n, addresses.canonical(settings["address"])) for n, settings in nodes).items():
+        mistakes.add(
+            f"{where}:nodes:{words.name(node)}:address: {same} is the address of {words.name(other)}, too."
+            " Write an address of its own for each node."
+        )
+    for key in _no_urls((environment.get("discovery") or {}).get("consul") or {}):
+        said = "this is no URL. Write http://{address}:8500, for example."
+        mistakes.add(f"{where}:discovery:consul:{key}: {said}")
+    mistakes.refuse()
+
+
+def of_apps(where, apps):
+    """Return the apps that cannot be beside another one: ``{app: why}``. Both apps of a pair are in it.
+
+    Nobody knows which of the two is right. The older one may serve clients.
+
+    :param where: the key path of the environment; ``apps``: its apps, merged and of the right shape.
+    """
+    found = {}
+    ports = {app: mapping(settings, "frontend").get("port") for app, settings in apps.items()}
+    for app, other, port in _pairs((a, p) for a, p in ports.items() if isinstance(p, int)):
+        said = f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too. Write another port."
+        found.setdefault(app, []).append(said)
+    for app in apps:
+        other = app.removesuffix("-candidate")
+        if other != app and other in apps:
+            said = f"{where}:apps:{app}: candidates of {other} have this name in discovery. Rename {app}."
+            for name in (app, other):
+                found.setdefault(name, []).append(said)
+    for app, other, folder in _pairs((a, _data(s)) for a, s in apps.items()):
+        said = f"apps:{app}:data: {folder} is the data folder of {other}, too. Name another folder."
+        found.setdefault(app, []).append(said)
+    return {app: "\n".join(said) for app, said in found.items()}
+
+
+def circle(name, required, apps):
+    """Return the names of the apps that require one another, from ``name`` to ``name``; [] where none do.
+
+    :param required: those of the requirements of ``name`` that are looked at.
+    :param apps: all apps by name, each with its ``requires``.
+    """
+    ways, seen = [[name, other] for other in required], set()
+    while ways:
+        way = ways.pop(0)
+        if way[-1] == name:
+            return way
+        if way[-1] not in seen:
+            seen.add(way[-1])
+            ways += [[*way, other] for other in getattr(apps.get(way[-1]), "requires", ())]
+    return []
+
+
+def _no_urls(consul):
+    """Yield the keys of what should be URLs of Consul and is none."""
+    urls = [(f"servers:{number}", url) for number, url in enumerate(consul.get("servers", ()))]
+    for key, url in [*urls, ("agent", consul.get("agent", AGENT))]:
+        if key == "agent":
+            # Any other placeholder is not there, and an IPv6 address gets its brackets when it is filled in.
+            url = url.replace("[{address}]", "{}").replace("{address}", "192.0.2.1")
+        try:
+            parts = urlsplit(url)
+            usable = parts.hostname and parts.port != 0 and url.isascii() and not set(" {}") & set(url)
+        except ValueError:
+            usable = False
+        if not usable:
+            yield key
+
+
+def _data(app):
+    folder = app.get("data")
+    return folder.rstrip("/") if isinstance(folder, str) else None
+
+
+def _pairs(values):
+    """Yield ``(name, other, value)`` for each two names that have the same value, both ways.
+
+    :param values: pairs of name and value. None is no value.
+    """
+    for name, (first, value) in _twice(values).items():
+        yield name, first, value
+        yield first, name, value
+
+
+def _twice(pairs):
+    """Return which names have a value that another one has: ``{name: (the first that has it, the value)}``."""
+    first, found = {}, {}
+    for name, value in pairs:
+        if value is not None and first.setdefault(value, name) != name:
+            found[name] = (first[value], value)
+    return found

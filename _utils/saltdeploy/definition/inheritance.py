@@ -1,0 +1,177 @@
+"""Environments as they are written: one based on another, and what is left of them for a node. Pure: mappings only."""
+
+from __future__ import annotations
+
+import copy
+import math
+import re
+
+from ..core import advice, bounds, events, words
+from ..core.errors import DefinitionError, Refused
+from ..core.words import nearest, shown
+
+# A node gets this text in place of an app's settings if the app's file may be left out. Nobody knows then where the app
+# may run. A text is no definition, so the node refuses the app until the file is right again.
+WITHHELD = "withheld: a file of apps is left out"
+
+
+def resolve(environments, name, broken=()):
+    """Return the raw mapping of an environment with ``based_on`` merged in and ``scale`` applied.
+
+    :param broken: apps that are not scaled: what is written of them is wrong.
+    """
+    raw = {}
+    for link in reversed(chain(environments, name)):
+        own = {k: v for k, v in environments[link].items() if k not in ("based_on", "scale", "nodes")}
+        raw = merge(raw, own)
+        placed = raw.get("apps") or {}
+        raw["apps"] = {a: dict(s or {}) if _is_plain(a, s, broken) else s for a, s in placed.items()}
+        scale = environments[link].get("scale", 1)
+        stated = mapping(environments[link], "apps")
+        for app, settings in raw["apps"].items():
+            scaled = _is_plain(app, settings, broken) and _is_whole(settings.get("instances"))
+            if scaled and "instances" not in mapping(stated, app):
+                settings["instances"] = max(1, math.floor(settings["instances"] * scale + 0.5))
+    raw["nodes"] = copy.deepcopy(environments[name]["nodes"])
+    return raw
+
+
+def used(environments, links):
+    """Return ``{name: raw}`` of the environments ``links`` without the parts that the first of them does not use.
+
+    The nodes of a base are its own. Of its ``notify`` only what no later environment replaces is used.
+
+    :param links: the first environment and its bases, see :func:`chain`.
+    """
+    found, later = {}, {}
+    for number, link in enumerate(links):
+        raw = environments[link]
+        if number and isinstance(raw, dict):
+            left = {"notify": _left(raw["notify"], later)} if "notify" in raw else {}
+            raw = {**raw, "nodes": {}, **left}
+        notify = raw.get("notify") if isinstance(raw, dict) else None
+        later = merge(notify, later) if isinstance(notify, dict) else later
+        found[link] = raw
+    return found
+
+
+def _left(base, over):
+    """Return what is left of ``base`` where ``over`` is laid over it, see :func:`merge`."""
+    if not isinstance(base, dict):
+        return base if not over else {}
+    left = {}
+    for key, value in base.items():
+        if key not in over:
+            left[key] = value
+        elif isinstance(value, dict) and isinstance(over[key], dict):
+            left[key] = _left(value, over[key])
+    return left
+
+
+def _is_plain(app, settings, broken):
+    """Return whether what an environment says of an app may be looked at: it is as it must be, as far as is known."""
+    return isinstance(app, str) and app not in broken and isinstance(settings or {}, dict)
+
+
+def _is_whole(value):
+    """Return whether ``value`` can be scaled. Validation refuses any other number of instances, of that app only."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def own_environment(environments, minion):
+    """Return ``{"environments": {name: resolved}}`` for the one environment that lists ``minion``.
+
+    This is all of ``environments`` that a node's pillar holds: no base, no other environment.
+
+    :raises DefinitionError: two environments list the same minion, or the one is not as it must be.
+    """
+    mine = [name for name, env in environments.items() if minion in mapping(env, "nodes")]
+    if len(mine) > 1:
+        both = " and ".join(sorted(map(words.name, mine))[:2])
+        raise DefinitionError(f"environments: {minion} is a node of both {both}: keep it in one.")
+    try:
+        return {"environments": {name: events.for_node(resolve(environments, name)) for name in mine}}
+    except Refused:
+        raise
+    except bounds.WRONG_SHAPE as exc:
+        raise bounds.misshapen(f"environments:{words.name(mine[0])}", exc) from None
+
+
+def named(pillar, key):
+    """Return the mapping of names under ``key``, which may be absent, without what has no text as its name.
+
+    :raises DefinitionError: it is no mapping, or none of its names is text.
+    """
+    found = pillar.get(key) or {}
+    if not isinstance(found, dict):
+        raise DefinitionError(f"{key}: found {advice.kind(found)}. Write a mapping of name to definition.")
+    usable = {name: value for name, value in found.items() if isinstance(name, str)}
+    if found and not usable:
+        raise DefinitionError(f"{key}: {no_text(next(iter(found)))}")
+    return usable
+
+
+def no_text(name):
+    """Return what is said of a name that is no text."""
+    return f"the name {shown(name)} is not text. Quote it.{words.reading(name)}"
+
+
+def chain(environments, name, broken_files=None):
+    """Return the names of what an environment is based on, itself first.
+
+    :param broken_files: file -> why it is left out, for messages.
+    :raises DefinitionError: the base is not there, or it goes round in a circle.
+    """
+    found = []
+    while name:
+        if name in found:
+            raise DefinitionError(f"environments:{name}:based_on: goes round in a circle: {' > '.join([*found, name])}")
+        if len(found) == bounds.BASES:
+            raise DefinitionError(
+                f"environments:{found[0]}:based_on: at most {bounds.BASES} may be based on one another"
+            )
+        if not isinstance(name, str) or name not in environments:
+            raise DefinitionError(
+                f"environments:{words.name((found or [name])[-1])}:based_on: there is no environment {shown(name)}"
+                f"{nearest(name, environments)}. Defined: {words.listed(environments)}.{left_out(broken_files or {})}"
+            )
+        found.append(name)
+        env = environments[name]
+        name = env.get("based_on") if isinstance(env, dict) else None
+    return found
+
+
+def unread(pillar):
+    """Return the files that pillar could not be made of: ``{file: why}``; {} where all could."""
+    found = pillar.get("saltdeploy_broken")
+    return {str(file): str(why) for file, why in found.items()} if isinstance(found, dict) else {}
+
+
+def unusable(name):
+    """Return the key of an environment among the files that are left out: see :func:`unread`."""
+    return f"environments:{words.name(name)}"
+
+
+def left_out(files, name=""):
+    """Return the sentences on the files that are left out, each with a space before it.
+
+    :param name: what is missed. Where a file is called so, only that one is told.
+    """
+    called = {file: why for file, why in files.items() if name and name in re.split(r"[^A-Za-z0-9-]+", file)}
+    files = called or files
+    return "".join(f" Left out is {file}: {why.rstrip('.')}." for file, why in sorted(files.items()))
+
+
+def merge(base, over):
+    """Return ``base`` with ``over`` laid over it, mapping by mapping."""
+    merged = dict(base)
+    for key, value in over.items():
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = merge(merged[key], value) if both else value
+    return merged
+
+
+def mapping(env, key):
+    """Return the mapping that ``env`` has under ``key``; an empty one where it has none."""
+    value = env.get(key) if isinstance(env, dict) else None
+    return value if isinstance(value, dict) else {}

@@ -1,0 +1,43 @@
+"""The names in an instance's folder: those that saltdeploy takes itself, and those that a definition may give."""
+
+from __future__ import annotations
+
+import re
+from pathlib import PurePosixPath
+
+from ..core.errors import Mistakes
+from ..core.words import shown
+
+RECORD, START, LOG = "instance.json", "start", "log"
+# The watcher of an app without ports, and what an instance that is not ready waits for.
+WATCHER, WAITING = ".watcher.py", ".waiting"
+# The processes of the instance at its publication.
+PROCESS = ".process"
+# What is written is called so until it is whole; supervisord numbers the logs that it puts aside.
+TAKEN = re.compile(r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.waiting|\.process|\..*\.partial")
+
+
+def check(config, at):
+    """Raise DefinitionError if a target of ``config`` is a file of ours, none at all, or another target's folder.
+
+    :param config: path below the instance's folder -> template; ``at`` is its key path, for messages.
+    """
+    paths, mistakes = {}, Mistakes()
+    for target in config:
+        path = PurePosixPath(target)
+        if not path.parts:
+            mistakes.add(f"{at}: found {shown(target)}, which is the instance's folder itself. Name a file.")
+        elif TAKEN.fullmatch(path.parts[0]):
+            mistakes.add(
+                f"{at}: found {shown(target)}, but saltdeploy has a file {path.parts[0]} of its own in the folder of an"
+                " instance. Choose another name, for example below etc/."
+            )
+        elif path in paths:
+            mistakes.add(f"{at}: {shown(paths[path])} and {shown(target)} are the same file. Keep one.")
+        else:
+            paths[path] = target
+    for path, target in paths.items():
+        for folder in path.parents:
+            if folder in paths:
+                mistakes.add(f"{at}: {shown(paths[folder])} is a file, and {shown(target)} is in it.")
+    mistakes.refuse()

@@ -1,0 +1,90 @@
+"""What a load balancer must know of the apps of an environment. Pure.
+
+HAProxy's configuration is rendered from it, and a run that publishes more than HAProxy has room for is refused by it.
+"""
+
+from __future__ import annotations
+
+import re
+
+from ..core.errors import DefinitionError, Refused
+from ..core.words import joined
+
+# Where highstate writes HAProxy's configuration.
+HAPROXY = "/etc/haproxy/haproxy.cfg"
+ROLE = "loadbalancer"
+# A small app can be scaled to so many instances without a change of its definition. A slot that is free costs HAProxy
+# some kilobytes.
+LEAST = 32
+
+
+def room(app):
+    """Return how many instances of one release of ``app`` (a model.App) a load balancer sends requests to."""
+    return max(LEAST, 2 * app.instances)
+
+
+def slots(app):
+    """Return the number of HAProxy's slots for ``app``: the old release and the new one are there side by side."""
+    return 2 * room(app)
+
+
+def frontends(environment):
+    """Return what HAProxy listens on for the apps of ``environment``, as plain data.
+
+    :returns: a list of ``{"app", "port", "mode", "timeout", "trusted_proxies", "slots"}``, in the order of the apps'
+        names; ``timeout`` in milliseconds.
+    :raises DefinitionError: the definition of an app is wrong, or two apps cannot be beside one another. Without its
+        frontend, an app that serves would be lost to its clients: HAProxy keeps the configuration that it has until
+        the mistake is put right.
+    """
+    wrong = {**environment.broken, **environment.clashing}
+    if wrong:
+        why = joined(why for _, why in sorted(wrong.items()))
+        raise DefinitionError(f"HAProxy keeps the configuration that it has until this is put right: {why}")
+    return [
+        {
+            "app": app.name,
+            "port": app.frontend.port,
+            "mode": app.frontend.mode,
+            "timeout": max(1, round(app.frontend.timeout * 1000)),  # 0 is for ever, to HAProxy
+            "trusted_proxies": list(app.frontend.trusted_proxies),
+            "slots": slots(app),
+        }
+        for app in sorted(environment.apps.values(), key=lambda app: app.name)
+        if app.frontend
+    ]
+
+
+def slots_in(configuration, app):
+    """Return the number of slots for the app so named in HAProxy's ``configuration``, a text; 0 if it has none."""
+    found = re.search(rf"^\s*server-template {re.escape(app)}- ([0-9]+) ", configuration, re.MULTILINE)
+    return int(found[1]) if found else 0
+
+
+def lacking(app, count, found):
+    """Return what to do where load balancers were not given room for ``count`` instances yet, as sentences.
+
+    :param found: node -> the number of slots for ``app`` that HAProxy has there.
+    """
+    needed = 2 * count
+    return [
+        f"{node} has {number or 'no'} slots for {app.name}, and two releases of {count} instances need {needed}: some"
+        f" instances may get no request. Run `salt {node} state.apply loadbalancer`."
+        for node, number in sorted(found.items())
+        if app.frontend and number < needed
+    ]
+
+
+def refuse_beyond(environment, app, count):
+    """Raise Refused if ``count`` instances of ``app`` are more than the load balancers of ``environment`` take."""
+    if not app.frontend or count <= room(app):
+        return
+    balancers = [node.name for node in environment.nodes.values() if ROLE in node.roles]
+    if not balancers:
+        return
+    raise Refused(
+        f"{count} instances of {app.name} are too many for its load balancers ({', '.join(balancers)}): they take"
+        f" {room(app)}, and the others would get no request. Set `instances` to {-(-count // 2)} or more in"
+        f" environments:{environment.name}:apps:{app.name}, run"
+        f" `salt -L {','.join(balancers)} state.apply loadbalancer`, then run this again."
+    )

@@ -1,0 +1,51 @@
+"""The ``strategy`` of a definition becomes a Strategy. Pure."""
+
+from __future__ import annotations
+
+import math
+
+from ..core import bounds, durations, words
+from ..core.errors import Mistakes
+from ..core.model import Strategy
+from ..core.words import shown
+
+# The keys whose values need no conversion.
+PLAIN = ("replace", "auto_revert", "max_failures", "keep_releases", "when_paused", "canary")
+
+
+def parse(raw, where):
+    """Return the Strategy that ``raw`` describes.
+
+    :param where: the key path of the app or environment that it belongs to, for messages.
+    :raises DefinitionError: its values contradict each other. The message has all mistakes, each on its line.
+    """
+    plain = {k: raw[k] for k in PLAIN if k in raw}
+    others = ("waves", "analysis", *plain)
+    values = {k: math.inf if v == "manual" else durations.seconds(v) for k, v in raw.items() if k not in others}
+    at, mistakes = f"{where}:strategy", Mistakes()
+    for key, seconds in values.items():
+        if seconds > bounds.DURATION and raw[key] != "manual":
+            mistakes.add(f"{at}:{words.path([key])}: {shown(raw[key])} is too long. Write at most {bounds.LONGEST}.")
+    fit = not mistakes.found
+    if "waves" in raw:
+        values["waves"] = tuple(raw["waves"])
+    if "healthy_deadline" in values:
+        values["first_deadline"] = values["healthy_deadline"]
+    strategy = Strategy(**plain, **values)
+    if fit and not strategy.min_healthy < strategy.healthy_deadline <= strategy.progress_deadline:
+        mistakes.add(
+            f"{at}: min_healthy ({strategy.min_healthy:g}s) < healthy_deadline ({strategy.healthy_deadline:g}s)"
+            f" <= progress_deadline ({strategy.progress_deadline:g}s) must hold."
+        )
+    if strategy.max_failures not in (0, "0%") and (strategy.pause or strategy.replace == "blue_green"):
+        other = "pause" if strategy.pause else "replace: blue_green"
+        mistakes.add(
+            f"{at}:max_failures: no node may fail with `{other}`. Remove one of them, or write `max_failures: 0`."
+        )
+    for kind in (int, str):
+        sizes = [w if kind is int else int(w[:-1]) for w in strategy.waves if isinstance(w, kind)]
+        if sizes != sorted(set(sizes)):
+            mistakes.add(f"{at}:waves: {shown(list(strategy.waves))}: sizes are cumulative and must grow.")
+            break
+    mistakes.refuse()
+    return strategy

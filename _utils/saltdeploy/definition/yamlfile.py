@@ -1,0 +1,160 @@
+"""A YAML file as plain data, as strictly as Salt reads its own: no key twice, and nothing that is not text as text."""
+
+from __future__ import annotations
+
+import re
+
+import yaml
+
+from ..core import bounds, words
+from ..core.errors import DefinitionError
+
+MERGE = "tag:yaml.org,2002:merge"
+TIMESTAMP = "tag:yaml.org,2002:timestamp"
+CIPHERTEXT = "-----BEGIN PGP MESSAGE-----"
+# What PyYAML quotes of a text: a name after & * or !, a character, a number that is none.
+QUOTED = re.compile(r"""'.*'|".*"|`.*`""")
+# A key that is a name, a version or a path, and has no value in it.
+PLAIN = re.compile(r"[A-Za-z0-9_./+~-]{1,60}")
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+    """Timestamps are text, as in Salt's own loader; a key that is there twice is an error."""
+
+    def __init__(self, stream):
+        super().__init__(stream)
+        self._looked_at = set()
+
+    def flatten_mapping(self, node):
+        # Once a node is flattened, the keys it merges are among its own.
+        if id(node) not in self._looked_at:
+            self._looked_at.add(id(node))
+            _no_key_twice(node)
+        super().flatten_mapping(node)
+        if len(node.value) > bounds.ENTRIES:
+            raise _OurOwn(None, None, "merges too many keys", node.start_mark)
+
+
+_Loader.add_constructor(TIMESTAMP, _Loader.construct_yaml_str)
+
+
+def shebang(path):
+    """Return the renderers that the first line of the file ``path`` names (``#!yaml|gpg``); empty: it names none."""
+    try:
+        with open(path, "rb") as file:
+            first = file.readline(200)
+    except OSError:
+        return ""
+    return first[2:].decode("utf-8", "replace").strip() if first.startswith(b"#!") else ""
+
+
+def load(path):
+    """Return what the YAML file ``path`` holds.
+
+    :raises DefinitionError: with the file, and the line if there is one: it cannot be read, is too large, is no YAML.
+    """
+    text = _read(path)
+    _measure(path, text)
+    try:
+        return yaml.load(text, Loader=_Loader)
+    except DefinitionError:
+        raise
+    # What PyYAML's own constructors raise on `!!int x`, `!!bool x`, a number of 5000 digits.
+    except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as exc:
+        said = _jinja(text, exc) or problem(exc)
+    raise DefinitionError(f"{path}: {said}")
+
+
+def _read(path):
+    try:
+        with open(path, "rb") as file:
+            raw = file.read(bounds.FILE + 1)
+    except OSError as exc:
+        raise DefinitionError(f"{path}: cannot be read: {exc.strerror}") from exc
+    if len(raw) > bounds.FILE:
+        raise DefinitionError(f"{path}: has more than {bounds.FILE} bytes: split it, one file for each environment.")
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as exc:
+        place = f"{exc.reason} at byte {exc.start}"
+    raise DefinitionError(f"{path}: is not UTF-8: {place}")
+
+
+def problem(exc):
+    """Return what PyYAML found, with the line, and without what it quotes of the text: that may be a secret."""
+    mark, said = getattr(exc, "problem_mark", None), getattr(exc, "problem", None) or ""
+    if not isinstance(exc, _OurOwn):
+        said = QUOTED.sub("something", said)
+    line = f"line {mark.line + 1}: " if mark else ""
+    return words.message(f"is not YAML: {line}{said or 'a value is not as its tag says'}.")
+
+
+def _jinja(text, exc):
+    """Return what is said where ``exc`` came of Jinja in ``text``; nothing where it did not."""
+    mark = getattr(exc, "problem_mark", None)
+    for number, line in enumerate(text.splitlines(), 1):
+        if "{%" in line or ("{{" in line and mark and mark.line + 1 == number):
+            return (
+                f"is not YAML: line {number} has Jinja, and a file of environments is plain YAML. Write the value"
+                " itself there, a secret as gpg ciphertext. What needs Jinja belongs to the app's file in apps/."
+            )
+    return ""
+
+
+def is_ciphertext(value):
+    """Return whether ``value`` is text with a gpg message in it."""
+    return isinstance(value, str) and CIPHERTEXT in value
+
+
+def ciphertexts(value, keys=()):
+    """Yield the key path of each gpg message in ``value``, plain data."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from ciphertexts(inner, (*keys, key))
+    elif isinstance(value, list):
+        for number, inner in enumerate(value):
+            yield from ciphertexts(inner, (*keys, number))
+    elif is_ciphertext(value):
+        yield keys
+
+
+class _OurOwn(yaml.constructor.ConstructorError):
+    """A mistake that is found here: its words quote keys only."""
+
+
+def _measure(path, text):
+    """Raise DefinitionError on what would overflow the stack of the parser, which is C's, or make much of little."""
+    depth = aliases = 0
+    said = ""
+    try:
+        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+            depth += isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent))
+            depth -= isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent))
+            aliases += isinstance(event, yaml.AliasEvent)
+            if depth > bounds.DEPTH:
+                said = f"more than {bounds.DEPTH} mappings and lists deep"
+            if aliases > bounds.ALIASES:
+                said = f"more than {bounds.ALIASES} aliases (*name)"
+            if said:
+                said = f"line {event.start_mark.line + 1}: {said}"
+                break
+    except yaml.YAMLError as exc:
+        said = _jinja(text, exc) or problem(exc)
+    if said:
+        raise DefinitionError(f"{path}: {said}")
+
+
+def _no_key_twice(node):
+    seen = set()
+    for key, value in node.value:
+        if key.tag == MERGE and isinstance(value, yaml.SequenceNode) and len(value.value) > bounds.MERGED:
+            raise _OurOwn(None, None, f"`<<` merges more than {bounds.MERGED} mappings", key.start_mark)
+        if isinstance(key, yaml.ScalarNode) and key.tag != MERGE:
+            if (key.tag, key.value) in seen:
+                raise _OurOwn(None, None, f"found {_key(key.value)} a second time", key.start_mark)
+            seen.add((key.tag, key.value))
+
+
+def _key(key):
+    """Return a key for a message; nothing of it where it may be more than a name."""
+    return f"the key {words.shown(key)}" if PLAIN.fullmatch(key) else "a key"

@@ -1,0 +1,116 @@
+"""Consul's access control: policies, roles and tokens, made to be as wanted.
+
+The API is that of Consul 1.4 and newer: https://developer.hashicorp.com/consul/api-docs/acl
+"""
+
+from __future__ import annotations
+
+import json
+import time
+
+from ..core.errors import DiscoveryUnavailable, Failed
+from .consul import Consul
+
+POLL = 0.5
+LINKS = ("Policies", "Roles")
+
+
+class Acl(Consul):
+    """The access control of a Consul.
+
+    :param urls: agents or servers; ``token``: one that may manage ACLs.
+
+    While ``dry`` is set, what would be changed is only told.
+    """
+
+    dry = False
+
+    def bootstrap(self, secret, deadline):
+        """Make ``secret`` the first management token, once; return whether it was done now.
+
+        :param deadline: seconds to wait for a leader.
+        :raises Failed: it was bootstrapped with another token.
+        """
+        until = time.monotonic() + deadline
+        while True:
+            try:
+                if self._call("get", "/v1/acl/token/self").code == 200:
+                    return False
+                response = self._call("put", "/v1/acl/bootstrap", body={"BootstrapSecret": secret})
+                if response.code == 200:
+                    return True
+                why = f"{response.code} {response.body.strip()[:200]}"
+                if response.code == 403:
+                    raise Failed(
+                        "Consul's access control was bootstrapped with another token than the master keeps."
+                        " See the docs: a token is lost."
+                    )
+            except DiscoveryUnavailable as exc:
+                why = str(exc)
+            if time.monotonic() > until:
+                raise Failed(f"no bootstrap of access control within {deadline:g}s: {why}")
+            time.sleep(POLL)
+
+    def policy(self, name, rules):
+        """Ensure a policy; return ``{"old", "new"}`` of what differs, empty if nothing."""
+        found = self._find(f"/v1/acl/policy/name/{name}")
+        return self._ensure("policy", found, {"Name": name, "Rules": rules})
+
+    def role(self, name, policies):
+        """Ensure a role that has these policies (names)."""
+        found = self._find(f"/v1/acl/role/name/{name}")
+        return self._ensure("role", found, {"Name": name, "Policies": [{"Name": p} for p in policies]})
+
+    def token(self, accessor, secret, description, rights):
+        """Ensure a token.
+
+        :param accessor: its id, which is no secret.
+        :param rights: ``Policies``, ``Roles`` (lists of ``{"Name"}``), ``ServiceIdentities``, ``NodeIdentities``.
+        """
+        found = self._find(f"/v1/acl/token/{accessor}")
+        wanted = {"AccessorID": accessor, "SecretID": secret, "Description": description, **rights}
+        return self._ensure("token", found, wanted)
+
+    def tokens(self, prefix):
+        """Return ``{accessor: description}`` of the tokens whose description begins with ``prefix``."""
+        found = self._get("/v1/acl/tokens")
+        return {t["AccessorID"]: t["Description"] for t in found if t["Description"].startswith(prefix)}
+
+    def remove_token(self, accessor):
+        """Remove a token."""
+        response = self._call("delete", f"/v1/acl/token/{accessor}")
+        if response.code != 200:
+            raise Failed(f"Consul did not remove token {accessor}: {response.code} {response.body.strip()[:200]}")
+
+    def _find(self, path):
+        response = self._call("get", path)
+        # An unknown id is a 403 before Consul 1.16 ("ACL not found"), an unknown name a 404.
+        if response.code == 404 or "ACL not found" in response.body or "Cannot find" in response.body:
+            return None
+        if response.code != 200:
+            raise Failed(f"Consul: {path}: {response.code} {response.body.strip()[:200]}")
+        return json.loads(response.body)
+
+    def _ensure(self, kind, found, wanted):
+        differs = {k: v for k, v in wanted.items() if _plain(k, (found or {}).get(k)) != _plain(k, v)}
+        if not differs:
+            return {}
+        if self.dry:
+            pass
+        elif found:
+            # What a token is known by cannot change; all the rest is given as a whole.
+            ident = found["AccessorID"] if kind == "token" else found["ID"]
+            self._put(f"/v1/acl/{kind}/{ident}", body=wanted)
+        else:
+            self._put(f"/v1/acl/{kind}", body=wanted)
+        differs.pop("SecretID", None)
+        return {"old": found and {k: found.get(k) for k in differs}, "new": differs}
+
+
+def _plain(key, value):
+    """Return a value as it is compared: links by name only, nothing as None."""
+    if key in LINKS and value:
+        return sorted(link["Name"] for link in value)
+    if isinstance(value, list):
+        return sorted((sorted(v.items()) if isinstance(v, dict) else v for v in value), key=str) or None
+    return value or None

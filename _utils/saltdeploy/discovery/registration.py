@@ -1,0 +1,54 @@
+"""An instance as service discovery has it."""
+
+from __future__ import annotations
+
+from ..core.model import Probe
+from . import Service
+
+# What the id of an instance has behind it in discovery while it is a candidate.
+CANDIDATE = "_candidate"
+
+
+def checks(app, instance):
+    """Return the checks of an instance; by default, that its port is listened on, or that it runs."""
+    return app.checks or ((Probe("tcp", ""),) if instance.port else _running(instance))
+
+
+def _running(instance):
+    """Return the checks of an instance without a port. An instance that an older version started has none."""
+    return (Probe("http", "/running", port=instance.watch),) if instance.watch else ()
+
+
+def first_result(app):
+    """Return how long discovery may take until each check of ``app`` has had a result of its own, in seconds.
+
+    Consul runs a new check for the first time at a random moment within its interval.
+    """
+    slowest = max(c.interval + c.timeout for c in app.checks or (Probe("tcp", ""),))
+    return min(slowest, app.strategy.healthy_deadline)
+
+
+def of(app, instance, environment, candidate=False, expires=None):
+    """Return the discovery.Service that ``instance`` is.
+
+    :param environment: the environment's name.
+    :param candidate: under the name that users do not look for.
+    :param expires: seconds after which it leaves by itself; None: never.
+    """
+    return Service(
+        id=instance.id + (CANDIDATE if candidate else ""),
+        name=app.candidate if candidate else app.name,
+        address=instance.address,
+        port=instance.port,
+        tags=(environment, instance.version),
+        meta={
+            "app": app.name,
+            "version": instance.version,
+            "environment": environment,
+            "deployment": instance.deployment,
+            "minion": instance.node,
+        },
+        checks=checks(app, instance),
+        expires=expires,
+        weight=instance.weight,
+    )

@@ -1,0 +1,1 @@
+"""An environment on the master: its files, its pillar and its secrets."""

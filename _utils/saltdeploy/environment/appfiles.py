@@ -1,0 +1,216 @@
+"""The files of apps, on the master: pillar SLS as Salt renders them, and what of them a node is given."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+from ..core import advice, bounds, words
+from ..core.errors import DefinitionError
+from ..core.model import may_run
+from ..definition import inheritance, schema, templateerrors
+from .environmentfiles import label
+
+log = logging.getLogger(__name__)
+
+# What a node is given of an app that may not run there: what load balancers, tests from a peer and templates that look
+# for it need. No command, no file and no setting of the app is in it.
+ELSEWHERE = (
+    "ports",
+    "user",
+    "resources",
+    "frontend",
+    "requires",
+    "roles",
+    "checks",
+    "tests",
+    "strategy",
+    "stop",
+    "data",
+    "version",
+    "instances",
+)
+# What only the definition of an app has.
+OF_DEFINITIONS = {"source", "run"}
+
+
+def render(folder, opts, functions, saltenv="base"):
+    """Return ``(files, broken)``: what each ``*.sls`` of a folder holds, and ``{file: why}`` of what is left out.
+
+    ``init.sls`` is none of them: it may include the others.
+
+    :param opts: the options that pillar is made with; ``functions``: ``__salt__``.
+    """
+    import salt.loader
+
+    folder = Path(folder)
+    found, broken = {}, {}
+    paths = [p for p in sorted([*folder.glob("*.sls"), *folder.glob("*/init.sls")]) if p != folder / "init.sls"]
+    renderers = salt.loader.render(opts, functions) if paths else None
+    for path in paths:
+        # apps/shop.sls and apps/shop/init.sls are apps.shop.
+        name = path.parent.name if path.name == "init.sls" else path.stem
+        try:
+            found[name], wrong = _usable(_data(_compile(path, f"{folder.name}.{name}", renderers, opts, saltenv)))
+            if wrong:
+                broken[label(path)] = wrong
+        except DefinitionError as exc:
+            broken[label(path)] = str(exc)
+        except Exception as exc:  # whatever a renderer, or a program, makes of somebody's mistake
+            broken[label(path)] = templateerrors.mistake(exc)
+    for file, why in broken.items():
+        log.info("%s is left out of pillar: %s", file, why)
+    _without_inner_includes(found, folder.name)
+    return found, broken
+
+
+def _compile(path, sls, renderers, opts, saltenv):
+    from salt.template import compile_template
+
+    lists = opts.get("renderer_blacklist"), opts.get("renderer_whitelist")
+    with templateerrors.quiet():
+        return compile_template(
+            str(path), renderers, opts.get("renderer", "jinja|yaml"), *lists, saltenv, sls, _pillar_rend=True
+        )
+
+
+def _data(data):
+    """Return what a file holds; DefinitionError where it has another shape than pillar."""
+    data = data or {}
+    if not isinstance(data, dict):
+        raise DefinitionError(f"found {advice.kind(data)}. Write a mapping `apps`, of names to definitions")
+    if not isinstance(data.get("apps", {}), dict):
+        raise DefinitionError(f"apps: found {advice.kind(data['apps'])}. Write a mapping of name to definition")
+    for key, value in data.items():
+        if key != "apps" and isinstance(value, dict) and any(map(_is_definition, (value, *value.values()))):
+            # All nodes would be given it, as what no app's is.
+            raise DefinitionError(f"{words.name(key)}: is an app's definition, and not below `apps`. Write it there")
+    return dict(data)
+
+
+def _is_definition(value):
+    return isinstance(value, dict) and set(value) >= OF_DEFINITIONS
+
+
+def _usable(data):
+    """Return a file without the apps that could not be sent to a node, and what is wrong with the first of them.
+
+    :raises DefinitionError: the rest of the file could not be sent.
+    """
+    try:
+        json.dumps({key: value for key, value in data.items() if key != "apps"}, default=repr, skipkeys=True)
+    except (ValueError, RecursionError):
+        raise DefinitionError("a mapping or a list is too deep, or holds itself") from None
+    wrong = {}
+    for app, about in (data.get("apps") or {}).items():
+        try:
+            bounds.check({"apps": {app: about}})
+        except DefinitionError as exc:
+            wrong[app] = str(exc)
+    apps = {app: about for app, about in (data.get("apps") or {}).items() if app not in wrong}
+    return {**data, **({"apps": apps} if wrong else {})}, next(iter(wrong.values()), "")
+
+
+def _without_inner_includes(files, folder):
+    """Leave out includes of what is read anyway; name those that are relative from the top."""
+    for data in files.values():
+        includes = data.pop("include", None)
+        if isinstance(includes, list):
+            named = [f"{folder}{i}" if isinstance(i, str) and i.startswith(".") else i for i in includes]
+            rest = [i for i in named if str(i).removeprefix(f"{folder}.") not in files]
+            data.update({"include": rest} if rest else {})
+
+
+def everything(files):
+    """Return the pillar of all files together, for the master."""
+    pillar = {}
+    for data in files.values():
+        pillar = _joined(pillar, data)
+    return pillar
+
+
+def _joined(pillar, data):
+    includes = [*pillar.get("include", ()), *data.get("include", ())]
+    return {**inheritance.merge(pillar, data), **({"include": includes} if includes else {})}
+
+
+def share(files, environment, minion, unread=()):
+    """Return a node's pillar, its part of the environment's ``apps``, and the names of the apps that may run there.
+
+    Whole are the apps that may run there. What else a file holds goes where one of its apps goes. A file without any
+    app goes to all nodes. Any app may have any shape here: nobody has validated it.
+
+    :param environment: the node's environment, resolved.
+    :param unread: the files of apps that are left out. Nobody knows which apps are defined in them.
+    """
+    roles = inheritance.mapping(environment["nodes"], minion).get("roles")
+    placed = inheritance.mapping(environment, "apps")
+    defined = everything(files).get("apps") or {}
+    known = placed if not unread else [app for app in placed if app in defined]
+    mine = {app for app in known if _may_run(defined.get(app), placed[app], roles)}
+    pillar = {}
+    for data in files.values():
+        apps = data.get("apps") or {}
+        own = {app: about if app in mine else elsewhere(about) for app, about in apps.items() if app in placed}
+        whole = not apps or mine & set(apps)
+        rest = {key: value for key, value in data.items() if key not in ("apps", "include")} if whole else {}
+        includes = {"include": data["include"]} if whole and "include" in data else {}
+        pillar = _joined(pillar, {**rest, **includes, **({"apps": own} if own else {})})
+    apps = {app: _placed(app, about, mine, defined, unread) for app, about in placed.items()}
+    return pillar, {app: unmeasured(about) for app, about in apps.items()}, sorted(map(words.name, mine))
+
+
+def _placed(app, about, mine, defined, unread):
+    """Return what a node is given of the settings that an app has in the environment."""
+    if app in mine:
+        return about
+    if app in defined:
+        return elsewhere(about)
+    # Nobody knows an app that is in no file. It is in a pillar of the site's own, or in a file that is left out.
+    return inheritance.WITHHELD if unread else about
+
+
+def _may_run(defined, placed, roles):
+    """Return whether an app, as a file and the environment have it, may run on a node with ``roles``.
+
+    An app whose roles are wrong may run nowhere.
+    """
+    wanted = next((a["roles"] for a in (placed, defined) if isinstance(a, dict) and a.get("roles") is not None), [])
+    if not _are_texts(wanted):
+        return False
+    return may_run(wanted, roles if _are_texts(roles) else ())
+
+
+def _are_texts(roles):
+    return isinstance(roles, list) and all(isinstance(role, str) for role in roles)
+
+
+def elsewhere(about):
+    """Return what a node is given of an app that may not run there: nothing that is in a wrong place."""
+    if not isinstance(about, dict):
+        return None  # It is refused on the node, too.
+    known = schema.APPS["additionalProperties"]["properties"]
+    kept = {key: _known(value, known[key]) for key, value in about.items() if key in ELSEWHERE}
+    if isinstance(kept.get("tests"), list):
+        kept["tests"] = [t for t in kept["tests"] if isinstance(t, dict) and t.get("from") == "peer"]
+    return unmeasured(kept)
+
+
+def _known(value, part):
+    """Return ``value`` without the keys that the schema ``part`` does not have there: below them a secret may be."""
+    parts = [part, *part.get("anyOf", ())]
+    if isinstance(value, dict):
+        known = {key: inner for each in parts for key, inner in each.get("properties", {}).items()}
+        return {key: _known(inner, known[key]) for key, inner in value.items() if key in known}
+    if isinstance(value, list):
+        items = next((each["items"] for each in parts if "items" in each), {})
+        return [_known(inner, items) for inner in value]
+    return value
+
+
+def unmeasured(about):
+    """Return an app, or an environment, without its analysis: the master measures, with the headers that it needs."""
+    if not isinstance(about, dict) or not isinstance(about.get("strategy"), dict):
+        return about
+    return {**about, "strategy": {key: value for key, value in about["strategy"].items() if key != "analysis"}}

@@ -1,0 +1,134 @@
+"""The files of environments, on the master: plain YAML, which may hold gpg ciphertext."""
+
+from __future__ import annotations
+
+import copy
+import logging
+from pathlib import Path
+
+from ..core import bounds, words
+from ..core.errors import DefinitionError
+from ..definition import inheritance, yamlfile
+
+log = logging.getLogger(__name__)
+
+# What a file may name in its first line, and is read for what it is.
+PLAIN = ("", "yaml", "yaml|gpg")
+# The loaders of this folder are programs.
+PROGRAM = "py"
+# What was read before: folder -> (what its files looked like, what is in them). Each node's pillar needs all files, to
+# find the one that lists it; a refresh of all nodes would read each of them as often as there are nodes.
+_READ: dict[Path, tuple] = {}
+
+
+def read(folder):
+    """Return ``(environments, broken)`` of every plain YAML ``*.sls`` in ``folder``.
+
+    :returns: the mapping of all environments, which the caller may change; and ``{file: why}`` of what is left out.
+    """
+    return copy.deepcopy(_kept(folder))
+
+
+def _kept(folder):
+    """Return what :func:`read` does, which the caller must not change."""
+    folder = Path(folder)
+    paths = sorted(folder.glob("*.sls"))
+    looks = tuple(map(_look, paths))
+    if folder not in _READ or _READ[folder][0] != looks:
+        _READ[folder] = (looks, _read(paths))
+    return _READ[folder][1]
+
+
+def label(path):
+    """Return how a message names the file ``path``: with its folder, as people know it."""
+    return f"{path.parent.name}/{path.name}"
+
+
+def decrypt(value, opts, functions):
+    """Return ``value`` (plain data) with its gpg ciphertext decrypted by Salt's own renderer, with the master's keys.
+
+    What cannot be decrypted stays as it is: validation refuses it, by its key path.
+
+    :param opts: the master's options; ``functions``: ``__salt__``, {} if there is none.
+    """
+    if not any(True for _ in yamlfile.ciphertexts(value)):
+        return value
+    import salt.loader
+
+    try:
+        render = salt.loader.render(opts, functions)["gpg"]
+    except Exception as exc:  # whatever a loader makes of options that it does not know
+        log.error("Salt's gpg renderer cannot be loaded (%s): ciphertext stays as it is", type(exc).__name__)
+        return value
+    return _decrypted(value, render)
+
+
+def _decrypted(value, render):
+    if isinstance(value, dict):
+        return {key: _decrypted(inner, render) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_decrypted(inner, render) for inner in value]
+    if not yamlfile.is_ciphertext(value):
+        return value
+    try:
+        return render(value)
+    except Exception as exc:  # no gpg, or `gpg_decrypt_must_succeed`; its words hold the ciphertext
+        log.error("A gpg ciphertext in a file of environments cannot be decrypted: %s", type(exc).__name__)
+        return value
+
+
+def _look(path):
+    """Return what changes with the content of a file, and its name."""
+    try:
+        stat = path.stat()
+        return path.name, stat.st_mtime_ns, stat.st_size, stat.st_ino
+    except OSError:
+        return path.name, None
+
+
+def _read(paths):
+    environments, files, broken = {}, {}, {}
+    for path in paths:
+        try:
+            found = _environments(path)
+        except DefinitionError as exc:
+            broken[label(path)] = str(exc).removeprefix(f"{path}: ")
+            continue
+        for name, environment in found.items():
+            if name in files:  # which of them is meant, nobody knows
+                broken[label(path)] = f"environment {words.name(name)} is defined in {files[name]} too. Keep one."
+                environments.pop(name, None)
+            else:
+                environments[name], files[name] = environment, label(path)
+    return environments, broken
+
+
+def _environments(path):
+    """Return the environments of a file; {} of a program."""
+    renderers = yamlfile.shebang(path).replace(" ", "")
+    if renderers == PROGRAM:
+        return {}
+    if renderers not in PLAIN:
+        raise DefinitionError(
+            f"the first line names {words.shown(renderers)}, and a file of environments is plain YAML. Allowed there"
+            " is #!yaml|gpg, or nothing. What needs a renderer belongs to the app's file in apps/."
+        )
+    data = yamlfile.load(path)
+    environments = data.get("environments") if isinstance(data, dict) else None
+    if not isinstance(environments, dict):
+        raise DefinitionError("must hold a mapping `environments`, of names to definitions.")
+    bounds.check({"environments": environments})
+    return environments
+
+
+def own(folder, minion):
+    """Return ``(name, environment, broken)`` of the one environment that lists ``minion``, resolved.
+
+    :returns: None as name where it is a node of none; ``broken`` as of :func:`read`.
+    """
+    environments, broken = _kept(folder)
+    try:
+        found = inheritance.own_environment(environments, minion)["environments"]
+    except DefinitionError as exc:
+        return None, {}, {**broken, "environments": str(exc)}
+    return (*copy.deepcopy(next(iter(found.items()), (None, {}))), broken)

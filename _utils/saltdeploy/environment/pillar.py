@@ -1,0 +1,159 @@
+"""Pillar, made on the master of the files of apps and environments: all of it for the master, its own for a node.
+
+What is wrong in one file stands in nobody else's way: the file is left out, and ``saltdeploy_broken`` says why.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..core import bounds
+from ..core.errors import DefinitionError, Failed
+from ..definition import cluster, inheritance, validation
+from . import appfiles, environmentfiles
+
+# Each environment's digest and what is wrong with it: all its nodes have the same one.
+_PROBLEMS: dict[str, tuple] = {}
+
+
+def all_environments(folder, opts=None, functions=None, saltenv="base"):
+    """Return ``{"environments", "apps", …}`` of every file: plain YAML ``*.sls`` in ``folder``, SLS in ``../apps``.
+
+    A file whose first line is ``#!py`` is a program, not an environment.
+
+    :param opts: the master's options: where its keys and secrets are kept. None: environments only, no secrets.
+    :param functions: ``__salt__``.
+    """
+    environments, broken = environmentfiles.read(folder)
+    broken = dict(broken)
+    if not opts:
+        return _pillar({"environments": environments}, broken)
+    environments = {n: environmentfiles.decrypt(e, opts, functions or {}) for n, e in environments.items()}
+    # All of them before any is changed: one may be based on another.
+    computed = {}
+    for name in environments:
+        try:
+            computed[name] = _discovery_of_master(environments, name, opts)
+        except DefinitionError as exc:
+            # Another environment may be based on this one, so it stays. A verb for it gets this reason.
+            broken[inheritance.unusable(name)] = str(exc)
+    for name, discovery in computed.items():
+        if discovery:
+            environments[name]["discovery"] = discovery
+    files, unread = _apps(folder, opts, functions, saltenv)
+    return _pillar({**appfiles.everything(files), "environments": environments}, {**broken, **unread})
+
+
+def own_environment(folder, minion, opts=None, functions=None, saltenv="base"):
+    """Return the pillar of ``minion``: the one environment in ``folder`` that lists it, resolved, and its apps.
+
+    Where its environment has Consul set up, ``saltdeploy_consul`` is beside it: all that this node needs for that. Of
+    apps that may not run there only what other nodes need to know is in it, and no secret.
+
+    The minion's id decides, which it has a key for; never its grains, which it sets itself.
+
+    :param opts: the master's options, see :func:`all_environments`.
+    """
+    name, environment, broken = environmentfiles.own(folder, minion)
+    if name is None:
+        return _pillar({"environments": {}}, broken)
+    files, unread = _apps(folder, opts, functions, saltenv) if opts else ({}, {})
+    pillar, placed, mine = appfiles.share(files, environment, minion, unread)
+    if "apps" in environment:
+        environment["apps"] = placed
+    environment = appfiles.unmeasured(environment)
+    if opts:
+        environment = environmentfiles.decrypt(environment, opts, functions or {})
+    problem = _problem(name, environment)
+    if problem:
+        return _pillar({"environments": {}}, {**broken, f"environment {name}": problem})
+    found = {**pillar, "environments": {name: environment}}
+    if opts and cluster.wanted(environment):
+        identities = cluster.identities(name, environment)
+        try:
+            kept = _secrets(opts, name, identities, placed, minion)
+        except DefinitionError as exc:
+            return _pillar({"environments": {}}, {**broken, f"environment {name}": str(exc)})
+        computed = cluster.discovery_of_node(kept["tokens"]["nodes"])
+        environment["discovery"] = inheritance.merge(computed, environment.get("discovery") or {})
+        found["saltdeploy_consul"] = cluster.node(name, environment, minion, kept, mine)
+    return _pillar(found, {**broken, **unread})
+
+
+def _pillar(found, broken):
+    return {**found, **({"saltdeploy_broken": broken} if broken else {})}
+
+
+def _apps(folder, opts, functions, saltenv):
+    """Return the files of apps beside the folder of environments, see appfiles.render."""
+    apps = Path(folder).parent / "apps"
+    if not apps.is_dir():
+        return {}, {}
+    if functions is None:  # a loader of an earlier version: it gives no functions
+        import salt.loader
+
+        functions = salt.loader.minion_mods(opts)
+    return appfiles.render(apps, opts, functions, saltenv)
+
+
+def _problem(name, environment):
+    """Return what is wrong with a node's environment, apart from its apps; empty: nothing. States render it."""
+    rest = {key: value for key, value in environment.items() if key != "apps"}
+    digest = validation.digest(rest)
+    if _PROBLEMS.get(name, ("",))[0] != digest:
+        _PROBLEMS[name] = (digest, _sought(name, rest))
+    return _PROBLEMS[name][1]
+
+
+def _sought(name, environment):
+    try:
+        found = validation.problems_again({"apps": {}, "environments": {name: environment}}) or {}
+        if cluster.wanted(environment) and not found:
+            cluster.identities(name, environment)
+    except DefinitionError as exc:
+        return str(exc)
+    return validation.listed(found.get(validation.ENVIRONMENT, []))
+
+
+def _discovery_of_master(environments, name, opts):
+    """Return how the master reaches the Consul of an environment that has it set up; None where it has not.
+
+    :raises DefinitionError: its secrets cannot be used.
+    """
+    try:
+        resolved = inheritance.resolve(environments, name)
+        if not cluster.wanted(resolved):
+            return None
+        identities = cluster.identities(name, resolved)
+    except DefinitionError:
+        return None  # whoever uses this environment is told what is wrong with it
+    except bounds.WRONG_SHAPE:
+        return None
+    token = _secrets(opts, name, identities, inheritance.mapping(resolved, "apps"), "")["tokens"]["deployer"]
+    computed = cluster.discovery_of_master(resolved, token, _store(opts).authority(name))
+    return inheritance.merge(computed, resolved.get("discovery") or {})
+
+
+def _secrets(opts, name, identities, apps, node):
+    """Return the secrets of an environment, see secrets.Secrets.get.
+
+    :raises DefinitionError: they cannot be read, or not be written. No other environment needs them.
+    """
+    try:
+        return _store(opts).get(name, identities, cluster.named(apps), node=node)
+    except DefinitionError:
+        raise
+    except Failed as exc:  # Another process holds them for too long.
+        raise DefinitionError(str(exc)) from None
+    except bounds.WRONG_SHAPE as exc:
+        # The text of the exception may hold a part of the file.
+        raise DefinitionError(
+            f"{_store(opts).folder}/{name}.json holds Consul's secrets and is damaged ({type(exc).__name__})."
+            " Restore it from your backup of the master's keys."
+        ) from None
+
+
+def _store(opts):
+    from . import secretstore  # the master has what it needs, a node may not
+
+    return secretstore.Secrets(secretstore.folder(opts))

@@ -1,0 +1,149 @@
+"""What an environment's Consul keeps secret: made when first asked for, kept on the master and nowhere else.
+
+One file an environment, that only the master's user may read. A node's pillar gets what is the
+node's own; nothing of it travels in a job.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import json
+import os
+import pwd
+import secrets
+import uuid
+from pathlib import Path
+
+from ..core.errors import DefinitionError
+from ..system import filelocks
+from . import certificates
+
+SINGLE = ("management", "deployer", "nodes", "dns")
+
+
+def folder(opts):
+    """Return the folder that the secrets are kept in, from the master's options: ``pki_dir`` holds it.
+
+    Debian's packages run the master as the user ``salt``, and of ``/etc/salt`` only ``pki_dir`` is this user's. Earlier
+    versions had the folder beside ``pki_dir``. A master that has it there keeps it there.
+    """
+    keys = Path(opts["pki_dir"])
+    earlier = keys.parent / "saltdeploy"
+    return earlier if os.path.isdir(earlier) else keys / "saltdeploy"
+
+
+class Secrets:
+    """The secrets of all environments.
+
+    :param folder: where they are kept.
+    """
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+
+    def authority(self, environment):
+        """Return the path of the certificate that this environment's servers are verified against."""
+        return self.folder / f"{environment}-ca.pem"
+
+    def get(self, environment, identities, apps, now=None, node=None):
+        """Return this environment's secrets, after making those that are missing or are about to expire.
+
+        :param identities: node -> (names, addresses) of its certificate.
+        :param apps: names of the apps that have a token of their own.
+        :param node: the one whose certificate must be valid; empty: none must be. None: all. To look at all of them
+            for each node's pillar takes longer than all else.
+        :returns: ``gossip`` (base64), ``ca`` and for each node in ``certificates``: ``certificate`` and ``key``
+            (PEM), ``tokens`` (UUIDs): ``management``, ``deployer``, ``nodes``, ``dns``, ``agents`` by node, ``apps``.
+        :raises DefinitionError: the master's user cannot keep them there, or what is kept there is damaged.
+        """
+        now = now or datetime.datetime.now(datetime.timezone.utc)
+        try:
+            return self._get(environment, identities, apps, now, node)
+        except OSError as exc:
+            raise DefinitionError(self._unusable(exc)) from exc
+
+    def _get(self, environment, identities, apps, now, node):
+        with self._alone():
+            path = self.folder / f"{environment}.json"
+            before = _read(path)
+            after = _complete(before, environment, identities, apps, now, node)
+            if after != before:
+                _write(path, json.dumps(after, indent=1), 0o600)
+            if not self.authority(environment).exists():
+                _write(self.authority(environment), after["ca"]["certificate"], 0o644)
+        return after
+
+    def _unusable(self, exc):
+        """Return the sentences on an OSError: its cause, and the command that helps."""
+        try:
+            user = pwd.getpwuid(os.geteuid()).pw_name
+        except KeyError:  # a container's user without a name
+            user = os.geteuid()
+        cause = (
+            f"The master (user {user}) cannot keep Consul's secrets in {self.folder}: {exc.strerror} ({exc.filename})."
+        )
+        if not isinstance(exc, PermissionError):
+            return cause
+        return (
+            f"{cause} As root on the master, run `install -d -m 700 -o {user} {self.folder} && chown -R {user}"
+            f" {self.folder}`."
+        )
+
+    @contextlib.contextmanager
+    def _alone(self):
+        """Several of the master's workers may make the same pillar at once."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with filelocks.hold(self.folder / ".lock"):
+            yield
+
+
+def _complete(before, environment, identities, apps, now, only):
+    tokens = before.get("tokens", {})
+    ca = before.get("ca") or certificates.authority(f"saltdeploy {environment}", now)
+    issued = dict(before.get("certificates", {}))
+    for node, identity in identities.items():
+        if only not in (None, node):
+            continue
+        if node not in issued or not certificates.usable(issued[node]["certificate"], *identity, now):
+            issued[node] = certificates.issue(ca, *identity, now)
+    return {
+        "gossip": before.get("gossip") or base64.b64encode(secrets.token_bytes(32)).decode(),
+        "ca": ca,
+        # What left the environment is forgotten; should it come back, it is somebody new.
+        "certificates": {node: issued[node] for node in identities if node in issued},
+        "tokens": {
+            **{name: tokens.get(name) or str(uuid.uuid4()) for name in SINGLE},
+            "agents": {n: tokens.get("agents", {}).get(n) or str(uuid.uuid4()) for n in identities},
+            "apps": {a: tokens.get("apps", {}).get(a) or str(uuid.uuid4()) for a in apps},
+        },
+    }
+
+
+def _read(path):
+    """Return the secrets in the file ``path``, {} without this file.
+
+    :raises DefinitionError: the file is damaged. To make new secrets would lock everybody out of Consul.
+    """
+    if not path.exists():
+        return {}
+    with contextlib.suppress(ValueError):
+        found = json.loads(path.read_text())
+        if isinstance(found, dict):
+            return found
+    raise DefinitionError(
+        f"{path} holds Consul's secrets and is damaged. Restore it from your backup of the master's keys. Without a"
+        ' backup, remove it and follow "A token is lost" in docs/howto/operating.rst.'
+    )
+
+
+def _write(path, text, mode):
+    partial = path.with_name(f".{path.name}.partial")
+    partial.unlink(missing_ok=True)
+    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+    with os.fdopen(descriptor, "w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    partial.replace(path)

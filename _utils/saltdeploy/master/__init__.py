@@ -1,0 +1,1 @@
+"""The master's work: what a verb of the runner does."""

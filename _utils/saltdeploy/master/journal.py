@@ -1,0 +1,62 @@
+"""What a deployment did, as it happens and afterwards."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+from ..core.model import PHASES
+
+LONG = ("install", "start", "healthy", "retire", "restart", "restore", "stop", "remove")
+
+
+@dataclass(frozen=True)
+class Step:
+    """One line of a deployment: a phase ended on a node (or, without a node, everywhere)."""
+
+    phase: str
+    node: str
+    what: str
+    seconds: float
+    ok: bool
+
+
+class Journal:
+    """Collects steps, and tells each as it comes.
+
+    :param emit: called with a mapping: ``{"begin": phase, "nodes": [...]}``, ``{"step": {...}}`` or ``{"say": text}``.
+    """
+
+    def __init__(self, emit=lambda event: None):
+        self._emit = emit
+        self.steps = []
+        self.warnings = []
+        # Who makes events of phases while something is done (begin, add), and the number of the wave, from 1.
+        self.observer = self.wave = None
+
+    def begin(self, phase, nodes):
+        """Tell that ``phase`` begins on ``nodes``, if it is one that may last."""
+        if self.observer:
+            self.observer.begin(phase, nodes)
+        if phase in LONG or phase in PHASES:
+            self._emit({"begin": phase, "nodes": list(nodes)})
+
+    def add(self, phase, node, what, seconds, ok=True):
+        """Record that ``phase`` ended on ``node``, after ``seconds``."""
+        step = Step(phase, node, what, round(seconds, 3), ok)
+        self.steps.append(step)
+        self._emit({"step": asdict(step)})
+        if self.observer:
+            self.observer.add(step)
+
+    def as_data(self):
+        """Return the steps as a list of mappings."""
+        return [asdict(step) for step in self.steps]
+
+    def say(self, text):
+        """Tell ``text``, which is no step."""
+        self._emit({"say": text})
+
+    def warn(self, text):
+        """Tell ``text`` and keep it for the result."""
+        self.warnings.append(text)
+        self._emit({"say": f"warning: {text}"})

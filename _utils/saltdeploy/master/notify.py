@@ -1,0 +1,228 @@
+"""Tells others what a run does: on the master's event bus, and at a webhook. That fails without failing the run."""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from pathlib import Path
+
+import requests
+import salt.utils.event
+
+from ..core import events, tracebacks, words
+from ..core.errors import INTERRUPTS, REFUSED
+from . import signals
+
+log = logging.getLogger(__name__)
+
+# How long a webhook may take to be connected to, and then to answer, in seconds: it is to take an event in, no more.
+TIMEOUT = 3.0
+# How often an event is sent at most: twice more is enough for a receiver that is just being restarted ...
+TRIES = 3
+# ... if it is given this many seconds each time.
+PAUSE = 1.0
+# How long the end of a run waits for what was not sent yet, in seconds: all tries of one event, if nobody answers.
+PATIENCE = TRIES * TIMEOUT + (TRIES - 1) * PAUSE
+
+
+class Notifier:
+    """Context manager around one run: what it has begun to tell, it ends to tell. Enter it before the lock is taken.
+
+    :param opts: the master's options.
+    :param journal: the run's journal.Journal.
+    :param webhook: a model.Webhook, or None.
+    :param about: what all events have: ``app``, ``environment``, ``deployment``, ``owner``, ``reason``, ``verb``.
+    """
+
+    def __init__(self, opts, journal, webhook, about):
+        self.journal, self.about = journal, about
+        self._bus, self._hook = Bus(opts), Outbox(webhook) if webhook else None
+        self._phases, self._result = events.Phases(self._tell), None
+        self._begun, self._count = None, 0
+
+    def __enter__(self):
+        return self
+
+    def begin(self, version, plan, nodes):
+        """Tell that the run begins to change something.
+
+        :param version: the release it is about.
+        :param plan: what it is going to do, in sentences.
+        :param nodes: names of the nodes that it may touch.
+        """
+        if self._hook:
+            self._hook.start()
+        self.about["version"], self._begun = version, time.monotonic()
+        self.journal.observer = self._phases
+        self._tell("begin", nodes=sorted(nodes), plan=list(plan))
+
+    def end(self, result):
+        """Take the run's result, which is told once the lock is free: a reactor may want it at once."""
+        self._result = result
+
+    def __exit__(self, kind, exc, traceback):
+        if self._begun is None:
+            return
+        self.journal.observer = self.journal.wave = None
+        try:
+            self._phases.cut()
+            self._tell_end(exc)
+            for problem in filter(None, (self._bus.problem, self._hook and self._hook.close())):
+                self.journal.warn(problem)
+        except INTERRUPTS:  # what was done stays done, and its result is to be told
+            self.journal.warn("interrupted while the last events were sent: they may not have arrived")
+
+    def _tell_end(self, exc):
+        seconds = round(time.monotonic() - self._begun, 3)
+        if self._result is None:
+            why = "it was interrupted" if isinstance(exc, INTERRUPTS) else tracebacks.told(exc)
+            told = {"outcome": "refused", "retcode": REFUSED, "error": why, "verdict": f"nothing was changed: {why}"}
+        else:
+            result = self._result
+            told = {key: result[key] for key in ("retcode", "verdict")}
+            told.update(outcome=events.outcome(result), error=result["why"])
+        told["error"], told["verdict"] = events.shortened(told["error"]), events.shortened(told["verdict"])
+        nodes = sorted(self._phases.touched)
+        if told["outcome"] == "paused":
+            self._tell("paused", nodes=nodes, outcome="paused")
+        self._tell("end", nodes=nodes, seconds=seconds, **told)
+
+    def _tell(self, what, **data):
+        self._count += 1
+        common = {"number": self._count, "time": time.time(), "wave": self.journal.wave, "outcome": "", "error": ""}
+        tag, data = events.tag(self.about["environment"], self.about["app"], what), {**self.about, **common, **data}
+        self._bus.fire(tag, data)
+        if self._hook:
+            self._hook.put(what, {"tag": tag, "data": data})
+
+
+class Bus:
+    """The master's event bus.
+
+    :param opts: the master's options.
+
+    ``problem`` is a sentence on what could not be fired, empty if all was.
+    """
+
+    def __init__(self, opts):
+        self.opts, self.problem = opts, ""
+
+    def fire(self, tag, data):
+        """Fire an event. Nothing is raised: a deployment goes on without anybody who hears of it."""
+        try:
+            where = self.opts["sock_dir"]
+            with signals.held(), salt.utils.event.get_master_event(self.opts, where, listen=False) as bus:
+                # The bus adds its own keys to what it is given.
+                fired = bus.fire_event(dict(data), tag)
+        except Exception as exc:  # whatever Salt's transport makes of it
+            log.warning("The event %s was not fired: %s", tag, tracebacks.told(exc))
+            fired = False
+        if not fired:
+            self.problem = f"events were not all fired on the master's bus, at last {tag}: see the master's log"
+
+
+class Outbox:
+    """What is to be sent to a webhook: sent in a thread, one after the other, so that nobody waits for it.
+
+    :param webhook: a model.Webhook.
+    :param post: sends one request, as :func:`requests.post`.
+    """
+
+    def __init__(self, webhook, post=requests.post):
+        self.webhook, self._post = webhook, post
+        self._queue, self._stopped = queue.Queue(), threading.Event()
+        self._given = self._delivered = 0
+        self._problem = ""
+        # A daemon: a webhook that never answers does not keep salt-run from ending.
+        self._thread = threading.Thread(target=self._work, name="webhook", daemon=True)
+
+    def start(self):
+        """Begin to send."""
+        self._thread.start()
+
+    def put(self, what, event):
+        """Send ``event`` some time soon, if the webhook wants ``what``."""
+        if what in self.webhook.events:
+            self._given += 1
+            self._queue.put(event)
+
+    def close(self, patience=PATIENCE):
+        """Wait at most ``patience`` seconds until all is sent; return a sentence on what is not, empty if all is."""
+        self._queue.put(None)
+        self._thread.join(patience)
+        self._stopped.set()
+        lost = self._given - self._delivered
+        if not lost:
+            return ""
+        why = self._problem or f"not sent within {patience:g}s after the end"
+        return f"webhook {self.webhook.place}: {lost} of {self._given} events did not arrive ({why})"
+
+    def _work(self):
+        problem = ""
+        for event in iter(self._queue.get, None):
+            # One that was not there just now is not given so much time again: the last event is to be sent, too.
+            problem = self._deliver(event, 1 if problem else TRIES)
+            if self._stopped.is_set():
+                return
+            self._problem = problem or self._problem
+            self._delivered += not problem
+
+    def _deliver(self, event, tries):
+        """Send ``event``; return what is wrong, empty if it arrived."""
+        for left in reversed(range(tries)):
+            problem, again = self._send(event)
+            if not (problem and again and left) or self._stopped.wait(PAUSE):
+                break
+        return problem
+
+    def _send(self, event):
+        """Send ``event`` once; return what is wrong, and whether it may be right the next time."""
+        try:
+            headers = {**self.webhook.headers, **_authorization(self.webhook.token_file)}
+        except (OSError, ValueError) as exc:
+            return _unreadable(self.webhook.token_file, exc), False
+        try:
+            # No retries of urllib3: it logs them with path and query. No redirects: they make a GET of it.
+            with (
+                words.unlogged("urllib3"),
+                self._post(
+                    self.webhook.url, json=event, headers=headers, timeout=TIMEOUT, allow_redirects=False, stream=True
+                ) as response,
+            ):
+                code = response.status_code
+        except Exception as exc:  # requests lets through errors of its own parts
+            return _reason(exc), True
+        return ("" if 200 <= code < 300 else f"it answered {code}"), code >= 500 or code == 429
+
+
+def lacking(environment):
+    """Return why this master cannot send the events of an Environment to its webhook, as sentences."""
+    path = environment.webhook.token_file if environment.webhook else ""
+    try:
+        _authorization(path)
+    except (OSError, ValueError) as exc:
+        at = f"environments:{environment.name}:notify:webhook"
+        return [f"{at}:{_unreadable(path, exc)}, on the master. Without the token no event is sent to the webhook."]
+    return []
+
+
+def _unreadable(path, exc):
+    return f"token_file {path}: {getattr(exc, 'strerror', None) or type(exc).__name__}"
+
+
+def _authorization(path):
+    return {"Authorization": f"Bearer {Path(path).read_text().strip()}"} if path else {}
+
+
+def _reason(exc):
+    """Say what went wrong in words of the system: those of requests hold the URL, or a header."""
+    if isinstance(exc, requests.Timeout):
+        return f"no answer within {TIMEOUT:g}s"
+    what, cause = type(exc).__name__, exc
+    while cause is not None:
+        if isinstance(cause, OSError) and cause.strerror:
+            return f"{what}: {cause.strerror}"
+        cause = cause.__cause__ or cause.__context__
+    return what

@@ -1,0 +1,231 @@
+"""What must hold before anything is touched. Refused says what does not, and what to do."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+
+from .. import __version__
+from ..core.errors import Refused
+from ..core.model import Instance
+from ..core.words import by_problem
+from ..core.words import name as said
+from ..definition import conflicts
+from ..planning.explain import listed
+from ..planning.planner import Observed
+from . import membership
+from .remote import answers, jobs
+from .remote.jobs import TALK_DEADLINE, ids_by_node
+
+# How long a check may take to answer, beyond its interval, before what it is about counts as unhealthy, in seconds: its
+# timeout, as Consul has it by default.
+ANSWER = 10.0
+# How long a node may take to take in its pillar, in seconds. Less than TALK_DEADLINE, so that the node answers then.
+REFRESH = 45.0
+
+
+def observe(site, journal, deployment=None):
+    """Have all nodes take in their pillar as it is now; return what the planner must know of the site's app.
+
+    It is then known, too, which nodes answer, and whose instances were looked at.
+
+    :param deployment: id of the run that has the app's lock: nodes refuse jobs of earlier runs from then on.
+    :raises Refused: a node that is needed does not answer, or does not take in its pillar; one that is looked at cannot
+        tell: no module, another version of it, a dead agent.
+    """
+    environment, app, fleet = site.environment, site.app, site.fleet
+    stale = _refresh(fleet, environment.nodes) if fleet.opts.get("pillar_cache") else {}
+    replies = fleet.run(
+        "app.observe", environment.nodes, app.name, refresh=True, deployment=deployment, deadline=2 * TALK_DEADLINE
+    )
+    site.answering = [n for n in environment.nodes if not replies[n].silent]
+    site.observed = list(site.nodes) if site.chosen else site.answering
+    silent = {n: replies[n].error for n in environment.nodes if replies[n].silent}
+    _refuse_silent({n: silent[n] for n in site.needed if n in silent}, site)
+    _refuse({node: stale[node] for node in site.needed if node in stale})
+    for node in silent:
+        journal.warn(f"{node} does not answer: what it runs is not seen.")
+    _refuse_problems({node: replies[node] for node in site.observed})
+    seen = {node: replies[node].value for node in site.observed}
+    _refuse_others(site, seen)
+    for node, value in seen.items():
+        if value["applying_states"]:
+            journal.say(f"{node} applies states just now: an installation there waits for it")
+    _warn(journal, seen)
+    return Observed(
+        instances=tuple(Instance(**i) for value in seen.values() for i in value["instances"]),
+        ports_taken={node: frozenset(value["ports_taken"]) for node, value in seen.items()},
+        releases={node: tuple(value["releases"]) for node, value in seen.items()},
+        zones=dict(environment.zones),
+        # A node that was not chosen may have the app's data, too.
+        data={node: folder for node in site.answering if (folder := _data(replies[node].value))},
+        barred=environment.barred(app),
+        stop_timeout=max((t for value in seen.values() for t in value["stop_timeouts"].values()), default=0.0),
+        slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
+    )
+
+
+def _refresh(fleet, nodes):
+    """Have the master forget the pillars that it keeps; return node -> why its pillar may be an old one."""
+    replies = fleet.run("saltutil.refresh_pillar", nodes, wait=True, timeout=REFRESH, deadline=TALK_DEADLINE)
+    # Salt says the same whether the pillar came in time or not: only the time tells.
+    taken = [node for node, reply in replies.items() if reply.value is True and reply.seconds < REFRESH]
+    return {
+        node: reply.error
+        or f"did not take in its pillar within {REFRESH:g}s. Run: salt {node} saltutil.refresh_pillar wait=True"
+        for node, reply in replies.items()
+        if node not in taken
+    }
+
+
+def refuse_unseen(site):
+    """Raise Refused if clients get instances on nodes that do not answer: they would serve on beside the new ones.
+
+    Where the operator chose nodes, the others keep theirs.
+    """
+    if site.chosen:
+        return
+    app, nodes = site.app.name, site.environment.nodes
+    left = [e for e in _serving(site) if e.minion in nodes and e.minion not in site.observed]
+    if left:
+        chosen = f"nodes={','.join(n for n in site.nodes if n in site.answering)}"
+        leave = chosen if site.choice else f"salt-run deploy.app {app} {chosen} env={site.environment.name}"
+        silent, served = sorted({e.minion for e in left}), ", ".join(map(membership.where, left))
+        raise Refused(
+            f"{', '.join(silent)}: does not answer, and clients get {served}, which would serve on. Start the"
+            f" salt-minion there, or leave it there with {leave}"
+        )
+
+
+def left(site):
+    """Return what clients go on getting from nodes that were not chosen, as sentences for a plan."""
+    others = [e for e in _serving(site) if e.minion not in site.nodes] if site.chosen else []
+    what = ", ".join(map(membership.where, others))
+    return [f"clients go on getting what nodes= leaves as it is: {what}"] if others else []
+
+
+def _serving(site):
+    found = site.discovery.instances(site.app.name, passing=True)
+    return membership.divide(found, site.app.name, site.environment, site.known)[0]
+
+
+def _data(value):
+    folder = value.get("data") if isinstance(value, dict) else None
+    return folder if isinstance(folder, str) else ""
+
+
+def _refuse_others(site, seen):
+    """Raise Refused where an answer is another version's, or is not about the node and the app that were asked."""
+    problems = {}
+    for node, value in seen.items():
+        version = value.get("saltdeploy") if isinstance(value, dict) else None
+        if isinstance(version, str) and version != __version__:
+            raise Refused(
+                f"{node} has saltdeploy {said(version)}, the master {__version__}: run salt '*' saltutil.sync_all"
+            )
+        problems[node] = answers.told(answers.observation(value, site.app, site.environment.nodes[node]))
+    _refuse({node: problem for node, problem in problems.items() if problem})
+
+
+def health(discovery, desired, observed, journal):
+    """Return ``observed`` with the health of what is published, as discovery has it.
+
+    What does not pass and might stay is waited for, as a check may be about to run: after a restart of an agent, for
+    one.
+
+    :param discovery: the environment's discovery, as the master sees it; ``desired``: a planner.Desired.
+    """
+    app = desired.app
+    serving = [i for i in observed.instances if i.published and i.running]
+
+    def sick(found):
+        seen = {(e.minion, e.id) for e in found} | {(e.address, e.port, e.id) for e in found}
+        return [i for i in serving if not {(i.node, i.id), (i.address, i.port or 0, i.id)} & seen]
+
+    missing = sick(discovery.instances(app.name, passing=True)) if serving else []
+    if any(i.version == desired.version and i.node in desired.nodes for i in missing):
+        seconds = min(max((c.interval for c in app.checks), default=0.0) + ANSWER, app.strategy.healthy_deadline)
+        journal.say(f"not healthy in discovery: {_which(missing)}. Waiting {seconds:g}s for its checks")
+        deadline = time.monotonic() + seconds
+        passed = discovery.wait(app.name, lambda found: not sick(found), deadline, passing=True)
+        missing = [] if passed else sick(discovery.instances(app.name, passing=True))
+    if missing:
+        journal.warn(f"not healthy in discovery: {_which(missing)}")
+    gone = {(i.node, i.id) for i in missing}
+    return replace(
+        observed, instances=tuple(replace(i, healthy=(i.node, i.id) not in gone) for i in observed.instances)
+    )
+
+
+def _which(instances):
+    return listed(ids_by_node(instances))
+
+
+def _refuse_silent(problems, site):
+    if problems:
+        rest = ",".join(n for n in site.needed if n in site.answering) if site.choice else ""
+        raise Refused(
+            by_problem(problems) + (f" Start it there, or leave it out: nodes={rest}" if rest else " Start it there.")
+        )
+
+
+def requirements(discovery, app, environment):
+    """Raise Refused if discovery does not work, or a service that ``app`` requires is not found in it.
+
+    Another environment's does not count.
+    """
+    discovery.leader()
+    found = {name: discovery.instances(name, passing=True) for name in app.requires}
+    lost = [name for name in app.requires if not membership.of_environment(found[name], environment.name)]
+    circle = conflicts.circle(app.name, lost, environment.apps)
+    if circle:
+        raise Refused(
+            f"apps:{app.name}:requires: goes round in a circle: {' > '.join(circle)}. None of them can be the first to"
+            " be deployed. Take one `requires` out."
+        )
+    if lost:
+        raise Refused(
+            f"{app.name} requires {' and '.join(lost)}, which discovery does not have healthy:"
+            f" salt-run deploy.status env={environment.name}, then deploy or register it first."
+        )
+
+
+def files(fleet, app, version, nodes, journal):
+    """Raise Refused if a file that the definition of ``app`` names is missing or cannot be rendered; all are named.
+
+    :param version: the release that the files are for.
+    """
+    source = app.source
+    if not (app.config or app.states or source.python or source.token_file or source.netrc):
+        return
+    replies = fleet.run("app.files", nodes, app.name, version, deadline=TALK_DEADLINE)
+    replies = answers.compared(replies, answers.files)
+    _refuse_problems(replies)
+    values = {node: reply.value for node, reply in replies.items()}
+    _warn(journal, values)
+    _refuse({node: "\n".join(value["problems"]) for node, value in values.items() if value["problems"]})
+
+
+def _warn(journal, values):
+    """Tell each warning in what nodes returned once, with all the nodes that have it."""
+    for text, nodes in _nodes_of({node: jobs.warnings(value) for node, value in values.items()}).items():
+        journal.warn(f"{', '.join(nodes)}: {text}")
+
+
+def _refuse_problems(replies):
+    """Raise Refused, naming what is wrong on which nodes, if one of ``replies`` is an error."""
+    _refuse({node: reply.error for node, reply in replies.items() if reply.error})
+
+
+def _refuse(problems):
+    if problems:
+        raise Refused(by_problem(problems))
+
+
+def _nodes_of(texts):
+    """Return text -> nodes, of node -> texts."""
+    nodes = {}
+    for node, some in texts.items():
+        for text in some:
+            nodes.setdefault(text, []).append(node)
+    return nodes

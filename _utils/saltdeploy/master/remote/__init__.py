@@ -1,0 +1,1 @@
+"""Salt jobs on nodes, and whether their answers are right."""

@@ -1,0 +1,252 @@
+"""Whether a node's answer is about what it was asked for: its own instances, of this app and release, as many as asked.
+
+A node may be a copy of another one, have another version of us, or lie. Nothing is decided by an answer that was not
+compared here. Each function returns what is wrong with an answer, empty if nothing is. Pure.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields, replace
+
+from ...core import names
+from ...core.model import Instance, instance_id
+from ...core.words import shown
+from ...definition import stops
+
+TYPES = {"str": str, "int": int, "bool": bool, "int | None": (int, type(None))}
+INSTANCE = {f.name: TYPES[f.type] for f in fields(Instance)}
+OBSERVATION = {
+    "saltdeploy": str,
+    "applying_states": bool,
+    "instances": list,
+    "stop_timeouts": dict,
+    "releases": list,
+    "ports_taken": list,
+    "data": str,
+    "slots": (int, type(None)),
+}
+STARTED = {"ok": bool, "instances": list, "failures": list}
+TESTED = {"test": str, "ok": bool, "detail": str}
+HOOK = {"node": str, "ran": list, "problem": str, "failed": (str, type(None)), "ended": bool}
+ROOM = {"installed": bool, "digest": str, "now": str, "packages": list}
+COMMAND = {"instance": str, "code": (int, type(None)), "output": str}
+
+
+def observation(value, app, node):
+    """Compare what ``app.observe`` returned.
+
+    :param app: a model.App; ``node``: the model.Node that answered.
+    """
+    return (
+        _misshapen(value, OBSERVATION)
+        or _not_all(value["releases"], names.is_version, "releases")
+        or _not_all(value["ports_taken"], lambda port: _is(port, int), "ports_taken")
+        or _first(_wrong_instance(i, app, node) for i in value["instances"])
+        or _twice([i["id"] for i in value["instances"]])
+        or _wrong_timeouts(value)
+    )
+
+
+def started(value, app, node, version, count, deployment):
+    """Compare what ``app.start`` returned: it says what failed, or has so many new instances of the release.
+
+    :param deployment: the id of the one that they were started for.
+    """
+    problem = (
+        _misshapen(value, STARTED)
+        or _not_all(value["failures"], lambda text: _is(text, str), "failures")
+        or _first(_wrong_instance(i, app, node) for i in value["instances"])
+        or _twice([i["id"] for i in value["instances"]])
+    )
+    if problem or value["failures"]:
+        return problem
+    if len(value["instances"]) != count:
+        return f"it was told to start {count}, and says that it started {len(value['instances'])}"
+    for i in value["instances"]:
+        if (i["version"], i["deployment"]) != (version, deployment) or not i["tested"]:
+            return f"it was told to start {app.name} {version}, and says that it started {i['id']}, which is not that"
+        if app.ports and i["port"] not in app.ports:
+            return f"{i['id']} is said to have port {i['port']}, which is none of {app.ports}"
+    return ""
+
+
+def exactly(asked):
+    """Return what compares the ids that a job is done with: ``answer(node, value)``, with ``asked``, ids by node."""
+    return lambda node, value: _wrong_ids(value, lambda ids: set(ids) == set(asked[node]), asked[node])
+
+
+def some_of(asked):
+    """Return what compares ids of which some needed the job: see :func:`exactly`."""
+    return lambda node, value: _wrong_ids(value, lambda ids: set(ids) <= set(asked[node]), asked[node])
+
+
+def crashed(value, asked):
+    """Compare the answer of ``app.crashed``: the last lines of some of the ids ``asked``."""
+    right = isinstance(value, dict) and set(value) <= set(asked) and all(isinstance(t, str) for t in value.values())
+    return "" if right else f"found {shown(value)}, the last lines of some of {', '.join(asked)} are expected"
+
+
+def of_app(name):
+    """Return what compares the ids of a job that was about all of an app."""
+    mine = f"instances of {name}"
+    return lambda node, value: _wrong_ids(value, lambda ids: all(i.split("_", 1)[0] == name for i in ids), [mine])
+
+
+def tests(expected):
+    """Return what compares the results of tests.
+
+    :param expected: node -> what was to be tested there -> how many tests that are.
+    """
+
+    def answer(node, value):
+        if not isinstance(value, dict) or not all(isinstance(results, list) for results in value.values()):
+            return f"found {shown(value)}, a mapping of instance to results is expected"
+        wrong = _first(_misshapen(result, TESTED) for results in value.values() for result in results)
+        counts = {one: len(results) for one, results in value.items()}
+        return wrong or ("" if counts == expected[node] else f"not all was tested: {shown(counts)}")
+
+    return answer
+
+
+def hook(value, node, asked):
+    """Compare what ``deploy.hook`` returned: the node ran all of ``asked``, or says which of them failed.
+
+    :param node: the name of the node that answered.
+    :param asked: key -> command of the hooks, in their order.
+    """
+    problem = _misshapen(value, HOOK)
+    if problem:
+        return problem
+    if value["node"] != node:
+        return f"it is said to be of {shown(value['node'])}"
+    commands, failed = list(asked.values()), value["failed"]
+    if not value["problem"]:
+        right = failed is None and value["ended"] and value["ran"] == commands
+    elif failed in asked:
+        right = value["ran"] == commands[: list(asked).index(failed)]
+    else:
+        # No hook is to blame: it had no place to run in.
+        right = failed == "" and value["ran"] == commands[: len(value["ran"])]
+    return "" if right else f"it was asked to run {', '.join(commands)}, and says {shown(value)}"
+
+
+def room(value):
+    """Compare what ``app.room`` returned."""
+    return (
+        _misshapen(value, ROOM)
+        or _first(
+            f"{key}: found {shown(value[key])}"
+            for key in ("digest", "now")
+            if value[key] and not names.DIGEST.fullmatch(value[key])
+        )
+        or _not_all(value["packages"], lambda text: _is(text, str), "packages")
+    )
+
+
+def files(value):
+    """Compare what ``app.files`` returned: two lists of sentences."""
+    keys = {"problems", "warnings"}
+    if not isinstance(value, dict) or set(value) != keys or not all(isinstance(value[key], list) for key in keys):
+        return f"found {shown(value)}, lists of problems and of warnings are expected"
+    return _not_all([*value["problems"], *value["warnings"]], lambda text: _is(text, str), "a sentence")
+
+
+def logs(value, app):
+    """Compare what ``app.logs`` returned of the app called ``app``."""
+    right = isinstance(value, dict) and all(
+        names.is_instance(i) and i.split("_", 1)[0] == app and _is(text, str) for i, text in value.items()
+    )
+    return "" if right else f"found {shown(value)}, the logs of instances of {app} are expected"
+
+
+def command(value, instance):
+    """Compare what ``app.command`` returned: the command ran as ``instance``."""
+    problem = _misshapen(value, COMMAND, only=True)
+    wrong = not problem and value["instance"] != instance
+    return f"it was asked for {instance}, and says {shown(value['instance'])}" if wrong else problem
+
+
+def removed(asked):
+    """Return what compares the versions that a node removed: ``answer(node, value)``.
+
+    :param asked: node -> versions. Some may have been gone before.
+    """
+
+    def answer(node, value):
+        right = isinstance(value, list) and all(version in asked[node] for version in value)
+        return "" if right else f"it was asked to remove {', '.join(asked[node])}, and says {shown(value)}"
+
+    return answer
+
+
+def compared(replies, wrong):
+    """Return ``{node: Reply}`` in which an answer that is wrong has become an error.
+
+    :param wrong: ``wrong(value)`` says what is wrong with an answer.
+    """
+    return {
+        node: reply if reply.error else replace(reply, error=told(wrong(reply.value)))
+        for node, reply in replies.items()
+    }
+
+
+def told(problem):
+    """Return in a sentence that an answer is of no use."""
+    return (
+        problem
+        and f"its answer is not to be believed: {problem}. Look at that node, or run: salt '*' saltutil.sync_all"
+    )
+
+
+def _wrong_instance(raw, app, node):
+    if problem := _misshapen(raw, INSTANCE, only=True):
+        return problem
+    one = raw["id"]
+    if not names.is_instance(one) or one != instance_id(raw["app"], raw["version"], raw["slot"]):
+        return f"{shown(one)} is said to be {shown(raw['app'])} {shown(raw['version'])} in slot {raw['slot']}"
+    if raw["node"] != node.name:
+        return f"{one} is said to be on {shown(raw['node'])}"
+    if raw["app"] != app.name:
+        return f"{one} is no instance of {app.name}"
+    # What is not to be kept may be a leftover of another time: it is only stopped, on the node itself.
+    if raw["recorded"] and raw["port"] not in (None, raw["slot"]):
+        return f"{one} is said to have port {raw['port']}"
+    if raw["tested"] and (raw["address"] != node.address or not raw["recorded"]):
+        return f"{one} is said to be at {shown(raw['address'])}, and {node.name} has {node.address}"
+    return ""
+
+
+def _wrong_timeouts(value):
+    found, ids = value["stop_timeouts"], {i["id"] for i in value["instances"]}
+    right = all(_is(seconds, (int, float)) and 0 <= seconds <= stops.MOST for seconds in found.values())
+    return "" if right and set(found) == ids else f"stop_timeouts: found {shown(found)}"
+
+
+def _misshapen(value, types, only=False):
+    if not isinstance(value, dict) or not set(types) <= set(value) or (only and set(value) != set(types)):
+        return f"found {shown(value)}, a mapping with {', '.join(types)} is expected"
+    return _first(f"{key}: found {shown(value[key])}" for key, kind in types.items() if not _is(value[key], kind))
+
+
+def _is(value, kind):
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _not_all(values, right, key):
+    return _first(f"{key}: found {shown(value)}" for value in values if not right(value))
+
+
+def _twice(ids):
+    return _first(f"{one} is there twice" for one in ids if ids.count(one) > 1)
+
+
+def _wrong_ids(value, right, asked):
+    # What ends processes says, too, which of them had to be killed.
+    value = value.get("instances") if isinstance(value, dict) else value
+    if not isinstance(value, list) or not all(map(names.is_instance, value)) or not right(value):
+        return f"it was asked for {', '.join(asked)}, and says {shown(value)}"
+    return ""
+
+
+def _first(problems):
+    return next(filter(None, problems), "")

@@ -1,0 +1,256 @@
+"""The only place that speaks to minions: one Salt job, its replies as they come, none missing.
+
+No answer is a failure, never a success.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import time
+from dataclasses import dataclass
+
+import salt.client
+import salt.config
+from salt.exceptions import SaltClientError, SaltReqTimeoutError
+
+from ...core import tracebacks
+from ...core.errors import Failed
+from ...core.words import joined
+from .. import signals
+
+# How long the event bus is left alone between two looks at it, in seconds (as LocalClient does).
+POLL = 0.01
+
+# How often a job that lasts is asked after, and how long the answers may take, in seconds.
+WORD, WORD_DEADLINE = 10.0, 5.0
+
+# How long until a node is asked again that has a state run under way, in seconds, give or take a half: two that were
+# refused at the same moment, each for the other's sake, do not ask again at the same moment. It doubles each time up to
+# the longest, as each question costs the node a process.
+RETRY, RETRY_MOST = 1.0, 8.0
+# How long the master may take to take a job, in seconds, as its `publish_timeout` has it. Salt 3008 would ask a master
+# that is gone three times, for a minute each.
+PATIENCE = {"request_channel_timeout": 30, "request_channel_tries": 1}
+
+UNKNOWN = "the Salt master has no minion of this name: is its salt-minion running, and its key accepted (salt-key -L)?"
+
+
+# What Salt makes of an exception that nobody expected: ours or Salt's own is a bug, and the minion's log has it whole.
+# The traceback of an app may be anywhere in what a node says of it.
+UNCAUGHT = "The minion function caused an exception: Traceback (most recent call last):"
+# The same in a state.
+RAISED = "An exception occurred in this state"
+# What it says where the node has no module of ours, or an older one.
+OLD = re.compile(
+    r"'(app|deploy|discovery)\.\w+' is not available|ERROR executing '[^']*': .*keyword arguments are not valid", re.S
+)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a node answered. ``value`` is the function's result, ``error`` why there is none; ``silent``: no answer."""
+
+    node: str
+    value: object = None
+    error: str = ""
+    seconds: float = 0.0
+    silent: bool = False
+
+    @property
+    def ok(self):
+        return not self.error
+
+
+class Fleet:
+    """The minions of this master. A context manager: its connection is closed at the end.
+
+    :param opts: the master's options (``__opts__`` of a runner).
+    """
+
+    def __init__(self, opts):
+        self.opts = opts
+
+    def __enter__(self):
+        self._client = None
+        return self
+
+    def __exit__(self, *exc):
+        if self._client is not None:
+            self._client.destroy()
+
+    def _open(self):
+        if self._client is None:
+            config = salt.config.client_config(self.opts["conf_file"])
+            self._client = salt.client.LocalClient(mopts={**PATIENCE, **config})
+        return self._client
+
+    def run(
+        self,
+        function,
+        nodes,
+        *args,
+        deadline=60.0,
+        on_reply=lambda reply: None,
+        on_wait=None,
+        on_busy=None,
+        **kwargs,
+    ):
+        """Run ``function`` on ``nodes`` in one job; return ``{node: Reply}``, one for each of them.
+
+        :param deadline: seconds after which a node that still runs it is given up.
+        :param on_reply: called with each Reply as it comes.
+        :param on_wait: called every ten seconds with the names of the nodes that have not answered.
+        :param on_busy: for a state run: a node that already has one is asked again until that has ended, and this is
+            called once with its name. Not by Salt's own queue: Salt 3008 has a queued job end without an answer, and
+            the master takes the minion for silent.
+        :raises Failed: the master takes no job.
+        """
+        nodes = sorted(nodes)
+        if not nodes:
+            return {}
+        began = time.monotonic()
+        replies, busy, told, lost, word = {}, {}, {}, set(), began + WORD
+        with signals.held() as let_through:
+
+            def between():
+                let_through()
+                nonlocal word
+                if on_wait and time.monotonic() >= word:
+                    on_wait([node for node in nodes if node not in replies])
+                    word = time.monotonic() + WORD
+
+            def send(some):
+                return self._answers(function, some, args, kwargs, began + deadline, between)
+
+            for node, data in _until_all(send, nodes, busy, began + deadline):
+                reply = _reply(node, data, time.monotonic() - began)
+                if on_busy and _other_run(reply):
+                    if node not in told:
+                        on_busy(node)
+                    told[node] = min(2 * told.get(node, RETRY / 2), RETRY_MOST)
+                    busy[node] = time.monotonic() + told[node] * random.uniform(0.5, 1.5)
+                elif reply.silent and node in told and node not in lost:
+                    # It has answered before. Of state runs that come at the same moment, Salt 3008 may lose one.
+                    lost.add(node)
+                    busy[node] = time.monotonic()
+                elif node in nodes and node not in replies:
+                    replies[node] = reply
+                    on_reply(reply)
+        for node in nodes:
+            if node not in replies:
+                replies[node] = _missing(node, function, time.monotonic() - began, deadline, node in told)
+                on_reply(replies[node])
+        return replies
+
+    def aside(self, function, nodes, *args):
+        """Run a small job while another one is under way, over a connection of its own; return the answers that came.
+
+        :returns: ``{node: value}``, without the nodes that have failed or not answered within five seconds.
+        """
+        try:
+            with Fleet(self.opts) as other:
+                replies = other.run(function, nodes, *args, deadline=WORD_DEADLINE)
+        except Failed:
+            return {}
+        return {node: reply.value for node, reply in replies.items() if reply.ok}
+
+    def _answers(self, function, nodes, args, kwargs, until, between):
+        job = self._open().cmd_iter_no_block(
+            nodes,
+            function,
+            list(args),
+            kwarg=kwargs,
+            tgt_type="list",
+            timeout=int(self.opts.get("timeout", 5)),
+            gather_job_timeout=int(self.opts.get("gather_job_timeout", 10)),
+            expect_minions=True,
+        )
+        try:
+            for answer in job:
+                between()
+                yield answer or {}
+                if time.monotonic() > until:
+                    return
+        except (SaltClientError, SaltReqTimeoutError) as exc:
+            raise Failed(f"the Salt master does not answer: is salt-master running? ({exc})") from exc
+        finally:
+            job.close()
+
+
+def _until_all(send, nodes, busy, until):
+    """Yield ``(node, data)`` of each answer to a job, and to those that go to ``busy`` nodes again.
+
+    :param send: ``send(nodes)`` sends the job and returns an iterator of its answers, some of them empty.
+    :param busy: node -> when it is to be sent again, on the clock of ``time.monotonic``; the caller fills it.
+    """
+    jobs = [send(nodes)]
+    while jobs or (busy and time.monotonic() < until):
+        answers = [(job, next(job, None)) for job in jobs]
+        jobs = [job for job, answer in answers if answer is not None]
+        for _, answer in answers:
+            yield from (answer or {}).items()
+        due = sorted(node for node, when in busy.items() if when <= time.monotonic())
+        if due:
+            jobs.append(send(due))
+            for node in due:
+                del busy[node]
+        if not any(answer for _, answer in answers):
+            time.sleep(POLL)
+
+
+def _other_run(reply):
+    """Return whether a node did not begin a state run, since another one is under way there."""
+    value = reply.value
+    return isinstance(value, list) and bool(value) and str(value[0]).startswith('The function "state.')
+
+
+def _missing(node, function, waited, deadline, busy):
+    """Return the Reply of a node that gave none in time."""
+    late = waited >= deadline
+    if busy and late:
+        error = f"another state run was under way there for {deadline:g}s: see salt {node} state.running"
+    else:
+        # Salt sends no job where it has the key of none of them.
+        error = f"{function} did not end within {deadline:g}s" if late else UNKNOWN
+    return Reply(node, None, error, waited, silent=not late)
+
+
+def _reply(node, data, seconds):
+    if data.get("failed") or "ret" not in data:
+        return Reply(node, None, "does not answer: is its salt-minion running?", seconds, silent=True)
+    value = data["ret"]
+    if data.get("retcode", 0) == 0:
+        return Reply(node, value, "", seconds)
+    return Reply(node, value, _error(value) or f"failed, and did not say why (retcode {data['retcode']})", seconds)
+
+
+def _unquoted(text):
+    """Return what Salt says of an SLS that it cannot render, without the piece of it that it shows."""
+    return text.strip().splitlines()[0] if text.strip().startswith("Rendering SLS") else text
+
+
+def _comment(state):
+    """Return the comment of a state that failed, without the traceback that Salt makes of an exception."""
+    comment = str(state["comment"])
+    return f"{RAISED}: {tracebacks.of_traceback(comment)}" if comment.startswith(RAISED) else comment
+
+
+def _error(value):
+    """Return what went wrong, from a module's exception or the failed states of a state run."""
+    if isinstance(value, dict):
+        failed = [
+            f"{str(state.get('__id__') or key).removeprefix('saltdeploy app ')}: {_comment(state)}"
+            for key, state in value.items()
+            if isinstance(state, dict) and state.get("result") is False
+        ]
+        root = [f for f in failed if "One or more requisite failed" not in f]
+        return joined(root or failed)
+    text = joined(map(_unquoted, map(str, value))) if isinstance(value, list) else str(value)
+    if text.startswith(UNCAUGHT):
+        return f"{tracebacks.of_traceback(text)} (a bug: the minion's log has the traceback)"
+    old = OLD.match(text)
+    for prefix in ("ERROR: ", "Error: "):
+        text = text.removeprefix(prefix)
+    text = (text.partition("': ")[2] if text.startswith("ERROR executing '") else text).strip()
+    return f"{text.rstrip('.')}. Run: salt '*' saltutil.sync_all" if old else text

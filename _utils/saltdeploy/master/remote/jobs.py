@@ -1,0 +1,138 @@
+"""One phase of a deployment as one Salt job: told as its answers come, failed as a whole."""
+
+from __future__ import annotations
+
+from ...core import deadlines, words
+from ...core.errors import Failed
+from ...discovery.registration import first_result
+from . import answers
+
+# What a job that only talks to its own agent may take, in seconds: a lost leader is waited out.
+TALK_DEADLINE = 60.0
+# Jobs that wait until instances are ready.
+WAITING = ("app.start", "app.restart", "app.restore")
+# How much of a node's word is shown, in characters.
+SHOWN = 600
+
+
+class PhaseFailed(Failed):
+    """A phase failed.
+
+    :param phase: its name.
+    :param problems: the problem of each node on which it failed.
+    :param values: what the other nodes returned.
+    """
+
+    def __init__(self, phase, problems, values):
+        self.phase, self.problems, self.values = phase, dict(sorted(problems.items())), values
+        super().__init__(told_failure(phase, self.problems))
+
+    @property
+    def nodes(self):
+        """Names of the nodes on which it failed."""
+        return list(self.problems)
+
+
+def told_failure(phase, problems):
+    """Say that ``phase`` failed: each problem once, with all the nodes that have it."""
+    return words.without_period(words.by_problem(problems, f"{phase} on "))
+
+
+class Jobs:
+    """Runs phases on an open fleet.Fleet and writes them to a journal.Journal."""
+
+    def __init__(self, fleet, journal):
+        self.fleet, self.journal = fleet, journal
+
+    def run(
+        self,
+        phase,
+        function,
+        nodes,
+        *args,
+        told,
+        answer=lambda node, value: "",
+        wrong=lambda value: "",
+        deadline=TALK_DEADLINE,
+        **kwargs,
+    ):
+        """Run ``function`` on ``nodes``, telling each answer as it comes; return ``{node: value}``.
+
+        :param told: what the journal says of a good value.
+        :param answer: what is wrong with an answer as such, given the node and the value: see answers.
+        :param wrong: what is wrong with a value; empty: nothing.
+        :param deadline: seconds for the whole job.
+        :raises PhaseFailed: naming every node that failed, and why.
+        """
+        if not nodes:
+            return {}
+        self.journal.begin(phase, sorted(nodes))
+        problems = {}
+
+        def tell(reply):
+            for text in warnings(reply.value):
+                self.journal.warn(f"{reply.node}: {text}")
+            problem = reply.error or answers.told(answer(reply.node, reply.value)) or wrong(reply.value)
+            if problem:
+                problems[reply.node] = problem
+            self.journal.add(phase, reply.node, problem or told(reply.value), reply.seconds, not problem)
+
+        if function in WAITING:
+            kwargs["on_wait"] = lambda pending: self._tell_waiting(pending, args[0])
+        replies = self.fleet.run(function, nodes, *args, deadline=deadline, on_reply=tell, **kwargs)
+        values = {node: reply.value for node, reply in replies.items() if node not in problems}
+        if problems:
+            raise PhaseFailed(phase, problems, values)
+        return values
+
+    def _tell_waiting(self, nodes, app):
+        """Tell what the instances wait for that ``nodes`` are starting."""
+        for node, notes in self.fleet.aside("app.waiting", nodes, app).items():
+            for instance, text in notes.items() if isinstance(notes, dict) else ():
+                self.journal.say(f"{node}: {str(instance)[:SHOWN]} {str(text)[:SHOWN]}")
+
+    def attempt(self, *args, **kwargs):
+        """Like :meth:`run`, for the way back: return what went wrong, as a list of sentences."""
+        try:
+            self.run(*args, **kwargs)
+        except Failed as exc:
+            return [str(exc)]
+        return []
+
+
+def ids_by_node(instances):
+    """Return ``{node: [id, …]}``."""
+    grouped = {}
+    for instance in instances:
+        grouped.setdefault(instance.node, []).append(instance.id)
+    return grouped
+
+
+def most(by_node):
+    """Return the length of the longest value: what one node has to do in a row."""
+    return max(map(len, by_node.values()), default=0)
+
+
+def told_ids(value):
+    """Say which instances a job was about."""
+    return ", ".join(value["instances"] if isinstance(value, dict) else value) or "nothing left"
+
+
+def publish_deadline(app):
+    """Return how long a job may take that publishes instances of ``app``, in seconds."""
+    return TALK_DEADLINE + first_result(app)
+
+
+def warnings(value):
+    """Return the sentences in what a node returned that somebody should know, though nothing failed."""
+    found = value.get("warnings") if isinstance(value, dict) else None
+    return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
+
+
+def stop_deadline(app, ids):
+    """Return how long a job may take that retires ``ids`` of ``app``, in seconds.
+
+    :param app: its stop timeout is the longest of all instances that are there: see Site.app.
+    """
+    ending = deadlines.ending(app.stop.timeout, most(ids))
+    return deadlines.CATALOG + app.strategy.drain + ending + most(ids) + TALK_DEADLINE

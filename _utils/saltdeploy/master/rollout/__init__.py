@@ -1,0 +1,1 @@
+"""A deployment: its waves, its record and its revert."""

@@ -1,0 +1,83 @@
+"""The tests of an app: from the node itself, from a peer, from the master."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+
+from ...core.errors import Failed
+from ...core.words import joined
+from ...system import probes
+from ..remote import answers
+from ..remote.jobs import TALK_DEADLINE, ids_by_node, most
+
+MASTER_THREADS = 8
+
+
+class Acceptance:
+    """Runs an app's tests on instances; each method raises Failed with all that did not pass.
+
+    :param jobs: a jobs.Jobs.
+    :param peers: names of the nodes that a test from a peer may run on.
+    """
+
+    def __init__(self, jobs, environment, app, peers):
+        self.jobs, self.environment, self.app, self.peers = jobs, environment, app, peers
+        self._origins = Counter(t.origin for t in app.tests)
+
+    def from_nodes(self, instances):
+        """Run the tests that are from the node."""
+        ids = ids_by_node(instances) if "node" in self._origins else {}
+        expected = {node: dict.fromkeys(some, self._origins["node"]) for node, some in ids.items()}
+        self._run("app.test", ids, expected)
+
+    def from_elsewhere(self, instances):
+        """Run the tests that are from a peer or from the master."""
+        targets = [asdict(i) for i in instances]
+        if targets and "peer" in self._origins:
+            self._from_peers(targets)
+        if targets and "master" in self._origins:
+            self._from_master(targets)
+
+    def _from_peers(self, targets):
+        by_peer = {}
+        for number, target in enumerate(targets):
+            others = [p for p in self.peers if p != target["node"]]
+            if not others:
+                raise Failed(f"no other node of {self.environment.name} answers, to test {target['id']} from a peer.")
+            by_peer.setdefault(others[number % len(others)], []).append(target)
+        count = self._origins["peer"]
+        names = {peer: [f"{t['id']}@{t['node']}" for t in some] for peer, some in by_peer.items()}
+        self._run("deploy.test_peers", by_peer, {peer: dict.fromkeys(some, count) for peer, some in names.items()})
+
+    def _run(self, function, by_node, expected):
+        """Run tests on nodes; ``expected``: node -> instance -> how many tests."""
+        job = ("test", function, by_node, self.app.name, by_node)
+        complete, deadline = answers.tests(expected), self._deadline(by_node)
+        self.jobs.run(*job, told=_passed, answer=complete, wrong=_failed, deadline=deadline)
+
+    def _from_master(self, targets):
+        began = time.monotonic()
+        self.jobs.journal.begin("test", ["master"])
+        with ThreadPoolExecutor(MASTER_THREADS) as pool:
+            parts = pool.map(lambda t: probes.run_from("master", self.environment, self.app, [t]), targets)
+            results = {k: v for part in parts for k, v in part.items()}
+        problem = _failed(results)
+        self.jobs.journal.add("test", "master", problem or _passed(results), time.monotonic() - began, not problem)
+        if problem:
+            raise Failed(f"test from master: {problem}")
+
+    def _deadline(self, by_node):
+        return most(by_node) * sum(t.timeout for t in self.app.tests) + TALK_DEADLINE
+
+
+def _passed(results):
+    count = sum(map(len, results.values()))
+    return f"{', '.join(results)}: {count} test{'s' * (count != 1)} passed" if count else "nothing to test"
+
+
+def _failed(results):
+    wrong = [(i, r) for i, tests in results.items() for r in tests if not r["ok"]]
+    return joined(f"{instance}: test `{r['test']}` failed: {r['detail']}" for instance, r in wrong)

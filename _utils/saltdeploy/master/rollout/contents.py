@@ -1,0 +1,122 @@
+"""Whether all nodes have the same content under a version: a release never changes."""
+
+from __future__ import annotations
+
+from ...core.errors import Failed, Refused
+from ...core.model import version_of
+from ...core.names import DIGEST
+from ...core.words import by_problem
+from .. import outcome
+from ..remote import answers
+from ..remote.jobs import TALK_DEADLINE, warnings
+
+
+def look(fleet, app, version, nodes):
+    """Return what ``nodes`` say of a release: ``{node: Reply}``, each value as ``app.room`` has it."""
+    return answers.compared(fleet.run("app.room", nodes, app.name, version, deadline=TALK_DEADLINE), answers.room)
+
+
+def nodes(installing, observed, version):
+    """Return the nodes that have a release, or are about to install it."""
+    return sorted({*installing, *(node for node, releases in observed.releases.items() if version in releases)})
+
+
+def may_change(app):
+    """Return whether a file of digests, and not the definition, says what the content of a release is."""
+    digests = app.source.sha256
+    return app.source.kind == "archive" and not isinstance(digests, dict) and not DIGEST.fullmatch(digests)
+
+
+def check(fleet, app, version, concerned, observed, record):
+    """Look whether a release can be had, and would be the same on all nodes. Return warnings.
+
+    :param concerned: the nodes that are about to install or start it.
+    :param record: as records.read returns it, or None: it may have the digest that was deployed.
+    :raises Refused: there is no room for it, its artifact cannot be had, or it is another one by now.
+    """
+    replies = look(fleet, app, version, nodes(concerned, observed, version))
+    problems = {node: replies[node].error for node in concerned if replies[node].error}
+    if problems:
+        raise Refused(by_problem(problems))
+    told = _two_contents(app, version, replies, now=True, known=recorded(record, observed).get(version, ""))
+    if told:
+        raise Refused(told)
+    doubts = {node: "; ".join(warnings(replies[node].value)) for node in concerned}
+    doubts = {node: text for node, text in doubts.items() if text}
+    return [by_problem(doubts)] if doubts else []
+
+
+def recorded(record, observed):
+    """Return the digests that a record has of the releases that it names or that are installed: release -> digest.
+
+    The content of any other release may change: nobody has it.
+
+    :param record: as records.read returns it, or None.
+    """
+    named = {version_of(instance) for _, instance in outcome.places(record)}
+    kept = named.union(*observed.releases.values())
+    return {release: digest for release, digest in (record or {}).get("digests", {}).items() if release in kept}
+
+
+def agree(fleet, app, version, installing, observed, known=""):
+    """Return the digest that the archive of a release has on all nodes; empty: it has none, or no node says it.
+
+    It is asked for once for a deployment. What else keeps a node from installing it, the installation will tell.
+
+    :param known: the digest that the record has of the release, if any.
+    :raises Failed: it is not the same on all nodes.
+    """
+    replies = look(fleet, app, version, nodes(installing, observed, version))
+    told = _two_contents(app, version, replies, known=known)
+    if told:
+        raise Failed(told)
+    return next((reply.value["digest"] for reply in replies.values() if reply.ok and reply.value["digest"]), "")
+
+
+def differing_packages(fleet, app, version, some):
+    """Return a warning if pip installed different packages under one version on ``some`` nodes, else nothing."""
+    replies = look(fleet, app, version, some)
+    by_package = {}
+    for node, reply in sorted(replies.items()):
+        for package in reply.value["packages"] if reply.ok else ():
+            name, _, number = package.partition("==")
+            by_package.setdefault(name, {}).setdefault(number, []).append(node)
+    differing = [
+        f"{name} " + ", ".join(f"{number} on {' and '.join(where)}" for number, where in sorted(numbers.items()))
+        for name, numbers in sorted(by_package.items())
+        if len(numbers) > 1
+    ]
+    if not differing:
+        return ""
+    return (
+        f"{app.name} {version} is not the same on all nodes: {'; '.join(differing[:5])}. Give exact versions of these"
+        f" in apps:{app.name}:source:requirements, and deploy a new version."
+    )
+
+
+def _two_contents(app, version, replies, now=False, known=""):
+    """Return what is said if there are two archives of one version, else nothing.
+
+    :param known: the digest that the record has of it, if any.
+    :param now: whether what a file of digests says by now counts on nodes that have the release.
+    """
+    installed, offered = {}, {}
+    for node, reply in sorted(replies.items()):
+        if reply.ok:
+            found = reply.value
+            (installed if found["installed"] else offered).setdefault(found["digest"], []).append(node)
+            if now and found["installed"]:
+                offered.setdefault(found["now"], []).append(node)
+    if len({*installed, *offered, known} - {""}) < 2:
+        return ""
+    said = [f"sha256 {known[:12]}… was deployed before"] if known else []
+    said += [f"sha256 {digest[:12]}… is installed on {', '.join(some)}" for digest, some in installed.items() if digest]
+    said += [
+        f"sha256 {digest[:12]}… is what {', '.join(some)} would install now"
+        for digest, some in offered.items()
+        if digest and digest not in installed
+    ]
+    return (
+        f"{app.name} {version} has two contents: {', '.join(said)}. Content under a version never changes: give the new"
+        " one a new version, or put the old archive and its digest back."
+    )

@@ -1,0 +1,199 @@
+"""Whether clients find instances in discovery, and go on finding them."""
+
+from __future__ import annotations
+
+import time
+
+from ...core.errors import Failed
+from ...core.redaction import hidden
+from ...core.words import by_problem, joined
+from ...discovery import registration
+from ...discovery.registration import CANDIDATE
+from ...planning.explain import listed
+from ..remote import answers
+from ..remote.jobs import TALK_DEADLINE, ids_by_node
+
+# How long discovery is waited for to have as healthy what was so all the time, in seconds.
+SEEN = 10.0
+# How often it is told what is waited for, in seconds.
+WORD = 10.0
+# How much of what a check said is shown, in characters: it may have a whole page.
+SHOWN = 200
+
+
+def still(journal, discovery, app, instances):
+    """Make sure that the checks of unpublished ``instances``, which ran before, pass in discovery.
+
+    :raises Failed: naming those whose do not, and what to do.
+    """
+    if not instances:
+        return
+    began, ids = time.monotonic(), ids_by_node(instances)
+    wanted = {(i.node, i.id) for i in instances}
+    journal.begin("healthy", sorted(ids))
+
+    def missing(found):
+        return wanted - {(e.minion, e.id.removesuffix(CANDIDATE)) for e in found}
+
+    passed = discovery.wait(app.candidate, lambda found: not missing(found), began + SEEN, passing=True)
+    sick = set() if passed else missing(discovery.instances(app.candidate, passing=True)) or wanted
+    problem = _not_warm(app, sick) if sick else ""
+    journal.add("healthy", "", problem or f"warm: {listed(ids)}", time.monotonic() - began, passed)
+    if problem:
+        raise Failed(problem)
+
+
+def _not_warm(app, sick):
+    which = ", ".join(f"{i} on {node}" for node, i in sorted(sick))
+    how = "; ".join(f"salt {node} app.stop {app.name} instances='[{i}]'" for node, i in sorted(sick))
+    return f"kept warm, and not healthy in discovery: {which}. To have it started anew, stop it ({how}), then try again"
+
+
+def wait(jobs, discovery, app, ids, until):
+    """Block until discovery has all of ``ids`` as passing, and until they have stayed so for min_healthy.
+
+    :param jobs: a jobs.Jobs.
+    :param ids: node -> ids of instances.
+    :param until: :func:`time.monotonic` time at which to give up, if ``healthy_deadline`` is not over before.
+    :raises Failed: naming those that are not healthy, with the output of their checks, and those that crashed.
+    """
+    journal, began = jobs.journal, time.monotonic()
+    journal.begin("healthy", sorted(ids))
+    catalog = _Catalog(discovery, app, _pairs(ids))
+    problem = _unhealthy(journal, catalog, app, min(began + app.strategy.healthy_deadline, until))
+    problem = problem or _fell(catalog, app.strategy.min_healthy)
+    if app.strategy.min_healthy:
+        problem = problem or _crashed(jobs.fleet, app, ids)
+    what = problem or f"in discovery: {listed(ids)}"
+    journal.add("healthy", "", what, time.monotonic() - began, not problem)
+    if problem:
+        raise Failed(problem)
+
+
+def still_serve(journal, discovery, app, ids, unproved=False):
+    """Make sure that discovery has all of ``ids`` as passing, which it had before.
+
+    What does not pass, as after a restart of its agent, may come back within seconds, and must then stay for
+    min_healthy.
+
+    :param ids: node -> ids of instances.
+    :param unproved: nobody has seen that all of them stayed healthy. Then all must stay so, from their first result on.
+    :raises Failed: naming those that do not, and what their checks said.
+    """
+    catalog, began = _Catalog(discovery, app, _pairs(ids)), time.monotonic()
+    passed = not catalog.wanted or catalog.passes(began)
+    if passed and not unproved:
+        return
+    first, problem = registration.first_result(app), ""
+    journal.begin("healthy", sorted(ids))
+    if not passed:
+        journal.say(f"not healthy any more: {catalog.missing()}")
+        problem = "" if catalog.passes(began + max(SEEN, first)) else f"not healthy any more: {catalog.missing()}"
+    problem = problem or _fell(catalog, app.strategy.min_healthy + (first if unproved else 0))
+    what = problem or f"in discovery{'' if passed else ' again'}: {listed(ids)}"
+    journal.add("healthy", "", what, time.monotonic() - began, not problem)
+    if problem:
+        raise Failed(problem)
+
+
+def enough_serve(journal, discovery, app, wanted, least):
+    """Make sure that discovery has ``least`` of ``wanted``, pairs of node and id, as passing. Others may come back.
+
+    :raises Failed: naming the instances that do not pass, and the output of their checks.
+    """
+    catalog, began = _Catalog(discovery, app, set(wanted)), time.monotonic()
+    if catalog.has(least, began):
+        return
+    journal.say(f"not healthy any more: {catalog.missing()}")
+    if not catalog.has(least, began + max(SEEN, registration.first_result(app))):
+        raise Failed(f"too few serve to take another one out, not healthy any more: {catalog.missing()}")
+
+
+def found(discovery, app, wanted):
+    """Check once that clients find all of ``wanted``, pairs of node and id.
+
+    :raises Failed: naming those that they do not, and what their checks said.
+    """
+    catalog = _Catalog(discovery, app, set(wanted))
+    if not catalog.passes(time.monotonic()):
+        raise Failed(f"did not stay healthy in discovery while it was measured: {catalog.missing()}")
+
+
+def not_back(journal, discovery, app, ids):
+    """Wait until clients find the restored ``ids`` again. Return the problem, or an empty text."""
+    catalog = _Catalog(discovery, app, _pairs(ids))
+    return _unhealthy(journal, catalog, app, time.monotonic() + app.strategy.healthy_deadline) if ids else ""
+
+
+def _unhealthy(journal, catalog, app, deadline):
+    """Wait for what ``catalog`` is asked for; tell meanwhile what is missing, and return what is wrong in the end."""
+    began = time.monotonic()
+    while not catalog.passes(min(deadline, time.monotonic() + WORD)):
+        if time.monotonic() >= deadline:
+            return f"not healthy in discovery within {app.strategy.healthy_deadline:g}s: {catalog.missing()}"
+        journal.say(f"not healthy in discovery after {time.monotonic() - began:.0f}s: {catalog.missing()}")
+    return ""
+
+
+def _fell(catalog, hold):
+    """Return what is wrong if something does not stay healthy for ``hold`` seconds."""
+    if hold and catalog.loses(time.monotonic() + hold):
+        return f"did not stay healthy in discovery for {hold:g}s: {catalog.missing()}"
+    return ""
+
+
+def _crashed(fleet, app, ids):
+    """Return a sentence on the instances that crashed between two checks, or an empty text. Their nodes know."""
+    problems = {}
+    for node, reply in fleet.run("app.crashed", ids, app.name, ids, deadline=TALK_DEADLINE).items():
+        wrong = reply.error or answers.told(answers.crashed(reply.value, ids[node]))
+        texts = [wrong] if wrong else [_restarted(i, lines) for i, lines in reply.value.items()]
+        problems.update({node: joined(texts)} if texts else {})
+    return by_problem(problems)
+
+
+def _restarted(instance, lines):
+    said = f"{instance} crashed after its publication, and its supervisor restarted it"
+    return f"{said}\nits last lines:\n{lines}" if lines else said
+
+
+def _pairs(ids):
+    return {(node, i) for node, some in ids.items() for i in some}
+
+
+class _Catalog:
+    """The entries of discovery for ``wanted``, pairs of node and id of instances of ``app``, as they were seen last."""
+
+    def __init__(self, discovery, app, wanted):
+        self.discovery, self.app, self.wanted, self._seen = discovery, app, wanted, {}
+
+    def passes(self, deadline):
+        """Block until all of them pass; return whether they did until then."""
+        return self.discovery.wait(self.app.name, lambda found: not self._look(found), deadline)
+
+    def has(self, least, deadline):
+        """Block until ``least`` of them pass; return whether they did until then."""
+        most = len(self.wanted) - least
+        return self.discovery.wait(self.app.name, lambda found: len(self._look(found)) <= most, deadline)
+
+    def loses(self, deadline):
+        """Block until one of them does not pass; return whether one did not until then."""
+        return self.discovery.wait(self.app.name, self._look, deadline)
+
+    def missing(self):
+        """Say which of them did not pass, and why."""
+        return ", ".join(f"{i} on {node} ({self._why(node, i)})" for node, i in sorted(self._missing()))
+
+    def _look(self, found):
+        self._seen = {(e.minion, e.id): e for e in found}
+        return self._missing()
+
+    def _missing(self):
+        return {pair for pair in self.wanted if pair not in self._seen or self._seen[pair].status != "passing"}
+
+    def _why(self, node, instance):
+        if (node, instance) not in self._seen:
+            return f"not in the catalog of Consul: see the log of its agent on {node}"
+        endpoint = self._seen[node, instance]
+        said = " ".join(hidden(endpoint.output, self.app.env).split()).removeprefix("HTTP ")
+        return f"{endpoint.status}: {said[:SHOWN] or 'no check has run yet'}"

@@ -1,0 +1,178 @@
+"""Runs the hooks of an app in a deployment, from the master.
+
+One Salt job for the hooks of a phase that run on every node, one for each that runs once.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import groupby
+
+from ...core import hooks, records
+from ...core.errors import INTERRUPTS, Failed, LockLost
+from ...core.model import version_of
+from ..remote import answers
+from ..remote.jobs import TALK_DEADLINE
+
+
+class Freeze(Failed):
+    """A hook failed after which nothing more may be changed."""
+
+
+class Hooks:
+    """The hooks of ``app`` at ``version``.
+
+    :param jobs: a jobs.Jobs.
+    :param discovery: the environment's discovery: it has the marks.
+    :param environment: the environment's name.
+    :param lock: the held lock.Lock; every mark goes through it.
+    :param identity: the executor.Identity of the deployment.
+    """
+
+    def __init__(self, jobs, discovery, environment, app, version, lock, identity):
+        self.jobs, self.discovery, self.app, self.version = jobs, discovery, app, version
+        self.lock, self.identity = lock, identity
+        self._prefix = records.prefix(environment, app.name)
+        self._known = None
+
+    def run(self, phase, nodes, on="", once=True, every=True):
+        """Run the hooks of ``phase``, in the order of the definition; return how long that took, in seconds.
+
+        :param nodes: names of the nodes of the wave; or node -> ids of the instances it is about there.
+        :param on: the node for those that run once; by default the first of ``nodes``.
+        :param once: whether those that run once do; ``every``: whether the others do.
+        :raises Failed: one failed. Where it is said so, Freeze.
+        """
+        began, some = time.monotonic(), self.app.hooks.get(phase, ()) if nodes else ()
+        for is_once, alike in groupby(some, lambda hook: hook.once):
+            if is_once and once:
+                for hook in alike:
+                    self._once(phase, hook, nodes, on or next(iter(nodes)))
+            elif every and not is_once:
+                self._run(phase, list(alike), nodes)
+        return time.monotonic() - began
+
+    def _once(self, phase, hook, nodes, node):
+        name = hooks.key(phase, hook)
+        known = self._marks().get(name)
+        if known:
+            if known["deployment"] != self.identity.id:
+                self.jobs.journal.say(f"{phase}: `{hook.command}` is not run again: {hooks.told(known)}")
+            return
+        there = {node: nodes.get(node, ())} if isinstance(nodes, dict) else [node]
+        self._mark("started", phase, hook, node)
+        seen = {}
+        try:
+            self._run(phase, [hook], there, seen)
+        except LockLost:
+            raise
+        except Failed:
+            # Where nobody saw its end, the mark stays, and the next deployment asks what has become of it.
+            if all(value["ended"] for value in seen.values()) and seen:
+                self._unmark(name)
+            raise
+        self._mark("done", phase, hook, node)
+
+    def _unmark(self, name):
+        """Remove a mark. Where that fails it stays, and somebody is asked about it; what the hook did counts."""
+        try:
+            self.lock.write({}, [hooks.marks_key(self._prefix, self.version, name)])
+        except LockLost:
+            raise
+        except Failed as exc:
+            self.jobs.journal.warn(f"the mark of a hook could not be removed, see deploy.hooks: {exc}")
+
+    def _marks(self):
+        if self._known is None:
+            self._known = marks(self.discovery, self._prefix, self.version)
+        return self._known
+
+    def _mark(self, state, phase, hook, node):
+        name, value = hooks.key(phase, hook), hooks.mark(state, phase, hook, node, self.identity)
+        self.lock.write({hooks.marks_key(self._prefix, self.version, name): value})
+        self._marks()[name] = value
+
+    def _run(self, phase, some, nodes, seen=None):
+        """Run hooks one after the other, on all ``nodes`` at once.
+
+        :param seen: what the nodes answered, for the caller.
+        """
+        seen = {} if seen is None else seen
+        keys = {hooks.key(phase, hook): hook for hook in some}
+
+        def answer(node, value):
+            problem = answers.hook(value, node, {key: hook.command for key, hook in keys.items()})
+            # Of a node whose answer is wrong nobody knows what its hooks have done.
+            if not problem:
+                seen[node] = value
+            return problem
+
+        try:
+            self.lock.check()
+            self.jobs.run(
+                phase,
+                "deploy.hook",
+                nodes,
+                self.app.name,
+                phase,
+                self.version,
+                list(keys),
+                instances=nodes if isinstance(nodes, dict) else None,
+                deployment=self.identity.id,
+                deadline=sum(hook.timeout for hook in some) + TALK_DEADLINE,
+                told=lambda value: ", ".join(f"`{command}`" for command in value["ran"]),
+                answer=answer,
+                wrong=lambda value: value["problem"],
+            )
+        except LockLost:
+            raise
+        except (Failed, *INTERRUPTS) as exc:
+            self._freeze(phase, keys, [seen.get(n, {"failed": ""})["failed"] for n in nodes], exc)
+            raise
+
+    def _freeze(self, phase, keys, failed, exc):
+        """Raise Freeze if a hook that failed, or may have, is one to freeze after.
+
+        :param failed: of each node, the key of its hook that failed, None if none did; empty if it did not answer.
+        """
+        blamed = [hook for f in failed if f is not None for key, hook in keys.items() if f in ("", key)]
+        if any(hook.on_failure == "freeze" for hook in blamed):
+            raise Freeze(str(exc) if isinstance(exc, Failed) else f"{phase}: it was interrupted") from exc
+
+
+def marks(discovery, prefix, version):
+    """Return the marks of a release, by key: see hooks.mark."""
+    return hooks.of_release(hooks.usable(discovery.read_all(hooks.marks_key(prefix))), prefix, version)
+
+
+def forget(site, lock, observed, going):
+    """Remove the marks of releases that no node has any more; none while there are nodes that were not looked at.
+
+    :param site: a site.Site.
+    :param going: node -> versions that were removed since ``observed``.
+    """
+    if not set(site.environment.nodes) <= set(observed.releases):
+        return
+    staying = {v for node, releases in observed.releases.items() for v in releases if v not in going.get(node, ())}
+    gone = {version for versions in going.values() for version in versions} - staying
+    names = hooks.of_releases(site.discovery.keys(hooks.marks_key(site.prefix)), site.prefix, gone)
+    if names:
+        lock.write({}, names)
+
+
+def count(runs, desired):
+    """Return how many instances of the release that is desired are among ``runs``: node -> ids."""
+    return sum(version_of(i) == desired.version for node in desired.nodes for i in runs.get(node, ()))
+
+
+def newest(runs, desired, nodes):
+    """Return the node for what runs once when instances on ``nodes`` go: one with the new release, if there is one."""
+    new = [n for n in desired.nodes if any(version_of(i) == desired.version for i in runs.get(n, ()))]
+    return next(iter([*new, *nodes]), "")
+
+
+def starts_last(plan, number, runs, desired):
+    """Return whether no wave after that number starts or publishes anything: not after a pause, either."""
+    if any(wave.start or wave.adopt for wave in plan.waves[number:]):
+        return False
+    return not plan.paused or count(runs, desired) + sum(plan.waves[0].start.values()) >= desired.instances

@@ -1,0 +1,205 @@
+"""Takes the measurements that a strategy's ``analysis`` wants of what was just published.
+
+``http`` and ``prometheus`` are asked from here, the master, each in a thread. A ``command`` is a Salt job at an
+instance of the wave, as the app's user: nothing that a definition says is run on the master.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import threading
+import time
+from dataclasses import dataclass
+
+import requests
+
+from ...core import analysis, tracebacks, words
+from ...core.analysis import Inconclusive, Measurement
+from ...core.errors import Failed
+from ...core.redaction import hidden
+from ..remote import answers
+from ..remote.jobs import TALK_DEADLINE
+
+log = logging.getLogger(__name__)
+
+PHASE = "measure"
+# How long the lock is not looked at while nothing is measured, in seconds.
+BEAT = 5.0
+# How much of an answer is read, in bytes.
+LIMIT = 1 << 24
+
+
+@dataclass(frozen=True)
+class Where:
+    """What is measured: a release, and the instance of it that commands run at."""
+
+    environment: str
+    version: str
+    node: str
+    instance: str
+
+
+def run(jobs, app, where, check=lambda: None):
+    """Take the measurements of all gates of ``app``, beside one another, until each has its verdict.
+
+    :param jobs: a jobs.Jobs.
+    :param where: a Where.
+    :param check: called now and then, and at the end; what it raises ends the measuring.
+    :raises Failed: a gate is not passed: its name, what was measured, and what is wanted.
+    """
+    gates = {gate.name: gate for gate in app.strategy.analysis}
+    if gates:
+        longest = max(gate.count * gate.interval for gate in gates.values())
+        jobs.journal.say(f"measuring {', '.join(gates)}, for {longest:g}s: what is replaced serves on meanwhile")
+        _Run(jobs, app, where, check).all(gates)
+
+
+class _Run:
+    """One loop looks after all gates, in this thread: the job of a command, the journal and the lock are its own."""
+
+    def __init__(self, jobs, app, where, check):
+        self.jobs, self.app, self.where, self.check = jobs, app, where, check
+        self.values = {"app": app.name, "version": where.version, "environment": where.environment}
+        self.arrived = queue.SimpleQueue()
+        # The thread of a gate whose last request is not answered whole, though its time is over.
+        self.asking = {}
+
+    def all(self, gates):
+        now = time.monotonic()
+        due, taken = {name: now + gate.interval for name, gate in gates.items()}, {name: [] for name in gates}
+        waiting = set(gates)
+        while waiting:
+            self.check()
+            now = time.monotonic()
+            for name in [name for name, at in due.items() if at <= now]:
+                del due[name]
+                self._begin(gates[name])
+            try:
+                name, began, measurement = self.arrived.get(timeout=_until(due, time.monotonic()))
+            except queue.Empty:
+                continue
+            gate = gates[name]
+            taken[name].append(measurement)
+            self._tell(gate, taken[name], time.monotonic() - began)
+            problem = analysis.verdict(gate, taken[name])
+            if problem:
+                raise Failed(problem)
+            if problem is None:
+                due[name] = began + gate.interval
+            else:
+                waiting.remove(name)
+        self.check()
+
+    def _begin(self, gate):
+        """Have a measurement arrive, after ``timeout`` at the latest."""
+        if gate.kind == "command":
+            began = time.monotonic()
+            self.arrived.put((gate.name, began, attempt(lambda: self._command(gate))))
+        else:
+            # Not waited for where the run ends before it.
+            threading.Thread(target=self._ask, args=[gate], name=f"measure {gate.name}", daemon=True).start()
+
+    def _ask(self, gate):
+        began = time.monotonic()
+        self.arrived.put((gate.name, began, attempt(lambda: ask(gate, self.values, self.asking))))
+
+    def _command(self, gate):
+        node, instance = self.where.node, self.where.instance
+        job = (self.app.name, gate.command, instance, gate.timeout)
+        deadline = gate.timeout + TALK_DEADLINE
+        replies = self.jobs.fleet.run("app.command", [node], *job, placeholders=True, deadline=deadline)
+        reply = answers.compared(replies, lambda value: answers.command(value, instance))[node]
+        if not reply.ok:
+            raise Inconclusive(f"{node}: {reply.error}")
+        return analysis.from_command(gate, reply.value["code"], hidden(reply.value["output"], self.app.env))
+
+    def _tell(self, gate, taken, seconds):
+        good = analysis.good(gate, taken[-1])
+        said = f"{gate.name} {len(taken)}/{gate.count}: {taken[-1]}"
+        wanted = "" if good else f", wanted is {analysis.condition(gate)}"
+        self.jobs.journal.add(PHASE, self.where.node if gate.command else "", said + wanted, seconds, good)
+
+
+def _until(due, now):
+    """Return for how long there is nothing to begin, in seconds."""
+    return max(0.0, min([BEAT, *(at - now for at in due.values())]))
+
+
+def attempt(measure):
+    """Return the Measurement that ``measure()`` makes; one that is inconclusive, whatever goes wrong."""
+    try:
+        return measure()
+    except Inconclusive as exc:
+        return Measurement(None, str(exc))
+    except (requests.RequestException, OSError) as exc:
+        return Measurement(None, _reason(exc))
+    except Failed as exc:
+        return Measurement(None, str(exc))
+    except Exception as exc:  # a thread that ends without a word would be waited for in vain
+        log.debug("Unexpected in a measurement", exc_info=exc)
+        return Measurement(None, tracebacks.told(exc))
+
+
+def ask(gate, values, asking=None):
+    """Take one measurement of a gate that is ``http`` or ``prometheus``: inconclusive when ``timeout`` is over.
+
+    :param values: what the gate's placeholders stand for.
+    :param asking: gate's name -> the thread of its last request. While that one still gets bytes of an answer there is
+        no other: a server that drips them would have a thread for each measurement.
+    """
+    asking = {} if asking is None else asking
+    if gate.name in asking and asking[gate.name].is_alive():
+        return Measurement(None, "the request before is not answered yet")
+    take = {"http": _http, "prometheus": _prometheus}[gate.kind]
+    answers = queue.SimpleQueue()
+    # The timeouts of requests are for each read: a server that drips bytes would be listened to for ever.
+    thread = threading.Thread(target=lambda: answers.put(attempt(lambda: take(gate, values))), daemon=True)
+    asking[gate.name] = thread
+    thread.start()
+    try:
+        return answers.get(timeout=gate.timeout)
+    except queue.Empty:
+        return Measurement(None, f"no whole answer within {gate.timeout:g}s")
+
+
+def _http(gate, values):
+    status, text = _get(gate, analysis.filled_url(gate.url, values))
+    if not 200 <= status < 300:
+        raise Inconclusive(f"status {status}, expected 2xx")
+    return Measurement(analysis.from_json(text, gate.pointer))
+
+
+def _prometheus(gate, values):
+    url = f"{analysis.filled_url(gate.url, values).rstrip('/')}/api/v1/query"
+    status, text = _get(gate, url, {"query": analysis.fill(gate.query, values)})
+    # Errors of a query have another status, and say what is wrong in the body.
+    if status != 200 and not text.lstrip().startswith("{"):
+        raise Inconclusive(f"status {status}, expected 200")
+    return Measurement(analysis.from_prometheus(text))
+
+
+def _get(gate, url, params=None):
+    """Return status and text. A redirect is not followed: it may lead to a page for people to log in."""
+    headers = {"User-Agent": "saltdeploy", **gate.headers}
+    with (
+        words.unlogged("urllib3"),
+        requests.get(
+            url, params=params, headers=headers, timeout=gate.timeout, allow_redirects=False, stream=True
+        ) as response,
+    ):
+        body = b""
+        for part in response.iter_content(1 << 16):
+            body += part
+            if len(body) > LIMIT:
+                raise Inconclusive(f"the answer is longer than {LIMIT >> 20} MiB")
+        return response.status_code, body.decode("utf-8", "replace")
+
+
+def _reason(exc):
+    """Return what is at the bottom of an exception of requests, whose own words are long."""
+    while exc.__cause__ or exc.__context__:
+        exc = exc.__cause__ or exc.__context__
+    # The words of requests itself, and of what it uses, hold the URL, in which a token may be.
+    text = getattr(exc, "strerror", None) or (str(exc) if tracebacks.is_open(type(exc)) else type(exc).__name__)
+    return "connection refused" if isinstance(exc, ConnectionRefusedError) else text[: analysis.SHOWN]

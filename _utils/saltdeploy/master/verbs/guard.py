@@ -1,0 +1,67 @@
+"""Makes a result of whatever comes of a verb of the runner: salt-run exits 0 on wrong arguments and exceptions."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import signal
+import sys
+import threading
+
+from salt.exceptions import CommandExecutionError, SaltInvocationError
+
+from ...core import arguments, tracebacks, words
+from ...core.errors import INTERRUPTS, NOT_REVERTED, REFUSED, REVERTED
+
+log = logging.getLogger(__name__)
+
+# A fault of ours.
+FAULT = "Internal error in saltdeploy ({}).{} Run again with `-l debug` for the traceback."
+UNFINISHED = " The deployment may be unfinished: run `salt-run deploy.status`."
+# The verbs that change nothing: of these, and of every dry run, an internal error is no danger.
+LOOKING = ("plan", "check", "status", "history", "logs", "test", "hooks", "unlock")
+# The arguments with which such a verb changes something.
+CHANGING = ("settle", "force")
+
+
+def result(function, args, kwargs):
+    """Call a function of the runner; return its result, whatever it was called with and whatever it raises."""
+    signature, given = inspect.signature(function), {}
+    named = {n: p.default for n, p in signature.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
+    _hang_up_like_ctrl_c()
+    try:
+        given = _bound(signature, args, kwargs)
+        arguments.unknown(given["extra"], given["kwargs"], [n for n in named if n != "name"])
+        for name, default in named.items():
+            if isinstance(default, bool):
+                arguments.flag(name, given[name])
+            if name == "reason":
+                arguments.text(name, given[name], arguments.REASON)
+        return function(*args, **kwargs)
+    except (SaltInvocationError, CommandExecutionError) as exc:
+        return {"verdict": words.message(f"refused, nothing was changed: {exc}"), "retcode": REFUSED}
+    except INTERRUPTS:  # control reverts and returns once there is something to revert
+        return {"verdict": "interrupted, nothing was changed", "retcode": REFUSED}
+    except Exception as exc:
+        # Salt would print a traceback, and end with 1.
+        log.debug("deploy.%s", function.__name__, exc_info=True)
+        changing = any(given.get(argument) for argument in CHANGING)
+        looking = (function.__name__ in LOOKING and not changing) or given.get("test") is True
+        looking |= getattr(exc, "unchanged", False)
+        verdict = FAULT.format(tracebacks.told(exc), "" if looking else UNFINISHED)
+        return {"verdict": words.message(verdict), "retcode": REVERTED if looking else NOT_REVERTED}
+
+
+def _bound(signature, args, kwargs):
+    try:
+        bound = signature.bind(*args, **kwargs)
+    except TypeError as exc:
+        raise SaltInvocationError(str(exc)) from exc
+    bound.apply_defaults()
+    return bound.arguments
+
+
+def _hang_up_like_ctrl_c():
+    """Make SIGHUP (the terminal is gone) an interrupt: it reverts, too. One that is ignored (nohup) stays so."""
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
+        signal.signal(signal.SIGHUP, lambda number, frame: sys.exit(128 + number))

@@ -1,0 +1,1 @@
+"""A node's work: what a minion does for a deployment."""

@@ -1,0 +1,104 @@
+"""What the execution modules have in common, made of what Salt's loader gives each of them."""
+
+from __future__ import annotations
+
+import stat
+import time
+from functools import partial
+
+import salt.exceptions
+import salt.fileclient
+import salt.pillar
+import salt.utils.url
+
+from ..core.errors import Failed
+from ..definition import templateerrors
+from .lifecycle import Lifecycle
+
+# How long Salt waits by itself until a minion has taken in its pillar, in seconds.
+REFRESH = 30.0
+
+
+def lifecycle(opts, pillar, functions):
+    """Return the Lifecycle of this node.
+
+    :param opts: the minion's options; ``pillar``: its pillar; ``functions``: ``__salt__``.
+    """
+    # Not the pillar that config.get would look into: that one may be older.
+    own = functions["config.get"]("saltdeploy", {}, omit_pillar=True, omit_master=True)
+    settings = own or pillar.get("saltdeploy") or {}
+    return Lifecycle(opts["id"], pillar, settings, partial(_fetch, opts, functions), partial(_render, functions))
+
+
+def refreshed(opts, pillar, functions):
+    """Return this node's pillar as the master has it now. Where it is another, the minion is told to take it in.
+
+    What ``saltutil.refresh_pillar`` does before it asks, loading all modules anew, takes longer than all of this.
+
+    :param opts: the minion's options; ``pillar``: the pillar that it has; ``functions``: ``__salt__``.
+    :raises Failed: the master does not send it.
+    """
+    uncached = {**opts, "pillar_cache": False}
+    compiler = salt.pillar.get_pillar(
+        uncached, opts["grains"], opts["id"], opts["saltenv"], pillarenv=opts.get("pillarenv")
+    )
+    try:
+        fresh = compiler.compile_pillar()
+    except salt.exceptions.SaltException as exc:
+        raise Failed(f"the master does not send its pillar to {opts['id']}: {exc}") from exc
+    finally:
+        compiler.destroy()
+    if _without_schedule(fresh) != _without_schedule(pillar) and not _taken_in(functions):
+        # What comes next, a state run too, would have the old one.
+        raise Failed(
+            f"the minion of {opts['id']} did not take in its new pillar within {REFRESH:g} s."
+            f" Run: salt {opts['id']} saltutil.refresh_pillar wait=True"
+        )
+    return fresh
+
+
+def _taken_in(functions):
+    """Have the minion take in its pillar. Return whether it did so in time. Salt says True in any case."""
+    began = time.monotonic()
+    return functions["saltutil.refresh_pillar"](wait=True) and time.monotonic() - began < REFRESH
+
+
+def _without_schedule(pillar):
+    """Return a pillar without what the minion adds to it."""
+    return {key: value for key, value in dict(pillar).items() if key != "schedule"}
+
+
+def mine(opts, value):
+    """Return what of ``value`` is for this node: one job serves many, by a mapping of minion id to value."""
+    return value.get(opts["id"], []) if isinstance(value, dict) else value
+
+
+def _fetch(opts, functions, url, path):
+    """Bring a ``salt://`` file. Without a ``path`` return its size in bytes, or None if the master does not say it."""
+    if not (functions["cp.get_file"](url, str(path)) if path else functions["cp.hash_file"](url)):
+        raise Failed(f"{url}: is not on the master: see its file_roots.")
+    return None if path else _size(opts, url)
+
+
+def _size(opts, url):
+    """Return the size of a ``salt://`` file that is there. Some file servers, as that of git, say only its mode."""
+    path, environment = salt.utils.url.split_env(url)
+    with salt.fileclient.get_file_client(opts) as client:
+        found = client.hash_and_stat_file(path, environment or opts.get("saltenv") or "base")[1]
+    return found[stat.ST_SIZE] if found and len(found) > stat.ST_SIZE else None
+
+
+def _render(functions, template, path, context):
+    problem = ""
+    try:
+        with templateerrors.quiet():
+            done = functions["cp.get_template"](template, str(path), template="jinja", **context)
+    except salt.exceptions.SaltRenderError as exc:
+        done, problem = "", templateerrors.mistake(exc)
+    if not done:
+        # Where Salt finds no file, and where what a template does goes wrong, it says the same.
+        there = problem or functions["cp.hash_file"](template)
+        problem = problem or (
+            "cannot be rendered: see the minion's log" if there else "is not on the master: see its file_roots"
+        )
+        raise Failed(f"{template}: {problem}.")

@@ -1,0 +1,42 @@
+"""The folder of a node: everything that saltdeploy keeps there is below one root.
+
+::
+
+    <root>/.lock                               held while a job chooses a port
+    <root>/.validated                          digest and mistakes of the definitions that were checked last
+    <root>/<app>/.lock                         held while a job publishes, stops or restores instances
+    <root>/<app>/.starting                     held while a job starts instances
+    <root>/<app>/.run, .ended                  the current run of the app, and the runs that ended last
+    <root>/<app>/releases/<version>            link to .<version>@<random>/files, complete or absent
+    <root>/<app>/instances/<id>/instance.json  release, port and deployment of an instance, and whether it is tested
+    <root>/<app>/data/                         data of the app, unless its definition names another folder
+    <root>/.downloads/                         archives that came over HTTP (see artifacts)
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .datafolders import DataFolders
+from .instances import Instances
+from .mistakecache import NodeMistakes
+from .releases import Releases
+from .turns import Turns
+
+DEFAULT_ROOT = "/srv/saltdeploy"
+
+
+class Host:
+    """A node's folder, in parts.
+
+    :param node: the minion's id.
+    :param root: the folder, made when first needed.
+    """
+
+    def __init__(self, node, root=DEFAULT_ROOT):
+        self.node, self.root = node, Path(root)
+        self.instances = Instances(node, self.root)
+        self.releases = Releases(node, self.root, self.instances)
+        self.turns = Turns(node, self.root)
+        self.data = DataFolders(node, self.root)
+        self.mistakes = NodeMistakes(self.root)

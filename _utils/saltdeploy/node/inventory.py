@@ -1,0 +1,158 @@
+"""The instances of an app that are on this node, according to files, supervisor and discovery."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from .. import definition
+from ..core import names, shapes
+from ..core.model import App, Instance, parts_of
+from ..definition import loadbalancer, stops
+from ..discovery.registration import CANDIDATE
+from ..system import processes
+
+
+class Inventory:
+    """All instances here, including instances that only one of the three knows.
+
+    :param host: the files of this node, a Host.
+    :param environment: the Environment of this node.
+    :param runtime: its supervisor.
+    :param discovery: its agent of service discovery.
+    """
+
+    def __init__(self, host, environment, runtime, discovery):
+        self.host, self.environment, self.runtime, self.discovery = host, environment, runtime, discovery
+        self.node = environment.nodes[host.node]
+
+    def observe(self, name):
+        """Return the state of app ``name`` on this node as a planner needs it, as plain data."""
+        app, broken, instances = self.app(name), self.host.instances.broken(name), self.instances(name)
+        return {
+            "instances": [i.__dict__ for i in instances],
+            "stop_timeouts": self.stop_timeouts([i.id for i in instances]),
+            "releases": self.host.releases.versions(name),
+            "ports_taken": sorted(self.host.instances.ports_taken(self.node.address)),
+            "data": str(self.host.data.path(app)) if self.host.data.has_any(app) else "",
+            "slots": self._slots(name),
+            "warnings": self._warnings(app, broken),
+        }
+
+    def stop_timeouts(self, ids):
+        """Return id -> seconds that an instance has to end. Its unit may be of an earlier definition."""
+        return {i: min(self.runtime.stop_of(i).timeout, stops.MOST) for i in ids}
+
+    def app(self, name):
+        """Return the App called ``name``. Without a valid definition it has no settings, and can still be stopped."""
+        if name in self.environment.names:
+            return definition.known_by_name(self.environment, name)
+        return App(names.app(name), None, "")
+
+    def instances(self, name):
+        """Return the Instances of app ``name`` on this node. Only discovery or the supervisor may know some of them."""
+        registered, states = self.registered(name), self.runtime.states()
+        known = {i.id: self._observed(i, registered, states) for i in self.host.instances.recorded(name)}
+        ids = {*self.host.instances.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
+        strays = (i for i in sorted(ids) if i not in known and shapes.is_of(i, name))
+        return [*known.values(), *(self._stray(i, registered, states) for i in strays)]
+
+    def described(self, name=None):
+        """Return ``{id: instance}`` of app ``name``, or of all apps, as plain data with the supervisor's state."""
+        states = self.runtime.states()
+        chosen = [name] if name else sorted({*self.environment.apps, *(i.app for i in self.host.instances.recorded())})
+        return {
+            i.id: {**i.__dict__, "state": states[i.id].detail if i.id in states else "not started"}
+            for app in chosen
+            for i in self.instances(app)
+        }
+
+    def registered(self, name):
+        """Return ``{id: Endpoint}`` of the services of app ``name`` that the agent has for this environment.
+
+        The ids decide, whoever registered them. Another environment may have the same agent.
+        """
+        found = {i: e for i, e in self.discovery.registered().items() if shapes.is_of(i.removesuffix(CANDIDATE), name)}
+        return {i: e for i, e in found.items() if e.meta.get("environment") in (None, self.environment.name)}
+
+    def in_use(self, name):
+        """Return the ids of instances of app ``name`` that the supervisor or discovery has. Clients may use them."""
+        units = {i for i in self.runtime.states() if shapes.is_of(i, name)}
+        return units | {i.removesuffix(CANDIDATE) for i in self.registered(name)}
+
+    def lost(self, name, ids):
+        """Return those ``ids`` of app ``name`` that do not serve: not running or not published."""
+        serving = {i.id for i in self.instances(name) if i.running and i.published}
+        return [i for i in ids if i not in serving]
+
+    def odd(self, name):
+        """Return a sentence on each instance of app ``name`` that serves and is not as this node has started it."""
+        return [
+            f"{i.id} serves on {self.host.node}, and its files, its address or its supervisor do not know it so."
+            f" salt-run deploy.app {name} env={self.environment.name} replaces it."
+            for i in self.instances(name)
+            if i.running and i.published and not i.tested
+        ]
+
+    def undefined(self):
+        """Return the names of apps that this node runs or registers, and that its environment does not define."""
+        own = [e for e in self.discovery.registered().values() if e.meta.get("environment") == self.environment.name]
+        apps = {i.app for i in self.host.instances.recorded()} | {e.meta.get("app") for e in own}
+        return sorted(a for a in apps if names.is_app(a) and a not in self.environment.names)
+
+    def _slots(self, name):
+        """Return how many instances of app ``name`` HAProxy here has slots for, None if this is no load balancer."""
+        if loadbalancer.ROLE not in self.node.roles:
+            return None
+        try:
+            return loadbalancer.slots_in(Path(loadbalancer.HAPROXY).read_text(), name)
+        except OSError:
+            return 0
+
+    def _warnings(self, app, broken):
+        """Return the faults of this node that concern ``app``, in sentences."""
+        ignored = [f"resources:{key}" for key in self.runtime.lacks if getattr(app, key)]
+        found = [
+            f"{i} is broken: {why} salt-run deploy.app {app.name} env={self.environment.name} replaces it."
+            for i, why in broken.items()
+        ]
+        found += [
+            f"{app.name} {version} is broken: {why} A deployment that starts it there installs it anew; to be rid of"
+            f" it, run app.remove {app.name} \"'{version}'\" there."
+            for version, why in self.host.releases.broken(app.name).items()
+        ]
+        if ignored:
+            found.append(f"{self.runtime.name} does not enforce apps:{app.name}:{' and '.join(ignored)}.")
+        return found
+
+    def _observed(self, instance, registered, states):
+        public, state = registered.get(instance.id), states.get(instance.id)
+        supervised = bool(state and state.running)
+        # A process that a killed supervisor left may still serve. The new supervisor cannot start its own beside it.
+        serving = bool(public) and not supervised and self._serves(instance)
+        # Such an instance is replaced, and so is an instance at another address: no test would reach the right one.
+        tested = instance.tested and instance.address == self.node.address and not serving
+        seen = {"weight": public.weight} if public else {}
+        return replace(instance, running=supervised or serving, published=bool(public), tested=tested, **seen)
+
+    def _serves(self, instance):
+        """Return whether a process of the app listens on an instance's port, or one that this process may not see."""
+        if instance.port is None:
+            return False
+        found, unseen = processes.listening(instance.address, instance.port)
+        return bool(unseen) or any(processes.is_inside(p, self.host.root / instance.app) for p in found)
+
+    def _stray(self, one, registered, states):
+        """Return the Instance of an id without a record here. A registered one counts as serving while it listens.
+
+        It is replaced like an instance that has not passed its tests, because nobody knows how it was started.
+        """
+        name, version, slot = parts_of(one)
+        public, state = registered.get(one), states.get(one)
+        seen = public or registered.get(one + CANDIDATE)
+        port = (seen.port or None) if seen else slot if self.app(name).ports else None
+        address = (seen and seen.address) or self.node.address
+        made = Instance(one, self.host.node, name, version, slot, address, port, recorded=False)
+        taken = port in {i.port for i in self.host.instances.recorded()}
+        running = bool(state and state.running) or bool(public and not taken and self._serves(made))
+        return replace(made, running=running, published=bool(public), **({"weight": public.weight} if public else {}))

@@ -1,0 +1,136 @@
+"""The launch of an instance: its placeholders, its environment, its files and its unit."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shlex
+import tempfile
+from pathlib import Path
+
+from ..core import addresses, placeholders
+from ..core.errors import Refused
+from ..core.model import instance_id
+from ..definition import instancefiles
+from ..runtime import Unit
+from ..system import baseenv, processes
+from ..system.files import explained, make_folder, write_file
+from . import portless
+
+# The script starts itself again with an empty environment. The variables of the minion or the supervisor are not for
+# the app.
+START = """\
+#!/bin/sh
+[ "$1" = clean ] || exec /usr/bin/env -i /bin/sh "$0" clean
+{watched}{exports}exec {command}
+"""
+
+
+def values(app, host, address, environment, version=None):
+    """Return the placeholders as they might be for an instance of ``app``, of which there is none yet.
+
+    :param version: its release. None: the one that the definition names.
+    """
+    slot = app.ports.first if app.ports else 0
+    version = version or app.version or "0"
+    found = {
+        "address": address,
+        "host": addresses.host(address),
+        "port": slot if app.ports else None,
+        "version": version,
+        "release": str(host.releases.path(app.name, version)),
+        "instance": str(host.instances.folder(instance_id(app.name, version, slot))),
+        "app": app.name,
+        "environment": environment,
+        "node": host.node,
+    }
+    return {**found, "data": str(host.data.path(app))} if app.data else found
+
+
+class Launch:
+    """The launch of one instance of ``app`` on ``host`` (a host.Host), in the environment with that name."""
+
+    def __init__(self, app, instance, host, environment):
+        self.app, self.instance, self.host = app, instance, host
+        self.folder = host.instances.folder(instance.id)
+        self.release = host.releases.path(app.name, instance.version)
+        self.values = {
+            **values(app, host, instance.address, environment, instance.version),
+            "port": instance.port,
+            "instance": str(self.folder),
+        }
+
+    @property
+    def env(self):
+        """The app's variables in the environment of its process, of its hooks and of tests that are commands."""
+        named = {k: self.values.get(k) for k in ("address", "port", "version", "data")}
+        own = {k.upper(): str(value) for k, value in named.items() if value is not None}
+        return {**own, **self.own_env}
+
+    @property
+    def own_env(self):
+        """The variables that the app's definition has under ``env``."""
+        return {key: placeholders.fill(value, self.values) for key, value in self.app.env.items()}
+
+    @property
+    def unit(self):
+        """The runtime.Unit that runs it."""
+        user = self.app.user if os.geteuid() == 0 else ""
+        start, log = self.folder / instancefiles.START, self.folder / instancefiles.LOG
+        return Unit(self.instance.id, start, self.release, log, user, self.app.memory, self.app.cpu, self.app.stop)
+
+    @explained()
+    def write(self, render):
+        """Write its configuration and its start script. Both may hold secrets, so only the app's user may read them.
+
+        :param render: ``render(url, path, context)`` renders a ``salt://`` template into a file.
+        :raises Refused: this node has no such user, or the app's data folder belongs to another one.
+        """
+        owner = self._owner()
+        self._close_folder(owner)
+        if self.app.data:
+            self.host.data.make(self.app, owner)
+        for target, template in self.app.config.items():
+            self._render(self.folder / target, template, render, owner)
+        command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))
+        user = self.app.user if owner else ""
+        env = {**baseenv.base(user), **self.env, processes.MARK: str(self.folder)}
+        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in env.items())
+        watched = self._watcher() if self.instance.watch else ""
+        text = START.format(watched=watched, exports=exports, command=command)
+        write_file(self.folder / instancefiles.START, text, 0o500, owner)
+
+    def _watcher(self):
+        """Write the file of the watcher. Return the line that starts it."""
+        path = self.folder / instancefiles.WATCHER
+        write_file(path, portless.source())
+        return portless.line(self.instance, path)
+
+    def _close_folder(self, owner):
+        """Keep all other users out of the folder. The log of the app is in it, and may hold anything."""
+        make_folder(self.folder)
+        if owner:
+            os.chown(self.folder, 0, owner[1])
+        self.folder.chmod(0o750)
+
+    def _render(self, path, template, render, owner):
+        if ".." in path.parts:
+            raise Refused(f"config {path} leaves the folder of the instance.")
+        make_folder(path.parent)
+        # Salt makes a file that all users may read, so the folder around it is private.
+        with tempfile.TemporaryDirectory(dir=path.parent) as private:
+            rendered = Path(private) / path.name
+            render(template, rendered, self.values)
+            write_file(path, rendered.read_text(), 0o600, owner)
+
+    def _owner(self):
+        """Return the uid and gid of the app's user. None if this process may not give files away."""
+        if os.geteuid() != 0:
+            return None
+        try:
+            entry = pwd.getpwnam(self.app.user)
+        except KeyError:
+            raise Refused(
+                f"this node has no user {self.app.user}. Apply the state app.release, or add the user."
+            ) from None
+        return entry.pw_uid, entry.pw_gid

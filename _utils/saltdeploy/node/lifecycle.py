@@ -1,0 +1,393 @@
+"""The life of an app's instances on one node: start, test, publish, withdraw, restart, stop.
+
+Every wait here has a deadline, so that a job on a node always ends.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+from .. import definition, discovery
+from ..core import deadlines, names, records
+from ..core.errors import DiscoveryUnavailable, Failed, Refused
+from ..core.model import slot_of
+from ..core.redaction import hidden
+from ..core.words import joined
+from ..discovery import registration
+from ..discovery.registration import CANDIDATE
+from ..runtime import choose
+from ..system import filelocks, probes
+from . import crashes, nodefiles, readiness
+from .host import Host
+from .inventory import Inventory
+from .launch import Launch
+from .readiness import POLL, Readiness
+from .termination import Ending
+
+# The most lines and bytes of an instance's output that a failure shows.
+LOG_LINES, LOG_BYTES = 15, 4000
+
+
+class Lifecycle:
+    """The instances of this node's environment.
+
+    :param node: the minion's id.
+    :param pillar: its pillar: ``apps`` and its own environment.
+    :param settings: the minion's ``saltdeploy`` configuration: root, runtime, supervisord.
+    :param fetch: ``fetch(url, path)`` brings a ``salt://`` file.
+    :param render: ``render(url, path, context)`` renders a ``salt://`` template into a file.
+    :raises Refused: this minion is a node of no environment.
+    """
+
+    def __init__(self, node, pillar, settings, fetch, render):
+        self.host = Host(node, **({"root": settings["root"]} if "root" in settings else {}))
+        self.environment = definition.load_own(node, pillar, self.host.mistakes.find)
+        self.node = self.environment.nodes[node]
+        self.settings, self.fetch, self.render = settings, fetch, render
+        self._runtime = self._discovery = self._ending = None
+        # Events that the operator should know of, in sentences.
+        self.warnings = []
+
+    @property
+    def runtime(self):
+        self._runtime = self._runtime or choose(self.settings)
+        return self._runtime
+
+    @property
+    def discovery(self):
+        self._discovery = self._discovery or discovery.connect(self.environment.discovery, self.node.address)
+        return self._discovery
+
+    @property
+    def inventory(self):
+        return Inventory(self.host, self.environment, self.runtime, self.discovery)
+
+    @property
+    def ending(self):
+        self._ending = self._ending or Ending(self.host, self.runtime)
+        return self._ending
+
+    def app(self, name):
+        """Return the definition of app ``name``. Refused if this environment has none."""
+        return definition.find_app(self.environment, name)
+
+    # -- starting -----------------------------------------------------------------------------
+
+    def install(self, name, version, digest=""):
+        """Install a release. Return whether anything was done.
+
+        :param digest: the SHA-256 of the archive that it must be made of. Empty takes the digest of the definition.
+        """
+        return self.host.releases.install(self.app(name), version, self.fetch, names.digest(digest))
+
+    def start(self, name, version, count, deployment, held=False, slots=None, tests=True):
+        """Start ``count`` candidates of a release and run the tests that are from the node itself.
+
+        :param held: keep them in discovery until they are published or stopped. Otherwise they leave it
+            by themselves after the deployment's deadline.
+        :param slots: the ports to take. None takes any free port.
+        :param tests: False counts ready instances as tested.
+        :returns: ``{"ok", "instances": [...], "failures": [...]}``
+        """
+        app = self.app(name) if tests else replace(self.app(name), tests=())
+        if not self.host.releases.installed(app, version):
+            raise Refused(f"{name} {version} is not installed on {self.host.node}: run app.install first.")
+        return self.start_installed(app, version, count, deployment, held, slots)
+
+    def start_installed(self, app, version, count, deployment, held=False, slots=None):
+        """Start candidates as :meth:`start` does, from the installed release, wherever it came from."""
+        deadline = time.monotonic() + app.strategy.healthy_deadline
+        started, failures = [], []
+        with self.host.turns.starting(app.name, deployment):
+            avoid = {i.slot for i in self.inventory.instances(app.name) if i.running and not i.recorded}
+            self.warnings += self.ending.sweep(app, self.node.address, self.inventory.in_use(app.name))
+            for slot in slots or [None] * count:
+                instance = self.host.instances.allocate(app, version, self.node.address, deployment, slot, avoid)
+                started.append(replace(instance, held=held))
+            for instance in started:
+                self.host.instances.save(instance)
+                launch = self.launch(app, instance)
+                launch.write(self.render)
+                self.runtime.start(launch.unit)
+        for instance in started:
+            failures += self._prove(app, instance, deadline, deployment)
+        return {"ok": not failures, "instances": [self._record(i).__dict__ for i in started], "failures": failures}
+
+    def _prove(self, app, instance, deadline, deployment=None):
+        """Wait until the instance is ready, run its own tests, register it as a candidate.
+
+        :param deployment: whose step this is: it may have ended meanwhile, as a suspended process does not know.
+        """
+        problem = self._await_ready(app, instance, deadline)
+        problems = [problem] if problem else self._failed_tests(app, instance)
+        if problems:
+            # They are gone with the instance.
+            lines = self._last_lines(self.launch(app, instance))
+            problems[-1] += f"\nits last lines:\n{lines}" if lines else ""
+            return [f"{instance.id}: {problem}" for problem in problems]
+        expires = None if instance.held else app.strategy.progress_deadline
+        with self.host.turns.starting(app.name, deployment):
+            self.host.instances.save(replace(instance, tested=True))
+            self.discovery.publish(
+                registration.of(app, instance, self.environment.name, candidate=True, expires=expires)
+            )
+        return []
+
+    def _await_ready(self, app, instance, deadline):
+        """Return None when the process is up and passes its checks, else the problem."""
+        values, key = self.launch(app, instance).values, records.current_key(self._prefix(app.name))
+
+        def first():
+            try:
+                return self.discovery.read(key)[0] is None
+            except DiscoveryUnavailable:
+                return False
+
+        return Readiness(app, instance, self.host, self.runtime.states, values, first).wait(deadline)
+
+    def _prefix(self, name):
+        return records.prefix(self.environment.name, names.app(name))
+
+    def waiting(self, name):
+        """Return ``{id: text}``, the reasons why starting instances of app ``name`` are not ready yet."""
+        return readiness.notes(self.host, names.app(name))
+
+    # -- testing ------------------------------------------------------------------------------
+
+    def test(self, name, ids=None):
+        """Run the tests from the node on its instances of app ``name``: ``{id: [result, …]}``."""
+        app = self.app(name)
+        return {i.id: self._test(app, i) for i in self.chosen(name, ids)}
+
+    def test_others(self, name, targets):
+        """Run the tests that are from a peer on instances elsewhere.
+
+        :param targets: the instances, as plain data.
+        """
+        return probes.run_from("peer", self.environment, self.app(name), targets)
+
+    def _failed_tests(self, app, instance):
+        return [f"test `{r['test']}` failed: {r['detail']}" for r in self._test(app, instance) if not r["ok"]]
+
+    def _test(self, app, instance):
+        launch = self.launch(app, instance)
+        results = [probes.run(t, launch.values, launch.env, app.user) for t in app.tests if t.origin == "node"]
+        return [{**result, "detail": hidden(result["detail"], launch.own_env)} for result in results]
+
+    # -- publishing ---------------------------------------------------------------------------
+
+    def publish(self, name, ids=None, weight=None):
+        """Register tested instances for clients. Return their ids when discovery has run all checks.
+
+        :param weight: the weight of each. None keeps the present one.
+        :raises Refused: one is not tested, or not running.
+        """
+        app, chosen, states = self.app(name), self.chosen(name, ids), self.runtime.states()
+        for instance in chosen:
+            if not instance.tested:
+                raise Refused(f"{instance.id} on {self.host.node} has not passed its tests: it is not published.")
+            if instance.id not in states or not states[instance.id].running:
+                raise Refused(f"{instance.id} on {self.host.node} does not run, so it is not published. See app.logs.")
+        for instance in (replace(i, held=False, weight=weight or i.weight) for i in chosen):
+            self.discovery.publish(registration.of(app, instance, self.environment.name))
+            self.discovery.withdraw(instance.id + CANDIDATE)
+            self.host.instances.save(instance)
+            crashes.note(self.host, self.runtime, instance.id)
+        ids = [i.id for i in chosen]
+        self._await_results(app, ids)
+        return ids
+
+    def crashed(self, name, ids):
+        """Return ``{id: last lines}`` of those of ``ids`` whose process has ended since their publication."""
+        app, chosen = self.app(name), {i.id: i for i in self.chosen(name, ids)}
+        crashed = crashes.since_publication(self.host, self.runtime, list(chosen))
+        return {i: self._last_lines(self.launch(app, chosen[i])) for i in crashed}
+
+    def _last_lines(self, launch):
+        """Return the last lines that an instance printed, without the values of its ``env``."""
+        lines = self.runtime.logs(launch.unit, LOG_LINES, most=LOG_BYTES)
+        return hidden(lines, launch.own_env)
+
+    def _await_results(self, app, ids):
+        """Wait until each check of ``ids`` has run. Before that, discovery shows the status of the registration.
+
+        It goes on after the time that the slowest check may take, also where the agent keeps no output of checks
+        (``discard_check_output``).
+        """
+        deadline = time.monotonic() + registration.first_result(app)
+        while self.discovery.unmeasured(ids) and time.monotonic() < deadline:
+            time.sleep(POLL)
+
+    def withdraw(self, name, ids=None, held=True):
+        """Deregister instances, which run on as candidates. Return their ids when the catalog has none of them."""
+        app, chosen = self.app(name), self.chosen(name, ids)
+        self._withdraw(name, [i.id for i in chosen])
+        for instance in chosen:
+            self.discovery.publish(registration.of(app, instance, self.environment.name, candidate=True))
+        # Last: a disk that cannot be written does not keep them in use.
+        for instance in chosen:
+            self.host.instances.save(replace(instance, held=held))
+        return [i.id for i in chosen]
+
+    def _withdraw(self, name, ids):
+        """Deregister ``ids``. When the catalog has none of them, return the ids that clients may have used."""
+        registered = self.inventory.registered(name)
+        here = {i.id: i.tested for i in self.host.instances.recorded(name)}
+        strays = {*self.host.instances.strays(name), *self.runtime.states()}
+        for instance in ids:
+            for service in (instance, instance + CANDIDATE):
+                if service in registered:
+                    self.discovery.withdraw(service)
+        # Without a leader the agent forgets a service and the catalog keeps it. So a second try must wait, too. Only an
+        # instance that has passed its tests was ever in the catalog.
+        waited_for = [i for i in ids if i in registered or here.get(i, i in strays)]
+        published = {i for i in ids if i in registered}
+        # A registration may be from a time when this minion had another name, or from somebody else.
+        places = {self.node.address, *(registered[i].address for i in published)}
+
+        def gone(found):
+            mine = (e for e in found if e.minion == self.host.node or e.address in places)
+            seen = {e.id for e in mine if e.id in waited_for}
+            published.update(seen)
+            return not seen
+
+        if waited_for and not self.discovery.wait(name, gone, time.monotonic() + deadlines.CATALOG):
+            raise DiscoveryUnavailable(
+                f"{', '.join(sorted(published))}: still in the catalog {deadlines.CATALOG:g}s after it was withdrawn on"
+                f" {self.host.node}: nothing was stopped. See `consul monitor` there."
+            )
+        return sorted(published)
+
+    # -- stopping -----------------------------------------------------------------------------
+
+    def alone(self, name, deployment=None, after=None):
+        """As Turns.alone: a step that undoes others waits for them, any other is not to find somebody there."""
+        return self.host.turns.alone(name, deployment, after, self.patience(name) if after else filelocks.MOMENT)
+
+    def patience(self, name):
+        """Return for how long a step waits for another one, in seconds: as long as it may take to retire instances."""
+        app = self.inventory.app(name)
+        ids = {*(i.id for i in self.host.instances.recorded(name)), *self.host.instances.strays(name)}
+        longest = max([app.stop.timeout, *self.inventory.stop_timeouts(ids).values()])
+        return deadlines.CATALOG + app.strategy.drain + deadlines.ending(longest, len(ids))
+
+    def stop(self, name, ids=None, deployment=None, drain=None, grace=None, after=None):
+        """Retire instances: withdraw, see them gone from the catalog, drain, stop, forget.
+
+        :param ids: the instances. Discovery may be the only one to know some of them.
+        :param deployment: the deployment whose step this is. Without ids, it ends here, and all its instances stop.
+        :param drain: the most seconds to wait for open connections. None takes the strategy's.
+        :param grace: least seconds a published one serves on, for clients that still have its address.
+        :param after: whose steps this undoes.
+        """
+        own, by = (deployment, None) if ids is None else (None, deployment)
+        with self.host.turns.alone(names.app(name), by, after or own, self.patience(name)):
+            return self._stop(name, ids, own, drain, grace)
+
+    def retire(self, name, ids, drain=None):
+        """Stop instances as :meth:`stop` does, in a turn that the caller has."""
+        return self._stop(name, ids, drain=drain)
+
+    def _stop(self, name, ids=None, deployment=None, drain=None, grace=None):
+        strategy = self.inventory.app(name).strategy
+        drain = strategy.drain if drain is None else drain
+        grace = strategy.grace if grace is None else grace
+        here = {i.id: i for i in self.inventory.instances(name)}
+        if deployment is not None:
+            ids = [i.id for i in here.values() if i.deployment == deployment]
+        ids = sorted(here if ids is None else ids)
+        others = [i for i in ids if i.split("_", 1)[0] != name]
+        if others:
+            raise Refused(
+                f"no instance of {name}: {', '.join(others)}. See its instances:"
+                f" salt {self.host.node} app.instances {name}"
+            )
+        published = self._withdraw(name, ids)
+        # All of them. An instance that another run has just withdrawn may still have clients.
+        self._drain([here[i] for i in ids if i in here], drain, grace if published else 0)
+        problems = self._end(name, ids, here)
+        # One that was still being tested may have become a candidate while it was drained.
+        self._withdraw(name, ids)
+        if problems:
+            raise Failed(joined(problems))
+        return ids
+
+    def _end(self, name, ids, here):
+        """End and forget the instances ``ids``, all at once. Return the problems, in sentences.
+
+        :param here: id -> Instance of the instances on this node.
+        """
+
+        def end(instance):
+            try:
+                warning = self.ending.stop(instance, *self._place(name, instance, here))
+                self.ending.forget(instance)
+            except Failed as exc:
+                return "", str(exc)
+            return warning, ""
+
+        with ThreadPoolExecutor(deadlines.STOPPED_AT_ONCE) as pool:
+            outcomes = list(pool.map(end, ids))
+        self.warnings += [warning for warning, _ in outcomes if warning]
+        return [problem for _, problem in outcomes if problem]
+
+    def _place(self, name, instance, here):
+        """Return address and port of an instance. The port is None if it has none or another instance has it by now."""
+        seen, port = here.get(instance), slot_of(instance) if self.inventory.app(name).ports else None
+        address, port = (seen.address, seen.port) if seen else (self.node.address, port)
+        return address, None if port in {i.port for i in self.host.instances.recorded() if i.id != instance} else port
+
+    def _drain(self, instances, drain, grace):
+        """Let clients finish. Ends when no connection is left, at the latest after ``drain``."""
+        if not instances:
+            return
+        began = time.monotonic()
+        time.sleep(min(grace, drain))
+        while time.monotonic() - began < drain and any(self.host.instances.connections(i) for i in instances):
+            time.sleep(POLL)
+
+    def restart(self, name, ids=None, deployment=None):
+        """Withdraw, drain, restart, test and publish again, one instance after the other.
+
+        :param deployment: whose step this is (see Turns.alone).
+        """
+        app = self.app(name)
+        with self.host.turns.alone(name, deployment, patience=self.patience(name)):
+            chosen = self.chosen(name, ids)
+            for instance in chosen:
+                self._restart(app, instance)
+        return [i.id for i in chosen]
+
+    def _restart(self, app, instance):
+        published = self._withdraw(app.name, [instance.id])
+        if published:
+            self._drain([instance], app.strategy.drain, app.strategy.grace)
+        warning = self.ending.stop(instance.id, instance.address, instance.port)
+        self.warnings += [warning] if warning else []
+        self.runtime.resume(instance.id)
+        failures = self._prove(app, instance, time.monotonic() + app.strategy.healthy_deadline)
+        if failures:
+            raise Failed(joined(failures))
+        if published:
+            self.publish(app.name, [instance.id])
+
+    # -- helpers ------------------------------------------------------------------------------
+
+    def chosen(self, name, ids):
+        """Return the instances ``ids`` of app ``name``, or all for None. Refused if one is not here."""
+        here = {i.id: i for i in self.host.instances.recorded(name)}
+        unknown = sorted(set(ids or ()) - set(here))
+        if unknown:
+            raise Refused(
+                f"no such instance on {self.host.node}: {', '.join(unknown)}. Here: {', '.join(here) or 'none'}"
+            )
+        return [here[i] for i in (here if ids is None else ids)]
+
+    def _record(self, instance):
+        return nodefiles.instance(self.host.instances.folder(instance.id) / "instance.json")
+
+    def launch(self, app, instance):
+        """Return the Launch of an instance: the files that it is started from."""
+        return Launch(app, instance, self.host, self.environment.name)

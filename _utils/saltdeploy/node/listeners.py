@@ -1,0 +1,76 @@
+"""On which TCP ports the processes of an instance listen: for a check that finds nobody at the instance's own port."""
+
+from __future__ import annotations
+
+import os
+
+from ..core import addresses
+from ..system import sockets
+
+# How many of them a message shows.
+SHOWN = 5
+
+
+def of(pid):
+    """Return ``(address, port)`` of all that the process ``pid`` and its descendants listen on.
+
+    None if that cannot be seen: the process has ended, or belongs to a user whose files this process may not read.
+    """
+    try:
+        own = _sockets(pid)
+    except OSError:
+        return None
+    found = set(own)
+    for descendant in _descendants(pid):
+        try:
+            found |= _sockets(descendant)
+        except OSError:  # it has ended meanwhile
+            continue
+    return sorted({(s.address, s.port) for s in sockets.table(sockets.LISTENING) if s.inode in found})
+
+
+def hint(instance, found):
+    """Return what is wrong with where the processes of ``instance`` listen; empty if nothing is.
+
+    :param found: what :func:`of` returned.
+    """
+    here = sockets.heard_at(instance.address)
+    if found is None or any(address in here and port == instance.port for address, port in found):
+        return ""
+    if not found:
+        return "the process listens on no TCP port"
+    where = ", ".join(addresses.join(a, p) for a, p in found[:SHOWN])
+    if any(port == instance.port for _, port in found):
+        return f"the process listens on {where}, and {{address}} is {instance.address}"
+    return f"the process listens on {where}, and {{port}} is {instance.port}"
+
+
+def _sockets(pid):
+    """Return the numbers of the sockets that a process has open."""
+    folder, numbers = f"/proc/{pid}/fd", set()
+    for name in os.listdir(folder):
+        try:
+            target = os.readlink(f"{folder}/{name}")
+        except FileNotFoundError:  # it has just been closed
+            continue
+        if target.startswith("socket:["):
+            numbers.add(int(target[8:-1]))
+    return numbers
+
+
+def _descendants(pid):
+    """Return the process ids of all children of ``pid``, and of theirs."""
+    children = {}
+    for name in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{name}/stat") as stat:
+                parent = int(stat.read().rpartition(")")[2].split()[1])
+        except OSError:  # it has ended meanwhile
+            continue
+        children.setdefault(parent, []).append(int(name))
+    found, left = [], [pid]
+    while left:
+        more = children.get(left.pop(), [])
+        found += more
+        left += more
+    return found

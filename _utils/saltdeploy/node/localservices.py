@@ -1,0 +1,182 @@
+"""Discovery on a node: its agent, its load balancer and resolver, and services that are not apps."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+from .. import definition, discovery
+from ..core import addresses, advice, bounds, forms, names
+from ..core.errors import DefinitionError, Refused
+from ..core.model import Probe
+from ..core.words import name as said
+from ..core.words import odd, shown
+from ..definition import appdefinition, loadbalancer
+
+ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks", "weight")
+HEAVIEST = 65535
+IDENTIFIER = r"[A-Za-z0-9_~+=:.@-]{1,255}"
+# Where a host's own name servers are kept once a resolver of ours stands before them; and where they are until then.
+RESOLV_CONF = ("/etc/resolv.conf.before-saltdeploy", "/etc/resolv.conf")
+# The first line of a resolv.conf that a state wrote.
+OURS = "# Written by saltdeploy"
+# systemd-resolved itself. It knows the servers of its links.
+STUBS = ("127.0.0.53", "127.0.0.54")
+# Its servers for the whole host. They may have a port and, behind #, a name for TLS.
+RESOLVED_CONF = "/etc/systemd/resolved.conf"
+
+
+def agent(minion, pillar):
+    """Return the discovery backend of ``minion``'s own agent.
+
+    :raises Refused: the minion is a node of no environment.
+    """
+    environment = definition.load_own(minion, pillar)
+    return discovery.connect(environment.discovery, environment.nodes[minion].address)
+
+
+def service(minion, pillar, name, **given):
+    """Return the Service that ``discovery.register`` would register.
+
+    :raises Refused: an argument is unknown or cannot be used.
+    """
+    unknown = sorted(set(given) - set(ARGUMENTS))
+    if unknown:
+        raise Refused(f"unknown argument {said(unknown[0])}: allowed are {', '.join(ARGUMENTS)}")
+    if not isinstance(name, str) or not re.fullmatch(forms.NAME, name):
+        raise Refused(f"service name: {advice.wrong(forms.A_NAME, name)}")
+    _plain(name, given)
+    environment = definition.load_own(minion, pillar)
+    port = given.get("port")
+    if port is not None and (not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535):
+        raise Refused(f"port {shown(port)} of service {name} is not a number from 1 to 65535")
+    checks = [_check(check, f"service {name}: check {n}") for n, check in enumerate(given.get("checks") or ())]
+    if "checks" not in given and port is not None:
+        checks = [Probe("tcp", "")]
+    return discovery.Service(
+        id=given.get("service_id") or name,
+        name=name,
+        address=given.get("address") or environment.nodes[minion].address,
+        port=port,
+        tags=tuple(given.get("tags") or ()),
+        meta={"minion": minion, **{k: str(v) for k, v in (given.get("meta") or {}).items()}},
+        checks=tuple(checks),
+        weight=check_weight(name, given.get("weight")),
+    )
+
+
+def frontends(minion, pillar):
+    """Return the frontends of a load balancer on ``minion``, see balancer.frontends.
+
+    :raises Refused: the minion is a node of no environment.
+    """
+    return loadbalancer.frontends(definition.load_own(minion, pillar))
+
+
+def upstream(minion, pillar, mark):
+    """Return the name servers that the resolver on ``minion`` asks, as its configuration has them.
+
+    :param mark: the character between address and port: ``#`` (dnsmasq) or ``@`` (unbound).
+    :raises Refused: the minion is a node of no environment.
+    """
+    found = definition.load_own(minion, pillar).upstream
+    return [address if port is None else f"{address}{mark}{port}" for address, port in found]
+
+
+def recursors(minion, pillar):
+    """Return the name servers that Consul on ``minion`` asks for names that are not its own, as Consul writes them.
+
+    They are those of ``dns:upstream``. Without it, they are the servers that the host itself asked before.
+
+    :raises Refused: the minion is a node of no environment.
+    """
+    found = definition.load_own(minion, pillar).upstream
+    return [addresses.join(address, port or 53) for address, port in found or _servers_of_host()]
+
+
+def _servers_of_host():
+    text = next((Path(file).read_text(errors="replace") for file in RESOLV_CONF if os.path.exists(file)), "")
+    if OURS in text:
+        return []
+    servers = re.findall(r"^[ \t]*nameserver[ \t]+([0-9A-Fa-f.:]+(?:%[\w.-]+)?)[ \t]*$", text, re.MULTILINE)
+    if servers and set(servers) <= set(STUBS):
+        return _servers_of_resolved()
+    return [(server, None) for server in servers if server not in STUBS]
+
+
+def _servers_of_resolved():
+    """Return the servers that systemd-resolved asked for the whole host. The state's own file replaces them there."""
+    text = Path(RESOLVED_CONF).read_text(errors="replace") if os.path.exists(RESOLVED_CONF) else ""
+    found = []
+    for line in re.findall(r"^[ \t]*DNS[ \t]*=(.*)$", text, re.MULTILINE):
+        found = [*found, *line.split()] if line.strip() else []  # an empty line resets the list
+    servers = []
+    for server in found:
+        with contextlib.suppress(DefinitionError):
+            servers.append(addresses.server(server.partition("#")[0], RESOLVED_CONF))
+    return servers
+
+
+def check_weight(name, weight):
+    """Return the ``weight`` of the service ``name``, a number or None. Raise Refused for any other weight."""
+    if weight is not None and (type(weight) is not int or not 1 <= weight <= HEAVIEST):
+        raise Refused(f"weight {shown(weight)} of {said(name)} is not a whole number from 1 to {HEAVIEST}")
+    return weight
+
+
+def check_weights(minion, weights):
+    """Return id -> weight for ``minion``.
+
+    :param weights: id -> weight, or minion -> id -> weight.
+    :raises Refused: it is neither.
+    """
+    mine = weights.get(minion, weights) if isinstance(weights, dict) else None
+    if not isinstance(mine, dict) or None in mine.values():
+        raise Refused(f"weights={shown(weights)}: a mapping of id to weight is allowed")
+    return {names.instance(i): check_weight(i, weight) for i, weight in mine.items()}
+
+
+def identifier(value):
+    """Return ``value``, the id or the name of a service. It becomes a part of a URL.
+
+    :raises Refused: it has a character that a URL would change, or it is too long.
+    """
+    if not isinstance(value, str) or not re.fullmatch(IDENTIFIER, value):
+        raise Refused(
+            f"{shown(value)} cannot be an id or a name of a service. Write at most 255 letters, digits and"
+            f" . _ ~ + = : @ -{odd(value)}"
+        )
+    return value
+
+
+def _plain(name, given):
+    """Raise Refused on arguments with another shape than :func:`service` needs."""
+    try:
+        bounds.check(given)
+    except DefinitionError as exc:
+        raise Refused(f"service {name}: {exc}") from exc
+    if given.get("service_id") is not None:
+        identifier(given["service_id"])
+    address, tags, meta = (given.get(key) for key in ("address", "tags", "meta"))
+    if address is not None and not (isinstance(address, str) and re.fullmatch(forms.ADDRESS, address)):
+        raise Refused(f"address {shown(address)} of service {name} is not an address. Write an IP address.")
+    if tags is not None and not (isinstance(tags, (list, tuple)) and all(isinstance(tag, str) for tag in tags)):
+        raise Refused(f"tags {shown(tags)} of service {name} are not a list of texts")
+    if meta is not None and not (isinstance(meta, dict) and all(isinstance(key, str) for key in meta)):
+        raise Refused(f"meta {shown(meta)} of service {name} is not a mapping of text to text")
+    if not isinstance(given.get("checks"), (list, tuple, type(None))):
+        raise Refused(f"checks {shown(given['checks'])} of service {name} are not a list of checks")
+
+
+def _check(raw, at):
+    """Return the Probe that ``raw`` describes. Raise Refused for anything that is not a check."""
+    if isinstance(raw, dict) and isinstance(raw.get("http", ""), str) and raw.get("tcp", True) is True:
+        try:
+            return appdefinition.probe(raw, at)
+        except Refused:
+            raise
+        except bounds.WRONG_SHAPE:
+            pass
+    raise Refused(f"{at}: {shown(raw)} is not a check. Write a check as in the definition of an app.")

@@ -1,0 +1,72 @@
+"""The records in a node's folder, read: a power cut or somebody's hand may have left anything in them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import MISSING, fields
+
+from ..core.model import Instance, instance_id
+from ..system import files
+
+# The fields of an Instance that its record must have, and what each may be there.
+NEEDED = {f.name for f in fields(Instance) if f.default is MISSING}
+TYPES = {"str": str, "int": int, "bool": bool, "int | None": (int, type(None))}
+
+
+def instance(path):
+    """Return the Instance recorded at ``path``.
+
+    :raises ValueError: it is no record of the instance whose folder it is in.
+    :raises OSError: it cannot be read.
+    """
+    found = _mapping(path)
+    known = {f.name: f for f in fields(Instance)}
+    values = {name: value for name, value in found.items() if name in known}
+    for name, value in values.items():
+        if not isinstance(value, TYPES[known[name].type]):
+            raise ValueError(f"not a record of an instance: its `{name}` is a {type(value).__name__}")
+    if not set(values) >= NEEDED:
+        raise ValueError("not a record of an instance: some of it is missing")
+    read = Instance(**values)
+    if read.port not in (None, read.slot):
+        raise ValueError("not a record of an instance: its port is not its slot")
+    if read.id != path.parent.name or read.id != instance_id(read.app, read.version, read.slot):
+        raise ValueError("not the record of this instance, but of another")
+    return read
+
+
+def release_record(link):
+    """Return what is recorded of the release that ``link`` leads to.
+
+    :raises ValueError: it is no record of a release; OSError: it cannot be read.
+    """
+    found = _mapping(link.resolve().parent / "release.json")
+    if not isinstance(found.get("origin"), dict):
+        raise ValueError("its release.json does not say where it is from")
+    return found
+
+
+def wrong_with_release(link):
+    """Return why a release is not whole, as a sentence; nothing if it is."""
+    try:
+        if not link.is_dir():
+            return f"{link}: its files are not there."
+        release_record(link)
+    except OSError as exc:
+        return files.sentence(exc)
+    except ValueError as exc:
+        return f"{link}: {exc}."
+    return ""
+
+
+def _mapping(path):
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as exc:
+        text = "empty" if isinstance(exc, json.JSONDecodeError) and not exc.doc.strip() else "no JSON"
+        raise ValueError(f"{path.name} is {text}") from None
+    except RecursionError:
+        raise ValueError(f"{path.name} is no record") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path.name} is no mapping")
+    return found

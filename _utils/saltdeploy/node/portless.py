@@ -1,0 +1,59 @@
+"""The health of apps without ports: a watcher beside each instance answers whether the process runs.
+
+Nothing can be asked of such an app, and Consul's agents run no scripts. So the start script of an instance starts a
+small process first, see :mod:`saltdeploy.node.watcher`. Consul asks that one over HTTP. The app is still the
+supervisor's own process: its signals, its output, its exit status and its children stay as they are.
+"""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+from ..core.errors import Failed
+from . import watcher
+
+# Where watchers listen: below the ports that the kernel gives to clients (ip_local_port_range, 32768 and higher).
+PORTS = range(32000, 32768)
+# How long a process must have run to be healthy, in seconds. It is longer than the interval of the check, so that the
+# check sees each restart.
+SETTLE = 3.0
+
+
+def port(taken, free):
+    """Return the port for a new watcher.
+
+    :param taken: ports that are in use or allocated.
+    :param free: ``free(port)`` returns whether it can be listened on.
+    :raises Failed: none is free.
+    """
+    found = next((number for number in PORTS if number not in taken and free(number)), None)
+    if found is None:
+        raise Failed(
+            f"no port from {PORTS[0]} to {PORTS[-1]} is free for the check of an app without ports: stop what uses"
+            " them. See: ss -ltnp"
+        )
+    return found
+
+
+def line(instance, script):
+    """Return the line of a shell script that starts the watcher of the process which the script becomes.
+
+    :param script: path of the watcher's file.
+    """
+    words = [*python(), str(script), "$$", instance.address, str(instance.watch), f"{SETTLE:g}"]
+    command = " ".join(word if word == "$$" else shlex.quote(word) for word in words)
+    # In a shell of its own, which ends at once: the app has no child that it did not start, and no folder is in use.
+    return f"(cd /; {command} </dev/null >/dev/null &)\n"
+
+
+def source():
+    """Return the text of the watcher's file."""
+    return Path(watcher.__file__).read_text()
+
+
+def python():
+    """Return the command of this node's Python: the system's, which any user may run and which outlasts Salt's."""
+    return [shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or sys.executable, "-I", "-S"]

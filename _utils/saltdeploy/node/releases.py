@@ -1,0 +1,234 @@
+"""The releases of apps on a node. A release is complete or absent, and its content never changes."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..core import limits, names
+from ..core.errors import Failed, Refused
+from ..source import sources
+from ..source.artifacts import Artifacts
+from ..system import disk, filelocks, files, trees
+from ..system.files import explained, make_folder, write_file
+from . import nodefiles, turns
+from .instances import Instances
+
+LOCK = ".lock"
+
+
+@dataclass
+class Releases:
+    """The releases on the minion ``node``, in its folder ``root``. A release stays while an instance needs it."""
+
+    node: str
+    root: Path
+    instances: Instances
+
+    def path(self, app, version):
+        """Return the path of a release. It need not exist."""
+        return self.root / names.app(app) / "releases" / names.version(version)
+
+    def versions(self, app):
+        """Return the versions of ``app`` that are installed completely, the oldest installation first."""
+        return [p.name for p in self._links(app) if not nodefiles.wrong_with_release(p)]
+
+    def broken(self, app):
+        """Return ``{version: sentence}``: why each incomplete release of ``app`` is incomplete."""
+        found = {p.name: nodefiles.wrong_with_release(p) for p in self._links(app)}
+        return {version: wrong for version, wrong in found.items() if wrong}
+
+    @explained()
+    def _links(self, app):
+        folder = self.root / names.app(app) / "releases"
+        links = [p for p in folder.iterdir() if p.is_symlink()] if folder.is_dir() else []
+        return sorted(links, key=lambda p: (p.lstat().st_mtime_ns, p.name))
+
+    def installed(self, app, version, digest=""):
+        """Return whether a release is installed with the content that its definition names.
+
+        :param digest: the SHA-256 that its archive must have. Empty: the definition decides.
+        :raises Refused: other content is installed under this version.
+        """
+        if app.source is None:
+            raise Refused(
+                f"{self.node} may not run {app.name}. It has none of the roles of the app, and so none of its settings."
+            )
+        release = self.path(app.name, version)
+        if nodefiles.wrong_with_release(release):
+            return False
+        recorded = nodefiles.release_record(release)
+        changed = sources.changes(app.source, version, recorded)
+        if digest and recorded.get("artifact", digest) != digest:
+            changed = ["sha256"]
+        if changed:
+            raise Refused(
+                f"{app.name} {version} is installed on {self.node} from another source ({', '.join(changed)} changed)."
+                " A release never changes. Give the new content a new version, or put the old source back. If no"
+                f" instance has this one, `salt {self.node} app.remove {app.name} \"'{version}'\"` makes way for the"
+                " new content."
+            )
+        return True
+
+    # -- installing ---------------------------------------------------------------------------
+
+    def install(self, app, version, fetch, digest=""):
+        """Install a release. Return False if it was installed already.
+
+        :param fetch: ``fetch(url, path)`` brings a ``salt://`` file.
+        :param digest: the SHA-256 of this deployment's archive. Empty: the definition decides.
+        :raises Failed: it could not be installed. Nothing of the release is left. An unfinished download stays, unless
+            the disk is full: the next installation continues it.
+        """
+        folder = self.path(app.name, version).parent
+        with self._naming(app, version), files.readable_by_all():
+            make_folder(folder)
+            return self._install(app, version, folder, fetch, digest)
+
+    def _install(self, app, version, folder, fetch, digest):
+        # A job that waits for the whole deadline of its deployment would have no time left to install.
+        with filelocks.hold(folder / LOCK, app.strategy.progress_deadline / 2):
+            if self.installed(app, version, digest):
+                return False
+            self._make_way(app.name, version)
+            artifacts = Artifacts(self.root, app.name, folder)
+            build = Path(tempfile.mkdtemp(prefix=f".{version}@", dir=folder))
+            try:
+                with artifacts:
+                    self._build(app, version, build, fetch, artifacts, digest)
+            except BaseException as exc:
+                with contextlib.suppress(OSError):  # the next installation tries again
+                    trees.remove(build)
+                if isinstance(exc, Exception):  # an interrupted installation continues later
+                    artifacts.tidy(self._digests(), parts=False)
+                raise
+            artifacts.tidy(self._digests())
+        return True
+
+    def _make_way(self, app, version):
+        """Remove the remains of earlier installations of a release. Remains that cannot be removed do no harm."""
+        release = self.path(app, version)
+        if release.exists() and not release.is_symlink():
+            raise Failed(f"{release} on {self.node} is not a release that saltdeploy installed. Move it away.")
+        # A version holds no "@", so an installation of 1.0 never removes the release 1.0-rc1.
+        current = _build_of(release) if self.instances.of_release(app, version) else None
+        for left in release.parent.glob(f".{version}@*"):
+            if left != current:  # instances run from it
+                with contextlib.suppress(OSError):
+                    trees.remove(left)
+
+    def _build(self, app, version, build, fetch, artifacts, digest):
+        unpacked = build / "files"
+        unpacked.mkdir()
+        for folder in (build, unpacked):
+            folder.chmod(0o755)
+        # The master gives up after the strategy's progress_deadline. The node must give its reason before that.
+        deadline = app.strategy.progress_deadline
+        seconds = min(limits.DOWNLOAD, max(deadline / 2, deadline - limits.SMALL))
+        made = sources.build(app.source, version, unpacked, fetch, artifacts, app.user, digest, seconds)
+        record = {"app": app.name, "version": version, "origin": sources.origin(app.source, version), **made}
+        write_file(build / "release.json", json.dumps(record, indent=1))
+        os.sync()
+        link = build / "link"
+        link.symlink_to(Path(build.name) / "files")
+        link.rename(self.path(app.name, version))
+
+    def room(self, app, version, fetch):
+        """Check that there is room for a release, and return its content. This changes nothing.
+
+        :param fetch: ``fetch(url, path)`` brings a ``salt://`` file.
+        :returns: ``{"installed", "digest", "now", "packages", "warnings"}``. ``digest`` is the SHA-256 of the archive.
+            ``now`` is the SHA-256 in the file of digests at this moment, empty without such a file. ``packages`` are
+            the packages that pip installed. ``warnings`` are sentences about a server that does not send the archive
+            now.
+        :raises Failed: there is no room for it, or its artifact cannot be fetched.
+        """
+        artifacts = Artifacts(self.root, app.name, self.path(app.name, version).parent)
+        with self._naming(app, version), tempfile.TemporaryDirectory() as folder:
+            if not self.installed(app, version):
+                warnings = []
+                digest = sources.room(app.source, version, Path(folder), fetch, artifacts, warnings.append)
+                return {"installed": False, "digest": digest, "now": digest, "packages": [], "warnings": warnings}
+            now = ""
+            if app.source.kind == "archive" and not sources.known_digest(app.source, version):
+                with contextlib.suppress(Failed, Refused):  # an installed release does not need the file any more
+                    now = sources.find_digest(app.source, version, Path(folder), fetch)
+        recorded = nodefiles.release_record(self.path(app.name, version))
+        about = {"digest": recorded.get("artifact", ""), "packages": recorded.get("packages", [])}
+        return {"installed": True, "now": now, "warnings": [], **about}
+
+    @contextlib.contextmanager
+    def _naming(self, app, version):
+        """Turn an OSError into Failed, with the names of the release and the node."""
+        try:
+            yield
+        except OSError as exc:
+            raise Failed(f"{app.name} {version} cannot be installed on {self.node}: {self._reason(exc)}") from exc
+
+    def _reason(self, exc):
+        if isinstance(exc, disk.NoRoom) or not disk.is_full(exc):
+            return str(exc)
+        free = disk.human(disk.space(self.root).free)
+        return f"{exc}. The unfinished files are removed, and {free} are free in {self.root}. Make room there."
+
+    def _digests(self):
+        """Return the SHA-256 of every archive that a release of any app on this node is made of."""
+        found = set()
+        for link in self.root.glob("*/releases/*"):
+            # The entry may also be a stranger's file, or broken, or a release that another job just removed.
+            if not nodefiles.wrong_with_release(link):
+                found.add(nodefiles.release_record(link).get("artifact"))
+        return found
+
+    # -- removing -----------------------------------------------------------------------------
+
+    def remove(self, app, version):
+        """Remove a release. Return whether there was one.
+
+        :raises Refused: an instance runs it.
+        """
+        used = self.instances.of_release(app, version)
+        if used:
+            raise Refused(
+                f"{app} {version} is in use on {self.node} by {', '.join(used)}. Stop every instance of it first."
+            )
+        release = self.path(app, version)
+        with explained():
+            there = release.is_symlink()
+            if there:
+                build = _build_of(release)
+                release.unlink()
+                self._make_way(app, version)
+                if build and build.exists():
+                    raise Failed(
+                        f"{app} {version} is removed on {self.node}, except for its folder {build}. Remove that folder."
+                    )
+                Artifacts(self.root, app, release.parent).tidy(self._digests())
+            self._remove_empty(app)
+        return there
+
+    def _remove_empty(self, app):
+        """Remove the folders of ``app`` if they hold nothing but the files that its jobs share."""
+        home = self.root / names.app(app)
+        with contextlib.suppress(OSError):
+            (home / "instances").rmdir()
+        own = {*turns.FILES, "releases", LOCK}
+        with contextlib.suppress(OSError, filelocks.Held), contextlib.ExitStack() as held:
+            if any(p.name not in own for p in (*home.iterdir(), *(home / "releases").iterdir())):
+                return
+            for lock in (home / turns.STARTING, home / "releases" / LOCK):
+                held.enter_context(filelocks.hold(lock, 0))
+            # A job that waits for one of these locks notices that the file is gone.
+            trees.remove(home)
+
+
+def _build_of(release):
+    """Return the folder that a release's link leads to. None if saltdeploy did not make that folder."""
+    if not release.is_symlink():
+        return None
+    build = release.parent / os.readlink(release).partition("/")[0]
+    return build if build.name.startswith(".") and build.parent == release.parent else None

@@ -1,0 +1,89 @@
+"""The files that the definition of an app names: whether a node can use them, looked at before anything is changed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import salt.exceptions
+
+from ..core.errors import Failed
+from ..definition import templateerrors
+from ..source import credentials
+from . import launch
+
+
+def look(lifecycle, name, functions, version=None):
+    """Look at each file that the definition of app ``name`` names. Nothing is changed.
+
+    :param lifecycle: the node's Lifecycle; ``functions``: ``__salt__``.
+    :param version: the release that is to be deployed. None: the one that the definition names.
+    :returns: ``{"problems": […], "warnings": […]}``, both in sentences. A problem stops the deployment. A warning is
+        about a file that this release does not need, because the release is installed.
+    """
+    app, version = lifecycle.app(name), version or lifecycle.app(name).version
+    problems = [*_of_states(app, version, functions), *_of_config(app, version, lifecycle)]
+    missing = list(_of_source(app.source))
+    installed = version in lifecycle.host.releases.versions(name)
+    if not installed and not (app.states or app.packages):  # which may bring the file
+        problems += [f"{problem}." for problem in missing]
+    warnings = [f"{problem}. The next release cannot be installed without it." for problem in missing if installed]
+    at = f"apps:{name}:"
+    return {"problems": [at + text for text in problems], "warnings": [at + text for text in warnings]}
+
+
+def _of_states(app, version, functions):
+    """Yield what is wrong with the SLS of ``states``: one is missing, or they cannot be rendered together."""
+    there = [sls for sls in app.states if any(functions["cp.hash_file"](url) for url in _places(sls))]
+    for sls in app.states:
+        if sls not in there:
+            yield f"states: {sls} is not on the master. Put it into its file_roots."
+    if not there:
+        return
+    # As the state app.release has it. A state run that is under way changes nothing of what is rendered here.
+    options = {"pillar": {"saltdeploy": {"app": app.name, "version": version}}, "queue": False, "concurrent": True}
+    try:
+        with templateerrors.quiet():
+            found = functions["state.show_low_sls"](there, **options)
+    except salt.exceptions.SaltException as exc:
+        found = [str(exc)]
+    for error in found:
+        # After some mistakes Salt says the whole content of the SLS, too.
+        if isinstance(error, str) and not error.startswith("Error when rendering state with contents"):
+            yield f"states: {templateerrors.sls_mistake(error)}."
+
+
+def _places(sls):
+    """Return the URLs that an SLS may have. (The master's list of its files may be 20 seconds old.)"""
+    path = f"salt://{sls.replace('.', '/')}"
+    return f"{path}.sls", f"{path}/init.sls"
+
+
+def _of_config(app, version, lifecycle):
+    """Yield what is wrong with the templates of ``config``.
+
+    They are rendered into a folder that is removed at once, and no value of them is in a sentence.
+    """
+    values = launch.values(app, lifecycle.host, lifecycle.node.address, lifecycle.environment.name, version)
+    with tempfile.TemporaryDirectory() as folder:
+        for target, template in app.config.items():
+            try:
+                lifecycle.render(template, Path(folder, "rendered"), values)
+            except Failed as exc:
+                yield f"config:{target}: {exc}"
+
+
+def _of_source(source):
+    """Yield what is wrong with the files of ``source`` on this node: a login, a token, the Python interpreter."""
+    for key, read in (("netrc", credentials.logins), ("token_file", credentials.token)):
+        path = getattr(source, key, "")
+        try:
+            if path:
+                read(path)
+        except Failed as exc:
+            yield str(exc)
+    python = getattr(source, "python", "")
+    if python and not (os.access(python, os.X_OK) if "/" in python else shutil.which(python)):
+        yield f"source:python: there is no program {python} on this node"

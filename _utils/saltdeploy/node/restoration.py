@@ -1,0 +1,137 @@
+"""The instances that the record has for this node, brought back as they were: started, published and weighed."""
+
+from __future__ import annotations
+
+import os
+
+from ..core import names, records, traffic
+from ..core.errors import DiscoveryUnavailable, Failed, Refused
+from ..core.words import joined
+from ..discovery import patiently
+from . import reweigh
+from .turns import RESTORED
+
+
+def record(lifecycle, name):
+    """Return the record of app ``name``, None if there is none, and its unusable parts in sentences."""
+    return patiently(lambda: records.read(lifecycle.discovery, _prefix(lifecycle, name)))
+
+
+def locked(lifecycle, name):
+    """Return whether somebody holds the lock of app ``name`` in this environment."""
+    return bool(lifecycle.discovery.read(records.lock_key(_prefix(lifecycle, name)))[2])
+
+
+def missing(lifecycle, name):
+    """Return the instances that the record has for this node and that do not serve here with the recorded weight.
+
+    :returns: ``(ids, reason)``. The reason says why nothing is to do, or is empty.
+    """
+    if locked(lifecycle, name):
+        return [], f"{name} is being deployed: nothing is restored meanwhile"
+    found, problems = record(lifecycle, name)
+    if not found:
+        environment = lifecycle.environment.name
+        return [], joined([f"the record has nothing of {name} in {environment}", *problems])
+    wanted = found["nodes"].get(lifecycle.host.node, [])
+    if not wanted:
+        return [], f"the record has no instance of {name} on this node"
+    lost = lifecycle.inventory.lost(name, wanted)
+    wrong = reweigh.wrong(lifecycle, name, {i: traffic.weight_of(found, i) for i in wanted})
+    return [*lost, *(i for i in wrong if i not in lost)], ""
+
+
+def warnings(lifecycle, name):
+    """Return sentences on unusable parts of the record, and on serving instances that highstate leaves alone."""
+    return [*record(lifecycle, name)[1], *lifecycle.inventory.odd(name)]
+
+
+def restore(lifecycle, name, ids, after=None):
+    """Bring the instances ``ids`` back, if they do not serve, and give all of them the recorded weight.
+
+    :param after: the deployment whose steps this undoes.
+    :returns: the ids of the instances that were brought back or weighed.
+    :raises Failed: some do not come back. The others have.
+    """
+    restored = _restore_lost(lifecycle, name, ids, after)
+    found, _ = record(lifecycle, name)
+    weighed = reweigh.weigh(lifecycle, name, {i: traffic.weight_of(found, i) for i in ids})
+    return [*restored, *(i for i in weighed if i not in restored)]
+
+
+def _restore_lost(lifecycle, name, ids, after):
+    failures = []
+    with lifecycle.host.turns.alone(name, after=after, patience=lifecycle.patience(name)):
+        lost = lifecycle.inventory.lost(name, ids)
+        for instance in lost:
+            try:
+                lifecycle.host.turns.refuse_overtaken(name, after)
+                _restore(lifecycle, name, instance, after)
+            except DiscoveryUnavailable:
+                raise
+            except (Failed, Refused) as exc:
+                failures.append(str(exc))
+    if failures:
+        raise Failed(joined(failures))
+    return lost
+
+
+def _restore(lifecycle, name, instance, after):
+    state = lifecycle.runtime.states().get(instance)
+    if state and state.running and any(i.id == instance and i.tested for i in lifecycle.host.instances.recorded(name)):
+        lifecycle.publish(name, [instance])  # only discovery has lost it
+        return
+    version, slot = instance.removeprefix(f"{name}_").rsplit("_", 1)
+    _refuse_slot(lifecycle, name, instance, int(slot))
+    _refuse_lost_data(lifecycle, name, instance)
+    if after is None:
+        _refuse_empty_data(lifecycle, name, instance)
+    lifecycle.retire(name, [instance], drain=0)
+    # The installed release is the one that ran, even if the definition says something else by now.
+    if version not in lifecycle.host.releases.versions(name):
+        found, _ = record(lifecycle, name)
+        lifecycle.install(name, version, (found or {}).get("digests", {}).get(version, ""))
+    result = lifecycle.start_installed(lifecycle.app(name), version, 1, RESTORED, slots=[int(slot)])
+    if not result["ok"]:
+        lifecycle.retire(name, [instance], drain=0)
+        raise Failed(joined(result["failures"]))
+    lifecycle.publish(name, [instance])
+
+
+def _refuse_slot(lifecycle, name, instance, slot):
+    """Raise Refused if the instance would take a port that its app does not have, and never had here."""
+    ports, host = lifecycle.app(name).ports, lifecycle.host
+    if ports and slot not in ports and not host.instances.folder(instance).exists():
+        raise Refused(
+            f"{instance} is not restored on {host.node}: its port is none of apps:{name}:ports ({ports})."
+            f" `salt-run deploy.app {name} env={lifecycle.environment.name}` starts another one in its place."
+        )
+
+
+def _refuse_empty_data(lifecycle, name, instance):
+    """Raise Refused if the app had data here, by the record, and its data folder is empty."""
+    app, host = lifecycle.app(name), lifecycle.host
+    if not app.data or host.data.has_any(app):
+        return
+    found, _ = record(lifecycle, name)
+    if host.node in (found or {}).get("data", ()):
+        raise Refused(
+            f"{instance} is not restored on {host.node}: {name} had data there, and {host.data.path(app)} is empty."
+            f" Bring the data back, or mount it. To start it without data: `salt-run deploy.app {name} move=True"
+            f" env={lifecycle.environment.name}`"
+        )
+
+
+def _refuse_lost_data(lifecycle, name, instance):
+    """Raise Refused if the folder with the data of the app is gone: the instance would serve without them."""
+    app, host = lifecycle.app(name), lifecycle.host
+    if app.data and not os.path.lexists(host.data.path(app)):
+        folder = host.data.path(app)
+        raise Refused(
+            f"{instance} is not restored on {host.node}: its data folder {folder} is gone. Bring the data back, or"
+            f" mount it. To start it without data: install -d -m 750 -o {app.user} {folder}"
+        )
+
+
+def _prefix(lifecycle, name):
+    return records.prefix(lifecycle.environment.name, names.app(name))

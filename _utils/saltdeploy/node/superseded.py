@@ -1,0 +1,41 @@
+"""Instances that serve on a node that was away while others took their place."""
+
+from __future__ import annotations
+
+from ..core import bluegreen
+from ..core.model import version_of
+from . import restoration
+from .turns import MANUAL, STATE
+
+
+def ids(lifecycle, name):
+    """Return the ids of app ``name`` that this node publishes and that instances on other nodes have replaced.
+
+    There are none while a deployment is under way, paused or frozen. There are none unless clients find all recorded
+    instances, and some of them at another address than this node's. Otherwise clients may need the instances here. An
+    instance stays, too, if a person or a state started it, if its release is a recorded one, or if it has no record
+    here. ``deploy.app`` replaces the last kind.
+    """
+    if restoration.locked(lifecycle, name):
+        return []
+    record, problems = restoration.record(lifecycle, name)
+    if not record or problems or {"paused", "frozen"} & set(record):
+        return []
+    node, named = lifecycle.host.node, {(n, i) for n, some in record["nodes"].items() for i in some}
+    endpoints = lifecycle.discovery.instances(name, passing=True)
+    # A minion that was renamed finds its own instances under its old name, at its own address. They are not elsewhere.
+    own = lifecycle.node.address
+    found = {(e.minion, e.id) for e in endpoints if e.minion == node or e.address != own}
+    if not named <= found or {n for n, _ in named} <= {node}:
+        return []
+    staying, releases = named | bluegreen.recorded(record), {version_of(i) for _, i in named}
+    published = [i for i in lifecycle.inventory.instances(name) if i.published and i.recorded]
+    started = [i for i in published if i.deployment not in (MANUAL, STATE, record.get("deployment"))]
+    return [i.id for i in started if (node, i.id) not in staying and i.version not in releases]
+
+
+def retire(lifecycle, name):
+    """Retire the instances that :func:`ids` finds, as a deployment would. Return their ids."""
+    with lifecycle.host.turns.alone(name):
+        going = ids(lifecycle, name)
+        return lifecycle.retire(name, going) if going else []

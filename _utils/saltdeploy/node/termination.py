@@ -1,0 +1,109 @@
+"""The end of instances: of the process that the supervisor started, and of every other process that it left."""
+
+from __future__ import annotations
+
+import signal
+
+from ..core.errors import Failed
+from ..core.model import slot_of
+from ..definition import instancefiles
+from ..system import processes, sockets
+from ..system.files import explained
+
+
+class Ending:
+    """Ends the instances of a node.
+
+    :param host: a host.Host.
+    :param runtime: the supervisor that runs its instances.
+    """
+
+    def __init__(self, host, runtime):
+        self.host, self.runtime = host, runtime
+
+    def stop(self, instance, address, port):
+        """End all processes of an instance. Its unit stays. Return a warning, empty if all went well.
+
+        :param instance: its id.
+        :param port: None if it has none of its own.
+        :raises Failed: a process of it does not end, or it ran and another process listens on its port now.
+        """
+        folder, how = self.host.instances.folder(instance), self.runtime.stop_of(instance)
+        known = [p for p in map(processes.read, self.runtime.processes(instance)) if p]
+        known = processes.of(folder, known)
+        ran = bool(known)
+        killed = self.runtime.stop(instance)
+
+        def left():
+            return [*processes.of(folder, known), *self._listening(instance, address, port)]
+
+        # The supervisor may not have signalled these processes, so they have the whole time from now on.
+        killed |= processes.end(left, signal.Signals[f"SIG{how.signal}"], how.timeout)
+        others = "" if port is None else self._others(instance, address, port)
+        if others and ran:
+            raise Failed(others)
+        app = instance.split("_", 1)[0]
+        cut = (
+            f"{instance} did not end within {how.timeout:g}s after SIG{how.signal}, and was killed. Its work in"
+            f" progress was cut off. If it needs longer, raise apps:{app}:stop:timeout."
+        )
+        return " ".join([*([cut] if killed else []), *([others] if others else [])])
+
+    def forget(self, instance):
+        """Remove the unit and the folder of an instance that was stopped."""
+        with explained():
+            self.runtime.forget(instance)
+        self.host.instances.forget(instance)
+
+    def sweep(self, app, address, spared):
+        """End the processes of ``app`` that belong to no instance. Return a warning for each process.
+
+        :param app: a model.App.
+        :param spared: ids of instances without a record here that may still serve.
+        """
+        root, number = self.host.root / app.name, signal.Signals[f"SIG{app.stop.signal}"]
+
+        def left():
+            marked = processes.marked(root / "instances")
+            orphans = [p for folder, some in marked.items() if self._is_gone(folder, spared) for p in some]
+            return processes.of(known=orphans) if orphans else self._strangers(app, address, spared)
+
+        found = left()
+        if found:
+            processes.end(left, number, app.stop.timeout)
+        return [f"{process} belonged to an instance of {app.name} that is gone. It was ended." for process in found]
+
+    def _is_gone(self, folder, spared):
+        return folder.name not in spared and not (folder / instancefiles.RECORD).exists()
+
+    def _strangers(self, app, address, spared):
+        """Return the Processes that work in a folder of ``app`` and listen on a port of it that no instance has."""
+        if app.ports is None:
+            return []
+        here = {s.port for s in sockets.table(sockets.LISTENING)} & set(app.ports)
+        taken = {*self.host.instances.ports(), *map(slot_of, spared)}
+        found = [p for port in sorted(here - taken) for p in processes.listening(address, port)[0]]
+        return [p for p in found if processes.is_inside(p, self.host.root / app.name)]
+
+    def _listening(self, instance, address, port):
+        """Return the Processes that listen on an instance's port and work in a folder of its app.
+
+        A process with the mark of another instance that is here belongs to that one.
+        """
+        if port is None:
+            return []
+        inside = self.host.root / instance.split("_", 1)[0]
+        found = [p for p in processes.listening(address, port)[0] if processes.is_inside(p, inside)]
+        others = {str(self.host.instances.folder(i.id)) for i in self.host.instances.recorded() if i.id != instance}
+        return [p for p in found if processes.mark(p.pid) not in others]
+
+    def _others(self, instance, address, port):
+        """Return a sentence on the processes of others that listen on the port of a stopped instance."""
+        found, unseen = processes.listening(address, port)
+        names = [*map(str, found), *unseen]
+        if not names:
+            return ""
+        return (
+            f"{instance} is stopped, and {', '.join(names)} listens on its port, {port} of {address}. That is not a"
+            " process of the instance. End it, or give the app other ports."
+        )

@@ -1,0 +1,1 @@
+"""What to do, from what is desired and what was observed. Pure."""

@@ -1,0 +1,224 @@
+"""On which nodes instances are started, and which of too many are kept: spread over zones, then nodes.
+
+Pure, and near-linear in the number of nodes: zones and nodes wait in heaps for their turn.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from ..core.errors import Refused
+
+
+class Turns:
+    """Nodes in the order of their turns: first the zone with the lowest count, there the node with the lowest key.
+
+    :param in_zone: zone -> count; each turn adds one to that of the node's zone.
+    :param waiting: pairs of a zone and a key; keys differ, and end with what is to be known of the node.
+    """
+
+    def __init__(self, in_zone, waiting):
+        self._in_zone, self._nodes, self._zones = Counter(in_zone), defaultdict(list), []
+        for zone, key in waiting:
+            heapq.heappush(self._nodes[zone], key)
+        for zone in self._nodes:
+            self._queue(zone)
+
+    def __bool__(self):
+        return bool(self._zones)
+
+    def take(self, again):
+        """Give the first its turn, and return its key.
+
+        :param again: ``again(key)`` returns its key for its next turn, None if it has no further one.
+        """
+        _, _, zone = heapq.heappop(self._zones)
+        key = heapq.heappop(self._nodes[zone])
+        self._in_zone[zone] += 1
+        following = again(key)
+        if following is not None:
+            heapq.heappush(self._nodes[zone], following)
+        self._queue(zone)
+        return key
+
+    def _queue(self, zone):
+        if self._nodes[zone]:
+            heapq.heappush(self._zones, (self._in_zone[zone], self._nodes[zone][0], zone))
+
+
+def spread_out(instances, wanted, zone, last=()):
+    """Keep at most ``wanted`` of ``instances``, taking the surplus from the fullest zones, there the fullest nodes.
+
+    :param last: nodes that keep one instance as long as the surplus can be taken from others.
+    :returns: a dict, as it is ordered and quick to look into; the instances are its keys.
+    """
+    kept = sorted(instances, key=lambda i: (i.node, i.slot))
+    on_node = defaultdict(list)
+    for rank, i in enumerate(kept):
+        on_node[i.node].append(rank)
+    # The lowest comes first, and the fullest is to.
+    full = Counter()
+    for i in kept:
+        full[zone(i.node)] -= 1
+
+    def key(node):
+        ranks = on_node[node]
+        return (-len(ranks), -ranks[-1], node) if len(ranks) > (node in last) else None
+
+    def again(taken):
+        on_node[taken[-1]].pop()
+        return key(taken[-1])
+
+    turns = Turns(full, [(zone(node), first) for node in on_node if (first := key(node))])
+    surplus, gone = len(kept) - wanted, set()
+    while turns and len(gone) < surplus:
+        gone.add(-turns.take(again)[1])
+    left = dict.fromkeys(i for rank, i in enumerate(kept) if rank not in gone)
+    return spread_out(left, wanted, zone) if len(gone) < surplus else left
+
+
+@dataclass(frozen=True)
+class Move:
+    """An instance that comes to node ``target`` for one on ``source``; ``reason`` is why it does not stay there."""
+
+    source: str
+    target: str
+    reason: str
+
+
+def place(desired, observed, kept, before, gone, missing):
+    """Return node -> instances to start, and the Moves among them.
+
+    A node with an instance to be replaced gets its successor first, as long as it has room and so many are missing.
+    Each of the others goes where the zone has fewest of the new release; there to the node with fewest of it, then of
+    any. With ``desired.move`` all are placed so, unless the app has data.
+
+    :param before: the published instances, of which those that are not ``kept`` are replaced.
+    :param gone: instances that leave their ports before anything is started there.
+    :raises Refused: there is no room for as many.
+    """
+    if missing > 0 and not desired.nodes:
+        raise Refused(
+            f"no node may run {desired.app.name}: give a node of the environment the role it asks for."
+            + _allow(observed)
+        )
+    room, new, had = _rooms(desired, observed, gone), Counter(i.node for i in kept), places(desired, kept, before)
+    running, start = Counter(i.node for i in observed.instances if i.published and i.running), Counter()
+    for most in [*_turns_of_old(desired, observed, had - new, new), room]:
+        most = {n: min(room[n], most.get(n, 0)) for n in desired.nodes}
+        _fill(desired.nodes, observed.zone, new, running, start, most, missing - sum(start.values()))
+    if sum(start.values()) < missing:
+        raise Refused(_no_room(desired, observed, room, missing))
+    moves = _moves(desired, observed, had, new, start, room)
+    return {n: start[n] for n in desired.nodes if start[n]}, moves
+
+
+def places(desired, kept, before):
+    """Return on how many places each node has an instance: one of another release and its successor share theirs.
+
+    :param before: the published instances; ``kept``: those of the release that stay, published or not.
+    """
+    staying, new = set(kept), Counter(i.node for i in kept)
+    replaced = [i for i in before if i not in staying]
+    # What is kept has not succeeded an instance of its own release that is to be replaced.
+    same = Counter(i.node for i in replaced if i.version == desired.version and desired.publish)
+    return ((Counter(i.node for i in replaced) - same) | new) + same
+
+
+def _turns_of_old(desired, observed, successors, new):
+    """Return in which order nodes get instances before all others do: node -> how many at most, for each turn."""
+    if not desired.app.data:
+        return [] if desired.move else [successors]
+    bare = [n for n in observed.data if not new[n]]
+    return [{n: min(1, successors[n]) for n in bare}, successors, dict.fromkeys(bare, 1)]
+
+
+def _fill(nodes, zone, new, running, start, most, missing):
+    """Add ``missing`` to ``start``, as far as each node has at most ``most`` then: spread over zones, then nodes."""
+
+    def key(rank):
+        node = nodes[rank]
+        return new[node] + start[node], running[node] + start[node], rank
+
+    def again(last):
+        node = nodes[last[-1]]
+        start[node] += 1
+        return key(last[-1]) if start[node] < most[node] else None
+
+    in_zone = Counter()
+    for node, count in (new + start).items():
+        in_zone[zone(node)] += count
+    turns = Turns(in_zone, [(zone(n), key(rank)) for rank, n in enumerate(nodes) if start[n] < most[n]])
+    while turns and missing > 0:
+        turns.take(again)
+        missing -= 1
+
+
+def _moves(desired, observed, had, new, start, room):
+    """Return the Moves.
+
+    :param had: places, node -> how many; ``new`` and ``start``: of the release, which stay and which are started.
+    :param room: how many could be started.
+    """
+    after = new + start
+    sources = sorted((had - after).elements())
+    targets = sorted((after - had).elements())
+    return tuple(Move(a, b, _why(desired, observed, a, b, room.get(a, 0) - start[a])) for a, b in zip(sources, targets))
+
+
+def _why(desired, observed, source, target, room):
+    if source in observed.barred:
+        return observed.barred[source]
+    if source not in desired.nodes:
+        return f"{source} is not among the nodes of this deployment"
+    if room <= 0:
+        return f"{source} has no free port for it"
+    if observed.zone(source) != observed.zone(target):
+        return "its zone would have more than its share"
+    return f"{source} would have more than its share"
+
+
+def _rooms(desired, observed, gone):
+    """Return node -> how many instances can be started there."""
+    ports, freed = desired.app.ports, defaultdict(set)
+    if ports is None:
+        return dict.fromkeys(desired.nodes, math.inf)
+    for i in gone:
+        freed[i.node].add(i.port)
+    rooms = {}
+    for node in desired.nodes:
+        taken = observed.ports_taken.get(node, frozenset()) - freed[node]
+        rooms[node] = len(ports) - sum(ports.first <= port <= ports.last for port in taken)
+    return rooms
+
+
+def _no_room(desired, observed, room, missing):
+    free = ", ".join(f"{room[n]} on {n}" for n in desired.nodes)
+    app = desired.app
+    return (
+        f"no room for {missing} more of {app.name} {desired.version} beside what runs:"
+        f" ports {app.ports} have free {free}. Either {_make_room(desired)}, or add nodes.{_allow(observed)}"
+    )
+
+
+def _allow(observed):
+    """Say which nodes of the environment could run the app, too."""
+    return "".join(f" {reason}." for _, reason in sorted(observed.barred.items()))
+
+
+def _make_room(desired):
+    """Say what would make room on the nodes there are."""
+    app = desired.app
+    beside = f"give {app.name} a range of ports (apps:{app.name}:ports) so that old and new run side by side"
+    if len(app.ports) > 1:
+        return f"widen apps:{app.name}:ports"
+    if not app.in_place:
+        return f"{beside}, or have each old one stopped first (apps:{app.name}:strategy: {{replace: in_place}})"
+    if not desired.publish:
+        return f"leave publish=False out (in place, a candidate needs the port of what serves), or {beside}"
+    if desired.keep:
+        return f"leave keep=True out (in place, the new release needs the port of what is kept), or {beside}"
+    return "stop what else uses that port"

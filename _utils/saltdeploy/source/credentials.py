@@ -1,0 +1,65 @@
+"""What a source authenticates itself with. It is read where it is used, shown nowhere, and sent to one server."""
+
+from __future__ import annotations
+
+import base64
+import netrc
+import re
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ..core import limits, urls
+from ..core.errors import Failed
+
+
+def headers(source, location, url):
+    """Return the headers with which the server of ``url`` is asked; others must not see them.
+
+    :param source: a model.Source.
+    :param location: the URL of its archive: headers and token are for that server (scheme, host and port) only.
+    :raises Failed: a file cannot be read on this node. No message shows what is in it.
+    """
+    found = {}
+    if source.netrc:
+        login = logins(source.netrc).get(urlsplit(url).hostname)
+        if login:
+            found["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
+    if urls.place(url) == urls.place(location):
+        found.update(source.headers)
+        if source.token_file:
+            found["Authorization"] = f"Bearer {token(source.token_file)}"
+    return found
+
+
+def logins(path):
+    """Return what a netrc file has: host -> (login, password). Its ``default`` is for any host, and left out."""
+    try:
+        hosts = netrc.netrc(path).hosts
+    except OSError as exc:
+        raise Failed(f"source:netrc: {path} cannot be read on this node: {exc.strerror or exc}") from None
+    except (netrc.NetrcParseError, UnicodeDecodeError) as exc:
+        line = f", line {exc.lineno}" if getattr(exc, "lineno", None) else ""
+        raise Failed(f"source:netrc: {path}{line} is not as a netrc file must be") from None
+    return {host: (login or "", password or "") for host, (login, _, password) in hosts.items() if host != "default"}
+
+
+def of_hosts(path, texts):
+    """Return the part of a netrc file, as text, that is about hosts of the URLs in ``texts``."""
+    hosts = {urlsplit(url).hostname for text in texts for url in re.findall(r"(?i)https?://[^\s;]+", text)}
+    found = {host: login for host, login in logins(path).items() if host in hosts}
+    return "".join(f"machine {host} login {login} password {password}\n" for host, (login, password) in found.items())
+
+
+def token(path):
+    """Return the token in a file.
+
+    :raises Failed: the file cannot be read on this node, or holds no token. No message shows what is in it.
+    """
+    try:
+        with Path(path).open("rb") as data:
+            found = data.read(limits.TOKEN + 1).strip()
+    except OSError as exc:
+        raise Failed(f"source:token_file: {path} cannot be read on this node: {exc.strerror or exc}") from None
+    if not re.fullmatch(rb"[!-~]+", found) or len(found) > limits.TOKEN:
+        raise Failed(f"source:token_file: {path} holds no token: one word of printable ASCII, on one line")
+    return found.decode()

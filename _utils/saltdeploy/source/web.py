@@ -1,0 +1,254 @@
+"""HTTP as this bundle asks for files: a deadline holds whatever the server sends, and no redirect weakens it.
+
+``requests`` limits the time between two bytes, not the time of an answer. Here each read of a connection, of headers
+and of content, is limited by what is left of the deadline, and by a minimum rate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import http.client
+import io
+import re
+import socket
+import time
+from urllib.parse import urljoin, urlsplit
+
+import requests
+from requests import adapters, exceptions
+
+from ..core import limits, urls
+from ..core.errors import Failed
+from ..system import disk
+
+MOVED = (301, 302, 303, 307, 308)
+
+
+class BrokenOff(Exception):
+    """One try did not bring all of it. Another try may."""
+
+
+class Overdue(Exception):
+    """The deadline is over."""
+
+
+class Pace:
+    """The time of a download: until its deadline, until an answer begins, and for each part of it.
+
+    :param seconds: from now until the deadline.
+    """
+
+    def __init__(self, seconds):
+        self.seconds, self.deadline = seconds, time.monotonic() + seconds
+        self.expect_headers()
+
+    def expect_headers(self):
+        """A request is about to be sent."""
+        self._begin(headers=True)
+
+    def expect_body(self):
+        """The headers are here."""
+        self._begin(headers=False)
+
+    def _begin(self, headers):
+        self.headers, self.since, self.bytes = headers, time.monotonic(), 0
+
+    def patience(self):
+        """Return how many seconds the next bytes may take.
+
+        :raises Overdue: no time is left.
+        """
+        # What is slow already may not take longer than its window.
+        wait = limits.HEADERS if self.headers else limits.WINDOW * (1 if self._slow() else 2)
+        left = self.deadline - time.monotonic()
+        if left <= 0:
+            raise Overdue
+        return max(0.001, min(left, self.since + wait - time.monotonic()))
+
+    def count(self, size):
+        """Note that ``size`` bytes came.
+
+        :raises BrokenOff: they came too slowly, or they are too many for headers.
+        """
+        self.bytes += size
+        passed = time.monotonic() - self.since
+        if self.headers:
+            if self.bytes > limits.HEADER_BYTES:
+                raise BrokenOff(f"the headers of the answer have more than {disk.human(limits.HEADER_BYTES)}")
+            if passed > limits.HEADERS:
+                self.give_up()
+        elif passed > limits.WINDOW:
+            if self._slow():
+                self.give_up()
+            self.expect_body()
+
+    def give_up(self):
+        """Raise what is to be said of a wait that ended without bytes."""
+        if time.monotonic() >= self.deadline:
+            raise Overdue
+        if self.headers:
+            raise BrokenOff(f"the server did not send the headers of its answer within {limits.HEADERS:g}s")
+        raise BrokenOff(
+            f"the server sent {disk.human(self.bytes)} in {limits.WINDOW:g}s, less than {limits.RATE} bytes a second"
+        )
+
+    def _slow(self):
+        return self.bytes < limits.RATE * limits.WINDOW
+
+
+@contextlib.contextmanager
+def answer(method, url, pace, headers, secret):
+    """Ask ``url``, follow redirects, and yield the response with its content still to be read: see :func:`content`.
+
+    :param pace: a Pace.
+    :param secret: headers that only the server of ``url`` may see: same scheme, host and port.
+    :raises BrokenOff: another try may succeed.
+    :raises Overdue: the deadline is over.
+    :raises Failed: it cannot be fetched, or a redirect leaves https.
+    """
+    here = url
+    with _session(pace) as session:
+        for _ in range(limits.REDIRECTS + 1):
+            mine = secret if urls.place(here) == urls.place(url) else {}
+            with _send(session, method, here, {**mine, **headers}, pace, url) as response:
+                target = response.headers.get("Location") if response.status_code in MOVED else None
+                if not target:
+                    yield response
+                    return
+            here = _redirected(url, here, target)
+    raise Failed(f"{urls.public(url)}: the server redirects more than {limits.REDIRECTS} times")
+
+
+def content(response):
+    """Yield what ``response`` brings, as it comes and as it is stored.
+
+    :raises BrokenOff, Overdue: as :func:`answer`.
+    """
+    # Not the reader of urllib3: it takes a line of any length for the size of a chunk.
+    body = response.raw._original_response
+    while True:
+        try:
+            piece = body.read1(1 << 16)
+        except (http.client.HTTPException, OSError) as exc:
+            raise BrokenOff(f"the connection broke off: {_plain(exc)}") from exc
+        if not piece:
+            return
+        yield piece
+
+
+def length(response):
+    """Return how many bytes ``response`` brings. None: it does not say."""
+    said = response.headers.get("Content-Length", "")
+    return int(said) if re.fullmatch("[0-9]{1,18}", said) and "Transfer-Encoding" not in response.headers else None
+
+
+def _send(session, method, here, headers, pace, url):
+    pace.expect_headers()
+    wait = min(limits.CONNECT, pace.patience()), limits.HEADERS
+    try:
+        # The function keeps requests from looking for a password in a netrc file of its own choice.
+        return session.request(
+            method, here, headers=headers, timeout=wait, stream=True, allow_redirects=False, auth=lambda asked: asked
+        )
+    except (requests.RequestException, ValueError) as exc:
+        if isinstance(exc, exceptions.SSLError):
+            raise Failed(f"{urls.public(url)}: cannot be fetched: {_plain(exc)}") from None
+        if isinstance(exc, (requests.ConnectionError, requests.Timeout)):
+            raise BrokenOff(_plain(exc)) from exc
+        # Its text may hold a header, or a URL with a signature.
+        raise Failed(f"{urls.public(url)}: cannot be fetched: {type(exc).__name__}") from None
+
+
+def _redirected(url, here, target):
+    """Return the URL that ``here`` redirects to."""
+    try:
+        there = re.sub(r"(://)[^/?#]*@", r"\1", urljoin(here, target))
+        parts = urlsplit(there)
+        usable = parts.scheme in ("http", "https") and parts.hostname
+    except ValueError:
+        usable = False
+    if not usable:
+        raise Failed(f"{urls.public(url)}: the server redirects to no http:// or https:// URL: refused.")
+    if urlsplit(here).scheme == "https" and parts.scheme != "https":
+        raise Failed(
+            f"{urls.public(url)}: the server redirects from https to http, at {parts.hostname}: refused. Anybody on the"
+            " way could answer there."
+        )
+    return there
+
+
+def _plain(exc):
+    """Return what a network error says, without the URL that is asked: a redirect's may hold a signature."""
+    reason = exc.args[0] if exc.args else exc
+    text = str(getattr(reason, "reason", None) or reason)
+    return re.sub(r"^(<[^>]*>|\w+\([^)]*\)): ", "", text) or type(exc).__name__
+
+
+# -- each read of a connection within its time ------------------------------------------------
+
+
+class _Paced(io.RawIOBase):
+    """What a socket receives, within the time of a Pace."""
+
+    def __init__(self, raw, sock, pace):
+        self._raw, self._sock, self._pace = raw, sock, pace
+
+    def readable(self):
+        return True
+
+    def readinto(self, buffer):
+        self._sock.settimeout(self._pace.patience())
+        try:
+            size = self._raw.readinto(buffer)
+        except socket.timeout:
+            self._pace.give_up()
+        self._pace.count(size or 0)
+        return size
+
+    def close(self):
+        if not self.closed:
+            self._raw.close()
+        super().close()
+
+
+class _Response(http.client.HTTPResponse):
+    def __init__(self, pace, sock, *args, **kwargs):
+        super().__init__(sock, *args, **kwargs)
+        self._pace = pace
+        self.fp = io.BufferedReader(_Paced(self.fp.detach(), sock, pace), 1 << 16)
+
+    def begin(self):
+        super().begin()
+        self._pace.expect_body()
+
+
+class _Adapter(adapters.HTTPAdapter):
+    def __init__(self, pace):
+        self._pace = pace
+        super().__init__()
+
+    def init_poolmanager(self, *args, **kwargs):
+        super().init_poolmanager(*args, **kwargs)
+        self._with_pace(self.poolmanager)
+
+    def proxy_manager_for(self, proxy, **kwargs):
+        known = proxy in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        return manager if known else self._with_pace(manager)
+
+    def _with_pace(self, manager):
+        response = staticmethod(functools.partial(_Response, self._pace))
+        pools = {}
+        for scheme, pool in manager.pool_classes_by_scheme.items():
+            connection = type("Connection", (pool.ConnectionCls,), {"response_class": response})
+            pools[scheme] = type("Pool", (pool,), {"ConnectionCls": connection})
+        manager.pool_classes_by_scheme = pools
+        return manager
+
+
+def _session(pace):
+    session = requests.Session()
+    session.mount("http://", _Adapter(pace))
+    session.mount("https://", session.get_adapter("http://"))
+    return session

@@ -1,0 +1,75 @@
+"""The files of a node: written whole or not at all, and a sentence for each way in which that fails."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+
+from ..core.errors import Failed
+
+# What to do about what a file system says.
+ADVICE = {
+    errno.EROFS: "See `dmesg` there, repair the file system and mount it for writing.",
+    errno.ENOSPC: "Make room there.",
+    errno.EDQUOT: "Make room there.",
+    errno.EACCES: "Give it back to the minion's user.",
+    errno.EPERM: "Give it back to the minion's user.",
+    errno.ENOTDIR: "Move away what has the name of a folder there.",
+    errno.EISDIR: "Move away the folder that has the name of a file there.",
+    errno.EIO: "See `dmesg` there: the disk fails.",
+}
+
+
+def write_file(path, text, mode=0o644, owner=None):
+    """Write ``path`` whole or not at all, also where the power fails meanwhile.
+
+    :param owner: ``(uid, gid)``, where this process may give files away.
+    """
+    partial = path.with_name(f".{path.name}.partial")
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as out:
+        os.fchmod(out.fileno(), mode)
+        if owner:
+            os.fchown(out.fileno(), *owner)
+        out.write(text)
+        out.flush()
+        os.fsync(out.fileno())
+    partial.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def make_folder(path):
+    """Make the folder ``path`` and those above it that are missing; all users may enter them, whatever the umask."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(exist_ok=True)
+        path.chmod(0o755)
+
+
+@contextlib.contextmanager
+def readable_by_all():
+    """Have what is made meanwhile be readable by all users, as far as it does not say otherwise itself."""
+    before = os.umask(0o022)
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
+@contextlib.contextmanager
+def explained():
+    """Make Failed, with path and advice, of what a file system says."""
+    try:
+        yield
+    except OSError as exc:
+        raise Failed(sentence(exc)) from exc
+
+
+def sentence(exc):
+    """Return what an OSError says: the path, what is wrong, what to do."""
+    path = f"{exc.filename}: " if exc.filename else ""
+    return f"{path}{exc.strerror or exc}. {ADVICE.get(exc.errno, '')}".rstrip()
