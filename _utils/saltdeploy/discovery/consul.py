@@ -20,7 +20,7 @@ from urllib3.exceptions import NewConnectionError
 
 from ..core import addresses
 from ..core.errors import DiscoveryUnavailable, Failed
-from . import ELECTION, PAUSE, Endpoint
+from .backend import ELECTION, PAUSE, Endpoint
 
 CONNECT_TIMEOUT = 2.0
 # During leader loss an agent answers a registration after 7 to 14 seconds.

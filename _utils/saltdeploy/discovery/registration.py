@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..core.model import Probe
-from . import Service
+from .backend import Service
 
 # What the id of an instance has behind it in discovery while it is a candidate.
 CANDIDATE = "_candidate"

@@ -2,55 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import os
-import re
-from dataclasses import dataclass, field
-from pathlib import Path
 
 from ..core.errors import Refused
-from ..core.model import Stop
+from .base import LOG, PREFIX, State, Unit
 
-PREFIX = "app-"
-# How much of what an instance printed is brought back, in bytes, and of one line, in characters: a job's result goes
-# over Salt's bus, and onto a terminal.
-LOG, LINE = 100_000, 2000
-
-
-@dataclass(frozen=True)
-class Unit:
-    """A process to supervise.
-
-    :param command: absolute path of the program to run, without arguments.
-    :param user: whom to run it as; empty: as whoever the supervisor is.
-    :param log: where supervisord writes its output (systemd has the journal).
-    :param memory: what it may use at most, as systemd has it; ``cpu``: in percent of one processor. Empty: no limit.
-    :param stop: how it is stopped, for as long as this unit is there.
-    """
-
-    id: str
-    command: Path
-    directory: Path
-    log: Path
-    user: str = ""
-    memory: str = ""
-    cpu: str = ""
-    stop: Stop = field(default_factory=Stop)
-
-
-@dataclass(frozen=True)
-class State:
-    """What a supervisor says of a unit.
-
-    :param failed: it ended since it was started, even if it is up again.
-    :param pid: its process; 0 while it has none.
-    """
-
-    running: bool
-    failed: bool
-    detail: str
-    pid: int = 0
+__all__ = ["LOG", "PREFIX", "State", "Unit", "choose"]
 
 
 def choose(settings):
@@ -71,38 +28,3 @@ def choose(settings):
             config.get("socket", "/run/supervisor.sock"), config.get("include", "/etc/supervisor/conf.d")
         )
     raise Refused(f"saltdeploy:runtime: found {kind!r}, allowed is systemd or supervisord")
-
-
-def whole_seconds(seconds):
-    """Return ``seconds`` as a supervisor takes them: a whole number, and not 0, which would mean for ever."""
-    return max(1, math.ceil(seconds))
-
-
-def stop_of(path, number, timeout):
-    """Return the Stop that the unit file ``path`` was written with; the default one where it does not say.
-
-    :param number: its key for the signal; ``timeout``: for the seconds.
-    """
-    found = {}
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        found = dict(re.findall(rf"^({number}|{timeout})=(?:SIG)?([A-Z0-9]+)$", path.read_text(), re.MULTILINE))
-    return Stop(found.get(number, Stop().signal), float(found.get(timeout, Stop().timeout)))
-
-
-def shortened(text, lines, most=LOG):
-    """Return the last ``lines`` lines of ``text``, ``most`` bytes of them; what is cut is said.
-
-    :param text: text or bytes.
-    """
-    if isinstance(text, bytes):
-        text = text.decode("utf-8", "replace")
-    kept, size = [], 0
-    for line in reversed(text.splitlines()[-lines:]):
-        if len(line) > LINE:
-            line = f"{line[:LINE]}… ({len(line) - LINE} more characters)"
-        size += len(line.encode("utf-8", "replace")) + 1
-        if size > most:
-            kept.append(f"… (lines before this are cut: the answer has at most {most} bytes)")
-            break
-        kept.append(line)
-    return "\n".join(reversed(kept))

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from ..core.errors import Failed, Refused
 from ..system.files import explained, write_file
-from . import LOG, PREFIX, State, shortened, stop_of, whole_seconds
+from .base import LOG, PREFIX, State, shortened, stop_of, whole_seconds
 
 TEMPLATE = """\
 ; Written by saltdeploy for instance {id}; changes are lost.

@@ -10,7 +10,7 @@ from pathlib import Path
 from ..core.errors import Failed, Refused
 from ..system import probes
 from ..system.files import explained, write_file
-from . import LOG, PREFIX, State, shortened, stop_of, whole_seconds
+from .base import LOG, PREFIX, State, shortened, stop_of, whole_seconds
 
 # How long systemctl and journalctl may take, in seconds: on a busy machine a reload of hundreds of units takes some.
 ANSWER_DEADLINE = 60.0

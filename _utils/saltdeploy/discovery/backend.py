@@ -1,0 +1,166 @@
+"""The protocol of a service discovery backend, and the plain data that it takes and gives."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Protocol
+
+from ..core import addresses
+from ..core.model import Probe
+
+# How long Consul's servers may take to elect a leader, in seconds: up to 13.5, measured on 1.8.7.
+ELECTION = 15.0
+# How long is waited between two tries meanwhile, in seconds.
+PAUSE = 0.2
+
+
+@dataclass(frozen=True)
+class Service:
+    """What is registered with a node's own agent.
+
+    :param checks: what discovery runs for as long as the service is registered.
+    :param expires: seconds after which it leaves discovery by itself; None: it stays.
+    :param weight: its part of the requests, beside those of the others, 1 to 65535; None: the backend's default.
+    """
+
+    id: str
+    name: str
+    address: str
+    port: int | None = None
+    tags: tuple[str, ...] = ()
+    meta: dict[str, str] = field(default_factory=dict)
+    checks: tuple[Probe, ...] = ()
+    expires: float | None = None
+    weight: int | None = None
+
+    @property
+    def digest(self):
+        """A digest of the whole registration, to tell whether it changed (checks read back empty)."""
+        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A service as the catalog has it.
+
+    :param status: passing, warning or critical: the worst of its checks.
+    :param output: what a check said that has this status; empty while all pass.
+    :param alive: whether the agent of its node answers.
+    """
+
+    id: str
+    name: str
+    node: str
+    address: str
+    port: int
+    tags: tuple[str, ...] = ()
+    meta: dict[str, str] = field(default_factory=dict)
+    status: str = "passing"
+    weight: int = 1
+    output: str = ""
+    alive: bool = True
+
+    @property
+    def minion(self):
+        """The Salt minion that published it; the catalog's node name where we did not."""
+        return self.meta.get("minion", self.node)
+
+    @property
+    def host(self):
+        """The address as a URL has it."""
+        return addresses.host(self.address)
+
+
+class Backend(Protocol):
+    """A service discovery, with a key-value store and locks.
+
+    Each method raises DiscoveryUnavailable if the backend does not answer, and has a deadline of its own.
+    """
+
+    # -- the node's own services -----------------------------------------------------------------
+
+    def publish(self, service: Service) -> None:
+        """Register ``service`` at this node. It enters as passing."""
+
+    def withdraw(self, service_id: str) -> None:
+        """Deregister ``service_id`` at this node. An unknown id is no error."""
+
+    def registered(self) -> dict[str, Endpoint]:
+        """Return the services of this node by id."""
+
+    def unmeasured(self, ids: Iterable[str]) -> list[str]:
+        """Return those of ``ids`` for which a check has not run since their registration."""
+
+    def failing(self) -> list[str]:
+        """Return the ids of the services of this node that clients do not find."""
+
+    # -- the catalog -------------------------------------------------------------------------------
+
+    def instances(self, name: str, passing: bool = False) -> list[Endpoint]:
+        """Return the entries of service ``name``, read consistently, in a stable order."""
+
+    def wait(
+        self, name: str, until: Callable[[list[Endpoint]], object], deadline: float, passing: bool = False
+    ) -> bool:
+        """Block until ``until(entries)`` is true. Return whether it is.
+
+        :param deadline: the :func:`time.monotonic` time at which to give up.
+        """
+
+    def services(self) -> dict[str, tuple[str, ...]]:
+        """Return the names of all services, each with the tags of its instances."""
+
+    def replaced(self) -> list[str]:
+        """Return the names of the nodes whose entries belong to an earlier agent of the same name."""
+
+    def leader(self) -> str:
+        """Return the address of the leader.
+
+        :raises DiscoveryUnavailable: there is none.
+        """
+
+    # -- keys --------------------------------------------------------------------------------------
+
+    def read(self, key: str) -> tuple[str | None, int, str | None]:
+        """Return value, index and lock holder of ``key``. The index is 0 if there is no such key."""
+
+    def read_all(self, prefix: str) -> dict[str, str]:
+        """Return ``{key: value}`` of all keys under ``prefix``."""
+
+    def entries(self, prefix: str) -> list[tuple[str, str]]:
+        """Return key and value of all keys under ``prefix``, in the order of their creation."""
+
+    def keys(self, prefix: str) -> list[str]:
+        """Return the keys under ``prefix``."""
+
+    def write(
+        self,
+        entries: dict[str, str],
+        lock_key: str | None = None,
+        session: str | None = None,
+        delete: Iterable[str] = (),
+    ) -> bool:
+        """Write ``entries`` and remove the keys ``delete``. Return False if ``session`` does not hold ``lock_key``."""
+
+    def replace(self, key: str, value: str, index: int) -> bool:
+        """Write ``key`` if nobody has changed it since ``index``. Return whether it was written."""
+
+    # -- locks -------------------------------------------------------------------------------------
+
+    def create_session(self, name: str, ttl: float) -> str:
+        """Create a session that lives ``ttl`` seconds unless it is renewed. Return its id."""
+
+    def renew_session(self, session: str) -> bool:
+        """Renew ``session``. Return False if it has ended."""
+
+    def destroy_session(self, session: str) -> None:
+        """End ``session``. It holds no lock after that."""
+
+    def acquire(self, key: str, session: str, value: str, index: int) -> bool:
+        """Lock ``key`` for ``session`` if nobody has changed it since ``index``. Return whether it is locked."""
+
+    def release(self, key: str, session: str) -> object:
+        """Unlock ``key``."""

@@ -1,0 +1,155 @@
+"""Who may import whom: rooms are packages of saltdeploy, and imports go down only."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+from functools import cache
+from pathlib import Path
+
+import pytest
+import saltdeploy
+from saltdeploy.discovery.backend import Backend
+from saltdeploy.discovery.consul import Consul
+from saltdeploy.runtime.base import Runtime
+from saltdeploy.runtime.supervisord import Supervisord
+from saltdeploy.runtime.systemd import Systemd
+
+ROOT = Path(saltdeploy.__file__).parent
+# Each room, and the rooms that it may import.
+ROOMS = {
+    "core": (),
+    "definition": ("core",),
+    "system": ("core",),
+    "planning": ("core",),
+    "discovery": ("core",),
+    "source": ("core", "system"),
+    "runtime": ("core", "system"),
+    "environment": ("core", "definition", "system"),
+    "node": ("core", "definition", "system", "discovery", "source", "runtime"),
+    "master": ("core", "definition", "system", "discovery", "planning"),
+}
+# The most rooms that stand on each other.
+FLOORS = 6
+
+
+def imports(path, package):
+    """Return the modules of saltdeploy that the file ``path`` imports, by their dotted names below saltdeploy.
+
+    :param package: the dotted name of the package that the file is in.
+    """
+    found = set()
+    for statement in ast.walk(ast.parse(path.read_text())):
+        if isinstance(statement, ast.Import):
+            names = [alias.name for alias in statement.names]
+        elif isinstance(statement, ast.ImportFrom):
+            relative = "." * statement.level + (statement.module or "")
+            base = importlib.util.resolve_name(relative, package)
+            names = [f"{base}.{alias.name}" for alias in statement.names]
+        else:
+            continue
+        for name in names:
+            top, _, below = name.partition(".")
+            if top == "saltdeploy":
+                found.add(module(below))
+    return found - {""}
+
+
+def module(name):
+    """Return the dotted name of the module that ``name`` is, or is in."""
+    while name:
+        path = ROOT.joinpath(*name.split("."))
+        if path.with_suffix(".py").exists() or path.is_dir():
+            return name
+        name = name.rpartition(".")[0]
+    return name
+
+
+@cache
+def graph():
+    """Return ``{module: the modules that it imports}`` for all of saltdeploy."""
+    found = {}
+    for path in ROOT.rglob("*.py"):
+        parts = path.relative_to(ROOT).with_suffix("").parts
+        package = ".".join(["saltdeploy", *parts[:-1]])
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        found[name] = imports(path, package)
+    return found
+
+
+def room(name):
+    return name.partition(".")[0]
+
+
+def wrong(modules):
+    """Return the imports in ``modules`` that no room may have."""
+    return [
+        f"{name} imports {other}"
+        for name, others in sorted(modules.items())
+        for other in sorted(others)
+        if room(name) in ROOMS and room(other) != room(name) and room(other) not in ROOMS[room(name)]
+    ]
+
+
+def test_each_module_is_in_a_room():
+    assert {room(name) for name in graph()} - {"", "loader"} == set(ROOMS)
+    assert all((ROOT / name / "__init__.py").exists() for name in ROOMS)
+
+
+def test_imports_go_down_only():
+    assert wrong(graph()) == []
+
+
+def test_an_import_that_goes_up_is_noticed():
+    assert wrong({"core.model": {"node.host"}, "node.host": {"core.model"}}) == ["core.model imports node.host"]
+    assert wrong({"node.host": {"master.lock"}, "master.lock": {"node.host"}}) == [
+        "master.lock imports node.host",
+        "node.host imports master.lock",
+    ]
+
+
+def test_each_room_needs_the_rooms_that_it_may_import():
+    used = {name: set() for name in ROOMS}
+    for name, others in graph().items():
+        if room(name) in ROOMS:
+            used[room(name)] |= {room(other) for other in others} - {room(name)}
+    assert used == {name: set(below) for name, below in ROOMS.items()}
+
+
+def test_rooms_stand_on_few_floors(record_property):
+    @cache
+    def floor(name):
+        return 1 + max((floor(below) for below in ROOMS[name]), default=0)
+
+    floors = max(map(floor, ROOMS))
+    record_property("floors", floors)
+    print(f"{floors} floors:", {name: floor(name) for name in ROOMS})
+    assert floors <= FLOORS
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    done = set()
+
+    def visit(name, way):
+        if name in way:
+            pytest.fail(" -> ".join([*way[way.index(name) :], name]))
+        if name not in done:
+            for other in sorted(graph().get(name, ())):
+                visit(other, [*way, name])
+            done.add(name)
+
+    for name in graph():
+        visit(name, [])
+
+
+@pytest.mark.parametrize(
+    "protocol, kinds", [(Backend, [Consul]), (Runtime, [Systemd, Supervisord])], ids=["backend", "runtime"]
+)
+def test_each_kind_keeps_its_protocol(protocol, kinds):
+    for kind in kinds:
+        for name, function in inspect.getmembers(protocol, inspect.isfunction):
+            if not name.startswith("_"):
+                wanted = list(inspect.signature(function).parameters.values())
+                found = list(inspect.signature(getattr(kind, name)).parameters.values())
+                assert [(p.name, p.default) for p in found] == [(p.name, p.default) for p in wanted], (kind, name)
