@@ -142,7 +142,11 @@ def unit(arguments):
 
 def properties(arguments):
     """The properties, over thousands of generated cases each."""
-    tests = ("test_planner_properties.py", "test_executor.py", "test_lifecycle_properties.py")
+    tests = (
+        "planning/test_planner_properties.py",
+        "master/rollout/test_executor.py",
+        "node/test_lifecycle_properties.py",
+    )
     paths = [f"tests/unit/{name}" for name in tests]
     return TESTS.run(test_python(), *paths, "--hypothesis-profile=thorough", *arguments)
 

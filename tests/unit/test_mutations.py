@@ -22,15 +22,15 @@ from tests.support.mutants import mutant, over
 TABLE = Path(__file__).resolve().parents[2] / "docs/explanation/properties.rst"
 # What is changed, and the module with its properties; or the one that it is a part of, with that one's.
 TESTS = {
-    "saltdeploy.planning.planner": "tests.unit.test_planner_properties",
-    "saltdeploy.planning.explain": "tests.unit.test_planner_properties",
+    "saltdeploy.planning.planner": "tests.unit.planning.test_planner_properties",
+    "saltdeploy.planning.explain": "tests.unit.planning.test_planner_properties",
     "saltdeploy.planning.placement": "saltdeploy.planning.planner",
     "saltdeploy.planning.affinity": "saltdeploy.planning.planner",
-    "saltdeploy.master.rollout.executor": "tests.unit.test_executor",
+    "saltdeploy.master.rollout.executor": "tests.unit.master.rollout.test_executor",
     "saltdeploy.master.rollout.reversal": "saltdeploy.master.rollout.executor",
     "saltdeploy.master.rollout.budget": "saltdeploy.master.rollout.executor",
-    "saltdeploy.node.lifecycle": "tests.unit.test_lifecycle_properties",
-    "saltdeploy.node.restoration": "tests.unit.test_lifecycle_properties",
+    "saltdeploy.node.lifecycle": "tests.unit.node.test_lifecycle_properties",
+    "saltdeploy.node.restoration": "tests.unit.node.test_lifecycle_properties",
 }
 # Found is enough: how small the case can be made is for whoever meets such a bug.
 FIND = {"phases": (Phase.explicit, Phase.generate), "report_multiple_bugs": False}

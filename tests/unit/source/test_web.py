@@ -399,7 +399,7 @@ def planted(folder):
 
 def test_no_secret_is_left_on_the_node(tmp_path):
     """Neither of an installation that succeeds, nor of one that fails, nor of one that broke off."""
-    from tests.unit.test_artifacts import archive
+    from tests.unit.source.test_artifacts import archive
 
     content = archive()
     url_secret = "?signature=hunter2"

@@ -321,7 +321,7 @@ def test_of_a_traceback_its_last_exception_is_told():
 
 
 def test_the_limits_are_documented():
-    page = (Path(__file__).resolve().parents[2] / "docs/reference/limits.rst").read_text()
+    page = (Path(__file__).resolve().parents[3] / "docs/reference/limits.rst").read_text()
     numbers = {bounds.FILE, bounds.DEPTH, bounds.ENTRIES, bounds.CHARACTERS, bounds.TEXT, bounds.ALIASES, bounds.BASES}
     numbers |= {bounds.MERGED, arguments.INSTANCES, arguments.LINES, arguments.REASON, words.VALUE}
     assert {n for n in numbers if not re.search(rf"\b{n}\b", page)} == set()

@@ -20,7 +20,7 @@ from saltdeploy.source import archives
 from saltdeploy.system import disk, trees
 
 from tests.support.files import umask
-from tests.unit.test_sources import hardlink, symlink, tar, zipped
+from tests.unit.source.test_sources import hardlink, symlink, tar, zipped
 
 HARMLESS = (Failed, OSError, *archives.UNREADABLE)
 

@@ -15,7 +15,7 @@ from saltdeploy.planning.planner import Desired, Plan, Wave, plan
 
 from tests.support.definitions import complaint, shop
 from tests.support.fleet import NEW, desire, instance, make_app, observe
-from tests.unit.test_executor import Fleet, deployment, no_hold
+from tests.unit.master.rollout.test_executor import Fleet, deployment, no_hold
 
 PREFIX = "deploy/site/shop/"
 WHO = executor.Identity("d1", "ann@deploy1")

@@ -15,7 +15,8 @@ from saltdeploy.core.model import App, Source, Stop
 from saltdeploy.node.host import Host
 from saltdeploy.node.launch import Launch
 from saltdeploy.node.termination import Ending
-from saltdeploy.runtime import Unit, shortened, systemd
+from saltdeploy.runtime import Unit, systemd
+from saltdeploy.runtime.base import shortened
 from saltdeploy.runtime.supervisord import Supervisord
 from saltdeploy.system import baseenv, processes
 

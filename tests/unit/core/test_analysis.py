@@ -25,7 +25,7 @@ from saltdeploy.planning.planner import plan
 
 from tests.support.definitions import mistake, pillar
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
-from tests.unit.test_executor import Fleet as Simulated
+from tests.unit.master.rollout.test_executor import Fleet as Simulated
 
 NOTHING = Measurement(None, "no data")
 VALUES = {"app": "shop", "version": "1.0+b2", "environment": "test"}

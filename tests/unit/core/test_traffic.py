@@ -15,7 +15,7 @@ from saltdeploy.planning.explain import lines
 
 from tests.support.definitions import mistake, pillar, shop
 from tests.support.fleet import NEW, OLD, World, instance, make_app
-from tests.unit.test_planner_properties import SIX, WAITING, WAVES, worlds_with
+from tests.unit.planning.test_planner_properties import SIX, WAITING, WAVES, worlds_with
 
 COUNTS, PERCENT = st.one_of(st.integers(1, 10), st.integers(1, 1000)), st.integers(1, 99)
 
