@@ -21,10 +21,10 @@ from pathlib import Path
 
 import yaml
 
-from demo.config import master_config, minion_config
-from demo.daemons import Daemon, Daemons
 from tests.support import apps
 from tests.support.site import NODES, REPOSITORY, SCRIPTS, Agents, Cli, Pillar, until
+from tooling.config import master_config, minion_config
+from tooling.daemons import Daemon, Daemons
 
 PORTS = (24705, 24706)
 RELEASES = ("1.0", "1.1")

@@ -32,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
 from saltdeploy.node.lifecycle import Lifecycle
 
 from benchmarks.deploy import site
-from demo.config import CONSUL_DNS
 from tests.support import apps
 from tests.support.site import NETWORK, Agents
+from tooling.config import CONSUL_DNS
 
 NODE, RELEASE, APP, BARE = "web1", "1.0", "web", "bare"
 MOST = 1.2

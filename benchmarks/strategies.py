@@ -13,8 +13,8 @@ import contextlib
 import sys
 
 from benchmarks.deploy import RELEASES, deploy, site
-from demo.requests_loop import RequestLoop
 from tests.support import apps
+from tooling.requestloop import RequestLoop
 
 CLIENTS = 3
 TIMES = {

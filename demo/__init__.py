@@ -2,7 +2,3 @@
 
 ``python3 -m demo up | down | status``, from the repository's root, with the standard library only.
 """
-
-
-class DemoError(Exception):
-    """What failed, and what to do about it: shown to the user as it is."""

@@ -8,11 +8,13 @@ import signal
 import sys
 from pathlib import Path
 
-from . import DemoError, tour
+from tooling import ToolError
+from tooling.commands import Terminated
+from tooling.daemons import OWNER, only_one
+from tooling.progress import Progress
+
+from . import tour
 from .cluster import Cluster
-from .commands import Terminated
-from .daemons import OWNER, only_one
-from .progress import Progress
 
 
 def up(cluster, progress):
@@ -61,7 +63,7 @@ def main(arguments=None):
         else:
             with only_one(cluster.places.state / "lock"):
                 commands[command](cluster, progress)
-    except (DemoError, OSError) as exc:
+    except (ToolError, OSError) as exc:
         sys.exit(f"\n{exc}")
     except KeyboardInterrupt:
         print("\nInterrupted. What runs, runs on: `make demo` goes on from here, `make demo-down` stops it.")

@@ -10,11 +10,14 @@ import shutil
 import time
 from pathlib import Path
 
-from . import DemoError, agents, definitions, getconsul, venv
-from .commands import environment, run
-from .config import CONSUL_DNS, CONSUL_HTTP, consul_config, master_config, minion_config, supervisord_config
-from .daemons import Daemon, Daemons, check_free, connections, listener
-from .places import Places, write
+from tooling import ToolError, agents, getconsul, venv
+from tooling.commands import environment, run
+from tooling.config import CONSUL_DNS, CONSUL_HTTP, consul_config, master_config, minion_config, supervisord_config
+from tooling.daemons import Daemon, Daemons, check_free, connections, listener
+from tooling.files import write
+
+from . import definitions
+from .places import Places
 
 NODES = {"web1": "127.0.0.11", "web2": "127.0.0.12", "web3": "127.0.0.13"}
 # Serf and the servers' own are Consul's defaults.
@@ -172,7 +175,7 @@ class Cluster:
             missing = self._missing("saltutil.sync_all", SYNC)
             if missing:
                 log = self._last_lines(f"salt-minion-{missing[0]}")
-                raise DemoError(f"saltutil.sync_all: no good answer from {', '.join(missing)}.\n{log}")
+                raise ToolError(f"saltutil.sync_all: no good answer from {', '.join(missing)}.\n{log}")
 
     # -- the daemons --------------------------------------------------------------------------
 
@@ -238,13 +241,13 @@ class Cluster:
             self.daemons.start(daemon)
 
     def _await(self, name, ready, what, seconds):
-        """Wait until ``ready()``; DemoError with the daemon's last lines if it dies or takes too long."""
+        """Wait until ``ready()``; ToolError with the daemon's last lines if it dies or takes too long."""
         deadline = time.monotonic() + seconds
         while not ready():
             if name not in self.daemons.running():
-                raise DemoError(f"{name} ended before it could {what}.\n{self._last_lines(name)}")
+                raise ToolError(f"{name} ended before it could {what}.\n{self._last_lines(name)}")
             if time.monotonic() > deadline:
-                raise DemoError(f"{name} did not {what} within {seconds} s.\n{self._last_lines(name)}")
+                raise ToolError(f"{name} did not {what} within {seconds} s.\n{self._last_lines(name)}")
             time.sleep(POLL)
 
     def _await_leader(self, step):
@@ -257,10 +260,10 @@ class Cluster:
             running = self.daemons.running()
             dead = [f"consul-{n}" for n in NODES if f"consul-{n}" not in running]
             if dead:
-                raise DemoError(f"{dead[0]} ended.\n{self._last_lines(dead[0])}")
+                raise ToolError(f"{dead[0]} ended.\n{self._last_lines(dead[0])}")
             step.live(f"leader: {leader or 'none yet'}, healthy: {', '.join(healthy) or 'none yet'} {trouble}")
             if time.monotonic() > deadline:
-                raise DemoError(
+                raise ToolError(
                     f"Consul has no leader with three healthy servers after {LEADER} s ({trouble or healthy}).\n"
                     f"{self._last_lines('consul-web1')}\n"
                     "If it cannot read its data: make demo-down, then remove it,"
@@ -290,10 +293,10 @@ class Cluster:
             running = self.daemons.running()
             for name in ("salt-master", *(f"salt-minion-{n}" for n in NODES)):
                 if name not in running:
-                    raise DemoError(f"{name} ended.\n{self._last_lines(name)}")
+                    raise ToolError(f"{name} ended.\n{self._last_lines(name)}")
             step.live(f"waiting for {', '.join(missing)}")
             if time.monotonic() > deadline:
-                raise DemoError(
+                raise ToolError(
                     f"{', '.join(missing)} did not answer within {MINIONS} s.\n"
                     f"{self._last_lines(f'salt-minion-{missing[0]}')}\n"
                     "Run `make demo-down` and `make demo` to start Salt anew."
@@ -305,7 +308,7 @@ class Cluster:
         command = self.salt("salt", "--out=json", "--static", "-t", str(seconds), "-L", ",".join(NODES), function)
         try:
             replies = json.loads(run(command, timeout=2 * seconds + 30, env=environment(PYTHONWARNINGS="ignore")))
-        except (DemoError, ValueError):
+        except (ToolError, ValueError):
             return list(NODES)
         return [n for n in NODES if replies.get(n) in (False, None) or isinstance(replies[n], str)]
 
@@ -319,4 +322,4 @@ def _user():
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:
-        raise DemoError(f"user id {os.geteuid()} has no name in /etc/passwd, and Salt needs one.") from None
+        raise ToolError(f"user id {os.geteuid()} has no name in /etc/passwd, and Salt needs one.") from None

@@ -7,6 +7,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from tooling.files import write
+
 # The path of a unix socket may have 107 bytes, and the longest of ours takes this much below the state folder.
 SOCKET_PATH, BELOW = 107, len("/nodes/webN/salt/run/minion_event_0123456789_pull.ipc")
 
@@ -67,11 +69,3 @@ class Places:
             if folder.name.startswith("saltdeploy-") and folder.is_dir() and folder.stat().st_uid == os.geteuid():
                 shutil.rmtree(folder)
             self._alias_record.unlink()
-
-
-def write(path, text):
-    """Write ``path`` whole or not at all, its folder included."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text)
-    partial.replace(path)

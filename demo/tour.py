@@ -8,11 +8,12 @@ import signal
 import subprocess
 import time
 
-from . import DemoError, agents
+from tooling import ToolError, agents
+from tooling.commands import Terminated, environment, run
+from tooling.config import CONSUL_DNS
+from tooling.requestloop import RequestLoop
+
 from .cluster import NODES
-from .commands import Terminated, environment, run
-from .config import CONSUL_DNS
-from .requests_loop import RequestLoop
 
 ENVIRONMENT, APP = "demo", "httpbin"
 # The definition says the second. The bad one does not start with the packages that the definition pins.
@@ -48,7 +49,7 @@ Stop it: make demo-down. Your own app comes next: docs/tutorial/own-app.rst
 def show(cluster, progress):
     """Deploy two releases and a bad one, the last two under requests; say what to try next.
 
-    :raises DemoError: a deployment did not end as it should, or a request failed.
+    :raises ToolError: a deployment did not end as it should, or a request failed.
     """
     _await_unlocked(progress)
     _title(f"1. Deploy {APP} {FIRST}")
@@ -58,7 +59,7 @@ def show(cluster, progress):
     with _requests("the upgrade", FIRST) as loop:
         _salt_run(cluster, "deploy.app", APP, f"version={SECOND}")
         if not loop.wait_for(SECOND, ANSWER):
-            raise DemoError("\n".join([f"{APP} {SECOND} is published, but does not answer.", *loop.report()]))
+            raise ToolError("\n".join([f"{APP} {SECOND} is published, but does not answer.", *loop.report()]))
     _title(f"3. Deploy {BAD}, a release that cannot start, while requests come in")
     with _requests("the failed deployment", SECOND):
         _salt_run(cluster, "deploy.app", APP, f"version={BAD}", code=REVERTED)
@@ -77,16 +78,16 @@ def _requests(during, version):
 
     :param during: for the report.
     :param version: the release that serves before the block.
-    :raises DemoError: one failed.
+    :raises ToolError: one failed.
     """
     with RequestLoop(NODES.values(), APP, PATH) as loop:
         if not loop.wait_for(version, ANSWER):
-            raise DemoError("\n".join([f"{APP} {version} is published, but does not answer.", *loop.report()]))
+            raise ToolError("\n".join([f"{APP} {version} is published, but does not answer.", *loop.report()]))
         yield loop
         time.sleep(AFTER)
     print("\n" + "\n".join(loop.report(during)), flush=True)
     if loop.failures:
-        raise DemoError(f"requests failed during {during}: see above.")
+        raise ToolError(f"requests failed during {during}: see above.")
 
 
 def _salt_run(cluster, *arguments, code=0):
@@ -102,7 +103,7 @@ def _salt_run(cluster, *arguments, code=0):
         process.wait()
         raise
     if found != code:
-        raise DemoError(
+        raise ToolError(
             f"`{' '.join(arguments)}` ended with exit code {found}, not {code}: its own last lines say why.\n"
             f"The daemons' logs are in {cluster.places.log}."
         )
@@ -117,7 +118,7 @@ def _await_unlocked(progress):
         while _locked():
             step.live("locked")
             if time.monotonic() > deadline:
-                raise DemoError(f"{APP} is still locked after {LOCK} s. Who holds it: {SALT_RUN} deploy.status")
+                raise ToolError(f"{APP} is still locked after {LOCK} s. Who holds it: {SALT_RUN} deploy.status")
             time.sleep(1)
 
 
@@ -139,4 +140,4 @@ def _show_dns():
             found = agents.resolve(name, number, server)
         print("\n".join(found) or "(no answer)", flush=True)
         if not found:
-            raise DemoError(f"Consul's DNS has no {kind} record of {name}, though it is deployed.")
+            raise ToolError(f"Consul's DNS has no {kind} record of {name}, though it is deployed.")

@@ -2,7 +2,3 @@
 
 Hosts are containers that boot a systemd of their own (systemd-nspawn), on a bridge of their own.
 """
-
-from demo import DemoError as LabError
-
-__all__ = ["LabError"]

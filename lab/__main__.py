@@ -8,11 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
-from demo import venv
-from demo.commands import Terminated
-from demo.progress import Progress
-
-from . import LabError
+from tooling import ToolError, venv
+from tooling.commands import Terminated
+from tooling.progress import Progress
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 VERBS = {
@@ -55,7 +53,7 @@ def main():
         from .commands import run
 
         sys.exit(run(arguments, REPOSITORY))
-    except (LabError, OSError) as exc:
+    except (ToolError, OSError) as exc:
         sys.exit(f"\n{exc}")
     except KeyboardInterrupt:
         print("\nInterrupted. `make lab` begins anew, `make lab-down` removes what is there.")

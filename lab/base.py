@@ -7,11 +7,9 @@ import hashlib
 import shlex
 import shutil
 
-from demo import debian
-from demo.commands import environment, run
-from demo.daemons import OWNER
-
-from . import LabError
+from tooling import ToolError, debian
+from tooling.commands import environment, run
+from tooling.daemons import OWNER
 
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "iproute2", "procps")
 # Not installed: hosts reach no mirror, so apt finds these, and what they depend on, in a folder.
@@ -31,7 +29,7 @@ def get(cache, scratch):
 
     :param cache: the folder that it is kept in.
     :param scratch: a folder in memory to make it in, whose path marks the processes that do.
-    :raises LabError: it cannot be made here, and why.
+    :raises ToolError: it cannot be made here, and why.
     """
     # Its own release: the Python that hosts are lent is linked to this machine's libraries.
     suite = debian.codename(debian.read_os_release())
@@ -73,10 +71,10 @@ def _debootstrap(suite, folder, mark):
         try:
             run(["debootstrap", *options, suite, folder, mirror], timeout=DEBOOTSTRAP, env=env)
             return mirror
-        except LabError as exc:
+        except ToolError as exc:
             reasons.append(str(exc))
             shutil.rmtree(folder, ignore_errors=True)
-    raise LabError("\n".join(reasons) or f"this machine's apt sources name no mirror of Debian's {suite}")
+    raise ToolError("\n".join(reasons) or f"this machine's apt sources name no mirror of Debian's {suite}")
 
 
 def _add_packages(suite, made, mirror, scratch):

@@ -6,9 +6,10 @@ import subprocess
 import sys
 import time
 
-from demo.progress import Progress
+from tooling import ToolError
+from tooling.progress import Progress
 
-from . import LabError, environment, hosts
+from . import environment, hosts
 from .site import Site, together
 
 
@@ -16,7 +17,7 @@ def run(arguments, repository):
     """Do what ``arguments`` say; return the exit code."""
     missing = hosts.lacking()
     if missing:
-        raise LabError(missing)
+        raise ToolError(missing)
     lab, command = hosts.Lab(), COMMANDS[arguments.command]
     if arguments.command in ("exec", "status"):  # beside others, and as long as it takes
         return command(lab, arguments, repository)
@@ -86,7 +87,7 @@ def _each(work):
 def _rebuild(lab, arguments, repository):
     site = _site(lab, repository)
     if site.master.name in arguments.hosts:
-        raise LabError(f"{site.master.name} keeps the environment's keys and secrets: make the lab anew instead")
+        raise ToolError(f"{site.master.name} keeps the environment's keys and secrets: make the lab anew instead")
     together(lambda host: host.rebuild(), [lab.host(name) for name in arguments.hosts])
     site.accept(arguments.hosts)
     site.sync(arguments.hosts)
@@ -100,7 +101,7 @@ def _cut(lab, arguments, repository):
 def _exec(lab, arguments, repository):
     words = arguments.words[1:] if arguments.words[:1] == ["--"] else arguments.words
     if not words:
-        raise LabError("which command?")
+        raise ToolError("which command?")
     process = lab.host(arguments.host).popen(*words, stdin=sys.stdin)
     try:
         return process.wait()

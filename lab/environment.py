@@ -10,7 +10,7 @@ from saltdeploy.core.errors import Refused
 from saltdeploy.definition import inheritance
 from saltdeploy.environment import pillar
 
-from . import LabError
+from tooling import ToolError
 
 MASTER = "master"
 
@@ -19,13 +19,13 @@ def machines(folder, name):
     """Return ``{node: {"address", "roles"}}`` of the environment ``name``, in the order of its file.
 
     :param folder: the pillar's folder of environments.
-    :raises LabError: there is no such environment, or not exactly one of its nodes has the role ``master``.
+    :raises ToolError: there is no such environment, or not exactly one of its nodes has the role ``master``.
     """
     nodes = _resolved(folder, name)["nodes"]
     found = {n: {"address": node["address"], "roles": list(node.get("roles", []))} for n, node in nodes.items()}
     masters = [n for n, node in found.items() if MASTER in node["roles"]]
     if len(masters) != 1:
-        raise LabError(f"environment {name}: give the role `{MASTER}` to the one node that runs the Salt master")
+        raise ToolError(f"environment {name}: give the role `{MASTER}` to the one node that runs the Salt master")
     return found
 
 
@@ -59,5 +59,5 @@ def _resolved(folder, name):
         if name in environments:
             return inheritance.resolve(environments, name)
     except (Refused, KeyError) as exc:
-        raise LabError(f"environment {name}: {exc}") from exc
-    raise LabError(f"no environment {name!r} in {folder}. Defined: {', '.join(sorted(environments)) or 'none'}")
+        raise ToolError(f"environment {name}: {exc}") from exc
+    raise ToolError(f"no environment {name!r} in {folder}. Defined: {', '.join(sorted(environments)) or 'none'}")

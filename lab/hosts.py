@@ -18,11 +18,11 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from demo import debian
-from demo.commands import run
-from demo.daemons import Daemon, Daemons
+from tooling import ToolError, debian
+from tooling.commands import run
+from tooling.daemons import Daemon, Daemons
 
-from . import LabError, base
+from . import base
 
 STATE = Path("/run/saltdeploy-lab")
 # Beside it: it is held while something is done to the lab.
@@ -98,7 +98,7 @@ class Lab:
             except BlockingIOError:
                 if time.monotonic() > deadline:
                     self._lock.close()
-                    raise LabError("another process is at work on the lab of this machine: wait for it.") from None
+                    raise ToolError("another process is at work on the lab of this machine: wait for it.") from None
                 time.sleep(0.2)
 
     def __exit__(self, *exc):
@@ -139,11 +139,11 @@ class Lab:
 
     @property
     def facts(self):
-        """What it was made with; LabError if there is none."""
+        """What it was made with; ToolError if there is none."""
         try:
             return json.loads((STATE / "lab.json").read_text())
         except FileNotFoundError:
-            raise LabError("there is no lab: make lab") from None
+            raise ToolError("there is no lab: make lab") from None
 
     @property
     def kept(self):
@@ -170,7 +170,7 @@ class Lab:
         """Return the Host ``name``."""
         hosts = self.facts["hosts"]
         if name not in hosts:
-            raise LabError(f"the lab has no host {name!r}. There are: {', '.join(hosts)}")
+            raise ToolError(f"the lab has no host {name!r}. There are: {', '.join(hosts)}")
         return Host(self, Spec(**hosts[name]))
 
     def hosts(self):
@@ -254,7 +254,7 @@ class Host:
 
         def booted():
             if not self.runs():
-                raise LabError(f"{self.name} does not boot:\n{self.console.read_text(errors='replace')[-2000:]}")
+                raise ToolError(f"{self.name} does not boot:\n{self.console.read_text(errors='replace')[-2000:]}")
             state = self._init() and self.attempt("systemctl", "is-system-running")[1].strip()
             return state in ("running", "degraded")
 
@@ -319,7 +319,7 @@ class Host:
         """Run a command in it as root, which must end well; return what it printed, without its errors."""
         code, output, errors = self._run(command, timeout)
         if code:
-            raise LabError(f"{self.name}: {' '.join(map(str, command))}: exit code {code}: {output}{errors}")
+            raise ToolError(f"{self.name}: {' '.join(map(str, command))}: exit code {code}: {output}{errors}")
         return output
 
     def _run(self, command, timeout):
@@ -327,7 +327,7 @@ class Host:
         try:
             output, errors = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired as exc:
-            raise LabError(f"{self.name}: {' '.join(map(str, command))}: not done after {timeout:g} s") from exc
+            raise ToolError(f"{self.name}: {' '.join(map(str, command))}: not done after {timeout:g} s") from exc
         finally:
             process.kill()
         return process.returncode, output, errors
@@ -336,7 +336,7 @@ class Host:
         """Start a command in it as root; return the Popen."""
         init = self._init()
         if not init:
-            raise LabError(f"{self.name} is not up")
+            raise ToolError(f"{self.name} is not up")
         enter = ["nsenter", "--no-fork", f"--target={init}", "--mount", "--uts", "--ipc", "--net", "--pid"]
         enter += [*ENVIRONMENT, *CHILD]
         options = {"stdin": subprocess.DEVNULL, "text": True, **options}
@@ -365,19 +365,21 @@ def free_addresses(names, first=11):
 def _network(addresses):
     """Return the network of 256 addresses that all hosts are in.
 
-    :raises LabError: there is none, or it is not free for this.
+    :raises ToolError: there is none, or it is not free for this.
     """
     for name, address in addresses.items():
         if ":" in address:
-            raise LabError(f"a lab's network is IPv4, and {name} has {address}: give it an IPv4 address")
+            raise ToolError(f"a lab's network is IPv4, and {name} has {address}: give it an IPv4 address")
     networks = {ipaddress.ip_network(f"{address}/24", strict=False) for address in addresses.values()}
     if len(networks) != 1:
-        raise LabError(f"a lab's nodes must be in one network of 256 addresses; found {', '.join(map(str, networks))}")
+        raise ToolError(f"a lab's nodes must be in one network of 256 addresses; found {', '.join(map(str, networks))}")
     [network] = networks
     if str(network[1]) in addresses.values():
-        raise LabError(f"{network[1]} is for this machine, in a lab: give the node another address")
+        raise ToolError(f"{network[1]} is for this machine, in a lab: give the node another address")
     if _overlaps(network):
-        raise LabError(f"this machine has a route into {network} already: give the environment's nodes other addresses")
+        raise ToolError(
+            f"this machine has a route into {network} already: give the environment's nodes other addresses"
+        )
     return network
 
 
@@ -403,7 +405,7 @@ def wait_for(true, seconds, what):
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:
-            raise LabError(f"waited {seconds:g} s for {what}")
+            raise ToolError(f"waited {seconds:g} s for {what}")
         time.sleep(0.1)
 
 

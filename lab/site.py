@@ -12,10 +12,9 @@ import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from demo import getconsul
-from demo.commands import run
+from tooling import ToolError, getconsul
+from tooling.commands import run
 
-from . import LabError
 from .environment import MASTER
 from .hosts import STATE, Spec, wait_for
 
@@ -92,7 +91,9 @@ class Site:
             for name in [n for n in waiting if n in keys]:
                 own = self.lab.host(name).run("cat", "/etc/salt/pki/minion/minion.pub")
                 if fingerprint(keys[name]) != fingerprint(own):
-                    raise LabError(f"the master was sent another key for {name} than it has: {fingerprint(keys[name])}")
+                    raise ToolError(
+                        f"the master was sent another key for {name} than it has: {fingerprint(keys[name])}"
+                    )
                 self.master.run("salt-key", "--yes", f"--accept={name}")
                 waiting.remove(name)
             return not waiting
@@ -117,17 +118,17 @@ class Site:
         self.salt("saltutil.sync_all", names=names)
 
     def salt(self, *words, names=None):
-        """Run ``salt``; return ``{minion: result}``. LabError if a minion did not answer or failed."""
+        """Run ``salt``; return ``{minion: result}``. ToolError if a minion did not answer or failed."""
         names = list(names or self.minions)
         command = ("salt", "--out=json", "--static", f"--timeout={BUSY}", "-L", ",".join(names), *words)
         found = json.loads(self.master.run(*command, timeout=STATES) or "{}")
         silent = sorted(set(names) - set(found))
         if silent:
-            raise LabError(f"salt {' '.join(words)}: no answer from {', '.join(silent)}")
+            raise ToolError(f"salt {' '.join(words)}: no answer from {', '.join(silent)}")
         return found
 
     def highstate(self, names=None):
-        """Run highstate; return ``{minion: {state: result}}``. LabError names the states that failed."""
+        """Run highstate; return ``{minion: {state: result}}``. ToolError names the states that failed."""
         return self.salt("state.apply", names=names)
 
     def serve_consul(self, version, binaries, say=lambda line: None, live=lambda line: None):

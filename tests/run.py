@@ -20,8 +20,8 @@ from pathlib import Path
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
 
-from demo import DemoError, getconsul, venv  # noqa: E402
-from demo.progress import Progress  # noqa: E402
+from tooling import ToolError, getconsul, venv  # noqa: E402
+from tooling.progress import Progress  # noqa: E402
 
 SALTS, CLIENTS = ("3008", "3006"), ("python-consul", "py-consul")
 NEWEST, OLDEST = getconsul.VERSION, "1.8.7"
@@ -99,7 +99,7 @@ def newest_consul():
     if not (os.environ.get("CONSUL") or os.environ.get("CONSUL_VERSION")):
         try:
             return consul(NEWEST)
-        except DemoError as exc:
+        except ToolError as exc:
             print(f"{exc}\nTesting with another, then.")
     return consul()
 
@@ -231,7 +231,7 @@ def main():
     known, rest = parser.parse_known_args()
     try:
         sys.exit(COMMANDS[known.command](rest))
-    except DemoError as exc:
+    except ToolError as exc:
         sys.exit(f"\n{exc}")
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from lab import LabError, environment
+from lab import environment
+from tooling import ToolError
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ROOT / "pillar/environments"
@@ -43,7 +44,7 @@ def test_the_same_is_refused(tmp_path):
     (tmp_path / "a.sls").write_text("environments: {a: {nodes: {n: {address: 10.0.0.1}}}}\n")
     for name, words in (("b", "Defined: a"), ("a", "give the role `master` to the one node")):
         assert words in machines(name, tmp_path)
-        with pytest.raises(LabError, match=words):
+        with pytest.raises(ToolError, match=words):
             environment.machines(tmp_path, name)
 
 
@@ -66,7 +67,7 @@ def test_a_file_is_read_whatever_plain_yaml_calls_itself(tmp_path, first):
 def test_a_program_is_no_file_of_environments(tmp_path, first):
     (tmp_path / "a.sls").write_text(f"{first}\n{ONE}")
     assert "no environment 'b'" in machines("b", tmp_path)
-    with pytest.raises(LabError, match="no environment 'b'"):
+    with pytest.raises(ToolError, match="no environment 'b'"):
         environment.machines(tmp_path, "b")
 
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from demo import getconsul
 from tests.support import apps
 from tests.support.site import NODES, REPOSITORY, Agents, Cli, Pillar, salt_environment
 from tests.support.target import Target
+from tooling import getconsul
 
 MASTER = "salt_master"
 # Else each daemon writes all it does to a file, and sends it to pytest: a third of all the work.

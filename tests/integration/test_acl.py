@@ -12,10 +12,10 @@ from saltdeploy.core.model import Probe
 from saltdeploy.discovery import Service, connect
 from saltdeploy.master.lock import Lock
 
-from demo.config import consul_config
-from demo.daemons import Daemon, Daemons
-from demo.getconsul import version_of
 from tests.support.site import REPOSITORY, until
+from tooling.config import consul_config
+from tooling.daemons import Daemon, Daemons
+from tooling.getconsul import version_of
 
 ADDRESS = "127.0.3.11"
 MANAGEMENT = "00000000-0000-0000-0000-000000000001"

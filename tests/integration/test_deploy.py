@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from demo.requests_loop import RequestLoop
 from tests.support import apps
 from tests.support.site import last_document, until
+from tooling.requestloop import RequestLoop
 
 NODES = ("web1", "web2", "web3")
 

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from demo.config import master_config, minion_config
-from demo.daemons import Daemon, Daemons
 from tests.support import apps
 from tests.support.site import REPOSITORY, Cli, Pillar, until
+from tooling.config import master_config, minion_config
+from tooling.daemons import Daemon, Daemons
 
 NODE = "piped1"
 FUNCTIONS = ("app.observe", "discovery.find")

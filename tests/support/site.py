@@ -17,8 +17,8 @@ import requests
 import yaml
 from saltdeploy.core import addresses
 
-from demo.config import consul_config, supervisord_config
-from demo.daemons import Daemon, Daemons
+from tooling.config import consul_config, supervisord_config
+from tooling.daemons import Daemon, Daemons
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent

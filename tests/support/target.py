@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import requests
 from saltdeploy.system import sockets
 
-from demo import agents as consul
-from demo.requests_loop import RequestLoop
 from tests.support import apps
 from tests.support.site import REPOSITORY
+from tooling import agents as consul
+from tooling.requestloop import RequestLoop
 
 NAME, PORTS = "shop", (23000, 23019)
 # Short times: it is right or wrong at once on this machine.

@@ -153,3 +153,21 @@ def test_each_kind_keeps_its_protocol(protocol, kinds):
                 wanted = list(inspect.signature(function).parameters.values())
                 found = list(inspect.signature(getattr(kind, name)).parameters.values())
                 assert [(p.name, p.default) for p in found] == [(p.name, p.default) for p in wanted], (kind, name)
+
+
+def test_tools_stand_alone_and_nobody_uses_the_demo_as_a_library():
+    def tops(path):
+        found = set()
+        for statement in ast.walk(ast.parse(path.read_text())):
+            if isinstance(statement, ast.Import):
+                found |= {alias.name.partition(".")[0] for alias in statement.names}
+            elif isinstance(statement, ast.ImportFrom) and not statement.level:
+                found.add(statement.module.partition(".")[0])
+        return found
+
+    repository = ROOT.resolve().parents[1]
+    mine = {"saltdeploy", "demo", "lab", "tests", "benchmarks", "tooling"}
+    for path in (repository / "tooling").glob("*.py"):
+        assert not tops(path) & mine - {"tooling"}, path
+    others = [path for name in ("lab", "tests", "benchmarks") for path in (repository / name).rglob("*.py")]
+    assert [path for path in others if "demo" in tops(path) and path.parent.name != "demo"] == []

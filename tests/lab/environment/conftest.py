@@ -16,12 +16,12 @@ import yaml
 from saltdeploy.core.errors import Failed
 from saltdeploy.discovery.consul import Consul
 
-from demo import getconsul
 from lab import hosts
 from lab.site import Site
 from tests.support.apps import Archives
 from tests.support.site import REPOSITORY, Cli, Pillar, until
 from tests.support.target import Run
+from tooling import getconsul
 
 MASTER, BALANCER, CLIENT, STRANGER = "salt1", "lb1", "client", "other1"
 WEBS = ("web1", "web2", "web3")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from demo import getconsul
-from demo.agents import ask
-from demo.config import consul_config, master_config, minion_config
-from demo.daemons import Daemon
 from lab import hosts
 from lab.site import python
 from tests.support.apps import Archives
 from tests.support.site import REPOSITORY, SCRIPTS, Cli, Pillar, until
+from tooling import getconsul
+from tooling.agents import ask
+from tooling.config import consul_config, master_config, minion_config
+from tooling.daemons import Daemon
 
 NODE, MASTER = "web1", "salt_master"
 PORTS = (4505, 4506)

@@ -8,12 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
-from demo.agents import ask, get
-from demo.requests_loop import RequestLoop
 from lab import hosts
 from tests.lab.host.conftest import NODE, await_minion
 from tests.support import apps
 from tests.support.site import until
+from tooling.agents import ask, get
+from tooling.requestloop import RequestLoop
 
 # Where it must run it fails instead, in the fixture.
 pytestmark = pytest.mark.skipif(bool(hosts.lacking()) and "CI" not in os.environ, reason=hosts.lacking())

@@ -20,8 +20,8 @@ from saltdeploy.runtime.base import shortened
 from saltdeploy.runtime.supervisord import Supervisord
 from saltdeploy.system import baseenv, processes
 
-from demo.config import supervisord_config
 from tests.support.site import until
+from tooling.config import supervisord_config
 
 UNIT = Unit("shop_1.0_80", Path("/start"), Path("/"), Path("/nowhere/log"))
 

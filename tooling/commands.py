@@ -9,7 +9,7 @@ import signal
 import subprocess
 import threading
 
-from . import DemoError
+from . import ToolError
 
 # The user's shell may point Python, Consul's command line, make or systemd elsewhere; and where Python keeps nothing
 # compiled, each Salt job compiles all of the bundle anew.
@@ -37,7 +37,7 @@ def environment(**more):
 
 
 def run(command, on_line=lambda line: None, timeout=None, cwd=None, env=None):
-    """Run ``command``; raise DemoError with its last lines if it fails.
+    """Run ``command``; raise ToolError with its last lines if it fails.
 
     :param on_line: called with each line that it prints.
     :param timeout: seconds after which it is killed with its children.
@@ -59,7 +59,7 @@ def run(command, on_line=lambda line: None, timeout=None, cwd=None, env=None):
             start_new_session=True,
         )
     except OSError as exc:
-        raise DemoError(f"{name}: {exc}") from exc
+        raise ToolError(f"{name}: {exc}") from exc
     timer = threading.Timer(timeout or 0, lambda: (late.set(), _kill(process)))
     if timeout:
         timer.start()
@@ -75,9 +75,9 @@ def run(command, on_line=lambda line: None, timeout=None, cwd=None, env=None):
         process.wait()
         process.stdout.close()
     if late.is_set():
-        raise DemoError(f"{name}: not done after {timeout:g} s")
+        raise ToolError(f"{name}: not done after {timeout:g} s")
     if process.returncode:
-        raise DemoError("\n".join([f"{name}: exit code {process.returncode}", *tail]))
+        raise ToolError("\n".join([f"{name}: exit code {process.returncode}", *tail]))
     return "".join(lines)
 
 

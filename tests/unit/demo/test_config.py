@@ -15,11 +15,12 @@ import yaml
 from saltdeploy import definition
 from saltdeploy.definition import cautions
 
-from demo import cluster, config, definitions, tour, venv
+from demo import cluster, definitions, tour
 from demo.places import Places
-from demo.progress import Progress
+from tooling import config, venv
+from tooling.progress import Progress
 
-REPOSITORY = Path(__file__).resolve().parents[2]
+REPOSITORY = Path(__file__).resolve().parents[3]
 SERVERS = ["127.0.0.11", "127.0.0.12", "127.0.0.13"]
 
 
@@ -185,7 +186,7 @@ def test_virtualenv_is_ready_only_once_it_is_whole(tmp_path):
 
 def test_python_without_venv_is_told_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setattr(venv.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(venv.DemoError, match="apt install python3-venv"):
+    with pytest.raises(venv.ToolError, match="apt install python3-venv"):
         venv.make(tmp_path / "venv", print)
 
 
@@ -202,7 +203,7 @@ def test_progress_in_a_log_has_whole_lines_and_the_time(monkeypatch):
     progress = Progress(out)
     with progress.step("Work") as step:
         step.live("not shown yet")
-        monkeypatch.setattr("demo.progress.QUIET", 0)
+        monkeypatch.setattr("tooling.progress.QUIET", 0)
         step.live("shown\tnow")
         step.say("stays")
     first, shown, stays, last = out.getvalue().splitlines()

@@ -17,7 +17,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import DemoError
+from . import ToolError
 from .commands import environment
 
 INSTANCE = "SALTDEPLOY_INSTANCE"
@@ -96,14 +96,14 @@ class Daemons:
         """End the chosen processes: ask the daemons, then what outlived them, then kill.
 
         :param chosen: says of a Process whether it is meant.
-        :raises DemoError: one is still there after SIGKILL.
+        :raises ToolError: one is still there after SIGKILL.
         """
         self._end(lambda p: p.leader and chosen(p), signal.SIGTERM, GRACE)
         self._end(chosen, signal.SIGTERM, ORPHAN_GRACE)
         left = self._end(chosen, signal.SIGKILL, KILL_GRACE)
         if left:
             pids = ", ".join(f"{p.name} (pid {p.pid})" for p in left)
-            raise DemoError(f"{pids} cannot be ended, not even by SIGKILL: see `cat /proc/PID/status`.")
+            raise ToolError(f"{pids} cannot be ended, not even by SIGKILL: see `cat /proc/PID/status`.")
 
     def send(self, process, number):
         """Send signal ``number``, unless the pid is another process's by now."""
@@ -141,14 +141,14 @@ class Daemons:
 
 @contextlib.contextmanager
 def only_one(path):
-    """Hold the lock file ``path``; DemoError names the pid that holds it already. Ends with the process."""
+    """Hold the lock file ``path``; ToolError names the pid that holds it already. Ends with the process."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a+") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             lock.seek(0)
-            raise DemoError(
+            raise ToolError(
                 f"another `make demo` or `make demo-down` is at work here (pid {lock.read().strip() or 'unknown'})."
                 " Wait for it, or end it with Ctrl-C there."
             ) from None
@@ -159,13 +159,13 @@ def only_one(path):
 
 
 def check_free(address, port, purpose):
-    """Raise DemoError that names who has it if ``address``:``port`` cannot be listened on."""
+    """Raise ToolError that names who has it if ``address``:``port`` cannot be listened on."""
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
         except OSError as exc:
-            raise DemoError(
+            raise ToolError(
                 f"{address}:{port} is needed for {purpose}, but {listener(port) or exc}. Stop that, and run this again."
             ) from exc
 

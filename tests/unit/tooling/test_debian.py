@@ -7,7 +7,7 @@ import subprocess
 
 import pytest
 
-from demo import DemoError, debian
+from tooling import ToolError, debian
 
 INDEXES = """\
 Packages main bookworm http://deb.example.org/debian/
@@ -43,7 +43,7 @@ def test_source_trusts_debians_keys_only():
 
 def test_machine_without_apt_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(debian.shutil, "which", lambda name: None)
-    with pytest.raises(DemoError, match="this machine has no apt-get"):
+    with pytest.raises(ToolError, match="this machine has no apt-get"):
         debian.fetch(tmp_path)
 
 
@@ -97,7 +97,7 @@ def fetch(repository, folder):
 
 @needs_apt
 def test_unsigned_repository_is_refused(repository, tmp_path):
-    with pytest.raises(DemoError, match=r"is not signed|no longer|does not have a Release file"):
+    with pytest.raises(ToolError, match=r"is not signed|no longer|does not have a Release file"):
         fetch(repository, tmp_path / "work")
     assert not list((tmp_path / "work").rglob("*.deb"))
 
@@ -118,6 +118,6 @@ def test_package_or_index_that_was_changed_is_refused(signed, tmp_path, name):
     changed = bytearray(file.read_bytes())
     changed[-1] ^= 1
     file.write_bytes(changed)
-    with pytest.raises(DemoError, match=r"(?i)hash sum mismatch|mismatch|unexpected size"):
+    with pytest.raises(ToolError, match=r"(?i)hash sum mismatch|mismatch|unexpected size"):
         fetch(signed, tmp_path / "work")
     assert not (tmp_path / "work/package").exists()

@@ -10,7 +10,7 @@ import zipfile
 
 import pytest
 
-from demo import DemoError, debian, getconsul
+from tooling import ToolError, debian, getconsul
 
 PROGRAM = "#!/bin/sh\necho Consul v{version}\n"
 
@@ -76,19 +76,19 @@ def test_official_archive_is_verified_kept_and_reused(releases, tmp_path):
 
 def test_wrong_digest_is_refused_and_nothing_is_kept(releases, tmp_path):
     put_release(releases, "1.20.0", digest="1" * 64)
-    with pytest.raises(DemoError, match=r"sha256 is .*, its SHA256SUMS says 1{64}: refused"):
+    with pytest.raises(ToolError, match=r"sha256 is .*, its SHA256SUMS says 1{64}: refused"):
         getconsul.get(tmp_path / "bin", "1.20.0", quiet)
     assert [p.name for p in (tmp_path / "bin").iterdir()] == [".consul.lock"]
 
 
 def test_archive_with_another_version_inside_is_refused(releases, tmp_path):
     put_release(releases, "1.20.0", says="1.19.9")
-    with pytest.raises(DemoError, match=r"it is 1\.19\.9, not 1\.20\.0"):
+    with pytest.raises(ToolError, match=r"it is 1\.19\.9, not 1\.20\.0"):
         getconsul.get(tmp_path / "bin", "1.20.0", quiet)
 
 
 def test_digest_list_without_the_file_is_refused():
-    with pytest.raises(DemoError, match=r"no digest of consul_1_linux_amd64\.zip"):
+    with pytest.raises(ToolError, match=r"no digest of consul_1_linux_amd64\.zip"):
         getconsul.checksum("abc  consul_1_linux_amd64.zip\n", "consul_1_linux_amd64.zip")
 
 
@@ -96,7 +96,7 @@ def test_site_that_accepts_and_never_answers_costs_the_deadline_only(monkeypatch
     with socket.create_server(("127.0.0.1", 0)) as silent:
         monkeypatch.setenv("no_proxy", "*")
         monkeypatch.setattr(getconsul, "ANSWER", 0.4)
-        with pytest.raises(DemoError, match=r"no answer in 0\.4 s|timed out"):
+        with pytest.raises(ToolError, match=r"no answer in 0\.4 s|timed out"):
             getconsul._answer(f"http://127.0.0.1:{silent.getsockname()[1]}/")
 
 
@@ -116,7 +116,7 @@ def test_the_first_that_works_wins_and_the_others_are_not_asked(monkeypatch, tmp
 
     def fails(partial, version, say, live):
         asked.append("release")
-        raise DemoError("closed")
+        raise ToolError("closed")
 
     def works(partial, version, say, live):
         asked.append("package")
@@ -132,13 +132,13 @@ def test_the_first_that_works_wins_and_the_others_are_not_asked(monkeypatch, tmp
 def test_when_all_fail_each_reason_is_told_and_what_to_do(monkeypatch, tmp_path):
     def failing(reason):
         def source(partial, version, say, live):
-            raise DemoError(reason)
+            raise ToolError(reason)
 
         return source
 
     for source in ("_release", "_package", "_build"):
         monkeypatch.setattr(getconsul, source, failing(f"reason of {source}"))
-    with pytest.raises(DemoError) as caught:
+    with pytest.raises(ToolError) as caught:
         getconsul.get(tmp_path, say=quiet)
     said = str(caught.value)
     for part in ("PATH: no consul there", "reason of _release", "reason of _package", "reason of _build", "CONSUL="):
@@ -169,7 +169,7 @@ def test_program_that_is_no_consul_is_named(monkeypatch, tmp_path, text, reason)
     program.write_text(text)
     program.chmod(0o755)
     monkeypatch.setenv("CONSUL", str(program))
-    with pytest.raises(DemoError, match=f"{program}.*{reason}"):
+    with pytest.raises(ToolError, match=f"{program}.*{reason}"):
         getconsul.get(tmp_path, say=quiet)
 
 
@@ -184,7 +184,7 @@ def test_broken_kept_program_and_half_made_ones_are_replaced(releases, tmp_path)
 
 
 def test_version_that_is_none_is_refused(tmp_path):
-    with pytest.raises(DemoError, match="version 'latest' is not like"):
+    with pytest.raises(ToolError, match="version 'latest' is not like"):
         getconsul.get(tmp_path, "latest", quiet)
 
 
@@ -197,7 +197,7 @@ def test_a_source_that_has_none_is_no_news_while_another_has(tmp_path, monkeypat
     """Else the demo seems to fail, line after line."""
 
     def fails():
-        raise DemoError("none there")
+        raise ToolError("none there")
 
     found = [("one", fails), ("other", lambda: tmp_path / "consul")]
     monkeypatch.setattr(getconsul, "sources", lambda *args: found)

@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
-from demo import agents, requests_loop
-from demo.requests_loop import RequestLoop
+from tooling import agents, requestloop
+from tooling.requestloop import RequestLoop
 
 
 def entry(port, version):
@@ -21,15 +21,15 @@ def entry(port, version):
 def loop(monkeypatch):
     """A loop that finds one instance of 1 that works and one of 2 whose answers the test sets."""
     answers = {1: (200, b"{}"), 2: (200, b"{}")}
-    monkeypatch.setattr(requests_loop.RequestLoop, "pause", 0.001)
-    monkeypatch.setattr(requests_loop.agents, "ask", lambda agent, path, timeout: [entry(1, "1"), entry(2, "2")])
+    monkeypatch.setattr(requestloop.RequestLoop, "pause", 0.001)
+    monkeypatch.setattr(requestloop.agents, "ask", lambda agent, path, timeout: [entry(1, "1"), entry(2, "2")])
 
     def get(address, port, path, timeout):
         if isinstance(answers[port], Exception):
             raise answers[port]
         return answers[port]
 
-    monkeypatch.setattr(requests_loop.agents, "get", get)
+    monkeypatch.setattr(requestloop.agents, "get", get)
     made = RequestLoop(["127.0.0.11"], "shop", "/")
     made.answers = answers
     return made
@@ -59,7 +59,7 @@ def test_each_failure_is_counted_and_told(loop, answer, reason):
 
 
 def test_no_healthy_instance_is_a_failure(loop, monkeypatch):
-    monkeypatch.setattr(requests_loop.agents, "ask", lambda agent, path, timeout: [])
+    monkeypatch.setattr(requestloop.agents, "ask", lambda agent, path, timeout: [])
     with loop:
         assert not loop.wait_for("1", 0.1)
     assert "no healthy instance of shop" in loop.failures[0]
@@ -68,7 +68,7 @@ def test_no_healthy_instance_is_a_failure(loop, monkeypatch):
 def test_service_without_an_address_is_at_its_nodes(loop, monkeypatch):
     bare = entry(1, "1")
     bare["Service"].update(Address="", Meta=None)
-    monkeypatch.setattr(requests_loop.agents, "ask", lambda agent, path, timeout: [bare])
+    monkeypatch.setattr(requestloop.agents, "ask", lambda agent, path, timeout: [bare])
     assert loop._find() == ("127.0.0.9", 1, "?")
 
 

@@ -10,9 +10,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-from . import DemoError
+from . import ToolError
 from .commands import run
-from .places import write
+from .files import write
 
 REQUIREMENTS = (Path(__file__).parent / "requirements.txt",)
 # Salt names timelib as a dependency but runs without it (it parses dates like "next monday"). It is
@@ -38,12 +38,12 @@ def make(venv, on_line, requirements=REQUIREMENTS):
 
     :param on_line: called with each line that pip prints.
     :param requirements: paths of pip's requirements files.
-    :raises DemoError: it cannot be made.
+    :raises ToolError: it cannot be made.
     """
     if sys.version_info < MINIMUM:
-        raise DemoError(f"python3 is {sys.version.split()[0]}: the demo needs {'.'.join(map(str, MINIMUM))} or newer.")
+        raise ToolError(f"python3 is {sys.version.split()[0]}: the demo needs {'.'.join(map(str, MINIMUM))} or newer.")
     if not (importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip")):
-        raise DemoError("this Python cannot make virtualenvs. On Debian and Ubuntu: apt install python3-venv")
+        raise ToolError("this Python cannot make virtualenvs. On Debian and Ubuntu: apt install python3-venv")
     if venv.exists():
         shutil.rmtree(venv)
     run([sys.executable, "-m", "venv", venv], on_line)
@@ -52,8 +52,8 @@ def make(venv, on_line, requirements=REQUIREMENTS):
     found = ["--progress-bar", "off", "--find-links", (venv / "wheels").as_uri()]
     try:
         run([*pip, *found, *(f"--requirement={path}" for path in requirements)], on_line)
-    except DemoError as exc:
-        raise DemoError(f"{exc}\nIt needs a Python package index: if the network failed, run this again.") from exc
+    except ToolError as exc:
+        raise ToolError(f"{exc}\nIt needs a Python package index: if the network failed, run this again.") from exc
     write(venv / "stamp", stamp(venv, requirements))
 
 

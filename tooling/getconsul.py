@@ -1,4 +1,4 @@
-"""Get a Consul program: ``python3 -m demo.getconsul [--version V] [--folder F]`` prints its path.
+"""Get a Consul program: ``python3 -m tooling.getconsul [--version V] [--folder F]`` prints its path.
 
 In turn: the one that ``CONSUL`` names; ``consul`` on PATH, unless ``CONSUL_VERSION`` is set; the
 official release archive; Debian 11's package; a build with ``go``.
@@ -22,7 +22,7 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from . import DemoError, debian
+from . import ToolError, debian
 from .commands import environment, run
 from .progress import Progress
 
@@ -49,13 +49,13 @@ def get(folder, version=None, say=print, live=lambda line: None):
         ``CONSUL_VERSION``, else any that works, rather a new one.
     :param say: called with a line when a source is tried.
     :param live: called with each line of what a source does, many of them, and when it fails.
-    :raises DemoError: what was tried, why each failed, and what to do.
+    :raises ToolError: what was tried, why each failed, and what to do.
     """
     if version is None and os.environ.get("CONSUL"):
         return _named(os.environ["CONSUL"], say)
     version = version or os.environ.get("CONSUL_VERSION") or None
     if version and not re.fullmatch(r"\d+\.\d+\.\d+", version):
-        raise DemoError(f"Consul version {version!r} is not like {VERSION}")
+        raise ToolError(f"Consul version {version!r} is not like {VERSION}")
     folder = Path(folder).resolve()
     folder.mkdir(parents=True, exist_ok=True)
     tried = []
@@ -65,11 +65,11 @@ def get(folder, version=None, say=print, live=lambda line: None):
         for name, source in sources(folder, version, say, live):
             try:
                 return source()
-            except (DemoError, OSError, zipfile.BadZipFile) as exc:
+            except (ToolError, OSError, zipfile.BadZipFile) as exc:
                 tried.append(f"{name}: {exc}".replace("\n", "\n    "))
                 # Another source is tried: only if all fail is it of interest why this one did.
                 live(f"not from {name}: {str(exc).splitlines()[-1]}")
-    raise DemoError(
+    raise ToolError(
         f"no Consul{' ' + version if version else ''} could be had. Tried:\n  "
         + "\n  ".join(tried)
         + "\nInstall Consul and put it on PATH, or set CONSUL=/path/to/consul, and run this again."
@@ -90,17 +90,17 @@ def sources(folder, version, say, live):
 
 
 def version_of(program):
-    """Return the version that ``program`` says it is; DemoError if it does not run as Consul."""
+    """Return the version that ``program`` says it is; ToolError if it does not run as Consul."""
     try:
         done = subprocess.run(
             [program, "version"], capture_output=True, text=True, timeout=READ, env=environment(), check=False
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
-        raise DemoError(f"{program} does not run: {exc}") from exc
+        raise ToolError(f"{program} does not run: {exc}") from exc
     match = re.match(r"Consul v(\d+\.\d+\.\d+)", done.stdout)
     if done.returncode or not match:
         printed = (done.stderr or done.stdout).strip()[:200]
-        raise DemoError(f"{program} is no Consul: `version` exits {done.returncode} and prints {printed!r}")
+        raise ToolError(f"{program} is no Consul: `version` exits {done.returncode} and prints {printed!r}")
     return match[1]
 
 
@@ -122,7 +122,7 @@ def _named(program, say):
 def _on_path(say):
     program = shutil.which("consul")
     if not program:
-        raise DemoError("no consul there")
+        raise ToolError("no consul there")
     say(f"{program}, version {version_of(program)}")
     return Path(program)
 
@@ -137,10 +137,10 @@ def _kept(folder, version):
         try:
             version_of(program)
             return program
-        except DemoError as exc:
+        except ToolError as exc:
             reasons.append(str(exc))
             program.unlink()
-    raise DemoError("; ".join(reasons))
+    raise ToolError("; ".join(reasons))
 
 
 def _keep(folder, version, source, say, live):
@@ -151,7 +151,7 @@ def _keep(folder, version, source, say, live):
         program.chmod(0o755)
         found = version_of(program)
         if found != version:
-            raise DemoError(f"it is {found}, not {version}")
+            raise ToolError(f"it is {found}, not {version}")
         return program.replace(folder / f"consul-{version}")
     finally:
         # A build's module cache is read-only, and none of its business is left there.
@@ -164,7 +164,7 @@ def _keep(folder, version, source, say, live):
 def _release(partial, version, say, live):
     machine = platform.machine()
     if platform.system() != "Linux" or machine not in PLATFORMS:
-        raise DemoError(f"there is none for {platform.system()} on {machine}")
+        raise ToolError(f"there is none for {platform.system()} on {machine}")
     name = f"consul_{version}_linux_{PLATFORMS[machine]}.zip"
     url = f"{RELEASES}/{version}/"
     say(f"fetching {url}{name}")
@@ -172,7 +172,7 @@ def _release(partial, version, say, live):
     archive = partial / name
     found = _download(url + name, archive, live)
     if found != wanted:
-        raise DemoError(f"{name}: sha256 is {found}, its SHA256SUMS says {wanted}: refused")
+        raise ToolError(f"{name}: sha256 is {found}, its SHA256SUMS says {wanted}: refused")
     with zipfile.ZipFile(archive) as zipped:
         return Path(zipped.extract("consul", partial))
 
@@ -181,7 +181,7 @@ def checksum(sums, name):
     """Return the digest of file ``name`` in the text of a SHA256SUMS file."""
     listed = {line.split()[1]: line.split()[0].lower() for line in sums.splitlines() if len(line.split()) == 2}
     if not re.fullmatch(r"[0-9a-f]{64}", listed.get(name, "")):
-        raise DemoError(f"its SHA256SUMS has no digest of {name}")
+        raise ToolError(f"its SHA256SUMS has no digest of {name}")
     return listed[name]
 
 
@@ -200,9 +200,9 @@ def _answer(url):
     thread.start()
     thread.join(ANSWER)
     if not result:
-        raise DemoError(f"{url}: no answer in {ANSWER:g} s")
+        raise ToolError(f"{url}: no answer in {ANSWER:g} s")
     if isinstance(result[0], Exception):
-        raise DemoError(f"{url}: {getattr(result[0], 'reason', None) or result[0]}")
+        raise ToolError(f"{url}: {getattr(result[0], 'reason', None) or result[0]}")
     return result[0]
 
 
@@ -233,7 +233,7 @@ def _package(partial, version, say, live):
 def _build(partial, version, say, live):
     go = shutil.which("go")
     if not go:
-        raise DemoError("no go on PATH")
+        raise ToolError("no go on PATH")
     flags = run([go, "env", "GOFLAGS"]).strip()
     env = environment(GOFLAGS=f"{flags} -mod=mod".strip())
     (partial / "go.mod").write_text("module consulbuild\n")
@@ -257,14 +257,14 @@ def _locked(path):
 
 def main(arguments=None):
     """Print the path of a Consul program; what goes on goes to standard error."""
-    parser = argparse.ArgumentParser(prog="python3 -m demo.getconsul", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python3 -m tooling.getconsul", description=__doc__.splitlines()[0])
     parser.add_argument("--version", help=f"this very version, e.g. {VERSION}")
     parser.add_argument("--folder", default=".demo/bin", help="where it is kept (default: %(default)s)")
     options = parser.parse_args(arguments)
     progress = Progress(sys.stderr)
     try:
         print(get(options.folder, options.version, progress.say, progress.live))
-    except DemoError as exc:
+    except ToolError as exc:
         sys.exit(f"{exc}")
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from demo import DemoError, daemons
-from demo.commands import environment, run
-from demo.daemons import Daemon, Daemons, check_free, connections, listener, only_one
+from tooling import ToolError, daemons
+from tooling.commands import environment, run
+from tooling.daemons import Daemon, Daemons, check_free, connections, listener, only_one
 
 # Says when it is ready, so that a signal does not come before the handler.
 READY = "print('ready', flush=True); import time; time.sleep(60)"
@@ -120,7 +120,7 @@ def test_log_of_the_last_run_is_kept_aside(ours, tmp_path):
 
 
 def test_second_driver_is_refused_and_the_first_is_named(tmp_path):
-    refused = pytest.raises(DemoError, match=rf"pid {os.getpid()}\)")
+    refused = pytest.raises(ToolError, match=rf"pid {os.getpid()}\)")
     with only_one(tmp_path / "lock"), refused, only_one(tmp_path / "lock"):
         pytest.fail("it was let in")
     with only_one(tmp_path / "lock"):
@@ -130,7 +130,7 @@ def test_second_driver_is_refused_and_the_first_is_named(tmp_path):
 def test_port_that_is_taken_is_told_with_who_has_it():
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        with pytest.raises(DemoError, match=rf"127.0.0.1:{port} is needed for Consul, but .*\(pid {os.getpid()}\)"):
+        with pytest.raises(ToolError, match=rf"127.0.0.1:{port} is needed for Consul, but .*\(pid {os.getpid()}\)"):
             check_free("127.0.0.1", port, "Consul")
         assert connections(port) == 0
         with socket.create_connection(("127.0.0.1", port)):
@@ -140,21 +140,21 @@ def test_port_that_is_taken_is_told_with_who_has_it():
 
 
 def test_command_that_fails_shows_its_last_lines():
-    with pytest.raises(DemoError, match=r"(?s)exit code 3\n.*line 49$") as caught:
+    with pytest.raises(ToolError, match=r"(?s)exit code 3\n.*line 49$") as caught:
         run(["sh", "-c", "for i in $(seq 50); do echo line $((i - 1)); done; exit 3"])
     assert "line 10\n" not in str(caught.value)
 
 
 def test_command_that_takes_too_long_is_killed_with_its_children(tmp_path):
     began = time.monotonic()
-    with pytest.raises(DemoError, match=r"not done after 0\.5 s"):
+    with pytest.raises(ToolError, match=r"not done after 0\.5 s"):
         run(["sh", "-c", f"sleep 60 & echo $! > {tmp_path}/pid; wait"], timeout=0.5)
     assert time.monotonic() - began < 10
     wait_until(lambda: not alive(int((tmp_path / "pid").read_text())))
 
 
 def test_command_that_is_not_there_is_told():
-    with pytest.raises(DemoError, match="no-such-command"):
+    with pytest.raises(ToolError, match="no-such-command"):
         run(["no-such-command"])
 
 

@@ -11,7 +11,7 @@ import os
 import shutil
 from pathlib import Path
 
-from . import DemoError
+from . import ToolError
 from .commands import environment, run
 
 VERSION = "1.8.7"
@@ -44,23 +44,23 @@ def fetch(folder, on_line=lambda line: None):
     """Unpack the package into the empty ``folder`` and return the program's path.
 
     :param on_line: called with each line that apt prints.
-    :raises DemoError: why it cannot be had here.
+    :raises ToolError: why it cannot be had here.
     """
     for tool in ("apt-get", "dpkg-deb"):
         if not shutil.which(tool):
-            raise DemoError(f"this machine has no {tool}")
+            raise ToolError(f"this machine has no {tool}")
     if not KEYRING.exists():
-        raise DemoError(f"this machine has no {KEYRING} to verify Debian's signature with")
+        raise ToolError(f"this machine has no {KEYRING} to verify Debian's signature with")
     found = mirrors(run(["apt-get", "indextargets", "--format", INDEXES]), codename(read_os_release()))
     if not found:
-        raise DemoError("this machine's apt sources name no Debian mirror")
+        raise ToolError("this machine's apt sources name no Debian mirror")
     reasons = []
     for number, uri in enumerate(found):
         try:
             return _fetch_from(uri, folder / str(number), on_line)
-        except DemoError as exc:
+        except ToolError as exc:
             reasons.append(str(exc))
-    raise DemoError("\n".join(reasons))
+    raise ToolError("\n".join(reasons))
 
 
 def _fetch_from(uri, folder, on_line):
