@@ -20,6 +20,8 @@ from saltdeploy.core import addresses
 from tooling.config import consul_config, supervisord_config
 from tooling.daemons import Daemon, Daemons
 
+from .forked import Forks
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent
 # Tests that run beside others have their nodes elsewhere.
@@ -157,16 +159,18 @@ def salt_environment():
 class Cli:
     """Salt's commands as a person runs them: exit code and output as they are."""
 
+    forks = Forks()
+
     def __init__(self, config_dir, scripts=SCRIPTS):
         self.config_dir, self.scripts = str(config_dir), scripts
 
     def start(self, command, *args, **kwargs):
-        """Start a command in a session of its own, its output in pipes; return the Popen."""
-        words = [self.scripts / command, "-c", self.config_dir, *args]
+        """Start a command in a session of its own, its output in a pipe; return the Popen, or a Fork like it."""
+        words = [str(word) for word in (self.scripts / command, "-c", self.config_dir, *args)]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": salt_environment(), **kwargs}
-        return subprocess.Popen(
-            list(map(str, words)), stdin=subprocess.DEVNULL, text=True, start_new_session=True, **options
-        )
+        if self.scripts == SCRIPTS and kwargs.keys() <= {"stderr"}:
+            return self.forks.start(words, options["env"], options["stdout"], options["stderr"])
+        return subprocess.Popen(words, stdin=subprocess.DEVNULL, text=True, start_new_session=True, **options)
 
     def run(self, command, *args, timeout=240):
         """Run a command to its end; return ``(exit code, output)``."""
