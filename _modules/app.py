@@ -287,7 +287,7 @@ def waiting(name):
     return _lifecycle().waiting(name)
 
 
-def stop(name, instances=None, deployment=None, drain=None, grace=None, after=None):
+def stop(name, instances=None, deployment=None, drain=None, deregister_delay=None, after=None):
     """
     Retire instances: withdraw from discovery, wait until the catalog is without them, drain, stop. All processes of
     an instance are ended. It is an error if another process listens on its port then.
@@ -303,7 +303,7 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None, after=No
         its instances stop, and this node refuses its later steps, unless it is ``manual``, ``state`` or ``restored``.
     drain
         The most seconds to wait for open connections. By default the strategy's.
-    grace
+    deregister_delay
         The least seconds that a published instance serves on after it left the catalog.
     after
         The deployment whose steps this undoes. This node refuses its later steps.
@@ -314,10 +314,10 @@ def stop(name, instances=None, deployment=None, drain=None, grace=None, after=No
 
         salt web1 app.stop shop instances='[shop_1.4.2_20000]'
     """
-    drain, grace = names.seconds("drain", drain), names.seconds("grace", grace)
+    drain, deregister_delay = names.seconds("drain", drain), names.seconds("deregister_delay", deregister_delay)
     deployment, after = arguments.step(deployment, after)
     lifecycle = _lifecycle()
-    return _told(lifecycle, lifecycle.stop(name, _ids(instances), deployment, drain, grace, after))
+    return _told(lifecycle, lifecycle.stop(name, _ids(instances), deployment, drain, deregister_delay, after))
 
 
 def restart(name, instances=None, deployment=None):

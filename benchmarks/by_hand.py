@@ -27,4 +27,4 @@ with salt.client.LocalClient(f"{config_dir}/master") as client:
         answer = requests.get(f"{consul}/v1/health/service/web", params=query, timeout=10)
         index = answer.headers["X-Consul-Index"]
         found = {(e["Service"]["Meta"]["minion"], e["Service"]["ID"]) for e in answer.json()}
-    job("app.stop", "web", old, drain=0, grace=0)
+    job("app.stop", "web", old, drain=0, deregister_delay=0)

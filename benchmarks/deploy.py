@@ -30,11 +30,11 @@ PORTS = (24705, 24706)
 RELEASES = ("1.0", "1.1")
 INSTANT = {
     "waves": ["100%"],
-    "min_healthy": 0,
+    "min_healthy_time": 0,
     "healthy_deadline": "30s",
     "progress_deadline": "120s",
     "drain": 0,
-    "grace": 0,
+    "deregister_delay": 0,
 }
 
 

@@ -18,17 +18,17 @@ from tooling.requestloop import RequestLoop
 
 CLIENTS = 3
 TIMES = {
-    "min_healthy": "500ms",
+    "min_healthy_time": "500ms",
     "healthy_deadline": "30s",
     "progress_deadline": "120s",
     "drain": "5s",
-    "grace": "1s",
+    "deregister_delay": "1s",
 }
 STRATEGIES = {
     "rolling": {"waves": [1, "100%"]},
-    "canary": {"waves": [1, "100%"], "pause": "3s", "canary": "10%"},
-    "blue-green": {"replace": "blue_green", "warm": 0},
-    "in-place": {"replace": "in_place", "waves": [1, "100%"]},
+    "canary": {"waves": [1, "100%"], "pause": "3s", "canary_weight": "10%"},
+    "blue-green": {"type": "blue_green", "keep_old": 0},
+    "in-place": {"type": "recreate", "waves": [1, "100%"]},
 }
 
 

@@ -35,7 +35,7 @@ MEANINGS = {
         ),
         "ports": (
             "The ports instances may listen on: a free one is taken for each. Give a range: with one single port,"
-            " old and new cannot run side by side on a node (see ``replace`` in :ref:`definition-strategy`)."
+            " old and new cannot run side by side on a node (see ``type`` in :ref:`definition-strategy`)."
             " None: the app listens on nothing."
         ),
         "resources": (
@@ -108,7 +108,7 @@ MEANINGS = {
         ),
         "after_start": "When the new instances are up and have passed their tests from the node.",
         "before_publish": "When they have passed all tests, before users find them.",
-        "after_publish": "When users find them, healthy for ``min_healthy``.",
+        "after_publish": "When users find them, healthy for ``min_healthy_time``.",
         "before_retire": (
             "On the nodes where old instances are to go, while users find them still. Where the new release is not"
             " installed, it runs in the old one."
@@ -272,9 +272,9 @@ MEANINGS = {
         "ca": "Path of the CA certificate, on master and nodes, that ``https://`` is verified against.",
     },
     "strategy": {
-        "replace": (
-            "``beside``: a new instance runs beside the old one, which is retired once the new one is published."
-            " ``in_place``, for an app with one port: where the old one has that port, it is retired first; never"
+        "type": (
+            "``rolling``: a new instance runs beside the old one, which is retired once the new one is published."
+            " ``recreate``, for an app with one port: where the old one has that port, it is retired first; never"
             " more than half of the instances are out at once, but a single one is down until the new one is"
             " published. See :doc:`/explanation/deployment`. ``blue_green``: all new instances run and are tested"
             " before any is published; then they are, and all old ones are withdrawn. It needs two ports for each"
@@ -288,10 +288,11 @@ MEANINGS = {
             "How many of the deployment's nodes, or what part of them (rounded down), may fail to install or to start"
             " the release: they are left out, see :ref:`failure-budget`."
         ),
-        "min_healthy": (
+        "min_healthy_time": (
             "How long all new instances of a wave must stay healthy before the wave retires the old ones. It counts"
             " from the first result that Consul has of each check. A check notices a hanging release within its"
-            " ``interval`` and ``timeout`` together. ``deploy.plan`` warns if ``min_healthy`` is shorter than that."
+            " ``interval`` and ``timeout`` together. ``deploy.plan`` warns if ``min_healthy_time`` is"
+            " shorter than that."
         ),
         "healthy_deadline": (
             "How long the new instances of a node may take from their start until they are ready. The instances of a"
@@ -304,7 +305,7 @@ MEANINGS = {
             " that is still not published after that leaves discovery by itself."
         ),
         "drain": "How long open connections of a retired instance are waited for, at most.",
-        "grace": (
+        "deregister_delay": (
             "How long a retired instance serves on, at least, after it left the catalog: for clients that still"
             " have its address. It is at most ``drain``."
         ),
@@ -313,10 +314,10 @@ MEANINGS = {
             " ``deploy.abort``; or for so long, and then go on if what is new stayed healthy. 0: no pause. See"
             " :doc:`/howto/canary`."
         ),
-        "canary": (
+        "canary_weight": (
             "What of the traffic the new release gets while it is paused: ``full``, each instance as much as any other;"
-            " ``25%``, all of them together, by weights in discovery; ``candidate``, none, as it is found under"
-            " ``<app>-candidate`` only. The last two need ``pause``, and ``replace: beside``. See :doc:`/howto/canary`."
+            " ``25%``, all of them together, by weights in discovery; ``none``, as it is found under"
+            " ``<app>-candidate`` only. The last two need ``pause``, and ``type: rolling``. See :doc:`/howto/canary`."
         ),
         "when_paused": (
             "What becomes of another deployment while one is paused: ``refuse``: it is refused; ``supersede``: it takes"
@@ -326,7 +327,7 @@ MEANINGS = {
             "Whether a failed deployment is reverted. If not, the new instances stay as they are, to be looked"
             " at, and the exit code is 2; what was replaced in place stays out."
         ),
-        "warm": (
+        "keep_old": (
             "For how long the set that ``blue_green`` withdrew runs on, unpublished, so that ``deploy.rollback`` has"
             " nothing to start. 0: it is retired at once."
         ),

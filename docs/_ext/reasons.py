@@ -56,8 +56,8 @@ REASONS = {
         ),
         "timeout": (
             "5s",
-            "With ``interval`` it is less than ``min_healthy``, so a wave notices a hanging release before it retires"
-            " the old one. A shorter time would take out instances that are slow under load.",
+            "With ``interval`` it is less than ``min_healthy_time``, so a wave notices a hanging release before it"
+            " retires the old one. A shorter time would take out instances that are slow under load.",
         ),
     },
     "test": {
@@ -179,22 +179,22 @@ REASONS = {
         ),
     },
     "strategy": {
-        "replace": (
-            "beside",
-            "The old instance serves until users find the new one; ``in_place`` takes capacity away meanwhile, and"
+        "type": (
+            "rolling",
+            "The old instance serves until users find the new one; ``recreate`` takes capacity away meanwhile, and"
             " ``blue_green`` needs all ports and memory twice.",
         ),
         "waves": (
             '[1, "100%"]',
-            "What only users find is found at the cost of one node; each further wave takes ``min_healthy`` and some"
-            " seconds more, and seldom finds what the first did not.",
+            "What only users find is found at the cost of one node; each further wave takes ``min_healthy_time`` and"
+            " some seconds more, and seldom finds what the first did not.",
         ),
         "max_failures": (
             "0",
             "Whoever has few nodes wants all of them alike; of many, only their owner knows how many may be left"
             " behind.",
         ),
-        "min_healthy": (
+        "min_healthy_time": (
             "10s",
             "These are five checks at their default ``interval``, which show what gets up and falls over again; more"
             " is added to each wave. Nomad has the same.",
@@ -214,7 +214,7 @@ REASONS = {
             "It ends with the last connection, so that only clients which keep theirs open cost the wave so much;"
             " with less, long requests are cut off. Kamal has the same.",
         ),
-        "grace": (
+        "deregister_delay": (
             "2s",
             "HAProxy, as it is set up here, asks once a second, and what it is told is a tenth of a second old;"
             " instances stopped at once lost requests, and more than needed is added to each wave.",
@@ -224,7 +224,7 @@ REASONS = {
             "What users had before served them, and a fleet that is half deployed at night would wait for somebody to"
             " look.",
         ),
-        "warm": (
+        "keep_old": (
             "10m",
             "It is long enough to see in a release's figures that it is bad, and short enough that memory is needed"
             " twice for a while only.",
@@ -234,7 +234,7 @@ REASONS = {
             "A release that waits for somebody who does not know of it leaves users with two, and the next deployment"
             " refused.",
         ),
-        "canary": (
+        "canary_weight": (
             "full",
             "A share reaches those clients only that go by weights, and plain DNS names have none: who asks for a"
             " share has to know what clients do.",

@@ -10,4 +10,4 @@ environments:
     dns: {resolver: dnsmasq}      # .consul is resolved on every node
     apps:
       httpbin: {version: 0.10.1, instances: 3, frontend: {port: 80}}
-    strategy: {waves: [1, "100%"], min_healthy: 10s, drain: 30s}
+    strategy: {waves: [1, "100%"], min_healthy_time: 10s, drain: 30s}

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("users")
 def define(target, warm):
     """The environment's waves, which are for other apps, do not matter here."""
     checks = [{"http": "/health", "interval": "1s", "timeout": "1s"}]
-    target.define({"checks": checks, "strategy": {"replace": "blue_green", "warm": warm}})
+    target.define({"checks": checks, "strategy": {"type": "blue_green", "keep_old": warm}})
 
 
 def processes(published):

@@ -39,7 +39,7 @@ def defined(site):
 
 
 def define(site, app=None, **strategy):
-    quick = {"waves": ["100%"], "min_healthy": "100ms", "grace": "100ms", **strategy}
+    quick = {"waves": ["100%"], "min_healthy_time": "100ms", "deregister_delay": "100ms", **strategy}
     site.define(app={"run": RUN, **(app or {})}, strategy=quick)
 
 
@@ -135,7 +135,7 @@ def test_scale(site, verb, refused):
 
 
 def test_restart_goes_wave_by_wave_and_no_request_fails(site, verb):
-    define(site, waves=[1, "100%"], grace="500ms")
+    define(site, waves=[1, "100%"], deregister_delay="500ms")
     serves(site, "1.0")
     before = processes(site)
     with site.users() as users:
@@ -286,7 +286,7 @@ def test_a_node_that_was_removed_while_it_runs_instances(site, verb, refused):
     serves(site, "1.0")
     addresses = {node: {"address": address} for node, address in site.agents.nodes.items()}
     two, apps_of = {n: addresses[n] for n in ("web1", "web2")}, {NAME: {"version": "1.0", "instances": 2}}
-    quick = {"waves": ["100%"], "min_healthy": "100ms", "grace": "100ms"}
+    quick = {"waves": ["100%"], "min_healthy_time": "100ms", "deregister_delay": "100ms"}
 
     def of(nodes):
         site.define(app={"run": RUN}, strategy=quick, nodes=nodes, apps=apps_of)

@@ -35,7 +35,7 @@ def worker(minions, agents, pillar, cli, folder):
 
 def test_a_release_that_hangs_after_its_first_check_is_reverted(target, releases, users):
     """…with the default times of a check. Its first check passes, and the old instances stay."""
-    strategy = {"min_healthy": "10s", "healthy_deadline": "20s"}
+    strategy = {"min_healthy_time": "10s", "healthy_deadline": "20s"}
     target.define({"checks": [{"http": "/health"}]}, strategy)
     before = target.traces().published
     assert users.wait_for(target.traces().versions[0], 10)
@@ -49,7 +49,7 @@ def test_a_release_that_hangs_after_its_first_check_is_reverted(target, releases
 def test_a_release_that_crashes_between_two_checks_is_reverted(target, releases):
     """Its supervisor restarts it before the next check. Nothing is retired for it, and nothing new is left."""
     seldom = {"checks": [{"http": "/health", "interval": "10s", "timeout": "1s"}]}
-    target.define(seldom, {"min_healthy": "4s", "healthy_deadline": "50s"})
+    target.define(seldom, {"min_healthy_time": "4s", "healthy_deadline": "50s"})
     before = target.traces()
     output = target.deploy("crashes", code=1)
     assert re.search(r"shop_crashes_\d+ crashed after its publication, and its supervisor restarted it", output), output
@@ -79,7 +79,7 @@ def test_an_instance_that_dies_while_the_next_wave_runs_reverts_both(target, rel
 
 
 def test_a_worker_that_does_not_run_on_is_refused_and_one_that_is_stopped_is_critical(worker):
-    quick = {"waves": ["100%"], "min_healthy": "500ms"}
+    quick = {"waves": ["100%"], "min_healthy_time": "500ms"}
     plain = {"run": "./bin/serve", "ports": None, "checks": [], "tests": []}
 
     def define(**strategy):
@@ -93,7 +93,7 @@ def test_a_worker_that_does_not_run_on_is_refused_and_one_that_is_stopped_is_cri
     worker.deploy("1.0")
     before = worker.agents.passing(WORKER)
     assert len(before) == 2 and {port for _, port, _ in before.values()} == {0}
-    define(min_healthy="8s", healthy_deadline="20s")
+    define(min_healthy_time="8s", healthy_deadline="20s")
     output = worker.deploy("exits", code=1)
     assert "did not stay healthy in discovery for 8s: worker_exits_" in output
     assert worker.agents.passing(WORKER) == before

@@ -38,7 +38,7 @@ def old(target):
 
 def define(target, tests=None, **strategy):
     app = {"ports": PORT, **({"tests": tests} if tests else {})}
-    target.define(app, {"replace": "in_place", "grace": "300ms", **strategy})
+    target.define(app, {"type": "recreate", "deregister_delay": "300ms", **strategy})
 
 
 def in_order(output, *words):
@@ -152,5 +152,5 @@ def test_what_is_said_before(target, arguments, code, words):
 def test_no_capacity_is_taken_away_unasked(target):
     before = target.traces()
     target.define({"ports": PORT})
-    assert f"apps:{NAME}:strategy: {{replace: in_place}}" in target.deploy("slow", code=3)
+    assert f"apps:{NAME}:strategy: {{type: recreate}}" in target.deploy("slow", code=3)
     assert target.traces() == before

@@ -304,7 +304,7 @@ BROKEN, SLOW = {"status/selftest": 500}, {"delay/selftest": 60}
             ("is not ready after 2s: check `http /health`",),
         ),
         # Whether it was found healthy at all depends on when its agent checks it first.
-        ("sickens", {"consul": 503}, {}, {"min_healthy": "3s"}, ("healthy in discovery ", "s: shop_sickens_")),
+        ("sickens", {"consul": 503}, {}, {"min_healthy_time": "3s"}, ("healthy in discovery ", "s: shop_sickens_")),
     ],
 )
 def test_a_release_that_does_not_work(target, version, behaviour, app, strategy, words):

@@ -25,7 +25,7 @@ def share(target, version):
 
 def test_a_canary_gets_its_share_until_it_is_promoted(target, releases, minions):
     before, new = releases
-    target.define(strategy={"pause": "manual", "canary": "10%"})
+    target.define(strategy={"pause": "manual", "canary_weight": "10%"})
     output = target.deploy(new)
     assert "with 10% of the traffic" in output
     assert len(weights(target)) == 4 and share(target, new) == pytest.approx(10, abs=1)
@@ -50,7 +50,7 @@ def test_who_takes_a_share_back_gives_the_old_ones_the_weights_they_had(target, 
     before, new = releases
     was, there = weights(target), target.traces()
     # So much that the old ones must be made light for it.
-    target.define(strategy={"pause": "manual", "canary": "90%"})
+    target.define(strategy={"pause": "manual", "canary_weight": "90%"})
     assert "give other weights in discovery" in target.deploy(new)
     assert len(weights(target)) == 4 and share(target, new) == pytest.approx(90, abs=1)
     assert NORMAL_WEIGHT not in {w for v, w in weights(target) if v == before}
@@ -67,7 +67,7 @@ def test_who_takes_a_share_back_gives_the_old_ones_the_weights_they_had(target, 
 
 def test_a_canary_that_no_user_gets_until_it_is_promoted(target, users, releases):
     before, new = releases
-    target.define(strategy={"pause": "manual", "canary": "candidate"})
+    target.define(strategy={"pause": "manual", "canary_weight": "none"})
     served, there = users.answered[new], target.traces()
     output = target.deploy(new)
     assert "as a candidate that no user gets" in output
@@ -83,7 +83,7 @@ def test_a_canary_that_no_user_gets_until_it_is_promoted(target, users, releases
 
 def test_a_canary_that_no_user_gets_while_it_waits_goes_on_by_itself(target, releases):
     before, new = releases
-    target.define(strategy={"pause": "2s", "canary": "candidate"})
+    target.define(strategy={"pause": "2s", "canary_weight": "none"})
     with watch(target.agents.url("web1"), NAME) as moments:
         output = target.start(new).until("paused for 2s").end(0)
     assert "wave 1: test again and publish" in output
@@ -103,7 +103,7 @@ def test_a_canary_that_no_user_gets_goes_back_by_itself_if_it_is_not_healthy(tar
     before, there = releases[0], target.traces()
     # It passes its tests, and not the checks of Consul.
     sick = target.archives.make("unseen-sick", consul=503)
-    target.define(strategy={"pause": "60s", "canary": "candidate"})
+    target.define(strategy={"pause": "60s", "canary_weight": "none"})
     with watch(target.agents.url("web1"), NAME) as moments:
         output = target.deploy(sick, code=1)
     assert "paused for 60s" in output and "is published" not in output
@@ -118,7 +118,7 @@ def test_a_canary_that_no_user_gets_goes_back_by_itself_if_it_fails_when_it_is_t
     before, new = releases
     there = target.traces()
     only_once = [{"command": "mkdir {instance}/tested"}]
-    target.define(app={"tests": only_once}, strategy={"pause": "1s", "canary": "candidate"})
+    target.define(app={"tests": only_once}, strategy={"pause": "1s", "canary_weight": "none"})
     output = target.deploy(new, code=1)
     assert "paused for 1s" in output and "wave 1: test again and publish" in output
     assert f"{NAME} {new} is taken back in site: 3 instances of {before}" in output

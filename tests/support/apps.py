@@ -114,11 +114,11 @@ def environment(agents, **changes):
         "apps": {"web": {"version": "1.0", "instances": 3}},
         "strategy": {
             "waves": [1, "100%"],
-            "min_healthy": "500ms",
+            "min_healthy_time": "500ms",
             "healthy_deadline": "10s",
             "progress_deadline": "60s",
             "drain": "2s",
-            "grace": "200ms",
+            "deregister_delay": "200ms",
         },
     }
     return {**definition, **changes}

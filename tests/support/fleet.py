@@ -12,8 +12,8 @@ OLD, NEW = "1.0", "2.0"
 THREE = ("web1", "web2", "web3")
 
 
-def make_app(ports=PortRange(100, 109), waves=(1, "100%"), replace="beside"):
-    return App("shop", Source("pip", "shop"), "run", ports=ports, strategy=Strategy(replace=replace, waves=waves))
+def make_app(ports=PortRange(100, 109), waves=(1, "100%"), type="rolling"):
+    return App("shop", Source("pip", "shop"), "run", ports=ports, strategy=Strategy(type=type, waves=waves))
 
 
 def instance(node, version=OLD, slot=100, **flags):
@@ -38,7 +38,7 @@ def desire(instances=3, nodes=THREE, version=NEW, ports=PortRange(100, 109), wav
 
 def in_place(instances=3, nodes=THREE, waves=(1, "100%"), **options):
     """Return what is desired of an app with one port, whose old instances go first."""
-    return Desired(make_app(PortRange(100, 100), waves, "in_place"), NEW, instances, nodes, **options)
+    return Desired(make_app(PortRange(100, 100), waves, "recreate"), NEW, instances, nodes, **options)
 
 
 class World:

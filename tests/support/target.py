@@ -21,11 +21,11 @@ NAME, PORTS = "shop", (23000, 23019)
 # Short times: it is right or wrong at once on this machine.
 STRATEGY = {
     "waves": [1, "100%"],
-    "min_healthy": "300ms",
+    "min_healthy_time": "300ms",
     "healthy_deadline": "10s",
     "progress_deadline": "60s",
     "drain": "3s",
-    "grace": "500ms",
+    "deregister_delay": "500ms",
 }
 
 

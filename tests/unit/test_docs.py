@@ -61,14 +61,14 @@ def test_types_and_defaults_are_those_of_the_code(keytables):
 
 def test_a_default_without_a_reason_and_a_reason_for_another_are_noticed(keytables, monkeypatch):
     monkeypatch.delitem(keytables.REASONS["strategy"], "drain")
-    monkeypatch.setitem(keytables.REASONS["strategy"], "grace", ("1s", "HAProxy asks once a second."))
+    monkeypatch.setitem(keytables.REASONS["strategy"], "deregister_delay", ("1s", "HAProxy asks once a second."))
     monkeypatch.setitem(keytables.REASONS["app"], "tests", ("a page", "It is there."))
     monkeypatch.setitem(keytables.REASONS, "colours", {"red": ("true", "It is bright.")})
     assert keytables.undocumented() == [
         "app: tests has no default, and a reason for a page",
         "colours: red has no default, and a reason for true",
+        "strategy: deregister_delay has the default 2s, and its reason is for 1s",
         "strategy: drain has the default 30s, and no reason for it",
-        "strategy: grace has the default 2s, and its reason is for 1s",
     ]
 
 
@@ -76,7 +76,7 @@ def test_reasons_are_sentences_that_the_tables_show(keytables):
     reasons = [reason for section in keytables.REASONS.values() for _, reason in section.values()]
     assert all(re.fullmatch(r"[A-Z].{30,280}\.", reason) for reason in reasons) and len(set(reasons)) == len(reasons)
     meanings = {key: meaning for key, *_, meaning in keytables.rows("strategy")}
-    assert "\n\nWhy ``2s``? HAProxy, as it is set up here" in meanings["``grace``"]
+    assert "\n\nWhy ``2s``? HAProxy, as it is set up here" in meanings["``deregister_delay``"]
 
 
 def test_what_is_done_by_default_is_in_the_column_for_it(keytables):
@@ -88,12 +88,12 @@ def test_what_is_done_by_default_is_in_the_column_for_it(keytables):
 def test_what_reasons_say_of_other_defaults_is_so():
     strategy, check = Strategy(), Probe("tcp", "")
     gate = Gate("", "")
-    assert strategy.min_healthy == 5 * check.interval
+    assert strategy.min_healthy_time == 5 * check.interval
     assert strategy.progress_deadline == 2 * strategy.healthy_deadline
     assert gate.count * gate.interval == 90 and gate.timeout == appdefinition.TEST_TIMEOUT
-    assert check.interval + check.timeout < strategy.min_healthy
+    assert check.interval + check.timeout < strategy.min_healthy_time
     resolving = (ROOT / "salt/loadbalancer/files/haproxy.cfg.j2").read_text()
-    assert "timeout resolve 1s" in resolving and strategy.grace > 1.1
+    assert "timeout resolve 1s" in resolving and strategy.deregister_delay > 1.1
 
 
 def test_the_tutorials_app_is_a_definition():

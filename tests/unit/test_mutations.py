@@ -103,7 +103,7 @@ MUTATIONS = [
     planner(
         "test_beside_nothing_goes_first",
         "an app with a range of ports is deployed in place",
-        "if desired.app.in_place and i.node",
+        "if desired.app.recreate and i.node",
         "if desired.app.ports and i.node",
     ),
     planner(
@@ -281,7 +281,7 @@ def names():
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """Nothing has to stay healthy for a while, and whoever looks at the clock has waited."""
-    monkeypatch.setattr(Strategy, "min_healthy", 0.0)
+    monkeypatch.setattr(Strategy, "min_healthy_time", 0.0)
     monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=itertools.count(0.0, health.WORD).__next__))
 
 

@@ -109,6 +109,8 @@ def _example(allowed):
 def _fix(allowed, value):
     """Return what was meant, where it can be known; else None."""
     types, title = allowed.get("type"), allowed.get("title")
+    if _plain(value) in allowed.get("renamed", {}):
+        return allowed["renamed"][_plain(value)]
     if types in ("integer", "number") and isinstance(value, str) and re.fullmatch(r"[0-9]{1,18}", value):
         return f"the number without quotes: {int(value)}"
     if types == "integer" and isinstance(value, float) and value.is_integer() and abs(value) < words.HUGE:
@@ -123,8 +125,11 @@ def _fix(allowed, value):
 
 
 def _alike(known, value):
-    guess = re.sub("[ -]", "_", value.lower()) if isinstance(value, str) else ""
-    return guess if guess in known else words.alike(value, known)
+    return _plain(value) if _plain(value) in known else words.alike(value, known)
+
+
+def _plain(value):
+    return re.sub("[ -]", "_", value.lower()) if isinstance(value, str) else ""
 
 
 def _size(value):

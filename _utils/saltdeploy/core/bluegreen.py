@@ -24,10 +24,10 @@ def check(app, own, shared, at, where):
     :raises DefinitionError: naming the key path.
     """
     mistakes = Mistakes()
-    if own.get("warm") and app.strategy.warm and not app.blue_green:
+    if own.get("keep_old") and app.strategy.keep_old and not app.blue_green:
         mistakes.add(
-            f"{at}:strategy:warm: has a meaning with `replace: blue_green` only, and {app.name} has"
-            f" `{app.strategy.replace}`: leave it out, or say `warm: 0`."
+            f"{at}:strategy:keep_old: has a meaning with `type: blue_green` only, and {app.name} has"
+            f" `{app.strategy.type}`: leave it out, or say `keep_old: 0`."
         )
     if app.blue_green and app.strategy.pause:
         mistakes.add(
@@ -36,7 +36,7 @@ def check(app, own, shared, at, where):
             f" then deploy.publish. Leave `pause` out, or say `pause: 0` for it (apps:{app.name}:strategy:pause)."
         )
     # Waves that the environment has for its other apps are no mistake.
-    said = [(at, own)] if "replace" in own else [(at, own), (where, shared)]
+    said = [(at, own)] if "type" in own else [(at, own), (where, shared)]
     for path, strategy in said if app.blue_green else ():
         if strategy.get("waves", ["100%"]) != ["100%"]:
             mistakes.add(f'{path}:strategy:waves: blue_green replaces all at once: leave `waves` out, or say ["100%"].')
@@ -101,7 +101,7 @@ def by_node(instances):
 
 def parted(desired, old):
     """Return which of ``old`` are kept warm, and which are retired: what is of no use to go back to."""
-    keep = [i for i in old if desired.app.strategy.warm and i.good and i.version != desired.version]
+    keep = [i for i in old if desired.app.strategy.keep_old and i.good and i.version != desired.version]
     staying = set(keep)
     return keep, [i for i in old if i not in staying]
 
@@ -113,7 +113,7 @@ def returning(wave):
 
 def at_once(app):
     """Return ``app`` without the time that something new must stay healthy: what is warm has done so for longer."""
-    return replace(app, strategy=replace(app.strategy, min_healthy=0.0))
+    return replace(app, strategy=replace(app.strategy, min_healthy_time=0.0))
 
 
 # -- the record -------------------------------------------------------------------------------

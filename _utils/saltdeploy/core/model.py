@@ -141,11 +141,11 @@ class Stop:
 class Strategy:
     """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages.
 
-    :param replace: ``beside`` starts a new instance beside the old; ``in_place`` retires the old one first;
+    :param type: ``rolling`` starts a new instance beside the old; ``recreate`` retires the old one first;
         ``blue_green`` publishes the whole new set, then withdraws the old one.
-    :param warm: how long the set that ``blue_green`` withdrew runs on.
+    :param keep_old: how long the set that ``blue_green`` withdrew runs on.
     :param pause: how long to wait after the first wave; infinite: until somebody says how to go on.
-    :param canary: its traffic meanwhile: ``full`` (as for any instance), ``<N>%``, or ``candidate`` (none).
+    :param canary_weight: its traffic meanwhile: ``full`` (as for any instance), ``<N>%``, or ``none``.
     :param when_paused: whether another deployment is refused meanwhile, or takes the place of the paused one.
     :param first_deadline: how long the first deployment of an app waits for an instance that runs and answers its check
         wrongly all the time. It is ``healthy_deadline`` where the definition has that.
@@ -153,19 +153,19 @@ class Strategy:
     :param analysis: what must be measured of each wave before what it replaces is retired.
     """
 
-    replace: str = "beside"
+    type: str = "rolling"
     waves: tuple[object, ...] = (1, "100%")
-    min_healthy: float = 10.0
+    min_healthy_time: float = 10.0
     healthy_deadline: float = 300.0
     first_deadline: float = 60.0
     progress_deadline: float = 600.0
     drain: float = 30.0
-    grace: float = 2.0
+    deregister_delay: float = 2.0
     auto_revert: bool = True
     max_failures: object = 0
-    warm: float = 600.0
+    keep_old: float = 600.0
     pause: float = 0.0
-    canary: str = "full"
+    canary_weight: str = "full"
     when_paused: str = "refuse"
     keep_releases: int = 5
     analysis: tuple[Gate, ...] = ()
@@ -218,14 +218,14 @@ class App:
     stop: Stop = Stop()
 
     @property
-    def in_place(self):
+    def recreate(self):
         """Whether a new instance takes the port of the old one, which is retired first."""
-        return self.strategy.replace == "in_place"
+        return self.strategy.type == "recreate"
 
     @property
     def blue_green(self):
         """Whether the whole new set is published before anything of the old one is withdrawn."""
-        return self.strategy.replace == "blue_green"
+        return self.strategy.type == "blue_green"
 
     @property
     def candidate(self):

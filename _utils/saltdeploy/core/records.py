@@ -101,7 +101,7 @@ def pauses(app, version, record):
 
     :param record: what the record has of the app, None if nothing.
     """
-    return app.strategy.pause > 0 and (app.in_place or version != settled(record or {}))
+    return app.strategy.pause > 0 and (app.recreate or version != settled(record or {}))
 
 
 def surplus(keys):

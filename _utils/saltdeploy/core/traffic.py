@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from .errors import DefinitionError, Refused
 from .model import NORMAL_WEIGHT, version_of
 
-FULL, CANDIDATE = "full", "candidate"
+FULL, NONE = "full", "none"
 # HAProxy makes ceil(weight / 256) of the weight of an SRV record: multiples of 256 are to it what they are here.
 UNIT = 256
 # The most that SRV records can say is 65535.
@@ -35,7 +35,7 @@ class Canary:
     @property
     def hidden(self):
         """Whether users of the app do not get it at all."""
-        return self.asked == CANDIDATE
+        return self.asked == NONE
 
     def weight(self, instance, version):
         """Return the weight that ``instance`` is to have, where ``version`` is the paused release."""
@@ -51,17 +51,17 @@ class Canary:
 
 def check(strategy, at):
     """Raise DefinitionError if the canary of ``strategy``, whose key path is ``at``, can never be one."""
-    if strategy.canary == FULL:
+    if strategy.canary_weight == FULL:
         return
-    key = f"{at}:strategy:canary: found '{strategy.canary}'"
+    key = f"{at}:strategy:canary_weight: found '{strategy.canary_weight}'"
     if not strategy.pause:
         raise DefinitionError(
             f"{key}, and no pause, after which it would end: say for how long (strategy: {{pause: 10m}}, or manual)."
         )
-    if strategy.replace == "in_place":
+    if strategy.type == "recreate":
         raise DefinitionError(
-            f"{key}, and the strategy is `replace: in_place`: there the canary has the place of an old instance,"
-            f" and its share. Allowed is {FULL}; or say `replace: beside`."
+            f"{key}, and the strategy is `type: recreate`: there the canary has the place of an old instance,"
+            f" and its share. Allowed is {FULL}; or say `type: rolling`."
         )
 
 
@@ -72,19 +72,19 @@ def canary(desired, serving, starting):
     :param starting: how many more of the release will, once it is paused.
     :raises Refused: no weights give it the share that is asked.
     """
-    app, asked = desired.app, desired.app.strategy.canary
+    app, asked = desired.app, desired.app.strategy.canary_weight
     old = sum(i.version != desired.version for i in serving)
     new = len(serving) - old + starting
     if asked == FULL or not old:
         return None
-    if asked == CANDIDATE:
+    if asked == NONE:
         return Canary(asked)
     found = balanced(int(asked[:-1]) / 100, old, new)
     if not found:
         raise Refused(
-            f"apps:{app.name}:strategy:canary: {asked} of the traffic cannot go to {new} new beside {old} old: weights"
-            f" reach from {_reached(1, MOST, old, new):.2%} to {_reached(MOST, 1, old, new):.2%} there. Ask for a share"
-            " between, or for another size of the first wave (waves)."
+            f"apps:{app.name}:strategy:canary_weight: {asked} of the traffic cannot go to {new} new beside {old} old:"
+            f" weights reach from {_reached(1, MOST, old, new):.2%} to {_reached(MOST, 1, old, new):.2%} there. Ask for"
+            " a share between, or for another size of the first wave (waves)."
         )
     return Canary(asked, *found)
 
@@ -123,10 +123,11 @@ def share(endpoints, version):
 def refuse_unseen(app, endpoints, observed):
     """Raise Refused if a share is asked for, and some of what serves is on none of the nodes that were ``observed``."""
     unseen = sorted({e.minion for e in endpoints} - set(observed))
-    if unseen and app.strategy.canary.endswith("%"):
+    if unseen and app.strategy.canary_weight.endswith("%"):
         raise Refused(
-            f"apps:{app.name}:strategy:canary: {app.strategy.canary} is a share of all that serves, and instances on"
-            f" {', '.join(unseen)} cannot be weighed: start the minion there, leave nodes= out, or say `canary: full`."
+            f"apps:{app.name}:strategy:canary_weight: {app.strategy.canary_weight} is a share of all that serves,"
+            f" and instances on {', '.join(unseen)} cannot be weighed: start the minion there, leave nodes= out, or say"
+            " `canary_weight: full`."
         )
 
 
@@ -189,7 +190,7 @@ def in_force(record):
 def told(paused):
     """Return what a paused release has, to be put behind "is paused"; ``paused`` is from the record."""
     asked = paused.get("canary", FULL)
-    if asked == CANDIDATE:
+    if asked == NONE:
         return ", as a candidate that no user gets"
     return "" if asked == FULL else f", with {asked} of the traffic"
 
@@ -197,7 +198,7 @@ def told(paused):
 def watched(app, record):
     """Return which service has what is paused, and the new instances: ``(name, {(node, id), …})``."""
     paused = record["paused"]
-    if paused.get("canary") == CANDIDATE:
+    if paused.get("canary") == NONE:
         return app.candidate, {(n, i) for n, ids in paused["candidates"].items() for i in ids}
     new = {(n, i) for n, ids in record["nodes"].items() for i in ids if version_of(i) == record["version"]}
     return app.name, new

@@ -46,9 +46,9 @@ def parse(name, raw, env, where, fit=lambda app: None):
     mistakes.attempt(_check_placeholders, app, at)
     if strategy:
         app = replace(app, strategy=replace(strategy, analysis=gates or ()))
-        mistakes.attempt(traffic.check, strategy, at if "canary" in own else where)
+        mistakes.attempt(traffic.check, strategy, at if "canary_weight" in own else where)
         mistakes.attempt(bluegreen.check, app, own, shared, at, where)
-        mistakes.attempt(_check_in_place, app, at if "replace" in own else where)
+        mistakes.attempt(_check_recreate, app, at if "type" in own else where)
     if whole:
         mistakes.attempt(fit, app)
     mistakes.refuse()
@@ -89,12 +89,12 @@ def _app(name, raw, at, attempt):
     )
 
 
-def _check_in_place(app, at):
-    """Raise DefinitionError if ``app`` replaces its instances in place, and has more or less than one port."""
-    if app.in_place and (app.ports is None or len(app.ports) != 1):
+def _check_recreate(app, at):
+    """Raise DefinitionError if ``app`` stops the old instance first, and has more or less than one port."""
+    if app.recreate and (app.ports is None or len(app.ports) != 1):
         raise DefinitionError(
-            f"{at}:strategy:replace: in_place is for an app with one port, and {app.name} has {app.ports or 'none'}."
-            f" Write `beside` in apps:{app.name}:strategy:replace, or one port in apps:{app.name}:ports."
+            f"{at}:strategy:type: recreate is for an app with one port, and {app.name} has {app.ports or 'none'}."
+            f" Write `rolling` in apps:{app.name}:strategy:type, or one port in apps:{app.name}:ports."
         )
 
 

@@ -20,12 +20,12 @@ def of_environment(environment):
 
 
 def unseen_hang(app):
-    """Warn of checks that cannot fail within min_healthy when a release hangs."""
-    hold, slow = app.strategy.min_healthy, max(_checks(app), key=lambda c: c.interval + c.timeout)
+    """Warn of checks that cannot fail within min_healthy_time when a release hangs."""
+    hold, slow = app.strategy.min_healthy_time, max(_checks(app), key=lambda c: c.interval + c.timeout)
     needed = slow.interval + slow.timeout
     if hold < needed:
         yield (
-            f"a release of {app.name} that hangs is not noticed before the old one is retired: min_healthy is"
+            f"a release of {app.name} that hangs is not noticed before the old one is retired: min_healthy_time is"
             f" {hold:g}s, and the check `{slow.describe()}` needs up to {needed:g}s for it (interval"
             f" {slow.interval:g}s and timeout {slow.timeout:g}s)"
         )

@@ -188,7 +188,10 @@ GATE = _object(
 
 STRATEGY = _object(
     {
-        "replace": {"enum": ["beside", "in_place", "blue_green"]},
+        "type": {
+            "enum": ["rolling", "recreate", "blue_green"],
+            "renamed": {"beside": "rolling", "in_place": "recreate"},
+        },
         "waves": {
             "type": "array",
             "minItems": 1,
@@ -208,29 +211,38 @@ STRATEGY = _object(
             "examples": ["10%"],
             "anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": r"^([1-9]?[0-9]|100)%$"}],
         },
-        "min_healthy": DURATION,
+        "min_healthy_time": DURATION,
         "healthy_deadline": DURATION,
         "progress_deadline": DURATION,
         "drain": DURATION,
-        "grace": DURATION,
+        "deregister_delay": DURATION,
         "auto_revert": {"type": "boolean"},
-        "warm": DURATION,
+        "keep_old": DURATION,
         "pause": {
             "title": "a pause",
             "description": "manual, or a duration: seconds, or 500ms, 10s, 5m, 1h",
             "examples": ["30m"],
             "anyOf": [{"const": "manual"}, DURATION],
         },
-        "canary": {
+        "canary_weight": {
             "title": "a canary's traffic",
-            "description": "full, candidate, or a percentage from 1% to 99%",
+            "description": "full, none, or a percentage from 1% to 99%",
             "examples": ["5%"],
-            "anyOf": [{"enum": ["full", "candidate"]}, {"type": "string", "pattern": r"^[1-9][0-9]?%$"}],
+            "anyOf": [{"enum": ["full", "none"]}, {"type": "string", "pattern": r"^[1-9][0-9]?%$"}],
+            "renamed": {"candidate": "none"},
         },
         "when_paused": {"enum": ["refuse", "supersede"]},
         "keep_releases": {"type": "integer", "minimum": 1, "maximum": 1000},
         "analysis": {"type": "array", "items": GATE},
-    }
+    },
+    # Names of earlier versions: they are refused, and the message has the present name.
+    renamed={
+        "min_healthy": "min_healthy_time",
+        "grace": "deregister_delay",
+        "replace": "type",
+        "canary": "canary_weight",
+        "warm": "keep_old",
+    },
 )
 
 RESOURCES = _object(

@@ -10,7 +10,7 @@ from ..core.model import Strategy
 from ..core.words import shown
 
 # The keys whose values need no conversion.
-PLAIN = ("replace", "auto_revert", "max_failures", "keep_releases", "when_paused", "canary")
+PLAIN = ("type", "auto_revert", "max_failures", "keep_releases", "when_paused", "canary_weight")
 
 
 def parse(raw, where):
@@ -32,13 +32,13 @@ def parse(raw, where):
     if "healthy_deadline" in values:
         values["first_deadline"] = values["healthy_deadline"]
     strategy = Strategy(**plain, **values)
-    if fit and not strategy.min_healthy < strategy.healthy_deadline <= strategy.progress_deadline:
+    if fit and not strategy.min_healthy_time < strategy.healthy_deadline <= strategy.progress_deadline:
         mistakes.add(
-            f"{at}: min_healthy ({strategy.min_healthy:g}s) < healthy_deadline ({strategy.healthy_deadline:g}s)"
-            f" <= progress_deadline ({strategy.progress_deadline:g}s) must hold."
+            f"{at}: min_healthy_time ({strategy.min_healthy_time:g}s) < healthy_deadline"
+            f" ({strategy.healthy_deadline:g}s) <= progress_deadline ({strategy.progress_deadline:g}s) must hold."
         )
-    if strategy.max_failures not in (0, "0%") and (strategy.pause or strategy.replace == "blue_green"):
-        other = "pause" if strategy.pause else "replace: blue_green"
+    if strategy.max_failures not in (0, "0%") and (strategy.pause or strategy.type == "blue_green"):
+        other = "pause" if strategy.pause else "type: blue_green"
         mistakes.add(
             f"{at}:max_failures: no node may fail with `{other}`. Remove one of them, or write `max_failures: 0`."
         )

@@ -173,7 +173,17 @@ def _unknown(keys, allowed, value, definitions):
         about = words.odd(stray) if isinstance(stray, str) else words.reading(stray)
         said = nearest(words.without_value(stray), known) if _space(stray) else f"{about}{nearest(stray, known)}"
         path = words.path((*keys, stray), definitions)
-        yield f"{path}: unknown key{said}.{_space(stray)} Allowed here: {', '.join(known)}"
+        if stray in allowed.get("renamed", ()):
+            yield f"{path}: unknown key. Write `{_renamed(allowed, stray, value[stray])}`."
+        else:
+            yield f"{path}: unknown key{said}.{_space(stray)} Allowed here: {', '.join(known)}"
+
+
+def _renamed(allowed, old, value):
+    """Return the present name of the key ``old``, with its value if that has another name, too."""
+    name = allowed["renamed"][old]
+    values = allowed["properties"][name].get("renamed", {})
+    return f"{name}: {values[value]}" if isinstance(value, str) and value in values else name
 
 
 def _meant(error):

@@ -273,27 +273,27 @@ class Lifecycle:
         longest = max([app.stop.timeout, *self.inventory.stop_timeouts(ids).values()])
         return deadlines.CATALOG + app.strategy.drain + deadlines.ending(longest, len(ids))
 
-    def stop(self, name, ids=None, deployment=None, drain=None, grace=None, after=None):
+    def stop(self, name, ids=None, deployment=None, drain=None, deregister_delay=None, after=None):
         """Retire instances: withdraw, see them gone from the catalog, drain, stop, forget.
 
         :param ids: the instances. Discovery may be the only one to know some of them.
         :param deployment: the deployment whose step this is. Without ids, it ends here, and all its instances stop.
         :param drain: the most seconds to wait for open connections. None takes the strategy's.
-        :param grace: least seconds a published one serves on, for clients that still have its address.
+        :param deregister_delay: least seconds a published one serves on, for clients that still have its address.
         :param after: whose steps this undoes.
         """
         own, by = (deployment, None) if ids is None else (None, deployment)
         with self.host.turns.alone(names.app(name), by, after or own, self.patience(name)):
-            return self._stop(name, ids, own, drain, grace)
+            return self._stop(name, ids, own, drain, deregister_delay)
 
     def retire(self, name, ids, drain=None):
         """Stop instances as :meth:`stop` does, in a turn that the caller has."""
         return self._stop(name, ids, drain=drain)
 
-    def _stop(self, name, ids=None, deployment=None, drain=None, grace=None):
+    def _stop(self, name, ids=None, deployment=None, drain=None, deregister_delay=None):
         strategy = self.inventory.app(name).strategy
         drain = strategy.drain if drain is None else drain
-        grace = strategy.grace if grace is None else grace
+        deregister_delay = strategy.deregister_delay if deregister_delay is None else deregister_delay
         here = {i.id: i for i in self.inventory.instances(name)}
         if deployment is not None:
             ids = [i.id for i in here.values() if i.deployment == deployment]
@@ -306,7 +306,7 @@ class Lifecycle:
             )
         published = self._withdraw(name, ids)
         # All of them. An instance that another run has just withdrawn may still have clients.
-        self._drain([here[i] for i in ids if i in here], drain, grace if published else 0)
+        self._drain([here[i] for i in ids if i in here], drain, deregister_delay if published else 0)
         problems = self._end(name, ids, here)
         # One that was still being tested may have become a candidate while it was drained.
         self._withdraw(name, ids)
@@ -339,12 +339,12 @@ class Lifecycle:
         address, port = (seen.address, seen.port) if seen else (self.node.address, port)
         return address, None if port in {i.port for i in self.host.instances.recorded() if i.id != instance} else port
 
-    def _drain(self, instances, drain, grace):
+    def _drain(self, instances, drain, deregister_delay):
         """Let clients finish. Ends when no connection is left, at the latest after ``drain``."""
         if not instances:
             return
         began = time.monotonic()
-        time.sleep(min(grace, drain))
+        time.sleep(min(deregister_delay, drain))
         while time.monotonic() - began < drain and any(self.host.instances.connections(i) for i in instances):
             time.sleep(POLL)
 
@@ -363,7 +363,7 @@ class Lifecycle:
     def _restart(self, app, instance):
         published = self._withdraw(app.name, [instance.id])
         if published:
-            self._drain([instance], app.strategy.drain, app.strategy.grace)
+            self._drain([instance], app.strategy.drain, app.strategy.deregister_delay)
         warning = self.ending.stop(instance.id, instance.address, instance.port)
         self.warnings += [warning] if warning else []
         self.runtime.resume(instance.id)

@@ -215,8 +215,8 @@ def _make_room(desired):
     beside = f"give {app.name} a range of ports (apps:{app.name}:ports) so that old and new run side by side"
     if len(app.ports) > 1:
         return f"widen apps:{app.name}:ports"
-    if not app.in_place:
-        return f"{beside}, or have each old one stopped first (apps:{app.name}:strategy: {{replace: in_place}})"
+    if not app.recreate:
+        return f"{beside}, or have each old one stopped first (apps:{app.name}:strategy: {{type: recreate}})"
     if not desired.publish:
         return f"leave publish=False out (in place, a candidate needs the port of what serves), or {beside}"
     if desired.keep:

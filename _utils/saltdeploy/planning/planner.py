@@ -152,7 +152,7 @@ def plan(desired, observed):
     missing = desired.instances - len(kept) - len(again)
     old = [i for i in observed.instances if _serving(i) and i not in kept]
     retire = _replaced(desired, old)
-    in_the_way = [i for i in retire if desired.app.in_place and i.node in here and i.port in desired.app.ports]
+    in_the_way = [i for i in retire if desired.app.recreate and i.node in here and i.port in desired.app.ports]
     # Ports are for two sets: what is warm makes way for the next set that is replaced, and for nothing else.
     staying = {*kept, *(again if retire and (again or missing) else warm)}
     leftovers = [i for i in observed.instances if not _serving(i) and i not in staying]
@@ -169,7 +169,7 @@ def plan(desired, observed):
         serving = len(kept) + sum(i.healthy for i in old) - sum(i.healthy for i in retire)
         waves = (*adopted, *_waves(desired, start, retire, serving, observed.zone, replace))
     # A run that was cut off has brought the first wave to users before; or somebody has, with keep.
-    shown = kept and desired.app.strategy.canary != traffic.CANDIDATE
+    shown = kept and desired.app.strategy.canary_weight != traffic.NONE
     # Where no other release is replaced there is none to go back to.
     replaces = any(i.version != desired.version for i in retire)
     paused = bool(desired.pause and desired.publish and replaces and (shown or start))

@@ -33,12 +33,12 @@ ROLES = {
 }
 STRATEGY = {
     "waves": [1, "100%"],
-    "min_healthy": "2s",
+    "min_healthy_time": "2s",
     "healthy_deadline": "30s",
     "progress_deadline": "120s",
     "drain": "10s",
     # HAProxy asks once a second which instances there are.
-    "grace": "2500ms",
+    "deregister_delay": "2500ms",
 }
 REQUIREMENTS = ["gunicorn==23.0.0", "flask==2.3.3", "werkzeug==2.3.8"]
 

@@ -20,9 +20,9 @@ pytestmark = pytest.mark.skipif(bool(hosts.lacking()) and "CI" not in os.environ
 NEW = "slow"
 FAULTY = WEBS[1]
 # All nodes in one wave, so that each phase is on all of them.
-STRATEGY = {"waves": ["100%"], "min_healthy": "3s", "healthy_deadline": "20s"}
+STRATEGY = {"waves": ["100%"], "min_healthy_time": "3s", "healthy_deadline": "20s"}
 # No user is there to wait for.
-REPAIR = {"waves": ["100%"], "min_healthy": "0s", "grace": "0s"}
+REPAIR = {"waves": ["100%"], "min_healthy_time": "0s", "deregister_delay": "0s"}
 PHASES = {
     "install": "install  web1, web2, web3",
     "start": "start    web1, web2, web3",

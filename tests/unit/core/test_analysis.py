@@ -452,7 +452,7 @@ def deploy(gates, analysis=True, lost=(), begun=lambda fleet: None):
     fleet = Simulated(there, lost=lost)
     begun(fleet)
     app = make_app()
-    strategy = Strategy(**{**app.strategy.__dict__, "analysis": gates, "min_healthy": 0})
+    strategy = Strategy(**{**app.strategy.__dict__, "analysis": gates, "min_healthy_time": 0})
     app = type(app)(**{**app.__dict__, "strategy": strategy})
     desired = Desired(app, NEW, 3, tuple(nodes), analysis=analysis)
     before = fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}

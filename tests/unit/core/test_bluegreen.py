@@ -14,7 +14,7 @@ from saltdeploy.planning.planner import Desired, Plan, Wave, plan, publication
 from tests.support.definitions import mistake, pillar, shop
 from tests.support.fleet import NEW, OLD, instance, make_app, observe
 
-BLUE_GREEN = {"replace": "blue_green"}
+BLUE_GREEN = {"type": "blue_green"}
 TWO = ("web1", "web2")
 
 
@@ -23,24 +23,24 @@ TWO = ("web1", "web2")
 
 def test_it_is_warm_for_ten_minutes_unless_it_is_said():
     assert shop({"strategy": BLUE_GREEN}).blue_green and not shop().blue_green
-    assert shop({"strategy": BLUE_GREEN}).strategy.warm == 600
-    assert shop({"strategy": {**BLUE_GREEN, "warm": "1h"}}).strategy.warm == 3600
+    assert shop({"strategy": BLUE_GREEN}).strategy.keep_old == 600
+    assert shop({"strategy": {**BLUE_GREEN, "keep_old": "1h"}}).strategy.keep_old == 3600
 
 
 @pytest.mark.parametrize(
     "strategy, message",
     [
         (
-            {"warm": "5m"},
-            "apps:shop:strategy:warm: has a meaning with `replace: blue_green` only, and shop has `beside`",
+            {"keep_old": "5m"},
+            "apps:shop:strategy:keep_old: has a meaning with `type: blue_green` only, and shop has `rolling`",
         ),
         (
-            {"replace": "in_place", "warm": "5m"},
-            "apps:shop:strategy:warm: has a meaning with `replace: blue_green` only",
+            {"type": "recreate", "keep_old": "5m"},
+            "apps:shop:strategy:keep_old: has a meaning with `type: blue_green` only",
         ),
         (
-            {**BLUE_GREEN, "warm": "soon"},
-            "apps:shop:strategy:warm: 'soon' is not a duration. Write a number of seconds",
+            {**BLUE_GREEN, "keep_old": "soon"},
+            "apps:shop:strategy:keep_old: 'soon' is not a duration. Write a number of seconds",
         ),
         ({**BLUE_GREEN, "pause": "manual"}, "apps:shop:strategy:pause: a blue_green deployment has no first wave"),
         ({**BLUE_GREEN, "pause": "5m"}, "apps:shop:strategy:pause: a blue_green deployment has no first wave"),
@@ -54,9 +54,9 @@ def test_what_has_no_meaning_together_is_refused(strategy, message):
 def test_an_environment_s_strategy_is_refused_where_it_contradicts_itself():
     waves = pillar(strategy={**BLUE_GREEN, "waves": [1]})
     assert mistake(waves).startswith("environments:test:strategy:waves: blue_green replaces all at once")
-    for_others = shop({"strategy": BLUE_GREEN}, strategy={"waves": [1, "50%"], "warm": "1m"})
-    assert for_others.blue_green and for_others.strategy.warm == 60
-    assert not shop(strategy={"warm": "1m"}).blue_green
+    for_others = shop({"strategy": BLUE_GREEN}, strategy={"waves": [1, "50%"], "keep_old": "1m"})
+    assert for_others.blue_green and for_others.strategy.keep_old == 60
+    assert not shop(strategy={"keep_old": "1m"}).blue_green
     paused = pillar({"strategy": BLUE_GREEN}, strategy={"pause": "5m"})
     assert mistake(paused).startswith("environments:test:strategy:pause: a blue_green deployment has no first wave")
     assert shop({"strategy": {**BLUE_GREEN, "pause": 0, "waves": ["100%"]}}, strategy={"pause": "5m"}).blue_green
@@ -78,7 +78,7 @@ def test_there_must_be_ports_for_two_sets():
 
 
 def desire(version=NEW, instances=2, ports=PortRange(100, 101), **options):
-    return Desired(make_app(ports, replace="blue_green"), version, instances, TWO, **options)
+    return Desired(make_app(ports, type="blue_green"), version, instances, TWO, **options)
 
 
 def seen(*instances, warm=(), **more):
@@ -105,7 +105,7 @@ def test_all_is_one_wave_and_what_it_replaces_is_withdrawn():
 
 def test_without_a_time_it_is_retired():
     desired = desire()
-    desired = replace(desired, app=replace(desired.app, strategy=replace(desired.app.strategy, warm=0)))
+    desired = replace(desired, app=replace(desired.app, strategy=replace(desired.app.strategy, keep_old=0)))
     [wave] = plan(desired, seen(*(instance(n) for n in TWO))).waves
     assert wave.retire == dict.fromkeys(TWO, ("shop_1.0_100",)) and not wave.withdraw
 
@@ -147,7 +147,7 @@ def test_candidates_that_somebody_looked_at_are_published_all_at_once():
     assert not plan(desire(publish=False), seen(*old, *held))
     [wave] = publication(desire(), seen(*old, *held)).waves
     assert wave.adopt == {i.node: (i,) for i in held} and wave.withdraw == dict.fromkeys(TWO, ("shop_1.0_100",))
-    assert not bluegreen.returning(wave), "what is new has to stay healthy for min_healthy"
+    assert not bluegreen.returning(wave), "what is new has to stay healthy for min_healthy_time"
 
 
 def test_publication_stops_what_was_warm_before_and_what_a_dead_run_left():

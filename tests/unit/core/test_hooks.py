@@ -352,7 +352,7 @@ class Hooked(Fleet):
         return {}
 
 
-def hooked(replacing="beside", fails=None, on_failure="revert", once=False):
+def hooked(replacing="rolling", fails=None, on_failure="revert", once=False):
     nodes = ["a", "b"]
     fleet = Hooked([instance(n) for n in nodes])
     fleet.fails = fails
@@ -389,7 +389,7 @@ def test_what_comes_once_after_all_old_ones_waits_for_what_is_warm():
 
 
 def test_in_place_it_is_prepared_while_the_old_one_serves():
-    fleet, run, made = hooked("in_place")
+    fleet, run, made = hooked("recreate")
     run.run(made)
     assert [phase for phase, nodes in fleet.ran[3:] if nodes == ["a"]][:5] == [
         "before_start",
@@ -419,7 +419,7 @@ def test_what_runs_once_comes_before_the_first_or_after_the_last():
     ]
 
 
-@pytest.mark.parametrize("replacing, ran", [("beside", []), ("in_place", ["before_retire"])])
+@pytest.mark.parametrize("replacing, ran", [("rolling", []), ("recreate", ["before_retire"])])
 def test_while_it_is_paused_what_comes_after_the_last_waits(replacing, ran):
     fleet, run, made = hooked(replacing, once=True)
     first = replace(made.waves[0], retire={})
@@ -428,7 +428,7 @@ def test_while_it_is_paused_what_comes_after_the_last_waits(replacing, ran):
     assert [phase for phase, _ in fleet.ran if phase in PHASES] == phases
 
 
-@pytest.mark.parametrize("replacing", ["beside", "in_place"])
+@pytest.mark.parametrize("replacing", ["rolling", "recreate"])
 @pytest.mark.parametrize("phase", PHASES)
 def test_whichever_fails_all_is_as_before(phase, replacing):
     fleet, run, made = hooked(replacing, phase)

@@ -62,41 +62,43 @@ def test_old_instances_keep_their_weight_where_the_new_ones_can_have_theirs(perc
 
 def test_a_share_that_cannot_be_had_says_what_can():
     desired = planner.Desired(canary_app("50%"), NEW, 900, ())
-    with pytest.raises(Refused, match=r"shop:strategy:canary: 50% .* 2 new beside 900 old.*0.00% to 36.17%.*waves"):
+    with pytest.raises(
+        Refused, match=r"shop:strategy:canary_weight: 50% .* 2 new beside 900 old.*0.00% to 36.17%.*waves"
+    ):
         traffic.canary(desired, [*[instance("a")] * 900, instance("b", NEW)], 1)
 
 
 # -- definitions ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("canary", ["full", "candidate", "1%", "99%"])
+@pytest.mark.parametrize("canary", ["full", "none", "1%", "99%"])
 def test_a_canary_is_defined(canary):
-    assert shop({"strategy": {"canary": canary, "pause": "manual"}}).strategy.canary == canary
-    assert shop({}).strategy.canary == "full"
+    assert shop({"strategy": {"canary_weight": canary, "pause": "manual"}}).strategy.canary_weight == canary
+    assert shop({}).strategy.canary_weight == "full"
 
 
 @pytest.mark.parametrize("canary", ["0%", "100%", "05%", "2.5%", "25", 25, "half", True])
 def test_a_canary_that_is_none(canary):
-    message = mistake(pillar({"strategy": {"canary": canary, "pause": "manual"}}))
-    assert message.startswith("apps:shop:strategy:canary: ") and "a percentage from 1% to 99%" in message
+    message = mistake(pillar({"strategy": {"canary_weight": canary, "pause": "manual"}}))
+    assert message.startswith("apps:shop:strategy:canary_weight: ") and "a percentage from 1% to 99%" in message
 
 
-@pytest.mark.parametrize("canary", ["25%", "candidate"])
+@pytest.mark.parametrize("canary", ["25%", "none"])
 @pytest.mark.parametrize(
     "strategy, told",
-    [({}, "no pause"), ({"pause": 0}, "no pause"), ({"pause": "1m", "replace": "in_place"}, "replace: in_place")],
+    [({}, "no pause"), ({"pause": 0}, "no pause"), ({"pause": "1m", "type": "recreate"}, "type: recreate")],
 )
 def test_a_canary_that_can_never_be_one(canary, strategy, told):
-    message = mistake(pillar({"ports": 80, "strategy": {**strategy, "canary": canary}}))
-    assert message.startswith(f"apps:shop:strategy:canary: found '{canary}'") and told in message
+    message = mistake(pillar({"ports": 80, "strategy": {**strategy, "canary_weight": canary}}))
+    assert message.startswith(f"apps:shop:strategy:canary_weight: found '{canary}'") and told in message
 
 
 def test_a_canary_of_the_environment_that_can_never_be_one():
-    message = mistake(pillar({"strategy": {"drain": 1}}, strategy={"canary": "25%"}))
-    assert message.startswith("environments:test:strategy:canary: found '25%'")
+    message = mistake(pillar({"strategy": {"drain": 1}}, strategy={"canary_weight": "25%"}))
+    assert message.startswith("environments:test:strategy:canary_weight: found '25%'")
     traffic.check(Strategy(), "environments:test")
     with pytest.raises(DefinitionError):
-        traffic.check(Strategy(canary="25%"), "environments:test")
+        traffic.check(Strategy(canary_weight="25%"), "environments:test")
 
 
 # -- plans ------------------------------------------------------------------------------------
@@ -104,7 +106,7 @@ def test_a_canary_of_the_environment_that_can_never_be_one():
 
 def canary_app(canary, app=None):
     app = app or make_app()
-    return replace(app, strategy=replace(app.strategy, canary=canary, pause=1.0))
+    return replace(app, strategy=replace(app.strategy, canary_weight=canary, pause=1.0))
 
 
 @st.composite
@@ -123,9 +125,9 @@ def pauses(draw, canary):
 
 
 SHARES = pauses(PERCENT.map("{}%".format))
-ANY = pauses(st.one_of(PERCENT.map("{}%".format), st.just("candidate")))
-CANDIDATES = pauses(st.just("candidate"))
-ALL = pauses(st.one_of(PERCENT.map("{}%".format), st.sampled_from(["full", "candidate"])))
+ANY = pauses(st.one_of(PERCENT.map("{}%".format), st.just("none")))
+CANDIDATES = pauses(st.just("none"))
+ALL = pauses(st.one_of(PERCENT.map("{}%".format), st.sampled_from(["full", "none"])))
 
 
 def plan(desired, world):
@@ -156,7 +158,7 @@ def test_a_pause_has_the_share_that_is_asked_also_where_a_run_was_cut_off(drawn,
     run(world, made)
     event(f"paused {made.paused}, with a share {bool(made.canary)}")
     if made.canary:
-        assert abs(100 * share(world) - int(world.app.strategy.canary[:-1])) <= 1
+        assert abs(100 * share(world) - int(world.app.strategy.canary_weight[:-1])) <= 1
     else:
         assert {i.weight for i in world.there()} <= {NORMAL_WEIGHT}
 
@@ -239,7 +241,7 @@ def test_what_a_plan_says():
         "canary: 2.0 gets 50% of the traffic, by weights: 65280 for each new instance, 22016 for each old one",
         "pause: the rest waits, and nothing old is retired, until deploy.promote or deploy.abort",
     ]
-    hidden = replace(desired, app=canary_app("candidate"))
+    hidden = replace(desired, app=canary_app("none"))
     assert lines(plan(hidden, world), "shop", NEW)[:2] == [
         "wave 1: start and test, without publishing, 1 on a",
         "canary: 2.0 is found as shop-candidate only, users of shop do not get it",
@@ -259,12 +261,14 @@ def test_the_share_is_of_what_passes():
     assert traffic.share([], "2") is None
 
 
-@pytest.mark.parametrize("canary, refused", [("25%", True), ("candidate", False), ("full", False)])
+@pytest.mark.parametrize("canary, refused", [("25%", True), ("none", False), ("full", False)])
 def test_a_share_is_of_all_that_serves(canary, refused):
     found = [endpoint("1", 1, minion="a"), endpoint("1", 1, minion="b")]
     traffic.refuse_unseen(canary_app(canary), found, ["a", "b", "c"])
     if refused:
-        with pytest.raises(Refused, match="shop:strategy:canary: 25% is a share of all .* on b cannot be weighed"):
+        with pytest.raises(
+            Refused, match="shop:strategy:canary_weight: 25% is a share of all .* on b cannot be weighed"
+        ):
             traffic.refuse_unseen(canary_app(canary), found, ["a"])
     else:
         traffic.refuse_unseen(canary_app(canary), found, ["a"])
@@ -287,7 +291,7 @@ def test_the_record_of_a_share():
 
 
 def test_the_record_of_a_candidate():
-    made = record(traffic.Canary("candidate"), {"a": ["shop_1_80"]})
+    made = record(traffic.Canary("none"), {"a": ["shop_1_80"]})
     assert "its first wave, as a candidate that no user gets, for" in records.paused("shop", "e", made)
     assert traffic.watched(make_app(), made) == ("shop-candidate", {("b", "shop_2_81")})
 

@@ -59,18 +59,18 @@ def test_doubled_braces_are_braces():
 
 
 def test_in_place_is_for_an_app_with_one_port():
-    app = shop({"ports": 8080, "strategy": {"replace": "in_place"}})
-    assert app.in_place and app.ports == PortRange(8080, 8080)
-    assert not shop({"ports": 8080}).in_place
-    message = mistake(pillar(strategy={"replace": "in_place"}))
-    assert message.startswith("environments:test:strategy:replace: in_place is for an app with one port, and shop has")
-    assert "`beside` in apps:shop:strategy:replace" in message
-    assert "and shop has none" in complaint({"run": "a", "strategy": {"replace": "in_place"}}, without="ports")
+    app = shop({"ports": 8080, "strategy": {"type": "recreate"}})
+    assert app.recreate and app.ports == PortRange(8080, 8080)
+    assert not shop({"ports": 8080}).recreate
+    message = mistake(pillar(strategy={"type": "recreate"}))
+    assert message.startswith("environments:test:strategy:type: recreate is for an app with one port, and shop has")
+    assert "`rolling` in apps:shop:strategy:type" in message
+    assert "and shop has none" in complaint({"run": "a", "strategy": {"type": "recreate"}}, without="ports")
 
 
 def test_the_error_of_an_environment_s_strategy_points_there():
-    message = mistake(pillar(strategy={"min_healthy": "10m"}))
-    assert message.startswith("environments:test:strategy: min_healthy (600s)")
+    message = mistake(pillar(strategy={"min_healthy_time": "10m"}))
+    assert message.startswith("environments:test:strategy: min_healthy_time (600s)")
 
 
 def test_a_name_too_long_for_a_user():
@@ -109,16 +109,16 @@ def test_a_name_too_long_for_a_user():
             "checks:0:interval: 0 is too short. Write more than 0 and at most 30 days.",
         ),
         ({"tests": [{"tcp": True, "timeout": "0s"}]}, "tests:0:timeout: '0s' is too short. Write more than 0"),
-        ({"strategy": {"min_healthy": "10m"}}, "strategy: min_healthy (600s) < healthy_deadline (300s)"),
+        ({"strategy": {"min_healthy_time": "10m"}}, "strategy: min_healthy_time (600s) < healthy_deadline (300s)"),
         (
             {"strategy": {"healthy_deadline": "20m"}},
-            "strategy: min_healthy (10s) < healthy_deadline (1200s) <= progress",
+            "strategy: min_healthy_time (10s) < healthy_deadline (1200s) <= progress",
         ),
         ({"strategy": {"waves": [2, 1]}}, "strategy:waves: [2, 1]: sizes are cumulative and must grow"),
         ({"strategy": {"waves": [1, "50%", "25%"]}}, "strategy:waves: [1, '50%', '25%']: sizes are cumulative"),
         (
-            {"strategy": {"replace": "in_place"}},
-            "strategy:replace: in_place is for an app with one port, and shop has 20000-20009. Write `beside`",
+            {"strategy": {"type": "recreate"}},
+            "strategy:type: recreate is for an app with one port, and shop has 20000-20009. Write `rolling`",
         ),
         ({"ports": "30-20"}, "ports: `30-20` is not a range"),
         ({"ports": "1-65536"}, "ports: `1-65536` is not a range"),

@@ -14,10 +14,13 @@ HEALTH, TCP = Probe("http", "/health"), Probe("tcp", "")
 SAME = "the tests of shop ask only what its checks ask too"
 
 
-def app(checks=(), tests=(), min_healthy=10.0):
+def app(checks=(), tests=(), min_healthy_time=10.0):
     made = make_app()
     return replace(
-        made, checks=tuple(checks), tests=tuple(tests), strategy=replace(made.strategy, min_healthy=min_healthy)
+        made,
+        checks=tuple(checks),
+        tests=tuple(tests),
+        strategy=replace(made.strategy, min_healthy_time=min_healthy_time),
     )
 
 
@@ -28,11 +31,11 @@ def test_the_defaults_are_no_reason_to_warn():
 def test_a_check_that_is_slower_than_min_healthy():
     slow = replace(HEALTH, interval=8.0, timeout=5.0)
     assert cautions.of(app([HEALTH, slow])) == [
-        "a release of shop that hangs is not noticed before the old one is retired: min_healthy is 10s, and the check"
+        "a release of shop that hangs is not noticed before the old one is retired: min_healthy_time is 10s, and the check"
         " `http /health` needs up to 13s for it (interval 8s and timeout 5s)"
     ]
-    assert cautions.of(app([HEALTH, slow], min_healthy=13.0)) == []
-    [warning] = cautions.of(app(min_healthy=1.0))
+    assert cautions.of(app([HEALTH, slow], min_healthy_time=13.0)) == []
+    [warning] = cautions.of(app(min_healthy_time=1.0))
     assert "the check `tcp` needs up to 7s" in warning
 
 

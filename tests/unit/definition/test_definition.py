@@ -28,10 +28,10 @@ def test_load_fills_in_defaults():
 def test_environment_settings_are_laid_over_the_definition():
     app = shop(
         {"env": {"LOG": "info", "MODE": "fast"}, "strategy": {"drain": 5}, "version": "1.0"},
-        {"env": {"LOG": "debug"}, "version": "1.1", "instances": 3, "strategy": {"grace": "1s"}},
+        {"env": {"LOG": "debug"}, "version": "1.1", "instances": 3, "strategy": {"deregister_delay": "1s"}},
         strategy={
             "drain": "30s",
-            "min_healthy": "500ms",
+            "min_healthy_time": "500ms",
             "auto_revert": False,
             "waves": [1, "50%"],
             "keep_releases": 2,
@@ -39,7 +39,7 @@ def test_environment_settings_are_laid_over_the_definition():
     )
     assert app.env == {"LOG": "debug", "MODE": "fast"}
     assert (app.version, app.instances) == ("1.1", 3)
-    times = {"min_healthy": 0.5, "drain": 5.0, "grace": 1.0}
+    times = {"min_healthy_time": 0.5, "drain": 5.0, "deregister_delay": 1.0}
     assert app.strategy == Strategy(waves=(1, "50%"), auto_revert=False, keep_releases=2, **times)
 
 
@@ -300,7 +300,19 @@ def test_urls_elsewhere_may_have_a_password():
             {"strategy": {"waves": ["0%"]}},
             "strategy:waves:0: '0%' is not a number of nodes or a percentage. Write a number of nodes,",
         ),
-        ({"strategy": {"replace": "in-place"}}, "strategy:replace: 'in-place' is not allowed here. Write in_place."),
+        ({"strategy": {"type": "in-place"}}, "strategy:type: 'in-place' is not allowed here. Write recreate."),
+        ({"strategy": {"type": "beside"}}, "strategy:type: 'beside' is not allowed here. Write rolling."),
+        (
+            {"strategy": {"canary_weight": "candidate", "pause": 1}},
+            "strategy:canary_weight: 'candidate' is not a canary's traffic. Write none.",
+        ),
+        ({"strategy": {"replace": "in_place"}}, "strategy:replace: unknown key. Write `type: recreate`."),
+        ({"strategy": {"replace": "blue_green"}}, "strategy:replace: unknown key. Write `type`."),
+        ({"strategy": {"canary": "candidate"}}, "strategy:canary: unknown key. Write `canary_weight: none`."),
+        ({"strategy": {"canary": "5%"}}, "strategy:canary: unknown key. Write `canary_weight`."),
+        ({"strategy": {"min_healthy": 5}}, "strategy:min_healthy: unknown key. Write `min_healthy_time`."),
+        ({"strategy": {"grace": 5}}, "strategy:grace: unknown key. Write `deregister_delay`."),
+        ({"strategy": {"warm": 5}}, "strategy:warm: unknown key. Write `keep_old`."),
         (
             {"strategy": {"auto_revert": "no"}},
             "strategy:auto_revert: 'no' is not true or false. Write true or false, without quotes.",
@@ -395,7 +407,7 @@ def test_all_mistakes_in_the_meaning_of_an_app_are_told():
         "tests": [{"http": "/", "tcp": True}, {"command": " "}, {"tcp": True, "timeout": "0s"}],
         "config": {"log": "salt://a", "start": "salt://b"},
         "hooks": {"before_start": [{"command": "a", "timeout": 0}, {"command": "b", "timeout": 0}]},
-        "strategy": {"min_healthy": "10m", "waves": [2, 1], "analysis": [{"name": "a"}, {"name": "a"}]},
+        "strategy": {"min_healthy_time": "10m", "waves": [2, 1], "analysis": [{"name": "a"}, {"name": "a"}]},
         "stop": {"timeout": "2h"},
         "data": "/etc/shop",
         "frontend": {"port": 80, "timeout": 0, "trusted_proxies": ["x", "10.0.0.1", "y"]},
@@ -441,12 +453,12 @@ def test_all_mistakes_in_the_meaning_of_an_app_are_told():
     "app, wrong",
     [
         ({"ports": "30-20", "checks": [{"tcp": True}]}, "ports"),
-        ({"ports": "30-20", "strategy": {"replace": "in_place"}}, "ports"),
-        ({"ports": "30-20", "strategy": {"replace": "blue_green"}}, "ports"),
+        ({"ports": "30-20", "strategy": {"type": "recreate"}}, "ports"),
+        ({"ports": "30-20", "strategy": {"type": "blue_green"}}, "ports"),
         ({"data": "/etc/x", "env": {"A": "{data}"}}, "data"),
         ({"checks": [{"http": "/", "tcp": True}]}, "checks:0"),
-        ({"strategy": {"replace": "blue_green", "warm": "5m", "min_healthy": "10m"}}, "strategy"),
-        ({"strategy": {"min_healthy": "800h"}}, "strategy:min_healthy"),
+        ({"strategy": {"type": "blue_green", "keep_old": "5m", "min_healthy_time": "10m"}}, "strategy"),
+        ({"strategy": {"min_healthy_time": "800h"}}, "strategy:min_healthy_time"),
         ({"run": "x {data}", "env": {"A": "{data}"}}, "data"),
     ],
 )

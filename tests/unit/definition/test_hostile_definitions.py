@@ -48,7 +48,7 @@ TEST = {
     "discovery": {"consul": {"agent": "http://{address}:8500", "servers": ["http://10.0.0.1:8500"], "token": "t"}},
     "consul": {"version": "1.2.3", "services": ["db"]},
     "dns": {"resolver": "unbound", "upstream": ["1.1.1.1"]},
-    "strategy": {"min_healthy": "1s"},
+    "strategy": {"min_healthy_time": "1s"},
 }
 BASE = {"nodes": {"b1": {"address": "10.0.0.9"}}, "apps": {"shop": {"instances": 3}}}
 PILLAR = {"apps": {"shop": SHOP}, "environments": {"base": BASE, "test": TEST}}

@@ -14,7 +14,7 @@ def environments(**test):
             "nodes": {"p1": {"address": "10.1.0.1"}},
             "discovery": {"consul": {"datacenter": "dc1", "token": "t"}},
             "apps": {"shop": {"version": "1.0", "instances": 3, "env": {"LOG": "warning"}}, "cart": {}},
-            "strategy": {"drain": "30s", "grace": "1s"},
+            "strategy": {"drain": "30s", "deregister_delay": "1s"},
         },
         "test": {"based_on": "production", "nodes": {"t1": {"address": "10.2.0.1"}}, **test},
     }
@@ -26,7 +26,7 @@ def test_based_on_takes_all_but_the_nodes():
         "nodes": {"t1": {"address": "10.2.0.1"}},
         "discovery": {"consul": {"datacenter": "dc1", "token": "t"}},
         "apps": {"shop": {"version": "1.1", "instances": 3, "env": {"LOG": "warning"}}, "cart": {}},
-        "strategy": {"drain": "1s", "grace": "1s"},
+        "strategy": {"drain": "1s", "deregister_delay": "1s"},
     }
 
 

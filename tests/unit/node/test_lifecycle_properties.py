@@ -157,14 +157,14 @@ def test_nothing_stops_that_users_may_still_be_sent_to(node, slots):
     ids = [i.id for i in node.recorded() if i.slot in slots]
     before = dict(node.here)
     try:
-        stopped = lifecycle(node).stop("shop", ids, drain=0, grace=0)
+        stopped = lifecycle(node).stop("shop", ids, drain=0, deregister_delay=0)
     except DiscoveryUnavailable:
         event("the catalog never followed")
         assert node.late is None
         assert node.here == before
         # By now the agent has forgotten them, and who tries once more knows no better.
         with pytest.raises(DiscoveryUnavailable):
-            lifecycle(node).stop("shop", ids, drain=0, grace=0)
+            lifecycle(node).stop("shop", ids, drain=0, deregister_delay=0)
         assert node.here == before
     else:
         assert stopped == sorted(ids)

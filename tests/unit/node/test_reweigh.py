@@ -27,7 +27,7 @@ RECORD = {
         "since": 0,
         "by": "me",
         "reason": "",
-        "canary": "25%",
+        "canary_weight": "25%",
         "weights": {OLD: 5120, NEW: 2560},
     },
 }

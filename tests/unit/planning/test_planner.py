@@ -382,7 +382,7 @@ def test_what_serves_untested_is_replaced_but_never_cleaned():
 
 def test_no_room_beside_the_only_port():
     with pytest.raises(
-        Refused, match=r"no room for 1 more of shop 2.0.*ports 100 have free 0 on web1.*a range of.*in_place"
+        Refused, match=r"no room for 1 more of shop 2.0.*ports 100 have free 0 on web1.*a range of.*type: recreate"
     ):
         plan(desire(1, ("web1",), ports=PortRange(100, 100)), observe(instance("web1")))
 

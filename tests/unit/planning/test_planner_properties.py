@@ -69,7 +69,7 @@ def worlds_in_place(draw):
     if draw(st.integers(0, 3)) == 0:
         spots += [("left", 100, {"version": OLD}), (nodes[0], 101, {"version": OLD})][draw(st.integers(0, 1)) :]
     drawn = [spot for spot in spots if spot[2] != ()]
-    return draw(worlds_with(nodes, drawn, make_app(ONE, draw(WAVES), "in_place")))
+    return draw(worlds_with(nodes, drawn, make_app(ONE, draw(WAVES), "recreate")))
 
 
 @st.composite
@@ -111,7 +111,7 @@ def deployments(draw, of=st.one_of(worlds(), worlds_in_place(), worlds_blue_gree
     some = [nodes for nodes in (("b", "a"), ("d", "b", "c"), ("c",)) if set(nodes) <= set(here)]
     nodes = draw(st.sampled_from([here, here, *some]))
     publish, keep = draw(st.sampled_from([(True, False)] * 3 + [(True, True), (False, False)]))
-    count = draw(st.one_of(st.just(len(nodes)), st.integers(1, len(nodes) if world.app.in_place else 5)))
+    count = draw(st.one_of(st.just(len(nodes)), st.integers(1, len(nodes) if world.app.recreate else 5)))
     return world, Desired(world.app, NEW, count, nodes, publish, keep, move=draw(st.integers(0, 3)) == 0)
 
 
@@ -135,7 +135,7 @@ def plan_or_skip(desired, world, planner=plan):
 def floor(world, desired):
     """Return how many must serve at any time: none less, but in place half of them, and a single one may be out."""
     least = min(world.serving(), desired.instances)
-    if not world.app.in_place or not least:
+    if not world.app.recreate or not least:
         return least
     return 0 if world.serving() == 1 else max(1, least - least // 2)
 
@@ -326,7 +326,7 @@ def _room(world, desired, node):
     """Return how many more can be started on ``node``."""
     if world.app.ports is None:
         return 99
-    goes = world.app.in_place and desired.publish and not desired.keep
+    goes = world.app.recreate and desired.publish and not desired.keep
     stays = [i for i in world.there() if i.node == node and (_usable(i, desired) or not goes)]
     taken = {i.port for i in stays if (i.running and i.published) or _usable(i, desired)}
     return len(set(world.app.ports) - taken - set(world.foreign.get(node, ())))

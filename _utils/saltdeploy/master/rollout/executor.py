@@ -274,7 +274,7 @@ class Deployment(Reverting):
             self._drop(ids)
             # Of an earlier set nothing is left, unless this run only goes on with what one that was cut off began.
             earlier = None if self.published else self.warm
-            self.warm = bluegreen.kept(earlier, ids, time.time() + self.strategy.warm)
+            self.warm = bluegreen.kept(earlier, ids, time.time() + self.strategy.keep_old)
             self._write_record(self._now())
             job, exactly = ("withdraw", "discovery.withdraw", ids, self.app.name, ids), answers.exactly(ids)
             self._step(*job, held=False, told=told_ids, answer=exactly)

@@ -50,7 +50,7 @@ def _not_warm(app, sick):
 
 
 def wait(jobs, discovery, app, ids, until):
-    """Block until discovery has all of ``ids`` as passing, and until they have stayed so for min_healthy.
+    """Block until discovery has all of ``ids`` as passing, and until they have stayed so for min_healthy_time.
 
     :param jobs: a jobs.Jobs.
     :param ids: node -> ids of instances.
@@ -61,8 +61,8 @@ def wait(jobs, discovery, app, ids, until):
     journal.begin("healthy", sorted(ids))
     catalog = _Catalog(discovery, app, _pairs(ids))
     problem = _unhealthy(journal, catalog, app, min(began + app.strategy.healthy_deadline, until))
-    problem = problem or _fell(catalog, app.strategy.min_healthy)
-    if app.strategy.min_healthy:
+    problem = problem or _fell(catalog, app.strategy.min_healthy_time)
+    if app.strategy.min_healthy_time:
         problem = problem or _crashed(jobs.fleet, app, ids)
     what = problem or f"in discovery: {listed(ids)}"
     journal.add("healthy", "", what, time.monotonic() - began, not problem)
@@ -74,7 +74,7 @@ def still_serve(journal, discovery, app, ids, unproved=False):
     """Make sure that discovery has all of ``ids`` as passing, which it had before.
 
     What does not pass, as after a restart of its agent, may come back within seconds, and must then stay for
-    min_healthy.
+    min_healthy_time.
 
     :param ids: node -> ids of instances.
     :param unproved: nobody has seen that all of them stayed healthy. Then all must stay so, from their first result on.
@@ -89,7 +89,7 @@ def still_serve(journal, discovery, app, ids, unproved=False):
     if not passed:
         journal.say(f"not healthy any more: {catalog.missing()}")
         problem = "" if catalog.passes(began + max(SEEN, first)) else f"not healthy any more: {catalog.missing()}"
-    problem = problem or _fell(catalog, app.strategy.min_healthy + (first if unproved else 0))
+    problem = problem or _fell(catalog, app.strategy.min_healthy_time + (first if unproved else 0))
     what = problem or f"in discovery{'' if passed else ' again'}: {listed(ids)}"
     journal.add("healthy", "", what, time.monotonic() - began, not problem)
     if problem:

@@ -83,7 +83,7 @@ class Recording:
             # A run that was cut off has recorded what is new, and no pause.
             version = max(others, key=others.count)
         # In place, what such a run has published has taken the place of as many.
-        return {"from": version, "before": len(self.serving if self.app.in_place else others)}
+        return {"from": version, "before": len(self.serving if self.app.recreate else others)}
 
     def _freeze(self, why):
         """Leave all as it is, and have the record say so. Raises NotReverted, with ``why``."""

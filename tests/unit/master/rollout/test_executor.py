@@ -173,7 +173,7 @@ class Fleet:
 
 def deployment(fleet, nodes, waves, replacing, ports=None, max_failures=0):
     """Return a Deployment of the new release on all ``nodes``, each of which has an old instance; and its plan."""
-    app = make_app(ports or (ONE if replacing == "in_place" else RANGE), waves, replacing)
+    app = make_app(ports or (ONE if replacing == "recreate" else RANGE), waves, replacing)
     app = replace(app, strategy=replace(app.strategy, max_failures=max_failures))
     there = [instance(n) for n in nodes]
     desired = Desired(app, NEW, len(nodes), tuple(nodes))
@@ -187,7 +187,7 @@ def deployment(fleet, nodes, waves, replacing, ports=None, max_failures=0):
 def test_the_record_keeps_the_nodes_that_have_data(monkeypatch):
     monkeypatch.setattr(health, "wait", lambda *args, **kwargs: None)
     fleet = Fleet([instance("a"), instance("b")])
-    made, steps = deployment(fleet, "ab", ("100%",), "beside")
+    made, steps = deployment(fleet, "ab", ("100%",), "rolling")
     made.notes = {"data": ["b"], "tolerated": []}
     made.run(steps)
     assert fleet.record["data"] == ["b"] and "tolerated" not in fleet.record
@@ -198,14 +198,14 @@ def test_the_record_keeps_the_nodes_that_have_data(monkeypatch):
 
 
 def no_hold(strategy):
-    return SimpleNamespace(**{**strategy.__dict__, "min_healthy": 0})
+    return SimpleNamespace(**{**strategy.__dict__, "min_healthy_time": 0})
 
 
 WAVES = st.sampled_from([(1, "100%"), ("100%",), (1, 2, "100%")])
 
 
 @given(
-    st.integers(1, 5), WAVES, st.sampled_from(["beside", "in_place", "blue_green"]), st.integers(0, 25), st.booleans()
+    st.integers(1, 5), WAVES, st.sampled_from(["rolling", "recreate", "blue_green"]), st.integers(0, 25), st.booleans()
 )
 def test_whatever_fails_all_is_as_before_and_enough_served_all_the_time(count, waves, replace, number, interrupted):
     nodes = list("abcde"[:count])
@@ -226,14 +226,14 @@ def test_whatever_fails_all_is_as_before_and_enough_served_all_the_time(count, w
         warm = bluegreen.recorded(fleet.record)
         assert warm == (set(before) if replace == "blue_green" else set())
         assert all((f"_{NEW}_" in key[1]) == seen == (key not in warm) for key, seen in fleet.instances.items())
-    assert fleet.fewest >= (count if replace != "in_place" else (count + 1) // 2 if count > 1 else 0)
+    assert fleet.fewest >= (count if replace != "recreate" else (count + 1) // 2 if count > 1 else 0)
     assert not fleet.refused
 
 
 @given(
     st.integers(2, 5),
     WAVES,
-    st.sampled_from(["beside", "in_place"]),
+    st.sampled_from(["rolling", "recreate"]),
     st.sampled_from([1, 2, "50%"]),
     st.sets(st.integers(0, 14), min_size=1, max_size=3),
     st.sets(st.integers(0, 14), max_size=1),
@@ -261,13 +261,13 @@ def test_nodes_that_may_fail_go_on_with_what_they_had(count, waves, replace, mos
             assert {(n, i) for n, ids in gone_on["nodes"].items() for i in ids} == set(fleet.instances)
     else:
         assert not run.budget.failed
-    if replace == "beside":
+    if replace == "rolling":
         assert fleet.fewest >= count
     # What was undone where a node failed holds nothing up elsewhere.
     assert not fleet.refused
 
 
-@given(st.integers(1, 5), WAVES, st.sampled_from(["beside", "in_place", "blue_green"]), st.integers(0, 25))
+@given(st.integers(1, 5), WAVES, st.sampled_from(["rolling", "recreate", "blue_green"]), st.integers(0, 25))
 def test_a_run_in_which_an_instance_dies_is_reverted_and_retires_nothing_more(count, waves, kind, number):
     """…whenever that was: in the wave itself, while a later one runs, or after the last."""
     nodes = list("abcde"[:count])
@@ -289,7 +289,7 @@ def test_what_a_run_that_was_cut_off_has_published_is_counted_on_too():
     """…and what only goes is not, nor what is on nodes that were not looked at."""
     kept, others = instance("a", NEW, 101, deployment="killed"), [instance(n) for n in "bc"]
     fleet = Fleet([kept, instance("a"), *others])
-    run, made = deployment(fleet, list("abc"), (1, "100%"), "beside")
+    run, made = deployment(fleet, list("abc"), (1, "100%"), "rolling")
     observed = observe(kept, instance("a"), *others)
     run._add([kept])
     fleet.dead = {("a", kept.id)}
@@ -297,7 +297,7 @@ def test_what_a_run_that_was_cut_off_has_published_is_counted_on_too():
         run.run(plan(run.desired, observed))
     assert [phase for phase, _ in fleet.ran if phase == "retire"] == []
     for changes in ({"seen": {"b", "c"}}, {"runs": {"b": ["shop_1.0_100"]}}):
-        run, made = deployment(Fleet(others), list("bc"), (1, "100%"), "beside")
+        run, made = deployment(Fleet(others), list("bc"), (1, "100%"), "rolling")
         run.jobs.dead = {("a", kept.id), ("b", "shop_1.0_100")}
         run._add([kept])
         run.__dict__.update(changes)
@@ -309,7 +309,7 @@ def test_in_place_no_more_are_taken_out_once_old_ones_have_died(node, fails):
     """The plan has at most half of them out at once. The one that is taken out itself is no loss."""
     nodes = list("abcd")
     fleet = Fleet([instance(n) for n in nodes])
-    run, made = deployment(fleet, nodes, (1, "100%"), "in_place")
+    run, made = deployment(fleet, nodes, (1, "100%"), "recreate")
     assert [sorted(wave.start) for wave in made.waves] == [["a"], ["b", "c"], ["d"]]
     before, runs = dict(fleet.instances), fleet.run
 
@@ -335,7 +335,7 @@ def cut_off(monkeypatch, record, dies=None):
     """
     kept, others = instance("a", NEW, 101, deployment="killed"), [instance(n) for n in "ab"]
     fleet = Fleet([kept, *others])
-    run, _ = deployment(fleet, list("ab"), ("100%",), "beside")
+    run, _ = deployment(fleet, list("ab"), ("100%",), "rolling")
     before = fleet.record = {"version": OLD, "nodes": {"a": [others[0].id, *record], "b": [others[1].id]}}
     about = (fleet, fleet, run.environment, run.desired, list("ab"), list("ab"), before, fleet, run.identity)
     wait, began = fleet.wait, NOW[0]
@@ -366,7 +366,7 @@ def test_what_a_killed_run_has_published_must_stay_healthy_before_anything_is_re
 def test_what_the_record_names_has_stayed_so_and_nothing_waits_for_it(monkeypatch):
     fleet, seconds = cut_off(monkeypatch, ["shop_2.0_101"])
     unnamed, longer = cut_off(monkeypatch, [])
-    assert longer - seconds == 17  # first result, then min_healthy
+    assert longer - seconds == 17  # first result, then min_healthy_time
     assert fleet.ran == unnamed.ran and fleet.record["nodes"] == unnamed.record["nodes"]
 
 
@@ -374,7 +374,7 @@ def test_all_nodes_of_a_wave_must_not_fail():
     """However many may: it is the release that is at fault, and the rest must not be the first to try it."""
     for fault, said in ((0, "no node of a wave is left: install on c: fault"), (1, "start on a: fault")):
         fleet = Fleet([instance(n) for n in "abc"], faults=[fault])
-        run, made = deployment(fleet, list("abc"), (1, "100%"), "beside", max_failures="100%")
+        run, made = deployment(fleet, list("abc"), (1, "100%"), "rolling", max_failures="100%")
         made = made if fault else replace(made, waves=made.waves[::-1])
         made = made if fault else replace(made, waves=(replace(made.waves[0], start={"c": 1}), *made.waves[1:]))
         before = dict(fleet.instances)
@@ -386,7 +386,7 @@ def test_all_nodes_of_a_wave_must_not_fail():
 def test_in_place_the_last_node_is_changed_back_first_the_new_one_before_the_old():
     nodes = ["a", "b", "c"]
     fleet = Fleet([instance(n) for n in nodes], faults=[8])  # after install, and retire, start, publish twice
-    run, made = deployment(fleet, nodes, ("100%",), "in_place")
+    run, made = deployment(fleet, nodes, ("100%",), "recreate")
     run.strategy = no_hold(run.strategy)
     with pytest.raises(Failed, match="start on c: fault"):
         run.run(made)
@@ -399,7 +399,7 @@ def test_in_place_the_last_node_is_changed_back_first_the_new_one_before_the_old
 def test_in_place_what_cannot_be_changed_back_stops_the_way_back():
     nodes = ["a", "b", "c"]
     fleet = Fleet([instance(n) for n in nodes], faults=[5, 7])
-    run, made = deployment(fleet, nodes, ("100%",), "in_place")
+    run, made = deployment(fleet, nodes, ("100%",), "recreate")
     run.strategy = no_hold(run.strategy)
     with pytest.raises(executor.NotReverted, match="restore on b: fault; the other nodes stay as they are, to serve"):
         run.run(made)
@@ -411,7 +411,7 @@ def test_in_place_what_cannot_be_changed_back_stops_the_way_back():
 def test_without_the_lock_nothing_is_changed_back():
     nodes = ["a", "b"]
     fleet = Fleet([instance(n) for n in nodes], lost=[3])
-    run, made = deployment(fleet, nodes, ("100%",), "in_place")
+    run, made = deployment(fleet, nodes, ("100%",), "recreate")
     with pytest.raises(executor.NotReverted, match="the lock was lost"):
         run.run(made)
     assert [phase for phase, _ in fleet.ran] == ["install", "retire", "start"]
@@ -420,7 +420,7 @@ def test_without_the_lock_nothing_is_changed_back():
 def test_without_the_lock_the_way_back_ends():
     nodes = ["a", "b"]
     fleet = Fleet([instance(n) for n in nodes], faults=[5], lost=[8])
-    run, made = deployment(fleet, nodes, ("100%",), "in_place")
+    run, made = deployment(fleet, nodes, ("100%",), "recreate")
     run.strategy = no_hold(run.strategy)
     with pytest.raises(executor.NotReverted, match="the lock was lost; after: start on b: fault"):
         run.run(made)
@@ -430,7 +430,7 @@ def test_without_the_lock_the_way_back_ends():
 def test_before_each_job_of_the_way_back_the_lock_is_asked_for():
     """What another run has begun meanwhile is not stopped."""
     fleet = Fleet([instance(n) for n in "ab"], faults=[4], lost=[6])
-    run, made = deployment(fleet, ["a", "b"], (1, "100%"), "beside")
+    run, made = deployment(fleet, ["a", "b"], (1, "100%"), "rolling")
     run.strategy = no_hold(run.strategy)
     with pytest.raises(executor.NotReverted, match="the lock was lost; after: start on b: fault"):
         run.run(made)
@@ -448,7 +448,7 @@ def test_weights_are_not_changed_without_the_lock():
 def canary_deployment(fleet, canary, going_on):
     """Return a Deployment that pauses with a share of the traffic, or goes on from there; its plan, and its record."""
     app = make_app(RANGE)
-    app = replace(app, strategy=replace(app.strategy, canary=canary, pause=1.0))
+    app = replace(app, strategy=replace(app.strategy, canary_weight=canary, pause=1.0))
     there = [
         instance(node, version, slot, weight=fleet.weights[node, one]) for node, one, version, slot in fleet.parts()
     ]
@@ -460,7 +460,7 @@ def canary_deployment(fleet, canary, going_on):
     return made, plan(desired, observe(*there))
 
 
-@given(st.sampled_from(["50%", "10%", "candidate"]), st.integers(0, 15), st.booleans())
+@given(st.sampled_from(["50%", "10%", "none"]), st.integers(0, 15), st.booleans())
 def test_whatever_fails_of_a_canary_all_weigh_what_they_did(canary, number, going_on):
     """…the instances that were retired meanwhile, too."""
     there = [instance(n, weight=5120) for n in "abc"]
@@ -500,7 +500,7 @@ def test_a_pause_goes_back_to_what_serves_also_where_a_run_was_cut_off_before_it
 
 def test_a_paused_candidate_is_in_the_record_and_not_published():
     fleet = Fleet([instance(n) for n in "abc"])
-    run, made = canary_deployment(fleet, "candidate", False)
+    run, made = canary_deployment(fleet, "none", False)
     run.run(made)
     assert fleet.record["paused"]["candidates"] == {"a": ["shop_2.0_101"]}
     assert fleet.record["nodes"] == {n: ["shop_1.0_100"] for n in "abc"}
@@ -525,7 +525,7 @@ def flipped(fleet, nodes):
 @given(
     st.integers(1, 4),
     WAVES,
-    st.sampled_from(["beside", "in_place", "blue_green", "back", "canary"]),
+    st.sampled_from(["rolling", "recreate", "blue_green", "back", "canary"]),
     st.integers(0, 12),
     st.sampled_from([1, 2, 99]),
 )
@@ -555,7 +555,7 @@ def test_a_job_that_is_overtaken_by_its_way_back_changes_nothing(count, waves, k
 @pytest.fixture(autouse=True)
 def no_waiting(monkeypatch):
     """Nothing has to stay healthy for a while."""
-    monkeypatch.setattr(Strategy, "min_healthy", 0.0)
+    monkeypatch.setattr(Strategy, "min_healthy_time", 0.0)
     monkeypatch.setattr(health, "time", SimpleNamespace(monotonic=lambda: NOW[0]))
 
 
@@ -624,7 +624,7 @@ def test_blue_green_what_is_not_healthy_any_more_is_not_published():
 
 
 def test_many_that_are_stopped_on_the_way_back_have_the_time_for_it():
-    run, _ = deployment(Fleet([instance("a")]), ["a", "b"], ("100%",), "beside")
+    run, _ = deployment(Fleet([instance("a")]), ["a", "b"], ("100%",), "rolling")
     run.started_on, seen = {"a": 12, "b": 1}, {}
     run.jobs = SimpleNamespace(attempt=lambda *job, **options: seen.update(options) or [])
     assert run._stop_new({"a", "b"}) == []
@@ -635,7 +635,7 @@ def test_what_was_not_healthy_before_is_restored_and_not_waited_for():
     nodes = ["a", "b"]
     there = [instance("a", healthy=False), instance("b")]
     fleet = Fleet(there, faults=[4])  # in the second wave's start
-    run, _ = deployment(fleet, nodes, (1, "100%"), "beside")
+    run, _ = deployment(fleet, nodes, (1, "100%"), "rolling")
     run.strategy, run.serving = no_hold(run.strategy), there
     before, wait = dict(fleet.instances), fleet.wait
 
@@ -653,6 +653,6 @@ def test_what_was_not_healthy_before_is_restored_and_not_waited_for():
 
 def test_a_run_after_which_nothing_is_published_has_not_succeeded():
     fleet = Fleet([])
-    run, made = deployment(fleet, ["a"], ("100%",), "beside")
+    run, made = deployment(fleet, ["a"], ("100%",), "rolling")
     with pytest.raises(executor.NotReverted, match="nothing of shop 2.0 is published"):
         run.run(replace(made, install=(), waves=()))

@@ -52,11 +52,11 @@ GOOD, SICK, GONE = ("passing", "passing"), ("passing", "critical"), ("passing", 
 def run(monkeypatch):
     """Call a function of healthy over a Clock; return what was told, the seconds it took, and what it raised."""
 
-    def call(function, moments, *args, min_healthy=10.0, crashed=None):
+    def call(function, moments, *args, min_healthy_time=10.0, crashed=None):
         clock, told = Clock(moments), []
         monkeypatch.setattr(health, "time", clock)
         app = make_app()
-        app = replace(app, strategy=replace(app.strategy, min_healthy=min_healthy, healthy_deadline=60.0))
+        app = replace(app, strategy=replace(app.strategy, min_healthy_time=min_healthy_time, healthy_deadline=60.0))
         journal = SimpleNamespace(begin=lambda *_: None, add=lambda *step: None, say=told.append)
         replies = {node: Reply(node, {}) for node in IDS} | (crashed or {})
         fleet = SimpleNamespace(run=lambda *_, deadline: replies)
@@ -95,7 +95,7 @@ def test_all_must_pass_and_stay_for_min_healthy(run):
 def test_a_crash_between_two_checks_is_found(run, reply, said):
     assert run(health.wait, {0: GOOD}, 1000.0, crashed={"b": reply}) == ([], 10.0, said)
     # Without a time to stay healthy nobody asks.
-    assert run(health.wait, {0: GOOD}, 1000.0, crashed={"b": reply}, min_healthy=0.0)[2] == ""
+    assert run(health.wait, {0: GOOD}, 1000.0, crashed={"b": reply}, min_healthy_time=0.0)[2] == ""
 
 
 @pytest.mark.parametrize("value", [None, [], {"shop_1.0_100": ""}, {"shop_2.0_100": 1}])

@@ -110,7 +110,7 @@ def test_who_paused_on_all_nodes_is_told_of_others_that_serve_when_it_goes_on(no
 def test_a_run_is_told_what_may_lose_requests_and_a_plan_everything(acts, told):
     control, app = Control({}), make_app()
     source = Source("archive", "http://files/shop.tar", sha256="0" * 64, token_file="/t")
-    app = replace(app, source=source, strategy=replace(app.strategy, min_healthy=0.3))
+    app = replace(app, source=source, strategy=replace(app.strategy, min_healthy_time=0.3))
     control._advise(SimpleNamespace(app=app, environment=Environment("e", {}, {})), acts)
     assert len(control.journal.warnings) == len(told)
     assert all(part in warning for part, warning in zip(told, control.journal.warnings))

@@ -113,7 +113,7 @@ def test_all_are_restarted_and_serve_in_the_end(restart):
     assert verdict == "shop 1.0 was restarted in e: 3 instances of 1.0 on a, b, c"
 
 
-@pytest.mark.parametrize("second", [5, 11.5], ids=["within min_healthy", "after it"])
+@pytest.mark.parametrize("second", [5, 11.5], ids=["within min_healthy_time", "after it"])
 def test_the_last_one_is_not_taken_out_after_the_restarted_one_died(restart, second):
     code, verdict, nodes = restart(ON_A, ON_B, dies=(A, second))
     assert (code, nodes.jobs) == (NOT_REVERTED, [[A]])
