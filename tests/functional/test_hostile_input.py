@@ -119,8 +119,8 @@ def runner(runners, opts, monkeypatch):
     opts["pillar"]["environments"]["site"]["discovery"]["consul"]["servers"] = ["http://127.0.0.1:1"]
     compiled = SimpleNamespace(compile_pillar=lambda: opts["pillar"])
     monkeypatch.setattr("saltdeploy.master.verbs.base.salt.pillar.Pillar", lambda *args: compiled)
-    for module in ("site", "looking"):
-        monkeypatch.setattr(f"saltdeploy.{module}.Fleet", NoMaster)
+    for module in ("base", "queries"):
+        monkeypatch.setattr(f"saltdeploy.master.verbs.{module}.Fleet", NoMaster)
     return runners
 
 
