@@ -108,7 +108,9 @@ def plan(
     **kwargs,
 ):
     """
-    Show the plan of :py:func:`app` with the same arguments.
+    Show the plan of :py:func:`app` with the same arguments. With ``--out=json``, ``actions`` has the plan as data:
+    ``from`` and ``to`` (releases), ``install`` (nodes) and ``waves``. Each wave has the number of instances that start
+    on each node (``start``) and the ids of the instances that it retires (``retire``).
 
     CLI Example:
 

@@ -19,7 +19,7 @@ from saltdeploy.master.rollout import health
 
 from tests.support.mutants import mutant, over
 
-TABLE = Path(__file__).resolve().parents[2] / "docs/explanation/properties.rst"
+TABLE = Path(__file__).resolve().parents[2] / "docs/contribute/properties.rst"
 # What is changed, and the module with its properties; or the one that it is a part of, with that one's.
 TESTS = {
     "saltdeploy.planning.planner": "tests.unit.planning.test_planner_properties",

@@ -5,7 +5,8 @@ from __future__ import annotations
 from urllib.parse import urlsplit
 
 from .errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError
-from .model import PHASES, Webhook
+from .model import Webhook
+from .phases import PHASES
 from .words import by_problem
 
 # The last part of each tag. Reactors are written for these: more may come, none is renamed.

@@ -15,10 +15,6 @@ NORMAL_WEIGHT = 25600
 AGENT = "http://127.0.0.1:8500"
 
 
-# What is done to a release and its instances, in order: a hook runs before or after one of these.
-PHASES = tuple(f"{when}_{what}" for what in ("install", "start", "publish", "retire") for when in ("before", "after"))
-
-
 @dataclass(frozen=True)
 class PortRange:
     """Inclusive range of TCP ports that instances of an app may listen on."""

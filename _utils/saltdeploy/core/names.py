@@ -7,7 +7,7 @@ import re
 
 from . import advice, bounds, forms
 from .errors import Refused
-from .model import PHASES
+from .phases import PHASES
 from .words import odd, shown
 
 NAME, VERSION = re.compile(forms.NAME), re.compile(forms.VERSION)

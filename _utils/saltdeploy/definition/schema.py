@@ -12,7 +12,7 @@ from __future__ import annotations
 from ..core.events import EVENTS
 from ..core.forms import A_NAME, A_VERSION, ADDRESS, DURATION, FOLDER, INSIDE, INSTANCES, MINION, UPSTREAM, USER
 from ..core.forms import text as _text
-from ..core.model import PHASES
+from ..core.phases import PHASES
 
 STRINGS = {"type": "array", "items": {"type": "string"}}
 # They bear no secret, so messages quote them.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 
-from ..core.model import PHASES
+from ..core.phases import PHASES
 
 LONG = ("install", "start", "healthy", "retire", "restart", "restore", "stop", "remove")
 

@@ -1,6 +1,8 @@
-"""A plan in words. Pure."""
+"""A plan for people, in sentences, and for programs, as plain data. Pure."""
 
 from __future__ import annotations
+
+from dataclasses import asdict
 
 from ..core import traffic
 
@@ -43,6 +45,43 @@ def lines(plan, app, version):
     if plan.paused:
         out.append("pause: the rest waits, and nothing old is retired, until deploy.promote or deploy.abort")
     return out or ["nothing to do: what is desired is what is there"]
+
+
+def actions(plan, observed, version):
+    """Return a planner.Plan as plain data, for ``--out=json``.
+
+    :param observed: the planner.Observed that the plan was made from.
+    :param version: the release that the plan is for.
+    :returns: ``from`` (the releases that serve now), ``to``, ``install`` (nodes), ``clean`` and ``weigh`` (by node),
+        ``moves``, ``waves``, ``publish``, ``measure`` (names of gates), ``paused`` and ``canary``. A wave has ``start``
+        (node to number of instances), and ``adopt``, ``replace``, ``withdraw`` and ``retire`` (node to ids).
+    """
+    return {
+        "from": sorted({i.version for i in observed.instances if i.published and i.running}),
+        "to": version,
+        "install": list(plan.install),
+        "clean": _lists(plan.clean),
+        "weigh": plan.weigh,
+        "moves": [asdict(move) for move in plan.moves],
+        "waves": [
+            {
+                "start": wave.start,
+                "adopt": {node: [i.id for i in candidates] for node, candidates in wave.adopt.items()},
+                "replace": _lists(wave.replace),
+                "withdraw": _lists(wave.withdraw),
+                "retire": _lists(wave.retire),
+            }
+            for wave in plan.waves
+        ],
+        "publish": plan.publish,
+        "measure": list(plan.analysis),
+        "paused": plan.paused,
+        "canary": asdict(plan.canary) if plan.canary else None,
+    }
+
+
+def _lists(by_node):
+    return {node: list(ids) for node, ids in by_node.items()}
 
 
 def listed(by_node):

@@ -6,7 +6,8 @@ from types import SimpleNamespace
 import pytest
 from saltdeploy.core import hooks, records
 from saltdeploy.core.errors import Failed, LockLost, Refused
-from saltdeploy.core.model import PHASES, Environment, Hook
+from saltdeploy.core.model import Environment, Hook
+from saltdeploy.core.phases import PHASES
 from saltdeploy.master import outcome
 from saltdeploy.master.remote.jobs import TALK_DEADLINE, PhaseFailed
 from saltdeploy.master.rollout import executor

@@ -1,12 +1,13 @@
 """The planner, by examples to read; test_planner_properties.py has what holds in every fleet."""
 
+import json
 from dataclasses import replace
 
 import pytest
 from saltdeploy.core.errors import Refused
 from saltdeploy.core.model import PortRange
 from saltdeploy.planning import affinity
-from saltdeploy.planning.explain import lines
+from saltdeploy.planning.explain import actions, lines
 from saltdeploy.planning.planner import Plan, Wave, everything, installed, plan, prunable, publication, restarts
 
 from tests.support.fleet import NEW, OLD, THREE, desire, in_place, instance, observe
@@ -414,6 +415,27 @@ def test_lines_tell_the_plan_in_the_order_of_execution():
         "wave 2: start, test and publish 1 on web2, 1 on web3",
         "wave 2: retire shop_1.0_100 on web2, shop_1.0_100 on web3",
     ]
+
+
+def test_a_plan_is_plain_data_too():
+    there = [instance(n) for n in THREE] + [instance("web1", NEW, 105, published=False)]
+    observed = observe(*there)
+    found = json.loads(json.dumps(actions(plan(desire(), observed), observed, NEW)))
+    assert (found["from"], found["to"], found["install"]) == ([OLD], NEW, list(THREE))
+    assert found["clean"] == {"web1": ["shop_2.0_105"]} and found["publish"] and not found["paused"]
+    first, rest = found["waves"]
+    assert first["start"] == {"web1": 1} and first["retire"] == {"web1": ["shop_1.0_100"]}
+    assert rest["start"] == {"web2": 1, "web3": 1} and first["adopt"] == first["replace"] == first["withdraw"] == {}
+
+
+def test_the_data_of_a_plan_has_moves_and_candidates():
+    moving = observe(instance("web1"))
+    found = actions(plan(desire(1, ("web2",)), moving), moving, NEW)
+    [move] = found["moves"]
+    assert (move["source"], move["target"]) == ("web1", "web2") and move["reason"]
+    waiting = observe(instance("web1"), instance("web2", NEW, 105, published=False, held=True))
+    made = actions(publication(desire(1), waiting), waiting, NEW)
+    assert made["waves"][0]["adopt"] == {"web2": ["shop_2.0_105"]}
 
 
 def test_lines_say_when_nothing_is_published():

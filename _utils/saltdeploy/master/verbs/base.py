@@ -160,6 +160,7 @@ class Task:
     :param publishes: it is done only if clients find the release; ``keep``: they may get other services, too;
         ``alone``: they may get no other release.
     :param removes: it is done only if clients find nothing.
+    :param actions: the plan as plain data, see explain.actions. None if the verb has no plan of instances.
     :param restarts: ``(node, id)`` of the instances that it restarts: it is done only if clients find all of them.
     """
 
@@ -174,6 +175,7 @@ class Task:
     alone: bool = False
     removes: bool = False
     restarts: frozenset = frozenset()
+    actions: dict | None = None
 
 
 class Verbs:
@@ -197,7 +199,7 @@ class Verbs:
         if test:
             with unchanged():
                 task = decide(self._observe(site))
-            told = {"plan": task.lines, "warnings": self.journal.warnings}
+            told = {"plan": task.lines, "actions": task.actions, "warnings": self.journal.warnings}
             return {**about, "version": task.version, **task.more, **told, "retcode": DONE}
         began = time.time()
         identity = Identity(_new_id(), self.owner, reason)

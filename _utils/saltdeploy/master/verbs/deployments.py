@@ -278,6 +278,7 @@ class Control(Operations, Looking, Settling):
             act=lambda lock, identity: self._execute(site, observed, desired, plan, lock, identity, left),
             verdict=lambda result: outcome.verdict(result, desired, said),
             more={"left": left} if left else {},
+            actions=explain.actions(plan, observed, desired.version),
             publishes=desired.publish,
             keep=desired.keep,
             alone=not (desired.keep or plan.paused or site.chosen),

@@ -58,9 +58,9 @@ class Looking(Verbs):
             f" ({there}), Consul has a leader, nobody deploys {name}, and there is room for"
             f" {count} instance{'s' * (count != 1)} and on the disks."
         )
-        lines = explain.lines(plan, app.name, version)
+        told = {"plan": explain.lines(plan, app.name, version), "actions": explain.actions(plan, observed, version)}
         about = {"app": app.name, "environment": environment.name, "version": version}
-        return {**about, "verdict": verdict, "plan": lines, "warnings": self.journal.warnings, "retcode": DONE}
+        return {**about, "verdict": verdict, **told, "warnings": self.journal.warnings, "retcode": DONE}
 
     def test(self, name, env, version, nodes):
         """Run the app's tests, from everywhere, on its candidates; without any on what is published."""
