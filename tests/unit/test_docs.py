@@ -187,6 +187,18 @@ def test_every_page_is_in_the_table_of_contents():
     }
 
 
+def test_the_files_to_open_for_a_change_are_there():
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = [row for row in text.splitlines() if row.startswith("| ")][1:]
+    paths = {path for row in rows for path in re.findall(r"`([\w./-]+(?:/|\.\w+))`", row)}
+    assert len(rows) >= 15 and len(paths) >= 25
+    assert [
+        path for path in paths if not any((root / path).exists() for root in (ROOT, ROOT / "_utils/saltdeploy"))
+    ] == []
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert links and all((ROOT / link).exists() for link in links)
+
+
 def test_lines_are_as_long_as_those_of_the_code():
     long = [
         f"{page.relative_to(ROOT)}:{number}"
