@@ -30,6 +30,8 @@ ROOMS = {
     "node": ("core", "definition", "system", "discovery", "source", "runtime"),
     "master": ("core", "definition", "system", "discovery", "planning"),
 }
+# Modules that stand before the rooms: Salt and the pillar's files know them by these names.
+DOORS = ("loader", "pillar")
 # The most rooms that stand on each other.
 FLOORS = 6
 
@@ -93,7 +95,7 @@ def wrong(modules):
 
 
 def test_each_module_is_in_a_room():
-    assert {room(name) for name in graph()} - {"", "loader"} == set(ROOMS)
+    assert {room(name) for name in graph()} - {"", *DOORS} == set(ROOMS)
     assert all((ROOT / name / "__init__.py").exists() for name in ROOMS)
 
 
