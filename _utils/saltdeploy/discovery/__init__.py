@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from ..core import addresses
-from ..core.errors import DiscoveryUnavailable
+from ..core.errors import DiscoveryUnavailable, Refused
 from ..core.model import AGENT
 from .backend import ELECTION, PAUSE, Endpoint, Service
 
@@ -33,8 +33,13 @@ def connect(config, node_address=None):
     :param config: for example ``{"consul": {"agent": "http://{address}:8500"}}``.
     :param node_address: on a node, its address: its own agent is used. None on the master: the
         servers listed, tried in turn.
+    :raises Refused: python-consul is not installed.
     """
-    from .consul import Consul  # python-consul takes time to load
+    try:
+        from .consul import Consul  # it takes time to load
+    except ModuleNotFoundError as exc:
+        package = {"consul": "python-consul"}.get(exc.name.partition(".")[0], exc.name)
+        raise Refused(f"{package} is not installed here, in Salt's Python: `salt-pip install {package}`.") from None
 
     settings = config.get("consul") or {}
     if node_address is None:

@@ -2,6 +2,7 @@
 
 import http.server
 import json
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -9,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy import discovery
-from saltdeploy.core.errors import DiscoveryUnavailable, Failed
+from saltdeploy.core.errors import DiscoveryUnavailable, Failed, Refused
 from saltdeploy.core.model import AGENT, Probe
 from saltdeploy.discovery import Endpoint, Service, consul
 
@@ -519,3 +520,11 @@ def test_a_check_may_be_of_another_port_than_the_service_has():
     watched = replace(SERVICE, port=None, checks=(replace(CHECK, port=32000),))
     assert consul._registration(watched)["Checks"][0]["HTTP"] == "http://10.0.0.1:32000/health"
     assert "Port" not in consul._registration(watched)
+
+
+def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):
+    monkeypatch.delitem(sys.modules, "saltdeploy.discovery.consul")
+    monkeypatch.setitem(sys.modules, "consul.std", None)
+    monkeypatch.setitem(sys.modules, "consul", None)
+    with pytest.raises(Refused, match="^python-consul is not installed here.* `salt-pip install python-consul`"):
+        discovery.connect({})
