@@ -5,7 +5,7 @@ Instances of apps on this node
 Pillar ``apps`` defines each app. Pillar ``environments`` has the settings of this node's environment. See the
 reference of definitions.
 
-A minion may be configured with:
+The configuration of a minion may have:
 
 .. code-block:: yaml
 
@@ -37,16 +37,16 @@ def _told(lifecycle, ids):
 
 def observe(name, refresh=False, deployment=None):
     """
-    Return the state of app ``name`` on this node for a deployment: its instances, the seconds that each of them has to
-    stop, its installed releases, the ports in use, its data folder, the faults of this node, and whether the node
-    applies states just now.
+    Return the state of app ``name`` on this node for a deployment. It has the app's instances, the seconds that each
+    instance has to stop, the installed releases, the data folder and the ports in use. It also has the faults of this
+    node, and whether the node applies states now.
 
     name
         The app.
     refresh
-        Take in the pillar first, as the master has it now (with its ``pillar_cache``: as it keeps it).
+        True refreshes the pillar first. With ``pillar_cache``, the master sends the pillar that it has cached.
     deployment
-        The run that has the app's lock: from now on, jobs of earlier runs are refused on this node.
+        The run that has the app's lock. From now on, this node refuses jobs of earlier runs.
 
     CLI Example:
 
@@ -67,10 +67,10 @@ def observe(name, refresh=False, deployment=None):
 
 def instances(name=None):
     """
-    Return the instances on this node, with the supervisor's word on each.
+    Return the instances on this node, each with its state according to the supervisor.
 
     name
-        The app. All apps by default.
+        The app. By default all apps.
 
     CLI Example:
 
@@ -99,7 +99,7 @@ def releases(name):
 
 def installed(name, version, digest=""):
     """
-    Return whether a release is installed. An error if another one is, under the same version.
+    Return whether a release is installed. It is an error if other content is installed under this version.
 
     name
         The app.
@@ -158,9 +158,10 @@ def room(name, version):
     the problem. Nothing is changed. The size of an archive is the only estimate, so :py:func:`install` checks again
     while it unpacks.
 
-    Returns ``{"installed", "digest", "now", "packages", "warnings"}``: whether it is installed, the SHA-256 of its
-    archive, the SHA-256 that a file of digests has for it now, the packages that pip has installed, and sentences about
-    a server that does not send the archive now.
+    Returns ``{"installed", "digest", "now", "packages", "warnings"}``. ``installed`` says whether the release is
+    installed, and ``digest`` is the SHA-256 of its archive. ``now`` is the SHA-256 that a file of digests has for it
+    now. ``packages`` are the packages that pip has installed. ``warnings`` are sentences about a server that does not
+    send the archive now.
 
     name
         The app.
@@ -199,7 +200,7 @@ def files(name, version=None):
     """
     version = None if version is None else names.version(version)
     found = requiredfiles.look(_lifecycle(), names.app(name), __salt__, version)
-    # state.show_low_sls has set it for a mistake in an SLS. This job has an answer.
+    # state.show_low_sls has set the retcode for a mistake in an SLS. This job has an answer.
     __context__.pop("retcode", None)
     return found
 
@@ -209,7 +210,7 @@ def install(name, version, digest="", deployment=None):
     Install a release beside the others. Return whether anything was done. The artifact is verified before it is
     unpacked. The release appears under its version when it is complete.
 
-    The state ``app.release`` also brings packages, user and further states of the app.
+    The state ``app.release`` also sets up the packages, the user and further states of the app.
 
     name
         The app.
@@ -218,7 +219,7 @@ def install(name, version, digest="", deployment=None):
     digest
         The SHA-256 of the archive that it must be made of. By default the definition has it.
     deployment
-        The deployment whose step this is. An error once it has ended on this node.
+        The deployment whose step this is. It is an error if that deployment has ended on this node.
 
     CLI Example:
 
@@ -233,7 +234,7 @@ def install(name, version, digest="", deployment=None):
 
 def start(name, version, count=1, deployment="manual", held=True, slots=None, tests=True, leave=True):
     """
-    Start candidates of an installed release, wait until they are ready, run the tests from the node.
+    Start candidates of an installed release, wait until they are ready, and run the tests from the node.
 
     name
         The app.
@@ -242,16 +243,17 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
     count
         The number of instances, or a mapping of minion id to a number.
     deployment
-        The deployment they belong to. An error once its revert has begun on this node.
+        The deployment whose step this is. It is an error if its revert has begun on this node.
     held
-        Keep them among the candidates until they are published or stopped.
+        True keeps them as candidates until they are published or stopped.
     slots
         The ports to take. By default any free ports of the app's range.
     tests
         False runs no tests, and ready instances may be published.
     leave
-        True leaves failed instances as they are, for you to look at. False stops them, and all other untested
-        instances of the release that this deployment left. ``failures`` have the last lines of each instance's log.
+        True leaves failed instances as they are, so that you can look at them. False stops them. It also stops all
+        other untested instances of the release that this deployment left. ``failures`` have the last lines of each
+        instance's log.
 
     Returns ``{"ok", "instances", "failures", "warnings"}``.
 
@@ -289,22 +291,24 @@ def waiting(name):
 
 def stop(name, instances=None, deployment=None, drain=None, deregister_delay=None, after=None):
     """
-    Retire instances: withdraw from discovery, wait until the catalog is without them, drain, stop. All processes of
-    an instance are ended. It is an error if another process listens on its port then.
+    Retire instances: withdraw them from discovery, wait until the catalog is without them, drain and stop them. All
+    processes of an instance are ended. It is an error if another process listens on its port afterwards.
 
-    Returns ``{"instances", "warnings"}``: their ids, and which of them had to be killed.
+    Returns ``{"instances", "warnings"}``: their ids, and a sentence on each instance that had to be killed.
 
     name
         The app.
     instances
-        Ids, or a mapping of minion id to ids. All of the app's by default.
+        Ids, or a mapping of minion id to ids. By default all instances of the app.
     deployment
-        The deployment whose step this is. An error once its revert has begun on this node. Without ``instances``, all
-        its instances stop, and this node refuses its later steps, unless it is ``manual``, ``state`` or ``restored``.
+        The deployment whose step this is. It is an error if its revert has begun on this node. Without ``instances``,
+        all instances of the deployment stop, and this node refuses its later steps. Deployments ``manual``, ``state``
+        and ``restored`` never end, so their later steps are accepted.
     drain
-        The most seconds to wait for open connections. By default the strategy's.
+        The maximum of seconds to wait for open connections. By default the strategy has it.
     deregister_delay
-        The least seconds that a published instance serves on after it left the catalog.
+        The minimum of seconds that a published instance serves on after it left the catalog. By default the strategy
+        has it.
     after
         The deployment whose steps this undoes. This node refuses its later steps.
 
@@ -322,15 +326,15 @@ def stop(name, instances=None, deployment=None, drain=None, deregister_delay=Non
 
 def restart(name, instances=None, deployment=None):
     """
-    Restart instances one after the other: withdraw, drain, restart, test, publish. Returns
-    ``{"instances", "warnings"}``: their ids, and which of them had to be killed.
+    Restart instances one after the other: withdraw, drain, restart, test and publish each. Returns
+    ``{"instances", "warnings"}``: their ids, and a sentence on each instance that had to be killed.
 
     name
         The app.
     instances
-        Ids, or a mapping of minion id to ids. All of the app's by default.
+        Ids, or a mapping of minion id to ids. By default all instances of the app.
     deployment
-        The run whose step this is. An error once it has ended on this node.
+        The run whose step this is. It is an error if that run has ended on this node.
 
     CLI Example:
 
@@ -344,13 +348,13 @@ def restart(name, instances=None, deployment=None):
 
 def crashed(name, instances=None):
     """
-    Return the instances whose process has ended since their publication, each with its last lines: ``{id: text}``. A
-    supervisor restarts a crashed process at once, so its checks may all pass.
+    Return the instances whose process has ended since their publication, each with the last lines that it printed:
+    ``{id: text}``. A supervisor restarts a crashed process at once, so its checks may all pass.
 
     name
         The app.
     instances
-        Ids, or a mapping of minion id to ids. All of the app's by default.
+        Ids, or a mapping of minion id to ids. By default all instances of the app.
 
     CLI Example:
 
@@ -363,12 +367,12 @@ def crashed(name, instances=None):
 
 def test(name, instances=None):
     """
-    Run the app's tests that are from the node. Returns ``{id: [{"test", "ok", "detail", "seconds"}]}``.
+    Run the app's tests from the node. Returns ``{id: [{"test", "ok", "detail", "seconds"}]}``.
 
     name
         The app.
     instances
-        Ids, or a mapping of minion id to ids. All of the app's by default.
+        Ids, or a mapping of minion id to ids. By default all instances of the app.
 
     CLI Example:
 
@@ -381,7 +385,7 @@ def test(name, instances=None):
 
 def remove(name, version):
     """
-    Remove a release from this node. Return whether there was one. Refused while an instance runs it.
+    Remove a release from this node. Return whether it was there. It is an error if an instance runs the release.
 
     name
         The app.
@@ -404,9 +408,9 @@ def logs(name, instances=None, lines=50, since=None, strict=True):
     name
         The app.
     instances
-        Ids, or a mapping of minion id to ids. All of the app's by default.
+        Ids, or a mapping of minion id to ids. By default all instances of the app.
     lines
-        How many lines of each.
+        The number of lines of each instance.
     since
         Only lines of the last ``10m``, ``1h`` and so on, or since a time
         (``2026-11-24 10:30``). Needs systemd: supervisord does not keep when a line was printed.
@@ -426,9 +430,9 @@ def logs(name, instances=None, lines=50, since=None, strict=True):
 def command(name, command, instance, timeout=60, placeholders=False):
     """
     Run a command once, as an instance of an app would: in its release's folder, with its environment
-    and its user. It is split into words as a shell would, and no shell runs it.
+    and its user. The command is split into words as a shell would, but no shell runs it.
 
-    Returns ``{"instance", "code", "output"}``. ``code`` is None if it hung or could not be started.
+    Returns ``{"instance", "code", "output"}``. ``code`` is None if the command hung or could not be started.
 
     name
         The app.
@@ -437,9 +441,9 @@ def command(name, command, instance, timeout=60, placeholders=False):
     instance
         The id of an instance that runs here.
     timeout
-        Seconds after which it is killed.
+        Seconds after which the command is killed.
     placeholders
-        Fill in ``{address}``, ``{port}`` and so on, as in the command of a test.
+        True fills in ``{address}``, ``{port}`` and so on, as in the command of a test.
 
     CLI Example:
 
@@ -455,9 +459,9 @@ def missing(name):
     """
     Return how this node differs from the record: ``{"instances", "reason", "superseded", "warnings"}``.
 
-    ``instances`` should run here and do not, or have another weight. ``reason`` says why there are none.
-    ``superseded`` serve here, though clients find the recorded instances elsewhere. ``warnings`` name the unusable
-    parts of the record.
+    ``instances`` are instances that should run here and do not, or that have another weight. ``reason`` says why there
+    are none. ``superseded`` are instances that serve here, although clients find the recorded instances elsewhere.
+    ``warnings`` name the unusable parts of the record.
 
     name
         The app.
@@ -495,7 +499,7 @@ def retire(name):
 
 def undefined():
     """
-    Return the names of apps that this node runs or has registered, and that its environment does not define.
+    Return the names of apps that this node runs or has registered without a definition in its environment.
 
     CLI Example:
 

@@ -1,6 +1,6 @@
 """
-What a deployment does on this node beside the instances
-========================================================
+Hooks, peer tests and removal of releases on this node
+======================================================
 """
 
 from saltdeploy.core import arguments, names
@@ -13,25 +13,25 @@ def _lifecycle():
 
 def hook(name, phase, version, hooks, instances=None, deployment=None):
     """
-    Run hooks of an app on this node, one after the other, until one fails. They run in the folder of a release,
+    Run hooks of an app on this node, one after the other, until a hook fails. They run in the folder of a release,
     with its environment and its user. Hooks before an installation run in the folder of the app's releases, as the
     minion's own user.
 
-    Returns ``{"node", "ran", "problem", "failed", "ended"}``: the commands that ended well, the problem (empty if
-    there is none), the key of the hook that failed, and whether this node saw its end.
+    Returns ``{"node", "ran", "problem", "failed", "ended"}``. ``ran`` are the commands that ended well. ``problem`` is
+    empty if there is none. ``failed`` is the key of the hook that failed. ``ended`` says whether this node saw its end.
 
     name
         The app.
     phase
-        ``before_start``, for example: the key of ``hooks`` in the app's definition.
+        The key of ``hooks`` in the app's definition, for example ``before_start``.
     version
-        The release. If it is not installed here, the release of an instance is taken.
+        The release. If it is not installed here, the hooks run in the release of an instance.
     hooks
         The keys of the hooks to run: ``<phase>-<beginning of the SHA-256 of the command>``.
     instances
         A mapping of minion id to the ids of the instances that the hooks are about.
     deployment
-        The deployment that this step belongs to. It is an error if that has ended on this node.
+        The deployment whose step this is. It is an error if that deployment has ended on this node.
 
     CLI Example:
 
@@ -47,12 +47,12 @@ def hook(name, phase, version, hooks, instances=None, deployment=None):
 
 def test_peers(name, targets):
     """
-    Run the app's tests that are from a peer against instances on other nodes.
+    Run the app's tests from a peer against instances on other nodes.
 
     name
         The app.
     targets
-        A list of instances (``id``, ``node``, ``address``, ``port``, ``version``); or a mapping of
+        A list of instances (``id``, ``node``, ``address``, ``port``, ``version``), or a mapping of
         minion id to such lists.
 
     CLI Example:
@@ -66,14 +66,15 @@ def test_peers(name, targets):
 
 def prune(name, versions, deployment=None):
     """
-    Remove releases from this node. Return the versions that were there. Refused if an instance runs one.
+    Remove releases from this node. Return the versions that were there. It is an error if an instance runs such a
+    release.
 
     name
         The app.
     versions
-        A list of versions; or a mapping of minion id to such lists.
+        A list of versions, or a mapping of minion id to such lists.
     deployment
-        The run that this step belongs to. It is an error if that has ended on this node.
+        The run whose step this is. It is an error if that run has ended on this node.
 
     CLI Example:
 

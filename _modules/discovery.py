@@ -2,9 +2,9 @@
 Service discovery from this node
 ================================
 
-Publish and withdraw instances of apps, register services that are not our apps (a database, an
-external host), and find any of them. The node's own agent is asked: pillar
-``environments:<name>:discovery``.
+Publish and withdraw instances of apps. Register other services, for example a database or an external host. Find
+instances and services. All functions use the node's own agent, which pillar ``environments:<name>:discovery``
+configures.
 """
 
 from saltdeploy.core import arguments, names
@@ -25,18 +25,18 @@ def _ids(value):
 
 def publish(name, instances=None, weight=None, deployment=None, after=None):
     """
-    Put instances of an app that passed their tests into discovery. Returns their ids.
+    Publish instances of an app that passed their tests. Returns their ids.
 
     name
         The app.
     instances
-        Ids; or a mapping of minion id to ids; all of the app's on this node by default.
+        Ids, or a mapping of minion id to ids. By default all instances of the app on this node.
     weight
-        The weight of each, 1 to 65535; by default the one it had.
+        The weight of each instance, 1 to 65535. By default each instance keeps its weight.
     deployment
-        The deployment whose step this is; an error once its way back has begun on this node.
+        The deployment whose step this is. It is an error if its revert has begun on this node.
     after
-        The deployment whose steps this undoes: nothing is done for it on this node any more.
+        The deployment whose steps this undoes. This node refuses its later steps.
 
     CLI Example:
 
@@ -52,16 +52,16 @@ def publish(name, instances=None, weight=None, deployment=None, after=None):
 
 def weigh(name, weights, deployment=None, after=None):
     """
-    Give published instances of an app other weights, where they have others. Returns the ids of those.
+    Give published instances of an app these weights. Returns the ids of the instances whose weight changed.
 
     name
         The app.
     weights
-        A mapping of id to weight, 1 to 65535; or a mapping of minion id to such mappings.
+        A mapping of id to weight, 1 to 65535, or a mapping of minion id to such mappings.
     deployment
-        The deployment whose step this is; an error once its way back has begun on this node.
+        The deployment whose step this is. It is an error if its revert has begun on this node.
     after
-        The deployment whose steps this undoes: nothing is done for it on this node any more.
+        The deployment whose steps this undoes. This node refuses its later steps.
 
     CLI Example:
 
@@ -75,20 +75,20 @@ def weigh(name, weights, deployment=None, after=None):
 
 def withdraw(name, instances=None, held=True, deployment=None, after=None):
     """
-    Take instances of an app out of discovery; they run on, as candidates. Returns their ids, once the
+    Take instances of an app out of discovery. They run on as candidates. Returns their ids once the
     catalog is without them.
 
     name
         The app.
     instances
-        Ids; or a mapping of minion id to ids; all of the app's on this node by default.
+        Ids, or a mapping of minion id to ids. By default all instances of the app on this node.
     held
-        Whether they wait for ``deploy.publish``. If not, the next deployment stops them, unless the
+        True lets them wait for ``deploy.publish``. False lets the next deployment stop them, unless the
         record has them as warm.
     deployment
-        The deployment whose step this is; an error once its way back has begun on this node.
+        The deployment whose step this is. It is an error if its revert has begun on this node.
     after
-        The deployment whose steps this undoes: nothing is done for it on this node any more.
+        The deployment whose steps this undoes. This node refuses its later steps.
 
     CLI Example:
 
@@ -103,8 +103,8 @@ def withdraw(name, instances=None, held=True, deployment=None, after=None):
 
 def leader():
     """
-    Return the address of the leader that this node's agent knows, once it lets this node in. An error if
-    there is none.
+    Return the address of the leader that this node's agent knows, once the agent lets this node in. It is an error if
+    there is no leader.
 
     CLI Example:
 
@@ -118,8 +118,8 @@ def leader():
 
 def failing():
     """
-    Return the ids of what this node's agent has registered and users do not find: a check of it does not
-    pass, or has not run yet.
+    Return the ids of the services that this node's agent has registered and that clients do not find. A check of such
+    a service does not pass, or has not run yet.
 
     CLI Example:
 
@@ -134,12 +134,13 @@ def failing():
 def find(name, passing=True):
     """
     Return the endpoints of a service: a list of ``{"address", "host", "port", "id", "node", "tags", "meta",
-    "status", "weight"}``, ``[]`` if there is none. ``host`` is the address as a URL has it: IPv6 in brackets.
+    "status", "weight"}``. It is empty if there is no endpoint. ``host`` is the address for use in a URL, with IPv6 in
+    brackets.
 
     name
         The service.
     passing
-        Only those whose checks pass.
+        True returns only endpoints whose checks pass.
 
     .. code-block:: jinja
 
@@ -159,8 +160,8 @@ def find(name, passing=True):
 
 def frontends():
     """
-    Return what a load balancer on this node listens on: a list of ``{"app", "port", "mode", "timeout",
-    "trusted_proxies", "slots"}``. ``timeout`` is in milliseconds. ``slots`` is how many instances it has
+    Return the frontends of a load balancer on this node: a list of ``{"app", "port", "mode", "timeout",
+    "trusted_proxies", "slots"}``. ``timeout`` is in milliseconds. ``slots`` is the number of instances that it has
     room for, of the old and the new release together.
 
     CLI Example:
@@ -192,8 +193,8 @@ def recursors():
     """
     Return the name servers that Consul on this node asks for names that are not its own.
 
-    They are those of ``dns:upstream``. Without it, they are the servers that the node itself asked before a resolver of
-    saltdeploy was set up.
+    They are the servers in ``dns:upstream``. Without it, they are the servers that the node itself asked before
+    saltdeploy set up a resolver.
 
     CLI Example:
 
@@ -206,7 +207,7 @@ def recursors():
 
 def registered(service_id):
     """
-    Return the digest of what this node's agent has registered under an id, None if nothing is.
+    Return the digest of the service that this node's agent has registered under an id, None if there is none.
 
     service_id
         The service's id.
@@ -224,7 +225,7 @@ def registered(service_id):
 
 def digest(name, **service):
     """
-    Return the digest that :py:func:`register` with these arguments would leave.
+    Return the digest that a service has if :py:func:`register` registers it with these arguments.
 
     CLI Example:
 
@@ -237,14 +238,14 @@ def digest(name, **service):
 
 def register(name, **service):
     """
-    Register a service that is not one of our apps with this node's agent. Returns its id.
+    Register a service that is no app of saltdeploy with this node's agent. Returns its id.
 
     name
         The service's name, a DNS label.
     service_id
-        Its id on this agent; the name by default.
+        Its id on this agent. By default the name.
     address
-        Its address: the node's by default, or an external host's.
+        Its address, for example of an external host. By default the node's address.
     port
         Its port.
     tags
@@ -252,9 +253,9 @@ def register(name, **service):
     meta
         A mapping of further facts.
     checks
-        A list of checks as in an app's definition; by default a TCP connection to the port.
+        A list of checks as in an app's definition. By default a TCP connection to the port.
     weight
-        Its part of the requests beside those of the service's others, 1 to 65535; Consul's default is 1.
+        Its share of the requests, relative to the other instances of the service, 1 to 65535. Consul's default is 1.
 
     CLI Example:
 
@@ -270,7 +271,7 @@ def register(name, **service):
 
 def deregister(service_id):
     """
-    Take what :py:func:`register` registered out of discovery. An unknown id is no error.
+    Deregister a service that :py:func:`register` registered. An unknown id is no error.
 
     service_id
         The service's id.

@@ -2,7 +2,7 @@
 Deployments on the terminal
 ===========================
 
-One line for each step as it happens, and at the end a verdict in one line. ``--out=json`` gives the data.
+This outputter shows a line for each step as it happens, and a verdict at the end. ``--out=json`` gives the data.
 """
 
 import datetime
@@ -12,14 +12,14 @@ import textwrap
 import salt.utils.color
 
 WIDTH = 8
-# Control characters but for line break and tab, and what turns the direction of text: what an app has printed, or
-# somebody has given as reason, must not act on a terminal. (The package may not be there where a job is looked up.)
+# Control characters except line break and tab, and characters that turn the direction of text. The output of an app or
+# an operator's reason must not act on a terminal. (The package may be missing where a job is looked up.)
 HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def output(data, **kwargs):
     """
-    Return ``data`` of the ``deploy`` runner, or an event of one, as text.
+    Return ``data`` of the ``deploy`` runner, or an event of a run, as text.
     """
     colors = salt.utils.color.get_colors(__opts__.get("color"), __opts__.get("color_theme"))
     data = _harmless(data)
@@ -34,7 +34,7 @@ def output(data, **kwargs):
 
 
 def _harmless(data):
-    """Return ``data`` with what could act on a terminal escaped in all its texts."""
+    """Return ``data`` with all characters escaped that could act on a terminal."""
     if isinstance(data, dict):
         return {_harmless(key): _harmless(value) for key, value in data.items()}
     if isinstance(data, (list, tuple)):
@@ -153,7 +153,7 @@ def _paint(text, color, colors):
     return f"{colors[color]}{text}{colors['ENDC']}" if colors.get(color) else text
 
 
-# The first of these keys that a result has says what it is.
+# The first of these keys that a result has decides its view.
 VIEWS = {
     "apps": _status,
     "history": _history,

@@ -42,8 +42,8 @@ def _verb(function):
     @functools.wraps(function)
     def verb(*args, **kwargs):
         result = guard.result(function, args, kwargs)
-        # salt-run ends with the result's retcode. Orchestrations and salt-api go by the context's; a key "data" at the
-        # top would be judged as the result of a highstate (salt/client/mixins.py, low).
+        # salt-run ends with the result's retcode. Orchestrations and salt-api use the context's retcode. Salt would
+        # judge a key "data" at the top as the result of a highstate (salt/client/mixins.py, low).
         __context__["retcode"] = result["retcode"]
         return {**result, "outputter": "deploy"}
 
@@ -221,7 +221,7 @@ def rollback(
 
     The last good release is the newest other release that the history has as published. A release that a rollback
     left is not good until it is deployed again. If the last deployment failed and was reverted, the release before it
-    serves. The rollback then goes below that one, and a warning says so.
+    serves. The rollback then goes to a release before the serving release, and a warning says so.
 
     Nodes that still have the release come first. Instances that a blue-green deployment keeps warm are published
     without a start.
@@ -354,9 +354,9 @@ def test(name=None, version=None, env=None, nodes=None, *extra, **kwargs):
 @_verb
 def status(name=None, env=None, *extra, **kwargs):
     """
-    Show the instances that clients find, with release, address and health. Show also the candidates, recorded
-    instances that discovery does not have, other services under the app's name, differences from the definition, and
-    a deployment that runs now. Only discovery is asked, no node.
+    Show the instances that clients find, with release, address and health. Also show candidates, other services under
+    the app's name, and recorded instances that discovery does not have. Also show differences from the definition, and
+    a deployment that runs now. This asks discovery only, and no node.
 
     name
         The app. By default all apps, including apps that run without a definition.
@@ -373,7 +373,7 @@ def status(name=None, env=None, *extra, **kwargs):
 @_verb
 def history(name=None, env=None, limit=None, *extra, **kwargs):
     """
-    Show the last runs of an app: when, who, why, the outcome, and how long each phase took.
+    Show the last runs of an app: the time, the operator, the reason, the outcome, and the duration of each phase.
 
     limit
         The number of runs, the newest first. 10 by default, and 50 are kept.
@@ -395,7 +395,7 @@ def logs(name=None, env=None, nodes=None, instance=None, lines=50, since=None, *
     instance
         Only the instance with this id.
     lines
-        How many lines of each.
+        The number of lines of each instance.
     since
         Only lines of the last ``10m``, ``1h`` and so on, or since a time
         (``since='2026-11-24 10:30'``, the master's time zone). Needs systemd on the nodes.
@@ -412,18 +412,18 @@ def logs(name=None, env=None, nodes=None, instance=None, lines=50, since=None, *
 @_verb
 def exec_(name=None, command=None, env=None, instance=None, node=None, timeout=60, *extra, **kwargs):
     """
-    ``deploy.exec``: run a command once, on one node, in the release's folder of a running instance. User
-    and environment are those of the definition today. Ends with 0 if the command does, else with 1.
+    ``deploy.exec``: run a command once, on one node, in the release's folder of a running instance. The user and
+    the environment variables come from the current definition. Ends with 0 if the command does, else with 1.
 
     command
-        The command. It is split into words as a shell would, and no shell runs it. It stays in Salt's
-        job cache: no secrets.
+        The command. It is split into words as a shell would, but no shell runs it. It stays in Salt's job cache, so do
+        not write secrets in it.
     instance
-        The id of the instance. By default the first published one.
+        The id of the instance. By default the first published instance.
     node
-        The node. By default the instance's.
+        The node. By default the node of the instance.
     timeout
-        How long it may take, in seconds or as ``5m``. Then it is killed.
+        How long the command may take, in seconds or as ``5m``. Then it is killed.
 
     CLI Example:
 
@@ -457,7 +457,7 @@ def hooks(name=None, version=None, env=None, settle=None, *extra, **kwargs):
 @_verb
 def unlock(name=None, env=None, force=False, *extra, **kwargs):
     """
-    Show who holds an app's deployment lock. ``force=True`` takes it away. A run that lost its lock
+    Show the holder of an app's deployment lock. ``force=True`` takes the lock away. A run that lost its lock
     stops and writes nothing more. The lock of a dead run expires by itself.
 
     CLI Example:
@@ -470,14 +470,14 @@ def unlock(name=None, env=None, force=False, *extra, **kwargs):
 
 
 def _control():
-    # Salt puts the user that it has authenticated into the module: a user of salt-api is not the master's own.
+    # Salt puts the authenticated user into the module. A user of salt-api is not the master's own user.
     return deployments.Control(__opts__, _emit, globals().get("__user__"))
 
 
 def _emit(event):
     bus = globals().get("__jid_event__")
     if bus:
-        # A reader that is gone must not stop a deployment half way.
+        # A reader that has gone away must not stop a deployment half way.
         with contextlib.suppress(OSError), signals.held():
             bus.fire_event({"message": event, "outputter": "deploy"}, "progress")
             sys.stdout.flush()

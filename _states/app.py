@@ -2,8 +2,8 @@
 Apps on a node
 ==============
 
-Highstate uses :py:func:`deployed`: it brings back what the record says this node runs, retires what it serves in
-place of others, and changes nothing else, so that it never undoes a deployment.
+Highstate uses :py:func:`deployed`. It restores the instances that the record has on this node, and retires instances
+that a deployment has replaced elsewhere. It changes nothing else, so it never undoes a deployment.
 
 .. code-block:: yaml
 
@@ -17,11 +17,11 @@ from saltdeploy.core import names, words
 
 def room(name, app, version):
     """
-    Ensure that this node's disks have room for a release, unless it is installed. Changes nothing: for the beginning
-    of what does.
+    Ensure that this node's disks have room for a release, unless it is installed. Nothing is changed. Use it before
+    the states that install the release.
 
     name
-        What the state is called.
+        The name of the state.
     app
         The app.
     version
@@ -37,16 +37,16 @@ def room(name, app, version):
 
 def installed(name, version, digest="", deployment=None):
     """
-    Ensure a release is installed; what runs is not touched.
+    Ensure that a release is installed. Running instances are not touched.
 
     name
         The app.
     version
         The release.
     digest
-        The SHA-256 of the archive that it must be made of; without it what the definition says.
+        The SHA-256 of the archive that it must be made of. By default the definition has it.
     deployment
-        The deployment whose step this is; it fails once that has ended on this node.
+        The deployment whose step this is. The state fails if that deployment has ended on this node.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
@@ -65,18 +65,18 @@ def installed(name, version, digest="", deployment=None):
 
 def running(name, version, instances=1):
     """
-    Ensure that at least so many instances of a release run here, as candidates or published: start
-    and test what is missing. For nodes without a runner; a deployment publishes too.
+    Ensure that at least this number of instances of a release run here, as candidates or published. Missing instances
+    are started and tested, but not published. This state is for nodes without a runner. A deployment also publishes.
 
-    What fails is stopped again, so that a state that fails each time leaves no more processes each time; the comment
-    has the last lines that it printed.
+    Failed instances are stopped again, so that a state that fails repeatedly leaves no processes. The comment has the
+    last lines that they printed.
 
     name
         The app.
     version
         The release, which must be installed.
     instances
-        How many.
+        The number of instances.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
@@ -102,9 +102,10 @@ def running(name, version, instances=1):
 
 def deployed(name):
     """
-    Ensure that this node runs and publishes what the record says it does. An instance that the record does not name is
-    retired, if the record has the app elsewhere and clients find all of it: this node was away when those were
-    deployed. Nothing is changed while a deployment of the app is under way; nothing is retired while one is paused.
+    Ensure that this node runs and publishes the instances that the record has here. An instance that the record does
+    not name is retired if the record has the app elsewhere, and clients find all recorded instances. Such an instance
+    was replaced while this node was away. Nothing is changed while a deployment of the app runs. Nothing is retired
+    while a deployment of the app is paused.
 
     name
         The app.
@@ -135,10 +136,10 @@ def deployed(name):
 
 def defined(name):
     """
-    Name the apps that this node runs and that its environment does not define. Nothing is changed.
+    Warn of apps that this node runs and that its environment does not define. Nothing is changed.
 
     name
-        Only the state's name.
+        The name of the state.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "all apps that run here are defined"}
     try:
@@ -155,13 +156,13 @@ def defined(name):
 
 def absent(name, version=None):
     """
-    Ensure that no instance of an app, or of one release of it, runs here, and that the release is gone.
-    Published instances are retired as in a deployment: withdrawn, drained, stopped.
+    Ensure that no instance of an app runs here, and that its releases are gone. With ``version``, this is only about
+    that release. Published instances are retired as in a deployment: withdrawn, drained and stopped.
 
     name
         The app.
     version
-        The release; all of them without it.
+        The release. By default all releases.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
@@ -185,7 +186,7 @@ def absent(name, version=None):
 
 
 def _warn(ret, warnings):
-    """Add ``warnings`` to a state's result. Salt counts an empty list as one."""
+    """Add ``warnings`` to a state's result, unless they are empty: Salt counts an empty list as a warning."""
     if warnings:
         ret["warnings"] = warnings
 

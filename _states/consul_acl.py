@@ -2,7 +2,7 @@
 Consul's access control: bootstrap, policies, roles and tokens
 ==============================================================
 
-The state tree uses these on one server of an environment, with what the master keeps of it.
+The state tree uses these states on one server of an environment, with the secrets that the master keeps for it.
 
 .. code-block:: yaml
 
@@ -15,7 +15,7 @@ The state tree uses these on one server of an environment, with what the master 
         - rules: 'operator = "read"'
         - management: {{ pillar['saltdeploy_consul']['management'] }}
 
-No secret is in what a state returns.
+No state returns a secret.
 """
 
 from salt.exceptions import SaltException
@@ -30,7 +30,7 @@ def bootstrapped(name, secret, deadline=120):
     Ensure that access control was bootstrapped, with ``secret`` as the first management token.
 
     name
-        URL of a server.
+        The URL of a server.
     secret
         The token, a UUID.
     deadline
@@ -52,42 +52,42 @@ def bootstrapped(name, secret, deadline=120):
 
 def policy(name, rules, management, url=URL):
     """
-    Ensure a policy.
+    Ensure that a policy exists with these rules.
 
     name
-        Its name.
+        The name of the policy.
     rules
         Its rules, in HCL.
     management
         A token that may manage access control.
     url
-        A server, or an agent.
+        The URL of a server or of an agent.
     """
     return _ensure(name, management, url, lambda acl: acl.policy(name, rules), rules)
 
 
 def role(name, policies, management, url=URL):
     """
-    Ensure a role.
+    Ensure that a role exists with these policies.
 
     name
-        Its name.
+        The name of the role.
     policies
         The names of its policies.
     management
         A token that may manage access control.
     url
-        A server, or an agent.
+        The URL of a server or of an agent.
     """
     return _ensure(name, management, url, lambda acl: acl.role(name, policies), policies)
 
 
 def token(name, accessor, secret, management, rights, url=URL):
     """
-    Ensure a token.
+    Ensure that a token exists with these rights.
 
     name
-        Its description.
+        The description of the token.
     accessor
         Its id, a UUID that is no secret.
     secret
@@ -97,7 +97,7 @@ def token(name, accessor, secret, management, rights, url=URL):
     rights
         A mapping with ``Policies`` or ``Roles`` (lists of ``{Name: …}``), ``ServiceIdentities``, ``NodeIdentities``.
     url
-        A server, or an agent.
+        The URL of a server or of an agent.
     """
     return _ensure(
         name, management, url, lambda acl: acl.token(accessor, secret, name, rights), accessor, secret, rights
@@ -106,16 +106,16 @@ def token(name, accessor, secret, management, rights, url=URL):
 
 def tokens_known(name, accessors, management, url=URL):
     """
-    Ensure that there are no tokens of a kind but those that are known: remove the others.
+    Ensure that there are no unknown tokens of a kind. Unknown tokens are removed.
 
     name
-        What the descriptions of this kind of token begin with.
+        The beginning of the descriptions of this kind of token.
     accessors
-        The ids of those that stay.
+        The ids of the known tokens, which stay.
     management
         A token that may manage access control.
     url
-        A server, or an agent.
+        The URL of a server or of an agent.
     """
 
     def ensure(acl):
@@ -143,6 +143,6 @@ def _ensure(name, management, url, ensure, *given):
 
 
 def _problem(exc):
-    """Return what is said of ``exc``; of what is no error of ours, an argument of a wrong shape is the cause."""
+    """Return the message on ``exc``. If it is no SaltException, an argument has a wrong shape."""
     said = tracebacks.told(exc) if isinstance(exc, SaltException) else f"wrong arguments: {tracebacks.told(exc)}"
     return words.message(said)

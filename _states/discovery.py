@@ -19,14 +19,14 @@ from saltdeploy.core import names, words
 
 def published(name, service_id=None, address=None, port=None, tags=None, meta=None, checks=None, weight=None):
     """
-    Ensure a service is registered with this node's agent, as given.
+    Ensure that a service is registered with this node's agent, with these arguments.
 
     name
-        The service, a DNS label.
+        The service's name, a DNS label.
     service_id
-        Its id on this agent; the name by default.
+        Its id on this agent. By default the name.
     address
-        The node's by default, or an external host's.
+        Its address, for example of an external host. By default the node's address.
     port
         Its port.
     tags
@@ -34,9 +34,9 @@ def published(name, service_id=None, address=None, port=None, tags=None, meta=No
     meta
         A mapping of further facts.
     checks
-        A list of checks as in an app's definition; by default a TCP connection to the port.
+        A list of checks as in an app's definition. By default a TCP connection to the port.
     weight
-        Its part of the requests beside those of the service's others, 1 to 65535; Consul's default is 1.
+        Its share of the requests, relative to the other instances of the service, 1 to 65535. Consul's default is 1.
     """
     given = {"service_id": service_id, "address": address, "port": port, "tags": tags, "meta": meta, "checks": checks}
     given["weight"] = weight
@@ -59,12 +59,12 @@ def published(name, service_id=None, address=None, port=None, tags=None, meta=No
 
 def withdrawn(name, service_id=None):
     """
-    Ensure a service is not registered with this node's agent.
+    Ensure that a service is not registered with this node's agent.
 
     name
-        The service.
+        The service's name.
     service_id
-        Its id on this agent; the name by default.
+        Its id on this agent. By default the name.
     """
     target = service_id or name
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{words.name(target)} is not published"}
@@ -83,15 +83,15 @@ def withdrawn(name, service_id=None):
 
 def ready(name, deadline=120, passing=False):
     """
-    Wait until this node's agent knows a leader, and lets this node in.
+    Wait until this node's agent knows a leader and lets this node in.
 
     name
-        Any.
+        The name of the state.
     deadline
         Seconds to wait.
     passing
-        Wait, too, until users find all that the agent has registered: an agent that was restarted takes
-        nothing for healthy before it has checked it.
+        True also waits until clients find all services that the agent has registered. A restarted agent takes no
+        service for healthy before it has checked it.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "Discovery answers"}
     try:
@@ -111,7 +111,7 @@ def ready(name, deadline=120, passing=False):
 
 
 def _unready(passing):
-    """Return why discovery is not ready on this node; nothing if it is."""
+    """Return why discovery is not ready on this node, or an empty text if it is."""
     try:
         __salt__["discovery.leader"]()
         failing = __salt__["discovery.failing"]() if passing else []
@@ -122,12 +122,12 @@ def _unready(passing):
 
 def resolved(name, deadline=60):
     """
-    Wait until this node resolves a name to an IPv4 or IPv6 address, as every program on it does.
+    Wait until this node resolves a name to an IPv4 or IPv6 address, as all programs on the node do.
 
     name
-        A name, ``consul.service.consul`` for one.
+        The name to resolve, for example ``consul.service.consul``.
     deadline
-        Seconds to wait: Consul's DNS answers nothing before its token is known.
+        Seconds to wait. Consul's DNS answers nothing before Consul knows its token.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
     try:
@@ -139,7 +139,7 @@ def resolved(name, deadline=60):
         return {**ret, "comment": f"Would resolve {name}"}
     until = time.monotonic() + deadline
     while True:
-        # In a process of its own: this one has read resolv.conf when it began.
+        # In a process of its own, because this process read resolv.conf when it began.
         found = __salt__["cmd.run_all"](["getent", "ahosts", name], python_shell=False, ignore_retcode=True)
         if found["retcode"] == 0:
             addresses = sorted({line.split()[0] for line in found["stdout"].splitlines()})

@@ -1,6 +1,6 @@
-"""The ``salt.loader`` entry point: where Salt finds what was installed with pip.
+"""The ``salt.loader`` entry point, by which Salt finds the modules that were installed with pip.
 
-A callable, because a package as entry point loads nothing from an editable installation.
+It is a callable, because a package as entry point loads nothing from an editable installation.
 """
 
 from __future__ import annotations

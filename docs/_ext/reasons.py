@@ -1,14 +1,14 @@
-"""Why each default is what it is: table by table, the default that is meant, and the reason for it in a sentence.
+"""The reason for each default, table by table: the default as the table shows it, and its reason in sentences.
 
-Another default needs another reason, so the one that a reason is for is written beside it, as the table shows it.
+Another default needs another reason, so each default is written beside its reason.
 """
 
 REASONS = {
     "app": {
         "user": (
             "app-<app>",
-            "With a user of its own no app can read the secrets in another one's ``config``, or stop its processes,"
-            " and none is root.",
+            "With a user of its own, no app can read the secrets in the ``config`` of another app, or stop its"
+            " processes. No app is root.",
         ),
         "data": (
             "false",
@@ -17,30 +17,30 @@ REASONS = {
         ),
         "roles": (
             "app",
-            "An app that asks for nothing special keeps off load balancers and Consul servers that are nothing else;"
-            " nodes without ``roles`` take it too, so that a small environment needs none.",
+            "An app without special needs keeps off load balancers and Consul servers that have no other purpose. Nodes"
+            " without ``roles`` take it too, so a small environment needs no roles.",
         ),
         "checks": (
             "a TCP connection",
-            "That its port answers is all that can be asked of any app; without a check, users would be sent to one"
-            " that has crashed.",
+            "Every app with a port can answer this check. Without any check, clients would be sent to an instance that"
+            " has crashed.",
         ),
         "instances": (
             "1",
-            "What must not run twice, a scheduler for example, does so only if somebody says that it can; but while"
-            " one alone is down, so is the app.",
+            "An app that must not run twice, for example a scheduler, then does so only if you say that it can. But"
+            " while a single instance is down, so is the app.",
         ),
     },
     "source": {
         "strip": (
             "0",
-            "An archive may have files at its top, and these are lost, without a word, where a folder is stripped"
-            " that is not there.",
+            "An archive may have files at its top. They would be lost without a word if saltdeploy stripped a folder"
+            " that does not exist.",
         ),
         "python": (
             "the system's python3",
-            "It outlasts upgrades of Salt, which may replace Salt's own Python, so that releases made with that"
-            " break; it is taken only where the system has none.",
+            "It outlasts upgrades of Salt, which may replace Salt's own Python and so break releases made with it."
+            " saltdeploy takes Salt's Python only if the system has none.",
         ),
         "index": (
             "the node's own",
@@ -51,48 +51,48 @@ REASONS = {
     "check": {
         "interval": (
             "2s",
-            "So late at most it is seen that an instance went down, and so long at most users miss those of a node"
-            " whose agent was restarted; more often is load on the app for little.",
+            "Consul notices a dead instance after this time at most. After a restart of an agent, clients miss the"
+            " node's instances for as long. A shorter interval puts load on the app for little gain.",
         ),
         "timeout": (
             "5s",
             "With ``interval`` it is less than ``min_healthy_time``, so a wave notices a hanging release before it"
-            " retires the old one. A shorter time would take out instances that are slow under load.",
+            " retires the old release. A shorter time would take out instances that are slow under load.",
         ),
     },
     "test": {
         "from": (
             "node",
-            "It costs no further Salt job, as it is part of the one that starts the instance, and is the only place"
-            " where a command has its release.",
+            "It costs no further Salt job, because the job that starts the instance also tests it. Only there does a"
+            " command have its release.",
         ),
         "timeout": (
             "10s",
-            "The first answer after a start may take seconds; one that takes longer while nobody else asks is too"
-            " late for users, and each test may hold up its wave for so long.",
+            "The first answer after a start may take seconds. An answer after this time, while nobody else asks, is too"
+            " late for clients. Each test may hold up its wave for so long.",
         ),
     },
     "hook": {
         "timeout": (
             "5m",
-            "Most migrations need less, and somebody may be waiting: a lock that others hold in the database, for"
-            " one, is not waited for until the next day.",
+            "Most migrations need less, and somebody may be waiting. For example, a hook must not wait until the next"
+            " day for a lock in the database.",
         ),
         "once": (
             "false",
-            "To run too often what prepares a node is harmless, and to leave out nodes is not.",
+            "If a hook prepares a node, it is harmless to run it too often. It is not harmless to leave out nodes.",
         ),
         "on_failure": (
             "revert",
-            "What users had before served them; that the old release must not follow what a hook did, only its author"
-            " can know.",
+            "The old release served clients well. Only the author of a hook can know that the old release must not run"
+            " after it.",
         ),
     },
     "http": {
         "status": (
             "200",
-            "It is what a page has that is there; an empty answer (204) or a redirect is none, though a check, which"
-            " is Consul's, takes any 2xx.",
+            "An existing page answers with it. An empty answer (204) or a redirect is no page. A check belongs to"
+            " Consul and accepts any 2xx.",
         ),
     },
     "stop": {
@@ -109,8 +109,8 @@ REASONS = {
     "frontend": {
         "mode": (
             "http",
-            "Only a request that HAProxy understands can it send again, to another instance, when the first one fails"
-            " to answer.",
+            "HAProxy must understand a request to send it again, to another instance, when the first instance fails to"
+            " answer.",
         ),
         "timeout": (
             "5m",
@@ -121,43 +121,42 @@ REASONS = {
     "environment": {
         "scale": (
             "1",
-            "A copy is to differ from what it is based on only where it says so.",
+            "A copy should differ from its base only if it says so.",
         ),
         "discovery": (
             "Consul on each machine",
-            "Consul is what there is, and with an agent on each machine no address has to be kept up to date.",
+            "Consul is the only choice. With an agent on each machine, you need not keep any address up to date.",
         ),
     },
     "consul": {
         "datacenter": (
             "the agent's own",
-            "The agent knows it; another name is needed only where several datacenters are joined.",
+            "The agent knows it. You need another name only if several datacenters are joined.",
         ),
         "agent": (
             "http://127.0.0.1:8500",
-            "There an agent listens unless it is told otherwise, and what is sent, a token for one, does not leave"
-            " the machine.",
+            "An agent listens there unless you configure another address. A token that is sent there does not leave the"
+            " machine.",
         ),
         "servers": (
             '["http://127.0.0.1:8500"]',
-            "An agent on the master knows which servers there are, also once they are others; a list of them would"
-            " have to be kept.",
+            "An agent on the master knows the current servers, also after they change. You would have to maintain a"
+            " list of servers.",
         ),
     },
     "cluster": {
         "source": (
             "the master, else HashiCorp",
-            "Nodes that the master serves need no way to the internet, and elsewhere than at HashiCorp's nobody"
-            " vouches for the file.",
+            "Nodes that the master serves need no connection to the internet. Outside of HashiCorp, nobody vouches for"
+            " the file.",
         ),
         "sha256": (
             "HashiCorp's SHA256SUMS",
-            "A download that was cut off is found, and nobody has to look up a digest for each version and"
-            " architecture.",
+            "It detects a broken download, and you need not look up a digest for each version and architecture.",
         ),
         "datacenter": (
             "dc1",
-            "It is Consul's own, and as each environment that is set up so has its own servers, names need not differ.",
+            "It is Consul's own default. Each such environment has its own servers, so the names need not differ.",
         ),
     },
     "dns": {
@@ -168,105 +167,104 @@ REASONS = {
         ),
         "upstream": (
             "the node's own",
-            "Other servers may not know the names that are known inside of a network only.",
+            "Other servers may not know names that only the internal network knows.",
         ),
     },
     "webhook": {
         "events": (
             "all",
-            "What is left out is missed by who does not know of it, and later versions may have more events; the"
-            " receiver can still pass over some.",
+            "You may not notice that an event is left out, and later versions may have more events. The receiver can"
+            " still ignore some.",
         ),
     },
     "strategy": {
         "type": (
             "rolling",
-            "The old instance serves until users find the new one; ``recreate`` takes capacity away meanwhile, and"
-            " ``blue_green`` needs all ports and memory twice.",
+            "The old instance serves until clients find the new instance. ``recreate`` takes capacity away meanwhile,"
+            " and ``blue_green`` needs all ports and memory twice.",
         ),
         "waves": (
             '[1, "100%"]',
-            "What only users find is found at the cost of one node; each further wave takes ``min_healthy_time`` and"
-            " some seconds more, and seldom finds what the first did not.",
+            "Faults that only clients find affect a single node. Each further wave takes ``min_healthy_time`` and some"
+            " seconds more, and seldom finds faults that the first wave did not.",
         ),
         "max_failures": (
             "0",
-            "Whoever has few nodes wants all of them alike; of many, only their owner knows how many may be left"
-            " behind.",
+            "With few nodes, you want all of them alike. With many nodes, only you know how many may be left behind.",
         ),
         "min_healthy_time": (
             "10s",
-            "These are five checks at their default ``interval``, which show what gets up and falls over again; more"
-            " is added to each wave. Nomad has the same.",
+            "This is the time of five checks at their default ``interval``, which detect a process that starts and"
+            " crashes again. A longer time makes each wave longer. Nomad has the same.",
         ),
         "healthy_deadline": (
             "5m",
-            "With less, apps that load data for minutes are reverted; with more, one that never gets ready holds up"
-            " its deployment for longer. Nomad has the same.",
+            "A shorter time reverts apps that load data for minutes. With a longer time, an instance that never gets"
+            " ready holds up its deployment for longer. Nomad has the same.",
         ),
         "progress_deadline": (
             "10m",
-            "A wave may need ``healthy_deadline`` twice, until its instances are ready and until users find them, and"
-            " less would cut that off; an installation has as long. Nomad has the same.",
+            "A wave may need ``healthy_deadline`` twice: until its instances are ready, and until clients find them. A"
+            " shorter time would cut that off. An installation has as long. Nomad has the same.",
         ),
         "drain": (
             "30s",
-            "It ends with the last connection, so that only clients which keep theirs open cost the wave so much;"
-            " with less, long requests are cut off. Kamal has the same.",
+            "Draining ends with the last connection, so only clients that keep theirs open cost the wave so much. A"
+            " shorter time cuts off long requests. Kamal has the same.",
         ),
         "deregister_delay": (
             "2s",
-            "HAProxy, as it is set up here, asks once a second, and what it is told is a tenth of a second old;"
-            " instances stopped at once lost requests, and more than needed is added to each wave.",
+            "HAProxy, as it is set up here, asks once a second, and gets an answer that is a tenth of a second old."
+            " Instances that stopped at once lost requests. A longer delay makes each wave longer.",
         ),
         "auto_revert": (
             "true",
-            "What users had before served them, and a fleet that is half deployed at night would wait for somebody to"
-            " look.",
+            "The old instances served clients well. At night, a half deployed fleet would wait for somebody to look.",
         ),
         "keep_old": (
             "10m",
-            "It is long enough to see in a release's figures that it is bad, and short enough that memory is needed"
-            " twice for a while only.",
+            "It is long enough to see a bad release in its figures, and short enough that memory is needed twice only"
+            " for a while.",
         ),
         "pause": (
             "0",
-            "A release that waits for somebody who does not know of it leaves users with two, and the next deployment"
-            " refused.",
+            "If nobody knows that a release waits, clients keep two releases, and saltdeploy refuses the next"
+            " deployment.",
         ),
         "canary_weight": (
             "full",
-            "A share reaches those clients only that go by weights, and plain DNS names have none: who asks for a"
-            " share has to know what clients do.",
+            "A share works only with clients that use weights, and plain DNS names have no weights. Before you ask for"
+            " a share, you must know your clients.",
         ),
         "when_paused": (
             "refuse",
-            "Who deploys next may not know that somebody still looks at a canary, and would decide on it by accident.",
+            "The next operator may not know that somebody still looks at a canary, and would decide on it by accident.",
         ),
         "keep_releases": (
             "5",
-            "A rollback to a version that is named takes one that is installed: fewer leave little to choose from,"
-            " and each more takes its room on every node. Kamal has the same.",
+            "A rollback to a named version needs an installed release. A lower number leaves little choice, and each"
+            " further release takes room on every node. Kamal has the same.",
         ),
     },
     "analysis": {
         "interval": (
             "30s",
-            "It is twice what Prometheus waits between two looks at an app in its own example, so that each"
-            " measurement has news.",
+            "It is twice the time between two looks of Prometheus at an app in its own example, so each measurement has"
+            " news.",
         ),
         "count": (
             "3",
-            "One may be luck; with the default ``interval``, three watch a wave for a minute and a half, and each"
-            " more makes it longer.",
+            "A single good measurement may be luck. With the default ``interval``, three of them watch a wave for a"
+            " minute and a half. Each further measurement makes this longer.",
         ),
         "failure_limit": (
             "0",
-            "Users have the release already: a bad one that stays costs them more than a good one that is tried again.",
+            "Clients have the release already. A bad release that stays costs them more than a second try of a good"
+            " release.",
         ),
         "timeout": (
             "10s",
-            "It is a test's: what takes longer to answer says nothing good either, and commands of several gates wait"
+            "It is the timeout of a test. A later answer says nothing good either, and commands of several gates wait"
             " for one another.",
         ),
     },

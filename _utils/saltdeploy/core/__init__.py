@@ -1,1 +1,1 @@
-"""What both sides share: plain data, its words and its forms. Pure, and it imports nothing else of saltdeploy."""
+"""Plain data, its words and its forms, for the master and the nodes. Pure: imports nothing else of saltdeploy."""

@@ -30,14 +30,14 @@ def host(address):
 
 
 def join(address, port):
-    """Return ``address:port``, or ``[address]:port`` for IPv6; the address alone if ``port`` is None or 0."""
+    """Return ``address:port`` (``[address]:port`` for IPv6), or the address alone if ``port`` is None or 0."""
     return f"{host(address)}:{port}" if port else address
 
 
 def of_node(text, at):
     """Return the address of a node in its one spelling.
 
-    :param text: what the definition has.
+    :param text: the text in the definition.
     :param at: the key path of it, for messages.
     :raises DefinitionError: it is no IP address, or no client could connect to it from another host.
     """
@@ -57,7 +57,7 @@ def of_node(text, at):
 
 
 def server(text, at):
-    """Return ``(address, port)`` of a server that may have a port behind it; ``port`` is None where it has none.
+    """Return ``(address, port)`` of a server, with None for ``port`` if ``text`` has no port.
 
     :param text: ``10.0.0.53``, ``10.0.0.53:5353``, ``fd00::53`` or ``[fd00::53]:5353``.
     :param at: the key path of it, for messages.
@@ -68,7 +68,7 @@ def server(text, at):
         found = ipaddress.ip_address(address)
     except ValueError:
         found = None
-    # The zone of a scoped address (fe80::1%eth0) may be any text, also a line break.
+    # The zone of a scoped address (fe80::1%eth0) may be any text, even a line break.
     known = found is not None and not getattr(found, "scope_id", None)
     if not known or (port is not None and not re.fullmatch("[1-9][0-9]{0,4}", port)) or int(port or 1) > 65535:
         raise DefinitionError(
@@ -96,7 +96,7 @@ def network(text, at):
 
 
 def _split(text):
-    """Return the two parts of ``address:port``; None for a port that is not there."""
+    """Return ``(address, port)`` from ``address:port``, with None for ``port`` if there is none."""
     if text.startswith("["):
         inside, bracket, behind = text[1:].partition("]")
         if bracket and not behind:
@@ -108,7 +108,7 @@ def _split(text):
 
 
 def _unusable(found):
-    """Return why no client reaches an instance at this address; nothing if one can."""
+    """Return why no client can reach an instance at this address, or an empty text if clients can reach it."""
     if getattr(found, "scope_id", None) or (found.version == 6 and found.is_link_local):
         return "a link-local address is good on one link only, and service discovery cannot tell clients which"
     plain = getattr(found, "ipv4_mapped", None) or found

@@ -1,4 +1,4 @@
-"""What to write in place of a wrong value: one sentence for people, in place of a regular expression. Pure."""
+"""Advice on a wrong value: one sentence for people, in place of a regular expression. Pure."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ TYPES = {
     "boolean": "true or false",
 }
 CLOSED = {"integer", "number", "boolean"}
-# The first letter of a unit as somebody may write it -> ours, and how many of ours it is.
+# The first letter of a unit as people may write it -> (number of our units, our unit).
 UNITS = {"s": (1, "s"), "m": (1, "m"), "h": (1, "h"), "d": (24, "h"), "w": (168, "h")}
-# More processors than that are a percentage that somebody forgot the sign of.
+# A larger number of processors is a percentage without its sign.
 PROCESSORS = 64
 
 
 def wrong(allowed, value):
-    """Return a sentence or two on ``value``, which is not as the schema ``allowed`` has it."""
+    """Return one or two sentences on ``value``, which does not match the schema ``allowed``."""
     if not may_be_shown(allowed, value):
         return f"found {kind(value, allowed)}. Write {_form(allowed)}.{_about(allowed, value)}"
     found = words.shown(value)
@@ -37,7 +37,7 @@ def wrong(allowed, value):
 
 
 def _about(allowed, value):
-    """Return what else is to be said where text is wanted: of a character, and of what YAML makes of a word."""
+    """Return more advice if text is wanted: on an odd character, or on a value that YAML does not read as text."""
     options = [*allowed.get("anyOf", ()), allowed]
     if not any("string" in str(option.get("type")) or "enum" in option for option in options):
         return ""
@@ -48,7 +48,7 @@ def _about(allowed, value):
 
 
 def may_be_shown(allowed, value):
-    """Return whether a message may quote ``value``, which was found where ``allowed`` is: it bears no secret there."""
+    """Return whether a message may quote ``value``: no value that the schema ``allowed`` describes is secret."""
     if allowed.get("writeOnly") or isinstance(value, (dict, list, tuple, set, bytes)):
         return False
     types = allowed.get("type")
@@ -57,7 +57,7 @@ def may_be_shown(allowed, value):
 
 
 def kind(value, allowed=None):
-    """Return what sort of thing ``value`` is, and nothing of it."""
+    """Return the kind of ``value`` in words, without any part of the value."""
     if isinstance(value, str):
         return "text of another form" if "pattern" in (allowed or {}) else "text"
     if isinstance(value, bool):
@@ -81,7 +81,7 @@ def _title(allowed):
 
 
 def _form(allowed):
-    """Return what may be written, in words."""
+    """Return the allowed form in words."""
     if "description" in allowed:
         return allowed["description"]
     if "const" in allowed:
@@ -107,7 +107,7 @@ def _example(allowed):
 
 
 def _fix(allowed, value):
-    """Return what was meant, where it can be known; else None."""
+    """Return the value that was probably meant, or None if it cannot be known."""
     types, title = allowed.get("type"), allowed.get("title")
     if _plain(value) in allowed.get("renamed", {}):
         return allowed["renamed"][_plain(value)]
@@ -133,7 +133,7 @@ def _plain(value):
 
 
 def _size(value):
-    """``512MB``, ``512 MiB``, ``0.5G`` -> what systemd has."""
+    """Correct ``512MB``, ``512 MiB`` or ``0.5G`` to the form of systemd, ``512M``."""
     match = re.fullmatch(r"\s*([0-9]{1,15})\s*([kmgt]?)(i?b|bytes?)?\s*", str(value), re.IGNORECASE)
     if match and int(match[1]):
         text = f"{int(match[1])}{match[2].upper()}"
@@ -146,7 +146,7 @@ def _size(value):
 
 
 def _percentage(value):
-    """Two processors are ``200%``."""
+    """Correct a number of processors to a percentage: two processors are ``200%``."""
     match = re.fullmatch(r"\s*([0-9]{1,4}(?:\.[0-9]{1,2})?)\s*%?\s*", str(value))
     number = float(match[1]) if match and not isinstance(value, bool) else 0
     percent = number if "%" in str(value) or number > PROCESSORS else number * 100
@@ -154,7 +154,7 @@ def _percentage(value):
 
 
 def _duration(value):
-    """``1 day``, ``5 min``, ``30 seconds`` -> ``24h``, ``5m``, ``30s``."""
+    """Correct ``1 day``, ``5 min`` or ``30 seconds`` to ``24h``, ``5m`` or ``30s``."""
     match = isinstance(value, str) and re.fullmatch(
         r"\s*([0-9]{1,6})\s*(ms|s|sec|secs|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?|w|weeks?|)\s*",
         value,
@@ -170,7 +170,7 @@ def _duration(value):
 
 
 def _name(value):
-    """``Shop_A`` -> ``shop-a``."""
+    """Correct ``Shop_A`` to ``shop-a``."""
     guess = re.sub(r"-+", "-", re.sub(r"[^a-z0-9-]", "-", value.lower())).strip("-") if isinstance(value, str) else ""
     if guess and len(guess) <= 53 and value.isascii():
         return f"a name of a-z, 0-9 and -: {guess}"
@@ -178,7 +178,7 @@ def _name(value):
 
 
 def _address(value):
-    """``[fd00::11]``, ``10.0.0.11/24`` -> the address alone."""
+    """Correct ``[fd00::11]`` or ``10.0.0.11/24`` to the address alone."""
     bare = str(value).strip().partition("/")[0].strip("[]")
     try:
         return f"the address alone: {ipaddress.ip_address(bare)}" if isinstance(value, str) else None

@@ -21,7 +21,7 @@ LONG_AGO = 3650 * 86400.0
 
 
 def unknown(extra, kwargs, known):
-    """Raise Refused if positional arguments are left over, or ``kwargs`` has an unknown one that is not Salt's."""
+    """Raise Refused for a surplus positional argument, or an unknown argument in ``kwargs`` that is not Salt's."""
     if extra:
         raise Refused(f"too many arguments, from {shown(extra[0])} on. By name there are: {', '.join(known)}")
     stray = sorted(k for k in kwargs if not k.startswith("__"))
@@ -62,7 +62,10 @@ def step(deployment, after):
 
 
 def release(app, value):
-    """Return the version that ``value`` means, or None for None, which stands for any. Raise Refused if it is none."""
+    """Return the version that ``value`` means, or None for None, which stands for any version.
+
+    :raises Refused: it cannot be a version.
+    """
     return None if value is None else versions.usable(app, value)
 
 

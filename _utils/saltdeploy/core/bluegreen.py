@@ -1,6 +1,6 @@
-"""Blue-green: the whole new set is published, then the old one withdrawn, which runs on, warm, for a while.
+"""Blue-green: the whole new set is published, then the old set is withdrawn and runs on, warm, for a while.
 
-Pure: the clock is the caller's. The record has what is warm, in ``warm``: ``{"until": …, "nodes": {node: [id]}}``.
+Pure: the caller gives the time. The record has the warm instances: ``warm`` is ``{"until": …, "nodes": {node: [id]}}``.
 """
 
 from __future__ import annotations
@@ -17,11 +17,13 @@ from .versions import argument
 
 
 def check(app, own, shared, at, where):
-    """Refuse what has no meaning together.
+    """Raise DefinitionError if settings of ``app`` have no meaning together.
 
-    :param own: the strategy as ``app`` has it, ``shared``: as the environment has it; ``at`` and ``where`` are their
-        key paths.
-    :raises DefinitionError: naming the key path.
+    :param own: the strategy of ``app`` itself.
+    :param shared: the strategy of its environment.
+    :param at: the key path of ``own``.
+    :param where: the key path of ``shared``.
+    :raises DefinitionError: the message has the key path.
     """
     mistakes = Mistakes()
     if own.get("keep_old") and app.strategy.keep_old and not app.blue_green:
@@ -44,10 +46,10 @@ def check(app, own, shared, at, where):
 
 
 def check_room(app, nodes):
-    """Refuse ports on which a second set cannot run beside the first.
+    """Raise DefinitionError if a second set cannot run beside the first on the ports of ``app``.
 
     :param nodes: how many nodes may run ``app``.
-    :raises DefinitionError: naming the key path.
+    :raises DefinitionError: the message has the key path.
     """
     if not app.blue_green or app.ports is None or not nodes or nodes * len(app.ports) >= 2 * app.instances:
         return
@@ -62,7 +64,7 @@ def check_room(app, nodes):
 
 
 def warm(desired, observed):
-    """Return the instances that are kept warm, and may be published again as they are."""
+    """Return the instances that are kept warm, and can be published again without a change."""
     if not desired.app.blue_green:
         return []
     return [
@@ -71,13 +73,13 @@ def warm(desired, observed):
 
 
 def again(desired, warm):
-    """Return which of ``warm`` are of the release that is desired, where it is to run."""
+    """Return the instances in ``warm`` that have the desired release, on the nodes where it is to run."""
     here = set(desired.nodes)
     return [i for i in warm if desired.publish and i.version == desired.version and i.node in here]
 
 
 def making_room(plan):
-    """Make ``plan`` try without what is warm before it is refused: that serves nobody, and has ports."""
+    """Make ``plan`` try again without the warm instances if it is refused: they serve no client, and occupy ports."""
 
     @functools.wraps(plan)
     def planned(desired, observed):
@@ -100,19 +102,19 @@ def by_node(instances):
 
 
 def parted(desired, old):
-    """Return which of ``old`` are kept warm, and which are retired: what is of no use to go back to."""
+    """Return the instances in ``old`` to keep warm, and the others to retire, which are of no use for a rollback."""
     keep = [i for i in old if desired.app.strategy.keep_old and i.good and i.version != desired.version]
     staying = set(keep)
     return keep, [i for i in old if i not in staying]
 
 
 def returning(wave):
-    """Whether ``wave`` only publishes what is warm."""
+    """Return whether ``wave`` only publishes warm instances."""
     return bool(wave.adopt) and not wave.start and not any(i.held for some in wave.adopt.values() for i in some)
 
 
 def at_once(app):
-    """Return ``app`` without the time that something new must stay healthy: what is warm has done so for longer."""
+    """Return ``app`` without ``min_healthy_time``: warm instances have been healthy for longer."""
     return replace(app, strategy=replace(app.strategy, min_healthy_time=0.0))
 
 
@@ -120,18 +122,18 @@ def at_once(app):
 
 
 def recorded(record):
-    """Return ``(node, id)`` of all that ``record`` has as warm."""
+    """Return ``(node, id)`` of each warm instance in ``record``."""
     entry = (record or {}).get("warm") or {"nodes": {}}
     return frozenset((node, i) for node, ids in entry["nodes"].items() for i in ids)
 
 
 def still(record, now):
-    """Return ``(node, id)`` of what is to be kept warm at ``now``, in seconds since 1970."""
+    """Return ``(node, id)`` of each instance to keep warm at ``now``, in seconds since 1970."""
     return recorded(record) if recorded(record) and now < record["warm"]["until"] else frozenset()
 
 
 def over(record, observed):
-    """Return node -> ids of what was kept warm, and is there for longer than it was to be."""
+    """Return node -> ids of the instances that are still there after their warm time is over."""
     ids = {}
     for i in observed.instances:
         if (i.node, i.id) in recorded(record) - observed.warm and not i.published:
@@ -140,7 +142,7 @@ def over(record, observed):
 
 
 def kept(entry, ids, until):
-    """Return what is warm once node -> ``ids`` are too: all of it until then."""
+    """Return the record's ``warm`` with node -> ``ids`` added: all of its instances are kept until ``until``."""
     nodes = {node: list(some) for node, some in (entry or {"nodes": {}})["nodes"].items()}
     for node, some in ids.items():
         here = nodes.setdefault(node, [])
@@ -149,14 +151,14 @@ def kept(entry, ids, until):
 
 
 def without(entry, ids):
-    """Return what is warm once node -> ``ids`` are not any more; None if nothing is."""
+    """Return the record's ``warm`` without node -> ``ids``, or None if no instance is left."""
     left = {n: [i for i in some if i not in ids.get(n, ())] for n, some in (entry or {"nodes": {}})["nodes"].items()}
     nodes = {node: some for node, some in left.items() if some}
     return {**entry, "nodes": nodes} if nodes else None
 
 
 def cooled(record, ids):
-    """Return ``record`` without node -> ``ids`` among what is warm."""
+    """Return ``record`` without node -> ``ids`` in its ``warm``."""
     if not record or "warm" not in record:
         return record
     entry = without(record["warm"], ids)
@@ -164,7 +166,7 @@ def cooled(record, ids):
 
 
 def told(app, environment, entry, now):
-    """Return the sentence on warm instances; empty if there are none.
+    """Return the sentence on warm instances, or an empty text if there are none.
 
     :param app, environment: their names.
     :param now: seconds since 1970.

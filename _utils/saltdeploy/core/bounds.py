@@ -1,6 +1,6 @@
-"""How much a definition may hold. Looked at before anything else is, so that all else may be simple.
+"""Limits on the size of a definition. They are checked first, so that all later code may be simple.
 
-``docs/reference/limits.rst`` says where each of the numbers comes from.
+``docs/reference/limits.rst`` has the source of each number.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ DEPTH = 16
 ENTRIES, CHARACTERS = 200_000, 2_000_000
 # One text, in characters of up to 4 bytes: Linux takes no argument and no environment variable over 128 KiB.
 TEXT = 30_000
-# An integer that travels to a node: MessagePack has no larger ones.
+# An integer that travels to a node: MessagePack has no larger integers.
 INTEGER = 2**63
-# A file of environments, in bytes; aliases in it; mappings that one `<<` merges.
+# The bytes of a file of environments, the aliases in it, and the mappings that a single `<<` merges.
 FILE, ALIASES, MERGED = 2**20, 1000, 10
 # Environments that are based on one another.
 BASES = 16
@@ -25,14 +25,15 @@ DURATION = 30 * 86400.0
 LONGEST = f"{DURATION / 86400:g} days"
 # HAProxy counts milliseconds in 31 bits: 24.8 days.
 HAPROXY = 24 * 86400.0
-# What comes of a definition that was not validated, where it has another shape than it should.
+# The exceptions that a definition of a wrong shape causes if nobody has validated it.
 WRONG_SHAPE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
 def check(definitions):
-    """Raise DefinitionError with the key path of what is too deep, too long, too much, or no plain data.
+    """Raise DefinitionError, with the key path, if ``definitions`` are too deep, too large or not plain data.
 
-    Not recursive, and it ends early: a value that holds itself, or many times the same (YAML's anchors), is too much.
+    The check is not recursive, and ends early. So it also refuses a value that holds itself, or that YAML's anchors
+    repeat many times.
     """
     entries = characters = 0
     stack = [((), definitions)]
@@ -55,8 +56,8 @@ def check(definitions):
 
 
 def misshapen(what, exc):
-    """Return the DefinitionError for one of WRONG_SHAPE, which has no key path."""
-    # Python's own words may hold a value, which may be a secret.
+    """Return the DefinitionError for an exception in WRONG_SHAPE, which has no key path."""
+    # The text of the exception may hold a value, which may be a secret.
     return DefinitionError(
         f"{what}: not as a definition must be ({type(exc).__name__}): salt-run deploy.check, on the master, names the"
         " place."
@@ -64,7 +65,7 @@ def misshapen(what, exc):
 
 
 def _scalar(definitions, keys, value, what=""):
-    """Return how many characters ``value`` has; refuse what is not plain data, or too large."""
+    """Return the number of characters in ``value``, or raise DefinitionError if it is too large or not plain data."""
     plain = value is None or isinstance(value, (str, bool, float, int))
     if not plain:
         _refuse(
@@ -75,7 +76,7 @@ def _scalar(definitions, keys, value, what=""):
             _refuse(
                 definitions, keys, f"found {what or 'a text '}of {len(value)} characters, at most {TEXT} are allowed"
             )
-        # What is found is not shown: it may be a secret.
+        # The message does not show the text: it may be a secret.
         harmful = words.CONTROL.search(value)
         if harmful:
             place = f"character {harmful.start() + 1}, U+{ord(harmful[0]):04X}"

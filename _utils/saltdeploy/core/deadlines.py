@@ -1,4 +1,4 @@
-"""Deadlines that a node keeps and the master reckons with, in seconds. Pure."""
+"""Deadlines that a node keeps and the master counts on, in seconds. Pure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ STOPPED_AT_ONCE = 32
 def ending(timeout, count):
     """Return how long a node may take to end ``count`` instances, in seconds.
 
-    :param timeout: the longest time that one of them may take. It has this time twice: for the process that the
+    :param timeout: the longest time that an instance may take. It has this time twice: for the process that the
         supervisor started, and for the processes that are left then.
     """
     rounds = max(1, -(-count // STOPPED_AT_ONCE))

@@ -26,7 +26,7 @@ def positive(value, at, most=bounds.DURATION):
     """Return a duration in seconds, as :func:`seconds` does.
 
     :param at: the key path of the duration, for messages.
-    :param most: the longest that is allowed, in seconds.
+    :param most: the longest duration that is allowed, in seconds.
     :raises DefinitionError: the duration is 0, or longer than ``most``.
     """
     found = seconds(value)

@@ -1,4 +1,4 @@
-"""What can go wrong, in the exceptions Salt already knows how to report."""
+"""The errors of saltdeploy, as exceptions that Salt already knows how to report."""
 
 import contextlib
 import logging
@@ -9,21 +9,21 @@ from . import tracebacks
 
 # Exit codes of salt-run, and the word for each.
 DONE, REVERTED, NOT_REVERTED, REFUSED = range(4)
-# What a signal raises: Ctrl-C, and what salt-run makes of it and of SIGTERM.
+# The exceptions that signals raise: Python's for Ctrl-C, and salt-run's for Ctrl-C and SIGTERM.
 INTERRUPTS = (KeyboardInterrupt, SystemExit)
 log = logging.getLogger(__name__)
 
 
 class Refused(SaltInvocationError):
-    """Bad input or unmet precondition: nothing was changed. The message says what to do."""
+    """The input is bad, or a precondition is not met: nothing was changed. The message says how to correct it."""
 
 
 class DefinitionError(Refused):
-    """A definition in pillar is wrong: the message has its key path, what was found, what is allowed."""
+    """A definition in pillar is wrong: the message has its key path, the wrong value and the allowed form."""
 
 
 class Mistakes:
-    """The mistakes in a definition. They are found part by part and told all at once.
+    """The mistakes in a definition, which are found part by part and reported all at once.
 
     :param found: sentences that are known already.
     """
@@ -37,7 +37,7 @@ class Mistakes:
         return list(self._found)
 
     def attempt(self, function, *args, default=None):
-        """Return what ``function`` returns, or ``default`` if it raises a DefinitionError, which is kept."""
+        """Return the result of ``function``, or ``default`` if it raises a DefinitionError, which is kept."""
         try:
             return function(*args)
         except DefinitionError as exc:
@@ -59,9 +59,9 @@ class Failed(CommandExecutionError):
 
 
 class NotReverted(Failed):
-    """A deployment failed and could not be undone: somebody must look.
+    """A deployment failed and could not be reverted: the operator must look.
 
-    :param record: the record as it is then, None where nobody can tell.
+    :param record: the record after that, or None if it is not known.
     """
 
     def __init__(self, message, record=None):
@@ -79,7 +79,7 @@ class LockLost(Failed):
 
 @contextlib.contextmanager
 def unchanged():
-    """Mark what is raised meanwhile: nothing was changed before it, whatever it is."""
+    """Mark any exception that is raised meanwhile: nothing was changed before it."""
     try:
         yield
     except Exception as exc:
@@ -88,7 +88,7 @@ def unchanged():
 
 
 def cause(exc):
-    """Return what is said of ``exc``, whatever it is."""
+    """Return the cause that messages name for ``exc``, which may be any exception."""
     if isinstance(exc, Failed):
         return str(exc)
     if isinstance(exc, Exception):

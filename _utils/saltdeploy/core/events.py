@@ -1,4 +1,4 @@
-"""What others are told of a run: one event for each of its steps. Pure: :mod:`saltdeploy.master.notify` sends them."""
+"""The events of a run, one for each of its steps. Pure: :mod:`saltdeploy.master.notify` sends them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from .model import Webhook
 from .phases import PHASES
 from .words import by_problem
 
-# The last part of each tag. Reactors are written for these: more may come, none is renamed.
+# The last part of each tag. Reactors depend on these names: more may come, and none is renamed.
 EVENTS = (
     "begin",
     "clean",
@@ -31,23 +31,26 @@ EVENTS = (
     "end",
 )
 OUTCOMES = {DONE: "done", REVERTED: "reverted", NOT_REVERTED: "not_reverted", REFUSED: "refused"}
-# To how many characters an error is cut: it may be the output of an installation, and a chat has to show it.
+# An error is cut to this many characters. It may be the output of an installation, and a chat has to show it.
 ERROR = 1000
 
 
 def tag(environment, app, what):
-    """Return the tag of an event; ``what`` is one of EVENTS."""
+    """Return the tag of the event ``what``, which is in EVENTS."""
     return f"saltdeploy/{environment}/{app}/{what}"
 
 
 def outcome(result):
-    """Return in one word what came of a run; ``result`` is the runner's."""
+    """Return the outcome of a run in one word.
+
+    :param result: the result of the runner.
+    """
     paused = result["retcode"] == DONE and (result.get("record") or {}).get("paused")
     return "paused" if paused else OUTCOMES[result["retcode"]]
 
 
 def shortened(error):
-    """Return ``error`` as an event has it."""
+    """Return ``error``, cut to the length that it may have in an event."""
     return error if len(error) <= ERROR else f"{error[:ERROR]}…"
 
 
@@ -55,7 +58,7 @@ def webhook(raw, at):
     """Return the Webhook that an environment's ``notify`` describes, None if it has none.
 
     :param at: its key path, for messages.
-    :raises DefinitionError: it cannot be used. What was found is not said: it may be a secret.
+    :raises DefinitionError: it cannot be used. The message does not show the value: it may be a secret.
     """
     raw = raw.get("webhook")
     if raw is None:
@@ -77,12 +80,12 @@ def webhook(raw, at):
 
 
 def for_node(environment):
-    """Return the raw mapping of an environment without what the master alone needs, and no node may know."""
+    """Return the raw mapping of an environment without the keys that only the master needs and no node may know."""
     return {key: value for key, value in environment.items() if key != "notify"}
 
 
 class Phases:
-    """Makes one event of each phase, out of what a journal is told node by node.
+    """Makes an event of each phase from the steps that a journal gets node by node.
 
     :param tell: ``tell(what, **data)``, called when a phase has ended everywhere.
     """
@@ -92,14 +95,14 @@ class Phases:
         self.touched = set()
 
     def begin(self, phase, nodes):
-        """``phase`` begins on ``nodes``."""
+        """Begin ``phase`` on ``nodes``."""
         self.cut()
         self._phase, self._nodes, self._steps = phase, sorted(nodes), []
         # A test changes nothing where it runs.
         self.touched |= set(nodes) if phase != "test" else set()
 
     def add(self, step):
-        """A journal.Step ended: on a node, or (without one) everywhere."""
+        """Add a journal.Step that ended on its node, or everywhere if it has no node."""
         if step.phase != self._phase:
             self.begin(step.phase, [step.node] if step.node else [])
         self._steps.append(step)
@@ -108,7 +111,7 @@ class Phases:
             self._end(problems.get("") or by_problem(problems))
 
     def cut(self):
-        """End a phase that some nodes said nothing of: the run was interrupted."""
+        """End a phase that was interrupted before all nodes answered."""
         if self._phase:
             silent = sorted(set(self._nodes) - {s.node for s in self._steps})
             self._end(f"it was interrupted before {', '.join(silent)} answered")

@@ -7,7 +7,7 @@ VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,62}$"
 MINION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
 ADDRESS = r"^[A-Za-z0-9:][A-Za-z0-9.:%-]{0,252}$"
 USER = r"^[a-z_][a-z0-9_-]{0,31}$"
-# An IP address, and a port behind it: [fd00::53]:5353. See addresses.server.
+# An IP address, with or without a port behind it: [fd00::53]:5353. See addresses.server.
 UPSTREAM = r"^[][0-9A-Fa-f.:]+$"
 INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))."  # a relative path without ".."
 FOLDER = r"^/(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/-]+$"  # an absolute path without ".."
@@ -18,12 +18,15 @@ DURATION = {
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}],
 }
 INSTANCES = {"type": "integer", "minimum": 1, "maximum": 1000}
-# What a name is: said in messages and in the reference.
+# The form of a name, for messages and for the reference.
 NAMES = "a-z, 0-9 and -, at most 53 characters"
 
 
 def text(title, description, pattern, example="", **more):
-    """Return the schema of a text of one form. With ``example`` it bears no secret, and messages quote it."""
+    """Return the schema of a text that matches ``pattern``.
+
+    With ``example``, the text is no secret and messages quote it.
+    """
     form = {"type": "string", "pattern": pattern, "title": title, "description": description, **more}
     return {**form, "examples": [example]} if example else form
 

@@ -1,4 +1,4 @@
-"""The words of the product as plain data. No behaviour beyond what the data says of itself."""
+"""The words of the product as plain data. Its only behaviour is to answer questions on this data."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 # An instance's id is <app>_<version>_<slot>. An app name has no "_" and a slot is a number, so
-# the id is unambiguous; it serves as directory, unit, supervisord program and Consul service id.
+# the id is unambiguous. It serves as directory, unit, supervisord program and Consul service id.
 SEPARATOR = "_"
-# The weight of an instance in discovery. All that serves has weights of this size, never Consul's default of 1: else
-# those whose weight changes first would have all the traffic, until the others follow.
+# The weight of an instance in discovery. All serving instances have weights of this size, never Consul's default of 1.
+# Otherwise the instances whose weight changes first would have all the traffic until the others follow.
 NORMAL_WEIGHT = 25600
-# Where a node asks its own Consul agent, if the environment does not say.
+# The URL of a node's own Consul agent, if the environment names no other.
 AGENT = "http://127.0.0.1:8500"
 
 
@@ -34,12 +34,14 @@ class PortRange:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a release comes from. ``kind`` is ``archive`` or ``pip``; ``location`` a URL or a project name.
+    """The place that a release comes from.
 
-    :param index: the package index of ``pip``; empty: the one that the node's pip knows.
-    :param headers: what the archive's server is sent. Secret.
-    :param token_file: a file on the node with a token, sent as ``Authorization: Bearer``; empty: none.
-    :param netrc: a file on the node with logins, as curl and pip read it; empty: none.
+    :param kind: ``archive`` or ``pip``.
+    :param location: a URL or a project name.
+    :param index: the package index of ``pip``. Empty means the index that the node's pip knows.
+    :param headers: headers for the archive's server. Secret.
+    :param token_file: a file on the node with a token, sent as ``Authorization: Bearer``. Empty means no file.
+    :param netrc: a file on the node with logins, as curl and pip read it. Empty means no file.
     """
 
     kind: str
@@ -56,10 +58,10 @@ class Source:
 
 @dataclass(frozen=True)
 class Probe:
-    """A check (Consul runs it while published) or a test (must pass before). Times in seconds.
+    """A check, which Consul runs during publication, or a test, which must pass before it. Times in seconds.
 
-    :param status: the HTTP status that is expected; None: any of 2xx, as Consul has it.
-    :param port: the TCP port that is asked; None: the instance's own.
+    :param status: the HTTP status that is expected. None means any status of 2xx, as in Consul.
+    :param port: the TCP port to ask. None means the instance's own port.
     """
 
     kind: str
@@ -81,7 +83,7 @@ class Hook:
     """A command that a deployment runs at one of the PHASES.
 
     :param timeout: seconds after which it is killed, and has failed.
-    :param once: on one node, and not again for the same release; else on each node of the wave.
+    :param once: True runs it on one node, and not again for the same release. False runs it on each node of the wave.
     :param on_failure: ``revert`` the deployment, or ``freeze`` it as it is.
     """
 
@@ -93,13 +95,17 @@ class Hook:
 
 @dataclass(frozen=True)
 class Gate:
-    """What is measured while a wave serves users beside what it replaces. Times in seconds.
+    """A measurement while a wave serves clients beside the instances that it replaces. Times in seconds.
 
     :param kind: ``http``, ``prometheus`` or ``command``.
-    :param url: what is asked, with ``headers``: ``pointer`` is where in its JSON the number is, ``query`` PromQL.
-    :param minimum: the least a number may be, ``maximum`` the most. A command may have neither: it must end with 0.
-    :param interval: from one measurement to the next, and before the first; ``count``: how many are taken.
-    :param failure_limit: how many of them may be bad, or inconclusive.
+    :param url: the URL to ask, with ``headers``.
+    :param pointer: the place of the number in a JSON answer.
+    :param query: the query in PromQL.
+    :param minimum: the least that a number may be. A command without ``minimum`` and ``maximum`` must end with 0.
+    :param maximum: the most that a number may be.
+    :param interval: the time between two measurements, and before the first.
+    :param count: how many measurements are taken.
+    :param failure_limit: how many measurements may be bad, or inconclusive.
     """
 
     name: str
@@ -118,15 +124,16 @@ class Gate:
 
     @property
     def by_exit_code(self):
-        """Whether nothing is measured but that a command ends with 0."""
+        """Whether the only measurement is the exit code of a command, which must be 0."""
         return self.minimum is None and self.maximum is None
 
 
 @dataclass(frozen=True)
 class Stop:
-    """How an instance is told to end.
+    """The way in which an instance is stopped.
 
-    :param signal: name of the signal, without SIG; ``timeout``: seconds until it is killed.
+    :param signal: the name of the signal, without SIG.
+    :param timeout: seconds until the instance is killed.
     """
 
     signal: str = "TERM"
@@ -135,18 +142,20 @@ class Stop:
 
 @dataclass(frozen=True)
 class Strategy:
-    """How a deployment proceeds. Times in seconds; ``waves`` are cumulative node counts or percentages.
+    """The way in which a deployment proceeds. Times in seconds.
 
-    :param type: ``rolling`` starts a new instance beside the old; ``recreate`` retires the old one first;
-        ``blue_green`` publishes the whole new set, then withdraws the old one.
+    :param type: ``rolling`` starts a new instance beside the old. ``recreate`` retires the old instance first.
+        ``blue_green`` publishes the whole new set, then withdraws the old set.
+    :param waves: cumulative node counts or percentages.
     :param keep_old: how long the set that ``blue_green`` withdrew runs on.
-    :param pause: how long to wait after the first wave; infinite: until somebody says how to go on.
-    :param canary_weight: its traffic meanwhile: ``full`` (as for any instance), ``<N>%``, or ``none``.
-    :param when_paused: whether another deployment is refused meanwhile, or takes the place of the paused one.
+    :param pause: how long to wait after the first wave. Infinite means until the operator says how to go on.
+    :param canary_weight: the traffic of the new release during a pause: ``full`` (as for any instance), ``<N>%``, or
+        ``none``.
+    :param when_paused: whether another deployment is refused during a pause, or replaces the paused deployment.
     :param first_deadline: how long the first deployment of an app waits for an instance that runs and answers its check
-        wrongly all the time. It is ``healthy_deadline`` where the definition has that.
-    :param max_failures: how many nodes, or what part of them, may fail to install or to start: they are left out.
-    :param analysis: what must be measured of each wave before what it replaces is retired.
+        wrongly all the time. It is ``healthy_deadline`` if the definition has that.
+    :param max_failures: how many nodes, or which part of them, may fail to install or to start. They are left out.
+    :param analysis: the gates that each wave must pass before the instances that it replaces are retired.
     """
 
     type: str = "rolling"
@@ -169,9 +178,9 @@ class Strategy:
 
 @dataclass(frozen=True)
 class Frontend:
-    """How load balancers take requests for an app.
+    """The way in which load balancers take requests for an app.
 
-    :param port: where they listen.
+    :param port: the port that they listen on.
     :param mode: ``http`` or ``tcp``.
     :param timeout: seconds without a byte of an answer after which a request has failed.
     :param trusted_proxies: addresses and networks whose ``X-Forwarded-*`` headers are believed.
@@ -187,7 +196,7 @@ class Frontend:
 class App:
     """An app as one environment wants it: its definition merged with the environment's settings.
 
-    :param data: an absolute path of a folder that the app keeps its data in, or True for one below the node's root.
+    :param data: the absolute path of the folder for the app's data, or True for a folder below the node's root.
     """
 
     name: str
@@ -215,25 +224,25 @@ class App:
 
     @property
     def recreate(self):
-        """Whether a new instance takes the port of the old one, which is retired first."""
+        """Whether a new instance takes the port of the old instance, which is retired first."""
         return self.strategy.type == "recreate"
 
     @property
     def blue_green(self):
-        """Whether the whole new set is published before anything of the old one is withdrawn."""
+        """Whether the whole new set is published before any instance of the old set is withdrawn."""
         return self.strategy.type == "blue_green"
 
     @property
     def candidate(self):
-        """The service name a candidate is registered under: never the app's own."""
+        """The service name of candidates, which is never the app's own name."""
         return f"{self.name}-candidate"
 
 
 @dataclass(frozen=True)
 class Node:
-    """A Salt minion of an environment, and the address its instances listen on.
+    """A Salt minion of an environment, and the address that its instances listen on.
 
-    :param zone: what it shares with other nodes and may fail with: a room, a rack, a host of virtual machines.
+    :param zone: a place that it shares with other nodes and may fail with: a room, a rack, a host of virtual machines.
     """
 
     name: str
@@ -244,10 +253,10 @@ class Node:
 
 @dataclass(frozen=True)
 class Webhook:
-    """Where events are sent. What of it may be secret is not shown where it is printed.
+    """The place that events are sent to. Its ``repr`` leaves out the parts that may be secret.
 
-    :param token_file: a file on the master with a token, sent as ``Authorization: Bearer``; empty: none.
-    :param events: which are sent: last parts of tags.
+    :param token_file: a file on the master with a token, sent as ``Authorization: Bearer``. Empty means no file.
+    :param events: the last parts of the tags of the events that are sent.
     """
 
     url: str = field(repr=False)
@@ -257,7 +266,7 @@ class Webhook:
 
     @property
     def place(self):
-        """Scheme, host and port of the URL: all of it that may be told."""
+        """Scheme, host and port of the URL: its only parts that messages may show."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
@@ -267,8 +276,8 @@ class Environment:
     """A named place: nodes, apps with their settings, and its service discovery.
 
     :param upstream: address and port of the name servers for all names that are not Consul's.
-    :param broken: apps whose own definition is wrong, which are not among ``apps``, and what is wrong.
-    :param clashing: apps that cannot be beside another app, and why. They are among ``apps``.
+    :param broken: apps whose own definition is wrong, and their mistakes. They are not in ``apps``.
+    :param clashing: apps that cannot be beside another app, and why. They are in ``apps``.
     :param unread: files that definitions could not be read from, and why.
     """
 
@@ -284,7 +293,7 @@ class Environment:
 
     @property
     def names(self):
-        """The names of all its apps, also of those whose definition is wrong."""
+        """The names of all its apps, also of apps whose definition is wrong."""
         return sorted({*self.apps, *self.broken})
 
     @property
@@ -298,7 +307,7 @@ class Environment:
         return [name for name in self.nodes if name not in barred]
 
     def barred(self, app):
-        """Return why nodes may not run ``app``: name -> a sentence that says what would let them."""
+        """Return why nodes may not run ``app``: name -> a sentence with the role that they need for it."""
         wanted = app.roles or ("app",)
         needed = " or ".join(wanted)
         return {
@@ -315,12 +324,13 @@ def _roles(roles):
 
 @dataclass(frozen=True)
 class Instance:
-    """A process of a release on a node, as observed. ``slot`` is its port, or an index for an app without.
+    """A process of a release on a node, as observed.
 
-    :param weight: in discovery, while it is published.
-    :param watch: the port on which its watcher answers whether it runs, for an app without ports; None: it has none.
-    :param recorded: whether its node has a file of its own about it. One without may have lost it, or be a copy.
-    :param healthy: whether discovery has it as passing, while it is published; only the master can tell.
+    :param slot: its port, or an index if the app has no ports.
+    :param weight: its weight in discovery, while it is published.
+    :param watch: the port on which its watcher answers whether it runs, if the app has no ports. None means no watcher.
+    :param recorded: whether its node has a file of its own about it. Without it, the file is lost or this is a copy.
+    :param healthy: whether discovery has it as passing, while it is published. Only the master can tell.
     """
 
     id: str
@@ -342,7 +352,7 @@ class Instance:
 
     @property
     def good(self):
-        """Whether it serves users as it should: up, tested, published, and healthy there."""
+        """Whether it serves clients as it should: it runs, is tested, is published, and is healthy in discovery."""
         return self.running and self.tested and self.published and self.healthy
 
 
@@ -357,7 +367,7 @@ def instance_id(app, version, slot):
 
 
 def slot_of(instance):
-    """Return the slot in the id of an instance; -1 where it is the stand-in of a hook."""
+    """Return the slot in the id of an instance, or -1 for the stand-in of a hook."""
     slot = instance.rpartition(SEPARATOR)[2]
     return int(slot) if slot.isdigit() else -1
 

@@ -1,4 +1,4 @@
-"""Names, versions and ids that a function on a node is given. They become paths: checked before they do."""
+"""Names, versions and ids as arguments of functions on a node. They become paths, so they are checked first."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from .words import odd, shown
 NAME, VERSION = re.compile(forms.NAME), re.compile(forms.VERSION)
 DIGEST = re.compile("[0-9a-fA-F]{64}")
 INSTANCE = re.compile(r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_([0-9]{1,5}|hook)")
-# What `deploy.app` may ask for, see the schema; and the ports there are.
+# The most instances that `deploy.app` may ask for (see the schema), and all ports.
 INSTANCES, SLOTS = forms.INSTANCES["maximum"], range(65536)
-# More than a deployment has on a node, or a node of releases.
+# More instances than a deployment has on a node, and more releases than a node has.
 LISTED = 1000
 TARGET = {"id", "node", "address", "port", "version"}
-# Of a version that was read as a number nobody knows any more what was typed.
+# If a version was read as a number, nobody knows any more how it was typed.
 AS_TEXT = "Quote it twice, as you typed it: version=\"'3.10'\", for example."
 
 
 def app(value):
-    """Return ``value``; Refused if it cannot be the name of an app."""
+    """Return ``value`` if it can be the name of an app, else raise Refused."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise Refused(f"app: {advice.wrong(forms.A_NAME, value)}")
     return value
@@ -35,7 +35,7 @@ def is_app(value):
 
 
 def version(value):
-    """Return ``value``; Refused if it cannot be a version."""
+    """Return ``value`` if it can be a version, else raise Refused."""
     if not is_version(value):
         if advice.is_number(value):
             raise Refused(f"version {shown(value)}: it was read as a number. {AS_TEXT}")
@@ -49,7 +49,7 @@ def is_version(value):
 
 
 def digest(value):
-    """Return ``value``, a SHA-256 in hexadecimal digits, or empty; Refused if it is neither."""
+    """Return ``value`` if it is a SHA-256 in hexadecimal digits or empty, else raise Refused."""
     if value in (None, ""):
         return ""
     if not isinstance(value, str) or not DIGEST.fullmatch(value):
@@ -63,24 +63,24 @@ def is_instance(value):
 
 
 def instance(value):
-    """Return ``value``; Refused if it cannot be the id of an instance."""
+    """Return ``value`` if it can be the id of an instance, else raise Refused."""
     if not is_instance(value):
         raise Refused(f"instance {shown(value)}: an id is <app>_<version>_<port>, as app.instances shows it")
     return value
 
 
 def instances(value):
-    """Return ``value``, a list of ids, or None; Refused if it is neither."""
+    """Return ``value`` if it is a list of ids or None, else raise Refused."""
     return None if value is None else [instance(i) for i in _list("instances", value)]
 
 
 def versions(value):
-    """Return ``value``, a list of versions; Refused if it is none."""
+    """Return ``value`` if it is a list of versions, else raise Refused."""
     return [version(v) for v in _list("versions", value)]
 
 
 def keys(name, value):
-    """Return ``value``, a list of texts; Refused if it is none."""
+    """Return ``value`` if it is a list of texts, else raise Refused."""
     for key in _list(name, value):
         if not isinstance(key, str):
             raise Refused(f"{name}: found {shown(key)}, text is allowed")
@@ -88,19 +88,19 @@ def keys(name, value):
 
 
 def phase(value):
-    """Return ``value``, what hooks run before or after; Refused if it is none of these."""
+    """Return ``value`` if it is a phase at which hooks run, else raise Refused."""
     if not isinstance(value, str) or value not in PHASES:
         raise Refused(f"phase {shown(value)}: one of {', '.join(PHASES)} is allowed")
     return value
 
 
 def slots(value):
-    """Return ``value``, a list of ports, or None; Refused if it is neither."""
+    """Return ``value`` if it is a list of ports or None, else raise Refused."""
     return None if value is None else [whole("slots", slot, 0, SLOTS[-1]) for slot in _list("slots", value)]
 
 
 def targets(value):
-    """Return ``value``, a list of instances as plain data; Refused if it is none."""
+    """Return ``value`` if it is a list of instances as plain data, else raise Refused."""
     for target in _list("targets", value):
         if not isinstance(target, dict) or not set(target) >= TARGET:
             raise Refused(f"targets: found {shown(target)}, a mapping with {', '.join(sorted(TARGET))} is allowed")
@@ -108,14 +108,14 @@ def targets(value):
 
 
 def whole(name, value, least, most):
-    """Return ``value``; Refused if it is no whole number from ``least`` to ``most``."""
+    """Return ``value`` if it is a whole number from ``least`` to ``most``, else raise Refused."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise Refused(f"{name}={shown(value)}: a whole number from {least} to {most} is allowed")
     return value
 
 
 def seconds(name, value):
-    """Return ``value``, a number of seconds, or None; Refused if it is neither, or more than 30 days."""
+    """Return ``value`` if it is None or a number of seconds, of at most 30 days, else raise Refused."""
     if value is None:
         return None
     number = isinstance(value, (int, float)) and not isinstance(value, bool)
@@ -125,12 +125,12 @@ def seconds(name, value):
 
 
 def deadline(value):
-    """Return ``value``, a number of seconds; Refused if it is none."""
+    """Return ``value`` if it is a number of seconds, else raise Refused."""
     return seconds("deadline", "" if value is None else value)
 
 
 def host(value):
-    """Return ``value``; Refused if it cannot be the name or the address of a host."""
+    """Return ``value`` if it can be the name or the address of a host, else raise Refused."""
     if not isinstance(value, str) or not re.fullmatch(forms.ADDRESS, value):
         raise Refused(f"{shown(value)} is no name of a host. Write letters, digits and . -{odd(value)}")
     return value

@@ -9,11 +9,11 @@ from .errors import DefinitionError
 from .words import nearest
 
 PLACEHOLDERS = ("address", "port", "version", "release", "instance", "app", "environment", "node", "host", "data")
-# Those that are known of an instance on another node, too: in an HTTP test.
+# The placeholders that are known of an instance on another node, too: for an HTTP test.
 ELSEWHERE = ("address", "port", "version", "app", "environment", "node")
 # A doubled brace, a placeholder, or a brace that belongs to neither.
 PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
-# What is shown of a placeholder that is unknown: a mistyped word, and no part of a password.
+# A message shows an unknown placeholder only in this form: a mistyped word, and no part of a password.
 WORD = re.compile(r"[A-Za-z_]{1,20}")
 DOUBLED = "Write a brace of your own twice."
 
@@ -41,10 +41,10 @@ def check(text, at, allowed=PLACEHOLDERS, command=True):
     """Return the placeholders that ``text`` uses.
 
     :param at: its key path, for messages.
-    :param allowed: those that there are.
-    :param command: whether ``text`` is a command. Words must come of it, as a shell splits them. Of a text that is
-        none, a message quotes nothing: it may be a password.
-    :raises DefinitionError: it uses others, or cannot be read. The text itself is in no message.
+    :param allowed: the placeholders that are allowed.
+    :param command: whether ``text`` is a command. A shell must be able to split it into at least one word. A message
+        quotes nothing of any other text: it may be a password.
+    :raises DefinitionError: it uses other placeholders, or cannot be read. No message has the text itself.
     """
     names = []
     for part in PART.finditer(text):
@@ -61,7 +61,7 @@ def check(text, at, allowed=PLACEHOLDERS, command=True):
 
 
 def _problem(part, allowed, command):
-    """Return what is wrong with a brace, by its place."""
+    """Return the sentence on a wrong brace, which names its place."""
     name, place = part[1], f"character {part.start() + 1}"
     if name is None:
         return f"{place} is a brace that belongs to no placeholder. {DOUBLED}"
@@ -74,7 +74,7 @@ def _problem(part, allowed, command):
 
 
 def _unsplit(text):
-    """Return why no words come of a command; nothing where some do."""
+    """Return why a shell gets no words from a command, or an empty text if it gets some."""
     try:
         return "" if shlex.split(text) else "the command is empty."
     except ValueError as exc:

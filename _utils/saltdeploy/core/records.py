@@ -1,4 +1,4 @@
-"""The record of an app in an environment: what runs where now, and what was done before.
+"""The record of an app in an environment: the instances that run on each node, and the history.
 
 Keys under ``deploy/<environment>/<app>/``: ``lock``, ``current``, ``history/<deployment>``,
 and ``hooks/…`` (see hooks).
@@ -14,11 +14,11 @@ from .errors import DONE, NOT_REVERTED, REVERTED
 
 # How many entries of history are kept for an app: more than anybody looks through, few enough to be read at once.
 KEPT = 50
-# How long an entry may be, in bytes of JSON: base64 makes a third more of it, and Consul takes 512 KB at once.
+# The most bytes of JSON in an entry: base64 adds a third, and Consul takes 512 KB at once.
 LIMIT = 380_000
 # The verbs that take an app to a release.
 DEPLOYING = ("deploy", "publish", "promote", "abort", "rollback", "scale")
-# To how many characters texts of an entry that is too long are cut, one try after the other.
+# If an entry is too long, its texts are cut to these numbers of characters, one try after the other.
 CUTS = (1000, 200, 50)
 
 
@@ -33,22 +33,22 @@ def lock_key(prefix):
 
 
 def current_key(prefix):
-    """Return the key of what runs now: ``{"version", "deployment", "time", "nodes": {node: [id, …]}}``.
+    """Return the key of the present record: ``{"version", "deployment", "time", "nodes": {node: [id, …]}}``.
 
-    While a deployment is paused there is ``paused``, too: see :func:`paused`; while it is frozen, ``frozen``. If the
-    app keeps data, ``data`` has the nodes on which it had some. ``tolerated`` has the services that ``keep`` left to
-    clients.
+    While a deployment is paused, the record also has ``paused``, see :func:`paused`. While it is frozen, the record has
+    ``frozen``. If the app keeps data, ``data`` has the nodes on which it had data. ``tolerated`` has the services that
+    ``keep`` left to clients.
     """
     return f"{prefix}current"
 
 
 def history_key(prefix, deployment=""):
-    """Return the key of one deployment's history, or the prefix of all."""
+    """Return the key of a deployment's history, or the prefix of all history."""
     return f"{prefix}history/{deployment}"
 
 
 def read(discovery, prefix):
-    """Return the record of an app, None if there is none, and what of it cannot be used, as sentences."""
+    """Return the record of an app, None if there is none, and sentences on its parts that cannot be used."""
     key = current_key(prefix)
     record, problems = shapes.record(discovery.read(key)[0], _app(prefix))
     return record, [f"{key}: {problem}" for problem in problems]
@@ -57,7 +57,7 @@ def read(discovery, prefix):
 def history(discovery, prefix):
     """Return the entries of an app's history that can be used, the newest first, and sentences on the others.
 
-    Which is the newest Consul says: a master's clock may have been ahead.
+    The order is Consul's, because a master's clock may have been ahead.
     """
     entries, problems = [], []
     for key, value in reversed(discovery.entries(history_key(prefix))):
@@ -72,12 +72,12 @@ def _app(prefix):
 
 
 def paused(app, environment, record):
-    """Return the sentence on a deployment that is paused; empty if none is.
+    """Return the sentence on a paused deployment, or an empty text if none is paused.
 
     :param app, environment: their names.
-    :param record: ``paused`` in it has ``from`` (the release before) and ``before`` (how many of it), ``instances`` and
-        ``nodes`` (what is desired), ``by``, ``reason``, ``since``; with a share, ``canary``
-        and ``weights`` (release -> weight of each instance) or ``candidates`` (node -> ids).
+    :param record: its ``paused`` has ``from`` (the release before), ``before`` (how many instances of it served),
+        ``by``, ``reason`` and ``since``. It also has the desired ``instances`` and ``nodes``. With a share, it has
+        ``canary``, and ``weights`` (release -> weight of each instance) or ``candidates`` (node -> ids).
     """
     about = (record or {}).get("paused")
     if not about:
@@ -92,25 +92,25 @@ def paused(app, environment, record):
 
 
 def settled(record):
-    """Return the release that users have for good, by the record; None where a hook froze a deployment half way."""
+    """Return the release that clients have for good by the record, or None if a hook froze a deployment half way."""
     return None if "frozen" in record else record.get("paused", {}).get("from", record.get("version"))
 
 
 def pauses(app, version, record):
     """Return whether a deployment of ``version`` of ``app`` is to pause after its first wave.
 
-    :param record: what the record has of the app, None if nothing.
+    :param record: the record of the app, or None.
     """
     return app.strategy.pause > 0 and (app.recreate or version != settled(record or {}))
 
 
 def surplus(keys):
-    """Return those of the history's ``keys``, the oldest first, that make room for one more entry."""
+    """Return the keys to remove from the history's ``keys``, the oldest first, to make room for another entry."""
     return keys[: max(0, len(keys) + 1 - KEPT)]
 
 
 def cut(entry):
-    """Return ``entry`` as the history can hold it: if it is too long, its texts are shortened, and it says so."""
+    """Return ``entry`` as the history can hold it: an entry that is too long gets shorter texts, and says so."""
     fitting = entry
     for length in CUTS:
         if _size(fitting) <= LIMIT:
@@ -126,7 +126,7 @@ def cut(entry):
 def last_good(history, current, left=()):
     """Return the newest entry that published another release than ``current``, None if there is none.
 
-    A release that was left by a rollback is not good, until it is deployed once more.
+    A release that was left by a rollback is not good until it is deployed again.
 
     :param history: entries, the newest first.
     :param left: releases that are being left.
@@ -147,16 +147,16 @@ def last_good(history, current, left=()):
 
 
 def passed(history, current, target):
-    """Return the releases that a rollback from ``current`` to ``target`` passes over: reverted ones, and left ones.
+    """Return the reverted releases and the left releases that a rollback from ``current`` to ``target`` passes over.
 
-    Reverted are those that somebody tried to deploy since ``current`` was, and that clients do not have.
+    A reverted release is a release that somebody tried to deploy after ``current``, and that clients do not have.
 
     :param history: entries, the newest first.
     """
     reverted, left = [], []
     for entry in history:
         its = (entry["record"] or {}).get("version")
-        # One that got stuck is what clients have, too, in part at least: see :func:`running`.
+        # Clients also have a release that got stuck, at least in part: see :func:`running`.
         serves = entry["retcode"] == NOT_REVERTED or (entry["retcode"], its) == (DONE, current)
         if serves and entry["version"] == current:
             break
@@ -171,7 +171,7 @@ def passed(history, current, target):
 
 
 def running(history, record):
-    """Return the release that users have by now, in part at least: the record's, unless another one got stuck."""
+    """Return the release that clients have by now, at least in part: a release that got stuck, or else the record's."""
     newest = next((e for e in history if e.get("verb", "deploy") in DEPLOYING), None)
     return newest["version"] if newest and newest["retcode"] == NOT_REVERTED else record["version"]
 

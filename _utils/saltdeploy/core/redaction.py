@@ -1,4 +1,4 @@
-"""What an app prints may have its secrets: they are hidden before a text leaves its node. Pure."""
+"""The output of an app may have its secrets: they are hidden before a text leaves its node. Pure."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ import re
 import urllib.parse
 
 HIDDEN = "***"
-# Values with fewer characters are shown. A port, `true` or `web1` is in many texts that have nothing to do with it.
+# Values with fewer characters are shown. A port, `true` or `web1` is in many texts by chance.
 SHORT = 6
 
 
 def hidden(text, env):
     """Return ``text`` without the values of an app's ``env``.
 
-    :param text: what a process of the app printed.
-    :param env: name of a variable -> its value. The password of a URL in it is hidden, too, where it stands alone.
+    :param text: the output of a process of the app.
+    :param env: name of a variable -> its value. The password of a URL in it is hidden even if it stands alone.
     """
     secrets = {str(value).strip() for value in env.values()}
     for value in list(secrets):
         for password in re.findall(r"://[^/?#\s:@]*:([^/?#\s@]+)@", value):
             secrets |= {password, urllib.parse.unquote(password)}
-    # A long value may have a short one in it.
+    # A long value may have a short value in it.
     for secret in sorted((s for s in secrets if len(s) >= SHORT), key=len, reverse=True):
         text = text.replace(secret, HIDDEN)
     return text

@@ -1,6 +1,6 @@
-"""The shape of what the record and the history hold. Anybody who may write Consul's keys can put anything there.
+"""The shape of the record and of the history. Everybody with write access to Consul's keys can put anything there.
 
-Pure. What is wrong is named and left out; what is good is used.
+Pure. Wrong parts are named and left out. Good parts are used.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from .words import shown
 
 # Seconds since 1970 that a calendar can show: up to the year 5138.
 LATEST = 1e11
-# The most that an SRV record can say.
+# The largest weight that an SRV record can have.
 HEAVIEST = 65535
 
 
@@ -37,7 +37,7 @@ def _version(value):
 
 
 def _release(value):
-    """A release, or nothing where there was none before."""
+    """Return whether ``value`` is a release, or empty because there was no release before."""
     return value == "" or _version(value)
 
 
@@ -65,7 +65,7 @@ def _weights(value):
     return _mapping(value) and all(map(_weight, value.values()))
 
 
-# Key -> whether its value can be used. All these keys must be there, but for those that are optional.
+# Key -> whether its value can be used. All these keys must be there, except the keys in OPTIONAL.
 RECORD = {
     "version": _version,
     "deployment": _text,
@@ -122,7 +122,7 @@ PARTS = {"paused": PAUSED, "frozen": FROZEN, "warm": WARM}
 
 
 def record(value, app):
-    """Return what can be used of a record of ``app``, None if nothing can, and what is wrong, as sentences."""
+    """Return the usable part of a record of ``app``, None if there is none, and sentences on its mistakes."""
     if value is None:
         return None, []
     wrong = _misfit(value, RECORD)
@@ -146,7 +146,7 @@ def record(value, app):
 
 
 def entry(value, app):
-    """Return an entry of the history of ``app``, None if it cannot be used, and what is wrong, as sentences."""
+    """Return an entry of the history of ``app``, None if it cannot be used, and sentences on its mistakes."""
     wrong = _misfit(value, ENTRY)
     if wrong:
         return None, [f"{wrong}. This key is left out: `consul kv delete` removes it."]
@@ -157,7 +157,7 @@ def entry(value, app):
 
 
 def holder(value):
-    """Return who holds a lock, as a mapping, whatever the key has."""
+    """Return the holder of a lock, as a mapping for any ``value`` of the key."""
     return value if isinstance(value, dict) else {}
 
 
@@ -167,7 +167,7 @@ def is_mark(value):
 
 
 def _misfit(value, shape):
-    """Return what is wrong with ``value``, empty if nothing is."""
+    """Return the first mistake in ``value``, or an empty text if there is none."""
     if not isinstance(value, dict):
         return f"found {shown(value)}, a mapping is allowed"
     missing = sorted(set(shape) - set(OPTIONAL) - set(value))
@@ -178,7 +178,7 @@ def _misfit(value, shape):
 
 
 def _places(nodes, app):
-    """Return node -> ids without what cannot be an instance of ``app``, and what that is, as sentences."""
+    """Return node -> ids without ids that cannot be an instance of ``app``, and sentences on the parts left out."""
     good, problems = {}, []
     for node, ids in nodes.items():
         if not isinstance(ids, list):

@@ -1,4 +1,4 @@
-"""What is said of an exception that nobody expected: its type and its place. Its text may hold a value of a definition.
+"""The words for an unexpected exception: its type and its place. Its text may hold a value of a definition.
 
 The words of the system and of Salt are kept: a file that is missing, a master that does not answer.
 """
@@ -17,7 +17,7 @@ from salt.exceptions import CommandExecutionError, SaltException, SaltInvocation
 HERE = Path(__file__).parents[1]
 BEGUN = "Traceback (most recent call last)"
 FRAME = re.compile(r'^ +File "([^"\n]+)", line ([0-9]+)', re.MULTILINE)
-# Libraries whose errors are the system's by type, and have a URL in their text.
+# Libraries whose errors have the type of the system's errors, and a URL in their text.
 TELLING = ("requests", "urllib3")
 
 
@@ -44,7 +44,7 @@ def of_traceback(text):
 
 def is_open(kind):
     """Return whether the text of exceptions of the class ``kind`` may be shown: no definition is in it."""
-    # What Salt cannot render it quotes.
+    # Salt quotes a text that it cannot render.
     of_salt = issubclass(kind, SaltException) and not issubclass(kind, SaltRenderError)
     return of_salt or (issubclass(kind, OSError) and kind.__module__.partition(".")[0] not in TELLING)
 

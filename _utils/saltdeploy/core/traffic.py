@@ -1,7 +1,7 @@
-"""What share of the traffic a paused release gets, as weights in discovery. Pure: no I/O.
+"""The share of the traffic that a paused release gets, as weights in discovery. Pure: no I/O.
 
-A client that takes Consul's SRV records by their weights, or HAProxy that follows them, sends each instance its
-weight's part of all requests.
+Some clients follow the weights of Consul's SRV records, as HAProxy does. They send each instance a part of all requests
+in proportion to its weight.
 """
 
 from __future__ import annotations
@@ -12,20 +12,22 @@ from .errors import DefinitionError, Refused
 from .model import NORMAL_WEIGHT, version_of
 
 FULL, NONE = "full", "none"
-# HAProxy makes ceil(weight / 256) of the weight of an SRV record: multiples of 256 are to it what they are here.
+# HAProxy makes ceil(weight / 256) of the weight of an SRV record. So multiples of 256 keep their proportions there.
 UNIT = 256
-# The most that SRV records can say is 65535.
+# The largest weight of an SRV record is 65535.
 MOST = 65535 // UNIT
 USUAL = NORMAL_WEIGHT // UNIT
-# How far from what was asked a share may be, and from where on a nearer one is not worth changing the old instances.
+# How far a share may be from the wanted share, and how near is not worth a change of the old instances.
 TOLERANCE, CLOSE = 0.01, 0.005
 
 
 @dataclass(frozen=True)
 class Canary:
-    """What a paused release gets: ``asked`` as the definition says it, and the weight of each instance.
+    """The traffic of a paused release, with the weight of each instance.
 
-    :param old: weight of what serves already; ``new``: of the paused release's instances.
+    :param asked: the traffic as the definition says it.
+    :param old: the weight of instances that serve already.
+    :param new: the weight of the paused release's instances.
     """
 
     asked: str
@@ -34,15 +36,15 @@ class Canary:
 
     @property
     def hidden(self):
-        """Whether users of the app do not get it at all."""
+        """Whether clients of the app do not get it at all."""
         return self.asked == NONE
 
     def weight(self, instance, version):
-        """Return the weight that ``instance`` is to have, where ``version`` is the paused release."""
+        """Return the weight that ``instance`` is to have while the release ``version`` is paused."""
         return self.new if instance.version == version else self.old
 
     def describe(self, app, version):
-        """Return what ``version`` gets, as a sentence."""
+        """Return a sentence on the traffic of ``version``."""
         if self.hidden:
             return f"{version} is found as {app}-candidate only, users of {app} do not get it"
         each = f"{self.new} for each new instance, {self.old} for each old one"
@@ -50,7 +52,7 @@ class Canary:
 
 
 def check(strategy, at):
-    """Raise DefinitionError if the canary of ``strategy``, whose key path is ``at``, can never be one."""
+    """Raise DefinitionError if ``strategy``, with the key path ``at``, has a canary that can never work."""
     if strategy.canary_weight == FULL:
         return
     key = f"{at}:strategy:canary_weight: found '{strategy.canary_weight}'"
@@ -66,11 +68,12 @@ def check(strategy, at):
 
 
 def canary(desired, serving, starting):
-    """Return the Canary of a release that will be paused; None if each of its instances gets what any other does.
+    """Return the Canary of a release that will be paused, or None if all instances get equal shares.
 
-    :param desired: a planner.Desired; ``serving``: the instances that serve by now.
-    :param starting: how many more of the release will, once it is paused.
-    :raises Refused: no weights give it the share that is asked.
+    :param desired: a planner.Desired.
+    :param serving: the instances that serve by now.
+    :param starting: how many more instances of the release will serve during the pause.
+    :raises Refused: no weights give it the wanted share.
     """
     app, asked = desired.app, desired.app.strategy.canary_weight
     old = sum(i.version != desired.version for i in serving)
@@ -90,10 +93,11 @@ def canary(desired, serving, starting):
 
 
 def balanced(wanted, old, new):
-    """Return the weights of each old and each new instance, with which the new ones get a share; None if none do.
+    """Return the weights of each old and each new instance for a share, or None if no weights give it.
 
-    :param wanted: the share of the new ones together, more than 0 and less than 1.
-    :param old: how many serve already; ``new``: how many are new. Both at least 1.
+    :param wanted: the share of all new instances together, more than 0 and less than 1.
+    :param old: how many instances serve already, at least 1.
+    :param new: how many instances are new, at least 1.
     """
     ratio = wanted * old / ((1 - wanted) * new)
     pairs = [(units, min(MOST, max(1, round(units * ratio)))) for units in range(1, MOST + 1)]
@@ -101,7 +105,7 @@ def balanced(wanted, old, new):
     def off(pair):
         return abs(_reached(pair[1], pair[0], old, new) - wanted)
 
-    # Where it is close enough, the old ones keep the weight they have, or nearly.
+    # If the share is close enough, the old instances keep their weight, or nearly.
     best = min(pairs, key=lambda pair: (max(off(pair), CLOSE), abs(pair[0] - USUAL)))
     return (best[0] * UNIT, best[1] * UNIT) if off(best) <= TOLERANCE else None
 
@@ -111,7 +115,7 @@ def _reached(of_new, of_old, old, new):
 
 
 def share(endpoints, version):
-    """Return the part of the traffic that ``version`` gets of what passes, 0 to 1; None if nothing passes.
+    """Return the part of the traffic, 0 to 1, that passing instances of ``version`` get, or None if no instance passes.
 
     :param endpoints: a discovery.Endpoint of each published instance.
     """
@@ -121,7 +125,7 @@ def share(endpoints, version):
 
 
 def refuse_unseen(app, endpoints, observed):
-    """Raise Refused if a share is asked for, and some of what serves is on none of the nodes that were ``observed``."""
+    """Raise Refused if ``app`` asks for a share, and an instance serves on a node that was not ``observed``."""
     unseen = sorted({e.minion for e in endpoints} - set(observed))
     if unseen and app.strategy.canary_weight.endswith("%"):
         raise Refused(
@@ -140,9 +144,10 @@ def weights(instances):
 
 
 def changed(instances, version, found):
-    """Return node -> id -> weight, of those of ``instances`` that serve with another weight than they are to have.
+    """Return node -> id -> weight to have, for the ``instances`` that serve with another weight.
 
-    :param version: the release that is deployed; ``found``: its Canary, None: all weigh the same.
+    :param version: the release that is deployed.
+    :param found: its Canary. None means that all instances weigh the same.
     """
     wanted = found or Canary(FULL)
     ordered = sorted((i for i in instances if i.good), key=lambda i: (i.node, i.slot))
@@ -164,9 +169,10 @@ def unusual(by_node):
 
 
 def recorded(found, version, published, candidates):
-    """Return what the record has of a Canary while it is paused.
+    """Return the record's data on a Canary during the pause.
 
-    :param published: node -> ids of the instances that are published; ``candidates``: of those that are not.
+    :param published: node -> ids of the published instances.
+    :param candidates: node -> ids of the instances that are not published.
     """
     if not found:
         return {}
@@ -182,13 +188,16 @@ def weight_of(record, instance):
 
 
 def in_force(record):
-    """Return version -> weight, where ``record`` wants others than the normal one."""
+    """Return version -> weight, if ``record`` wants other weights than the normal weight."""
     record = record or {}
     return (record.get("frozen") or record.get("paused") or {}).get("weights", {})
 
 
 def told(paused):
-    """Return what a paused release has, to be put behind "is paused"; ``paused`` is from the record."""
+    """Return the traffic of a paused release, as words to put behind "is paused".
+
+    :param paused: ``paused`` from the record.
+    """
     asked = paused.get("canary", FULL)
     if asked == NONE:
         return ", as a candidate that no user gets"
@@ -196,7 +205,7 @@ def told(paused):
 
 
 def watched(app, record):
-    """Return which service has what is paused, and the new instances: ``(name, {(node, id), …})``."""
+    """Return the service of the paused release, and the new instances: ``(name, {(node, id), …})``."""
     paused = record["paused"]
     if paused.get("canary") == NONE:
         return app.candidate, {(n, i) for n, ids in paused["candidates"].items() for i in ids}

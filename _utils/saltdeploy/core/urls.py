@@ -1,4 +1,4 @@
-"""URLs of definitions: none may hold a password, and a message shows no more of one than it should."""
+"""URLs of definitions: none may hold a password, and messages show no parts that may be secret."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from urllib.parse import urlsplit
 
 from . import bounds, words
 
-# A URL with an authority: of salt:// and file:// a path may begin there.
+# A URL with an authority. With salt:// and file://, a path may begin in its place.
 AUTHORITY = re.compile(r"(?i)\b(?!(?:salt|file):)([a-z][a-z0-9+.-]*)://([^/?#\s]*)")
-# The same in a command, where any scheme may have a login; and what a shell or saltdeploy fills in, which is no secret.
+# The same in a command, in which any scheme may have a login. A text that a shell or saltdeploy fills in is no secret.
 SCHEME = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,20})://")
 UP_TO_PATH = re.compile("[^/?#]*")
 FILLED = re.compile(r"(?:\$\w+|\$\{\{?\w+\}\}?|\{[a-z]*\})+|\$\(.*")
-# What is said of one.
+# The message on a command with a secret.
 COMMAND = (
     "a URL has a password or a token (it is not shown). Messages and Consul show commands. Put it into `env` or into a"
     " file on the node. A shell fills it in: sh -c 'psql postgres://shop:$PASSWORD@db/shop', for example."
 )
-# Hosts that nothing is sent to over a network.
+# Hosts that are reached without a network.
 LOOPBACK = re.compile(r"(?i)localhost|127\.[0-9.]+|\[::1\]")
-# Under which keys of an app, and of an environment, URLs are.
+# The keys of an app, and of an environment, that have URLs below them.
 OF_APP, OF_ENVIRONMENT = ("source",), (("discovery",), ("consul",))
 # The secrets of a source have a place of their own, which is no URL.
 NOT_URLS = ("headers",)
 
 
 def secrets(definitions):
-    """Return the apps that have a user or password in a URL of theirs: ``{app: sentences}``. No sentence shows it.
+    """Return the apps that have a user or password in one of their URLs: ``{app: sentences}``.
 
-    The environment itself is under ``""``.
+    No sentence shows it. The environment itself is under ``""``.
 
     :param definitions: ``{"apps": …, "environments": …}``, plain data of any shape.
     """
@@ -38,7 +38,7 @@ def secrets(definitions):
         keys, value = stack.pop()
         # Any deeper value is refused for its depth alone.
         if isinstance(value, (dict, list)) and len(keys) < bounds.DEPTH:
-            # By YAML's anchors one may be there many times, or hold itself. It is looked at once for each app.
+            # With YAML's anchors, a value may be there many times, or hold itself. It is looked at once for each app.
             once = (keys[: 2 if keys[:1] == ("apps",) else 4], id(value))
             if once in seen:
                 continue
@@ -54,15 +54,15 @@ def secrets(definitions):
 
 
 def has_secret(text):
-    """Return whether a URL in ``text`` has a user or password, or what may be half of one.
+    """Return whether a URL in ``text`` has a user or password, or a text that may be half of a password.
 
-    A user without a password is no secret where ssh is spoken: ``git+ssh://git@…``.
+    A user without a password is no secret with ssh: ``git+ssh://git@…``.
     """
     for scheme, authority in AUTHORITY.findall(text):
         user, at, host = authority.rpartition("@")
         if at and (":" in user or not scheme.lower().endswith("ssh")):
             return True
-        # "user:pa/ss@host": what looks like a port begins the password.
+        # "user:pa/ss@host": the part that looks like a port begins the password.
         port = re.sub(r"\[[^]]*\]|\{[a-z]*\}", "", host).partition(":")[2]
         if re.search(r"\D", port):
             return True
@@ -72,7 +72,7 @@ def has_secret(text):
 def has_password(command):
     """Return whether a URL in ``command`` has a password, or a user over HTTP, which often is a token.
 
-    What a shell fills in is no password: ``$NAME``, ``${NAME}``, ``$(…)``.
+    A text that a shell fills in is no password: ``$NAME``, ``${NAME}``, ``$(…)``.
     """
     for word in re.split(r'[\s"]', re.sub(r"\[[^]\s]{0,50}\]", "v6", command)):
         word = word[: word.rfind("@") + 1]
@@ -82,7 +82,7 @@ def has_password(command):
             name, _, secret = (user if at else authority).partition(":")
             if at and not secret and url[1].lower().endswith(("http", "https")):
                 secret = name
-            # "user:pa/ss@host": what looks like a port begins the password.
+            # "user:pa/ss@host": the part that looks like a port begins the password.
             if secret and not FILLED.fullmatch(secret) and (at or not secret.isdigit()):
                 return True
     return False
@@ -90,19 +90,19 @@ def has_password(command):
 
 def has_query(text):
     """Return whether a URL in ``text`` has a query."""
-    # Without the scheme: to look for one at each place of a long word takes the square of the time.
+    # Without the scheme: a search for it at each place of a long word takes the square of the time.
     return bool(re.search(r"://[^?#\s]*\?", text))
 
 
 def public(url):
-    """Return ``url`` without what may be a secret in one that is asked over HTTP: user, password, query, fragment."""
+    """Return ``url`` without the parts that may be secret in an HTTP URL: user, password, query, fragment."""
     if not url.startswith(("http://", "https://")):
         return url
     return re.split(r"[?#]", without_secrets(url), maxsplit=1)[0]
 
 
 def place(url):
-    """Return scheme, host and port of a URL, as one value to compare; ports that are meant are filled in."""
+    """Return scheme, host and port of a URL as a single value to compare, with default ports filled in."""
     parts = urlsplit(url)
     try:
         return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
@@ -111,18 +111,18 @@ def place(url):
 
 
 def plain_hosts(text):
-    """Return the hosts that ``text`` has in URLs of plain http, without those of this machine."""
+    """Return the hosts that ``text`` has in URLs of plain http, without the hosts of this machine."""
     return [host for host in re.findall(r"(?i)\bhttp://(\[[^]]*\]|[^/?#\s:;]*)", text) if not LOOPBACK.fullmatch(host)]
 
 
 def without_secrets(text):
-    """Return ``text``, of another program, with users, passwords and queries in URLs left out."""
+    """Return ``text``, of another program, without the users, passwords and queries in its URLs."""
     text = re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^/?#\s]*@", r"\1", text)
     return re.sub(r"(?i)([a-z][a-z0-9+.-]*://[^?#\s]*)\?[^#\s]*", r"\1", text)
 
 
 def _is_secret(keys, text):
-    """Return whether ``text``, which is at ``keys``, has a URL with a secret, and none may be there."""
+    """Return whether ``text`` at ``keys`` has a URL with a secret, and no secret may be there."""
     of_app, inner = _place(keys)
     if _is_command(inner):
         return has_password(text)
@@ -152,7 +152,7 @@ def _other_way(keys, app):
 
 
 def _note(keys, found):
-    """Add what is said of the URL at ``keys`` to its app's, or to the environment's."""
+    """Add the sentence on the URL at ``keys`` to the sentences of its app, or of the environment."""
     keys = tuple(key if isinstance(key, str) else words.shown(key) for key in keys)
     app = keys[1] if keys[0] == "apps" else keys[3] if keys[2] == "apps" else None
     said = (

@@ -1,4 +1,4 @@
-"""How what others wrote is said in a message: short, whatever its size, and harmless to a terminal."""
+"""Foreign values and texts in a message: always short, and harmless to a terminal."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ import unicodedata
 VALUE, MESSAGE = 60, 2000
 # How many names are listed, and how many are looked through for a similar one.
 LISTED, COMPARED = 20, 1000
-# An integer from here on has more digits than are shown; Python refuses to write those of more than 4300 at all.
+# An integer from here on has more digits than a message shows. Python refuses to write more than 4300 digits at all.
 HUGE = 10**VALUE
-# Control characters but for line break and tab, and halves of characters; and with what is not seen or turns the
-# direction of text, which a text may have, and a message may not.
+# Control characters except line break and tab, and halves of characters. HARMFUL adds invisible characters, and
+# characters that turn the direction of text. A text may have these, and a message may not.
 CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
-# Below these keys are secrets: any other key there may be one. Without a space, YAML takes `NAME:secret` for a key.
+# Below these keys are secrets, so a key of another form may be a secret. Without a space, YAML takes `NAME:secret` for
+# a key.
 SECRETIVE = {"env": re.compile("[A-Za-z_][A-Za-z0-9_]*"), "headers": re.compile("[A-Za-z0-9-]+")}
 
 
@@ -44,21 +45,21 @@ class _Short(reprlib.Repr):
 
 
 def shown(value):
-    """Return ``value`` for a message, cut to 60 characters, control characters escaped."""
+    """Return ``value`` for a message, cut to 60 characters, with control characters escaped."""
     text = _Short().repr(value)
     return harmless(text if len(text) <= VALUE else text[: VALUE - 3] + "…")
 
 
 def name(value):
-    """Return ``value``, a key or a name, without quotes where it can be read so."""
+    """Return ``value``, a key or a name, without quotes if it can be read without them."""
     plain = isinstance(value, str) and 0 < len(value) <= VALUE and value.isprintable()
     return harmless(value) if plain else shown(value)
 
 
 def path(keys, definitions=None):
-    """Return the key path of ``keys``, without what may be a secret in them.
+    """Return the key path of ``keys``, without the parts that may be secret.
 
-    :param definitions: what the path is in. A key that is not shown is told by its number there.
+    :param definitions: the definitions that the path is in. A key that is not shown is named by its number there.
     """
     said, above = [], None
     for key in keys:
@@ -68,7 +69,7 @@ def path(keys, definitions=None):
 
 
 def without_value(key):
-    """Return ``key`` without what follows a colon or an equals sign in it, which may be a secret."""
+    """Return ``key`` without the text after a colon or an equals sign in it, which may be a secret."""
     begun = re.split("[:=]", key)[0] if isinstance(key, str) else key
     return key if begun == key else f"{begun}…"
 
@@ -88,20 +89,20 @@ def _within(definitions, key):
 
 
 def listed(names):
-    """Return ``names`` sorted, separated by commas, the first 20 of them; ``none`` if there are none."""
+    """Return the first 20 of the sorted ``names``, separated by commas, or ``none`` if there are none."""
     ordered = sorted(map(name, names))
     more = f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else ""
     return ", ".join(ordered[:LISTED]) + more or "none"
 
 
 def nearest(given, known):
-    """Return `` (did you mean `x`?)`` if one of ``known`` is much like ``given``, else nothing."""
+    """Return `` (did you mean `x`?)`` if a name in ``known`` is much like ``given``, else an empty text."""
     match = alike(given, known)
     return f" (did you mean `{harmless(match)}`{odd(match)}?)" if match else ""
 
 
 def alike(given, known):
-    """Return the one of ``known`` that is much like ``given``; empty: none is."""
+    """Return the name in ``known`` that is much like ``given``, or an empty text if none is."""
     if not isinstance(given, str) or len(given) > 4 * VALUE:
         return ""
     candidates = [k for k in list(known)[:COMPARED] if isinstance(k, str) and len(k) <= 4 * VALUE]
@@ -109,7 +110,7 @@ def alike(given, known):
 
 
 def odd(value):
-    """Return a sentence on the first character of ``value`` that is not printable ASCII; nothing if all are."""
+    """Return a sentence on the first character of ``value`` that is not printable ASCII, or an empty text."""
     if not isinstance(value, str):
         return ""
     found = next(((n, c) for n, c in enumerate(value, 1) if not " " <= c <= "~"), None)
@@ -121,7 +122,7 @@ def odd(value):
 
 
 def joined(texts):
-    """Return sentences as one text, with ``;`` between them. Only the last one keeps its period."""
+    """Return sentences as one text, with ``;`` between them. Only the last sentence keeps its period."""
     texts = list(texts)
     return "; ".join([*map(without_period, texts[:-1]), *texts[-1:]])
 
@@ -149,7 +150,7 @@ def by_problem(problems, lead=""):
 
 
 def reading(value):
-    """Return what to do where YAML made no text of a word; nothing where it is text, or a number."""
+    """Return the advice for a word that YAML did not read as text, or an empty text for a text or a number."""
     if isinstance(value, bool):
         return " (YAML reads on, off, yes, no, true and false so: quote the text)"
     if value is None:
@@ -158,12 +159,12 @@ def reading(value):
 
 
 def harmless(text):
-    """Return ``text`` with what could act on a terminal, or could not be written to one, escaped."""
+    """Return ``text`` with characters escaped that could act on a terminal, or that cannot be written there."""
     return HARMFUL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def without_traceback(text):
-    """Return ``text`` without the traceback in it: what comes before, and what the last exception says."""
+    """Return ``text`` without the traceback in it: the text before it, and the text of the last exception."""
     before, found, _ = text.partition("Traceback (most recent call last)")
     if not found:
         return text
@@ -174,9 +175,9 @@ def without_traceback(text):
 
 @contextlib.contextmanager
 def unlogged(*names):
-    """Keep what the loggers ``names``, and those below them, say meanwhile out of every log, in this thread.
+    """Keep the messages of the loggers ``names``, and of the loggers below them, out of every log, in this thread.
 
-    For libraries that log what nobody may read: a path with a token in it, a template with a password.
+    For libraries that log secrets: a path with a token in it, a template with a password.
     """
     thread = threading.get_ident()
 

@@ -57,14 +57,14 @@ def load(pillar, env=None, problems=validation.problems, app=None):
 
     An app with a mistake in its own definition is in ``broken``, not in ``apps``. :func:`find_app` raises the mistake.
     So a mistake in one app does not stop another app. Two apps that cannot be beside one another are in ``clashing``,
-    too: what runs of them can be operated, and :func:`refuse_clash` raises why nothing more may be started.
+    too. Their running instances can be operated, and :func:`refuse_clash` raises why nothing more may be started.
 
     :param pillar: a mapping with the keys ``apps`` and ``environments``. ``saltdeploy_broken`` may have the files that
         are left out, and the reasons: file -> reason.
     :param env: the name of the environment. None means the only one.
     :param problems: ``problems(definitions)`` returns the mistakes that a schema finds, as validation.problems does. It
         returns None if nothing can find them.
-    :param app: the name of the app that somebody asks for. Its mistakes are told with those of the environment.
+    :param app: the name of the app that somebody asks for. Its mistakes are reported with the environment's.
     :raises DefinitionError: the environment is wrong. The message has the key path, the wrong value and the right form.
     """
     unread = inheritance.unread(pillar)
@@ -103,7 +103,7 @@ def _name_missing(broken, raw, apps, where, unread):
 
 
 def _environment(name, raw, broken, unread, mistakes):
-    """Return the Environment of the raw mapping ``raw`` without its apps. Add what is wrong with it to ``mistakes``."""
+    """Return the Environment of the raw mapping ``raw`` without its apps, and add its mistakes to ``mistakes``."""
     where = f"environments:{name}"
     mistakes.attempt(conflicts.check, where, raw)
     if cluster.wanted(raw):
@@ -123,7 +123,7 @@ def _environment(name, raw, broken, unread, mistakes):
 def _fill(environment, raw, apps, known, validated):
     """Put each app of ``environment`` into its ``apps`` or ``broken``.
 
-    :param known: app -> mistakes of it that are known already, and leave its shape as it must be.
+    :param known: app -> its mistakes that are known already. They leave its shape as it must be.
     :param validated: False if jsonschema is missing. An app may then have any shape.
     """
     good, where = {}, f"environments:{environment.name}"

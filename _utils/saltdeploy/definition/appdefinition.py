@@ -1,4 +1,4 @@
-"""The definition of one app becomes an App. Pure: no files, no network, no Salt calls.
+"""The definition of an app becomes an App. Pure: no files, no network, no Salt calls.
 
 The schema has accepted the definition before, unless a node has no jsonschema. Mistakes in its meaning are found here.
 """
@@ -23,7 +23,7 @@ TEST_TIMEOUT = 10.0
 CHECKS, TESTS = ("http", "tcp"), ("http", "tcp", "command")
 # The keys that have a meaning with one kind of source only.
 ONLY = {"archive": {"strip", "headers", "token_file"}, "pip": {"requirements", "python", "index"}}
-# They stand in for ports, and for a check or test, that are wrong. Nothing else of the app is wrong because of them.
+# They stand in for wrong ports, and for a wrong check or test. Nothing else of the app is wrong because of them.
 ANY_PORT, ANY_PROBE = PortRange(1, 1), Probe("command", "true")
 
 
@@ -135,7 +135,7 @@ def _source(raw, at):
 
 
 def _check_credentials(raw, at):
-    """Raise DefinitionError if a source has more than one login, or one that nobody asks for, or one in a URL."""
+    """Raise DefinitionError if a source has several logins, a login that is never asked for, or a login in a URL."""
     mistakes = Mistakes()
     ways = [key for key in ("token_file", "netrc") if key in raw]
     ways += [f"headers:{name}" for name in raw.get("headers", ()) if name.lower() == "authorization"]

@@ -1,4 +1,4 @@
-"""Cautions of a plan and of a check: what a definition allows and its author may not have meant. Pure."""
+"""Cautions of a plan and of a check: settings that are allowed, but that their author may not have meant. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ def of(app):
 
 
 def of_environment(environment):
-    """Return the warnings on the definition of ``environment``, but for its apps."""
+    """Return the warnings on the definition of ``environment``, without its apps."""
     webhook = environment.webhook
     login = webhook and next((key for key in ("token_file", "headers") if getattr(webhook, key)), "")
     hosts = urls.plain_hosts(webhook.url) if login else ()
@@ -32,7 +32,7 @@ def unseen_hang(app):
 
 
 def _same_question(app):
-    """Warn of tests that all ask what the checks ask."""
+    """Warn if all tests ask the same questions as the checks."""
     paths = {c.target for c in _checks(app) if c.kind == "http"}
     if app.tests and all(t.kind == "tcp" or _asks_one_of(paths, t) for t in app.tests):
         what = " and ".join(sorted(paths & {t.target for t in app.tests})) or "whether the port is listened on"
@@ -43,7 +43,7 @@ def _same_question(app):
 
 
 def _open_login(app):
-    """Warn of logins that everybody on the way can read. Whether that is allowed in a network, only its owner knows."""
+    """Warn of logins that everybody on the way can read. Only the owner of a network knows whether that is allowed."""
     source, sent = app.source, []
     given = [key for key in ("headers", "token_file", "netrc") if getattr(source, key)] if source else []
     if given:

@@ -1,4 +1,4 @@
-"""The Consul of an environment that has highstate set it up: what each node runs, and who may do what. Pure.
+"""The Consul that highstate sets up for an environment: each node's configuration, and the access rights. Pure.
 
 The configuration is for Consul 1.17 and newer: https://developer.hashicorp.com/consul/docs/agent/config
 """
@@ -15,14 +15,13 @@ SERVER = "consul-server"
 DATACENTER = "dc1"
 HTTPS = 8501
 ETC, DATA = "/etc/consul.d", "/var/lib/consul"
-# What the master does not serve itself comes from there.
-RELEASES = "https://releases.hashicorp.com/consul"
-# For the ids of tokens, which are no secrets but must stay the same.
+# Consul's releases come from here, unless the master serves them itself.
+# The namespace for the ids of tokens. These ids are no secrets, but must stay the same.
 NAMESPACE = uuid.UUID("6f1d1b9e-5a1f-4a52-9f3c-3a4b6c0e7d21")
 
 
 def wanted(environment):
-    """Whether this environment (a resolved mapping) has its Consul set up by highstate."""
+    """Return whether highstate sets up the Consul of this environment (a resolved mapping)."""
     return isinstance(environment, dict) and isinstance(environment.get("consul"), dict)
 
 
@@ -37,7 +36,7 @@ def servers(environment):
 
 
 def identities(name, environment):
-    """Return ``{node: (names, addresses)}``: what each node's certificate is for.
+    """Return ``{node: (names, addresses)}`` for the certificate of each node.
 
     :raises DefinitionError: it has no server, or an address is no IP address.
     """
@@ -67,7 +66,7 @@ def discovery_of_node(token):
 
 
 def node(name, environment, minion, secrets, apps):
-    """Return all that node ``minion`` must know to be part of this environment's Consul, secrets and all.
+    """Return all data that the node ``minion`` needs to be part of this environment's Consul, with its secrets.
 
     :param apps: the names of the apps that may run there.
     """
@@ -89,7 +88,7 @@ def node(name, environment, minion, secrets, apps):
 
 
 def named(apps):
-    """Return those of ``apps`` whose name can be an app's. Only they have a token, and are in a policy."""
+    """Return the names in ``apps`` that can be an app's name. Only these apps have a token, and are in a policy."""
     return sorted(app for app in apps if isinstance(app, str) and names.NAME.fullmatch(app))
 
 
@@ -120,7 +119,7 @@ def _config(environment, minion, secrets):
                 "verify_outgoing": True,
                 "tls_min_version": "TLSv1_2",
             },
-            # Nobody speaks to a server but with a certificate of ours, and only servers pass for servers.
+            # A server accepts only connections with one of our certificates, and only servers pass for servers.
             "internal_rpc": {"verify_incoming": True, "verify_server_hostname": True},
         },
         "acl": {
@@ -146,7 +145,7 @@ def _config(environment, minion, secrets):
 def acl(name, environment, tokens):
     """Return the policies, roles and tokens of an environment: ``{"policies", "roles", "tokens"}``.
 
-    Each role has one policy, and a token for it; agents and apps have identities instead.
+    Each role has one policy and one token. Agents and apps have tokens with identities instead.
     """
     apps = named(mapping(environment, "apps"))
     extra = environment["consul"].get("services") or []
@@ -155,7 +154,7 @@ def acl(name, environment, tokens):
     read = catalog + _rule("agent_prefix", "", "read")
     record = f"deploy/{name}/"
     rules = {
-        # It publishes nothing itself: nodes do. It locks, waits, and writes the record.
+        # The deployer publishes nothing itself: nodes do. It locks, waits, and writes the record.
         "deployer": read
         + _rule("session_prefix", "", "write")
         + _rule("key", "deploy/", "read")

@@ -1,4 +1,4 @@
-"""Parts of an environment that are right by themselves, and cannot be together; and URLs that are none."""
+"""Parts of an environment that are right by themselves and cannot be together, and texts that are no URLs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .inheritance import mapping
 
 
 def check(where, environment):
-    """Raise DefinitionError if nodes have the same address, or a URL is none. The message has all mistakes.
+    """Raise DefinitionError, with all mistakes, if nodes have the same address or a text is no URL.
 
     :param where: the key path of the environment.
     :param environment: its raw mapping, resolved and of the right shape.
@@ -29,11 +29,12 @@ def check(where, environment):
 
 
 def of_apps(where, apps):
-    """Return the apps that cannot be beside another one: ``{app: why}``. Both apps of a pair are in it.
+    """Return the apps that cannot be beside another app: ``{app: why}``. Both apps of a pair are in it.
 
-    Nobody knows which of the two is right. The older one may serve clients.
+    Nobody knows which of the two is right. The older app may serve clients.
 
-    :param where: the key path of the environment; ``apps``: its apps, merged and of the right shape.
+    :param where: the key path of the environment.
+    :param apps: its apps, merged and of the right shape.
     """
     found = {}
     ports = {app: mapping(settings, "frontend").get("port") for app, settings in apps.items()}
@@ -53,9 +54,9 @@ def of_apps(where, apps):
 
 
 def circle(name, required, apps):
-    """Return the names of the apps that require one another, from ``name`` to ``name``; [] where none do.
+    """Return the names of the apps that require one another, from ``name`` to ``name``, or [] if none do.
 
-    :param required: those of the requirements of ``name`` that are looked at.
+    :param required: the requirements of ``name`` to look at.
     :param apps: all apps by name, each with its ``requires``.
     """
     ways, seen = [[name, other] for other in required], set()
@@ -70,11 +71,11 @@ def circle(name, required, apps):
 
 
 def _no_urls(consul):
-    """Yield the keys of what should be URLs of Consul and is none."""
+    """Yield the keys of Consul's URLs whose values are no URLs."""
     urls = [(f"servers:{number}", url) for number, url in enumerate(consul.get("servers", ()))]
     for key, url in [*urls, ("agent", consul.get("agent", AGENT))]:
         if key == "agent":
-            # Any other placeholder is not there, and an IPv6 address gets its brackets when it is filled in.
+            # There is no other placeholder, and an IPv6 address gets its brackets when it is filled in.
             url = url.replace("[{address}]", "{}").replace("{address}", "192.0.2.1")
         try:
             parts = urlsplit(url)
@@ -91,7 +92,7 @@ def _data(app):
 
 
 def _pairs(values):
-    """Yield ``(name, other, value)`` for each two names that have the same value, both ways.
+    """Yield ``(name, other, value)`` for each two names with the same value, in both orders.
 
     :param values: pairs of name and value. None is no value.
     """
@@ -101,7 +102,7 @@ def _pairs(values):
 
 
 def _twice(pairs):
-    """Return which names have a value that another one has: ``{name: (the first that has it, the value)}``."""
+    """Return the names whose value an earlier name has, too: ``{name: (the first name with it, the value)}``."""
     first, found = {}, {}
     for name, value in pairs:
         if value is not None and first.setdefault(value, name) != name:

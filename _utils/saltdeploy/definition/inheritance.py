@@ -1,4 +1,4 @@
-"""Environments as they are written: one based on another, and what is left of them for a node. Pure: mappings only."""
+"""Environments as they are written: how they are based on one another, and a node's part. Pure: mappings only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ WITHHELD = "withheld: a file of apps is left out"
 def resolve(environments, name, broken=()):
     """Return the raw mapping of an environment with ``based_on`` merged in and ``scale`` applied.
 
-    :param broken: apps that are not scaled: what is written of them is wrong.
+    :param broken: apps that are not scaled, because their settings are wrong.
     """
     raw = {}
     for link in reversed(chain(environments, name)):
@@ -39,7 +39,7 @@ def resolve(environments, name, broken=()):
 def used(environments, links):
     """Return ``{name: raw}`` of the environments ``links`` without the parts that the first of them does not use.
 
-    The nodes of a base are its own. Of its ``notify`` only what no later environment replaces is used.
+    The nodes of a base are its own. Of its ``notify``, only the keys that no later environment replaces are used.
 
     :param links: the first environment and its bases, see :func:`chain`.
     """
@@ -56,7 +56,7 @@ def used(environments, links):
 
 
 def _left(base, over):
-    """Return what is left of ``base`` where ``over`` is laid over it, see :func:`merge`."""
+    """Return the part of ``base`` that stays visible if ``over`` is laid over it, see :func:`merge`."""
     if not isinstance(base, dict):
         return base if not over else {}
     left = {}
@@ -69,7 +69,7 @@ def _left(base, over):
 
 
 def _is_plain(app, settings, broken):
-    """Return whether what an environment says of an app may be looked at: it is as it must be, as far as is known."""
+    """Return whether the settings of an app in an environment may be used: their shape is right, as far as is known."""
     return isinstance(app, str) and app not in broken and isinstance(settings or {}, dict)
 
 
@@ -79,11 +79,11 @@ def _is_whole(value):
 
 
 def own_environment(environments, minion):
-    """Return ``{"environments": {name: resolved}}`` for the one environment that lists ``minion``.
+    """Return ``{"environments": {name: resolved}}`` for the only environment that lists ``minion``.
 
     This is all of ``environments`` that a node's pillar holds: no base, no other environment.
 
-    :raises DefinitionError: two environments list the same minion, or the one is not as it must be.
+    :raises DefinitionError: two environments list the same minion, or its environment is not as it must be.
     """
     mine = [name for name, env in environments.items() if minion in mapping(env, "nodes")]
     if len(mine) > 1:
@@ -98,7 +98,7 @@ def own_environment(environments, minion):
 
 
 def named(pillar, key):
-    """Return the mapping of names under ``key``, which may be absent, without what has no text as its name.
+    """Return the mapping of names under ``key``, which may be absent, without names that are not text.
 
     :raises DefinitionError: it is no mapping, or none of its names is text.
     """
@@ -112,15 +112,15 @@ def named(pillar, key):
 
 
 def no_text(name):
-    """Return what is said of a name that is no text."""
+    """Return the message on a name that is not text."""
     return f"the name {shown(name)} is not text. Quote it.{words.reading(name)}"
 
 
 def chain(environments, name, broken_files=None):
-    """Return the names of what an environment is based on, itself first.
+    """Return the names of an environment and of its bases, itself first.
 
     :param broken_files: file -> why it is left out, for messages.
-    :raises DefinitionError: the base is not there, or it goes round in a circle.
+    :raises DefinitionError: a base is not there, there are too many, or they go round in a circle.
     """
     found = []
     while name:
@@ -142,7 +142,7 @@ def chain(environments, name, broken_files=None):
 
 
 def unread(pillar):
-    """Return the files that pillar could not be made of: ``{file: why}``; {} where all could."""
+    """Return the files that are left out of pillar, as ``{file: why}``, or {} if none is."""
     found = pillar.get("saltdeploy_broken")
     return {str(file): str(why) for file, why in found.items()} if isinstance(found, dict) else {}
 
@@ -155,7 +155,7 @@ def unusable(name):
 def left_out(files, name=""):
     """Return the sentences on the files that are left out, each with a space before it.
 
-    :param name: what is missed. Where a file is called so, only that one is told.
+    :param name: the missing name. If a file is called so, only that file is named.
     """
     called = {file: why for file, why in files.items() if name and name in re.split(r"[^A-Za-z0-9-]+", file)}
     files = called or files
@@ -172,6 +172,6 @@ def merge(base, over):
 
 
 def mapping(env, key):
-    """Return the mapping that ``env`` has under ``key``; an empty one where it has none."""
+    """Return the mapping that ``env`` has under ``key``, or an empty mapping if it has none."""
     value = env.get(key) if isinstance(env, dict) else None
     return value if isinstance(value, dict) else {}

@@ -1,4 +1,4 @@
-"""The names in an instance's folder: those that saltdeploy takes itself, and those that a definition may give."""
+"""The names in an instance's folder: saltdeploy's own names, and the names that a definition may give."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from ..core.errors import Mistakes
 from ..core.words import shown
 
 RECORD, START, LOG = "instance.json", "start", "log"
-# The watcher of an app without ports, and what an instance that is not ready waits for.
+# The watcher of an app without ports, and the note on the things that an instance waits for until it is ready.
 WATCHER, WAITING = ".watcher.py", ".waiting"
 # The processes of the instance at its publication.
 PROCESS = ".process"
-# What is written is called so until it is whole; supervisord numbers the logs that it puts aside.
+# A file has a name with .partial until it is complete. supervisord numbers the logs that it puts aside.
 TAKEN = re.compile(r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.waiting|\.process|\..*\.partial")
 
 
 def check(config, at):
-    """Raise DefinitionError if a target of ``config`` is a file of ours, none at all, or another target's folder.
+    """Raise DefinitionError if a target of ``config`` is a file of ours, no file at all, or another target's folder.
 
-    :param config: path below the instance's folder -> template; ``at`` is its key path, for messages.
+    :param config: path below the instance's folder -> template.
+    :param at: its key path, for messages.
     """
     paths, mistakes = {}, Mistakes()
     for target in config:

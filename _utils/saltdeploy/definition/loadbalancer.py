@@ -1,6 +1,7 @@
-"""What a load balancer must know of the apps of an environment. Pure.
+"""The data on the apps of an environment that a load balancer needs. Pure.
 
-HAProxy's configuration is rendered from it, and a run that publishes more than HAProxy has room for is refused by it.
+HAProxy's configuration is rendered from it. This module also refuses a run that publishes more instances than HAProxy
+has room for.
 """
 
 from __future__ import annotations
@@ -19,23 +20,22 @@ LEAST = 32
 
 
 def room(app):
-    """Return how many instances of one release of ``app`` (a model.App) a load balancer sends requests to."""
+    """Return how many instances of a release of ``app`` (a model.App) a load balancer sends requests to."""
     return max(LEAST, 2 * app.instances)
 
 
 def slots(app):
-    """Return the number of HAProxy's slots for ``app``: the old release and the new one are there side by side."""
+    """Return the number of HAProxy's slots for ``app``: the old and the new release are there side by side."""
     return 2 * room(app)
 
 
 def frontends(environment):
-    """Return what HAProxy listens on for the apps of ``environment``, as plain data.
+    """Return HAProxy's frontends for the apps of ``environment``, as plain data.
 
     :returns: a list of ``{"app", "port", "mode", "timeout", "trusted_proxies", "slots"}``, in the order of the apps'
-        names; ``timeout`` in milliseconds.
-    :raises DefinitionError: the definition of an app is wrong, or two apps cannot be beside one another. Without its
-        frontend, an app that serves would be lost to its clients: HAProxy keeps the configuration that it has until
-        the mistake is put right.
+        names. ``timeout`` is in milliseconds.
+    :raises DefinitionError: the definition of an app is wrong, or two apps cannot be beside one another. HAProxy keeps
+        its configuration until the mistake is fixed. Without its frontend, a serving app would be lost to its clients.
     """
     wrong = {**environment.broken, **environment.clashing}
     if wrong:
@@ -46,7 +46,7 @@ def frontends(environment):
             "app": app.name,
             "port": app.frontend.port,
             "mode": app.frontend.mode,
-            "timeout": max(1, round(app.frontend.timeout * 1000)),  # 0 is for ever, to HAProxy
+            "timeout": max(1, round(app.frontend.timeout * 1000)),  # To HAProxy, 0 means for ever.
             "trusted_proxies": list(app.frontend.trusted_proxies),
             "slots": slots(app),
         }
@@ -56,13 +56,13 @@ def frontends(environment):
 
 
 def slots_in(configuration, app):
-    """Return the number of slots for the app so named in HAProxy's ``configuration``, a text; 0 if it has none."""
+    """Return the number of slots for the app named ``app`` in HAProxy's ``configuration``, a text, or 0."""
     found = re.search(rf"^\s*server-template {re.escape(app)}- ([0-9]+) ", configuration, re.MULTILINE)
     return int(found[1]) if found else 0
 
 
 def lacking(app, count, found):
-    """Return what to do where load balancers were not given room for ``count`` instances yet, as sentences.
+    """Return a sentence with a command for each load balancer that has no room yet for ``count`` instances.
 
     :param found: node -> the number of slots for ``app`` that HAProxy has there.
     """

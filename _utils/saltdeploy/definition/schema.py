@@ -1,10 +1,9 @@
 """JSON Schema of the pillar keys ``apps`` and ``environments``.
 
-It is the reference of what may be written: descriptions here are the reference documentation.
+It is the reference of the allowed keys and values: descriptions here are the reference documentation.
 
-``title``, ``description`` and the first of ``examples`` are what a message says of a wrong value. A message quotes a
-wrong value only where the key has ``examples``, or takes a number, true, false or one of some words: no other key is
-free of secrets.
+A message on a wrong value uses ``title``, ``description`` and the first of ``examples``. It quotes the value only if
+the key has ``examples``, or takes a number, true, false or a word from a list. No other key is free of secrets.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from ..core.forms import text as _text
 from ..core.phases import PHASES
 
 STRINGS = {"type": "array", "items": {"type": "string"}}
-# They bear no secret, so messages quote them.
+# They hold no secret, so messages quote them.
 WORDS = {**STRINGS, "examples": [["python3"]]}
 ROOTED = _text("a path", "a path that begins with /", "^/")
 DIGEST = _text("a SHA-256", "a SHA-256: 64 hexadecimal digits", r"^[0-9a-fA-F]{64}$")
@@ -33,7 +32,7 @@ def _object(properties, required=(), **more):
 
 
 def _map(values, keys=None):
-    """Return the schema of a mapping of names, which are as ``keys`` has it, to ``values``."""
+    """Return the schema of a mapping of names, which match the schema ``keys``, to ``values``."""
     return {"type": "object", "additionalProperties": values, "propertyNames": keys or {"type": "string"}}
 
 
@@ -52,7 +51,7 @@ HTTP = {
     ],
 }
 
-# What may be a secret is writeOnly: no message shows what was found there.
+# A value that may be secret is writeOnly: no message shows it.
 HEADER = _text(
     "the name of a header", "the name of a header: letters, digits and -", r"^[A-Za-z0-9-]+$", writeOnly=True
 )
@@ -351,7 +350,7 @@ DNS = _object(
     }
 )
 
-# What may be a secret is writeOnly: no message shows what was found there.
+# A value that may be secret is writeOnly: no message shows it.
 WEBHOOK = _object(
     {
         "url": _text("a URL", "an http:// or https:// URL, in ASCII", r"^https?://[!-~]+$", writeOnly=True),
@@ -400,7 +399,7 @@ PILLAR = {
     "type": "object",
     "properties": {"apps": APPS, "environments": ENVIRONMENTS},
 }
-# A node is not given all of an app that may not run there, see appfiles.
+# A node gets only a part of an app that may not run there, see appfiles.
 OF_NODE = {
     **PILLAR,
     "properties": {"apps": _map(_object({**APP_PROPERTIES, **PLACED}), A_NAME), "environments": ENVIRONMENTS},

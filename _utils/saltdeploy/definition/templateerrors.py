@@ -1,4 +1,4 @@
-"""What is said of a mistake in somebody's own template: its line and what is wrong, and nothing that it quotes."""
+"""The message on a mistake in somebody's own template: its line and the problem, without any quote."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from salt.exceptions import SaltException
 from ..core import tracebacks, words
 from . import yamlfile
 
-# What of a template is not found, or is not as Jinja has it: these words are names, and no values.
+# Salt's messages on a name that is not found, or on wrong Jinja: their quotes are names, and no values.
 NAMED = ("Jinja variable", "Jinja syntax error", "Specified SLS")
-# What Salt says of any other exception in a template.
+# Salt's message on any other exception in a template begins so.
 RAISED = "Jinja error: "
-# Who logs a mistake, with a piece of the template around it.
+# The loggers that log a mistake, with a piece of the template around it.
 LOGGERS = (
     "salt.pillar",
     "salt.state",
@@ -25,18 +25,18 @@ LOGGERS = (
     "salt.renderers",
     "salt.loaded.int.render",
 )
-# How Salt names an SLS in what it says of one.
+# The name of an SLS in Salt's messages.
 SLS = re.compile(r"SLS '?(?:[\w-]+:)?([\w./-]+)'?")
 UNRENDERED = re.compile(r"Rendering SLS '?[^' ]+'? failed(?:, render error)?:\s*(.*)", re.DOTALL)
 
 
 def mistake(exc):
-    """Return what ``exc``, raised by one of Salt's renderers, says: ``line 3: Jinja variable 'x' is undefined``."""
+    """Return the message of ``exc``, raised by one of Salt's renderers: ``line 3: Jinja variable 'x' is undefined``."""
     error = getattr(exc, "error", exc)
     if isinstance(error, yaml.YAMLError):
         return yamlfile.problem(error)
     line, text, cause = getattr(exc, "line_num", None), str(error), exc.__context__
-    if text.startswith(tracebacks.BEGUN):  # of a program
+    if text.startswith(tracebacks.BEGUN):  # The traceback of a program.
         said = tracebacks.of_traceback(text)
     elif text.startswith(RAISED) and cause and not isinstance(cause, (jinja2.TemplateError, SaltException)):
         said = f"{RAISED}{words.message(tracebacks.told(cause))}"
@@ -46,16 +46,16 @@ def mistake(exc):
 
 
 def sls_mistake(text):
-    """Return what Salt says of a mistake in an SLS: the name of the SLS, its line if known, and what is wrong."""
+    """Return Salt's message on a mistake in an SLS: the name of the SLS, its line if known, and the problem."""
     unrendered, sls = UNRENDERED.match(text), SLS.search(text)
     said = first_line(words.without_traceback(unrendered[1] if unrendered else text))
     return f"{sls[1]}: {said}" if sls and sls[1] not in said else said
 
 
 def first_line(text):
-    """Return the first line of what Salt says of a mistake, and the number of the line it is in, if it says that.
+    """Return the first line of Salt's message on a mistake, with the number of the mistake's line if Salt says it.
 
-    The lines after it show the template, in which secrets may be.
+    The lines after it show the template, which may have secrets.
     """
     first = next(iter(text.strip().splitlines()), "")
     if not first.startswith(NAMED):
@@ -66,7 +66,7 @@ def first_line(text):
 
 @contextlib.contextmanager
 def quiet():
-    """Keep what Salt says of a mistake in a template out of the log: it shows the template, which may have secrets."""
+    """Keep Salt's messages on mistakes in a template out of the log: they show the template, which may have secrets."""
 
     with words.unlogged(*LOGGERS):
         yield

@@ -1,4 +1,4 @@
-"""Whether definitions are as the schema has them, and what is said where they are not."""
+"""The check of definitions against the schema, and the messages on their mistakes."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from ..core.words import nearest
 from . import yamlfile
 from .schema import OF_NODE, PILLAR
 
-# How many mistakes of one app, or of the environment, are looked for, and how many are told.
+# How many mistakes of an app, or of the environment, are looked for, and how many a message lists.
 MISTAKES, TOLD = 100, 12
 SEALED = (
     "is gpg ciphertext that was not decrypted. The master needs gpg, and the key in its gpgkeys folder. In a file of"
     " apps/ the first line must name gpg, too: #!jinja|yaml|gpg."
 )
-# The part of a definition that is no app's.
+# The part of a definition that belongs to no app.
 ENVIRONMENT = ""
 
 
 def problems(definitions, schema=PILLAR):
-    """Return what is wrong with ``{"apps": …, "environments": …}``: ``{app: sentences}``, without those in order.
+    """Return the mistakes in ``{"apps": …, "environments": …}``: ``{app: sentences}``, without apps that are right.
 
-    The environment itself is under ``""``. One app's mistakes are in no other app's sentences.
+    The environment itself is under ``""``. An app's mistakes are in no other app's sentences.
 
     :raises Refused: jsonschema is not installed.
     """
@@ -43,7 +43,7 @@ def problems(definitions, schema=PILLAR):
 
 
 def problems_again(definitions):
-    """Like :func:`problems`, of what the master has seen. None where jsonschema is missing: a node may lack it."""
+    """Return :func:`problems` of definitions that the master has checked, or None if the node has no jsonschema."""
     return problems(definitions, OF_NODE) if importlib.util.find_spec("jsonschema") else None
 
 
@@ -55,7 +55,7 @@ def listed(sentences):
 
 
 def digest(definitions):
-    """Return what two definitions have in common only if they are the same, keys as text, and the schema is."""
+    """Return a digest that is the same only for the same definitions, with keys as text, and the same schema."""
     return f"{_digest(definitions)} by {_schema()}"
 
 
@@ -80,7 +80,7 @@ def _parts(definitions):
 
 
 def _without_apps(environment):
-    """Return an environment without its apps; where these are no mapping, they are the environment's mistake."""
+    """Return an environment without its apps, except apps that are no mapping: they are the environment's mistake."""
     if not isinstance(environment, dict) or not isinstance(environment.get("apps"), dict):
         return environment
     return {key: value for key, value in environment.items() if key != "apps"}
@@ -142,7 +142,7 @@ def _explain(error, definitions):
         yield f"{path}: {advice.wrong(allowed, value)}"
 
 
-# No value is quoted of a list or a text: it may be a secret.
+# These messages quote no list and no text: it may be a secret.
 LIMITS = {
     "minimum": "{found} is too small. Write at least {limit}.",
     "maximum": "{found} is too large. Write at most {limit}.",
@@ -153,7 +153,7 @@ LIMITS = {
 
 
 def _misnamed(error, definitions):
-    """Return a sentence on a key that cannot be one, and nothing of a value that is a part of it."""
+    """Return a sentence on a key of a wrong form, without a value that is a part of it."""
     allowed, key, keys = error.schema, error.instance, error.absolute_path
     if _space(key) or not advice.may_be_shown(allowed, key):
         keys, allowed = (*keys, key), {**allowed, "writeOnly": True}
@@ -161,7 +161,7 @@ def _misnamed(error, definitions):
 
 
 def _space(key):
-    """Return what to do where a key has its value in it; nothing where it has none."""
+    """Return the advice for a key that has its value in it, or an empty text for any other key."""
     if words.without_value(key) == key:
         return ""
     return " YAML needs a colon and a space between a key and its value."
@@ -187,7 +187,7 @@ def _renamed(allowed, old, value):
 
 
 def _meant(error):
-    """Return the errors of the form that was meant, of several that are allowed: a mapping or a list is only one."""
+    """Return the errors of the form that was meant, of several allowed forms: only one is a mapping or a list."""
     options = error.schema["anyOf"]
     kind = {dict: "object", list: "array"}.get(type(error.instance))
     chosen = [number for number, option in enumerate(options) if kind and option.get("type") == kind]

@@ -1,4 +1,4 @@
-"""A YAML file as plain data, as strictly as Salt reads its own: no key twice, and nothing that is not text as text."""
+"""A YAML file as plain data, as strictly as Salt reads its own: no key twice, and timestamps as text."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from ..core.errors import DefinitionError
 MERGE = "tag:yaml.org,2002:merge"
 TIMESTAMP = "tag:yaml.org,2002:timestamp"
 CIPHERTEXT = "-----BEGIN PGP MESSAGE-----"
-# What PyYAML quotes of a text: a name after & * or !, a character, a number that is none.
+# PyYAML's quotes from a text: a name after & * or !, a character, a wrong number.
 QUOTED = re.compile(r"""'.*'|".*"|`.*`""")
 # A key that is a name, a version or a path, and has no value in it.
 PLAIN = re.compile(r"[A-Za-z0-9_./+~-]{1,60}")
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
-    """Timestamps are text, as in Salt's own loader; a key that is there twice is an error."""
+    """A loader to which timestamps are text, as in Salt's own loader, and a key that is there twice is an error."""
 
     def __init__(self, stream):
         super().__init__(stream)
         self._looked_at = set()
 
     def flatten_mapping(self, node):
-        # Once a node is flattened, the keys it merges are among its own.
+        # After a node is flattened, the keys that it merges are among its own.
         if id(node) not in self._looked_at:
             self._looked_at.add(id(node))
             _no_key_twice(node)
@@ -39,7 +39,7 @@ _Loader.add_constructor(TIMESTAMP, _Loader.construct_yaml_str)
 
 
 def shebang(path):
-    """Return the renderers that the first line of the file ``path`` names (``#!yaml|gpg``); empty: it names none."""
+    """Return the renderers in the first line of the file ``path`` (``#!yaml|gpg``), or an empty text."""
     try:
         with open(path, "rb") as file:
             first = file.readline(200)
@@ -49,9 +49,10 @@ def shebang(path):
 
 
 def load(path):
-    """Return what the YAML file ``path`` holds.
+    """Return the data in the YAML file ``path``.
 
-    :raises DefinitionError: with the file, and the line if there is one: it cannot be read, is too large, is no YAML.
+    :raises DefinitionError: it cannot be read, is too large or is no YAML. The message has the file, and the line if
+        there is one.
     """
     text = _read(path)
     _measure(path, text)
@@ -59,7 +60,7 @@ def load(path):
         return yaml.load(text, Loader=_Loader)
     except DefinitionError:
         raise
-    # What PyYAML's own constructors raise on `!!int x`, `!!bool x`, a number of 5000 digits.
+    # PyYAML's own constructors raise these on `!!int x`, `!!bool x`, or a number of 5000 digits.
     except (yaml.YAMLError, ValueError, LookupError, AttributeError, TypeError, RecursionError) as exc:
         said = _jinja(text, exc) or problem(exc)
     raise DefinitionError(f"{path}: {said}")
@@ -81,7 +82,7 @@ def _read(path):
 
 
 def problem(exc):
-    """Return what PyYAML found, with the line, and without what it quotes of the text: that may be a secret."""
+    """Return PyYAML's message, with the line, and without its quotes from the text: they may be secret."""
     mark, said = getattr(exc, "problem_mark", None), getattr(exc, "problem", None) or ""
     if not isinstance(exc, _OurOwn):
         said = QUOTED.sub("something", said)
@@ -90,7 +91,7 @@ def problem(exc):
 
 
 def _jinja(text, exc):
-    """Return what is said where ``exc`` came of Jinja in ``text``; nothing where it did not."""
+    """Return the message on ``exc`` if Jinja in ``text`` caused it, else an empty text."""
     mark = getattr(exc, "problem_mark", None)
     for number, line in enumerate(text.splitlines(), 1):
         if "{%" in line or ("{{" in line and mark and mark.line + 1 == number):
@@ -119,11 +120,11 @@ def ciphertexts(value, keys=()):
 
 
 class _OurOwn(yaml.constructor.ConstructorError):
-    """A mistake that is found here: its words quote keys only."""
+    """A mistake that this module finds: its message quotes keys only."""
 
 
 def _measure(path, text):
-    """Raise DefinitionError on what would overflow the stack of the parser, which is C's, or make much of little."""
+    """Raise DefinitionError on a text that would overflow the stack of the C parser, or grow by too many aliases."""
     depth = aliases = 0
     said = ""
     try:
@@ -156,5 +157,5 @@ def _no_key_twice(node):
 
 
 def _key(key):
-    """Return a key for a message; nothing of it where it may be more than a name."""
+    """Return a key for a message, and nothing of it if it may be more than a name."""
     return f"the key {words.shown(key)}" if PLAIN.fullmatch(key) else "a key"

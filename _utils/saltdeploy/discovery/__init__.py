@@ -1,4 +1,4 @@
-"""The only place that speaks to service discovery. Consul is the backend there is."""
+"""The only place that speaks to service discovery. Consul is the only backend."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ __all__ = ["ELECTION", "Endpoint", "Service", "connect", "patiently"]
 
 
 def patiently(ask, seconds=ELECTION):
-    """Return ``ask()``, tried again for so many ``seconds`` while discovery has no answer: an election is waited out.
+    """Return ``ask()``, tried again for ``seconds`` while discovery has no answer, to wait for an election's end.
 
-    :raises DiscoveryUnavailable: it has none after that.
+    :raises DiscoveryUnavailable: discovery has no answer after that.
     """
     give_up = time.monotonic() + seconds
     while True:
@@ -28,11 +28,11 @@ def patiently(ask, seconds=ELECTION):
 
 
 def connect(config, node_address=None):
-    """Return the discovery backend an environment's ``discovery`` mapping describes.
+    """Return the discovery backend that an environment's ``discovery`` mapping describes.
 
     :param config: for example ``{"consul": {"agent": "http://{address}:8500"}}``.
-    :param node_address: on a node, its address: its own agent is used. None on the master: the
-        servers listed, tried in turn.
+    :param node_address: the address of a node, which uses its own agent. None on the master, which tries the listed
+        servers in turn.
     :raises Refused: python-consul is not installed.
     """
     try:

@@ -1,4 +1,4 @@
-"""Consul's access control: policies, roles and tokens, made to be as wanted.
+"""Consul's access control: policies, roles and tokens, brought to the wanted state.
 
 The API is that of Consul 1.4 and newer: https://developer.hashicorp.com/consul/api-docs/acl
 """
@@ -18,18 +18,19 @@ LINKS = ("Policies", "Roles")
 class Acl(Consul):
     """The access control of a Consul.
 
-    :param urls: agents or servers; ``token``: one that may manage ACLs.
+    While ``dry`` is set, changes are only reported.
 
-    While ``dry`` is set, what would be changed is only told.
+    :param urls: agents or servers.
+    :param token: a token that may manage ACLs.
     """
 
     dry = False
 
     def bootstrap(self, secret, deadline):
-        """Make ``secret`` the first management token, once; return whether it was done now.
+        """Make ``secret`` the first management token, once, and return whether it was done now.
 
         :param deadline: seconds to wait for a leader.
-        :raises Failed: it was bootstrapped with another token.
+        :raises Failed: it was bootstrapped with another token, or there is no bootstrap within ``deadline``.
         """
         until = time.monotonic() + deadline
         while True:
@@ -52,7 +53,7 @@ class Acl(Consul):
             time.sleep(POLL)
 
     def policy(self, name, rules):
-        """Ensure a policy; return ``{"old", "new"}`` of what differs, empty if nothing."""
+        """Ensure a policy, and return the differences as ``{"old", "new"}``, or {} if there are none."""
         found = self._find(f"/v1/acl/policy/name/{name}")
         return self._ensure("policy", found, {"Name": name, "Rules": rules})
 
@@ -98,7 +99,7 @@ class Acl(Consul):
         if self.dry:
             pass
         elif found:
-            # What a token is known by cannot change; all the rest is given as a whole.
+            # The id cannot change. All the rest is sent as a whole.
             ident = found["AccessorID"] if kind == "token" else found["ID"]
             self._put(f"/v1/acl/{kind}/{ident}", body=wanted)
         else:
@@ -108,7 +109,7 @@ class Acl(Consul):
 
 
 def _plain(key, value):
-    """Return a value as it is compared: links by name only, nothing as None."""
+    """Return a value in a form to compare: links by their names only, and an empty value as None."""
     if key in LINKS and value:
         return sorted(link["Name"] for link in value)
     if isinstance(value, list):

@@ -13,17 +13,17 @@ from ..core.model import Probe
 
 # How long Consul's servers may take to elect a leader, in seconds: up to 13.5, measured on 1.8.7.
 ELECTION = 15.0
-# How long is waited between two tries meanwhile, in seconds.
+# The time between two tries during an election, in seconds.
 PAUSE = 0.2
 
 
 @dataclass(frozen=True)
 class Service:
-    """What is registered with a node's own agent.
+    """A service as it is registered with a node's own agent.
 
-    :param checks: what discovery runs for as long as the service is registered.
-    :param expires: seconds after which it leaves discovery by itself; None: it stays.
-    :param weight: its part of the requests, beside those of the others, 1 to 65535; None: the backend's default.
+    :param checks: the checks that discovery runs for as long as the service is registered.
+    :param expires: seconds after which it leaves discovery by itself. None means that it stays.
+    :param weight: its part of the requests, relative to other services, 1 to 65535. None means the backend's default.
     """
 
     id: str
@@ -47,7 +47,7 @@ class Endpoint:
     """A service as the catalog has it.
 
     :param status: passing, warning or critical: the worst of its checks.
-    :param output: what a check said that has this status; empty while all pass.
+    :param output: the output of a check that has this status. It is empty while all checks pass.
     :param alive: whether the agent of its node answers.
     """
 
@@ -65,12 +65,12 @@ class Endpoint:
 
     @property
     def minion(self):
-        """The Salt minion that published it; the catalog's node name where we did not."""
+        """The Salt minion that published it, or the catalog's node name if saltdeploy did not."""
         return self.meta.get("minion", self.node)
 
     @property
     def host(self):
-        """The address as a URL has it."""
+        """The address in the form that a URL needs."""
         return addresses.host(self.address)
 
 

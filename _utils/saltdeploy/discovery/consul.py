@@ -1,8 +1,8 @@
 """Consul, through python-consul or its fork py-consul (both are ``import consul``).
 
-Only their HTTP client is used. Their higher layer leaves the token out of deregister, session and
-txn calls, drops ``Meta`` and several checks (python-consul 1.1.0), sends none with ``txn.put``
-(py-consul 1.8.0), and lets ``CONSUL_HTTP_*`` override what was configured.
+Only their HTTP client is used. In python-consul 1.1.0, their higher layer leaves the token out of deregister, session
+and txn calls, and drops ``Meta`` and several checks. In py-consul 1.8.0, it sends no token with ``txn.put``. It also
+lets ``CONSUL_HTTP_*`` override the configuration.
 """
 
 from __future__ import annotations
@@ -25,25 +25,25 @@ from .backend import ELECTION, PAUSE, Endpoint
 CONNECT_TIMEOUT = 2.0
 # During leader loss an agent answers a registration after 7 to 14 seconds.
 READ_TIMEOUT = 20.0
-# How long one blocking query is held; Consul adds up to a sixteenth.
+# How long Consul holds a blocking query. It adds up to a sixteenth.
 BLOCK = 5.0
-# How much Consul takes in one transaction.
+# The most operations that Consul takes in a transaction.
 OPERATIONS = 64
-# What an agent says that reaches no server which has a leader.
+# The answers of an agent that reaches no server with a leader.
 LEADERLESS = ("No cluster leader", "Raft leader not found", "rpc error", "No known Consul servers")
 WORST_FIRST = ("critical", "warning", "passing")
-# The check of each node that Consul itself keeps: whether the node's agent answers the others.
+# Consul's own check of each node: whether the node's agent answers the other agents.
 AGENT_CHECK = "serfHealth"
-# Of a member, in Serf's numbers.
+# The status of a member that is alive, in Serf's numbers.
 ALIVE = 1
 
 
 class _Adapter(HTTPAdapter):
-    """Every call has a timeout; a connection that was refused is tried again, and nothing else ever is."""
+    """An adapter that gives every call a timeout, and tries again only if a connection was refused."""
 
     def send(self, request, **kwargs):
         kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
-        # Not by urllib3's Retry: it logs each time, and that ends on the terminal.
+        # Not by urllib3's Retry, which logs each try: the log ends on the terminal.
         for pause in (0.1, 0.2):
             try:
                 return super().send(request, **kwargs)
@@ -55,12 +55,12 @@ class _Adapter(HTTPAdapter):
 
 
 class Consul:
-    """One Consul, reached through the first of ``urls`` that answers.
+    """A Consul, reached through the first of ``urls`` that answers.
 
     :param urls: agents or servers, ``scheme://host:port``.
     :param token: ACL token, sent as a header.
     :param ca: path of the CA certificate that the servers' certificates are verified against.
-    :param datacenter: whose catalog and keys are asked; None: the agent's own.
+    :param datacenter: the datacenter whose catalog and keys are asked. None means the agent's own.
     """
 
     def __init__(self, urls, token=None, ca=None, datacenter=None):
@@ -90,7 +90,7 @@ class Consul:
     # -- services -----------------------------------------------------------------------------
 
     def publish(self, service):
-        """Register ``service`` with the agent. What was tested a moment ago enters as passing."""
+        """Register ``service`` with the agent, as passing, because it was tested a moment ago."""
         self._put("/v1/agent/service/register", body=_registration(service))
 
     def withdraw(self, service_id):
@@ -121,7 +121,7 @@ class Consul:
         return sorted(believed & set(ids))
 
     def failing(self):
-        """Return the ids of the agent's own services that users do not find: a check does not pass, or not yet."""
+        """Return the ids of the agent's own services that clients do not find: a check does not pass, or not yet."""
         mine, checks = self.registered(), self._get("/v1/agent/checks").values()
         # After a restart the agent knows at once that nothing is checked yet, the catalog a moment later.
         failing = {c["ServiceID"] for c in checks if c["ServiceID"] and c["Status"] != "passing"}
@@ -135,9 +135,9 @@ class Consul:
         return self._instances(name, passing=passing)[1]
 
     def wait(self, name, until, deadline, passing=False):
-        """Block on the catalog until ``until(endpoints)`` is true; return whether it became so.
+        """Block on the catalog until ``until(endpoints)`` is true, and return whether it became so.
 
-        :param deadline: :func:`time.monotonic` time at which to give up. An election is waited out, also then.
+        :param deadline: the :func:`time.monotonic` time at which to give up. An election may still end after it.
         """
         index = 0
         while True:
@@ -175,8 +175,8 @@ class Consul:
     def replaced(self):
         """Return the names of the nodes whose entries in the catalog belong to an earlier agent of the same name.
 
-        An agent that lost its data has another identity. Consul refuses it the name while the catalog has the old one,
-        and goes on showing what the old one had registered, as healthy as it was.
+        An agent that lost its data has another identity. Consul refuses it the name while the catalog has the old
+        identity. It goes on showing the services of the old identity, as healthy as they were.
         """
         tags = {m["Name"]: m["Tags"] for m in self._get("/v1/agent/members") if m["Status"] == ALIVE}
         nodes = {n["Node"]: n["ID"] for n in self._get("/v1/catalog/nodes", [("consistent", "1")])}
@@ -186,21 +186,21 @@ class Consul:
     # -- state of the cluster -----------------------------------------------------------------
 
     def leader(self):
-        """Return the leader's address; raise DiscoveryUnavailable if there is none."""
+        """Return the leader's address, or raise DiscoveryUnavailable if there is no leader."""
         leader = self._get("/v1/status/leader")
         if not leader:
             raise DiscoveryUnavailable(
                 f"Consul has no leader (asked {', '.join(self.urls)}): see `consul operator raft list-peers`;"
                 " more than half of its servers must run."
             )
-        # An agent cut off from its servers still knows the last leader: only a read proves it.
+        # An agent without its servers still knows the last leader. Only a read proves that the leader is there.
         self.read("deploy/")
         return leader
 
     # -- keys ---------------------------------------------------------------------------------
 
     def read(self, key):
-        """Return ``(value, index, session)`` of ``key``; ``(None, 0, None)`` if there is none."""
+        """Return ``(value, index, session)`` of ``key``, or ``(None, 0, None)`` if there is no such key."""
         response = self._call("get", f"/v1/kv/{key}", [("consistent", "1")])
         if response.code == 404:
             return None, 0, None
@@ -216,7 +216,7 @@ class Consul:
     def entries(self, prefix):
         """Return ``(key, value)`` of all keys under ``prefix``, in the order in which they were created.
 
-        By Consul's own index: no clock is as sure.
+        The order is by Consul's own index: no clock is as sure.
         """
         response = self._call("get", f"/v1/kv/{prefix}", [("recurse", "1"), ("consistent", "1")])
         if response.code not in (200, 404):
@@ -233,9 +233,10 @@ class Consul:
         return json.loads(response.body) if response.code == 200 else []
 
     def write(self, entries, lock_key=None, session=None, delete=()):
-        """Write ``{key: value}`` and remove the keys ``delete``, refused unless ``session`` holds ``lock_key``.
+        """Write ``{key: value}`` and remove the keys ``delete``, but only if ``session``, if given, holds ``lock_key``.
 
-        One transaction, whole or not at all; where it has no room for all that is to be removed, more follow.
+        It is a single transaction, done completely or not at all. If it has no room for all keys to remove, more
+        transactions follow.
 
         :returns: whether it was written.
         """
@@ -247,7 +248,7 @@ class Consul:
 
     def _transact(self, verbs):
         response = self._call("put", "/v1/txn", body=verbs)
-        # A token that may not is a conflict here, too, and no lost lock.
+        # A token without the right is a conflict here, too, and no lost lock.
         if response.code not in (200, 409) or "Permission denied" in response.body:
             raise _failure(response, f"write {', '.join(verb['KV']['Key'] for verb in verbs)}")
         return response.code == 200
@@ -255,36 +256,36 @@ class Consul:
     # -- sessions and locks -------------------------------------------------------------------
 
     def create_session(self, name, ttl):
-        """Create a session that lives ``ttl`` seconds unless renewed; return its id.
+        """Create a session that lives ``ttl`` seconds unless it is renewed, and return its id.
 
-        It is gone at once when Consul removes the node of the agent that was asked: a server that died, for one.
+        It is gone at once when Consul removes the node of the agent that was asked: a dead server, for example.
         """
         body = {"Name": name, "TTL": f"{ttl}s", "LockDelay": "1s", "Behavior": "release"}
-        # Without it, the health of the agent that is asked would be one.
+        # Without it, the health of the agent that is asked would be a check.
         body["Checks"] = []
         return self._put("/v1/session/create", body=body)["ID"]
 
     def renew_session(self, session):
-        """Renew; return False if the session is no more."""
+        """Renew ``session``, and return False if it has ended."""
         response = self._call("put", f"/v1/session/renew/{session}")
         if response.code not in (200, 404):
             raise _failure(response, "renew the lock's session")
         return response.code == 200
 
     def destroy_session(self, session):
-        """Destroy the session; the locks it held are free after its lock delay."""
+        """Destroy ``session``, whose locks are free after its lock delay."""
         self._put(f"/v1/session/destroy/{session}")
 
     def acquire(self, key, session, value, index):
-        """Lock ``key`` for ``session``; return whether it was done. Never tried again by itself.
+        """Lock ``key`` for ``session``, without another try, and return whether it was done.
 
-        :param index: what :meth:`read` said of the key: it is locked only if nobody has changed it since.
+        :param index: the index of the key by :meth:`read`. It is locked only if nobody has changed it since.
         """
         lock = {"Verb": "lock", "Key": key, "Value": _encode(value), "Session": session}
         return self._transact([_unchanged(key, index), {"KV": lock}])
 
     def replace(self, key, value, index):
-        """Write ``key``; return whether it was done: only if nobody has changed it since it was read with ``index``."""
+        """Write ``key`` if nobody has changed it since it was read with ``index``, and return whether it was done."""
         return self._transact([_unchanged(key, index), {"KV": {"Verb": "set", "Key": key, "Value": _encode(value)}}])
 
     def release(self, key, session):
@@ -306,10 +307,10 @@ class Consul:
         return json.loads(response.body) if response.body.strip() else None
 
     def _call(self, verb, path, params=None, body=None):
-        """Ask the clients in turn, beginning with the one that answered last; read from one that can.
+        """Ask the clients in turn, the client that answered last first, and read from a client that can answer.
 
-        :raises DiscoveryUnavailable: none answers. A change that may have reached a server is not sent to another one:
-            it may be done, and whoever wants it again must read first whether it is.
+        :raises DiscoveryUnavailable: no client answers. A change that may have reached a server is not sent to another
+            server: it may be done. A caller that wants it again must read first whether it is done.
         """
         if self.datacenter and not path.startswith("/v1/agent/"):
             params = [*(params or ()), ("dc", self.datacenter)]
@@ -347,10 +348,10 @@ def _registration(service):
     if service.port is not None:
         body["Port"] = service.port
     if service.weight is not None:
-        # A warning is no reason to get less: it is not without weights.
+        # A warning does not lower the weight, as it does not without weights.
         body["Weights"] = {"Passing": service.weight, "Warning": service.weight}
     if service.expires is not None:
-        # Consul reaps after one minute of critical at the earliest.
+        # Consul removes a service after one critical minute at the earliest.
         body["Checks"].append(
             {
                 "Name": "expires",
@@ -382,7 +383,7 @@ def _endpoint(entry):
         name=service["Service"],
         node=entry["Node"]["Node"],
         address=service["Address"] or entry["Node"]["Address"],
-        # Newer Consuls leave it out where there is none.
+        # Newer versions of Consul leave the port out if there is none.
         port=service.get("Port", 0),
         tags=tuple(service["Tags"] or ()),
         meta=service["Meta"] or {},
@@ -398,14 +399,14 @@ def _weight(service):
 
 
 def _unchanged(key, index):
-    """Return the verb that ends a transaction where ``key`` was changed since ``index`` (0: it was not there)."""
+    """Return the verb that ends a transaction if ``key`` was changed since ``index`` (0: it was not there)."""
     return {
         "KV": {"Verb": "check-index", "Key": key, "Index": index} if index else {"Verb": "check-not-exists", "Key": key}
     }
 
 
 def _may_have_arrived(exc):
-    """Return whether a request that ended with ``exc`` may have reached its server: it was connected to."""
+    """Return whether a request that ended with ``exc`` may have reached its server: there was a connection."""
     if isinstance(exc, (requests.ConnectTimeout, requests.exceptions.SSLError)):
         return False
     return not isinstance(getattr(exc.args[0] if exc.args else None, "reason", None), NewConnectionError)
@@ -416,7 +417,7 @@ def _encode(value):
 
 
 def _value(entry):
-    """Return the value of a key. What is no JSON is not ours, and comes as the text that it is."""
+    """Return the value of a key, or its text as it is if it is no JSON, and so not ours."""
     raw = base64.b64decode(entry["Value"] or "")
     try:
         return json.loads(raw) if raw else None

@@ -5,17 +5,17 @@ from __future__ import annotations
 from ..core.model import Probe
 from .backend import Service
 
-# What the id of an instance has behind it in discovery while it is a candidate.
+# The end of an instance's id in discovery while it is a candidate.
 CANDIDATE = "_candidate"
 
 
 def checks(app, instance):
-    """Return the checks of an instance; by default, that its port is listened on, or that it runs."""
+    """Return the checks of an instance, by default that its port is listened on, or that it runs."""
     return app.checks or ((Probe("tcp", ""),) if instance.port else _running(instance))
 
 
 def _running(instance):
-    """Return the checks of an instance without a port. An instance that an older version started has none."""
+    """Return the checks of an instance without a port. An instance that an older version started has no checks."""
     return (Probe("http", "/running", port=instance.watch),) if instance.watch else ()
 
 
@@ -29,11 +29,11 @@ def first_result(app):
 
 
 def of(app, instance, environment, candidate=False, expires=None):
-    """Return the discovery.Service that ``instance`` is.
+    """Return the discovery.Service for ``instance``.
 
     :param environment: the environment's name.
-    :param candidate: under the name that users do not look for.
-    :param expires: seconds after which it leaves by itself; None: never.
+    :param candidate: whether it gets the name that clients do not look for.
+    :param expires: seconds after which it leaves discovery by itself. None means never.
     """
     return Service(
         id=instance.id + (CANDIDATE if candidate else ""),

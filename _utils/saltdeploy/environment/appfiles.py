@@ -1,4 +1,4 @@
-"""The files of apps, on the master: pillar SLS as Salt renders them, and what of them a node is given."""
+"""The files of apps, on the master: pillar SLS as Salt renders them, and the parts of them that a node gets."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from .environmentfiles import label
 
 log = logging.getLogger(__name__)
 
-# What a node is given of an app that may not run there: what load balancers, tests from a peer and templates that look
-# for it need. No command, no file and no setting of the app is in it.
+# The keys that a node gets of an app that may not run there. Load balancers, tests from a peer, and templates that look
+# for the app need them. No command, no file and no setting of the app is in them.
 ELSEWHERE = (
     "ports",
     "user",
@@ -31,16 +31,17 @@ ELSEWHERE = (
     "version",
     "instances",
 )
-# What only the definition of an app has.
+# The keys that only the definition of an app has.
 OF_DEFINITIONS = {"source", "run"}
 
 
 def render(folder, opts, functions, saltenv="base"):
-    """Return ``(files, broken)``: what each ``*.sls`` of a folder holds, and ``{file: why}`` of what is left out.
+    """Return ``(files, broken)``: the data in each ``*.sls`` of a folder, and ``{file: why}`` of the files left out.
 
     ``init.sls`` is none of them: it may include the others.
 
-    :param opts: the options that pillar is made with; ``functions``: ``__salt__``.
+    :param opts: the options that pillar is made with.
+    :param functions: ``__salt__``.
     """
     import salt.loader
 
@@ -57,7 +58,7 @@ def render(folder, opts, functions, saltenv="base"):
                 broken[label(path)] = wrong
         except DefinitionError as exc:
             broken[label(path)] = str(exc)
-        except Exception as exc:  # whatever a renderer, or a program, makes of somebody's mistake
+        except Exception as exc:  # Any exception of a renderer, or of a program, on a mistake.
             broken[label(path)] = templateerrors.mistake(exc)
     for file, why in broken.items():
         log.info("%s is left out of pillar: %s", file, why)
@@ -76,7 +77,7 @@ def _compile(path, sls, renderers, opts, saltenv):
 
 
 def _data(data):
-    """Return what a file holds; DefinitionError where it has another shape than pillar."""
+    """Return the data in a file, or raise DefinitionError if it has another shape than pillar."""
     data = data or {}
     if not isinstance(data, dict):
         raise DefinitionError(f"found {advice.kind(data)}. Write a mapping `apps`, of names to definitions")
@@ -84,7 +85,7 @@ def _data(data):
         raise DefinitionError(f"apps: found {advice.kind(data['apps'])}. Write a mapping of name to definition")
     for key, value in data.items():
         if key != "apps" and isinstance(value, dict) and any(map(_is_definition, (value, *value.values()))):
-            # All nodes would be given it, as what no app's is.
+            # All nodes would get it, as they get all data that belongs to no app.
             raise DefinitionError(f"{words.name(key)}: is an app's definition, and not below `apps`. Write it there")
     return dict(data)
 
@@ -94,7 +95,7 @@ def _is_definition(value):
 
 
 def _usable(data):
-    """Return a file without the apps that could not be sent to a node, and what is wrong with the first of them.
+    """Return a file without the apps that could not be sent to a node, and the mistake in the first of them.
 
     :raises DefinitionError: the rest of the file could not be sent.
     """
@@ -113,7 +114,7 @@ def _usable(data):
 
 
 def _without_inner_includes(files, folder):
-    """Leave out includes of what is read anyway; name those that are relative from the top."""
+    """Leave out includes of files that are read anyway, and name relative includes from the top."""
     for data in files.values():
         includes = data.pop("include", None)
         if isinstance(includes, list):
@@ -138,7 +139,7 @@ def _joined(pillar, data):
 def share(files, environment, minion, unread=()):
     """Return a node's pillar, its part of the environment's ``apps``, and the names of the apps that may run there.
 
-    Whole are the apps that may run there. What else a file holds goes where one of its apps goes. A file without any
+    The apps that may run there are complete. The other data in a file goes to the nodes of its apps. A file without any
     app goes to all nodes. Any app may have any shape here: nobody has validated it.
 
     :param environment: the node's environment, resolved.
@@ -162,7 +163,7 @@ def share(files, environment, minion, unread=()):
 
 
 def _placed(app, about, mine, defined, unread):
-    """Return what a node is given of the settings that an app has in the environment."""
+    """Return the part that a node gets of an app's settings in the environment."""
     if app in mine:
         return about
     if app in defined:
@@ -187,7 +188,7 @@ def _are_texts(roles):
 
 
 def elsewhere(about):
-    """Return what a node is given of an app that may not run there: nothing that is in a wrong place."""
+    """Return the part that a node gets of an app that may not run there, without misplaced keys."""
     if not isinstance(about, dict):
         return None  # It is refused on the node, too.
     known = schema.APPS["additionalProperties"]["properties"]
@@ -198,7 +199,7 @@ def elsewhere(about):
 
 
 def _known(value, part):
-    """Return ``value`` without the keys that the schema ``part`` does not have there: below them a secret may be."""
+    """Return ``value`` without the keys that the schema ``part`` does not have: a secret may be below them."""
     parts = [part, *part.get("anyOf", ())]
     if isinstance(value, dict):
         known = {key: inner for each in parts for key, inner in each.get("properties", {}).items()}

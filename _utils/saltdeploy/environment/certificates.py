@@ -31,9 +31,10 @@ def authority(name, now):
 
 
 def issue(issuer, names, addresses, now):
-    """Return a node's new certificate and key, signed by the authority ``issuer``; both server's and client's.
+    """Return a node's new certificate, as server and client, with its key, signed by the authority ``issuer``.
 
-    :param names: DNS names, the first its common name; ``addresses``: IP addresses.
+    :param names: DNS names. The first is its common name.
+    :param addresses: IP addresses.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     ca = x509.load_pem_x509_certificate(issuer["certificate"].encode())
@@ -53,7 +54,7 @@ def issue(issuer, names, addresses, now):
 
 
 def usable(certificate, names, addresses, now):
-    """Whether a certificate (PEM) is for exactly these names and addresses, and has a third of its life left."""
+    """Return whether a certificate (PEM) is for exactly these names and addresses, and has a third of its life left."""
     found = x509.load_pem_x509_certificate(certificate.encode())
     known = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     same = set(known.get_values_for_type(x509.DNSName)) == set(names) and {
@@ -63,7 +64,7 @@ def usable(certificate, names, addresses, now):
 
 
 def _end(certificate):
-    # Before cryptography 42 there is only the one without a time zone.
+    # Before cryptography 42 there is only the attribute without a time zone.
     end = getattr(certificate, "not_valid_after_utc", None)
     return end or certificate.not_valid_after.replace(tzinfo=datetime.timezone.utc)
 

@@ -12,25 +12,25 @@ from ..definition import inheritance, yamlfile
 
 log = logging.getLogger(__name__)
 
-# What a file may name in its first line, and is read for what it is.
+# The renderers that the first line of a file of plain YAML may name.
 PLAIN = ("", "yaml", "yaml|gpg")
-# The loaders of this folder are programs.
+# The loaders of this folder are programs: their first line names this renderer.
 PROGRAM = "py"
-# What was read before: folder -> (what its files looked like, what is in them). Each node's pillar needs all files, to
-# find the one that lists it; a refresh of all nodes would read each of them as often as there are nodes.
+# The files that were read before: folder -> (their state then, their data). Each node's pillar needs all files, to find
+# the file that lists the node. So a refresh of all nodes would read each file as often as there are nodes.
 _READ: dict[Path, tuple] = {}
 
 
 def read(folder):
     """Return ``(environments, broken)`` of every plain YAML ``*.sls`` in ``folder``.
 
-    :returns: the mapping of all environments, which the caller may change; and ``{file: why}`` of what is left out.
+    :returns: the mapping of all environments, which the caller may change, and ``{file: why}`` of the files left out.
     """
     return copy.deepcopy(_kept(folder))
 
 
 def _kept(folder):
-    """Return what :func:`read` does, which the caller must not change."""
+    """Return the same as :func:`read`, but the caller must not change it."""
     folder = Path(folder)
     paths = sorted(folder.glob("*.sls"))
     looks = tuple(map(_look, paths))
@@ -47,9 +47,10 @@ def label(path):
 def decrypt(value, opts, functions):
     """Return ``value`` (plain data) with its gpg ciphertext decrypted by Salt's own renderer, with the master's keys.
 
-    What cannot be decrypted stays as it is: validation refuses it, by its key path.
+    Ciphertext that cannot be decrypted stays as it is: validation refuses it, by its key path.
 
-    :param opts: the master's options; ``functions``: ``__salt__``, {} if there is none.
+    :param opts: the master's options.
+    :param functions: ``__salt__``, or {} if there is none.
     """
     if not any(True for _ in yamlfile.ciphertexts(value)):
         return value
@@ -57,7 +58,7 @@ def decrypt(value, opts, functions):
 
     try:
         render = salt.loader.render(opts, functions)["gpg"]
-    except Exception as exc:  # whatever a loader makes of options that it does not know
+    except Exception as exc:  # Any exception of a loader on options that it does not know.
         log.error("Salt's gpg renderer cannot be loaded (%s): ciphertext stays as it is", type(exc).__name__)
         return value
     return _decrypted(value, render)
@@ -72,13 +73,13 @@ def _decrypted(value, render):
         return value
     try:
         return render(value)
-    except Exception as exc:  # no gpg, or `gpg_decrypt_must_succeed`; its words hold the ciphertext
+    except Exception as exc:  # No gpg, or `gpg_decrypt_must_succeed`. Its text holds the ciphertext.
         log.error("A gpg ciphertext in a file of environments cannot be decrypted: %s", type(exc).__name__)
         return value
 
 
 def _look(path):
-    """Return what changes with the content of a file, and its name."""
+    """Return the name of a file, and values that change with its content."""
     try:
         stat = path.stat()
         return path.name, stat.st_mtime_ns, stat.st_size, stat.st_ino
@@ -95,7 +96,7 @@ def _read(paths):
             broken[label(path)] = str(exc).removeprefix(f"{path}: ")
             continue
         for name, environment in found.items():
-            if name in files:  # which of them is meant, nobody knows
+            if name in files:  # Nobody knows which of them is meant.
                 broken[label(path)] = f"environment {words.name(name)} is defined in {files[name]} too. Keep one."
                 environments.pop(name, None)
             else:
@@ -104,7 +105,7 @@ def _read(paths):
 
 
 def _environments(path):
-    """Return the environments of a file; {} of a program."""
+    """Return the environments of a file, or {} for a program."""
     renderers = yamlfile.shebang(path).replace(" ", "")
     if renderers == PROGRAM:
         return {}
@@ -122,9 +123,9 @@ def _environments(path):
 
 
 def own(folder, minion):
-    """Return ``(name, environment, broken)`` of the one environment that lists ``minion``, resolved.
+    """Return ``(name, environment, broken)`` of the only environment that lists ``minion``, resolved.
 
-    :returns: None as name where it is a node of none; ``broken`` as of :func:`read`.
+    :returns: the name is None if no environment lists it. ``broken`` is as in :func:`read`.
     """
     environments, broken = _kept(folder)
     try:

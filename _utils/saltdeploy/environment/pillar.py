@@ -1,6 +1,6 @@
-"""Pillar, made on the master of the files of apps and environments: all of it for the master, its own for a node.
+"""Pillar, made on the master from the files of apps and environments: all of it for the master, a part for a node.
 
-What is wrong in one file stands in nobody else's way: the file is left out, and ``saltdeploy_broken`` says why.
+A mistake in one file stops nothing else: the file is left out, and ``saltdeploy_broken`` says why.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from ..core.errors import DefinitionError, Failed
 from ..definition import cluster, inheritance, validation
 from . import appfiles, environmentfiles
 
-# Each environment's digest and what is wrong with it: all its nodes have the same one.
+# Each environment's digest and its mistakes: they are the same for all its nodes.
 _PROBLEMS: dict[str, tuple] = {}
 
 
@@ -21,7 +21,7 @@ def all_environments(folder, opts=None, functions=None, saltenv="base"):
 
     A file whose first line is ``#!py`` is a program, not an environment.
 
-    :param opts: the master's options: where its keys and secrets are kept. None: environments only, no secrets.
+    :param opts: the master's options, for its keys and secrets. None means environments only, without secrets.
     :param functions: ``__salt__``.
     """
     environments, broken = environmentfiles.read(folder)
@@ -29,7 +29,7 @@ def all_environments(folder, opts=None, functions=None, saltenv="base"):
     if not opts:
         return _pillar({"environments": environments}, broken)
     environments = {n: environmentfiles.decrypt(e, opts, functions or {}) for n, e in environments.items()}
-    # All of them before any is changed: one may be based on another.
+    # All of them before any is changed, because an environment may be based on another.
     computed = {}
     for name in environments:
         try:
@@ -45,12 +45,12 @@ def all_environments(folder, opts=None, functions=None, saltenv="base"):
 
 
 def own_environment(folder, minion, opts=None, functions=None, saltenv="base"):
-    """Return the pillar of ``minion``: the one environment in ``folder`` that lists it, resolved, and its apps.
+    """Return the pillar of ``minion``: the only environment in ``folder`` that lists it, resolved, and its apps.
 
-    Where its environment has Consul set up, ``saltdeploy_consul`` is beside it: all that this node needs for that. Of
-    apps that may not run there only what other nodes need to know is in it, and no secret.
+    If highstate sets up Consul there, ``saltdeploy_consul`` is beside it, with all data that this node needs for that.
+    Of apps that may not run there, the pillar has only the keys that other nodes need, and no secret.
 
-    The minion's id decides, which it has a key for; never its grains, which it sets itself.
+    The minion's id decides, for which the minion has a key. Its grains never do, because the minion sets them itself.
 
     :param opts: the master's options, see :func:`all_environments`.
     """
@@ -89,7 +89,7 @@ def _apps(folder, opts, functions, saltenv):
     apps = Path(folder).parent / "apps"
     if not apps.is_dir():
         return {}, {}
-    if functions is None:  # a loader of an earlier version: it gives no functions
+    if functions is None:  # A loader of an earlier version gives no functions.
         import salt.loader
 
         functions = salt.loader.minion_mods(opts)
@@ -97,7 +97,7 @@ def _apps(folder, opts, functions, saltenv):
 
 
 def _problem(name, environment):
-    """Return what is wrong with a node's environment, apart from its apps; empty: nothing. States render it."""
+    """Return the mistakes in a node's environment, which states render, without its apps, or an empty text."""
     rest = {key: value for key, value in environment.items() if key != "apps"}
     digest = validation.digest(rest)
     if _PROBLEMS.get(name, ("",))[0] != digest:
@@ -116,7 +116,7 @@ def _sought(name, environment):
 
 
 def _discovery_of_master(environments, name, opts):
-    """Return how the master reaches the Consul of an environment that has it set up; None where it has not.
+    """Return how the master reaches the Consul that highstate sets up for an environment, or None without it.
 
     :raises DefinitionError: its secrets cannot be used.
     """
@@ -126,7 +126,7 @@ def _discovery_of_master(environments, name, opts):
             return None
         identities = cluster.identities(name, resolved)
     except DefinitionError:
-        return None  # whoever uses this environment is told what is wrong with it
+        return None  # A command for this environment reports its mistake.
     except bounds.WRONG_SHAPE:
         return None
     token = _secrets(opts, name, identities, inheritance.mapping(resolved, "apps"), "")["tokens"]["deployer"]
@@ -135,9 +135,9 @@ def _discovery_of_master(environments, name, opts):
 
 
 def _secrets(opts, name, identities, apps, node):
-    """Return the secrets of an environment, see secrets.Secrets.get.
+    """Return the secrets of an environment, see secretstore.Secrets.get.
 
-    :raises DefinitionError: they cannot be read, or not be written. No other environment needs them.
+    :raises DefinitionError: they cannot be read, or cannot be written. No other environment needs them.
     """
     try:
         return _store(opts).get(name, identities, cluster.named(apps), node=node)
@@ -154,6 +154,6 @@ def _secrets(opts, name, identities, apps, node):
 
 
 def _store(opts):
-    from . import secretstore  # the master has what it needs, a node may not
+    from . import secretstore  # The master has its libraries, a node may not.
 
     return secretstore.Secrets(secretstore.folder(opts))

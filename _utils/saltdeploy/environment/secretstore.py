@@ -1,7 +1,7 @@
-"""What an environment's Consul keeps secret: made when first asked for, kept on the master and nowhere else.
+"""The secrets of an environment's Consul: made when first asked for, kept on the master and nowhere else.
 
-One file an environment, that only the master's user may read. A node's pillar gets what is the
-node's own; nothing of it travels in a job.
+Each environment has a file that only the master's user may read. A node's pillar gets the node's own secrets. No secret
+travels in a job.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def folder(opts):
 class Secrets:
     """The secrets of all environments.
 
-    :param folder: where they are kept.
+    :param folder: the folder that they are kept in.
     """
 
     def __init__(self, folder):
@@ -52,11 +52,11 @@ class Secrets:
 
         :param identities: node -> (names, addresses) of its certificate.
         :param apps: names of the apps that have a token of their own.
-        :param node: the one whose certificate must be valid; empty: none must be. None: all. To look at all of them
-            for each node's pillar takes longer than all else.
+        :param node: the node whose certificate must be valid. Empty means no node, and None means all nodes. To look at
+            all certificates for each node's pillar takes longer than all else.
         :returns: ``gossip`` (base64), ``ca`` and for each node in ``certificates``: ``certificate`` and ``key``
             (PEM), ``tokens`` (UUIDs): ``management``, ``deployer``, ``nodes``, ``dns``, ``agents`` by node, ``apps``.
-        :raises DefinitionError: the master's user cannot keep them there, or what is kept there is damaged.
+        :raises DefinitionError: the master's user cannot keep them there, or the file there is damaged.
         """
         now = now or datetime.datetime.now(datetime.timezone.utc)
         try:
@@ -79,7 +79,7 @@ class Secrets:
         """Return the sentences on an OSError: its cause, and the command that helps."""
         try:
             user = pwd.getpwuid(os.geteuid()).pw_name
-        except KeyError:  # a container's user without a name
+        except KeyError:  # A container's user without a name.
             user = os.geteuid()
         cause = (
             f"The master (user {user}) cannot keep Consul's secrets in {self.folder}: {exc.strerror} ({exc.filename})."
@@ -93,7 +93,7 @@ class Secrets:
 
     @contextlib.contextmanager
     def _alone(self):
-        """Several of the master's workers may make the same pillar at once."""
+        """Hold the lock of the folder, because several of the master's workers may make the same pillar at once."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with filelocks.hold(self.folder / ".lock"):
             yield
@@ -111,7 +111,7 @@ def _complete(before, environment, identities, apps, now, only):
     return {
         "gossip": before.get("gossip") or base64.b64encode(secrets.token_bytes(32)).decode(),
         "ca": ca,
-        # What left the environment is forgotten; should it come back, it is somebody new.
+        # Nodes and apps that left the environment are forgotten. If they come back, they get new secrets.
         "certificates": {node: issued[node] for node in identities if node in issued},
         "tokens": {
             **{name: tokens.get(name) or str(uuid.uuid4()) for name in SINGLE},

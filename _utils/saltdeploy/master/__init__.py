@@ -1,1 +1,1 @@
-"""The master's work: what a verb of the runner does."""
+"""The master's side: the verbs of the runner, and the deployments that they carry out."""

@@ -1,4 +1,4 @@
-"""What a deployment did, as it happens and afterwards."""
+"""The steps of a deployment, as they happen and afterwards."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ LONG = ("install", "start", "healthy", "retire", "restart", "restore", "stop", "
 
 @dataclass(frozen=True)
 class Step:
-    """One line of a deployment: a phase ended on a node (or, without a node, everywhere)."""
+    """One line of a deployment: a phase ended on a node, or everywhere if there is no node."""
 
     phase: str
     node: str
@@ -21,7 +21,7 @@ class Step:
 
 
 class Journal:
-    """Collects steps, and tells each as it comes.
+    """Collects steps, and emits each step as it comes.
 
     :param emit: called with a mapping: ``{"begin": phase, "nodes": [...]}``, ``{"step": {...}}`` or ``{"say": text}``.
     """
@@ -30,11 +30,11 @@ class Journal:
         self._emit = emit
         self.steps = []
         self.warnings = []
-        # Who makes events of phases while something is done (begin, add), and the number of the wave, from 1.
+        # The observer makes events of phases (begin, add) while a run changes something. Waves are numbered from 1.
         self.observer = self.wave = None
 
     def begin(self, phase, nodes):
-        """Tell that ``phase`` begins on ``nodes``, if it is one that may last."""
+        """Emit that ``phase`` begins on ``nodes``, if the phase may last."""
         if self.observer:
             self.observer.begin(phase, nodes)
         if phase in LONG or phase in PHASES:
@@ -53,10 +53,10 @@ class Journal:
         return [asdict(step) for step in self.steps]
 
     def say(self, text):
-        """Tell ``text``, which is no step."""
+        """Emit ``text``, which is no step."""
         self._emit({"say": text})
 
     def warn(self, text):
-        """Tell ``text`` and keep it for the result."""
+        """Emit ``text`` as a warning, and keep it for the result."""
         self.warnings.append(text)
         self._emit({"say": f"warning: {text}"})

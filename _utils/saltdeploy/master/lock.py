@@ -1,7 +1,7 @@
 """The deployment lock: one run at a time for an app in an environment.
 
-A Consul session with a TTL holds it, a thread renews it, and every write of the record is made in a
-transaction that is refused once it is lost: the lock itself is advisory, the writes are not.
+A Consul session with a TTL holds the lock, and a thread renews the session. The lock itself is advisory. The writes of
+the record are not: each is a transaction that Consul refuses once the lock is lost.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ import time
 from ..core.errors import INTERRUPTS, DiscoveryUnavailable, Failed, LockLost, Refused
 from ..discovery import ELECTION, patiently
 
-# Consul frees an unrenewed session after one to two TTLs; less than 10 s it does not accept.
+# Consul frees an unrenewed session after one to two TTLs. It accepts no TTL below 10 s.
 TTL = 15
 LOCK_DELAY = 1.0
-# How long a lock is tried for that nobody holds, or only processes that are gone, in seconds: a few lock delays.
+# How long to try for a lock that nobody holds, or only dead processes, in seconds. This is a few lock delays.
 ACQUIRE_DEADLINE = 10.0
 
 
 class Lock:
     """Context manager that holds ``key`` in ``discovery``.
 
-    :param info: who holds it and why, shown to whom it stops.
-    :raises Refused: somebody else holds it.
+    :param info: the holder and the reason. A run that the lock stops shows them.
+    :raises Refused: somebody else holds the lock.
     """
 
     def __init__(self, discovery, key, info):
@@ -32,7 +32,7 @@ class Lock:
         self.info = {**info, "process": process_identity(), "since": time.time()}
         self.session = self._spare = None
         self._stop = threading.Event()
-        # Why it is another's for good; and why it may be, until a renewal shows that it never was.
+        # Why the lock is lost for good, and why it may be lost, until a renewal shows that it never was.
         self._lost = self._unsure = ""
         self._renewed = time.monotonic()
         self._leaderless = False
@@ -52,31 +52,31 @@ class Lock:
     def __exit__(self, *exc):
         self._stop.set()
         if self._leaderless:
-            return  # it expires by itself
+            return  # the session expires by itself
         try:
             self._renewer.join()
             self.discovery.release(self.key, self.session)
             self.discovery.destroy_session(self.session)
         except (Failed, *INTERRUPTS):
-            pass  # it expires by itself
+            pass  # the session expires by itself
 
     def check(self):
-        """Raise LockLost unless the lock is ours for sure. It asks: a run that was suspended cannot know."""
+        """Raise LockLost unless the lock is surely ours. Consul is asked, because a suspended run cannot know."""
         self._keep()
         if self._lost or self._unsure:
             said = f"was lost ({self._lost})" if self._lost else f"may be lost ({self._unsure})"
             raise LockLost(f"the deployment lock {said}: another run may have it. Run again.")
 
     def write(self, entries, delete=()):
-        """Write ``{key: value}`` and remove the keys ``delete``, fenced: LockLost if somebody else has the lock."""
+        """Write ``{key: value}`` and remove the keys ``delete``. Raises LockLost if somebody else has the lock."""
         if not self._write(entries, delete):
-            self.check()  # which may have got another session
+            self.check()  # may get another session
             if not self._write(entries, delete):
                 self._lost = "somebody else holds it"
                 self.check()
 
     def _write(self, entries, delete):
-        """Write; an election is waited out, once. Where no answer came it is read whether it was written, then."""
+        """Write, and wait out one election. If an attempt got no answer, read whether it was written."""
         patience, again = 0 if self._leaderless else ELECTION, False
 
         def write():
@@ -95,12 +95,12 @@ class Lock:
         return written
 
     def _is_written(self, entries, delete):
-        """Return whether a write that nobody answered was done."""
+        """Return whether a write without an answer was done."""
         found = {key: self.discovery.read(key) for key in (*entries, *delete)}
         return all(found[key][0] == value for key, value in entries.items()) and not any(found[k][1] for k in delete)
 
     def _acquire(self):
-        """Take the lock. What was read of it decides, so that an answer that was lost does no harm."""
+        """Take the lock. Only the lock as read decides, so a lost answer does no harm."""
         give_up = time.monotonic() + ACQUIRE_DEADLINE
         while True:
             holder, index, session = self.discovery.read(self.key)
@@ -117,7 +117,7 @@ class Lock:
                 time.sleep(LOCK_DELAY / 5)
 
     def _try(self, session, index):
-        """Ask for the lock once. Where no answer comes, it is read next whether it is ours."""
+        """Ask for the lock once. If no answer comes, the caller reads next whether the lock is ours."""
         try:
             return self.discovery.acquire(self.key, session, self.info, index)
         except DiscoveryUnavailable:
@@ -128,7 +128,7 @@ class Lock:
             self._keep()
 
     def _keep(self):
-        """Renew the session, or get another, and see whether the lock still is ours."""
+        """Renew the session, or get another session, and find out whether the lock is still ours."""
         with self._keeping:
             if self._lost:
                 return
@@ -139,14 +139,14 @@ class Lock:
                 else:
                     self._lost = "its session expired"
             except Failed as exc:
-                # By now it may have expired where we cannot see it, whatever keeps us from asking. No election takes
-                # as long, and a session that answers later has lived all the time.
+                # The session may have expired by now, and we cannot ask. No election takes that long. A session that
+                # answers later has lived all the time.
                 if time.monotonic() - self._renewed > 2 * TTL:
                     self._unsure = f"not renewed for {2 * TTL}s: {exc}"
 
     def _again(self):
-        """Take the lock with another session, if nobody had it since; return whether it is ours."""
-        # One whose request had no answer may have it.
+        """Take the lock with another session if nobody had it since. Return whether the lock is ours."""
+        # A spare session whose request got no answer may have the lock.
         if not (self._spare and self.discovery.renew_session(self._spare)):
             self._spare = self.discovery.create_session(f"deploy {self.key}", TTL)
         give_up = time.monotonic() + 3 * LOCK_DELAY
@@ -165,10 +165,10 @@ class Lock:
 
 
 def held(holder, about=None):
-    """Return the sentence for whom the lock stops.
+    """Return the message for a run that the lock stops.
 
-    :param holder: what the lock's key holds, whatever somebody has written there.
-    :param about: ``app`` and ``environment``, for where it does not say.
+    :param holder: the value of the lock's key. Anybody may have written it.
+    :param about: ``app`` and ``environment``, if the value does not have them.
     """
     holder = {**(about or {}), **(holder if isinstance(holder, dict) else {})}
     since = holder.get("since")
@@ -183,7 +183,7 @@ def held(holder, about=None):
 
 
 def process_identity():
-    """Return what identifies this process until the machine boots again: to see later that it is gone."""
+    """Return the identity of this process until the next boot, to find out later whether the process is gone."""
     with open("/proc/sys/kernel/random/boot_id") as boot:
         return {
             "boot": boot.read().strip(),
@@ -194,7 +194,7 @@ def process_identity():
 
 
 def is_dead(process):
-    """Return whether the process identified is known to be gone: it ran right here, and does no more."""
+    """Return whether the identified process is known to be gone: it ran here, and does not run any more."""
     if not process:
         return False
     here = process_identity()
@@ -207,7 +207,7 @@ def is_dead(process):
 
 
 def _exists(pid):
-    """Return whether there is a process ``pid``; /proc may hide those of other users."""
+    """Return whether there is a process ``pid``. /proc may hide the processes of other Unix users."""
     try:
         os.kill(pid, 0)
     except ProcessLookupError:
@@ -219,6 +219,6 @@ def _exists(pid):
 
 def _started(pid):
     with open(f"/proc/{pid}/stat") as stat:
-        # Field 22 of proc(5), counted after the command, which may hold spaces and brackets.
+        # Field 22 of proc(5), counted after the command, which may contain spaces and brackets.
         fields = stat.read().rpartition(")")[2].split()
     return None if fields[0] == "Z" else int(fields[19])

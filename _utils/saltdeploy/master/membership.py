@@ -1,7 +1,7 @@
-"""Who serves under the name of an app in discovery, beside the instances of its environment. Pure: no I/O.
+"""Finds services under an app's name in discovery that are no instances of its environment. Pure: no I/O.
 
 An instance belongs to an app in an environment if it has such an id, and a node of the environment registered it.
-All else that clients find under the app's name is a Stranger.
+Every other service that clients find under the app's name is a Stranger.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ..discovery.registration import CANDIDATE
 
 
 class Kind(str, enum.Enum):
-    """What a Stranger is."""
+    """The kinds of Strangers."""
 
     OUTSIDE = "outside"  # an instance of this environment, on a minion that is no node of it
     OTHER = "other"  # an instance in another environment that has the same Consul
@@ -34,7 +34,7 @@ class Stranger:
 
     @property
     def serves(self):
-        """Whether clients get it, now or when its check passes again: its agent answers."""
+        """Whether clients get it, now or when its check passes again, because its agent answers."""
         return self.endpoint.alive
 
     @property
@@ -43,7 +43,7 @@ class Stranger:
 
 
 def divide(endpoints, app, environment, known=frozenset()):
-    """Return the Endpoints that belong to app ``app`` in ``environment``, and a Stranger for each other one.
+    """Return the Endpoints that belong to app ``app`` in ``environment``, and a Stranger for each other Endpoint.
 
     :param app: the app's name.
     :param known: ``(node, id)`` of instances that nodes of the environment say they have.
@@ -60,7 +60,7 @@ def divide(endpoints, app, environment, known=frozenset()):
 
 
 def of_environment(endpoints, environment):
-    """Return those of ``endpoints`` that clients in ``environment`` are meant to use: not those of another one.
+    """Return the ``endpoints`` that clients in ``environment`` are meant to use, without other environments.
 
     :param environment: its name.
     """
@@ -70,19 +70,19 @@ def of_environment(endpoints, environment):
 def stale(ours, registered):
     """Return a Stranger for each of the Endpoints ``ours`` that its node's own agent does not have.
 
-    :param registered: node -> ids that its agent has; nodes that nobody asked are not in it.
+    :param registered: node -> ids that its agent has, without nodes that nobody asked.
     """
     lost = [e for e in ours if e.minion in registered and instance(e) not in registered[e.minion]]
     return [Stranger(Kind.STALE, e) for e in lost]
 
 
 def instance(endpoint):
-    """Return the id of the instance that ``endpoint`` is, be it a candidate or not."""
+    """Return the id of the instance that ``endpoint`` is, candidate or not."""
     return endpoint.id.removesuffix(CANDIDATE)
 
 
 def _placed(endpoint, environment):
-    """Return ``endpoint`` with the minion that it is on, where whoever registered it has not said so."""
+    """Return ``endpoint`` with the minion that it is on, even if its registration does not name the minion."""
     if "minion" in endpoint.meta or endpoint.node in environment.nodes:
         return endpoint
     there = [node.name for node in environment.nodes.values() if node.address == endpoint.address]
@@ -91,7 +91,7 @@ def _placed(endpoint, environment):
 
 def _kind(endpoint, app, environment, known):
     """Return the Kind of a stranger, None for an instance that belongs here."""
-    # A minion that was renamed has registered it under its old name, at its address.
+    # A renamed minion has registered the instance under its old name, at its address.
     places = {endpoint.minion, *(n.name for n in environment.nodes.values() if n.address == endpoint.address)}
     if any((place, instance(endpoint)) in known for place in places):
         return None
@@ -109,10 +109,10 @@ def _kind(endpoint, app, environment, known):
 
 
 def refuse(strangers, app, environment, tolerated=(), deployed=""):
-    """Raise Refused, saying what to do, if clients of ``app`` get one of ``strangers``.
+    """Raise Refused, with advice, if clients of ``app`` get one of ``strangers``.
 
     :param app, environment: their names.
-    :param deployed: the release that the record has: an advised deployment must not change it.
+    :param deployed: the release that the record has. An advised deployment must not change it.
     :param tolerated: kinds that may stay.
     """
     wrong = {}
@@ -127,7 +127,7 @@ def refuse(strangers, app, environment, tolerated=(), deployed=""):
 
 
 def told(stranger, app, environment):
-    """Return what ``stranger`` is, as a sentence."""
+    """Return a description of ``stranger``, as a sentence."""
     endpoint = stranger.endpoint
     what = {
         Kind.OUTSIDE: f"{endpoint.minion} is no node of {environment}",

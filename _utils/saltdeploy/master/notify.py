@@ -1,4 +1,4 @@
-"""Tells others what a run does: on the master's event bus, and at a webhook. That fails without failing the run."""
+"""Sends events of a run to the master's event bus and to a webhook. A failure does not fail the run."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from . import signals
 
 log = logging.getLogger(__name__)
 
-# How long a webhook may take to be connected to, and then to answer, in seconds: it is to take an event in, no more.
+# How long a webhook may take to accept a connection, and then to answer, in seconds. It only has to accept an event.
 TIMEOUT = 3.0
-# How often an event is sent at most: twice more is enough for a receiver that is just being restarted ...
+# How often an event is sent at most. Two more tries are enough for a receiver that is just being restarted ...
 TRIES = 3
-# ... if it is given this many seconds each time.
+# ... with this pause before each, in seconds.
 PAUSE = 1.0
-# How long the end of a run waits for what was not sent yet, in seconds: all tries of one event, if nobody answers.
+# How long the end of a run waits for unsent events, in seconds: all tries of one event, if nobody answers.
 PATIENCE = TRIES * TIMEOUT + (TRIES - 1) * PAUSE
 
 
 class Notifier:
-    """Context manager around one run: what it has begun to tell, it ends to tell. Enter it before the lock is taken.
+    """Context manager around one run: each begun report gets an end. Enter it before taking the lock.
 
     :param opts: the master's options.
     :param journal: the run's journal.Journal.
     :param webhook: a model.Webhook, or None.
-    :param about: what all events have: ``app``, ``environment``, ``deployment``, ``owner``, ``reason``, ``verb``.
+    :param about: the keys of all events: ``app``, ``environment``, ``deployment``, ``owner``, ``reason``, ``verb``.
     """
 
     def __init__(self, opts, journal, webhook, about):
@@ -46,10 +46,10 @@ class Notifier:
         return self
 
     def begin(self, version, plan, nodes):
-        """Tell that the run begins to change something.
+        """Send the event that the run begins to change something.
 
-        :param version: the release it is about.
-        :param plan: what it is going to do, in sentences.
+        :param version: the release that the run is about.
+        :param plan: the steps that it is going to take, in sentences.
         :param nodes: names of the nodes that it may touch.
         """
         if self._hook:
@@ -59,7 +59,7 @@ class Notifier:
         self._tell("begin", nodes=sorted(nodes), plan=list(plan))
 
     def end(self, result):
-        """Take the run's result, which is told once the lock is free: a reactor may want it at once."""
+        """Take the run's result. It is sent once the lock is free, because a reactor may want the lock at once."""
         self._result = result
 
     def __exit__(self, kind, exc, traceback):
@@ -71,7 +71,7 @@ class Notifier:
             self._tell_end(exc)
             for problem in filter(None, (self._bus.problem, self._hook and self._hook.close())):
                 self.journal.warn(problem)
-        except INTERRUPTS:  # what was done stays done, and its result is to be told
+        except INTERRUPTS:  # the run's changes stay, and its result must still be reported
             self.journal.warn("interrupted while the last events were sent: they may not have arrived")
 
     def _tell_end(self, exc):
@@ -103,20 +103,20 @@ class Bus:
 
     :param opts: the master's options.
 
-    ``problem`` is a sentence on what could not be fired, empty if all was.
+    ``problem`` is a sentence on events that could not be fired, or empty.
     """
 
     def __init__(self, opts):
         self.opts, self.problem = opts, ""
 
     def fire(self, tag, data):
-        """Fire an event. Nothing is raised: a deployment goes on without anybody who hears of it."""
+        """Fire an event. It raises nothing, because a deployment goes on without listeners."""
         try:
             where = self.opts["sock_dir"]
             with signals.held(), salt.utils.event.get_master_event(self.opts, where, listen=False) as bus:
-                # The bus adds its own keys to what it is given.
+                # The bus adds its own keys to the mapping that it gets.
                 fired = bus.fire_event(dict(data), tag)
-        except Exception as exc:  # whatever Salt's transport makes of it
+        except Exception as exc:  # any error of Salt's transport
             log.warning("The event %s was not fired: %s", tag, tracebacks.told(exc))
             fired = False
         if not fired:
@@ -124,7 +124,7 @@ class Bus:
 
 
 class Outbox:
-    """What is to be sent to a webhook: sent in a thread, one after the other, so that nobody waits for it.
+    """The events for a webhook. A thread sends them one after the other, so that nobody waits for them.
 
     :param webhook: a model.Webhook.
     :param post: sends one request, as :func:`requests.post`.
@@ -135,7 +135,7 @@ class Outbox:
         self._queue, self._stopped = queue.Queue(), threading.Event()
         self._given = self._delivered = 0
         self._problem = ""
-        # A daemon: a webhook that never answers does not keep salt-run from ending.
+        # A daemon thread: a webhook that never answers does not keep salt-run from ending.
         self._thread = threading.Thread(target=self._work, name="webhook", daemon=True)
 
     def start(self):
@@ -149,7 +149,7 @@ class Outbox:
             self._queue.put(event)
 
     def close(self, patience=PATIENCE):
-        """Wait at most ``patience`` seconds until all is sent; return a sentence on what is not, empty if all is."""
+        """Wait at most ``patience`` seconds until all is sent. Return a sentence on unsent events, or an empty text."""
         self._queue.put(None)
         self._thread.join(patience)
         self._stopped.set()
@@ -162,7 +162,7 @@ class Outbox:
     def _work(self):
         problem = ""
         for event in iter(self._queue.get, None):
-            # One that was not there just now is not given so much time again: the last event is to be sent, too.
+            # A webhook that just did not answer gets only one try, so that the last event is sent, too.
             problem = self._deliver(event, 1 if problem else TRIES)
             if self._stopped.is_set():
                 return
@@ -170,7 +170,7 @@ class Outbox:
             self._delivered += not problem
 
     def _deliver(self, event, tries):
-        """Send ``event``; return what is wrong, empty if it arrived."""
+        """Send ``event``. Return the problem, or an empty text if it arrived."""
         for left in reversed(range(tries)):
             problem, again = self._send(event)
             if not (problem and again and left) or self._stopped.wait(PAUSE):
@@ -178,13 +178,14 @@ class Outbox:
         return problem
 
     def _send(self, event):
-        """Send ``event`` once; return what is wrong, and whether it may be right the next time."""
+        """Send ``event`` once. Return the problem, and whether another try may succeed."""
         try:
             headers = {**self.webhook.headers, **_authorization(self.webhook.token_file)}
         except (OSError, ValueError) as exc:
             return _unreadable(self.webhook.token_file, exc), False
         try:
-            # No retries of urllib3: it logs them with path and query. No redirects: they make a GET of it.
+            # No retries of urllib3, because it logs them with path and query. No redirects, because they turn it into
+            # a GET.
             with (
                 words.unlogged("urllib3"),
                 self._post(
@@ -192,7 +193,7 @@ class Outbox:
                 ) as response,
             ):
                 code = response.status_code
-        except Exception as exc:  # requests lets through errors of its own parts
+        except Exception as exc:  # the library requests lets errors of its own libraries through
             return _reason(exc), True
         return ("" if 200 <= code < 300 else f"it answered {code}"), code >= 500 or code == 429
 
@@ -217,7 +218,7 @@ def _authorization(path):
 
 
 def _reason(exc):
-    """Say what went wrong in words of the system: those of requests hold the URL, or a header."""
+    """Return the problem in the system's words, because the library requests includes the URL or a header."""
     if isinstance(exc, requests.Timeout):
         return f"no answer within {TIMEOUT:g}s"
     what, cause = type(exc).__name__, exc

@@ -1,6 +1,6 @@
-"""What a verb has led to: what clients find when it ends, and the verdict on that in words.
+"""The outcome of a verb: the instances that clients find in the end, and the verdict in words.
 
-The record says what was meant. Only discovery says what serves.
+The record has the intended instances. Only discovery has the serving instances.
 """
 
 from __future__ import annotations
@@ -15,22 +15,22 @@ from ..core.versions import argument
 from ..discovery import patiently
 from . import membership
 
-# How long discovery may take to show as healthy what was so a moment ago, in seconds: a check that failed once runs
-# again after its interval, which is 2 s by default.
+# How long discovery may take to show instances as healthy that were healthy a moment ago, in seconds. A check that
+# failed once runs again after its interval, which is 2 s by default.
 SETTLED = 10.0
-# How long discovery may take to answer at all, in seconds. A verb that met an election has waited it out before.
+# How long discovery may take to answer at all, in seconds. A verb that met an election waited it out before.
 ANSWERS = 3.0
 
 
 def look(site, wanted=frozenset(), only=""):
-    """Return what clients find of the site's app, as plain data; None where discovery does not say.
+    """Return the instances of the site's app that clients find, as plain data. None if discovery does not answer.
 
-    ``nodes`` has the passing instances, node -> ids, and ``beside`` a sentence on each thing that clients get and that
-    is none; ``tolerated`` has those sentences that an operator's ``keep`` allows. ``missing`` has those of ``wanted``
-    that clients do not find.
+    ``nodes`` has the passing instances, node -> ids. ``beside`` has a sentence on each other service that clients get
+    under the app's name. ``tolerated`` has the sentences of ``beside`` that an operator's ``keep`` allows. ``missing``
+    has the instances of ``wanted`` that clients do not find.
 
     :param wanted: ``(node, id)`` of instances to wait for.
-    :param only: the release to wait for, until clients find no other one; empty: others may serve.
+    :param only: a release. Wait until clients find no other release. Empty if others may serve.
     """
     app, environment, seen = site.app.name, site.environment, []
 
@@ -58,14 +58,15 @@ def look(site, wanted=frozenset(), only=""):
 
 
 def places(serving):
-    """Return ``(node, id)`` of what ``serving``, or a record, has."""
+    """Return ``(node, id)`` of the instances in ``serving`` or in a record."""
     return frozenset((node, i) for node, ids in (serving or {}).get("nodes", {}).items() for i in ids)
 
 
 def expected(task, code, before, record):
-    """Return ``(node, id)`` of what must serve now that a task ended with ``code``.
+    """Return ``(node, id)`` of the instances that must serve now that a task ended with ``code``.
 
-    :param before: what served when it began, as :func:`look` has it; ``record``: what the record has by now.
+    :param before: the instances that served at the beginning, as :func:`look` returns them.
+    :param record: the record as it is now.
     """
     if code == REVERTED:
         return places(before)
@@ -77,9 +78,9 @@ def expected(task, code, before, record):
 
 
 def judge(task, code, serving):
-    """Return what is not as the exit code ``code`` claims, as a sentence; empty if all is.
+    """Return the difference between the exit code ``code`` and the facts, as a sentence. Empty if there is none.
 
-    :param serving: what :func:`look` found.
+    :param serving: as :func:`look` returns it.
     """
     if serving is None or code not in (DONE, REVERTED):
         return ""
@@ -99,7 +100,7 @@ def judge(task, code, serving):
 
 
 def running(serving):
-    """Return in words what clients find."""
+    """Return the instances that clients find, in words."""
     if serving is None:
         return "discovery does not say what serves now"
     counts = Counter(version_of(i) for _, i in places(serving))
@@ -111,9 +112,10 @@ def running(serving):
 
 
 def verdict(result, desired, said):
-    """Return the outcome of a deployment in words a person understands at once.
+    """Return the outcome of a deployment in words that a person understands at once.
 
-    :param desired: a planner.Desired; ``said``: what is added where it succeeds.
+    :param desired: a planner.Desired.
+    :param said: a text to add if the deployment succeeds.
     """
     what, where = f"{result['app']} {result['version']}", result["environment"]
     why, serve = result["why"].partition("\n")[0], running(result["serving"])
@@ -143,7 +145,7 @@ def verdict(result, desired, said):
 
 
 def aborted(result, desired, paused):
-    """Return the outcome of an abort in words; ``paused`` is the release that was taken back."""
+    """Return the outcome of an abort in words. ``paused`` is the reverted release, empty for candidates."""
     if result["retcode"] != DONE:
         return verdict(result, desired, "")
     what = f"{result['app']} {paused} is taken back" if paused else f"the candidates of {result['app']} are stopped"
@@ -151,5 +153,5 @@ def aborted(result, desired, paused):
 
 
 def look_at(result):
-    """Return what to run to see what has become of an app."""
+    """Return the command that shows the state of an app."""
     return f"salt-run deploy.status {result['app']} env={result['environment']}"

@@ -1,4 +1,4 @@
-"""What must hold before anything is touched. Refused says what does not, and what to do."""
+"""Checks the preconditions before anything is touched. Refused names the problem and the remedy."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from . import membership
 from .remote import answers, jobs
 from .remote.jobs import TALK_DEADLINE, ids_by_node
 
-# How long a check may take to answer, beyond its interval, before what it is about counts as unhealthy, in seconds: its
-# timeout, as Consul has it by default.
+# How long a check may take to answer, beyond its interval, before its instance counts as unhealthy, in seconds. This is
+# Consul's default timeout of a check.
 ANSWER = 10.0
-# How long a node may take to take in its pillar, in seconds. Less than TALK_DEADLINE, so that the node answers then.
+# How long a node may take to refresh its pillar, in seconds. Less than TALK_DEADLINE, so that the node still answers.
 REFRESH = 45.0
 
 
 def observe(site, journal, deployment=None):
-    """Have all nodes take in their pillar as it is now; return what the planner must know of the site's app.
+    """Have all nodes refresh their pillar. Return the facts on the site's app that the planner needs.
 
-    It is then known, too, which nodes answer, and whose instances were looked at.
+    It also sets the nodes of ``site`` that answer, and the nodes whose instances were looked at.
 
-    :param deployment: id of the run that has the app's lock: nodes refuse jobs of earlier runs from then on.
-    :raises Refused: a node that is needed does not answer, or does not take in its pillar; one that is looked at cannot
-        tell: no module, another version of it, a dead agent.
+    :param deployment: id of the run that has the app's lock. From then on, nodes refuse jobs of earlier runs.
+    :raises Refused: a needed node does not answer, or does not refresh its pillar. Or a node whose instances are looked
+        at has no module, another version or a dead agent.
     """
     environment, app, fleet = site.environment, site.app, site.fleet
     stale = _refresh(fleet, environment.nodes) if fleet.opts.get("pillar_cache") else {}
@@ -66,9 +66,9 @@ def observe(site, journal, deployment=None):
 
 
 def _refresh(fleet, nodes):
-    """Have the master forget the pillars that it keeps; return node -> why its pillar may be an old one."""
+    """Have the master forget its cached pillars. Return node -> the reason why its pillar may be old."""
     replies = fleet.run("saltutil.refresh_pillar", nodes, wait=True, timeout=REFRESH, deadline=TALK_DEADLINE)
-    # Salt says the same whether the pillar came in time or not: only the time tells.
+    # Salt answers the same whether the pillar came in time or not, so only the time tells.
     taken = [node for node, reply in replies.items() if reply.value is True and reply.seconds < REFRESH]
     return {
         node: reply.error
@@ -79,9 +79,9 @@ def _refresh(fleet, nodes):
 
 
 def refuse_unseen(site):
-    """Raise Refused if clients get instances on nodes that do not answer: they would serve on beside the new ones.
+    """Raise Refused if clients get instances on silent nodes, which would serve on beside the new instances.
 
-    Where the operator chose nodes, the others keep theirs.
+    If the operator chose nodes, the other nodes keep their instances.
     """
     if site.chosen:
         return
@@ -98,7 +98,7 @@ def refuse_unseen(site):
 
 
 def left(site):
-    """Return what clients go on getting from nodes that were not chosen, as sentences for a plan."""
+    """Return the instances that clients still get from nodes that were not chosen, as sentences for a plan."""
     others = [e for e in _serving(site) if e.minion not in site.nodes] if site.chosen else []
     what = ", ".join(map(membership.where, others))
     return [f"clients go on getting what nodes= leaves as it is: {what}"] if others else []
@@ -115,7 +115,7 @@ def _data(value):
 
 
 def _refuse_others(site, seen):
-    """Raise Refused where an answer is another version's, or is not about the node and the app that were asked."""
+    """Raise Refused if an answer is from another version, or not about the right node and app."""
     problems = {}
     for node, value in seen.items():
         version = value.get("saltdeploy") if isinstance(value, dict) else None
@@ -128,12 +128,13 @@ def _refuse_others(site, seen):
 
 
 def health(discovery, desired, observed, journal):
-    """Return ``observed`` with the health of what is published, as discovery has it.
+    """Return ``observed`` with the health of the published instances, as discovery has it.
 
-    What does not pass and might stay is waited for, as a check may be about to run: after a restart of an agent, for
-    one.
+    It waits for instances that do not pass and may stay, because their checks may be about to run. An example is a
+    restart of an agent.
 
-    :param discovery: the environment's discovery, as the master sees it; ``desired``: a planner.Desired.
+    :param discovery: the environment's discovery, as the master sees it.
+    :param desired: a planner.Desired.
     """
     app = desired.app
     serving = [i for i in observed.instances if i.published and i.running]
@@ -170,9 +171,9 @@ def _refuse_silent(problems, site):
 
 
 def requirements(discovery, app, environment):
-    """Raise Refused if discovery does not work, or a service that ``app`` requires is not found in it.
+    """Raise Refused if discovery does not work, or has no healthy service that ``app`` requires.
 
-    Another environment's does not count.
+    A service of another environment does not count.
     """
     discovery.leader()
     found = {name: discovery.instances(name, passing=True) for name in app.requires}
@@ -191,7 +192,7 @@ def requirements(discovery, app, environment):
 
 
 def files(fleet, app, version, nodes, journal):
-    """Raise Refused if a file that the definition of ``app`` names is missing or cannot be rendered; all are named.
+    """Raise Refused, with all problems, if a file that the definition of ``app`` names is missing or not renderable.
 
     :param version: the release that the files are for.
     """
@@ -207,13 +208,13 @@ def files(fleet, app, version, nodes, journal):
 
 
 def _warn(journal, values):
-    """Tell each warning in what nodes returned once, with all the nodes that have it."""
+    """Report each warning of the nodes once, with all the nodes that have it."""
     for text, nodes in _nodes_of({node: jobs.warnings(value) for node, value in values.items()}).items():
         journal.warn(f"{', '.join(nodes)}: {text}")
 
 
 def _refuse_problems(replies):
-    """Raise Refused, naming what is wrong on which nodes, if one of ``replies`` is an error."""
+    """Raise Refused, with the problems and their nodes, if any of ``replies`` is an error."""
     _refuse({node: reply.error for node, reply in replies.items() if reply.error})
 
 

@@ -1,4 +1,4 @@
-"""Ctrl-C, and what else asks a run to end, at a time when it does no harm."""
+"""Delivers Ctrl-C and other signals that end a run only when they do no harm."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 @contextlib.contextmanager
 def held():
-    """Hold back what interrupts, as Ctrl-C; yield a function that lets it through. At the end it is let through, too.
+    """Hold back signals such as Ctrl-C until the end, and yield a function that lets them through before.
 
-    A signal that breaks into Salt's event loop is lost there, or has it wait for ever for what it was about to send.
+    If a signal breaks into Salt's event loop, it is lost there, or the loop waits for ever for an unsent message.
     """
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # signals are the main thread's

@@ -1,4 +1,4 @@
-"""What discovery and the record say of an app: seen from the master, without asking a node."""
+"""The state of an app in discovery and in the record, seen from the master, without asking a node."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from .membership import Kind, instance
 def of_app(discovery, environment, app, replaced=frozenset()):
     """Return the state of ``app`` in ``environment`` as plain data.
 
-    Each instance is ``published``, a ``candidate``, ``warm`` (withdrawn, to be published again at once), ``withdrawn``
-    (a candidate that the record has as published), or ``lost``: recorded, and not in discovery. ``strangers`` are what
-    else has the app's name in discovery.
+    Each instance is ``published``, ``candidate``, ``warm``, ``withdrawn`` or ``lost``. A warm instance is withdrawn,
+    and can be published again at once. A withdrawn instance is a candidate that the record has as published. A lost
+    instance is recorded, but not in discovery. ``strangers`` are other services under the app's name in discovery.
 
-    :param replaced: names of Consul's nodes whose agents do not have what the catalog shows of them.
+    :param replaced: names of Consul's nodes whose agents do not have the entries that the catalog shows.
     """
     prefix = records.prefix(environment.name, app.name)
     current, warnings = records.read(discovery, prefix)
@@ -47,7 +47,7 @@ def of_app(discovery, environment, app, replaced=frozenset()):
 
 
 def undefined(discovery, environment):
-    """Return the names of apps that run in ``environment``, or are recorded there, and that it does not define."""
+    """Return the names of apps that run or are recorded in ``environment`` without a definition there."""
     start = records.prefix(environment.name, "").rstrip("/") + "/"
     keys = (key.removeprefix(start).split("/") for key in discovery.keys(start))
     found = {name for name, *rest in keys if rest == ["current"]}
@@ -61,7 +61,7 @@ def undefined(discovery, environment):
 
 
 def _rows(current, published, candidates, replaced, elsewhere):
-    """Return a row for each instance that is in discovery, or recorded, and not among the strangers ``elsewhere``."""
+    """Return a row for each instance in discovery or in the record, except the strangers ``elsewhere``."""
     recorded = {(node, i) for node, ids in (current or {}).get("nodes", {}).items() for i in ids}
     rows = [_row(e, _published(e, current, recorded), replaced) for e in published]
     serving = {(row["node"], row["id"]) for row in rows}
@@ -77,20 +77,20 @@ def _rows(current, published, candidates, replaced, elsewhere):
 
 
 def _published(endpoint, current, recorded):
-    """Return the state of what is published, with its weight if that is not what the record says."""
+    """Return the state of a published instance, with its weight if the record has another weight."""
     wanted = traffic.weight_of(current, endpoint.id)
     wrong = f", with weight {endpoint.weight} and not {wanted}" if endpoint.weight != wanted else ""
     return f"published{wrong}{'' if (endpoint.minion, endpoint.id) in recorded else ', not in the record'}"
 
 
 def _strange(stranger, environment):
-    """Return the state of what is no instance of the app in the environment."""
+    """Return the state of a service that is no instance of the app in the environment."""
     words = {Kind.OUTSIDE: f"published, on no node of {environment}", Kind.FOREIGN: "not registered by saltdeploy"}
     return words.get(stranger.kind) or f"of environment {stranger.environment}"
 
 
 def _warm(current, rows):
-    """Return what the record has of what is warm, of those that are there still."""
+    """Return the record's entry on warm instances, without instances that are no longer there."""
     there = {(row["node"], row["id"]) for row in rows if row["state"] == "warm"}
     gone = {}
     for node, one in bluegreen.recorded(current) - there:
@@ -99,7 +99,7 @@ def _warm(current, rows):
 
 
 def _drift(app, environment, current, published):
-    """Return in what the definition differs from what is deployed, as a sentence; empty if in nothing."""
+    """Return how the definition differs from the deployment, as a sentence. Empty if it does not."""
     if app.name not in environment.apps:
         return (
             f"{app.name} runs, and is not in {environment.name}: add it to its apps again, or take it away:"

@@ -1,1 +1,1 @@
-"""A node's work: what a minion does for a deployment."""
+"""The part of a deployment that a minion does on its node."""

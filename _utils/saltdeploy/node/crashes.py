@@ -31,7 +31,7 @@ def _noted(host, instance):
     """Return the processes at the publication of ``instance``. None means that nobody noted them."""
     try:
         noted = json.loads((host.instances.folder(instance) / instancefiles.PROCESS).read_text())
-    except (OSError, ValueError):  # an older version has published it
+    except (OSError, ValueError):  # an older version of saltdeploy published it
         return None
     return noted if isinstance(noted, list) else None
 

@@ -1,4 +1,4 @@
-"""What the execution modules have in common, made of what Salt's loader gives each of them."""
+"""The parts that the execution modules share, built from the objects that Salt's loader gives to each module."""
 
 from __future__ import annotations
 
@@ -15,28 +15,33 @@ from ..core.errors import Failed
 from ..definition import templateerrors
 from .lifecycle import Lifecycle
 
-# How long Salt waits by itself until a minion has taken in its pillar, in seconds.
+# How long Salt itself waits until a minion has loaded its pillar, in seconds.
 REFRESH = 30.0
 
 
 def lifecycle(opts, pillar, functions):
     """Return the Lifecycle of this node.
 
-    :param opts: the minion's options; ``pillar``: its pillar; ``functions``: ``__salt__``.
+    :param opts: the minion's options.
+    :param pillar: the minion's pillar.
+    :param functions: ``__salt__``.
     """
-    # Not the pillar that config.get would look into: that one may be older.
+    # config.get would look into another pillar, which may be older than ``pillar``.
     own = functions["config.get"]("saltdeploy", {}, omit_pillar=True, omit_master=True)
     settings = own or pillar.get("saltdeploy") or {}
     return Lifecycle(opts["id"], pillar, settings, partial(_fetch, opts, functions), partial(_render, functions))
 
 
 def refreshed(opts, pillar, functions):
-    """Return this node's pillar as the master has it now. Where it is another, the minion is told to take it in.
+    """Return this node's pillar as the master has it now, and have the minion load it if it has changed.
 
-    What ``saltutil.refresh_pillar`` does before it asks, loading all modules anew, takes longer than all of this.
+    ``saltutil.refresh_pillar`` loads all modules again before it asks for the pillar. That takes longer than all of
+    this.
 
-    :param opts: the minion's options; ``pillar``: the pillar that it has; ``functions``: ``__salt__``.
-    :raises Failed: the master does not send it.
+    :param opts: the minion's options.
+    :param pillar: the pillar that the minion has.
+    :param functions: ``__salt__``.
+    :raises Failed: the master does not send the pillar, or the minion does not load it in time.
     """
     uncached = {**opts, "pillar_cache": False}
     compiler = salt.pillar.get_pillar(
@@ -49,7 +54,7 @@ def refreshed(opts, pillar, functions):
     finally:
         compiler.destroy()
     if _without_schedule(fresh) != _without_schedule(pillar) and not _taken_in(functions):
-        # What comes next, a state run too, would have the old one.
+        # The next job, for example a state run, would have the old pillar.
         raise Failed(
             f"the minion of {opts['id']} did not take in its new pillar within {REFRESH:g} s."
             f" Run: salt {opts['id']} saltutil.refresh_pillar wait=True"
@@ -58,18 +63,18 @@ def refreshed(opts, pillar, functions):
 
 
 def _taken_in(functions):
-    """Have the minion take in its pillar. Return whether it did so in time. Salt says True in any case."""
+    """Have the minion load its pillar and return whether it did so in time. Salt returns True in any case."""
     began = time.monotonic()
     return functions["saltutil.refresh_pillar"](wait=True) and time.monotonic() - began < REFRESH
 
 
 def _without_schedule(pillar):
-    """Return a pillar without what the minion adds to it."""
+    """Return a pillar without the key that the minion adds to it."""
     return {key: value for key, value in dict(pillar).items() if key != "schedule"}
 
 
 def mine(opts, value):
-    """Return what of ``value`` is for this node: one job serves many, by a mapping of minion id to value."""
+    """Return this node's part of ``value``. A job for many nodes has a mapping of minion id to value."""
     return value.get(opts["id"], []) if isinstance(value, dict) else value
 
 
@@ -81,7 +86,7 @@ def _fetch(opts, functions, url, path):
 
 
 def _size(opts, url):
-    """Return the size of a ``salt://`` file that is there. Some file servers, as that of git, say only its mode."""
+    """Return the size of an existing ``salt://`` file. Some file servers, for example git's, give only its mode."""
     path, environment = salt.utils.url.split_env(url)
     with salt.fileclient.get_file_client(opts) as client:
         found = client.hash_and_stat_file(path, environment or opts.get("saltenv") or "base")[1]
@@ -96,7 +101,7 @@ def _render(functions, template, path, context):
     except salt.exceptions.SaltRenderError as exc:
         done, problem = "", templateerrors.mistake(exc)
     if not done:
-        # Where Salt finds no file, and where what a template does goes wrong, it says the same.
+        # Salt returns the same for a missing file and for an error in a template.
         there = problem or functions["cp.hash_file"](template)
         problem = problem or (
             "cannot be rendered: see the minion's log" if there else "is not on the master: see its file_roots"

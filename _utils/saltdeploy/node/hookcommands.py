@@ -100,7 +100,7 @@ def _run(hook, words, folder, env, user):
     try:
         code, output = probes.execute(words, folder, env, user, hook.timeout)
     except probes.ProbeFailed as exc:
-        # Work that it began elsewhere, for example in a database, may go on after it was killed.
+        # Work that the hook began elsewhere, for example in a database, may go on after the hook was killed.
         return f"hook `{hook.command}`: {exc}", not isinstance(exc.__cause__, subprocess.TimeoutExpired)
     if code:
         return f"hook `{hook.command}` ended with {code}\n{output.strip()[-OUTPUT:]}".rstrip(), True

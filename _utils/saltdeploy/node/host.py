@@ -1,16 +1,16 @@
-"""The folder of a node: everything that saltdeploy keeps there is below one root.
+"""The folder of a node, with everything that saltdeploy keeps there.
 
 ::
 
-    <root>/.lock                               held while a job chooses a port
-    <root>/.validated                          digest and mistakes of the definitions that were checked last
-    <root>/<app>/.lock                         held while a job publishes, stops or restores instances
-    <root>/<app>/.starting                     held while a job starts instances
-    <root>/<app>/.run, .ended                  the current run of the app, and the runs that ended last
-    <root>/<app>/releases/<version>            link to .<version>@<random>/files, complete or absent
-    <root>/<app>/instances/<id>/instance.json  release, port and deployment of an instance, and whether it is tested
-    <root>/<app>/data/                         data of the app, unless its definition names another folder
-    <root>/.downloads/                         archives that came over HTTP (see artifacts)
+    <root>/.lock                               held while a job chooses a port.
+    <root>/.validated                          digest and mistakes of the definitions that were checked last.
+    <root>/<app>/.lock                         held while a job publishes, stops or restores instances.
+    <root>/<app>/.starting                     held while a job starts instances.
+    <root>/<app>/.run, .ended                  the current run of the app, and the runs that ended last.
+    <root>/<app>/releases/<version>            link to .<version>@<random>/files, complete or absent.
+    <root>/<app>/instances/<id>/instance.json  release, port and deployment of an instance, and whether it is tested.
+    <root>/<app>/data/                         data of the app, unless its definition names another folder.
+    <root>/.downloads/                         archives that came over HTTP (see artifacts).
 """
 
 from __future__ import annotations

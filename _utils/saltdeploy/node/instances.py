@@ -48,13 +48,13 @@ class Instances:
         return sorted([*broken, *lost])
 
     def _read(self, app):
-        """Return the instances of ``app``, the broken ones with the reason, and the ids of folders without a record."""
+        """Return instances of ``app``, broken instances with the reason, and the ids of folders without a record."""
         found, broken, lost = [], {}, []
         for folder in sorted(self.root.glob(f"{'*' if app is None else names.app(app)}/instances/*")):
             path, own = folder / instancefiles.RECORD, (self.node, folder.parent.parent.name)
             try:
                 instance = nodefiles.instance(path)
-                # The node in the file is compared, never believed.
+                # Compare the node in the file, but never trust it.
                 found.append(instance) if (instance.node, instance.app) == own else lost.append(folder.name)
             except (FileNotFoundError, NotADirectoryError):
                 lost.append(folder.name)
@@ -87,9 +87,9 @@ class Instances:
     def allocate(self, app, version, address, deployment, slot=None, avoid=()):
         """Record a new instance. It takes a free port of the app, or a free number if the app has no ports.
 
-        :param slot: the port or number to take. None: any free one.
+        :param slot: the port or number to take. None takes any free port or number.
         :param avoid: the ports or numbers of instances that have no record here.
-        :raises Failed: none is free.
+        :raises Failed: no port or number is free.
         """
         with contextlib.ExitStack() as held, explained():
             make_folder(self.root)

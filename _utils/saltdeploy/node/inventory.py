@@ -14,7 +14,7 @@ from ..system import processes
 
 
 class Inventory:
-    """All instances here, including instances that only one of the three knows.
+    """All instances here, also instances that only the files, the supervisor or discovery knows.
 
     :param host: the files of this node, a Host.
     :param environment: the Environment of this node.
@@ -70,7 +70,8 @@ class Inventory:
     def registered(self, name):
         """Return ``{id: Endpoint}`` of the services of app ``name`` that the agent has for this environment.
 
-        The ids decide, whoever registered them. Another environment may have the same agent.
+        Only the ids decide, also if another program registered the services. Another environment may have the same
+        agent.
         """
         found = {i: e for i, e in self.discovery.registered().items() if shapes.is_of(i.removesuffix(CANDIDATE), name)}
         return {i: e for i, e in found.items() if e.meta.get("environment") in (None, self.environment.name)}
@@ -130,20 +131,20 @@ class Inventory:
         supervised = bool(state and state.running)
         # A process that a killed supervisor left may still serve. The new supervisor cannot start its own beside it.
         serving = bool(public) and not supervised and self._serves(instance)
-        # Such an instance is replaced, and so is an instance at another address: no test would reach the right one.
+        # Such an instance is replaced. So is an instance at another address, as no test would reach the right process.
         tested = instance.tested and instance.address == self.node.address and not serving
         seen = {"weight": public.weight} if public else {}
         return replace(instance, running=supervised or serving, published=bool(public), tested=tested, **seen)
 
     def _serves(self, instance):
-        """Return whether a process of the app listens on an instance's port, or one that this process may not see."""
+        """Return whether a process of the app, or a process hidden from this process, listens on an instance's port."""
         if instance.port is None:
             return False
         found, unseen = processes.listening(instance.address, instance.port)
         return bool(unseen) or any(processes.is_inside(p, self.host.root / instance.app) for p in found)
 
     def _stray(self, one, registered, states):
-        """Return the Instance of an id without a record here. A registered one counts as serving while it listens.
+        """Return the Instance of an id without a record here. If registered, it counts as serving while it listens.
 
         It is replaced like an instance that has not passed its tests, because nobody knows how it was started.
         """

@@ -27,9 +27,9 @@ START = """\
 
 
 def values(app, host, address, environment, version=None):
-    """Return the placeholders as they might be for an instance of ``app``, of which there is none yet.
+    """Return the placeholders as they might be for an instance of ``app`` that does not exist yet.
 
-    :param version: its release. None: the one that the definition names.
+    :param version: its release. None takes the release that the definition names.
     """
     slot = app.ports.first if app.ports else 0
     version = version or app.version or "0"
@@ -48,7 +48,7 @@ def values(app, host, address, environment, version=None):
 
 
 class Launch:
-    """The launch of one instance of ``app`` on ``host`` (a host.Host), in the environment with that name."""
+    """The launch of an instance of ``app`` on ``host`` (a host.Host), in the environment with that name."""
 
     def __init__(self, app, instance, host, environment):
         self.app, self.instance, self.host = app, instance, host
@@ -74,17 +74,18 @@ class Launch:
 
     @property
     def unit(self):
-        """The runtime.Unit that runs it."""
+        """The runtime.Unit that runs the instance."""
         user = self.app.user if os.geteuid() == 0 else ""
         start, log = self.folder / instancefiles.START, self.folder / instancefiles.LOG
         return Unit(self.instance.id, start, self.release, log, user, self.app.memory, self.app.cpu, self.app.stop)
 
     @explained()
     def write(self, render):
-        """Write its configuration and its start script. Both may hold secrets, so only the app's user may read them.
+        """Write the configuration and the start script. Both may hold secrets, so only the app's user may read them.
 
         :param render: ``render(url, path, context)`` renders a ``salt://`` template into a file.
-        :raises Refused: this node has no such user, or the app's data folder belongs to another one.
+        :raises Refused: this node has no such user, or the app's data folder belongs to another user. Or a path in
+            ``config`` leaves the folder of the instance.
         """
         owner = self._owner()
         self._close_folder(owner)

@@ -70,15 +70,15 @@ class Lifecycle:
         return self._ending
 
     def app(self, name):
-        """Return the definition of app ``name``. Refused if this environment has none."""
+        """Return the definition of app ``name``. Raise Refused if this environment does not have the app."""
         return definition.find_app(self.environment, name)
 
     # -- starting -----------------------------------------------------------------------------
 
     def install(self, name, version, digest=""):
-        """Install a release. Return whether anything was done.
+        """Install a release and return whether anything was done.
 
-        :param digest: the SHA-256 of the archive that it must be made of. Empty takes the digest of the definition.
+        :param digest: the SHA-256 of the release's archive. Empty takes the digest of the definition.
         """
         return self.host.releases.install(self.app(name), version, self.fetch, names.digest(digest))
 
@@ -97,7 +97,7 @@ class Lifecycle:
         return self.start_installed(app, version, count, deployment, held, slots)
 
     def start_installed(self, app, version, count, deployment, held=False, slots=None):
-        """Start candidates as :meth:`start` does, from the installed release, wherever it came from."""
+        """Start candidates as :meth:`start` does, from the installed release, of any origin."""
         deadline = time.monotonic() + app.strategy.healthy_deadline
         started, failures = [], []
         with self.host.turns.starting(app.name, deployment):
@@ -116,14 +116,14 @@ class Lifecycle:
         return {"ok": not failures, "instances": [self._record(i).__dict__ for i in started], "failures": failures}
 
     def _prove(self, app, instance, deadline, deployment=None):
-        """Wait until the instance is ready, run its own tests, register it as a candidate.
+        """Wait until the instance is ready, run its own tests, and register it as a candidate. Return the problems.
 
-        :param deployment: whose step this is: it may have ended meanwhile, as a suspended process does not know.
+        :param deployment: the deployment of this step. It may have ended while this process was suspended.
         """
         problem = self._await_ready(app, instance, deadline)
         problems = [problem] if problem else self._failed_tests(app, instance)
         if problems:
-            # They are gone with the instance.
+            # The lines are lost when the instance is removed.
             lines = self._last_lines(self.launch(app, instance))
             problems[-1] += f"\nits last lines:\n{lines}" if lines else ""
             return [f"{instance.id}: {problem}" for problem in problems]
@@ -157,7 +157,7 @@ class Lifecycle:
     # -- testing ------------------------------------------------------------------------------
 
     def test(self, name, ids=None):
-        """Run the tests from the node on its instances of app ``name``: ``{id: [result, …]}``."""
+        """Run the tests from the node on its instances of app ``name``. Return ``{id: [result, …]}``."""
         app = self.app(name)
         return {i.id: self._test(app, i) for i in self.chosen(name, ids)}
 
@@ -181,8 +181,8 @@ class Lifecycle:
     def publish(self, name, ids=None, weight=None):
         """Register tested instances for clients. Return their ids when discovery has run all checks.
 
-        :param weight: the weight of each. None keeps the present one.
-        :raises Refused: one is not tested, or not running.
+        :param weight: the weight of each instance. None keeps the present weight.
+        :raises Refused: an instance is not tested, or does not run.
         """
         app, chosen, states = self.app(name), self.chosen(name, ids), self.runtime.states()
         for instance in chosen:
@@ -200,7 +200,7 @@ class Lifecycle:
         return ids
 
     def crashed(self, name, ids):
-        """Return ``{id: last lines}`` of those of ``ids`` whose process has ended since their publication."""
+        """Return ``{id: last lines}`` of the instances ``ids`` whose process has ended since their publication."""
         app, chosen = self.app(name), {i.id: i for i in self.chosen(name, ids)}
         crashed = crashes.since_publication(self.host, self.runtime, list(chosen))
         return {i: self._last_lines(self.launch(app, chosen[i])) for i in crashed}
@@ -213,7 +213,7 @@ class Lifecycle:
     def _await_results(self, app, ids):
         """Wait until each check of ``ids`` has run. Before that, discovery shows the status of the registration.
 
-        It goes on after the time that the slowest check may take, also where the agent keeps no output of checks
+        The wait ends after the time that the slowest check may take, also if the agent keeps no output of checks
         (``discard_check_output``).
         """
         deadline = time.monotonic() + registration.first_result(app)
@@ -226,7 +226,7 @@ class Lifecycle:
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
             self.discovery.publish(registration.of(app, instance, self.environment.name, candidate=True))
-        # Last: a disk that cannot be written does not keep them in use.
+        # This comes last, so that a disk that cannot be written does not keep the instances in use.
         for instance in chosen:
             self.host.instances.save(replace(instance, held=held))
         return [i.id for i in chosen]
@@ -244,7 +244,7 @@ class Lifecycle:
         # instance that has passed its tests was ever in the catalog.
         waited_for = [i for i in ids if i in registered or here.get(i, i in strays)]
         published = {i for i in ids if i in registered}
-        # A registration may be from a time when this minion had another name, or from somebody else.
+        # A registration may be from a time when this minion had another name, or from another program.
         places = {self.node.address, *(registered[i].address for i in published)}
 
         def gone(found):
@@ -263,31 +263,32 @@ class Lifecycle:
     # -- stopping -----------------------------------------------------------------------------
 
     def alone(self, name, deployment=None, after=None):
-        """As Turns.alone: a step that undoes others waits for them, any other is not to find somebody there."""
+        """Take the turn as Turns.alone does. A step that reverts other steps waits longer for them."""
         return self.host.turns.alone(name, deployment, after, self.patience(name) if after else filelocks.MOMENT)
 
     def patience(self, name):
-        """Return for how long a step waits for another one, in seconds: as long as it may take to retire instances."""
+        """Return how many seconds a step waits for its turn, which is as long as retiring instances may take."""
         app = self.inventory.app(name)
         ids = {*(i.id for i in self.host.instances.recorded(name)), *self.host.instances.strays(name)}
         longest = max([app.stop.timeout, *self.inventory.stop_timeouts(ids).values()])
         return deadlines.CATALOG + app.strategy.drain + deadlines.ending(longest, len(ids))
 
     def stop(self, name, ids=None, deployment=None, drain=None, deregister_delay=None, after=None):
-        """Retire instances: withdraw, see them gone from the catalog, drain, stop, forget.
+        """Retire instances: deregister, wait until the catalog has none of them, drain, stop, forget.
 
-        :param ids: the instances. Discovery may be the only one to know some of them.
-        :param deployment: the deployment whose step this is. Without ids, it ends here, and all its instances stop.
-        :param drain: the most seconds to wait for open connections. None takes the strategy's.
-        :param deregister_delay: least seconds a published one serves on, for clients that still have its address.
-        :param after: whose steps this undoes.
+        :param ids: the instances. Only discovery may know some of them.
+        :param deployment: the deployment of this step. Without ids, it ends here, and all its instances stop.
+        :param drain: the most seconds to wait for open connections. None takes the strategy's value.
+        :param deregister_delay: the least seconds that a published instance serves on, for clients that still have its
+            address. None takes the strategy's value.
+        :param after: the deployment whose steps this step reverts.
         """
         own, by = (deployment, None) if ids is None else (None, deployment)
         with self.host.turns.alone(names.app(name), by, after or own, self.patience(name)):
             return self._stop(name, ids, own, drain, deregister_delay)
 
     def retire(self, name, ids, drain=None):
-        """Stop instances as :meth:`stop` does, in a turn that the caller has."""
+        """Stop instances as :meth:`stop` does, in the turn of the caller."""
         return self._stop(name, ids, drain=drain)
 
     def _stop(self, name, ids=None, deployment=None, drain=None, deregister_delay=None):
@@ -305,10 +306,10 @@ class Lifecycle:
                 f" salt {self.host.node} app.instances {name}"
             )
         published = self._withdraw(name, ids)
-        # All of them. An instance that another run has just withdrawn may still have clients.
+        # Drain all of them. An instance that another run has just withdrawn may still have clients.
         self._drain([here[i] for i in ids if i in here], drain, deregister_delay if published else 0)
         problems = self._end(name, ids, here)
-        # One that was still being tested may have become a candidate while it was drained.
+        # An instance that was still being tested may have become a candidate during the drain.
         self._withdraw(name, ids)
         if problems:
             raise Failed(joined(problems))
@@ -334,13 +335,13 @@ class Lifecycle:
         return [problem for _, problem in outcomes if problem]
 
     def _place(self, name, instance, here):
-        """Return address and port of an instance. The port is None if it has none or another instance has it by now."""
+        """Return address and port of an instance. The port is None if the instance has none, or has lost it."""
         seen, port = here.get(instance), slot_of(instance) if self.inventory.app(name).ports else None
         address, port = (seen.address, seen.port) if seen else (self.node.address, port)
         return address, None if port in {i.port for i in self.host.instances.recorded() if i.id != instance} else port
 
     def _drain(self, instances, drain, deregister_delay):
-        """Let clients finish. Ends when no connection is left, at the latest after ``drain``."""
+        """Let clients finish. This ends when no connection is left, at the latest after ``drain`` seconds."""
         if not instances:
             return
         began = time.monotonic()
@@ -351,7 +352,7 @@ class Lifecycle:
     def restart(self, name, ids=None, deployment=None):
         """Withdraw, drain, restart, test and publish again, one instance after the other.
 
-        :param deployment: whose step this is (see Turns.alone).
+        :param deployment: the deployment of this step (see Turns.alone).
         """
         app = self.app(name)
         with self.host.turns.alone(name, deployment, patience=self.patience(name)):
@@ -376,7 +377,7 @@ class Lifecycle:
     # -- helpers ------------------------------------------------------------------------------
 
     def chosen(self, name, ids):
-        """Return the instances ``ids`` of app ``name``, or all for None. Refused if one is not here."""
+        """Return the instances ``ids`` of app ``name``, or all for None. Raise Refused if an instance is not here."""
         here = {i.id: i for i in self.host.instances.recorded(name)}
         unknown = sorted(set(ids or ()) - set(here))
         if unknown:

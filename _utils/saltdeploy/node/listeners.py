@@ -1,4 +1,4 @@
-"""On which TCP ports the processes of an instance listen: for a check that finds nobody at the instance's own port."""
+"""The TCP ports on which the processes of an instance listen, for a check that finds its own port closed."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import os
 from ..core import addresses
 from ..system import sockets
 
-# How many of them a message shows.
+# How many ports a message shows.
 SHOWN = 5
 
 
 def of(pid):
-    """Return ``(address, port)`` of all that the process ``pid`` and its descendants listen on.
+    """Return ``(address, port)`` of each socket on which the process ``pid`` or a descendant of it listens.
 
-    None if that cannot be seen: the process has ended, or belongs to a user whose files this process may not read.
+    None means that the process has ended, or belongs to a user whose files this process may not read.
     """
     try:
         own = _sockets(pid)
@@ -30,9 +30,9 @@ def of(pid):
 
 
 def hint(instance, found):
-    """Return what is wrong with where the processes of ``instance`` listen; empty if nothing is.
+    """Return the problem with the ports on which the processes of ``instance`` listen, empty if there is none.
 
-    :param found: what :func:`of` returned.
+    :param found: the result of :func:`of`.
     """
     here = sockets.heard_at(instance.address)
     if found is None or any(address in here and port == instance.port for address, port in found):
@@ -59,7 +59,7 @@ def _sockets(pid):
 
 
 def _descendants(pid):
-    """Return the process ids of all children of ``pid``, and of theirs."""
+    """Return the process ids of all descendants of ``pid``."""
     children = {}
     for name in filter(str.isdigit, os.listdir("/proc")):
         try:

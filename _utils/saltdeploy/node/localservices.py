@@ -18,13 +18,14 @@ from ..definition import appdefinition, loadbalancer
 ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks", "weight")
 HEAVIEST = 65535
 IDENTIFIER = r"[A-Za-z0-9_~+=:.@-]{1,255}"
-# Where a host's own name servers are kept once a resolver of ours stands before them; and where they are until then.
+# The files with a host's own name servers. The first is used once a resolver of saltdeploy stands before them, the
+# second until then.
 RESOLV_CONF = ("/etc/resolv.conf.before-saltdeploy", "/etc/resolv.conf")
 # The first line of a resolv.conf that a state wrote.
 OURS = "# Written by saltdeploy"
-# systemd-resolved itself. It knows the servers of its links.
+# The addresses of systemd-resolved itself. It knows the servers of its links.
 STUBS = ("127.0.0.53", "127.0.0.54")
-# Its servers for the whole host. They may have a port and, behind #, a name for TLS.
+# The file with its servers for the whole host. They may have a port and, behind #, a name for TLS.
 RESOLVED_CONF = "/etc/systemd/resolved.conf"
 
 
@@ -68,7 +69,7 @@ def service(minion, pillar, name, **given):
 
 
 def frontends(minion, pillar):
-    """Return the frontends of a load balancer on ``minion``, see balancer.frontends.
+    """Return the frontends of a load balancer on ``minion``, see loadbalancer.frontends.
 
     :raises Refused: the minion is a node of no environment.
     """
@@ -88,7 +89,7 @@ def upstream(minion, pillar, mark):
 def recursors(minion, pillar):
     """Return the name servers that Consul on ``minion`` asks for names that are not its own, as Consul writes them.
 
-    They are those of ``dns:upstream``. Without it, they are the servers that the host itself asked before.
+    They are the servers of ``dns:upstream``. Without it, they are the servers that the host itself asked before.
 
     :raises Refused: the minion is a node of no environment.
     """
@@ -130,7 +131,7 @@ def check_weights(minion, weights):
     """Return id -> weight for ``minion``.
 
     :param weights: id -> weight, or minion -> id -> weight.
-    :raises Refused: it is neither.
+    :raises Refused: ``weights`` is neither.
     """
     mine = weights.get(minion, weights) if isinstance(weights, dict) else None
     if not isinstance(mine, dict) or None in mine.values():

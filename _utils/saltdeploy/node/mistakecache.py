@@ -1,4 +1,4 @@
-"""The mistakes in the definitions that a node has, remembered there: to find them takes longer than most jobs do."""
+"""A node's cache of the mistakes in its definitions. To find the mistakes takes longer than most jobs do."""
 
 from __future__ import annotations
 

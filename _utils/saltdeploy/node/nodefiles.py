@@ -1,4 +1,4 @@
-"""The records in a node's folder, read: a power cut or somebody's hand may have left anything in them."""
+"""Reads the records in a node's folder. A power failure or a manual edit may have left anything in them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import MISSING, fields
 from ..core.model import Instance, instance_id
 from ..system import files
 
-# The fields of an Instance that its record must have, and what each may be there.
+# The fields that the record of an Instance must have, and the types that a field may have there.
 NEEDED = {f.name for f in fields(Instance) if f.default is MISSING}
 TYPES = {"str": str, "int": int, "bool": bool, "int | None": (int, type(None))}
 
@@ -16,8 +16,8 @@ TYPES = {"str": str, "int": int, "bool": bool, "int | None": (int, type(None))}
 def instance(path):
     """Return the Instance recorded at ``path``.
 
-    :raises ValueError: it is no record of the instance whose folder it is in.
-    :raises OSError: it cannot be read.
+    :raises ValueError: the file is no record of the instance whose folder it is in.
+    :raises OSError: the file cannot be read.
     """
     found = _mapping(path)
     known = {f.name: f for f in fields(Instance)}
@@ -36,9 +36,10 @@ def instance(path):
 
 
 def release_record(link):
-    """Return what is recorded of the release that ``link`` leads to.
+    """Return the record of the release that ``link`` leads to.
 
-    :raises ValueError: it is no record of a release; OSError: it cannot be read.
+    :raises ValueError: the file is no record of a release.
+    :raises OSError: the file cannot be read.
     """
     found = _mapping(link.resolve().parent / "release.json")
     if not isinstance(found.get("origin"), dict):
@@ -47,7 +48,7 @@ def release_record(link):
 
 
 def wrong_with_release(link):
-    """Return why a release is not whole, as a sentence; nothing if it is."""
+    """Return why a release is incomplete, as a sentence, empty if it is complete."""
     try:
         if not link.is_dir():
             return f"{link}: its files are not there."

@@ -30,8 +30,8 @@ def logs(lifecycle, name, ids=None, lines=50, since=None, strict=True):
 def command(lifecycle, name, command, instance, timeout, fill=False):
     """Run ``command`` as the instance would: in its release's folder, with its environment and its user.
 
-    :param fill: fill in its placeholders.
-    :returns: ``{"instance", "code", "output"}``; The code is None if it hung or could not be started.
+    :param fill: fill in the placeholders of the command.
+    :returns: ``{"instance", "code", "output"}``. The code is None if the command hung or could not be started.
     """
     app, words, [chosen] = lifecycle.app(name), arguments.words(command), lifecycle.chosen(name, [instance])
     state = lifecycle.runtime.states().get(instance)

@@ -1,8 +1,8 @@
-"""The health of apps without ports: a watcher beside each instance answers whether the process runs.
+"""The health of apps without ports. A watcher beside each instance answers whether the process runs.
 
-Nothing can be asked of such an app, and Consul's agents run no scripts. So the start script of an instance starts a
-small process first, see :mod:`saltdeploy.node.watcher`. Consul asks that one over HTTP. The app is still the
-supervisor's own process: its signals, its output, its exit status and its children stay as they are.
+Such an app answers no requests, and Consul's agents run no scripts. So the start script of an instance starts a small
+process first, the watcher (see :mod:`saltdeploy.node.watcher`). Consul asks the watcher over HTTP. The app is still
+the supervisor's own process. Its signals, its output, its exit status and its children stay as they are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from pathlib import Path
 from ..core.errors import Failed
 from . import watcher
 
-# Where watchers listen: below the ports that the kernel gives to clients (ip_local_port_range, 32768 and higher).
+# The ports of watchers, below the ports that the kernel gives to clients (ip_local_port_range, 32768 and higher).
 PORTS = range(32000, 32768)
 # How long a process must have run to be healthy, in seconds. It is longer than the interval of the check, so that the
 # check sees each restart.
@@ -26,8 +26,8 @@ def port(taken, free):
     """Return the port for a new watcher.
 
     :param taken: ports that are in use or allocated.
-    :param free: ``free(port)`` returns whether it can be listened on.
-    :raises Failed: none is free.
+    :param free: ``free(port)`` returns whether a process can listen on ``port``.
+    :raises Failed: no port is free.
     """
     found = next((number for number in PORTS if number not in taken and free(number)), None)
     if found is None:
@@ -45,7 +45,7 @@ def line(instance, script):
     """
     words = [*python(), str(script), "$$", instance.address, str(instance.watch), f"{SETTLE:g}"]
     command = " ".join(word if word == "$$" else shlex.quote(word) for word in words)
-    # In a shell of its own, which ends at once: the app has no child that it did not start, and no folder is in use.
+    # A separate shell starts it and ends at once. So the app has only its own children, and no folder is in use.
     return f"(cd /; {command} </dev/null >/dev/null &)\n"
 
 
@@ -55,5 +55,5 @@ def source():
 
 
 def python():
-    """Return the command of this node's Python: the system's, which any user may run and which outlasts Salt's."""
+    """Return the command of the system's Python, which any user may run and which outlasts Salt's Python."""
     return [shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or sys.executable, "-I", "-S"]

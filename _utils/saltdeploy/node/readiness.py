@@ -26,7 +26,7 @@ SHOWN = 500
 
 
 class Readiness:
-    """The time of one instance from its start until it is ready.
+    """The time of an instance from its start until it is ready.
 
     :param host: a host.Host.
     :param states: returns the supervisor's state of each instance.
@@ -41,7 +41,7 @@ class Readiness:
         ]
         self._note = _note(host, instance.id)
         self._failure, self._state, self._hint = None, None, ""
-        # The time since which it runs and gives wrong answers.
+        # The time since which the instance runs and gives wrong answers.
         self._wrong = None
 
     def wait(self, deadline):
@@ -83,7 +83,10 @@ class Readiness:
                 return
 
     def _judge(self, now):
-        """Note since when its answer is wrong, and whether it listens elsewhere. It may open its port later."""
+        """Note since when the instance gives wrong answers, and whether it listens elsewhere.
+
+        It may open its port later.
+        """
         _, failure = self._failure or (None, None)
         found = listeners.of(self._state.pid) if failure and failure.refused and self._state.pid else None
         self._hint = listeners.hint(self.instance, found)
@@ -92,7 +95,7 @@ class Readiness:
         self._wrong = (self._wrong or now) if self._state.running and answers else None
 
     def _hopeless(self, now):
-        """Return whether waiting is of no use: the app is new, and was wrong for longer than its first_deadline."""
+        """Return whether waiting is useless, as a new app gave wrong answers for longer than its first_deadline."""
         patience = self.app.strategy.first_deadline
         if self._wrong is None or now - self._wrong < patience or patience >= self.app.strategy.healthy_deadline:
             return False

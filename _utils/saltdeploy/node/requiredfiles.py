@@ -1,4 +1,4 @@
-"""The files that the definition of an app names: whether a node can use them, looked at before anything is changed."""
+"""Checks whether a node can use the files that the definition of an app names, before anything is changed."""
 
 from __future__ import annotations
 
@@ -16,10 +16,11 @@ from . import launch
 
 
 def look(lifecycle, name, functions, version=None):
-    """Look at each file that the definition of app ``name`` names. Nothing is changed.
+    """Look at each file that the definition of app ``name`` names. This changes nothing.
 
-    :param lifecycle: the node's Lifecycle; ``functions``: ``__salt__``.
-    :param version: the release that is to be deployed. None: the one that the definition names.
+    :param lifecycle: the node's Lifecycle.
+    :param functions: ``__salt__``.
+    :param version: the release that is to be deployed. None takes the release that the definition names.
     :returns: ``{"problems": […], "warnings": […]}``, both in sentences. A problem stops the deployment. A warning is
         about a file that this release does not need, because the release is installed.
     """
@@ -27,7 +28,7 @@ def look(lifecycle, name, functions, version=None):
     problems = [*_of_states(app, version, functions), *_of_config(app, version, lifecycle)]
     missing = list(_of_source(app.source))
     installed = version in lifecycle.host.releases.versions(name)
-    if not installed and not (app.states or app.packages):  # which may bring the file
+    if not installed and not (app.states or app.packages):  # these may bring the file
         problems += [f"{problem}." for problem in missing]
     warnings = [f"{problem}. The next release cannot be installed without it." for problem in missing if installed]
     at = f"apps:{name}:"
@@ -35,14 +36,14 @@ def look(lifecycle, name, functions, version=None):
 
 
 def _of_states(app, version, functions):
-    """Yield what is wrong with the SLS of ``states``: one is missing, or they cannot be rendered together."""
+    """Yield the problems of the SLS in ``states``: an SLS is missing, or they cannot be rendered together."""
     there = [sls for sls in app.states if any(functions["cp.hash_file"](url) for url in _places(sls))]
     for sls in app.states:
         if sls not in there:
             yield f"states: {sls} is not on the master. Put it into its file_roots."
     if not there:
         return
-    # As the state app.release has it. A state run that is under way changes nothing of what is rendered here.
+    # The pillar is as in the state app.release. A state run that is under way does not change the rendered result.
     options = {"pillar": {"saltdeploy": {"app": app.name, "version": version}}, "queue": False, "concurrent": True}
     try:
         with templateerrors.quiet():
@@ -50,21 +51,21 @@ def _of_states(app, version, functions):
     except salt.exceptions.SaltException as exc:
         found = [str(exc)]
     for error in found:
-        # After some mistakes Salt says the whole content of the SLS, too.
+        # After some mistakes Salt returns the whole content of the SLS, too.
         if isinstance(error, str) and not error.startswith("Error when rendering state with contents"):
             yield f"states: {templateerrors.sls_mistake(error)}."
 
 
 def _places(sls):
-    """Return the URLs that an SLS may have. (The master's list of its files may be 20 seconds old.)"""
+    """Return the URLs that an SLS may have. The master's list of its files may be 20 seconds old."""
     path = f"salt://{sls.replace('.', '/')}"
     return f"{path}.sls", f"{path}/init.sls"
 
 
 def _of_config(app, version, lifecycle):
-    """Yield what is wrong with the templates of ``config``.
+    """Yield the problems of the templates in ``config``.
 
-    They are rendered into a folder that is removed at once, and no value of them is in a sentence.
+    The templates are rendered into a folder that is removed at once. No sentence shows a rendered value.
     """
     values = launch.values(app, lifecycle.host, lifecycle.node.address, lifecycle.environment.name, version)
     with tempfile.TemporaryDirectory() as folder:
@@ -76,7 +77,7 @@ def _of_config(app, version, lifecycle):
 
 
 def _of_source(source):
-    """Yield what is wrong with the files of ``source`` on this node: a login, a token, the Python interpreter."""
+    """Yield the problems of the files of ``source`` on this node: a login, a token, the Python interpreter."""
     for key, read in (("netrc", credentials.logins), ("token_file", credentials.token)):
         path = getattr(source, key, "")
         try:

@@ -1,4 +1,4 @@
-"""The instances that the record has for this node, brought back as they were: started, published and weighed."""
+"""Starts, publishes and weighs the instances that the record has for this node, so that they are as they were."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def locked(lifecycle, name):
 def missing(lifecycle, name):
     """Return the instances that the record has for this node and that do not serve here with the recorded weight.
 
-    :returns: ``(ids, reason)``. The reason says why nothing is to do, or is empty.
+    :returns: ``(ids, reason)``. The reason says why there is nothing to do, or is empty.
     """
     if locked(lifecycle, name):
         return [], f"{name} is being deployed: nothing is restored meanwhile"
@@ -49,9 +49,9 @@ def warnings(lifecycle, name):
 def restore(lifecycle, name, ids, after=None):
     """Bring the instances ``ids`` back, if they do not serve, and give all of them the recorded weight.
 
-    :param after: the deployment whose steps this undoes.
+    :param after: the deployment whose steps this step reverts.
     :returns: the ids of the instances that were brought back or weighed.
-    :raises Failed: some do not come back. The others have.
+    :raises Failed: some instances do not come back. The other instances are back.
     """
     restored = _restore_lost(lifecycle, name, ids, after)
     found, _ = record(lifecycle, name)
@@ -87,7 +87,7 @@ def _restore(lifecycle, name, instance, after):
     if after is None:
         _refuse_empty_data(lifecycle, name, instance)
     lifecycle.retire(name, [instance], drain=0)
-    # The installed release is the one that ran, even if the definition says something else by now.
+    # The installed release is the release that ran, even if the definition has changed since.
     if version not in lifecycle.host.releases.versions(name):
         found, _ = record(lifecycle, name)
         lifecycle.install(name, version, (found or {}).get("digests", {}).get(version, ""))
@@ -123,7 +123,7 @@ def _refuse_empty_data(lifecycle, name, instance):
 
 
 def _refuse_lost_data(lifecycle, name, instance):
-    """Raise Refused if the folder with the data of the app is gone: the instance would serve without them."""
+    """Raise Refused if the folder with the data of the app is gone. The instance would serve without its data."""
     app, host = lifecycle.app(name), lifecycle.host
     if app.data and not os.path.lexists(host.data.path(app)):
         folder = host.data.path(app)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 
 def weigh(lifecycle, name, weights, deployment=None, after=None):
-    """Give serving instances of app ``name`` the weights ``{id: weight}``. Return the ids of the changed ones.
+    """Give serving instances of app ``name`` the weights ``{id: weight}``. Return the ids of the changed instances.
 
-    :param deployment: the deployment whose step this is.
-    :param after: the deployment whose steps this undoes.
+    :param deployment: the deployment of this step.
+    :param after: the deployment whose steps this step reverts.
     """
     with lifecycle.alone(name, deployment, after):
         changed = wrong(lifecycle, name, weights)

@@ -13,8 +13,8 @@ def ids(lifecycle, name):
 
     There are none while a deployment is under way, paused or frozen. There are none unless clients find all recorded
     instances, and some of them at another address than this node's. Otherwise clients may need the instances here. An
-    instance stays, too, if a person or a state started it, if its release is a recorded one, or if it has no record
-    here. ``deploy.app`` replaces the last kind.
+    instance also stays if a person, a state or the recorded deployment started it, or if the record has its release. So
+    does an instance without a record here, which ``deploy.app`` replaces.
     """
     if restoration.locked(lifecycle, name):
         return []

@@ -1,4 +1,4 @@
-"""The end of instances: of the process that the supervisor started, and of every other process that it left."""
+"""Ends instances: the process that the supervisor started, and every other process of the instance."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ class Ending:
         """End all processes of an instance. Its unit stays. Return a warning, empty if all went well.
 
         :param instance: its id.
-        :param port: None if it has none of its own.
-        :raises Failed: a process of it does not end, or it ran and another process listens on its port now.
+        :param port: None if the instance has no port of its own.
+        :raises Failed: a process of the instance does not end, or the instance ran and another process has its port
+            now.
         """
         folder, how = self.host.instances.folder(instance), self.runtime.stop_of(instance)
         known = [p for p in map(processes.read, self.runtime.processes(instance)) if p]
@@ -88,7 +89,7 @@ class Ending:
     def _listening(self, instance, address, port):
         """Return the Processes that listen on an instance's port and work in a folder of its app.
 
-        A process with the mark of another instance that is here belongs to that one.
+        A process with the mark of another instance that is here belongs to that instance.
         """
         if port is None:
             return []

@@ -15,7 +15,7 @@ from ..system.files import explained, make_folder, write_file
 # The deployment of an instance that an operator or a state started, or that was restored. It never ends.
 MANUAL, STATE, RESTORED = "manual", "state", "restored"
 NOBODY = (None, "", MANUAL, STATE, RESTORED)
-# How many ended deployments a node remembers for each app. More than can still have a job on its way.
+# How many ended deployments a node remembers for each app. Fewer deployments can still have a job on its way.
 REMEMBERED = 20
 # The files of an app: two locks, the current run, and the deployments that have ended.
 LOCK, STARTING, RUN, ENDED = FILES = (".lock", ".starting", ".run", ".ended")
@@ -92,7 +92,7 @@ class Turns:
             write_file(run, json.dumps(deployment))
 
     def end(self, app, deployment):
-        """Refuse every later step of ``deployment``. One of NOBODY does not end."""
+        """Refuse every later step of ``deployment``. The deployments in NOBODY do not end."""
         if deployment not in NOBODY:
             with self._turn(app, STARTING), explained():
                 self._add_ended(app, deployment)
@@ -104,7 +104,7 @@ class Turns:
     def ended(self, app):
         """Return the deployments of ``app`` that ended here, the latest last."""
         found = _read(self._folder(app) / ENDED)
-        found = [found] if isinstance(found, str) else found  # the first releases of saltdeploy kept one
+        found = [found] if isinstance(found, str) else found  # the first releases of saltdeploy kept only the last
         return [d for d in found if isinstance(d, str)] if isinstance(found, list) else []
 
     def refuse_ended(self, app, deployment):
@@ -116,7 +116,7 @@ class Turns:
             )
 
     def refuse_overtaken(self, app, deployment):
-        """Raise Failed if the way back of ``deployment`` comes too late: a later run of ``app`` has begun here."""
+        """Raise Failed if the revert of ``deployment`` comes too late, as a later run of ``app`` has begun here."""
         current = None if deployment in NOBODY else _read(self._folder(app) / RUN)
         if current not in (None, deployment):
             raise Failed(

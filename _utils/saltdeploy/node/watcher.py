@@ -5,7 +5,7 @@ newer), so it imports the standard library only::
 
     watcher.py PID ADDRESS PORT SECONDS
 
-It is no child of the process and no parent of it, takes no signal but SIGKILL, and ends when the process does.
+It is neither a child nor a parent of the process. It takes no signal but SIGKILL, and ends when the process does.
 """
 
 import contextlib
@@ -46,7 +46,7 @@ def main(pid, address, port, settle):
 
 
 def start_time(pid):
-    """Return when the process was started, in the kernel's ticks; None if it has ended (proc(5), /proc/PID/stat)."""
+    """Return the start time of the process in the kernel's ticks, or None if it has ended (proc(5), /proc/PID/stat)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
             fields = stat.read().rpartition(b")")[2].split()
@@ -56,7 +56,10 @@ def start_time(pid):
 
 
 def end_of(pid):
-    """Return a list of what can be read once the process has ended; empty before Python 3.9 and before Linux 5.3."""
+    """Return a list of a descriptor that is readable once the process has ended.
+
+    The list is empty before Python 3.9 and before Linux 5.3.
+    """
     try:
         return [os.pidfd_open(pid)]
     except (AttributeError, OSError):
@@ -64,7 +67,7 @@ def end_of(pid):
 
 
 def listen(address, port):
-    """Return a list of a listening socket; empty while something else has the port."""
+    """Return a list of a listening socket, empty while another process has the port."""
     server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         server.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -78,7 +81,7 @@ def listen(address, port):
 
 
 def answer(server, seconds, settle):
-    """Answer one request of whatever kind."""
+    """Answer one request of any kind."""
     healthy = seconds >= settle
     status = "200 OK" if healthy else "503 Service Unavailable"
     text = f"the process was started {seconds:.0f} s ago" + ("" if healthy else f", healthy after {settle:g} s")

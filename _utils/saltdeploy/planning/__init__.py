@@ -1,1 +1,1 @@
-"""What to do, from what is desired and what was observed. Pure."""
+"""Plans: the steps from the observed state to the desired state. Pure."""

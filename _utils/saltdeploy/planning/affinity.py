@@ -1,4 +1,4 @@
-"""Data that an app keeps on its nodes: it stays where it is, so its instances do. Pure."""
+"""Data that an app keeps on its nodes: the data stays on its node, so the instances stay, too. Pure."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ from ..core.errors import Refused
 
 
 def nodes(desired, observed):
-    """Return the nodes that have data of the app; none if it keeps none."""
+    """Return the nodes that have data of the app, or no nodes if the app keeps no data."""
     return observed.data if desired.app.data else {}
 
 
 def recorded(desired, observed, record):
-    """Return the nodes that the record names as those with data; with ``move`` an operator gave up the missing data."""
+    """Return the nodes that the record names as nodes with data.
+
+    With ``move``, the operator gave up data that is missing now.
+    """
     if not desired.app.data:
         return ()
     before = () if desired.move else (record or {}).get("data", ())
@@ -29,10 +32,13 @@ def published(observed):
 
 
 def empty(desired, observed, had, after, start, moves):
-    """Return the nodes on which an app with data starts without any: the first time, or as one more.
+    """Return the nodes on which an app with data starts without any data: for the first time, or in addition.
 
-    :param had: the nodes that have an instance; ``after``: those that have one then; ``start``: those that start one.
-    :raises Refused: an instance would start without data that is elsewhere, or was there, and nobody confirmed that.
+    :param had: the nodes that have an instance.
+    :param after: the nodes that have an instance after the deployment.
+    :param start: the nodes that start an instance.
+    :raises Refused: an instance would start without data that is elsewhere, or was there, and the operator did not
+        confirm that.
     """
     if not desired.app.data:
         return ()
@@ -47,7 +53,7 @@ def empty(desired, observed, had, after, start, moves):
         )
     left = set(observed.data) - set(after)
     moved = [m for m in moves if m.source in observed.data and m.target in bare]
-    # A successor on its own node has what is there: it may have written nothing yet.
+    # A successor on its own node has the data that is there: the app may have written nothing yet.
     new = {node for node in bare if left and node not in had}
     if moved or new:
         targets, sources = sorted(new | {m.target for m in moved}), sorted(left | {m.source for m in moved})
@@ -59,11 +65,12 @@ def empty(desired, observed, had, after, start, moves):
 
 
 def unused(desired, observed, had, after):
-    """Return the nodes of the deployment whose data no instance has when all is done.
+    """Return the nodes of the deployment whose data no instance has after it.
 
-    :param had: the nodes that have an instance; ``after``: those that have one then.
-    :raises Refused: a node would lose its last instance, none would come to another node's data for it, and nobody
-        confirmed that.
+    :param had: the nodes that have an instance.
+    :param after: the nodes that have an instance after the deployment.
+    :raises Refused: a node would lose its last instance, no instance would come to another node's data for it, and
+        the operator did not confirm that.
     """
     data = set(nodes(desired, observed))
     left, reached = sorted(data & set(had) - set(after)), data & set(after) - set(had)
@@ -80,7 +87,7 @@ def _confirm(desired):
 
 
 def of_all(observed):
-    """Say where the data of an app is; empty if there is none."""
+    """Say where the data of an app is, or return an empty text if there is no data."""
     return _listed(observed, sorted(observed.data))
 
 

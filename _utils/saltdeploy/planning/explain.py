@@ -10,7 +10,8 @@ from ..core import traffic
 def lines(plan, app, version):
     """Return a planner.Plan as a list of sentences, in the order of execution.
 
-    :param app: the name of the app; ``version``: the release that the plan is for.
+    :param app: the name of the app.
+    :param version: the release that the plan is for.
     """
     out = []
     if plan.clean:
@@ -90,7 +91,7 @@ def listed(by_node):
 
 
 def _while(wave, app):
-    """Say what users have while the instances are out that a wave replaces."""
+    """Say how many instances serve clients while the instances that a wave replaces are out."""
     if not wave.meanwhile:
         return f"and nothing else serves on these nodes: {app} is down there until the new one is published"
     return f"while {wave.meanwhile} other{'s' * (wave.meanwhile != 1)} serve{'s' * (wave.meanwhile == 1)}"

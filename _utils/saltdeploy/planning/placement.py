@@ -1,4 +1,4 @@
-"""On which nodes instances are started, and which of too many are kept: spread over zones, then nodes.
+"""The nodes that start instances, and the instances to keep of too many: spread over zones, then nodes.
 
 Pure, and near-linear in the number of nodes: zones and nodes wait in heaps for their turn.
 """
@@ -16,8 +16,8 @@ from ..core.errors import Refused
 class Turns:
     """Nodes in the order of their turns: first the zone with the lowest count, there the node with the lowest key.
 
-    :param in_zone: zone -> count; each turn adds one to that of the node's zone.
-    :param waiting: pairs of a zone and a key; keys differ, and end with what is to be known of the node.
+    :param in_zone: zone -> count. Each turn adds 1 to the count of the node's zone.
+    :param waiting: pairs of a zone and a key. Keys differ, and end with the name or the number of the node.
     """
 
     def __init__(self, in_zone, waiting):
@@ -31,9 +31,9 @@ class Turns:
         return bool(self._zones)
 
     def take(self, again):
-        """Give the first its turn, and return its key.
+        """Give the first node its turn, and return its key.
 
-        :param again: ``again(key)`` returns its key for its next turn, None if it has no further one.
+        :param again: ``again(key)`` returns the node's key for its next turn, or None if it has no further turn.
         """
         _, _, zone = heapq.heappop(self._zones)
         key = heapq.heappop(self._nodes[zone])
@@ -50,16 +50,16 @@ class Turns:
 
 
 def spread_out(instances, wanted, zone, last=()):
-    """Keep at most ``wanted`` of ``instances``, taking the surplus from the fullest zones, there the fullest nodes.
+    """Keep at most ``wanted`` of ``instances``, and take the surplus from the fullest zones, there the fullest nodes.
 
-    :param last: nodes that keep one instance as long as the surplus can be taken from others.
-    :returns: a dict, as it is ordered and quick to look into; the instances are its keys.
+    :param last: nodes that keep one instance as long as the surplus can be taken from other nodes.
+    :returns: a dict with the instances as keys, because it is ordered and quick to look into.
     """
     kept = sorted(instances, key=lambda i: (i.node, i.slot))
     on_node = defaultdict(list)
     for rank, i in enumerate(kept):
         on_node[i.node].append(rank)
-    # The lowest comes first, and the fullest is to.
+    # The lowest count comes first. Counts are negative, so that the fullest zone comes first.
     full = Counter()
     for i in kept:
         full[zone(i.node)] -= 1
@@ -82,7 +82,10 @@ def spread_out(instances, wanted, zone, last=()):
 
 @dataclass(frozen=True)
 class Move:
-    """An instance that comes to node ``target`` for one on ``source``; ``reason`` is why it does not stay there."""
+    """An instance that comes to the node ``target`` in place of an instance on ``source``.
+
+    :param reason: why it does not stay on ``source``.
+    """
 
     source: str
     target: str
@@ -90,15 +93,16 @@ class Move:
 
 
 def place(desired, observed, kept, before, gone, missing):
-    """Return node -> instances to start, and the Moves among them.
+    """Return node -> how many instances to start, and the Moves among them.
 
     A node with an instance to be replaced gets its successor first, as long as it has room and so many are missing.
-    Each of the others goes where the zone has fewest of the new release; there to the node with fewest of it, then of
-    any. With ``desired.move`` all are placed so, unless the app has data.
+    Each other instance goes to the zone with the fewest instances of the new release. There it goes to the node with
+    the fewest of this release, then with the fewest of any release. With ``desired.move``, all instances are placed in
+    this way, unless the app has data.
 
-    :param before: the published instances, of which those that are not ``kept`` are replaced.
-    :param gone: instances that leave their ports before anything is started there.
-    :raises Refused: there is no room for as many.
+    :param before: the published instances. Those that are not in ``kept`` are replaced.
+    :param gone: instances that leave their ports before any instance is started there.
+    :raises Refused: there is no room for so many instances.
     """
     if missing > 0 and not desired.nodes:
         raise Refused(
@@ -117,19 +121,22 @@ def place(desired, observed, kept, before, gone, missing):
 
 
 def places(desired, kept, before):
-    """Return on how many places each node has an instance: one of another release and its successor share theirs.
+    """Return node -> the number of its places with an instance.
 
-    :param before: the published instances; ``kept``: those of the release that stay, published or not.
+    An instance of another release and its successor share a place.
+
+    :param before: the published instances.
+    :param kept: the instances of the release that stay, published or not.
     """
     staying, new = set(kept), Counter(i.node for i in kept)
     replaced = [i for i in before if i not in staying]
-    # What is kept has not succeeded an instance of its own release that is to be replaced.
+    # A kept instance is no successor of an instance of its own release that is to be replaced.
     same = Counter(i.node for i in replaced if i.version == desired.version and desired.publish)
     return ((Counter(i.node for i in replaced) - same) | new) + same
 
 
 def _turns_of_old(desired, observed, successors, new):
-    """Return in which order nodes get instances before all others do: node -> how many at most, for each turn."""
+    """Return the turns in which nodes get instances before all others do: for each turn, node -> how many at most."""
     if not desired.app.data:
         return [] if desired.move else [successors]
     bare = [n for n in observed.data if not new[n]]
@@ -137,7 +144,7 @@ def _turns_of_old(desired, observed, successors, new):
 
 
 def _fill(nodes, zone, new, running, start, most, missing):
-    """Add ``missing`` to ``start``, as far as each node has at most ``most`` then: spread over zones, then nodes."""
+    """Add ``missing`` instances to ``start``, up to ``most`` on each node, spread over zones, then nodes."""
 
     def key(rank):
         node = nodes[rank]
@@ -160,8 +167,10 @@ def _fill(nodes, zone, new, running, start, most, missing):
 def _moves(desired, observed, had, new, start, room):
     """Return the Moves.
 
-    :param had: places, node -> how many; ``new`` and ``start``: of the release, which stay and which are started.
-    :param room: how many could be started.
+    :param had: node -> the number of its places, see :func:`places`.
+    :param new: node -> how many instances of the release stay.
+    :param start: node -> how many instances of the release are started.
+    :param room: node -> how many instances could be started.
     """
     after = new + start
     sources = sorted((had - after).elements())
@@ -210,7 +219,7 @@ def _allow(observed):
 
 
 def _make_room(desired):
-    """Say what would make room on the nodes there are."""
+    """Say how to make room on the present nodes."""
     app = desired.app
     beside = f"give {app.name} a range of ports (apps:{app.name}:ports) so that old and new run side by side"
     if len(app.ports) > 1:

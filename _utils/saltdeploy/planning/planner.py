@@ -1,7 +1,7 @@
 """(desired, observed) -> Plan. Pure: no Salt, no network, no clock, no randomness.
 
-A run that was cut off is simply run again: the plan starts from what is there, so whatever part
-is already done is not in it, and whatever was left behind is.
+An interrupted deployment is simply run again. The plan starts from the observed state. So it leaves out the parts that
+are already done, and it removes the instances that were left behind.
 """
 
 from __future__ import annotations
@@ -24,16 +24,19 @@ from .placement import spread_out as _spread_out
 
 @dataclass(frozen=True)
 class Desired:
-    """What the deployment is to reach.
+    """The state that a deployment is to reach.
 
-    :param version: the release to run; ``instances`` of it on ``nodes`` (names, in order of preference).
+    :param version: the release to run.
+    :param instances: how many instances of the release to run.
+    :param nodes: the names of the nodes to run it on, in order of preference.
     :param publish: False leaves tested candidates, held for ``deploy.publish``.
     :param keep: leave instances of other releases published.
-    :param tests: False publishes what is ready without its acceptance tests.
-    :param pause: stop after the first wave, and keep what it replaces, until it is said how to go on.
-    :param adopt: publish the candidates that such a pause left, once they pass their tests again.
-    :param analysis: measure what each wave published, as the strategy says, before what it replaces is retired.
-    :param move: whether instances may leave their nodes to be spread evenly, and an app with data the data.
+    :param tests: False publishes ready instances without their acceptance tests.
+    :param pause: stop after the first wave, and keep the instances that it replaces, until the operator says how to go
+        on.
+    :param adopt: publish the candidates that such a pause left, after they pass their tests again.
+    :param analysis: measure each wave, as the strategy says, before the instances that it replaces are retired.
+    :param move: whether instances may leave their nodes to be spread evenly, and an app may leave its data.
     """
 
     app: App
@@ -51,17 +54,17 @@ class Desired:
 
 @dataclass(frozen=True)
 class Observed:
-    """What is there: every instance of the app on the nodes that answered, also those that their node has no file of.
+    """The observed state: each instance of the app on the nodes that answered, even if its node has no file of it.
 
     :param ports_taken: per node, the ports that something listens on or that are allocated.
-    :param releases: per node, the versions of the app that are installed, in the order in which they were.
-    :param zones: per node, the zone it is in. Nodes without one are in one together.
-    :param warm: ``(node, id)`` of what a blue-green deployment withdrew, and is to be kept running still.
-    :param data: the nodes that have data of the app, with its folder; empty where only the record says so.
-    :param lost: the nodes that had data of the app, by the record, and have none.
-    :param barred: the nodes of the environment that may not run the app, each with the reason and what to do.
+    :param releases: per node, the installed versions of the app, in the order of their installation.
+    :param zones: per node, its zone. Nodes without a zone share a zone.
+    :param warm: ``(node, id)`` of instances that a blue-green deployment withdrew, and that are still kept running.
+    :param data: node -> the folder with the app's data there. The folder is empty if only the record says so.
+    :param lost: the nodes that had data of the app, by the record, and have no data now.
+    :param barred: the nodes of the environment that may not run the app, each with the reason and the advice.
     :param slots: per load balancer, how many instances it has slots for.
-    :param stop_timeout: the longest time that one of the instances has to end, in seconds.
+    :param stop_timeout: the longest time that any of the instances has to end, in seconds.
     """
 
     instances: tuple[Instance, ...] = ()
@@ -81,12 +84,14 @@ class Observed:
 
 @dataclass(frozen=True)
 class Wave:
-    """Nodes of one zone, handled together: how many instances each starts, then which ids each retires.
+    """Nodes of a single zone that are handled together.
 
+    :param start: per node, how many instances it starts.
+    :param retire: per node, the ids that it retires after that.
     :param adopt: per node, the candidates that are already there and are published.
-    :param replace: per node, the ids that are retired before, as what is started takes their port.
-    :param meanwhile: how many instances serve while these are out.
-    :param withdraw: per node, the ids that are taken from users before anything is retired, and run on, warm.
+    :param replace: per node, the ids that are retired first, because the new instances take their ports.
+    :param meanwhile: how many instances serve while the replaced instances are out.
+    :param withdraw: per node, the ids that are withdrawn before any instance is retired, and run on, warm.
     """
 
     start: dict[str, int]
@@ -99,19 +104,20 @@ class Wave:
 
 @dataclass(frozen=True)
 class Plan:
-    """What will be done, in this order. Empty when what is desired is what is there.
+    """The steps of a deployment, in this order. It is empty if the observed state is the desired state.
 
-    :param clean: what serves nobody (candidates of dead deployments, dead processes, copies from other machines) and
-        is stopped first, per node.
+    :param clean: per node, instances that serve no client and are stopped first. They are candidates of dead
+        deployments, dead processes, or copies from other machines.
     :param install: nodes that install the release.
-    :param publish: whether what the waves start is published.
-    :param paused: whether more is to follow, once somebody has said so: it is planned anew then.
-    :param canary: what of the traffic is for the new release while it is paused; None: what any instance gets.
-    :param weigh: per node, ids of what serves and is to have another weight in discovery, before the waves.
-    :param analysis: what is measured of each wave, by name.
-    :param sick: per node, ids of what is retired as discovery has it as unhealthy.
-    :param moves: which instances come to another node than that of the one that they replace.
-    :param empty: nodes on which the app starts without data; ``unused``: nodes with data and no instance then.
+    :param publish: whether the instances that the waves start are published.
+    :param paused: whether more is to follow after the operator says so. It is planned again then.
+    :param canary: the traffic of the new release during a pause. None means the usual traffic of an instance.
+    :param weigh: per node, the serving ids that get another weight in discovery, before the waves.
+    :param analysis: the names of the measurements of each wave.
+    :param sick: per node, the ids that are retired because discovery has them as unhealthy.
+    :param moves: the instances that come to another node than the node of the instance that they replace.
+    :param empty: nodes on which the app starts without data.
+    :param unused: nodes with data, and without an instance after the deployment.
     """
 
     clean: dict[str, tuple[str, ...]]
@@ -140,7 +146,7 @@ class Plan:
 def plan(desired, observed):
     """Return the Plan that takes ``observed`` to ``desired``.
 
-    :raises Refused: the fleet has no room for it: too few nodes, or ports.
+    :raises Refused: there are too few nodes, or too few ports.
     """
     here = set(desired.nodes)
     mine = [i for i in observed.instances if i.version == desired.version and i.node in here]
@@ -153,10 +159,10 @@ def plan(desired, observed):
     old = [i for i in observed.instances if _serving(i) and i not in kept]
     retire = _replaced(desired, old)
     in_the_way = [i for i in retire if desired.app.recreate and i.node in here and i.port in desired.app.ports]
-    # Ports are for two sets: what is warm makes way for the next set that is replaced, and for nothing else.
+    # Ports are for two sets: warm instances make way for the next set that is replaced, and for nothing else.
     staying = {*kept, *(again if retire and (again or missing) else warm)}
     leftovers = [i for i in observed.instances if not _serving(i) and i not in staying]
-    # Also of a process that died: its node has what it left there.
+    # Also instances whose process died: their nodes have the files that they left.
     before = [i for i in observed.instances if i.published and (not desired.keep or i.version == desired.version)]
     start, moves = _place(desired, observed, [*kept, *again], before, [*leftovers, *in_the_way], missing)
     beside = set(old) - set(retire) if desired.keep else ()
@@ -168,16 +174,16 @@ def plan(desired, observed):
         adopted = _adoptions(kept, observed.zone) if desired.adopt else ()
         serving = len(kept) + sum(i.healthy for i in old) - sum(i.healthy for i in retire)
         waves = (*adopted, *_waves(desired, start, retire, serving, observed.zone, replace))
-    # A run that was cut off has brought the first wave to users before; or somebody has, with keep.
+    # An interrupted deployment brought the first wave to clients before, or the operator did so with keep.
     shown = kept and desired.app.strategy.canary_weight != traffic.NONE
-    # Where no other release is replaced there is none to go back to.
+    # If no other release is replaced, there is no release to go back to.
     replaces = any(i.version != desired.version for i in retire)
     paused = bool(desired.pause and desired.publish and replaces and (shown or start))
     if paused:
         waves = () if shown else (dataclasses.replace(waves[0], retire={}),)
     canary = traffic.canary(desired, [*kept, *old], sum(n for w in waves for n in w.start.values())) if paused else None
     hidden = canary is not None and canary.hidden
-    # What only goes keeps its weight: a canary that is taken back must not get more.
+    # Instances that only go keep their weight: a canary that is reverted must not get more.
     weighing = [*kept, *(old if start or paused or not retire else ())] if desired.publish else []
     return Plan(
         clean=_by_node(leftovers),
@@ -202,9 +208,9 @@ def without_candidates(desired, observed):
 
 
 def publication(desired, observed):
-    """Return the Plan that publishes the candidates held by ``publish=False``, and retires what they replace.
+    """Return the Plan that publishes the candidates held by ``publish=False``, and retires the old instances.
 
-    :raises Refused: there is none, or fewer than ``desired.instances`` would be left.
+    :raises Refused: there is no candidate, or fewer than ``desired.instances`` would be left.
     """
     app, version = desired.app.name, desired.version
     here = set(desired.nodes)
@@ -237,18 +243,19 @@ def publication(desired, observed):
 
 
 def restarts(observed, nodes, sizes):
-    """Return waves, node -> ids, in which all that is published is restarted, one after the other on a node.
+    """Return waves, node -> ids, that restart all published instances, one after the other on a node.
 
-    What serves nobody comes first. No wave takes out more than half of what serves at once, nor all nodes of what
-    serves, unless it is a single node's, nor nodes of two zones.
+    Nodes that serve no client come first. No wave takes out more than half of the serving instances at once. No wave
+    takes out all nodes with serving instances, unless there is only a single such node. No wave has nodes of two zones.
 
-    :param nodes: names in order of preference; ``sizes``: the strategy's waves.
+    :param nodes: names in order of preference.
+    :param sizes: the strategy's waves.
     """
     published = [i for i in observed.instances if i.published]
     refuse_lost(published)
     ids = _by_node(published)
     serving = Counter(i.node for i in observed.instances if _serving(i))
-    most = max(1, sum(serving.values()) // 2)  # of each node one is out at a time
+    most = max(1, sum(serving.values()) // 2)  # A node has one instance out at a time.
     preference = {n: rank for rank, n in enumerate(nodes)}
     order = sorted(ids, key=lambda n: (n in serving, preference.get(n, len(nodes)), n))
     groups = [list(part) for group in _sized(order, sizes) for _, part in itertools.groupby(group, observed.zone)]
@@ -257,7 +264,7 @@ def restarts(observed, nodes, sizes):
         all_of_it = sum(n in serving for n in group) == len(serving)
         parts = [group[:1], group[1:]] if all_of_it and len(group) > 1 else [group]
         for part in parts:
-            # What serves nobody comes first in a part, and is out already.
+            # Nodes that serve no client come first in a part, and are out already.
             out = [n for n in part if n in serving]
             first = part[: len(part) - len(out) + most]
             rest = part[len(first) :]
@@ -266,16 +273,16 @@ def restarts(observed, nodes, sizes):
 
 
 def refuse_lost(instances):
-    """Raise Refused if a node has no file about one of ``instances``: it can be replaced, and nothing else."""
+    """Raise Refused if a node has no file about one of ``instances``: that instance can only be replaced."""
     lost = _by_node([i for i in instances if not i.recorded])
     if lost:
         raise Refused(f"nobody knows what {listed(lost)} was started from: deploy.app replaces it.")
 
 
 def prunable(observed, keep, good):
-    """Return node -> versions that may go, the oldest first, so that ``keep`` releases of the app stay in all.
+    """Return node -> versions that may be removed, the oldest first, so that ``keep`` releases stay there in all.
 
-    :param good: versions that stay in any case, as those do that an instance has.
+    :param good: versions that stay in any case, as do the versions of instances.
     """
     staying = {*good, *(i.version for i in observed.instances)}
     going = {}
@@ -294,46 +301,50 @@ def installed(observed, plan, version):
 
 
 def everything(observed):
-    """Return all there is: node -> ids to stop, node -> versions to remove."""
+    """Return all instances and all releases: node -> ids to stop, node -> versions to remove."""
     return _by_node(observed.instances), {
         n: tuple(releases) for n, releases in sorted(observed.releases.items()) if releases
     }
 
 
 def _replaced(desired, old):
-    """Return which of ``old``, that serve and do not stay, are retired: none before their successors are published."""
+    """Return the instances in ``old`` to retire: none is retired before its successor is published.
+
+    :param old: the instances that serve and do not stay.
+    """
     if not desired.publish:
         return []
     return [i for i in old if i.version == desired.version and not i.good] if desired.keep else old
 
 
 def _measured(desired):
-    """Return the names of what is measured of each wave: only of what users get."""
+    """Return the names of the measurements of each wave, which are only taken of published instances."""
     wanted = desired.analysis and desired.publish
     return tuple(gate.name for gate in desired.app.strategy.analysis) if wanted else ()
 
 
 def _waiting(instance):
-    """Whether it is a candidate that is kept for publication."""
+    """Return whether ``instance`` is a candidate that is kept for publication."""
     return instance.held and instance.tested and instance.running and not instance.published
 
 
 def _serving(instance):
-    """Whether users may be served by it; what is left of a dead process only holds its port."""
+    """Return whether ``instance`` may serve clients: after the death of its process, it only holds its port."""
     return instance.published and instance.running
 
 
 def _waves(desired, start, old, already, zone, replace=None):
-    """Yield waves: nodes in cumulative sizes, each retiring no more than what it has replaced.
+    """Yield waves of nodes in cumulative sizes, which retire no more instances than have a successor by then.
 
-    What is not healthy serves nobody who may be counted: it goes in the first wave that may retire it.
+    Unhealthy instances do not count as serving, so they go in the first wave that may retire them.
 
-    :param already: how many serve and stay; ``old``: what is retired in the end.
-    :param zone: gives the zone of a node: no wave touches nodes of two.
-    :param replace: node -> the one of ``old`` whose port is taken by what is started there.
+    :param old: the instances that are retired in the end.
+    :param already: how many instances serve and stay.
+    :param zone: gives the zone of a node. No wave touches nodes of two zones.
+    :param replace: node -> the instance in ``old`` whose port a new instance there takes.
     """
     replace, serving = replace or {}, already + sum(i.healthy for i in old)
-    # Where something is sick there is most to win, and nothing to lose.
+    # On nodes with unhealthy instances there is most to win, and nothing to lose.
     sick = {i.node for i in old if not i.healthy}
     order = sorted(start, key=lambda n: n not in sick)
     groups = _groups(desired, order, zone, replace, max(1, min(serving, desired.instances) // 2))
@@ -348,7 +359,7 @@ def _waves(desired, start, old, already, zone, replace=None):
         serving = meanwhile + sum(start[n] for n in nodes)
         here, starting = near[zone(nodes[0])], set(nodes)
         surplus = len(here) if number == len(groups) else max(0, serving - desired.instances)
-        # Where more is started later the old keep their ports, to be brought back to.
+        # On nodes of later waves the old instances keep their ports, so that a revert can go back to them.
         may = [i for i in here if turn.get(i.node, 0) <= number]
         well = sorted((i for i in may if i.healthy), key=lambda i: i.node not in starting)[:surplus]
         going = [*(i for i in may if not i.healthy), *well]
@@ -362,18 +373,18 @@ def _waves(desired, start, old, already, zone, replace=None):
 
 
 def _flip(desired, start, adopt, old):
-    """Return the one wave of a blue-green deployment, none if nothing changes."""
+    """Return the only wave of a blue-green deployment, or no wave if nothing changes."""
     keep, retire = (_by_node(some) for some in bluegreen.parted(desired, old))
     return (Wave(start, retire, bluegreen.by_node(adopt), withdraw=keep),) if start or adopt or old else ()
 
 
 def _groups(desired, start, zone, replace, most_out):
-    """Return the nodes that start something in groups: of the sizes that are wanted, split where they must be.
+    """Return the nodes that start instances in groups of the wanted sizes, which are split further if they must be.
 
-    :param most_out: of how many nodes at most what serves goes first.
+    :param most_out: the most nodes of a group whose serving instances are retired first.
     """
     zones = {place: rank for rank, place in enumerate(dict.fromkeys(zone(n) for n in start))}
-    # Nodes with room come first: they add to what serves before anything is taken from it.
+    # Nodes with room come first: they add serving instances before any serving instance is taken away.
     nodes = sorted(start, key=lambda n: (n in replace, zones[zone(n)]))
     groups = []
     for group in _sized(nodes, desired.app.strategy.waves):
@@ -395,7 +406,7 @@ def _sized(nodes, sizes):
 
 
 def _adoptions(kept, zone):
-    """Yield waves that publish those of ``kept`` that are not."""
+    """Yield waves that publish the instances in ``kept`` that are not published yet."""
     candidates = sorted((i for i in kept if not i.published), key=lambda i: (zone(i.node), i.node, i.slot))
     for _, near in itertools.groupby(candidates, lambda i: zone(i.node)):
         yield Wave({}, {}, {node: tuple(some) for node, some in itertools.groupby(near, lambda i: i.node)})

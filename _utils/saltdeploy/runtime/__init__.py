@@ -1,4 +1,4 @@
-"""The only place that speaks to what runs processes: systemd or supervisord."""
+"""The only place that speaks to the supervisors of processes, systemd and supervisord."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["LOG", "PREFIX", "State", "Unit", "choose"]
 
 
 def choose(settings):
-    """Return the runtime of this node: the one configured, else its init, else a supervisord.
+    """Return the runtime of this node: the configured runtime, else systemd if it runs, else supervisord.
 
     :param settings: the minion's ``saltdeploy`` configuration.
     """

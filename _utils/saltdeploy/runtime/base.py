@@ -1,4 +1,4 @@
-"""The protocol of a runtime, and what all runtimes share."""
+"""The protocol of a runtime, and the parts that all runtimes share."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Protocol
 from ..core.model import Stop
 
 PREFIX = "app-"
-# How much of what an instance printed is brought back, in bytes, and of one line, in characters: a job's result goes
-# over Salt's bus, and onto a terminal.
+# The most bytes of an instance's output that a job returns, and the most characters of a line. A job's result goes over
+# Salt's bus, and onto a terminal.
 LOG, LINE = 100_000, 2000
 
 
@@ -22,9 +22,10 @@ class Unit:
     """A process to supervise.
 
     :param command: absolute path of the program to run, without arguments.
-    :param user: whom to run it as; empty: as whoever the supervisor is.
+    :param user: the user to run it as. Empty takes the user of the supervisor.
     :param log: where supervisord writes its output (systemd has the journal).
-    :param memory: what it may use at most, as systemd has it; ``cpu``: in percent of one processor. Empty: no limit.
+    :param memory: the most memory that it may use, as systemd writes it. Empty sets no limit.
+    :param cpu: the most that it may use, in percent of a single processor. Empty sets no limit.
     :param stop: how it is stopped, for as long as this unit is there.
     """
 
@@ -40,10 +41,10 @@ class Unit:
 
 @dataclass(frozen=True)
 class State:
-    """What a supervisor says of a unit.
+    """The state of a unit, as a supervisor reports it.
 
     :param failed: it ended since it was started, even if it is up again.
-    :param pid: its process; 0 while it has none.
+    :param pid: its process, 0 while it has none.
     """
 
     running: bool
@@ -89,9 +90,10 @@ def whole_seconds(seconds):
 
 
 def stop_of(path, number, timeout):
-    """Return the Stop that the unit file ``path`` was written with; the default one where it does not say.
+    """Return the Stop that the unit file ``path`` was written with, by default the values of ``Stop()``.
 
-    :param number: its key for the signal; ``timeout``: for the seconds.
+    :param number: the file's key for the signal.
+    :param timeout: the file's key for the seconds.
     """
     found = {}
     with contextlib.suppress(OSError, UnicodeDecodeError):
@@ -100,7 +102,7 @@ def stop_of(path, number, timeout):
 
 
 def shortened(text, lines, most=LOG):
-    """Return the last ``lines`` lines of ``text``, ``most`` bytes of them; what is cut is said.
+    """Return the last ``lines`` lines of ``text``, at most ``most`` bytes of them, with a note on each cut.
 
     :param text: text or bytes.
     """

@@ -39,19 +39,19 @@ stdout_logfile_maxbytes=10MB
 stdout_logfile_backups=2
 """
 
-# How often a program that is being stopped is asked after, in seconds.
+# How often to ask for the state of a program that is being stopped, in seconds.
 POLL = 0.02
 # How long supervisord may take to answer, in seconds. It has one thread, and answers while programs stop.
 ANSWER_DEADLINE = 40.0
-# How much longer than its timeout a program may take to stop, in seconds: supervisord looks once a second whether
-# somebody must be killed, and the kernel may take some to end it.
+# How much longer than its timeout a program may take to stop, in seconds. supervisord looks once a second whether a
+# program must be killed, and the kernel may take some time to end it.
 KILL_DEADLINE = 15.0
-# How much of a log is looked at for lines, as a multiple of what may be brought back.
+# How much of a log is read to find lines, as a multiple of the bytes that may be returned.
 READ = 8
 BAD_NAME, ALREADY_ADDED, NOT_RUNNING = 10, 90, 70
-# States in which a program stays; None: supervisord does not know it.
+# The states in which a program stays. None means that supervisord does not know the program.
 OVER = ("STOPPED", "FATAL", None)
-# What an answer of it may be that is none.
+# The errors that mean that supervisord gave no answer.
 NO_ANSWER = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError, xmlrpc.client.ResponseError)
 NO_ANSWER += (xml.parsers.expat.ExpatError,)
 
@@ -63,7 +63,7 @@ class Supervisord:
     :param include: a folder whose ``*.conf`` it includes.
     """
 
-    # What a definition may ask for, and this runtime does not do.
+    # The settings of a definition that this runtime does not enforce.
     lacks = ("memory", "cpu")
     name = "supervisord"
 
@@ -71,21 +71,21 @@ class Supervisord:
         self.socket_path, self.include = socket_path, Path(include)
 
     def start(self, unit):
-        """Write and start ``unit``; it comes back when supervisord does."""
+        """Write and start ``unit``, also after each start of supervisord."""
         program = PREFIX + unit.id
         text = TEMPLATE.format(
             id=unit.id,
             program=program,
             command=_percent(shlex.quote(str(unit.command))),
             directory=_percent(unit.directory),
-            # It is expanded twice.
+            # supervisord expands this value twice.
             log=_percent(_percent(unit.log)),
             user=f"user={unit.user}\n" if unit.user else "",
             signal=unit.stop.signal,
             stop=whole_seconds(unit.stop.timeout),
         )
         with explained():
-            # supervisord would make it readable by all.
+            # supervisord would make a log that all users may read.
             os.close(os.open(unit.log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o640))
             unit.log.chmod(0o640)
             write_file(self._file(unit.id), text)
@@ -97,25 +97,25 @@ class Supervisord:
         return stop_of(self._file(instance), "stopsignal", "stopwaitsecs")
 
     def stop(self, instance):
-        """Stop the process of ``instance``; return whether it had to be killed. One that is not there is no error.
+        """Stop the process of ``instance`` and return whether it had to be killed. An unknown id is no error.
 
-        supervisord waits by itself, too, but looks once a second only.
+        supervisord could wait by itself, too, but it looks only once a second.
         """
         program, timeout = PREFIX + instance, self.stop_of(instance).timeout
         began = time.monotonic()
         while True:
-            # One that has just exited by itself is passed over, and is started again a moment later.
+            # supervisord passes over a program that has just exited by itself, and starts it again a moment later.
             self._call("stopProcessGroup", program, False, ignore=(BAD_NAME, NOT_RUNNING))
             if self._info(program).get("statename") in OVER:
                 break
             if time.monotonic() > began + timeout + KILL_DEADLINE:
                 raise Failed(f"supervisord: {program} does not stop. See `supervisorctl status`, and its log.")
             time.sleep(POLL)
-        # A signal has ended it: it had its own until the timeout.
+        # If a signal ended it after the timeout, that was SIGKILL. Until then it had only its stop signal.
         return time.monotonic() >= began + timeout and self._info(program).get("exitstatus") == -1
 
     def forget(self, instance):
-        """Remove the unit of ``instance``, which is stopped. One that is not there is no error."""
+        """Remove the unit of the stopped ``instance``. An unknown id is no error."""
         self._call("removeProcessGroup", PREFIX + instance, ignore=(BAD_NAME,))
         self._file(instance).unlink(missing_ok=True)
         self._reload()
@@ -125,7 +125,7 @@ class Supervisord:
         self._call("startProcessGroup", PREFIX + instance)
 
     def processes(self, instance):
-        """Return the pids of what supervisord has started for ``instance``."""
+        """Return the pids of the processes that supervisord has started for ``instance``."""
         pid = self._info(PREFIX + instance).get("pid")
         return [pid] if pid else []
 
@@ -138,7 +138,7 @@ class Supervisord:
         }
 
     def logs(self, unit, lines, since=None, most=LOG):
-        """Return the last ``lines`` lines that ``unit`` printed, ``most`` bytes of them."""
+        """Return the last ``lines`` lines that ``unit`` printed, at most ``most`` bytes of them."""
         if since is not None:
             raise Refused("supervisord does not keep when a line was printed: say lines= in place of since=.")
         with explained(), contextlib.suppress(FileNotFoundError), unit.log.open("rb") as log:
@@ -147,11 +147,11 @@ class Supervisord:
         return ""
 
     def _info(self, program):
-        """Return what supervisord knows of a program; nothing if it has none of this name."""
+        """Return the data that supervisord has of a program, empty if it has no program of this name."""
         return self._call("getProcessInfo", program, ignore=(BAD_NAME,)) or {}
 
     def _reload(self):
-        """Have supervisord read its files again. It reads none where the folder of one log is lost: make it again."""
+        """Have supervisord read its files again. It reads none if the folder of a log is lost, so make the folder."""
         for path in self.include.glob(f"{PREFIX}*.conf"):
             with contextlib.suppress(FileNotFoundError):  # another job has just stopped it
                 logs = re.findall(r"^stdout_logfile=(.+)$", path.read_text(), re.MULTILINE)
@@ -196,7 +196,7 @@ class _UnixConnection(http.client.HTTPConnection):
 
 def _state(info):
     name = info["statename"]
-    # In BACKOFF it has ended, and is started again later.
+    # In BACKOFF the program has ended, and supervisord starts it again later.
     running = name in ("STARTING", "RUNNING")
     failed = name in ("BACKOFF", "FATAL", "EXITED", "UNKNOWN")
     return State(running, failed, f"{name.lower()}{': ' + info['spawnerr'] if info['spawnerr'] else ''}", info["pid"])

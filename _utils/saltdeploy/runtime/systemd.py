@@ -12,12 +12,13 @@ from ..system import probes
 from ..system.files import explained, write_file
 from .base import LOG, PREFIX, State, shortened, stop_of, whole_seconds
 
-# How long systemctl and journalctl may take, in seconds: on a busy machine a reload of hundreds of units takes some.
+# How long systemctl and journalctl may take, in seconds. On a busy machine a reload of hundreds of units takes time.
 ANSWER_DEADLINE = 60.0
-# systemd tells the process, then what is left of its control group, and kills what has not ended after each timeout.
+# The most timeouts of a stop. systemd signals the process, then the rest of its control group. After each timeout it
+# kills the processes that have not ended.
 STAGES = 4
 
-# Attempts to start, within seconds.
+# The most attempts to start, within so many seconds.
 BURST, INTERVAL = 60, 600
 UNITS = Path("/etc/systemd/system")
 
@@ -57,7 +58,7 @@ WantedBy=multi-user.target
 class Systemd:
     """The systemd of this machine, as root."""
 
-    # What a definition may ask for, and this runtime does not do.
+    # The settings of a definition that this runtime does not enforce.
     lacks = ()
     name = "systemd"
 
@@ -69,7 +70,7 @@ class Systemd:
 
     @explained()
     def start(self, unit):
-        """Write, enable and start ``unit``; it comes back after a reboot."""
+        """Write, enable and start ``unit``, also after each reboot."""
         path = UNITS / _name(unit.id)
         write_file(
             path,
@@ -93,7 +94,7 @@ class Systemd:
         return stop_of(UNITS / _name(instance), "KillSignal", "TimeoutStopSec")
 
     def stop(self, instance):
-        """Stop the processes of ``instance``; return whether one had to be killed."""
+        """Stop the processes of ``instance`` and return whether a process had to be killed."""
         name = _name(instance)
         if not (UNITS / name).exists():
             return False
@@ -102,7 +103,7 @@ class Systemd:
         return result == "Result=timeout"
 
     def forget(self, instance):
-        """Remove the unit of ``instance``, which is stopped. One that is not there is no error."""
+        """Remove the unit of the stopped ``instance``. An unknown id is no error."""
         path = UNITS / _name(instance)
         if not path.exists():
             return
@@ -117,7 +118,7 @@ class Systemd:
         _systemctl("start", _name(instance))
 
     def processes(self, instance):
-        """Return the pids of what systemd has started for ``instance``."""
+        """Return the pids of the processes that systemd has started for ``instance``."""
         shown = _systemctl("show", _name(instance), "--property=MainPID").strip().partition("=")[2]
         return [int(shown)] if shown.isdigit() and int(shown) else []
 
@@ -128,17 +129,17 @@ class Systemd:
         return {b["Description"]: _state(b) for b in blocks}
 
     def logs(self, unit, lines, since=None, most=LOG):
-        """Return the last ``lines`` lines that ``unit`` printed, ``most`` bytes of them.
+        """Return the last ``lines`` lines that ``unit`` printed, at most ``most`` bytes of them.
 
-        :param since: only what was printed since then, in seconds since 1970.
+        :param since: only lines since then, in seconds since 1970.
         """
-        # What one that has just ended printed may still be on its way.
+        # The output of a process that has just ended may still be on its way.
         _run("journalctl", "--sync")
         chosen = ["--unit", _name(unit.id), "--lines", str(lines)]
         chosen += [f"--since=@{since:.0f}"] if since is not None else []
         command = ["journalctl", *chosen, "--output=cat", "--no-pager", "--quiet"]
         try:
-            # A line of the journal may have megabytes: no more than the end of them is kept.
+            # A line of the journal may have megabytes, so only the end of the output is kept.
             _, printed = probes.execute(command, "/", None, "", ANSWER_DEADLINE)
         except probes.ProbeFailed as exc:
             raise Failed(str(exc)) from exc
@@ -151,7 +152,7 @@ def _name(instance):
 
 
 def _limits(unit):
-    """Return what the app may use, as lines of a unit; without swap, or it would be slow where it should end."""
+    """Return the limits of the app, as lines of a unit. With swap it would be slow when it should end."""
     lines = [f"MemoryMax={unit.memory}", "MemorySwapMax=0"] if unit.memory else []
     lines += [f"CPUQuota={unit.cpu}"] if unit.cpu else []
     return "".join(f"{line}\n" for line in lines)
@@ -162,7 +163,7 @@ def _percent(path):
 
 
 def _state(block):
-    # While systemd waits to start it again, a unit is "activating", and nothing of it runs.
+    # While systemd waits to start a unit again, the unit is "activating", and no process of it runs.
     waits = block["SubState"].startswith("auto-restart")
     ended = block["ActiveState"] == "failed" or waits or int(block["NRestarts"]) > 0
     running = block["ActiveState"] in ("active", "activating", "reloading") and not waits
@@ -177,9 +178,9 @@ def _systemctl(*args, deadline=ANSWER_DEADLINE):
 
 
 def _run(*command, deadline=ANSWER_DEADLINE):
-    """Run a command; return the CompletedProcess, whatever its exit code is.
+    """Run a command and return the CompletedProcess, with any exit code.
 
-    :raises Failed: it is not there, or does not end.
+    :raises Failed: the command is missing, or does not end.
     """
     options = {"capture_output": True, "text": True, "errors": "replace", "check": False}
     try:

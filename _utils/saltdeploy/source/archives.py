@@ -1,7 +1,7 @@
-"""Archives are unpacked in one pass: each member is looked at before anything of it is written.
+"""Unpacks archives in one pass, and checks each member before anything of it is written.
 
-No member may leave its folder, be a device, or cost more than :mod:`saltdeploy.core.limits` allows. What is larger than
-the disk's room is refused by its header, before its content is decompressed.
+No member may leave its folder, be a device, or cost more than :mod:`saltdeploy.core.limits` allows. A member that is
+larger than the disk's room is refused by its header, before its content is decompressed.
 """
 
 from __future__ import annotations
@@ -24,27 +24,28 @@ from ..core import limits
 from ..core.errors import Failed
 from ..system import disk
 
-# What a damaged, encrypted or hostile archive makes Python raise.
+# The exceptions that Python raises for a damaged, encrypted or hostile archive.
 UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
 UNREADABLE += (ArithmeticError, EOFError, LookupError, MemoryError, RuntimeError, ValueError)
 COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
 PIECE = 1 << 16
-# How members of a zip archive may be compressed. With the other methods Python decompresses a whole piece at once, and
-# a kilobyte may become gigabytes in memory.
+# The methods by which members of a zip archive may be compressed. With other methods Python decompresses a whole piece
+# at once, and a kilobyte may become gigabytes in memory.
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
 def unpack(archive, target, strip=0, where=None):
     """Unpack a tar (also compressed by gzip, bzip2 or xz) or zip file into an empty folder.
 
-    :param archive: its path. ``target``: the folder's.
+    :param archive: the path of the archive.
+    :param target: the path of the folder.
     :param strip: how many leading folders of each path are left out.
-    :param where: the folder that is named where the disk has no room; None: ``target``.
-    :raises Failed: it would write outside of its folder, or it costs more than is allowed.
-    :raises OSError: among them disk.NoRoom. Also one of UNREADABLE.
+    :param where: the folder to name if the disk has no room. None takes ``target``.
+    :raises Failed: the archive would write outside of its folder, or it costs more than is allowed.
+    :raises OSError: for example disk.NoRoom. The exceptions in UNREADABLE may be raised, too.
     """
     unpacking = _Unpacking(target, strip, archive.stat().st_size, disk.Meter(where or target))
-    # In this order: a tar that ends with a zip looks like a zip too.
+    # The order matters, because a tar that ends with a zip looks like a zip, too.
     with _decompressed(archive) as data:
         reader = _Reader(data, unpacking)
         if _is_tar(reader):
@@ -59,9 +60,9 @@ def unpack(archive, target, strip=0, where=None):
 
 
 class _Unpacking:
-    """One archive on its way into a folder.
+    """The unpacking of an archive into a folder.
 
-    :param size: of the archive, in bytes.
+    :param size: the size of the archive, in bytes.
     :param meter: the disk.Meter of the folder.
     """
 
@@ -70,13 +71,14 @@ class _Unpacking:
         self.real = os.path.realpath(target)
         self.most = max(limits.FLOOR, size * limits.RATIO)
         self.meter, self.members, self.bytes = meter, 0, 0
-        # Folders that were made here, in none but such: no link leads through them, and nothing replaces them.
+        # Folders that were made here, inside of such folders only. No link leads through them, and nothing replaces
+        # them.
         self.folders, self.links = {PurePosixPath()}, []
 
-    # -- what it costs ------------------------------------------------------------------------
+    # -- limits -------------------------------------------------------------------------------
 
     def produce(self, size):
-        """Count what was decompressed."""
+        """Count the bytes that were decompressed."""
         self.bytes += size
         self._refuse_bomb(self.bytes)
 
@@ -88,7 +90,7 @@ class _Unpacking:
             )
 
     def member(self, name, size):
-        """Return the path of a member below the folder, once it is found to be harmless; None: it is stripped."""
+        """Check a member and return its path below the folder, or None if all of its path is stripped."""
         self.members += 1
         if self.members > limits.MEMBERS:
             raise Failed(f"it has more than {limits.MEMBERS} files and folders: refused.")
@@ -105,7 +107,7 @@ class _Unpacking:
     def tar(self, reader):
         with tarfile.TarFile(fileobj=reader, mode="r", errorlevel=1, tarinfo=_counting_headers()) as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # else all of them stay in memory
+                tar.members = []  # otherwise all members stay in memory
                 if member.issparse():
                     raise Failed(
                         f"{_short(member.name)} is stored sparse (tar --sparse): refused. Make the archive without."
@@ -132,9 +134,9 @@ class _Unpacking:
         linked = self.target / (_stripped(member.linkname, self.strip) or "")
         self._inside(linked, f"link {_short(member.name)} -> {_short(member.linkname)}")
         self._free(path)
-        # Not by tarfile: where it cannot link, it unpacks what the link is to, unseen by us.
+        # If tarfile cannot make a link, it unpacks the target of the link without any check. So it is not used here.
         os.link(linked, self.target / path, follow_symlinks=False)
-        self._remember(path)  # it may be a link's second name, and lead elsewhere from there
+        self._remember(path)  # the path may be the second name of a symlink, and lead elsewhere from there
 
     # -- zip ----------------------------------------------------------------------------------
 
@@ -167,10 +169,10 @@ class _Unpacking:
             with zipped.open(info) as data:
                 self._file(path, data, info.file_size, mode)
 
-    # -- what is written ----------------------------------------------------------------------
+    # -- writing ------------------------------------------------------------------------------
 
     def _folder(self, path):
-        """Make a folder and those above it, each for all to enter whatever the umask is."""
+        """Make a folder and its parents, which all users may enter with any umask."""
         if path in self.folders:
             return
         self._folder(path.parent)  # limits.DEPTH deep at most
@@ -187,7 +189,7 @@ class _Unpacking:
                 self.folders.add(path)
 
     def _free(self, path):
-        """Make the folder of ``path``, and take away what an earlier member of the same name has left there."""
+        """Make the folder of ``path``, and remove the file of an earlier member with the same name."""
         self._folder(path.parent)
         if path.parent not in self.folders:
             self._inside((self.target / path).parent, _short(str(path)))
@@ -202,12 +204,15 @@ class _Unpacking:
         self._remember(path)
 
     def _remember(self, path):
-        """Have a link looked at in the end, where it really is: a link that leads there may be replaced meanwhile."""
+        """Note the real path of a link, for the check in the end.
+
+        A link that leads to that path may be replaced meanwhile.
+        """
         self.links.append(os.path.join(os.path.realpath((self.target / path).parent), path.name))
 
     def _file(self, path, data, size, mode):
         """Write ``size`` bytes from ``data`` to a new file."""
-        if (self.target / path).is_symlink():  # it goes now; that it pointed out of the folder is to be said
+        if (self.target / path).is_symlink():  # refuse a link out of the folder before it is removed
             self._inside(self.target / path, _short(str(path)))
         self._free(path)
         with open(self.target / path, "xb") as out:
@@ -220,18 +225,18 @@ class _Unpacking:
             os.fchmod(out.fileno(), 0o755 if mode & stat.S_IXUSR else 0o644)
 
     def _date(self, path, mtime):
-        """Give a file its date: Python compares it with what it has compiled. A nonsensical one is left out."""
+        """Give a file its date, unless the date is nonsense. Python compares it with the date in its compiled file."""
         if math.isfinite(mtime) and 0 <= mtime < 1 << 33:
             os.utime(self.target / path, (mtime, mtime))
 
     def _inside(self, path, what):
-        """Fail if ``path`` is not in the folder with every link followed, as the kernel would."""
+        """Fail if ``path`` is outside of the folder once every link is followed, as the kernel would."""
         real = os.path.realpath(path)
         if real != self.real and not real.startswith(f"{self.real}/"):
             raise Failed(f"the archive would write outside its folder, at {what}: refused.")
 
     def finish(self):
-        """Look where the links are to, now that all is there that they may lead through."""
+        """Check the targets of the links, now that all paths exist that the links may lead through."""
         for link in self.links:
             if os.path.islink(link):
                 name = os.path.relpath(link, self.real)
@@ -256,7 +261,7 @@ def _stripped(name, strip):
 
 
 def _short(name):
-    """Return a path for a message: its beginning and its end, if it is a long one."""
+    """Return a path for a message, only its beginning and its end if it is long."""
     name = name.replace("\0", "\\0")
     return name if len(name) <= 120 else f"{name[:60]}…{name[-50:]}"
 
@@ -265,16 +270,16 @@ def _short(name):
 
 
 class _Reader(io.RawIOBase):
-    """What tarfile reads from: only onwards, no more than a header at once, and all of it counted.
+    """The file that tarfile reads, only forwards, at most a header at once, and with all bytes counted.
 
-    :param data: a file, decompressed as it is read.
+    :param data: the archive, decompressed while it is read.
     """
 
     def __init__(self, data, unpacking):
         self._data, self._unpacking, self._position, self._ahead = data, unpacking, 0, b""
 
     def peek(self, size):
-        """Return the next ``size`` bytes, which will be read again."""
+        """Return the next ``size`` bytes, which :meth:`read` returns again."""
         self._ahead = self._data.read(size)
         return self._ahead
 
@@ -305,7 +310,7 @@ class _Reader(io.RawIOBase):
 
 
 def _counting_headers():
-    """Return a class for one archive's headers, which are counted before what they announce is read."""
+    """Return a class for an archive's headers, which counts their sizes before their content is read."""
     most = {tarfile.XHDTYPE: limits.TAR_EXTENDED, tarfile.XGLTYPE: limits.TAR_GLOBAL}
     names, seen = {tarfile.XHDTYPE: "extended", tarfile.XGLTYPE: "global"}, dict.fromkeys(most, 0)
 
@@ -341,14 +346,14 @@ def _is_tar(reader):
         header = reader.peek(tarfile.BLOCKSIZE)
         tarfile.TarInfo.frombuf(header, tarfile.ENCODING, "surrogateescape")
     except tarfile.EOFHeaderError:
-        return True  # an empty one begins with its end
+        return True  # an empty tar begins with its end
     except tarfile.HeaderError:
         return False
     return True
 
 
 def _check_directory(archive):
-    """Fail if a zip archive's directory, all of which zipfile takes into memory, is too large."""
+    """Fail if the directory of a zip archive, which zipfile reads into memory, is too large."""
     with archive.open("rb") as data:
         size = data.seek(0, os.SEEK_END)
         data.seek(max(0, size - (1 << 16) - 22 - 76))

@@ -1,14 +1,14 @@
-"""Archives that a node fetched over HTTP: once for all its apps, kept for as long as a release made of them.
+"""Archives that a node fetched over HTTP once for all its apps, kept as long as the releases made of them.
 
 ::
 
-    <root>/.downloads/<sha256>                whole and verified
-    <root>/.downloads/<sha256>.partial        what is there of it
-    <root>/.downloads/<sha256>.partial.from   what the server sent that from
-    <root>/.downloads/<sha256>.app            the app that wants it
-    <root>/.downloads/<sha256>.lock           held while it is fetched, and until its release is made
+    <root>/.downloads/<sha256>                complete and verified.
+    <root>/.downloads/<sha256>.partial        the part of it that is here.
+    <root>/.downloads/<sha256>.partial.from   the URL of that part, and the server's validator of the file.
+    <root>/.downloads/<sha256>.app            the app that wants it.
+    <root>/.downloads/<sha256>.lock           held while it is fetched, and until its release is made.
 
-No app is named like the folder: names of apps are DNS labels.
+No app can have the name of the folder, because names of apps are DNS labels.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from ..system import disk, filelocks
 from . import downloads
 
 FOLDER = ".downloads"
-# Seconds after which a part is removed whose app never came back for it.
+# The seconds after which a part is removed if its app has not continued the download.
 STALE = 7 * 24 * 3600
-# How long an archive is waited for that another app's installation fetches, in seconds: half of what an installation
-# has by default (the strategy's ``progress_deadline``).
+# How long an installation waits for an archive that another app's installation fetches, in seconds. It is half of the
+# time that an installation has by default (the strategy's ``progress_deadline``).
 PATIENCE = 300.0
 
 
@@ -36,7 +36,7 @@ class Artifacts:
     :param app: the app's name.
     :param releases: the folder where its releases will be.
 
-    As a context manager it holds what :meth:`get` returned against other jobs, until a release is made of it.
+    As a context manager it keeps other jobs away from the archives of :meth:`get` until releases are made of them.
     """
 
     def __init__(self, root, app, releases):
@@ -53,9 +53,9 @@ class Artifacts:
         """Return the path of the archive whose SHA-256 is ``digest``, from ``url`` if it is not here.
 
         :param secret: headers that only the server of ``url`` may see.
-        :param seconds: for the download.
-        :raises Failed: it could not be fetched, or is not what its digest says.
-        :raises OSError: among them :class:`saltdeploy.system.disk.NoRoom`: it cannot be written.
+        :param seconds: the time for the download.
+        :raises Failed: it could not be fetched, or it has another digest.
+        :raises OSError: it cannot be written, for example because of :class:`saltdeploy.system.disk.NoRoom`.
         """
         self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._held.enter_context(filelocks.hold(self._path(digest, ".lock"), PATIENCE))
@@ -72,30 +72,30 @@ class Artifacts:
         return whole
 
     def here(self, digest):
-        """Return how many bytes of an archive are here, and whether these are all."""
+        """Return how many bytes of an archive are here, and whether it is complete."""
         for path, whole in ((self._path(digest), True), (self._path(digest, ".partial"), False)):
             with contextlib.suppress(FileNotFoundError):
                 return path.stat().st_size, whole
         return 0, False
 
     def require(self, size, have=0):
-        """Do nothing if there is room for an archive and for what it unpacks to: at least as much as it has itself.
+        """Do nothing if there is room for an archive and for its content, which is at least as large.
 
-        :param size: of the archive, in bytes.
-        :param have: how much of it is here.
-        :raises saltdeploy.system.disk.NoRoom: there is not.
+        :param size: the size of the archive, in bytes.
+        :param have: how many bytes of it are here.
+        :raises saltdeploy.system.disk.NoRoom: there is too little room.
         """
         disk.require([disk.Need(self.folder, max(0, size - have)), disk.Need(self.releases, size)])
 
     def tidy(self, used, parts=True):
-        """Remove archives of which no release is made, and the parts that this app will not go on with.
+        """Remove archives of which no release is made, and the parts that this app will not continue.
 
-        :param used: the digests of those of which one is.
-        :param parts: False leaves the parts: an installation failed, and the next one goes on with them.
+        :param used: the digests of the archives of which a release is made.
+        :param parts: False leaves the parts, because an installation failed and the next installation continues them.
         """
         names = os.listdir(self.folder) if self.folder.is_dir() else ()
         for digest in {name.partition(".")[0] for name in names} - {""}:
-            # Held: somebody is at it. And whatever cannot be tidied now can the next time.
+            # If the lock is held, another job uses the archive. The next call tidies all that this call cannot.
             with contextlib.suppress(OSError, filelocks.Held), filelocks.hold(self._path(digest, ".lock"), 0):
                 self._tidy(digest, digest in used, parts)
                 self._path(digest, ".lock").unlink()
@@ -109,7 +109,7 @@ class Artifacts:
             wanting.unlink(missing_ok=True)
 
     def _given_up(self, partial, wanting):
-        """Whether nobody goes on with a part: this app has just installed something else, others had their time."""
+        """Return whether nobody continues a part: its app has just installed something else, or has had its time."""
         app = wanting.read_text() if wanting.exists() else ""
         return app in ("", self.app) or time.time() - partial.stat().st_mtime > STALE
 

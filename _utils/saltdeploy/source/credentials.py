@@ -1,4 +1,4 @@
-"""What a source authenticates itself with. It is read where it is used, shown nowhere, and sent to one server."""
+"""The credentials of a source. They are read where they are used, shown nowhere, and sent to a single server."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ..core.errors import Failed
 
 
 def headers(source, location, url):
-    """Return the headers with which the server of ``url`` is asked; others must not see them.
+    """Return the headers for the server of ``url``. Other servers must not see them.
 
     :param source: a model.Source.
-    :param location: the URL of its archive: headers and token are for that server (scheme, host and port) only.
-    :raises Failed: a file cannot be read on this node. No message shows what is in it.
+    :param location: the URL of its archive. Headers and token are for that server (scheme, host and port) only.
+    :raises Failed: a file cannot be read on this node. No message shows its content.
     """
     found = {}
     if source.netrc:
@@ -32,7 +32,7 @@ def headers(source, location, url):
 
 
 def logins(path):
-    """Return what a netrc file has: host -> (login, password). Its ``default`` is for any host, and left out."""
+    """Return the logins in a netrc file, host -> (login, password). Its ``default`` is for any host, and left out."""
     try:
         hosts = netrc.netrc(path).hosts
     except OSError as exc:
@@ -53,7 +53,7 @@ def of_hosts(path, texts):
 def token(path):
     """Return the token in a file.
 
-    :raises Failed: the file cannot be read on this node, or holds no token. No message shows what is in it.
+    :raises Failed: the file cannot be read on this node, or holds no token. No message shows its content.
     """
     try:
         with Path(path).open("rb") as data:

@@ -1,6 +1,6 @@
-"""Downloads over HTTP that go on where they broke off: within one call, and in the next one.
+"""Downloads over HTTP that continue where they broke off, within a call and in the next call.
 
-Beside the file that is brought lies ``<file>.from`` for as long as it is not whole: what the server sent it from.
+While a file is incomplete, ``<file>.from`` lies beside it, with its URL and the server's validator of the file.
 """
 
 from __future__ import annotations
@@ -18,22 +18,23 @@ from ..core.errors import Failed
 from ..system import disk
 from . import web
 
-# What a server says when it is worth asking again.
+# The statuses of answers after which it is worth asking again.
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
-# A digest is of what is stored: no server may compress it on its way, and a part of that is no part of the file.
+# A digest is of the stored file, so no server may compress it on its way. A part of compressed data is no part of the
+# file.
 PLAIN = {"Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True)
 class Terms:
-    """On which terms a file is fetched.
+    """The terms on which a file is fetched.
 
-    :param room: ``room(size, have)`` is called before anything is written: the size of the whole, and how much of it
-        is there, in bytes. It raises OSError if that does not fit.
+    :param room: ``room(size, have)`` is called before anything is written, with the size of the whole file and of the
+        part that is here, in bytes. It raises OSError if the file does not fit.
     :param take: ``take(size)`` is called before so many bytes are written. It raises OSError if they do not fit.
     :param secret: headers that only the server of the URL may see.
-    :param seconds: for all of it.
-    :param most: how many bytes the file may have; None: what fits.
+    :param seconds: the time for the whole download.
+    :param most: how many bytes the file may have. None allows all that fit.
     """
 
     room: Callable = lambda size, have: None
@@ -44,14 +45,14 @@ class Terms:
 
 
 def size(url, secret=None, warn=lambda text: None):
-    """Return the size of ``url`` in bytes as its server says it, without bringing it. None: it does not say.
+    """Return the size of ``url`` in bytes without fetching it, or None if its server does not say the size.
 
     :param warn: ``warn(text)`` is called if the server sends no file now, and may send it later.
     :raises Failed: the server refuses to send the file, or a redirect leaves https.
     """
     pace, said = web.Pace(limits.SMALL), ""
     try:
-        # Some servers know a file only if all of it is asked for.
+        # Some servers know a file only if a request asks for all of it.
         for method in ("HEAD", "GET"):
             with web.answer(method, url, pace, PLAIN, secret or {}) as response:
                 if response.status_code == 200:
@@ -68,23 +69,23 @@ def size(url, secret=None, warn=lambda text: None):
 
 
 def fetch_verified(url, path, digest, terms=None):
-    """Bring ``url`` to ``path``, where a part of it may be; its SHA-256 is ``digest`` then.
+    """Bring ``url`` to ``path``, where a part of it may be, and check that its SHA-256 is ``digest``.
 
-    What is there of it stays where only the network failed, for the next call to go on with.
+    If only the network failed, the part stays, and the next call continues it.
 
-    :raises Failed: it could not be fetched, or is not what its digest says.
-    :raises OSError: it cannot be written; what was there of it is removed.
+    :raises Failed: it could not be fetched, or it has another digest.
+    :raises OSError: it cannot be written. The part of it is removed.
     """
     terms = terms or Terms()
     pace = web.Pace(terms.seconds)
-    # Killed when all was there, and nobody had looked at it yet.
+    # An earlier call was killed between the end of the download and its check.
     if path.exists() and sha256(path) == digest:
         _note(path).unlink(missing_ok=True)
         return
     pieced = fetch(url, path, terms, pace)
     found = sha256(path)
     if found != digest and pieced:
-        # The pieces may be of two different files. In one piece it will not get better.
+        # The pieces may be of two different files. A file that came in a single piece would stay wrong.
         discard(path)
         fetch(url, path, terms, pace)
         found = sha256(path)
@@ -94,16 +95,16 @@ def fetch_verified(url, path, digest, terms=None):
 
 
 def wrong_digest(url, found, wanted):
-    """Return what is said of a file that is not what its digest says."""
+    """Return the message about a file with a wrong digest."""
     return f"{urls.public(url)}: wrong digest: sha256 is {found}, the definition says {wanted}. Nothing was unpacked."
 
 
 def fetch(url, path, terms=None, pace=None):
-    """Bring ``url`` to ``path``, where a part of it may be; return whether it came in more than one piece.
+    """Bring ``url`` to ``path``, where a part of it may be, and return whether it came in several pieces.
 
-    :param pace: the web.Pace that is left; None: one of ``terms.seconds``.
+    :param pace: the web.Pace that is left. None takes a new Pace of ``terms.seconds``.
     :raises Failed: it could not be fetched.
-    :raises OSError: it cannot be written; what was there of it is removed.
+    :raises OSError: it cannot be written. The part of it is removed.
     """
     terms = terms or Terms()
     pace = pace or web.Pace(terms.seconds)
@@ -116,13 +117,13 @@ def fetch(url, path, terms=None, pace=None):
             " slow, or never ends."
         ) from None
     except OSError:
-        # The file system may be full: what stays would keep it so, for all that runs from it.
+        # The file system may be full. The part would keep it full, for all that runs from it.
         discard(path)
         raise
 
 
 def _tried(url, path, terms, pace):
-    """Ask until all of it is there."""
+    """Ask until the whole file is here, and return whether it came in several pieces."""
     tries = 0
     while True:
         try:
@@ -152,7 +153,7 @@ def sha256(path):
 
 
 def _transfer(url, path, terms, pace):
-    """Ask once for all that is missing; return whether what was there already is part of it."""
+    """Ask once for all that is missing, and return whether the part that was here is used."""
     have, validator = _there(url, path)
     headers = {**PLAIN, "Range": f"bytes={have}-", "If-Range": validator} if have else PLAIN
     with web.answer("GET", url, pace, headers, terms.secret) as response:
@@ -176,10 +177,10 @@ def _transfer(url, path, terms, pace):
 
 
 def _unusable(url, path, response, have):
-    """Return what to raise of an answer that brings nothing."""
+    """Return the exception for an answer that brings nothing."""
     said = _said(response)
     if have and response.status_code in (206, 416):
-        # It has not what we asked for, or sends something else: then from the beginning.
+        # The server does not have the rest, or sends something else. The next try begins again.
         discard(path)
         return web.BrokenOff(said)
     return web.BrokenOff(said) if response.status_code in TRANSIENT else Failed(f"{urls.public(url)}: {said}")
@@ -192,7 +193,7 @@ def _said(response):
 
 
 def _receive(url, path, response, terms):
-    """Append what comes."""
+    """Append the content of the answer to the file."""
     with path.open("ab") as out:
         for piece in web.content(response):
             _refuse_larger(url, path, out.tell() + len(piece), terms)
@@ -206,22 +207,22 @@ def _refuse_larger(url, path, there, terms):
         raise Failed(f"{urls.public(url)}: is larger than {disk.human(terms.most)}, which is too much for such a file.")
 
 
-# -- what a part is a part of -----------------------------------------------------------------
+# -- the file that a part belongs to ----------------------------------------------------------
 
 
 def _begin(url, path, response):
-    """Make an empty file, which is noted as a part of what ``response`` brings."""
+    """Make an empty file, and note that it is a part of the file that ``response`` brings."""
     etag, date = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
-    # A weak tag is the same for what only means the same: pieces of that make no file (RFC 9110, If-Range).
+    # Files with a different content may have the same weak tag, so their pieces make no file (RFC 9110, If-Range).
     validator = etag if etag.startswith('"') else date
-    # In this order: killed between the two, there is no part without its note.
+    # The order matters. If this process is killed in between, there is no part without its note.
     _note(path).write_text(json.dumps({"url": urls.public(url), "validator": validator}))
     path.touch()
 
 
 def _there(url, path):
-    """Return how many bytes are there to go on from, and by what the server knows its file again."""
-    # Killed before it was written, it may hold anything.
+    """Return how many bytes are here to continue from, and the validator by which the server knows its file again."""
+    # If the writer was killed, the note may hold anything.
     with contextlib.suppress(FileNotFoundError, ValueError, LookupError, TypeError):
         noted = json.loads(_note(path).read_text())
         if noted["url"] == urls.public(url) and noted["validator"]:

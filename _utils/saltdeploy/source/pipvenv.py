@@ -1,4 +1,4 @@
-"""A virtualenv with one project of a Python package index. Code of packages runs meanwhile, and never as root."""
+"""Builds a virtualenv with one project of a Python package index. Code of packages runs meanwhile, never as root."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ from ..core.errors import Failed, Refused
 from ..system import probes, processes, trees
 from . import credentials
 
-# What a build sees of the minion's environment, beside PIP_*: none of it belongs to Salt's own Python.
+# The variables of the minion's environment that a build sees, beside PIP_*. None of them belongs to Salt's own Python.
 KEPT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-# Whom a build for an app runs as that runs as root itself.
+# The user of a build for an app that itself runs as root.
 NOBODY = "nobody"
-# What a virtualenv has by itself, in a version that its Python chose.
+# The packages that a virtualenv has by itself, in a version that its Python chose.
 SEEDS = ("pip", "setuptools", "wheel")
 
 
 @dataclass(frozen=True)
 class Builder:
-    """Whom a build runs as."""
+    """The user that a build runs as."""
 
     name: str
     uid: int
@@ -40,13 +40,13 @@ class Builder:
 
 
 def build(source, pinned, target, user):
-    """Make a virtualenv in the empty folder ``target``; return what is in it, as ``["name==version", …]``.
+    """Make a virtualenv in the empty folder ``target`` and return its packages, as ``["name==version", …]``.
 
-    Its files belong to this process's user then, and nobody else may write to them.
+    Afterwards its files belong to this process's user, and nobody else may write to them.
 
     :param source: a model.Source.
     :param pinned: the requirement of the project itself: an exact version, with a digest if one is known.
-    :param user: the app's user. Where this process is root, the build runs as that user, or as ``nobody``.
+    :param user: the app's user. If this process is root, the build runs as that user, or as ``nobody``.
     :raises Refused: this node has no such user.
     :raises Failed: it could not be made.
     """
@@ -69,20 +69,20 @@ def build(source, pinned, target, user):
     finally:
         trees.remove(private)
     _take_over(target, builder)
-    # A process that had a file open before could write to it still.
+    # A process that opened a file before could still write to it.
     _end_all(target.parent, builder)
     return installed(target)
 
 
 def installed(target):
-    """Return the packages of a virtualenv, as ``["name==version", …]``, without those that every one has."""
+    """Return the packages of a virtualenv, as ``["name==version", …]``, without those that every virtualenv has."""
     found = [p.name.rpartition(".")[0].partition("-") for p in target.glob("lib/python*/site-packages/*.dist-info")]
     names = {re.sub(r"[-_.]+", "-", name).lower(): version for name, _, version in found}
     return sorted(f"{name}=={version}" for name, version in names.items() if name not in SEEDS)
 
 
 def _builder(user):
-    """Return the Builder of an app whose user is ``user``; None: this process is not root, and builds itself."""
+    """Return the Builder of an app whose user is ``user``, or None if this process is not root and builds itself."""
     if os.geteuid() != 0:
         return None
     name = NOBODY if user in ("", "root") else user
@@ -98,7 +98,7 @@ def _builder(user):
 
 
 def _check_way(target, builder):
-    """Fail if the builder may not come as far as ``target``: pip would say it in other words."""
+    """Fail if the builder may not enter a folder above ``target``. The message is clearer than pip's."""
     for folder in target.parents if builder else ():
         found = folder.stat()
         if not found.st_mode & stat.S_IXOTH and found.st_uid != builder.uid:
@@ -109,13 +109,16 @@ def _check_way(target, builder):
 
 
 def _environment(source, private, builder):
-    """Return the environment of a build. Who builds as himself keeps his home: pip's cache and configuration."""
+    """Return the environment of a build.
+
+    If this process builds itself, the build has its home, with pip's cache and configuration.
+    """
     kept = {k: v for k, v in os.environ.items() if k in KEPT or k.lower() in PROXIES or k.startswith("PIP_")}
     home = str(private) if builder else os.environ.get("HOME", str(private))
     own = {"PATH": PATH, **kept, "HOME": home, "TMPDIR": str(private)}
     if not source.netrc:
         return own
-    # Not all of the file: what a package runs while it is built may read this.
+    # Not the whole file, because code that a package runs during its build may read this copy.
     path = private / "netrc"
     _write(path, credentials.of_hosts(source.netrc, [source.index, *source.requirements]))
     return {**own, "NETRC": str(path)}
@@ -128,16 +131,16 @@ def _write(path, text):
 
 
 class _Run:
-    """Runs commands of a build, as its builder, and ends all that they leave behind.
+    """Runs commands of a build, as its builder, and ends all processes that they leave behind.
 
-    :param private: a folder of the builder's own, with what only a build may read.
+    :param private: a folder of the builder's own, with files that only a build may read.
     """
 
     def __init__(self, private, builder, environment):
         self.private, self.builder, self.environment = private, builder, environment
 
     def __call__(self, command, what):
-        """Run ``command``; ``what`` names it in messages."""
+        """Run ``command``, which messages call ``what``."""
         identity = {"user": self.builder.uid, "group": self.builder.gid, "extra_groups": []} if self.builder else {}
         try:
             process = subprocess.Popen(
@@ -171,25 +174,25 @@ class _Run:
 def _end_all(folder, builder):
     """Kill the processes that a build in ``folder`` left behind. None may go on once the files are taken over.
 
-    :raises Failed: one does not end.
+    :raises Failed: a process does not end.
     """
     user = builder.uid if builder else os.geteuid()
     processes.end(lambda: processes.using(folder, user), signal.SIGKILL, 0)
 
 
 def _error(output):
-    """Return what went wrong, in pip's own words."""
+    """Return the error in pip's own words."""
     lines = [line for line in output.strip().splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")] or lines
     return words.message(urls.without_secrets(" ".join(errors[-2:])))
 
 
 def _take_over(target, builder):
-    """Make all files this process's own, of a mode with which nobody else may write to them.
+    """Make all files this process's own, with a mode that lets nobody else write to them.
 
-    From the top: who does not own a folder any more can put nothing else in the place of what is in it.
+    It works from the top down. The former owner of a folder cannot replace an entry in it any more.
 
-    :raises Failed: something in it is neither a file, a folder nor a link, or belongs to somebody else.
+    :raises Failed: an entry is neither a file, a folder nor a link, or it belongs to somebody else.
     """
     pending, owner = [target], builder.uid if builder else os.geteuid()
     while pending:

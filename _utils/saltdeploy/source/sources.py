@@ -16,7 +16,7 @@ HTTP = ("http://", "https://")
 
 
 def origin(source, version):
-    """Return what makes a release of ``version`` this one and no other, as a JSON-able mapping, without secrets."""
+    """Return the mapping that identifies a release of ``version``, JSON-able and without secrets."""
     return {
         "kind": source.kind,
         "location": urls.public(_location(source, version)),
@@ -29,14 +29,14 @@ def origin(source, version):
 
 
 def changes(source, version, recorded):
-    """Return which keys of ``source`` are about other content than the release that was ``recorded``.
+    """Return the keys of ``source`` that are about other content than the release that was ``recorded``.
 
-    :param recorded: what release.json has: ``origin`` and ``artifact``.
+    :param recorded: the content of release.json, with ``origin`` and ``artifact``.
     """
     wanted, there = origin(source, version), recorded["origin"]
     known, artifact = known_digest(source, version), recorded.get("artifact")
     if source.kind == there.get("kind") == "archive" and known and artifact:
-        # The content is the same wherever it came from.
+        # The digest decides. The content is the same, also from another place.
         return [*(["sha256"] if known != artifact else ()), *(["strip"] if wanted["strip"] != there["strip"] else ())]
     there = {**there, "location": urls.public(there.get("location", wanted["location"]))}
     # A digest that is not in the mapping any more contradicts nothing.
@@ -44,24 +44,24 @@ def changes(source, version, recorded):
 
 
 def known_digest(source, version):
-    """Return the digest of an archive where the definition itself has it; empty: it is in a file, or not known."""
+    """Return the digest of an archive if the definition itself has it, empty if it is in a file or not known."""
     wanted = source.sha256.get(version, "") if isinstance(source.sha256, dict) else source.sha256 or ""
     return wanted.lower() if DIGEST.fullmatch(wanted) else ""
 
 
 def build(source, version, target, fetch, artifacts=None, user="", digest="", seconds=limits.DOWNLOAD):
-    """Make the files of a release in the empty folder ``target``; return what is to be recorded of it.
+    """Make the files of a release in the empty folder ``target`` and return the data to record of it.
 
     :param fetch: ``fetch(url, path)`` brings a ``salt://`` file. With None for the path it returns the size in bytes,
         or None if that is not known.
-    :param artifacts: the node's artifacts.Artifacts; by default some of its own, beside ``target``.
+    :param artifacts: the node's artifacts.Artifacts. By default downloads lie beside ``target``.
     :param user: the app's user, as whom pip runs.
-    :param digest: the SHA-256 that this deployment is about; empty: what the definition says now.
-    :param seconds: for a download.
-    :returns: ``{"artifact": digest}``; of ``pip`` the digest is empty, and there is ``"packages": ["a==1", …]`` too.
+    :param digest: the SHA-256 of this deployment's archive. Empty takes the digest that the definition has now.
+    :param seconds: the time for a download.
+    :returns: ``{"artifact": digest}``. For ``pip`` the digest is empty, and there is ``"packages": ["a==1", …]`` too.
     :raises Refused: the digest is not known for this version.
-    :raises Failed: it could not be fetched, is not what its digest says, or would escape its folder.
-    :raises OSError: among them disk.NoRoom: it cannot be written.
+    :raises Failed: it could not be fetched, has another digest, or would leave its folder.
+    :raises OSError: it cannot be written, for example because of disk.NoRoom.
     """
     if source.kind == "pip":
         return {"artifact": "", "packages": pipvenv.build(source, _pinned(source, version), target, user)}
@@ -72,12 +72,12 @@ def build(source, version, target, fetch, artifacts=None, user="", digest="", se
 
 
 def room(source, version, folder, fetch, artifacts, warn=lambda text: None):
-    """Return the digest of a release's archive, if there is room for it; of ``pip`` it is empty.
+    """Return the digest of a release's archive, empty for ``pip``, if there is room for the release.
 
-    :param folder: for what is fetched to tell; empty.
+    :param folder: an empty folder, for a file of digests.
     :param warn: ``warn(text)`` is called if the server does not send the archive now.
-    :raises disk.NoRoom: there is not, as far as can be told before anything of it is here.
-    :raises Failed: the archive or its digest is not to be had, as far as can be told.
+    :raises disk.NoRoom: there is too little room, as far as can be told before the release is fetched.
+    :raises Failed: the archive or its digest is not available, as far as can be told.
     """
     if source.kind == "pip":
         _pinned(source, version)
@@ -119,7 +119,7 @@ def find_digest(source, version, folder, fetch):
 
 
 def _listed(text, name):
-    """Return the digest of ``name`` in a file as sha256sum writes it, or of the only line."""
+    """Return the digest of ``name`` in a file as sha256sum writes it, or the digest in the only line."""
     lines = [line.split() for line in text.splitlines() if line.strip()]
     named = [line[0] for line in lines if len(line) > 1 and line[-1].lstrip("*").rpartition("/")[2] == name]
     return (named or [line[0] for line in lines[:1] if len(lines) == 1] or [""])[0].lower()
@@ -135,7 +135,7 @@ def _text(path, place):
 
 def _build_archive(source, version, target, fetch, artifacts, wanted, seconds):
     url = _location(source, version)
-    # The name's ending is no matter: what the file is, is seen in the file.
+    # The kind of the file shows in its content, so the ending of its name does not matter.
     archive = target.parent / "artifact"
     if url.startswith(HTTP):
         archive = artifacts.get(url, wanted, credentials.headers(source, url, url), seconds)
@@ -179,12 +179,12 @@ def _bring(source, location, url, path, fetch):
 
 
 def _require_fetched(url, fetch, artifacts):
-    """Raise disk.NoRoom if there is none for a file of the master, and for at least as much unpacked."""
+    """Raise disk.NoRoom if there is too little room for a file of the master, and for at least as much unpacked."""
     disk.require([disk.Need(artifacts.releases, 2 * (fetch(url, None) or 0))])
 
 
 def _require_copy(url, artifacts):
-    """Raise disk.NoRoom if there is none for a file of this node, and for at least as much unpacked."""
+    """Raise disk.NoRoom if there is too little room for a file of this node, and for at least as much unpacked."""
     path = Path(_local(url))
     if not path.is_file():
         why = "is no file" if path.exists() else "No such file"

@@ -1,7 +1,7 @@
-"""HTTP as this bundle asks for files: a deadline holds whatever the server sends, and no redirect weakens it.
+"""Requests for files over HTTP, with a deadline that holds for any server, and no redirect from https to http.
 
-``requests`` limits the time between two bytes, not the time of an answer. Here each read of a connection, of headers
-and of content, is limited by what is left of the deadline, and by a minimum rate.
+``requests`` limits the time between two bytes, not the time of an answer. Here the time until the deadline and a
+minimum rate limit each read of a connection, of headers and of content.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ MOVED = (301, 302, 303, 307, 308)
 
 
 class BrokenOff(Exception):
-    """One try did not bring all of it. Another try may."""
+    """A try did not bring the whole file. Another try may."""
 
 
 class Overdue(Exception):
@@ -36,7 +36,7 @@ class Overdue(Exception):
 class Pace:
     """The time of a download: until its deadline, until an answer begins, and for each part of it.
 
-    :param seconds: from now until the deadline.
+    :param seconds: the time from now until the deadline.
     """
 
     def __init__(self, seconds):
@@ -44,11 +44,11 @@ class Pace:
         self.expect_headers()
 
     def expect_headers(self):
-        """A request is about to be sent."""
+        """Note that a request is about to be sent."""
         self._begin(headers=True)
 
     def expect_body(self):
-        """The headers are here."""
+        """Note that the headers are here."""
         self._begin(headers=False)
 
     def _begin(self, headers):
@@ -59,7 +59,7 @@ class Pace:
 
         :raises Overdue: no time is left.
         """
-        # What is slow already may not take longer than its window.
+        # An answer that is slow already may not take longer than its window.
         wait = limits.HEADERS if self.headers else limits.WINDOW * (1 if self._slow() else 2)
         left = self.deadline - time.monotonic()
         if left <= 0:
@@ -84,7 +84,7 @@ class Pace:
             self.expect_body()
 
     def give_up(self):
-        """Raise what is to be said of a wait that ended without bytes."""
+        """Raise the exception for a wait that ended without bytes."""
         if time.monotonic() >= self.deadline:
             raise Overdue
         if self.headers:
@@ -99,7 +99,7 @@ class Pace:
 
 @contextlib.contextmanager
 def answer(method, url, pace, headers, secret):
-    """Ask ``url``, follow redirects, and yield the response with its content still to be read: see :func:`content`.
+    """Ask ``url``, follow redirects, and yield the response, whose content :func:`content` reads.
 
     :param pace: a Pace.
     :param secret: headers that only the server of ``url`` may see: same scheme, host and port.
@@ -121,11 +121,11 @@ def answer(method, url, pace, headers, secret):
 
 
 def content(response):
-    """Yield what ``response`` brings, as it comes and as it is stored.
+    """Yield the content of ``response``, as it comes and as the server stores it.
 
     :raises BrokenOff, Overdue: as :func:`answer`.
     """
-    # Not the reader of urllib3: it takes a line of any length for the size of a chunk.
+    # The reader of urllib3 is not used, because it takes a line of any length for the size of a chunk.
     body = response.raw._original_response
     while True:
         try:
@@ -138,7 +138,7 @@ def content(response):
 
 
 def length(response):
-    """Return how many bytes ``response`` brings. None: it does not say."""
+    """Return how many bytes ``response`` brings, or None if it does not say."""
     said = response.headers.get("Content-Length", "")
     return int(said) if re.fullmatch("[0-9]{1,18}", said) and "Transfer-Encoding" not in response.headers else None
 
@@ -147,7 +147,7 @@ def _send(session, method, here, headers, pace, url):
     pace.expect_headers()
     wait = min(limits.CONNECT, pace.patience()), limits.HEADERS
     try:
-        # The function keeps requests from looking for a password in a netrc file of its own choice.
+        # With the function for ``auth``, requests looks for no password in a netrc file of its own choice.
         return session.request(
             method, here, headers=headers, timeout=wait, stream=True, allow_redirects=False, auth=lambda asked: asked
         )
@@ -156,7 +156,7 @@ def _send(session, method, here, headers, pace, url):
             raise Failed(f"{urls.public(url)}: cannot be fetched: {_plain(exc)}") from None
         if isinstance(exc, (requests.ConnectionError, requests.Timeout)):
             raise BrokenOff(_plain(exc)) from exc
-        # Its text may hold a header, or a URL with a signature.
+        # The text of the exception may hold a header, or a URL with a signature.
         raise Failed(f"{urls.public(url)}: cannot be fetched: {type(exc).__name__}") from None
 
 
@@ -179,7 +179,7 @@ def _redirected(url, here, target):
 
 
 def _plain(exc):
-    """Return what a network error says, without the URL that is asked: a redirect's may hold a signature."""
+    """Return the text of a network error without the URL, as the URL of a redirect may hold a signature."""
     reason = exc.args[0] if exc.args else exc
     text = str(getattr(reason, "reason", None) or reason)
     return re.sub(r"^(<[^>]*>|\w+\([^)]*\)): ", "", text) or type(exc).__name__
@@ -189,7 +189,7 @@ def _plain(exc):
 
 
 class _Paced(io.RawIOBase):
-    """What a socket receives, within the time of a Pace."""
+    """The bytes that a socket receives, within the time of a Pace."""
 
     def __init__(self, raw, sock, pace):
         self._raw, self._sock, self._pace = raw, sock, pace

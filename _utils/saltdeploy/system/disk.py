@@ -1,4 +1,4 @@
-"""Whether the file systems have room for a release, and some to spare for what already runs from them."""
+"""Checks whether the file systems have room for a release, and a reserve for all that already runs from them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..core import limits
 
 
 class NoRoom(OSError):
-    """There will be no room: what ENOSPC says once it is too late. The message has folder, needed and free."""
+    """There will be no room. ENOSPC would say so only when it is too late. The message has folder, needed and free."""
 
     def __init__(self, message):
         super().__init__(errno.ENOSPC, message)
@@ -23,11 +23,11 @@ class NoRoom(OSError):
 class Space:
     """A file system's room.
 
-    :param free: bytes that ordinary users can still write, which instances are: what is reserved for root is not.
-    :param total: its size in bytes; 0: it does not say.
+    :param free: bytes that ordinary users, such as instances, can still write. The reserve for root does not count.
+    :param total: its size in bytes. 0 means that it does not say its size.
     :param block: bytes of which a file takes whole multiples.
     :param files: how many more files ordinary users can make (inodes).
-    :param most_files: how many there can be in all; 0: there is no such limit.
+    :param most_files: how many files there can be in all. 0 means that there is no such limit.
     """
 
     free: int
@@ -42,7 +42,7 @@ class Space:
         return min(limits.RESERVE, self.total // limits.RESERVE_PART)
 
     def lacks(self, needed, files=0):
-        """Return what there is too little of for ``needed`` bytes in ``files`` files, in words; empty: nothing."""
+        """Return the shortage for ``needed`` bytes in ``files`` files, in words, empty if there is room."""
         if self.total and needed + self.reserve > self.free:
             return f"{human(needed)} are needed, {human(self.reserve)} must stay free, and {human(self.free)} are free"
         if self.most_files and files > self.files:
@@ -50,13 +50,13 @@ class Space:
         return ""
 
     def footprint(self, sizes):
-        """Return the bytes that files of ``sizes`` (bytes) take; one without content takes a block, for its name."""
+        """Return the bytes that files of ``sizes`` (bytes) take. An empty file takes a block, for its name."""
         return sum(max(1, -(-size // self.block)) * self.block for size in sizes)
 
 
 @dataclass(frozen=True)
 class Need:
-    """What is to be written: so many bytes, in so many files, below ``folder`` (which need not exist yet)."""
+    """So many bytes to write, in so many files, below ``folder``, which need not exist yet."""
 
     folder: os.PathLike
     bytes: int
@@ -71,9 +71,9 @@ def space(folder):
 
 
 def require(needs):
-    """Do nothing if there is room for all ``needs`` together, some of which may be on one file system.
+    """Do nothing if there is room for all ``needs`` together, some of which may share a file system.
 
-    :raises NoRoom: there is not.
+    :raises NoRoom: there is too little room.
     """
     by_device = {}
     for need in needs:
@@ -86,11 +86,11 @@ def require(needs):
 
 
 class Meter:
-    """Room that is used up bit by bit, by what nobody knows the size of beforehand.
+    """Room that is used up bit by bit, by files whose size nobody knows beforehand.
 
-    The disk is looked at again each time that limits.STEP bytes were taken, or that what it had is used up.
+    It looks at the disk again each time that limits.STEP bytes were taken, or that the room found before is used up.
 
-    :param folder: where it is written; it need not exist yet.
+    :param folder: where the files are written. It need not exist yet.
     """
 
     def __init__(self, folder):
@@ -101,11 +101,11 @@ class Meter:
         self.space, self.bytes, self.files = space(self.folder), 0, 0
 
     def take(self, size, files=0):
-        """Do nothing if there is room for ``size`` more bytes, in ``files`` new files.
+        """Take ``size`` more bytes, in ``files`` new files.
 
-        :raises NoRoom: there is not.
+        :raises NoRoom: there is too little room.
         """
-        # What is appended to a file takes no block of its own.
+        # Bytes that are appended to a file take no block of their own.
         needed = self.space.footprint([size]) if files else size
         self.bytes, self.files = self.bytes + needed, self.files + files
         if self.bytes > limits.STEP or self.space.lacks(self.bytes, self.files):
@@ -129,7 +129,7 @@ def human(size):
 
 
 def _existing(folder):
-    """Return ``folder``, or the nearest above it that exists."""
+    """Return ``folder``, or the nearest folder above it that exists."""
     path = os.path.abspath(folder)
     while not os.path.exists(path):
         path = os.path.dirname(path)

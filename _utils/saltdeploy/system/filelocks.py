@@ -1,4 +1,4 @@
-"""Locks between the jobs of one machine: files that only their owner may open, and no wait without an end."""
+"""Locks between the jobs of a machine, in files that only their owner may open. Every wait has a deadline."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from pathlib import Path
 
 from ..core.errors import Failed
 
-# How long a lock is waited for that is held for a moment only, in seconds: less than the master waits for a job that
-# only talks to its agent (jobs.TALK_DEADLINE), so that it hears who holds the lock.
+# How long a job waits for a lock that is held for a moment only, in seconds. The master waits longer for a job that
+# only talks to its agent (jobs.TALK_DEADLINE). So the master hears which process holds the lock.
 MOMENT = 45.0
-# How often it is tried, in seconds.
+# How often a job tries to take a lock, in seconds.
 POLL = 0.02
 MODE = 0o600
-# A file system that takes no more still has the locks of before.
+# The errors of a file system that takes no more. The locks that it has still work.
 UNWRITABLE = (errno.EROFS, errno.ENOSPC, errno.EDQUOT)
 
 
 class Held(Failed):
-    """Another process has held a lock for as long as it may be waited for."""
+    """Another process has held a lock for longer than this process may wait."""
 
 
 @contextlib.contextmanager
 def hold(path, patience=MOMENT):
-    """Hold the lock ``path``, a file that is made where it is missing. Who holds it may remove it.
+    """Hold the lock ``path``, a file that is made if it is missing. The holder of the lock may remove the file.
 
-    :param patience: seconds to wait for it, 0: not at all.
-    :raises Held: somebody else has it still, who is named.
-    :raises OSError: it cannot be made.
+    :param patience: seconds to wait for the lock. 0 does not wait.
+    :raises Held: another process still has the lock. The message names it.
+    :raises OSError: the file cannot be made.
     """
     deadline = time.monotonic() + patience
     while True:
@@ -52,11 +52,11 @@ def hold(path, patience=MOMENT):
 
 
 def _open(path):
-    """Return a descriptor of the lock. Others could hold a lock that they may open: nobody else may."""
+    """Return a descriptor of the lock. Only its owner may open it, as anybody could hold a lock that he may open."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
         descriptor = os.open(path, flags, MODE)
-    except FileNotFoundError:  # whoever removed the last of an app removed its folder
+    except FileNotFoundError:  # the job that removed the last files of an app removed its folder
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
         descriptor = os.open(path, flags, MODE)
     except OSError as exc:
@@ -78,14 +78,14 @@ def _take(descriptor):
 
 
 def _is_still(descriptor, path):
-    """Return whether ``path`` is the file that was locked: else it was removed meanwhile, and is nobody's lock."""
+    """Return whether ``path`` is still the file that was locked. A file that was removed meanwhile is nobody's lock."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), path.stat())
     return False
 
 
 def holder(path):
-    """Return who holds the lock ``path``, for a message: process id and command, from proc(5)'s ``/proc/locks``."""
+    """Return the holder of the lock ``path``, for a message: id and command, from proc(5)'s ``/proc/locks``."""
     with contextlib.suppress(OSError, ValueError):
         inode = str(path.stat().st_ino)
         for line in Path("/proc/locks").read_text().splitlines():

@@ -1,4 +1,4 @@
-"""The files of a node: written whole or not at all, and a sentence for each way in which that fails."""
+"""Writes the files of a node completely or not at all, and has a sentence for each error."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 
 from ..core.errors import Failed
 
-# What to do about what a file system says.
+# The advice for each error of a file system.
 ADVICE = {
     errno.EROFS: "See `dmesg` there, repair the file system and mount it for writing.",
     errno.ENOSPC: "Make room there.",
@@ -22,9 +22,9 @@ ADVICE = {
 
 
 def write_file(path, text, mode=0o644, owner=None):
-    """Write ``path`` whole or not at all, also where the power fails meanwhile.
+    """Write ``path`` completely or not at all, even if the power fails meanwhile.
 
-    :param owner: ``(uid, gid)``, where this process may give files away.
+    :param owner: ``(uid, gid)``, if this process may give files away.
     """
     partial = path.with_name(f".{path.name}.partial")
     with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as out:
@@ -43,7 +43,7 @@ def write_file(path, text, mode=0o644, owner=None):
 
 
 def make_folder(path):
-    """Make the folder ``path`` and those above it that are missing; all users may enter them, whatever the umask."""
+    """Make the folder ``path`` and its missing parents, which all users may enter with any umask."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(exist_ok=True)
@@ -52,7 +52,7 @@ def make_folder(path):
 
 @contextlib.contextmanager
 def readable_by_all():
-    """Have what is made meanwhile be readable by all users, as far as it does not say otherwise itself."""
+    """Let all users read the files that are made meanwhile, unless a file is made with a stricter mode."""
     before = os.umask(0o022)
     try:
         yield
@@ -62,7 +62,7 @@ def readable_by_all():
 
 @contextlib.contextmanager
 def explained():
-    """Make Failed, with path and advice, of what a file system says."""
+    """Turn an OSError of a file system into Failed, with path and advice."""
     try:
         yield
     except OSError as exc:
@@ -70,6 +70,6 @@ def explained():
 
 
 def sentence(exc):
-    """Return what an OSError says: the path, what is wrong, what to do."""
+    """Return a sentence about an OSError: the path, the problem and the advice."""
     path = f"{exc.filename}: " if exc.filename else ""
     return f"{path}{exc.strerror or exc}. {ADVICE.get(exc.errno, '')}".rstrip()

@@ -1,4 +1,4 @@
-"""Tests and readiness: what an instance must answer before it is published."""
+"""Tests and readiness: the answers that an instance must give before it is published."""
 
 from __future__ import annotations
 
@@ -23,22 +23,23 @@ from . import baseenv, processes
 SHOWN = 300
 # How much of an answer is read, in bytes.
 LIMIT = 1 << 24
-# How much of what a command prints is kept, in bytes: the end of it.
+# How much of the end of a command's output is kept, in bytes.
 KEPT = 1 << 20
-# How much of it is read at once: what a pipe holds.
+# How much of the output is read at once, in bytes, which is the size of a pipe.
 PIECE = 1 << 16
-# What stays as it is in a path with a query.
+# The characters that stay as they are in a path with a query.
 IN_URL = "/?&=%:@!$'()*+,;~[]"
 
 
 def run(probe, values, env=None, user=""):
-    """Run one test against an instance and return how it went.
+    """Run one test against an instance and return its result.
 
     :param probe: a model.Probe.
     :param values: the instance's placeholders: address, port and so on.
     :param env: the environment of a command.
-    :param user: whom a command runs as; empty: as this process.
-    :returns: ``{"test", "ok", "detail", "seconds"}``; it never raises, and never outlasts the timeout by much.
+    :param user: the user that a command runs as. Empty takes the user of this process.
+    :returns: ``{"test", "ok", "detail", "seconds"}``. A failed test raises nothing, and no test outlasts its timeout by
+        much.
     """
     began = time.monotonic()
     if probe.kind == "http":
@@ -52,7 +53,7 @@ def run(probe, values, env=None, user=""):
 
 
 def ask(probe, values, env=None, user=""):
-    """Run one check or test as :func:`run` does; return what it found.
+    """Run one check or test as :func:`run` does, and return the detail of its result.
 
     :raises ProbeFailed: it did not pass.
     """
@@ -78,7 +79,8 @@ def run_from(origin, environment, app, targets):
 class ProbeFailed(Exception):
     """The instance did not answer as it must.
 
-    :param refused: nothing listens where it was asked; ``status``: the HTTP status of its answer, None without one.
+    :param refused: nothing listens at the address and port of the request.
+    :param status: the HTTP status of the answer, None without an answer.
     """
 
     def __init__(self, problem, refused=False, status=None):
@@ -118,7 +120,7 @@ def _http(probe, values, _env, _user):
 
 
 def _get(connection, path, deadline):
-    """Return the response and the beginning of its body; a server that drips bytes is cut off at the deadline."""
+    """Return the response and the beginning of its body. The deadline cuts off a server that drips bytes."""
     connection.connect()
     cut_off = threading.Timer(deadline - time.monotonic(), _shut, [connection.sock])
     cut_off.start()
@@ -140,7 +142,7 @@ def _shut(connected):
 
 
 def _unexpected(probe, response, body):
-    """Return what is wrong with an answer, or nothing. A redirect is not followed: elsewhere is another instance."""
+    """Return the problem with an answer, or nothing. No redirect is followed, as elsewhere is another instance."""
     if response.status != probe.status and not (probe.status is None and 200 <= response.status < 300):
         elsewhere = f" (a redirect to {response.headers['Location']})" if response.headers["Location"] else ""
         return f"status {response.status}{elsewhere}, expected {probe.status or '2xx'}"
@@ -160,10 +162,10 @@ def _command(probe, values, env, user):
 
 
 def execute(command, folder, env, user, timeout):
-    """Run ``command``, a list of words, in ``folder``; return its exit code and what it printed last.
+    """Run ``command``, a list of words, in ``folder``, and return its exit code and the end of its output.
 
-    :param env: what its environment has beside that of anybody's process (surroundings.base).
-    :param user: whom it runs as; empty: as this process.
+    :param env: the variables of its environment beside those of every process (baseenv.base).
+    :param user: the user that it runs as. Empty takes the user of this process.
     :param timeout: seconds after which it is killed, with its children.
     :raises ProbeFailed: it cannot be started, or hangs.
     """
@@ -190,7 +192,7 @@ def execute(command, folder, env, user, timeout):
 
 
 def _kill(process):
-    """Kill a process with its children, also those that made a session of their own."""
+    """Kill a process with its children, also children that made a session of their own."""
     known = [found] if (found := processes.read(process.pid)) else []
     for each in processes.of(known=known):
         each.send(signal.SIGKILL)
@@ -201,7 +203,7 @@ def _kill(process):
 
 
 def until_its_end(process, timeout):
-    """Wait for ``process``; return the last KEPT bytes that it printed, as text.
+    """Wait for ``process`` and return the last KEPT bytes that it printed, as text.
 
     :raises subprocess.TimeoutExpired: it runs on, prints on, or a child of it holds its output open.
     """
@@ -209,7 +211,7 @@ def until_its_end(process, timeout):
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
         while (left := deadline - time.monotonic()) > 0:
-            # Poll takes no month.
+            # poll(2) takes no timeout as long as a month.
             if not selector.select(min(left, 3600.0)):
                 continue
             piece = os.read(process.stdout.fileno(), PIECE)
@@ -222,7 +224,7 @@ def until_its_end(process, timeout):
 
 
 def as_user(user):
-    """Return the arguments that make subprocess run as ``user``, where this process may change."""
+    """Return the arguments that make subprocess run as ``user``, if this process may change its user."""
     if not user or os.geteuid() != 0:
         return {}
     try:

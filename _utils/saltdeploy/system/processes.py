@@ -1,7 +1,7 @@
-"""The processes of an instance, from proc(5): all of them, whoever their parent is, and whatever listens on its port.
+"""Finds all processes of an instance in proc(5), with any parent, and all processes that listen on its port.
 
-An instance's start script puts the path of its folder into the environment, and that is inherited. A process that has
-lost it (some write over it to show a title) is found by its parent, its session, or its folder and the port.
+An instance's start script puts the path of its folder into the environment, which other processes inherit. Some
+processes write over it to show a title. Such a process is found by its parent, its session, or its folder and the port.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from . import sockets
 
 MARK = "SALTDEPLOY_INSTANCE"
 PROC = Path("/proc")
-# How often a process that was told to end is looked after, in seconds.
+# How often to look whether a process has ended, in seconds.
 POLL = 0.02
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process at one time. ``began`` tells it from a later one with the same number."""
+    """A process at one time. ``began`` distinguishes it from a later process with the same number."""
 
     pid: int
     parent: int
@@ -51,12 +51,12 @@ class Process:
 
 
 def read(pid):
-    """Return the Process ``pid``; None if there is none, or only its exit code is left of it."""
+    """Return the Process ``pid``, or None if there is none, or only its exit code is left of it."""
     try:
         text = (PROC / str(pid) / "stat").read_text(errors="replace")
     except OSError:
         return None
-    # The command is in brackets, and may have some itself.
+    # The command is in brackets, and may contain brackets itself.
     command, rest = text[text.index("(") + 1 : text.rindex(")")], text[text.rindex(")") + 2 :].split()
     if rest[0] in "ZX":
         return None
@@ -70,10 +70,10 @@ def running():
 
 
 def of(folder=None, known=()):
-    """Return the processes of the instance whose folder this is: those with its mark, and all that belong to them.
+    """Return the processes of the instance with this folder: all with its mark, and all that belong to these.
 
-    :param folder: None: only what belongs to ``known`` is looked for.
-    :param known: Processes that are known to be its own.
+    :param folder: the folder. None finds only the processes that belong to ``known``.
+    :param known: Processes that are known to be the instance's own.
     """
     everything = running()
     mine = {p.pid for p in known if everything.get(p.pid) == p}
@@ -82,7 +82,7 @@ def of(folder=None, known=()):
     untouchable = _ancestors(everything)
     mine -= untouchable
     while True:
-        # Those that lead a group or a session have made it: nobody else is in it.
+        # A process that leads a group or a session has made it, so nobody else is in it.
         more = {p.pid for p in everything.values() if {p.parent, p.group, p.session} & mine} - mine - untouchable
         if not more:
             return [everything[pid] for pid in sorted(mine)]
@@ -90,9 +90,9 @@ def of(folder=None, known=()):
 
 
 def listening(address, port):
-    """Return the Processes that listen on ``port`` of ``address``; the users of those that cannot be seen, as text.
+    """Return the Processes that listen on ``port`` of ``address``, and the users of hidden processes, as text.
 
-    :returns: ``(processes, others)``
+    :returns: ``(processes, others)``.
     """
     inodes = {s.inode: s.user for s in sockets.listening(address, port)}
     if not inodes:
@@ -115,10 +115,10 @@ def is_inside(process, folder):
 
 
 def using(folder, user):
-    """Return the Processes of a user that have to do with ``folder``, whoever their parent and their session are.
+    """Return the Processes of a user that have to do with ``folder``, with any parent and any session.
 
-    Such a process has the path of the folder in its environment, works in the folder, runs a program of it, or has a
-    file of it open or mapped.
+    Such a process has the path of the folder in its environment, or works in the folder. Or it runs a program of the
+    folder, or has a file of the folder open or mapped.
 
     :param user: the id of the user.
     """
@@ -142,17 +142,17 @@ def marked(root):
 
 
 def end(find, number, timeout):
-    """End the processes that ``find()`` returns; return whether one had to be killed.
+    """End the processes that ``find()`` returns, and return whether a process had to be killed.
 
-    :param find: called again and again: a process that ends may leave another.
+    :param find: called again and again, because a process that ends may leave another process.
     :param number: the signal that asks them to end.
-    :param timeout: seconds until those that are still there are killed.
-    :raises Failed: one cannot be killed; it is named.
+    :param timeout: seconds until the processes that are still there are killed.
+    :raises Failed: a process cannot be killed. The message names it.
     """
     killed, last = False, None
     while left := find():
         now = time.monotonic()
-        # Until the first look is over they have not been told.
+        # The timeout begins after the first look, because no process has got a signal before.
         last = last or now + timeout
         if now > last + deadlines.KILL:
             raise Failed(
@@ -172,7 +172,7 @@ def end(find, number, timeout):
 
 
 def _wait(some, until):
-    """Wait until processes have ended; return whether they have by then."""
+    """Wait at most until ``until`` for processes to end, and return whether all have ended."""
     while any(process.alive for process in some):
         if time.monotonic() >= until:
             return False
@@ -190,14 +190,14 @@ def mark(pid):
 
 
 def _user(pid):
-    """Return the id of the user that a process runs as. The owner of its folder in proc(5) may be another."""
+    """Return the id of the user that a process runs as. The owner of its folder in proc(5) may be another user."""
     with contextlib.suppress(OSError):
         return int(re.search(r"^Uid:\s+(\d+)", (PROC / str(pid) / "status").read_text(errors="replace"), re.M)[1])
     return None
 
 
 def _references(pid):
-    """Yield the texts of proc(5) that have the paths of what a process uses."""
+    """Yield the texts of proc(5) with the paths of the files that a process uses."""
     home = PROC / str(pid)
     for name in ("environ", "maps"):
         with contextlib.suppress(OSError):
@@ -209,7 +209,7 @@ def _references(pid):
 
 
 def _is_here(pid, folder):
-    """Return whether a process is this machine's: a container on it may have a folder of the same name."""
+    """Return whether a process is this machine's. A container on it may have a folder of the same name."""
     with contextlib.suppress(OSError):
         if os.readlink(PROC / str(pid) / "ns/pid") == os.readlink(PROC / "self/ns/pid"):
             return True
@@ -218,7 +218,7 @@ def _is_here(pid, folder):
 
 
 def _ancestors(everything):
-    """Return the pids of this process and of those above it, which are never an instance's."""
+    """Return the pids of this process and of its ancestors, which are never an instance's."""
     pid, found = os.getpid(), {1}
     while pid in everything and pid not in found:
         found.add(pid)
@@ -227,7 +227,7 @@ def _ancestors(everything):
 
 
 def _sockets(pid):
-    """Return the inodes of the sockets that a process has open, as far as this one may see."""
+    """Return the inodes of the sockets that a process has open, as far as this process may see them."""
     found = set()
     with contextlib.suppress(OSError):
         for entry in os.scandir(PROC / str(pid) / "fd"):

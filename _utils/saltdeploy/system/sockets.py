@@ -1,6 +1,6 @@
 """This node's TCP sockets, from proc(5)'s ``/proc/net/tcp``.
 
-Not by psutil: it asks every process for its sockets, which takes a tenth of a second and more.
+psutil is not used, because it asks every process for its sockets. That takes a tenth of a second and more.
 """
 
 from __future__ import annotations
@@ -18,9 +18,10 @@ ESTABLISHED, LISTENING = "01", "0A"
 
 @dataclass(frozen=True)
 class Socket:
-    """A socket's own end; the address is IPv4 also where the socket is IPv6.
+    """A socket's own end. An IPv4 address is written as IPv4 also if the socket is IPv6.
 
-    :param user: the id of the user whose it is; ``inode``: what its processes have open.
+    :param user: the id of the user that owns the socket.
+    :param inode: the number by which its processes have it open.
     """
 
     address: str
@@ -47,7 +48,7 @@ def table(state):
 
 def heard_at(address):
     """Return the addresses of sockets that take connections to ``address``."""
-    # What listens on all IPv6 addresses may take IPv4 connections too, never the other way round.
+    # A socket on all IPv6 addresses may take IPv4 connections, too. The other way round is impossible.
     return {addresses.canonical(address), "::"} | ({"0.0.0.0"} if ":" not in address else set())
 
 

@@ -1,4 +1,4 @@
-"""Folders made and removed whatever is in them, and whatever the umask is."""
+"""Makes and removes folders, with any content and with any umask."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import os
 import stat
 from pathlib import Path
 
-# By their number there, descriptors can be used where a path is wanted.
+# The folder in which each open descriptor of this process has a path.
 OPEN = "/proc/self/fd"
 
 
 def make(folder):
-    """Make ``folder`` and those above it that are missing, so that users of this machine may enter them."""
+    """Make ``folder`` and its missing parents, so that users of this machine may enter them."""
     missing = list(itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
     for path in reversed(missing):
         with contextlib.suppress(FileExistsError):  # another job has just made it
@@ -24,13 +24,13 @@ def make(folder):
 def remove(folder):
     """Remove ``folder`` and all that is in it, and follow no link.
 
-    A process of its owner may put a link in the place of a folder at any moment. So nothing is reached by a path but
-    the folder above ``folder``, to which nobody else may write.
+    A process of its owner may put a link in the place of a folder at any moment. So a path leads only to the folder
+    above ``folder``, to which nobody else may write.
 
-    Folders within each other are taken apart first: their names together may be longer than a path can be, and their
-    number larger than Python's stack. While that goes on they lie beside ``folder``, as ``<folder>.<number>``.
+    Folders within each other are taken apart first. Their names together may be longer than a path can be, and their
+    number larger than Python's stack. Meanwhile they lie beside ``folder``, as ``<folder>.<number>``.
 
-    :raises OSError: some of it could not be removed. The rest is.
+    :raises OSError: some of it could not be removed. The rest is removed.
     """
     folder, problems = Path(folder), []
     names = (f"{folder.name}.{number}" for number in itertools.count())
@@ -71,7 +71,7 @@ def _noted(problems):
 
 
 def _unlinked(name, above):
-    """Remove a file or a link; return False where there is a folder."""
+    """Remove a file or a link. Return False if ``name`` is a folder."""
     try:
         os.unlink(name, dir_fd=above)
     except IsADirectoryError:
@@ -81,7 +81,7 @@ def _unlinked(name, above):
 
 @contextlib.contextmanager
 def _opened_up(name, above):
-    """Open a folder, no link to one, and let its owner write to it. Only then, unless it is root, may he move it."""
+    """Open a folder, but no link, and let its owner write to it. Otherwise only root may move the folder."""
     with _opened(name, os.O_NOFOLLOW, above) as current:
         with contextlib.suppress(PermissionError):
             os.chmod(f"{OPEN}/{current}", stat.S_IRWXU)
@@ -99,7 +99,7 @@ def _opened(name, flags, above=None):
 
 
 def _exists(name, above):
-    """Return whether the open folder ``above`` has ``name``: an earlier removal may have left it."""
+    """Return whether the open folder ``above`` has ``name``. An earlier removal may have left it."""
     with contextlib.suppress(FileNotFoundError):
         return bool(os.stat(name, dir_fd=above, follow_symlinks=False))
     return False

@@ -1,7 +1,7 @@
-"""Whether a node's answer is about what it was asked for: its own instances, of this app and release, as many as asked.
+"""Compares a node's answer with the question: its own instances, of this app and release, in the right number.
 
-A node may be a copy of another one, have another version of us, or lie. Nothing is decided by an answer that was not
-compared here. Each function returns what is wrong with an answer, empty if nothing is. Pure.
+A node may be a copy of another node, have another version of saltdeploy, or lie. No answer decides anything before it
+was compared here. Each function returns the problem of an answer, or an empty text. Pure.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ COMMAND = {"instance": str, "code": (int, type(None)), "output": str}
 
 
 def observation(value, app, node):
-    """Compare what ``app.observe`` returned.
+    """Compare the value of ``app.observe``.
 
-    :param app: a model.App; ``node``: the model.Node that answered.
+    :param app: a model.App.
+    :param node: the model.Node that answered.
     """
     return (
         _misshapen(value, OBSERVATION)
@@ -48,9 +49,9 @@ def observation(value, app, node):
 
 
 def started(value, app, node, version, count, deployment):
-    """Compare what ``app.start`` returned: it says what failed, or has so many new instances of the release.
+    """Compare the value of ``app.start``: it has failures, or the right number of new instances of the release.
 
-    :param deployment: the id of the one that they were started for.
+    :param deployment: the id of the deployment that they were started for.
     """
     problem = (
         _misshapen(value, STARTED)
@@ -71,12 +72,12 @@ def started(value, app, node, version, count, deployment):
 
 
 def exactly(asked):
-    """Return what compares the ids that a job is done with: ``answer(node, value)``, with ``asked``, ids by node."""
+    """Return ``answer(node, value)``, which compares the ids of a job with ``asked``, ids by node: all are needed."""
     return lambda node, value: _wrong_ids(value, lambda ids: set(ids) == set(asked[node]), asked[node])
 
 
 def some_of(asked):
-    """Return what compares ids of which some needed the job: see :func:`exactly`."""
+    """Return the same as :func:`exactly`, if only some of the ids needed the job."""
     return lambda node, value: _wrong_ids(value, lambda ids: set(ids) <= set(asked[node]), asked[node])
 
 
@@ -87,15 +88,15 @@ def crashed(value, asked):
 
 
 def of_app(name):
-    """Return what compares the ids of a job that was about all of an app."""
+    """Return the same as :func:`exactly`, for a job on all instances of an app."""
     mine = f"instances of {name}"
     return lambda node, value: _wrong_ids(value, lambda ids: all(i.split("_", 1)[0] == name for i in ids), [mine])
 
 
 def tests(expected):
-    """Return what compares the results of tests.
+    """Return ``answer(node, value)``, which compares the results of tests.
 
-    :param expected: node -> what was to be tested there -> how many tests that are.
+    :param expected: node -> instance -> number of tests.
     """
 
     def answer(node, value):
@@ -109,7 +110,7 @@ def tests(expected):
 
 
 def hook(value, node, asked):
-    """Compare what ``deploy.hook`` returned: the node ran all of ``asked``, or says which of them failed.
+    """Compare the value of ``deploy.hook``: the node ran all of ``asked``, or names the failed hook.
 
     :param node: the name of the node that answered.
     :param asked: key -> command of the hooks, in their order.
@@ -125,13 +126,13 @@ def hook(value, node, asked):
     elif failed in asked:
         right = value["ran"] == commands[: list(asked).index(failed)]
     else:
-        # No hook is to blame: it had no place to run in.
+        # No hook is to blame, because it had no folder to run in.
         right = failed == "" and value["ran"] == commands[: len(value["ran"])]
     return "" if right else f"it was asked to run {', '.join(commands)}, and says {shown(value)}"
 
 
 def room(value):
-    """Compare what ``app.room`` returned."""
+    """Compare the value of ``app.room``."""
     return (
         _misshapen(value, ROOM)
         or _first(
@@ -144,7 +145,7 @@ def room(value):
 
 
 def files(value):
-    """Compare what ``app.files`` returned: two lists of sentences."""
+    """Compare the value of ``app.files``: two lists of sentences."""
     keys = {"problems", "warnings"}
     if not isinstance(value, dict) or set(value) != keys or not all(isinstance(value[key], list) for key in keys):
         return f"found {shown(value)}, lists of problems and of warnings are expected"
@@ -152,7 +153,7 @@ def files(value):
 
 
 def logs(value, app):
-    """Compare what ``app.logs`` returned of the app called ``app``."""
+    """Compare the value of ``app.logs`` for the app called ``app``."""
     right = isinstance(value, dict) and all(
         names.is_instance(i) and i.split("_", 1)[0] == app and _is(text, str) for i, text in value.items()
     )
@@ -160,14 +161,14 @@ def logs(value, app):
 
 
 def command(value, instance):
-    """Compare what ``app.command`` returned: the command ran as ``instance``."""
+    """Compare the value of ``app.command``: the command ran as ``instance``."""
     problem = _misshapen(value, COMMAND, only=True)
     wrong = not problem and value["instance"] != instance
     return f"it was asked for {instance}, and says {shown(value['instance'])}" if wrong else problem
 
 
 def removed(asked):
-    """Return what compares the versions that a node removed: ``answer(node, value)``.
+    """Return ``answer(node, value)``, which compares the versions that a node removed.
 
     :param asked: node -> versions. Some may have been gone before.
     """
@@ -180,9 +181,9 @@ def removed(asked):
 
 
 def compared(replies, wrong):
-    """Return ``{node: Reply}`` in which an answer that is wrong has become an error.
+    """Return ``{node: Reply}`` in which each wrong answer has become an error.
 
-    :param wrong: ``wrong(value)`` says what is wrong with an answer.
+    :param wrong: ``wrong(value)`` returns the problem of an answer, or an empty text.
     """
     return {
         node: reply if reply.error else replace(reply, error=told(wrong(reply.value)))
@@ -191,7 +192,7 @@ def compared(replies, wrong):
 
 
 def told(problem):
-    """Return in a sentence that an answer is of no use."""
+    """Return the message that an answer has ``problem`` and is of no use, or an empty text."""
     return (
         problem
         and f"its answer is not to be believed: {problem}. Look at that node, or run: salt '*' saltutil.sync_all"
@@ -208,7 +209,7 @@ def _wrong_instance(raw, app, node):
         return f"{one} is said to be on {shown(raw['node'])}"
     if raw["app"] != app.name:
         return f"{one} is no instance of {app.name}"
-    # What is not to be kept may be a leftover of another time: it is only stopped, on the node itself.
+    # An instance without a record may be left over from another time. It is only stopped, on the node itself.
     if raw["recorded"] and raw["port"] not in (None, raw["slot"]):
         return f"{one} is said to have port {raw['port']}"
     if raw["tested"] and (raw["address"] != node.address or not raw["recorded"]):
@@ -241,7 +242,7 @@ def _twice(ids):
 
 
 def _wrong_ids(value, right, asked):
-    # What ends processes says, too, which of them had to be killed.
+    # Jobs that end processes also return the instances that had to be killed.
     value = value.get("instances") if isinstance(value, dict) else value
     if not isinstance(value, list) or not all(map(names.is_instance, value)) or not right(value):
         return f"it was asked for {', '.join(asked)}, and says {shown(value)}"

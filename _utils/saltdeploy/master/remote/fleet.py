@@ -1,6 +1,6 @@
-"""The only place that speaks to minions: one Salt job, its replies as they come, none missing.
+"""The only module that talks to minions: one Salt job, its replies as they come, none missing.
 
-No answer is a failure, never a success.
+A missing answer is a failure, never a success.
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ from .. import signals
 # How long the event bus is left alone between two looks at it, in seconds (as LocalClient does).
 POLL = 0.01
 
-# How often a job that lasts is asked after, and how long the answers may take, in seconds.
+# How often to ask about a job that lasts, and how long the answers may take, in seconds.
 WORD, WORD_DEADLINE = 10.0, 5.0
 
-# How long until a node is asked again that has a state run under way, in seconds, give or take a half: two that were
-# refused at the same moment, each for the other's sake, do not ask again at the same moment. It doubles each time up to
-# the longest, as each question costs the node a process.
+# How long to wait before asking a node again that applies states, in seconds, plus or minus a half. So two runs that
+# blocked each other do not ask again at the same moment. The time doubles each time, up to a maximum, because each
+# request costs the node a process.
 RETRY, RETRY_MOST = 1.0, 8.0
-# How long the master may take to take a job, in seconds, as its `publish_timeout` has it. Salt 3008 would ask a master
-# that is gone three times, for a minute each.
+# How long the master may take to accept a job, in seconds, as in its `publish_timeout`. Salt 3008 would ask a dead
+# master three times, for a minute each.
 PATIENCE = {"request_channel_timeout": 30, "request_channel_tries": 1}
 
 UNKNOWN = "the Salt master has no minion of this name: is its salt-minion running, and its key accepted (salt-key -L)?"
 
 
-# What Salt makes of an exception that nobody expected: ours or Salt's own is a bug, and the minion's log has it whole.
-# The traceback of an app may be anywhere in what a node says of it.
+# How Salt reports an unexpected exception. In our code or Salt's it is a bug, and the minion's log has all of it. An
+# app's traceback may be anywhere in the text of a node.
 UNCAUGHT = "The minion function caused an exception: Traceback (most recent call last):"
 # The same in a state.
 RAISED = "An exception occurred in this state"
-# What it says where the node has no module of ours, or an older one.
+# How Salt reports that the node has none of our modules, or an older version.
 OLD = re.compile(
     r"'(app|deploy|discovery)\.\w+' is not available|ERROR executing '[^']*': .*keyword arguments are not valid", re.S
 )
@@ -49,7 +49,7 @@ OLD = re.compile(
 
 @dataclass(frozen=True)
 class Reply:
-    """What a node answered. ``value`` is the function's result, ``error`` why there is none; ``silent``: no answer."""
+    """A node's answer: ``value`` is the function's result, or ``error`` the reason for none. ``silent``: no answer."""
 
     node: str
     value: object = None
@@ -63,7 +63,7 @@ class Reply:
 
 
 class Fleet:
-    """The minions of this master. A context manager: its connection is closed at the end.
+    """The minions of this master: a context manager that closes its connection at the end.
 
     :param opts: the master's options (``__opts__`` of a runner).
     """
@@ -96,15 +96,15 @@ class Fleet:
         on_busy=None,
         **kwargs,
     ):
-        """Run ``function`` on ``nodes`` in one job; return ``{node: Reply}``, one for each of them.
+        """Run ``function`` on ``nodes`` in one job. Return ``{node: Reply}``, with a Reply for each node.
 
-        :param deadline: seconds after which a node that still runs it is given up.
+        :param deadline: seconds after which to give up nodes that still run it.
         :param on_reply: called with each Reply as it comes.
         :param on_wait: called every ten seconds with the names of the nodes that have not answered.
-        :param on_busy: for a state run: a node that already has one is asked again until that has ended, and this is
-            called once with its name. Not by Salt's own queue: Salt 3008 has a queued job end without an answer, and
-            the master takes the minion for silent.
-        :raises Failed: the master takes no job.
+        :param on_busy: for a state run. A node that already applies states is asked again until it has finished, and
+            ``on_busy`` is called once with its name. Salt's own queue is not used. In Salt 3008 a queued job ends
+            without an answer, and the master takes the minion for silent.
+        :raises Failed: the master accepts no job.
         """
         nodes = sorted(nodes)
         if not nodes:
@@ -131,7 +131,7 @@ class Fleet:
                     told[node] = min(2 * told.get(node, RETRY / 2), RETRY_MOST)
                     busy[node] = time.monotonic() + told[node] * random.uniform(0.5, 1.5)
                 elif reply.silent and node in told and node not in lost:
-                    # It has answered before. Of state runs that come at the same moment, Salt 3008 may lose one.
+                    # The node has answered before. If state runs come at the same moment, Salt 3008 may lose one.
                     lost.add(node)
                     busy[node] = time.monotonic()
                 elif node in nodes and node not in replies:
@@ -144,9 +144,9 @@ class Fleet:
         return replies
 
     def aside(self, function, nodes, *args):
-        """Run a small job while another one is under way, over a connection of its own; return the answers that came.
+        """Run a small job beside another job, over its own connection. Return the answers that came.
 
-        :returns: ``{node: value}``, without the nodes that have failed or not answered within five seconds.
+        :returns: ``{node: value}``, without nodes that failed or did not answer within five seconds.
         """
         try:
             with Fleet(self.opts) as other:
@@ -179,10 +179,10 @@ class Fleet:
 
 
 def _until_all(send, nodes, busy, until):
-    """Yield ``(node, data)`` of each answer to a job, and to those that go to ``busy`` nodes again.
+    """Yield ``(node, data)`` of each answer to a job, and to its repetitions on ``busy`` nodes.
 
     :param send: ``send(nodes)`` sends the job and returns an iterator of its answers, some of them empty.
-    :param busy: node -> when it is to be sent again, on the clock of ``time.monotonic``; the caller fills it.
+    :param busy: node -> time of the next job there, on the clock of ``time.monotonic``. The caller fills it.
     """
     jobs = [send(nodes)]
     while jobs or (busy and time.monotonic() < until):
@@ -200,18 +200,18 @@ def _until_all(send, nodes, busy, until):
 
 
 def _other_run(reply):
-    """Return whether a node did not begin a state run, since another one is under way there."""
+    """Return whether a node did not begin a state run because it already applies states."""
     value = reply.value
     return isinstance(value, list) and bool(value) and str(value[0]).startswith('The function "state.')
 
 
 def _missing(node, function, waited, deadline, busy):
-    """Return the Reply of a node that gave none in time."""
+    """Return the Reply of a node that did not answer in time."""
     late = waited >= deadline
     if busy and late:
         error = f"another state run was under way there for {deadline:g}s: see salt {node} state.running"
     else:
-        # Salt sends no job where it has the key of none of them.
+        # Salt sends no job if it has no key of any of the nodes.
         error = f"{function} did not end within {deadline:g}s" if late else UNKNOWN
     return Reply(node, None, error, waited, silent=not late)
 
@@ -226,7 +226,7 @@ def _reply(node, data, seconds):
 
 
 def _unquoted(text):
-    """Return what Salt says of an SLS that it cannot render, without the piece of it that it shows."""
+    """Return Salt's message on an SLS that it cannot render, without the piece of the SLS that it shows."""
     return text.strip().splitlines()[0] if text.strip().startswith("Rendering SLS") else text
 
 
@@ -237,7 +237,7 @@ def _comment(state):
 
 
 def _error(value):
-    """Return what went wrong, from a module's exception or the failed states of a state run."""
+    """Return the problem, from a module's exception or from the failed states of a state run."""
     if isinstance(value, dict):
         failed = [
             f"{str(state.get('__id__') or key).removeprefix('saltdeploy app ')}: {_comment(state)}"

@@ -1,4 +1,4 @@
-"""One phase of a deployment as one Salt job: told as its answers come, failed as a whole."""
+"""Runs a phase of a deployment as one Salt job, which reports answers as they come and fails as a whole."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from ...core.errors import Failed
 from ...discovery.registration import first_result
 from . import answers
 
-# What a job that only talks to its own agent may take, in seconds: a lost leader is waited out.
+# How long a job may take that only talks to its own agent, in seconds. The job waits out a lost leader.
 TALK_DEADLINE = 60.0
 # Jobs that wait until instances are ready.
 WAITING = ("app.start", "app.restart", "app.restore")
-# How much of a node's word is shown, in characters.
+# How much of a node's text is shown, in characters.
 SHOWN = 600
 
 
@@ -20,7 +20,7 @@ class PhaseFailed(Failed):
 
     :param phase: its name.
     :param problems: the problem of each node on which it failed.
-    :param values: what the other nodes returned.
+    :param values: the values that the other nodes returned.
     """
 
     def __init__(self, phase, problems, values):
@@ -34,7 +34,7 @@ class PhaseFailed(Failed):
 
 
 def told_failure(phase, problems):
-    """Say that ``phase`` failed: each problem once, with all the nodes that have it."""
+    """Return the message that ``phase`` failed: each problem once, with all nodes that have it."""
     return words.without_period(words.by_problem(problems, f"{phase} on "))
 
 
@@ -56,13 +56,13 @@ class Jobs:
         deadline=TALK_DEADLINE,
         **kwargs,
     ):
-        """Run ``function`` on ``nodes``, telling each answer as it comes; return ``{node: value}``.
+        """Run ``function`` on ``nodes``, and report each answer as it comes. Return ``{node: value}``.
 
-        :param told: what the journal says of a good value.
-        :param answer: what is wrong with an answer as such, given the node and the value: see answers.
-        :param wrong: what is wrong with a value; empty: nothing.
-        :param deadline: seconds for the whole job.
-        :raises PhaseFailed: naming every node that failed, and why.
+        :param told: ``told(value)`` returns the journal's text on a good value.
+        :param answer: ``answer(node, value)`` returns the problem of an answer as such, or an empty text: see answers.
+        :param wrong: ``wrong(value)`` returns the problem of a value, or an empty text.
+        :param deadline: seconds for the entire job.
+        :raises PhaseFailed: naming every failed node and the reason.
         """
         if not nodes:
             return {}
@@ -86,13 +86,13 @@ class Jobs:
         return values
 
     def _tell_waiting(self, nodes, app):
-        """Tell what the instances wait for that ``nodes`` are starting."""
+        """Report why the instances that ``nodes`` are starting are not ready yet."""
         for node, notes in self.fleet.aside("app.waiting", nodes, app).items():
             for instance, text in notes.items() if isinstance(notes, dict) else ():
                 self.journal.say(f"{node}: {str(instance)[:SHOWN]} {str(text)[:SHOWN]}")
 
     def attempt(self, *args, **kwargs):
-        """Like :meth:`run`, for the way back: return what went wrong, as a list of sentences."""
+        """Like :meth:`run`, for a revert. Return the problems as a list of sentences."""
         try:
             self.run(*args, **kwargs)
         except Failed as exc:
@@ -109,30 +109,30 @@ def ids_by_node(instances):
 
 
 def most(by_node):
-    """Return the length of the longest value: what one node has to do in a row."""
+    """Return the length of the longest value: the most that any node has to do in a row."""
     return max(map(len, by_node.values()), default=0)
 
 
 def told_ids(value):
-    """Say which instances a job was about."""
+    """Return the ids of a job's instances, as text."""
     return ", ".join(value["instances"] if isinstance(value, dict) else value) or "nothing left"
 
 
 def publish_deadline(app):
-    """Return how long a job may take that publishes instances of ``app``, in seconds."""
+    """Return how long a job that publishes instances of ``app`` may take, in seconds."""
     return TALK_DEADLINE + first_result(app)
 
 
 def warnings(value):
-    """Return the sentences in what a node returned that somebody should know, though nothing failed."""
+    """Return the warnings in the value that a node returned, as sentences."""
     found = value.get("warnings") if isinstance(value, dict) else None
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
 
 def stop_deadline(app, ids):
-    """Return how long a job may take that retires ``ids`` of ``app``, in seconds.
+    """Return how long a job that retires ``ids`` of ``app`` may take, in seconds.
 
-    :param app: its stop timeout is the longest of all instances that are there: see Site.app.
+    :param app: its stop timeout is the longest of all existing instances: see Site.app.
     """
     ending = deadlines.ending(app.stop.timeout, most(ids))
     return deadlines.CATALOG + app.strategy.drain + ending + most(ids) + TALK_DEADLINE

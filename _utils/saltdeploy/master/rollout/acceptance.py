@@ -17,7 +17,7 @@ MASTER_THREADS = 8
 
 
 class Acceptance:
-    """Runs an app's tests on instances; each method raises Failed with all that did not pass.
+    """Runs an app's tests on instances. Each method raises Failed with all tests that did not pass.
 
     :param jobs: a jobs.Jobs.
     :param peers: names of the nodes that a test from a peer may run on.
@@ -28,13 +28,13 @@ class Acceptance:
         self._origins = Counter(t.origin for t in app.tests)
 
     def from_nodes(self, instances):
-        """Run the tests that are from the node."""
+        """Run the tests from the node itself."""
         ids = ids_by_node(instances) if "node" in self._origins else {}
         expected = {node: dict.fromkeys(some, self._origins["node"]) for node, some in ids.items()}
         self._run("app.test", ids, expected)
 
     def from_elsewhere(self, instances):
-        """Run the tests that are from a peer or from the master."""
+        """Run the tests from a peer and from the master."""
         targets = [asdict(i) for i in instances]
         if targets and "peer" in self._origins:
             self._from_peers(targets)
@@ -53,7 +53,7 @@ class Acceptance:
         self._run("deploy.test_peers", by_peer, {peer: dict.fromkeys(some, count) for peer, some in names.items()})
 
     def _run(self, function, by_node, expected):
-        """Run tests on nodes; ``expected``: node -> instance -> how many tests."""
+        """Run tests on nodes. ``expected`` is node -> instance -> number of tests."""
         job = ("test", function, by_node, self.app.name, by_node)
         complete, deadline = answers.tests(expected), self._deadline(by_node)
         self.jobs.run(*job, told=_passed, answer=complete, wrong=_failed, deadline=deadline)

@@ -1,4 +1,4 @@
-"""How many nodes a deployment may lose and go on: those that cannot install or start the release. Pure."""
+"""Counts the nodes that may fail to install or start a release while the deployment goes on. Pure."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from ..remote.jobs import told_failure
 
 
 class Budget:
-    """What of a plan is left without the nodes that failed, where what served before goes on serving.
+    """Reduces a plan by the nodes that failed. The instances that served there before go on serving.
 
     :param most: how many nodes may fail: a number, or a percentage of ``nodes``, rounded down.
-    :param nodes: names of those of the deployment.
+    :param nodes: names of the nodes of the deployment.
 
-    ``failed`` has the phase and the problem of each node that failed. ``problems`` has what could not be undone there.
+    ``failed`` has the phase and the problem of each node that failed. ``problems`` has the problems of undoing them.
     """
 
     def __init__(self, most, nodes):
         self.most = most if isinstance(most, int) else len(nodes) * int(most[:-1]) // 100
         self.failed, self.problems = {}, []
-        # How many old instances are to stay in the place of new ones, beyond those that do.
+        # How many more old instances must stay in the place of new instances that did not start.
         self._owed = 0
 
     def spend(self, failure, nodes):
         """Take note that a phase failed.
 
-        :param failure: a jobs.PhaseFailed, which is raised if it is too much: if too many nodes have failed by now, or
-            all of ``nodes``, so that it is the release that is at fault.
+        :param failure: a jobs.PhaseFailed. It is raised if too many nodes have failed by now. It is also raised if all
+            of ``nodes`` have failed, because then the release is at fault.
         """
         lost = {**self.failed, **{node: (failure.phase, problem) for node, problem in failure.problems.items()}}
         if len(lost) > self.most or set(failure.problems) >= set(nodes):
@@ -36,9 +36,9 @@ class Budget:
         self.failed = lost
 
     def left(self, wave):
-        """Return what of ``wave`` is left to start, once nodes have failed to install.
+        """Return ``wave`` without the starts and replacements on nodes that have failed to install.
 
-        :raises Failed: none of its nodes: no later wave may be the first to try the release.
+        :raises Failed: no node is left. A later wave must not be the first to try the release.
         """
         if wave.start and set(wave.start) <= set(self.failed):
             raise Failed(f"no node of a wave is left: {self.told()}")
@@ -47,15 +47,17 @@ class Budget:
         return replace(wave, start=self.without(wave.start), replace=self.without(wave.replace))
 
     def owe(self, counts, replaced, problems):
-        """Take note that nodes did not start so many instances, and have back what these were to replace.
+        """Take note that nodes did not start their new instances, and that the old instances serve there again.
 
-        :param problems: what could not be undone there, in sentences.
+        :param counts: node -> number of new instances that did not start.
+        :param replaced: node -> ids of the old instances that were restored.
+        :param problems: the problems of undoing it there, in sentences.
         """
         self.problems += problems
         self._owed += sum(counts.values()) - sum(map(len, replaced.values()))
 
     def to_retire(self, ids):
-        """Return which of ``ids``, by node, go: none of a node that failed, and one less for each that is owed."""
+        """Return the instances of ``ids``, by node, that retire: none on failed nodes, and fewer by those owed."""
         self._owed -= sum(len(some) for node, some in ids.items() if node in self.failed)
         going = {}
         for node, some in self.without(ids).items():
@@ -70,7 +72,7 @@ class Budget:
         return {node: value for node, value in by_node.items() if node not in self.failed}
 
     def told(self):
-        """Say which nodes failed, and why, and what of it could not be undone."""
+        """Return the failed nodes, the reasons, and the problems of undoing them, in sentences."""
         by_phase = {}
         for node, (phase, problem) in sorted(self.failed.items()):
             by_phase.setdefault(phase, {})[node] = problem

@@ -1,4 +1,4 @@
-"""Whether all nodes have the same content under a version: a release never changes."""
+"""Checks that all nodes have the same content under a version, because a release never changes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..remote.jobs import TALK_DEADLINE, warnings
 
 
 def look(fleet, app, version, nodes):
-    """Return what ``nodes`` say of a release: ``{node: Reply}``, each value as ``app.room`` has it."""
+    """Return the answers of ``nodes`` about a release: ``{node: Reply}``, each value as ``app.room`` returns it."""
     return answers.compared(fleet.run("app.room", nodes, app.name, version, deadline=TALK_DEADLINE), answers.room)
 
 
@@ -22,17 +22,17 @@ def nodes(installing, observed, version):
 
 
 def may_change(app):
-    """Return whether a file of digests, and not the definition, says what the content of a release is."""
+    """Return whether a file of digests, and not the definition, determines the content of a release."""
     digests = app.source.sha256
     return app.source.kind == "archive" and not isinstance(digests, dict) and not DIGEST.fullmatch(digests)
 
 
 def check(fleet, app, version, concerned, observed, record):
-    """Look whether a release can be had, and would be the same on all nodes. Return warnings.
+    """Check that a release is available and would be the same on all nodes. Return warnings.
 
     :param concerned: the nodes that are about to install or start it.
-    :param record: as records.read returns it, or None: it may have the digest that was deployed.
-    :raises Refused: there is no room for it, its artifact cannot be had, or it is another one by now.
+    :param record: as records.read returns it, or None. It may have the digest that was deployed.
+    :raises Refused: there is no room for the release, or its artifact is not available or has changed.
     """
     replies = look(fleet, app, version, nodes(concerned, observed, version))
     problems = {node: replies[node].error for node in concerned if replies[node].error}
@@ -47,9 +47,9 @@ def check(fleet, app, version, concerned, observed, record):
 
 
 def recorded(record, observed):
-    """Return the digests that a record has of the releases that it names or that are installed: release -> digest.
+    """Return the recorded digests of the releases that the record names or that are installed: release -> digest.
 
-    The content of any other release may change: nobody has it.
+    The content of any other release may change, because no node has it.
 
     :param record: as records.read returns it, or None.
     """
@@ -59,12 +59,12 @@ def recorded(record, observed):
 
 
 def agree(fleet, app, version, installing, observed, known=""):
-    """Return the digest that the archive of a release has on all nodes; empty: it has none, or no node says it.
+    """Return the digest of a release's archive on all nodes. It is empty if there is none or no node knows it.
 
-    It is asked for once for a deployment. What else keeps a node from installing it, the installation will tell.
+    A deployment asks for it once. The installation itself reports all other problems.
 
     :param known: the digest that the record has of the release, if any.
-    :raises Failed: it is not the same on all nodes.
+    :raises Failed: the digest is not the same on all nodes.
     """
     replies = look(fleet, app, version, nodes(installing, observed, version))
     told = _two_contents(app, version, replies, known=known)
@@ -74,7 +74,7 @@ def agree(fleet, app, version, installing, observed, known=""):
 
 
 def differing_packages(fleet, app, version, some):
-    """Return a warning if pip installed different packages under one version on ``some`` nodes, else nothing."""
+    """Return a warning if pip installed different packages under one version on ``some`` nodes, or an empty text."""
     replies = look(fleet, app, version, some)
     by_package = {}
     for node, reply in sorted(replies.items()):
@@ -95,10 +95,10 @@ def differing_packages(fleet, app, version, some):
 
 
 def _two_contents(app, version, replies, now=False, known=""):
-    """Return what is said if there are two archives of one version, else nothing.
+    """Return the message if there are two archives of the same version, else an empty text.
 
-    :param known: the digest that the record has of it, if any.
-    :param now: whether what a file of digests says by now counts on nodes that have the release.
+    :param known: the digest that the record has of the version, if any.
+    :param now: whether the present digest in a file of digests counts on nodes that have the release.
     """
     installed, offered = {}, {}
     for node, reply in sorted(replies.items()):

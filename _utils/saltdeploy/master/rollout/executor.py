@@ -1,6 +1,6 @@
-"""Turn a plan into Salt jobs and wait for what they must lead to. Any failure reverts.
+"""Turns a plan into Salt jobs and waits for their effects. Any failure reverts.
 
-One job a phase and wave, whatever the number of nodes.
+Each phase of a wave is one job for any number of nodes.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .reversal import Reverting
 
 @dataclass(frozen=True)
 class Identity:
-    """Which deployment this is, and whose."""
+    """The id of a deployment, its owner and the reason."""
 
     id: str
     owner: str
@@ -37,13 +37,13 @@ class Deployment(Reverting):
     :param discovery: the environment's discovery, as the master sees it.
     :param desired: a planner.Desired.
     :param peers: names of the nodes that answer.
-    :param observed: names of those whose instances were looked at: only on these the run counts on any.
-    :param before: the record as it was, None if there was none.
-    :param lock: the held lock.Lock; every write goes through it.
+    :param observed: names of the nodes whose instances were looked at. The run counts on no other instances.
+    :param before: the record at the beginning, None if there was none.
+    :param lock: the held lock.Lock. Every write goes through it.
     :param serving: the instances that are published and run.
     :param notes: values that the record keeps under their keys: nodes with data, tolerated services, digests.
 
-    ``artifact`` is the SHA-256 that all nodes must have the release from; empty: it is not known beforehand.
+    ``artifact`` is the SHA-256 of the archive that all nodes must install. It is empty if it is not known beforehand.
     """
 
     artifact = ""
@@ -57,13 +57,13 @@ class Deployment(Reverting):
         self.strategy = self.app.strategy
         self.acceptance = Acceptance(jobs, environment, self.app, peers)
         self.hooks = hookphases.Hooks(jobs, discovery, environment.name, self.app, desired.version, lock, identity)
-        # Candidates wait for somebody to look at all of them.
+        # An operator looks at all candidates, so no node may fail.
         self.budget = Budget(self.strategy.max_failures if desired.publish else 0, desired.nodes)
         self.started_on, self.adopted, self.published, self.retired, self.replaced = {}, [], [], {}, []
         self.plan, self.waiting, self.weighed, self.weights = None, {}, False, traffic.weights(serving)
         self.record, self.withdrawn, self.warm = before, {}, (before or {}).get("warm")
-        # What was seen counts: a killed run recorded less, and what somebody stopped since is to stay stopped.
-        # A node that was left out of this deployment because it is dead does not bring back what it ran.
+        # The observed instances count, not the record. A killed run recorded fewer. Instances that somebody has stopped
+        # since stay stopped. The instances of a dead node that was left out do not come back.
         self.seen = set(observed)
         unseen = set(peers) - self.seen
         self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
@@ -74,8 +74,8 @@ class Deployment(Reverting):
     def run(self, plan):
         """Execute ``plan``.
 
-        :raises Failed: it failed, and all is as before.
-        :raises NotReverted: it failed, and is not wholly undone; or it is done, but for nodes that might fail.
+        :raises Failed: the deployment failed and was reverted.
+        :raises NotReverted: it failed and was not completely reverted, or it is done except on nodes that may fail.
         """
         self.plan = plan
         try:
@@ -94,7 +94,7 @@ class Deployment(Reverting):
             raise NotReverted(str(exc)) from exc
         except hookphases.Freeze as exc:
             self._freeze(str(exc))
-        except BaseException as exc:  # whatever it was, an interrupt too: the fleet is not left half deployed
+        except BaseException as exc:  # interrupts, too: the fleet must not stay half deployed
             self._revert(cause(exc))
         if self.budget.failed:
             raise NotReverted(self.budget.told(), self.record)
@@ -105,14 +105,14 @@ class Deployment(Reverting):
     # -- forward ------------------------------------------------------------------------------
 
     def _step(self, phase, function, nodes, *args, **options):
-        """Run a job that the way back undoes: a node that is on its way back already refuses it."""
+        """Run a job that a revert undoes. A node that has begun to revert refuses the job."""
         return self.jobs.run(phase, function, nodes, *args, deployment=self.identity.id, **options)
 
     def _clean(self, ids):
         self._drop(ids)
         cooled = bluegreen.cooled(self.before, ids)
         if cooled != self.before:
-            # What is stopped here is not warm any more, whatever becomes of the rest.
+            # The instances that are stopped here are not warm any more, even if the deployment fails.
             self._write_record(cooled)
             self.before = cooled
         job, exactly = ("clean", "app.stop", ids, self.app.name, ids), answers.exactly(ids)
@@ -139,13 +139,13 @@ class Deployment(Reverting):
         self.hooks.run("after_install", [node for node in nodes if node not in self.budget.failed])
 
     def _lose(self, failure, nodes):
-        """Go on without the nodes of a PhaseFailed, if so many may fail."""
+        """Go on without the nodes of a PhaseFailed if that many nodes may fail."""
         self.budget.spend(failure, nodes)
         self.acceptance.peers = [peer for peer in self.peers if peer not in self.budget.failed]
         self.jobs.journal.warn(f"going on without {', '.join(failure.problems)}")
 
     def _weigh(self, weights):
-        """Give what serves these weights: node -> id -> weight."""
+        """Give the serving instances these weights: node -> id -> weight."""
         if weights:
             self.lock.check()
             self.weighed = True
@@ -156,14 +156,14 @@ class Deployment(Reverting):
         return "weigh", "discovery.weigh", weights, self.app.name, weights
 
     def _wave(self, wave, last):
-        """Handle one wave; ``last`` is whether it is the last one that starts or publishes anything."""
+        """Carry out a wave. ``last`` says whether no later wave starts or publishes anything."""
         self.lock.check()
         wave = self.budget.left(wave)
         self.hooks.run("before_start", list(wave.start))
         self._make_room(wave.replace)
         until = time.monotonic() + self.strategy.progress_deadline
         started = self._start(wave.start, until)
-        # The time that hooks take is not the wave's.
+        # The time of hooks does not count as the wave's.
         until += self.hooks.run("after_start", ids_by_node(started), once=last)
         candidates = [*started, *self._adopt(wave.adopt)]
         self.lock.check()
@@ -178,7 +178,7 @@ class Deployment(Reverting):
             self.hooks.run("after_publish", ids_by_node(candidates), once=last)
         if self.plan.publish:
             self._withdraw(wave.withdraw)
-            # A pause is recorded with all that it goes back to, in one write.
+            # One write records a pause and all that its revert needs.
             if not self.plan.paused:
                 self._retire(self.budget.to_retire(wave.retire))
 
@@ -194,7 +194,7 @@ class Deployment(Reverting):
             measurements.run(self.jobs, self.app, where, check)
 
     def _make_room(self, ids):
-        """Retire what has the ports of the new instances."""
+        """Retire the old instances that have the ports of the new instances."""
         if ids:
             self._still_serve()
             self._enough_serve(ids)
@@ -239,17 +239,17 @@ class Deployment(Reverting):
         return [Instance(**i) for value in replies.values() for i in value["instances"]]
 
     def _start_back(self, counts):
-        """Undo what nodes that failed have started, and retired before."""
+        """On failed nodes, stop the new instances and restore the old instances that were retired for them."""
         out = self.replaced[-1] if self.replaced and set(self.replaced[-1]) & set(counts) else {}
         old = {node: ids for node, ids in out.items() if node in counts}
         problems = self._change_back_on(old, set(counts))
-        # What is not undone stays to be undone, should the deployment fail later.
+        # If this fails, a later revert of the deployment tries it again.
         if old and not problems:
             self.replaced[-1] = {node: ids for node, ids in out.items() if node not in old}
         self.budget.owe(counts, {} if problems else old, problems)
 
     def _adopt(self, candidates):
-        """Take what an earlier deployment left, held for publication or warm, once it passes its own tests again."""
+        """Take the held or warm candidates of an earlier deployment, once they pass their own tests again."""
         taken = [i for instances in candidates.values() for i in instances]
         health.still(self.jobs.journal, self.discovery, self.app, [i for i in taken if not i.held])
         self.acceptance.from_nodes(taken)
@@ -267,12 +267,12 @@ class Deployment(Reverting):
         self._step(*job, weight=weight, deadline=publish_deadline(self.app), told=told_ids, answer=exactly)
 
     def _withdraw(self, ids):
-        """Take what the new instances have replaced from users, and keep it warm."""
+        """Withdraw the instances that the new instances have replaced, and keep them warm."""
         if ids:
             self._still_serve()
             self.withdrawn, self.retired = ids, dict(ids)
             self._drop(ids)
-            # Of an earlier set nothing is left, unless this run only goes on with what one that was cut off began.
+            # No earlier set is left, unless this run only finishes the work of a run that was cut off.
             earlier = None if self.published else self.warm
             self.warm = bluegreen.kept(earlier, ids, time.time() + self.strategy.keep_old)
             self._write_record(self._now())
@@ -280,7 +280,7 @@ class Deployment(Reverting):
             self._step(*job, held=False, told=told_ids, answer=exactly)
 
     def _retire(self, ids):
-        """Retire what the new instances have replaced."""
+        """Retire the instances that the new instances have replaced."""
         if ids:
             self._still_serve()
         for node, instances in ids.items():
@@ -288,7 +288,7 @@ class Deployment(Reverting):
         self._stop_old(ids)
 
     def _still_serve(self):
-        """Make sure that all instances of the release that are to stay serve users still: none may be lost for them."""
+        """Make sure that clients still find all instances of the release that are to stay."""
         parts = [part for w in self.plan.waves for part in (w.replace, w.withdraw, w.retire)]
         going = {(node, i) for part in parts for node, ids in part.items() for i in ids}
         counted = {
@@ -297,20 +297,20 @@ class Deployment(Reverting):
             if node in self.seen
         }
         ids = {node: some for node, some in counted.items() if some}
-        # The record names all instances that a run has seen stay healthy. A killed run may have published others.
+        # The record names all instances that a run saw stay healthy. A killed run may have published others.
         unproved = any((node, i) in self.unproved for node, some in ids.items() for i in some)
         health.still_serve(self.jobs.journal, self.discovery, self.app, ids, unproved)
         self.unproved = set()
 
     def _enough_serve(self, out):
-        """Make sure that at most half are out while ``out`` is, as the plan has it: others may have died since."""
+        """Make sure that at most half of the instances are out with ``out``, because others may have died since."""
         sick = {(i.node, i.id) for i in self.serving if not i.healthy}
         up = {(node, i) for node in self.seen for i in self.runs.get(node, ())} - sick
         others = up - {(node, i) for node, some in out.items() for i in some}
         health.enough_serve(self.jobs.journal, self.discovery, self.app, others, len(up) - max(1, len(up) // 2))
 
     def _stop_old(self, ids):
-        """Stop instances, out of the record first: highstate must not bring them back."""
+        """Remove instances from the record, so that highstate does not restore them, and stop them."""
         self.hooks.run("before_retire", ids, on=hookphases.newest(self.runs, self.desired, ids))
         self._drop(ids)
         self._write_record(self._now())
@@ -319,7 +319,7 @@ class Deployment(Reverting):
         self.hooks.run("after_retire", ids, once=False)
 
     def _retired_all(self, plan):
-        """Run the hooks that come once, when nothing old is left: neither kept, nor warm, nor on a node that failed."""
+        """Run the hooks that run once, as soon as no old instance is left: kept, warm, or on a failed node."""
         if self.warm or any(version_of(i) != self.desired.version for ids in self.runs.values() for i in ids):
             return
         gone = {n: ids for wave in plan.waves for part in (wave.replace, wave.retire) for n, ids in part.items()}

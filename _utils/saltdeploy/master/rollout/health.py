@@ -1,4 +1,4 @@
-"""Whether clients find instances in discovery, and go on finding them."""
+"""Makes sure that clients find instances in discovery, and go on finding them."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from ...planning.explain import listed
 from ..remote import answers
 from ..remote.jobs import TALK_DEADLINE, ids_by_node
 
-# How long discovery is waited for to have as healthy what was so all the time, in seconds.
+# How long to wait until discovery shows instances as healthy that were healthy all the time, in seconds.
 SEEN = 10.0
-# How often it is told what is waited for, in seconds.
+# How often the journal names the instances that are not healthy yet, in seconds.
 WORD = 10.0
-# How much of what a check said is shown, in characters: it may have a whole page.
+# How much of a check's output is shown, in characters. The output may be a complete page.
 SHOWN = 200
 
 
 def still(journal, discovery, app, instances):
     """Make sure that the checks of unpublished ``instances``, which ran before, pass in discovery.
 
-    :raises Failed: naming those whose do not, and what to do.
+    :raises Failed: the checks of some do not pass. The message names these instances and the remedy.
     """
     if not instances:
         return
@@ -50,12 +50,12 @@ def _not_warm(app, sick):
 
 
 def wait(jobs, discovery, app, ids, until):
-    """Block until discovery has all of ``ids`` as passing, and until they have stayed so for min_healthy_time.
+    """Block until discovery has all of ``ids`` as passing, and has had them so for min_healthy_time.
 
     :param jobs: a jobs.Jobs.
     :param ids: node -> ids of instances.
     :param until: :func:`time.monotonic` time at which to give up, if ``healthy_deadline`` is not over before.
-    :raises Failed: naming those that are not healthy, with the output of their checks, and those that crashed.
+    :raises Failed: naming the unhealthy instances with the output of their checks, and the crashed instances.
     """
     journal, began = jobs.journal, time.monotonic()
     journal.begin("healthy", sorted(ids))
@@ -71,14 +71,14 @@ def wait(jobs, discovery, app, ids, until):
 
 
 def still_serve(journal, discovery, app, ids, unproved=False):
-    """Make sure that discovery has all of ``ids`` as passing, which it had before.
+    """Make sure that discovery still has all of ``ids`` as passing.
 
-    What does not pass, as after a restart of its agent, may come back within seconds, and must then stay for
-    min_healthy_time.
+    An instance that does not pass may come back within seconds, for example after a restart of its agent. It must
+    then stay healthy for min_healthy_time.
 
     :param ids: node -> ids of instances.
-    :param unproved: nobody has seen that all of them stayed healthy. Then all must stay so, from their first result on.
-    :raises Failed: naming those that do not, and what their checks said.
+    :param unproved: no run saw that all of them stayed healthy. Then all must stay so, from their first result on.
+    :raises Failed: naming the instances that do not pass, and the output of their checks.
     """
     catalog, began = _Catalog(discovery, app, _pairs(ids)), time.monotonic()
     passed = not catalog.wanted or catalog.passes(began)
@@ -97,7 +97,7 @@ def still_serve(journal, discovery, app, ids, unproved=False):
 
 
 def enough_serve(journal, discovery, app, wanted, least):
-    """Make sure that discovery has ``least`` of ``wanted``, pairs of node and id, as passing. Others may come back.
+    """Make sure that discovery has ``least`` of ``wanted``, pairs of node and id, as passing, or soon has again.
 
     :raises Failed: naming the instances that do not pass, and the output of their checks.
     """
@@ -112,7 +112,7 @@ def enough_serve(journal, discovery, app, wanted, least):
 def found(discovery, app, wanted):
     """Check once that clients find all of ``wanted``, pairs of node and id.
 
-    :raises Failed: naming those that they do not, and what their checks said.
+    :raises Failed: naming the instances that clients do not find, and the output of their checks.
     """
     catalog = _Catalog(discovery, app, set(wanted))
     if not catalog.passes(time.monotonic()):
@@ -126,7 +126,7 @@ def not_back(journal, discovery, app, ids):
 
 
 def _unhealthy(journal, catalog, app, deadline):
-    """Wait for what ``catalog`` is asked for; tell meanwhile what is missing, and return what is wrong in the end."""
+    """Wait until ``catalog`` passes, and report missing instances meanwhile. Return the problem, or an empty text."""
     began = time.monotonic()
     while not catalog.passes(min(deadline, time.monotonic() + WORD)):
         if time.monotonic() >= deadline:
@@ -136,7 +136,7 @@ def _unhealthy(journal, catalog, app, deadline):
 
 
 def _fell(catalog, hold):
-    """Return what is wrong if something does not stay healthy for ``hold`` seconds."""
+    """Return the problem if an instance does not stay healthy for ``hold`` seconds, or an empty text."""
     if hold and catalog.loses(time.monotonic() + hold):
         return f"did not stay healthy in discovery for {hold:g}s: {catalog.missing()}"
     return ""
@@ -162,26 +162,26 @@ def _pairs(ids):
 
 
 class _Catalog:
-    """The entries of discovery for ``wanted``, pairs of node and id of instances of ``app``, as they were seen last."""
+    """The entries of discovery for ``wanted``, pairs of node and id of instances of ``app``, as last seen."""
 
     def __init__(self, discovery, app, wanted):
         self.discovery, self.app, self.wanted, self._seen = discovery, app, wanted, {}
 
     def passes(self, deadline):
-        """Block until all of them pass; return whether they did until then."""
+        """Block until all of them pass. Return whether they did before the deadline."""
         return self.discovery.wait(self.app.name, lambda found: not self._look(found), deadline)
 
     def has(self, least, deadline):
-        """Block until ``least`` of them pass; return whether they did until then."""
+        """Block until ``least`` of them pass. Return whether they did before the deadline."""
         most = len(self.wanted) - least
         return self.discovery.wait(self.app.name, lambda found: len(self._look(found)) <= most, deadline)
 
     def loses(self, deadline):
-        """Block until one of them does not pass; return whether one did not until then."""
+        """Block until an instance does not pass. Return whether that happened before the deadline."""
         return self.discovery.wait(self.app.name, self._look, deadline)
 
     def missing(self):
-        """Say which of them did not pass, and why."""
+        """Return the instances that did not pass, with the reasons, as text."""
         return ", ".join(f"{i} on {node} ({self._why(node, i)})" for node, i in sorted(self._missing()))
 
     def _look(self, found):

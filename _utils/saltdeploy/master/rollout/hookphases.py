@@ -1,6 +1,6 @@
 """Runs the hooks of an app in a deployment, from the master.
 
-One Salt job for the hooks of a phase that run on every node, one for each that runs once.
+One Salt job runs successive hooks of a phase that run on every node. Each hook that runs once has its own job.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from ..remote.jobs import TALK_DEADLINE
 
 
 class Freeze(Failed):
-    """A hook failed after which nothing more may be changed."""
+    """A hook with ``on_failure: freeze`` failed, so nothing more may be changed."""
 
 
 class Hooks:
     """The hooks of ``app`` at ``version``.
 
     :param jobs: a jobs.Jobs.
-    :param discovery: the environment's discovery: it has the marks.
+    :param discovery: the environment's discovery, which has the marks.
     :param environment: the environment's name.
-    :param lock: the held lock.Lock; every mark goes through it.
+    :param lock: the held lock.Lock. Every write of a mark goes through it.
     :param identity: the executor.Identity of the deployment.
     """
 
@@ -36,12 +36,13 @@ class Hooks:
         self._known = None
 
     def run(self, phase, nodes, on="", once=True, every=True):
-        """Run the hooks of ``phase``, in the order of the definition; return how long that took, in seconds.
+        """Run the hooks of ``phase``, in the order of the definition. Return how long that took, in seconds.
 
-        :param nodes: names of the nodes of the wave; or node -> ids of the instances it is about there.
-        :param on: the node for those that run once; by default the first of ``nodes``.
-        :param once: whether those that run once do; ``every``: whether the others do.
-        :raises Failed: one failed. Where it is said so, Freeze.
+        :param nodes: names of the nodes of the wave, or node -> ids of the instances that the hooks are about.
+        :param on: the node for one-time hooks. By default the first of ``nodes``.
+        :param once: whether to run one-time hooks.
+        :param every: whether to run the other hooks.
+        :raises Failed: a hook failed. It is a Freeze if the hook's ``on_failure`` is ``freeze``.
         """
         began, some = time.monotonic(), self.app.hooks.get(phase, ()) if nodes else ()
         for is_once, alike in groupby(some, lambda hook: hook.once):
@@ -67,14 +68,14 @@ class Hooks:
         except LockLost:
             raise
         except Failed:
-            # Where nobody saw its end, the mark stays, and the next deployment asks what has become of it.
+            # If nobody saw the hook's end, the mark stays, and the next deployment refuses to begin.
             if all(value["ended"] for value in seen.values()) and seen:
                 self._unmark(name)
             raise
         self._mark("done", phase, hook, node)
 
     def _unmark(self, name):
-        """Remove a mark. Where that fails it stays, and somebody is asked about it; what the hook did counts."""
+        """Remove a mark. If that fails, only warn: the result of the hook counts, and an operator settles the mark."""
         try:
             self.lock.write({}, [hooks.marks_key(self._prefix, self.version, name)])
         except LockLost:
@@ -95,14 +96,14 @@ class Hooks:
     def _run(self, phase, some, nodes, seen=None):
         """Run hooks one after the other, on all ``nodes`` at once.
 
-        :param seen: what the nodes answered, for the caller.
+        :param seen: receives the answers of the nodes, for the caller.
         """
         seen = {} if seen is None else seen
         keys = {hooks.key(phase, hook): hook for hook in some}
 
         def answer(node, value):
             problem = answers.hook(value, node, {key: hook.command for key, hook in keys.items()})
-            # Of a node whose answer is wrong nobody knows what its hooks have done.
+            # If a node's answer is wrong, nobody knows the effects of its hooks.
             if not problem:
                 seen[node] = value
             return problem
@@ -131,9 +132,9 @@ class Hooks:
             raise
 
     def _freeze(self, phase, keys, failed, exc):
-        """Raise Freeze if a hook that failed, or may have, is one to freeze after.
+        """Raise Freeze if a hook that failed, or may have failed, has ``on_failure: freeze``.
 
-        :param failed: of each node, the key of its hook that failed, None if none did; empty if it did not answer.
+        :param failed: for each node, the key of its failed hook, None if no hook failed, or empty if that is unknown.
         """
         blamed = [hook for f in failed if f is not None for key, hook in keys.items() if f in ("", key)]
         if any(hook.on_failure == "freeze" for hook in blamed):
@@ -146,7 +147,7 @@ def marks(discovery, prefix, version):
 
 
 def forget(site, lock, observed, going):
-    """Remove the marks of releases that no node has any more; none while there are nodes that were not looked at.
+    """Remove the marks of releases that no node has any more, if all nodes were looked at.
 
     :param site: a site.Site.
     :param going: node -> versions that were removed since ``observed``.
@@ -161,18 +162,18 @@ def forget(site, lock, observed, going):
 
 
 def count(runs, desired):
-    """Return how many instances of the release that is desired are among ``runs``: node -> ids."""
+    """Return how many instances of the desired release are among ``runs``: node -> ids."""
     return sum(version_of(i) == desired.version for node in desired.nodes for i in runs.get(node, ()))
 
 
 def newest(runs, desired, nodes):
-    """Return the node for what runs once when instances on ``nodes`` go: one with the new release, if there is one."""
+    """Return the node for one-time hooks if instances on ``nodes`` go: a node with the new release, if any."""
     new = [n for n in desired.nodes if any(version_of(i) == desired.version for i in runs.get(n, ()))]
     return next(iter([*new, *nodes]), "")
 
 
 def starts_last(plan, number, runs, desired):
-    """Return whether no wave after that number starts or publishes anything: not after a pause, either."""
+    """Return whether no wave after ``number`` starts or publishes anything, not even after a pause."""
     if any(wave.start or wave.adopt for wave in plan.waves[number:]):
         return False
     return not plan.paused or count(runs, desired) + sum(plan.waves[0].start.values()) >= desired.instances

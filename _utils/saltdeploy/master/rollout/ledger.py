@@ -1,4 +1,4 @@
-"""The record of a deployment under way: it says at any time what is published and runs, and is to run again."""
+"""Keeps the record current during a deployment: if the run dies, highstate restores the serving instances."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Recording:
         self.warm = bluegreen.without(self.warm, ids)
 
     def _now(self):
-        """Return the record of what is published and runs now, on which node."""
+        """Return the record of the instances that are published and run now, by node."""
         return {
             "version": self._release(),
             "deployment": self.identity.id,
@@ -40,14 +40,14 @@ class Recording:
         }
 
     def _release(self):
-        """Return the release that clients have: the desired one from its first instance on, until then the old one."""
+        """Return the release that clients have: the desired release from its first instance on, else the old one."""
         versions = [version_of(i) for ids in self.runs.values() for i in ids]
         new = self.desired.version
         return new if new in versions or not versions else max(versions, key=versions.count)
 
     def _correct_record(self, paused):
-        """Write the record if it is not what is so: of a pause, or of what runs, where a killed run had no time to."""
-        # What is paused may be a candidate only, and is what is deployed all the same.
+        """Write the record if it differs from the facts: a pause, or instances that a killed run did not record."""
+        # A paused release may have candidates only, and is the deployed release all the same.
         now = {**self._now(), **({"paused": self._pause(), "version": self.desired.version} if paused else {})}
         said = {"paused", "frozen"} & set(self.record or ())
         is_so = places(now) == places(self.record) and all(
@@ -57,7 +57,7 @@ class Recording:
             self._write_record(now)
 
     def _pause(self):
-        """Return all that somebody needs who goes on from here, or back."""
+        """Return all facts that a promote or an abort needs."""
         origin = self._origin()
         return {
             "from": origin["from"],
@@ -72,21 +72,21 @@ class Recording:
         }
 
     def _origin(self):
-        """Return the release that a pause may go back to, and how many of it."""
+        """Return the release that a pause may revert to, and its number of instances."""
         before = self.before or {}
         if "paused" in before:
-            # What takes the place of a paused deployment goes back to where that one began.
+            # A deployment that replaces a paused deployment reverts to the beginning of the paused deployment.
             return before["paused"]
         others = [i.version for i in self.serving if i.version != self.desired.version]
         version = before.get("version", "")
         if version == self.desired.version:
-            # A run that was cut off has recorded what is new, and no pause.
+            # A run that was cut off has recorded the new release, and no pause.
             version = max(others, key=others.count)
-        # In place, what such a run has published has taken the place of as many.
+        # In place, each instance that such a run has published has replaced an old instance.
         return {"from": version, "before": len(self.serving if self.app.recreate else others)}
 
     def _freeze(self, why):
-        """Leave all as it is, and have the record say so. Raises NotReverted, with ``why``."""
+        """Change nothing more, and record the deployment as frozen. Raises NotReverted, with ``why``."""
         said = self.record or {}
         new = hookphases.count(self.runs, self.desired)
         about = {
@@ -98,7 +98,7 @@ class Recording:
             "since": time.time(),
             "weights": self._weights(),
         }
-        # Who promotes or aborts a deployment that is paused can do so still.
+        # A paused deployment can still be promoted or aborted.
         kept = {"paused": said["paused"]} if "paused" in said else {}
         version = self.desired.version if new else said.get("version", self.desired.version)
         record = {**self._now(), **kept, "version": version, "frozen": about}
@@ -109,7 +109,7 @@ class Recording:
         raise NotReverted(f"frozen: {why}", record)
 
     def _weights(self):
-        """Return version -> weight, where what serves has by now another one than the normal one."""
+        """Return version -> weight if the serving instances by now have other weights than normal."""
         if self.plan.weigh and not self.weighed:
             return traffic.in_force(self.record)
         said = traffic.recorded(self.plan.canary, self.desired.version, self.runs, self.waiting)

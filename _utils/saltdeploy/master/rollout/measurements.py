@@ -1,7 +1,7 @@
-"""Takes the measurements that a strategy's ``analysis`` wants of what was just published.
+"""Takes the measurements of the newly published instances that a strategy's ``analysis`` asks for.
 
-``http`` and ``prometheus`` are asked from here, the master, each in a thread. A ``command`` is a Salt job at an
-instance of the wave, as the app's user: nothing that a definition says is run on the master.
+The master itself asks ``http`` and ``prometheus``, each in a thread. A ``command`` is a Salt job at an instance of the
+wave, as the app's Unix user. The master runs no command of a definition.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ..remote.jobs import TALK_DEADLINE
 log = logging.getLogger(__name__)
 
 PHASE = "measure"
-# How long the lock is not looked at while nothing is measured, in seconds.
+# How often to check the lock while nothing is measured, in seconds.
 BEAT = 5.0
 # How much of an answer is read, in bytes.
 LIMIT = 1 << 24
@@ -32,7 +32,7 @@ LIMIT = 1 << 24
 
 @dataclass(frozen=True)
 class Where:
-    """What is measured: a release, and the instance of it that commands run at."""
+    """The target of a measurement: a release, and the instance of it at which commands run."""
 
     environment: str
     version: str
@@ -41,12 +41,12 @@ class Where:
 
 
 def run(jobs, app, where, check=lambda: None):
-    """Take the measurements of all gates of ``app``, beside one another, until each has its verdict.
+    """Take the measurements of all gates of ``app``, side by side, until each has its verdict.
 
     :param jobs: a jobs.Jobs.
     :param where: a Where.
-    :param check: called now and then, and at the end; what it raises ends the measuring.
-    :raises Failed: a gate is not passed: its name, what was measured, and what is wanted.
+    :param check: called now and then, and at the end. If it raises, the measuring ends.
+    :raises Failed: a gate is not passed. The message has its name, the measured values and the condition.
     """
     gates = {gate.name: gate for gate in app.strategy.analysis}
     if gates:
@@ -56,13 +56,13 @@ def run(jobs, app, where, check=lambda: None):
 
 
 class _Run:
-    """One loop looks after all gates, in this thread: the job of a command, the journal and the lock are its own."""
+    """One loop handles all gates in this thread, because commands, the journal and the lock belong to it."""
 
     def __init__(self, jobs, app, where, check):
         self.jobs, self.app, self.where, self.check = jobs, app, where, check
         self.values = {"app": app.name, "version": where.version, "environment": where.environment}
         self.arrived = queue.SimpleQueue()
-        # The thread of a gate whose last request is not answered whole, though its time is over.
+        # Gate's name -> the thread of its last request, which may still run after the gate's timeout.
         self.asking = {}
 
     def all(self, gates):
@@ -92,12 +92,12 @@ class _Run:
         self.check()
 
     def _begin(self, gate):
-        """Have a measurement arrive, after ``timeout`` at the latest."""
+        """Begin a measurement. It arrives after ``timeout`` at the latest."""
         if gate.kind == "command":
             began = time.monotonic()
             self.arrived.put((gate.name, began, attempt(lambda: self._command(gate))))
         else:
-            # Not waited for where the run ends before it.
+            # A daemon thread: if the run ends first, it does not wait for the answer.
             threading.Thread(target=self._ask, args=[gate], name=f"measure {gate.name}", daemon=True).start()
 
     def _ask(self, gate):
@@ -122,12 +122,12 @@ class _Run:
 
 
 def _until(due, now):
-    """Return for how long there is nothing to begin, in seconds."""
+    """Return how long to wait until a measurement is due, in seconds, but at most BEAT."""
     return max(0.0, min([BEAT, *(at - now for at in due.values())]))
 
 
 def attempt(measure):
-    """Return the Measurement that ``measure()`` makes; one that is inconclusive, whatever goes wrong."""
+    """Return the Measurement that ``measure()`` makes, or an inconclusive Measurement if anything goes wrong."""
     try:
         return measure()
     except Inconclusive as exc:
@@ -136,24 +136,24 @@ def attempt(measure):
         return Measurement(None, _reason(exc))
     except Failed as exc:
         return Measurement(None, str(exc))
-    except Exception as exc:  # a thread that ends without a word would be waited for in vain
+    except Exception as exc:  # the run would wait in vain for a thread that ends without a result
         log.debug("Unexpected in a measurement", exc_info=exc)
         return Measurement(None, tracebacks.told(exc))
 
 
 def ask(gate, values, asking=None):
-    """Take one measurement of a gate that is ``http`` or ``prometheus``: inconclusive when ``timeout`` is over.
+    """Take one measurement of an ``http`` or ``prometheus`` gate. It is inconclusive if ``timeout`` is over.
 
-    :param values: what the gate's placeholders stand for.
-    :param asking: gate's name -> the thread of its last request. While that one still gets bytes of an answer there is
-        no other: a server that drips them would have a thread for each measurement.
+    :param values: the values of the gate's placeholders.
+    :param asking: gate's name -> the thread of its last request. While that request still gets bytes of an answer,
+        there is no other. Otherwise a server that drips bytes would cost a thread for each measurement.
     """
     asking = {} if asking is None else asking
     if gate.name in asking and asking[gate.name].is_alive():
         return Measurement(None, "the request before is not answered yet")
     take = {"http": _http, "prometheus": _prometheus}[gate.kind]
     answers = queue.SimpleQueue()
-    # The timeouts of requests are for each read: a server that drips bytes would be listened to for ever.
+    # The library requests applies its timeout to each read. A server that drips bytes would never reach it.
     thread = threading.Thread(target=lambda: answers.put(attempt(lambda: take(gate, values))), daemon=True)
     asking[gate.name] = thread
     thread.start()
@@ -173,14 +173,14 @@ def _http(gate, values):
 def _prometheus(gate, values):
     url = f"{analysis.filled_url(gate.url, values).rstrip('/')}/api/v1/query"
     status, text = _get(gate, url, {"query": analysis.fill(gate.query, values)})
-    # Errors of a query have another status, and say what is wrong in the body.
+    # Errors of a query have another status, and the body names the problem.
     if status != 200 and not text.lstrip().startswith("{"):
         raise Inconclusive(f"status {status}, expected 200")
     return Measurement(analysis.from_prometheus(text))
 
 
 def _get(gate, url, params=None):
-    """Return status and text. A redirect is not followed: it may lead to a page for people to log in."""
+    """Return status and text. Redirects are not followed, because they may lead to a login page."""
     headers = {"User-Agent": "saltdeploy", **gate.headers}
     with (
         words.unlogged("urllib3"),
@@ -197,9 +197,9 @@ def _get(gate, url, params=None):
 
 
 def _reason(exc):
-    """Return what is at the bottom of an exception of requests, whose own words are long."""
+    """Return the root cause of an exception of requests, because its own message is long."""
     while exc.__cause__ or exc.__context__:
         exc = exc.__cause__ or exc.__context__
-    # The words of requests itself, and of what it uses, hold the URL, in which a token may be.
+    # The messages of requests and its libraries have the URL, which may contain a token.
     text = getattr(exc, "strerror", None) or (str(exc) if tracebacks.is_open(type(exc)) else type(exc).__name__)
     return "connection refused" if isinstance(exc, ConnectionRefusedError) else text[: analysis.SHOWN]

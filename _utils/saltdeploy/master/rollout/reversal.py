@@ -1,4 +1,4 @@
-"""The way back of a deployment that failed: the old instances first, then the new ones go."""
+"""Reverts a failed deployment: brings the old instances back, and stops the new instances."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .ledger import Recording
 
 
 class Reverting(Recording):
-    """The part of an executor.Deployment that undoes it. What its methods return is what went wrong, in sentences."""
+    """The part of an executor.Deployment that reverts it. Its methods return the problems, in sentences."""
 
     def _revert(self, why):
-        """Bring the old instances back, and stop the new ones. Raises Failed or NotReverted, with ``why``."""
+        """Bring the old instances back, and stop the new instances. Raises Failed or NotReverted, with ``why``."""
         if not self.strategy.auto_revert and (self.started_on or self.adopted):
             raise NotReverted(f"auto_revert is off, so the new instances stay as they are, after: {why}")
         try:
@@ -28,7 +28,7 @@ class Reverting(Recording):
         raise Failed(why)
 
     def _change_back(self):
-        """Undo the waves that made room, the last one first: so no more are out at once than on the way there."""
+        """Undo the waves that made room, the last wave first, so that no more instances are out than before."""
         while self.replaced:
             old = self.replaced.pop()
             problems = self._change_back_on(old, set(self.started_on) & set(old))
@@ -37,11 +37,11 @@ class Reverting(Recording):
         return []
 
     def _change_back_on(self, old, new):
-        """Stop what was started on the nodes ``new``, and restore ``old``."""
-        # Should this run be killed now, highstate is to bring back the old one, not the new.
+        """Stop the instances that were started on the nodes ``new``, and restore ``old``."""
+        # If this run is killed now, highstate must bring back the old instances, not the new instances.
         self._drop(ids_by_node([i for i in self.published if i.node in old]))
         self._put(old)
-        # The new one goes first: it has the old one's port.
+        # The new instance goes first, because it has the port of the old instance.
         recorded = self._try_record(self._now()) if old else []
         problems = recorded + self._stop_new(new) + self._restore(old)
         if not problems:
@@ -50,10 +50,10 @@ class Reverting(Recording):
         return problems
 
     def _bring_back(self):
-        """Bring back what was retired; without that the new instances must stay."""
-        # What was only withdrawn runs still; if it does not, it is started again like the rest.
+        """Bring back the retired instances. If that fails, the new instances must stay."""
+        # Instances that were only withdrawn still run. If they do not, they are started again like the others.
         ids = self.withdrawn
-        # It waits for the job that withdraws them, as those below wait for what they undo.
+        # This job waits for the job that withdraws them. The jobs below also wait for the jobs that they undo.
         deadline = stop_deadline(self.app, ids) + first_result(self.app)
         job, exactly = ("publish", "discovery.publish", ids, self.app.name, ids), answers.exactly(ids)
         self._attempt(*job, deadline=deadline, told=told_ids, answer=exactly)
@@ -68,8 +68,8 @@ class Reverting(Recording):
         return self._attempt(*job, deadline=deadline, told=told_ids, answer=some) or self._not_found(ids)
 
     def _not_found(self, ids):
-        """Wait until clients find the restored instances. Only then others may go. Return the problem."""
-        # What was not healthy before does not become so by being restored.
+        """Wait until clients find the restored instances, because only then others may go. Return the problem."""
+        # A restored instance that was not healthy before does not become healthy.
         sick = {(i.node, i.id) for i in self.serving if not i.healthy}
         wanted = {node: [i for i in some if (node, i) not in sick] for node, some in ids.items()}
         problem = health.not_back(self.jobs.journal, self.discovery, self.app, {n: i for n, i in wanted.items() if i})
@@ -88,23 +88,23 @@ class Reverting(Recording):
         return problems
 
     def _weigh_back(self):
-        """Give all that served before the weight it had; what was restored came back with the normal one."""
+        """Give all old instances the weights that they had. Restored instances came back with the normal weight."""
         if not self.weighed and not (self.retired and traffic.unusual(self.weights)):
             return []
         deadline, some = stop_deadline(self.app, self.weights), answers.some_of(self.weights)
         return self._attempt(*self._weighing(self.weights), deadline=deadline, told=told_ids, answer=some)
 
     def _attempt(self, phase, function, nodes, *args, **options):
-        """Run a job of the way back; return what went wrong. Raises LockLost: then the rest is somebody else's.
+        """Run a job of the revert, and return the problems. Raises LockLost: then another run does the rest.
 
-        What it undoes may still be on its way to a node: that is refused there from then on.
+        The job that it undoes may still be on its way to a node. From now on, the node refuses that job.
         """
         if nodes:
             self.lock.check()
         return self.jobs.attempt(phase, function, nodes, *args, after=self.identity.id, **options)
 
     def _stop_new(self, nodes):
-        """Stop what this deployment started on ``nodes``."""
+        """Stop the instances that this deployment started on ``nodes``."""
         deadline = stop_deadline(self.app, {node: range(self.started_on.get(node, 1)) for node in nodes})
         job = ("stop", "app.stop", nodes, self.app.name)
         mine = answers.of_app(self.app.name)

@@ -1,4 +1,4 @@
-"""An app in an environment with its doors open, and what all verbs of the runner do alike."""
+"""An app in an environment with its connections open, and the steps that all verbs of the runner share."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from ..lock import Lock
 from ..remote.fleet import Fleet
 from ..rollout.executor import Identity
 
-# How long the catalog may take to follow an agent that was told something, in seconds: 0.1 where all is well.
+# How long the catalog may take to follow a change of an agent, in seconds. It takes 0.1 if all is well.
 FOLLOWS = 3.0
-# What is said first of a mistake: what is to be done is for who asks for that app.
+# The first part of a mistake's message. Only an operator who asks for that app needs the remedy.
 FIRST = re.compile(r".*?(?=\. |\n|$)", re.DOTALL)
 # How Salt says that it could not render a file of pillar.
 SLS = re.compile(r"Rendering (SLS '[^']+') failed, render error:\s*(.*)", re.DOTALL)
-# What is being done to an app meanwhile, where it is not a deployment of the usual kind: for whom the lock stops.
+# How the lock's message names a run that is no usual deployment.
 DOING = {
     "rollback": "rolled back",
     "scale": "scaled",
@@ -47,16 +47,18 @@ DOING = {
 
 @dataclass
 class Site:
-    """One app in one environment, with both its doors open: its minions and its discovery.
+    """One app in one environment, with open connections to its minions and to its discovery.
 
-    :param app: once its nodes were looked at, its stop timeout is the longest of the definition and of all instances.
-    :param nodes: those that are to run the app; ``chosen``: somebody chose them, and nothing else is looked at.
-    :param needed: those that must answer; ``choice``: whether there is ``nodes=`` to leave one out with.
-    :param warn: called with what is wrong and does not stop the verb.
-    :param answering: nodes of the environment that answer; ``observed``: those whose instances were looked at. None
-        until that is known.
-    :param known: ``(node, id)`` of the instances that they have.
+    :param app: its definition. After a look at the nodes, its stop timeout is the longest of definition and instances.
+    :param nodes: the nodes that are to run the app.
+    :param needed: the nodes that must answer.
+    :param chosen: whether the operator chose the nodes. Then no others are looked at.
+    :param choice: whether the verb has ``nodes=``, with which the operator can leave a node out.
+    :param warn: called with each problem that does not stop the verb.
+    :param known: ``(node, id)`` of the instances on the observed nodes.
     :param tolerated: services that an operator left to clients with ``keep``, by id and node.
+    :param answering: nodes of the environment that answer. None until that is known.
+    :param observed: nodes whose instances were looked at. None until that is known.
     """
 
     environment: Environment
@@ -78,11 +80,11 @@ class Site:
         return records.prefix(self.environment.name, self.app.name)
 
     def record(self):
-        """Return what runs now according to the record, None if nothing does."""
+        """Return the record of the instances that run now, None if nothing runs."""
         return self._used(records.read(self.discovery, self.prefix))
 
     def not_paused(self):
-        """Raise Refused if a deployment is paused, and nothing may take its place."""
+        """Raise Refused if a deployment is paused, and no other deployment may replace it."""
         sentence = records.paused(self.app.name, self.environment.name, self.record())
         if sentence and self.app.strategy.when_paused == "refuse":
             raise Refused(sentence)
@@ -98,7 +100,7 @@ class Site:
         return found
 
     def strangers(self, observed):
-        """Return what clients find under the app's name that is none of its instances: Strangers."""
+        """Return the Strangers: other services that clients find under the app's name."""
         ours, strangers = membership.divide(
             self.discovery.instances(self.app.name), self.app.name, self.environment, self.known
         )
@@ -107,7 +109,7 @@ class Site:
             registered.setdefault(i.node, set()).update([i.id] if i.published else ())
         stale = membership.stale(ours, registered)
         if stale:
-            # The catalog follows what an agent was told after a moment.
+            # The catalog follows a change of an agent after a moment.
             lost = {(s.endpoint.minion, s.endpoint.id) for s in stale}
 
             def gone(found):
@@ -118,7 +120,7 @@ class Site:
         return strangers + [s for s in stale if (s.endpoint.minion, s.endpoint.id) in lost]
 
     def refuse_strangers(self, observed, keep=False):
-        """Raise Refused if clients get anything else under the app's name; what nobody gets is a warning."""
+        """Raise Refused if clients get another service under the app's name. Warn of services that no client gets."""
         strangers = self._strangers_here(observed, keep)
         wrong = [s for s in strangers if not self.tolerates(s)]
         deployed = (self.record() or {}).get("version", "")
@@ -126,7 +128,7 @@ class Site:
         self._tell(strangers)
 
     def tell_strangers(self, observed):
-        """Warn of what else is found under the app's name, and of what the record has outside of the environment."""
+        """Warn of other services under the app's name, and of recorded instances outside of the environment."""
         self._tell(self._strangers_here(observed))
 
     def tolerates(self, stranger):
@@ -134,7 +136,7 @@ class Site:
         return stranger.kind is membership.Kind.FOREIGN and membership.where(stranger.endpoint) in self.tolerated
 
     def _strangers_here(self, observed, keep=False):
-        """Return the Strangers. Services that saltdeploy did not register are tolerated with ``keep``, and later."""
+        """Return the Strangers. Tolerate foreign services if ``keep`` is set, or was set for them before."""
         strangers, before = self.strangers(observed), (self.record() or {}).get("tolerated", ())
         foreign = {membership.where(s.endpoint) for s in strangers if s.kind is membership.Kind.FOREIGN}
         self.tolerated = frozenset(foreign if keep else foreign.intersection(before))
@@ -150,18 +152,20 @@ class Site:
 
 @dataclass(frozen=True)
 class Task:
-    """What a verb does, once it is decided.
+    """The work of a verb, once it is decided.
 
-    :param version: the release it is about.
-    :param lines: what will be done, in sentences; ``changes`` is whether there is anything to do.
-    :param act: ``act(lock, identity)`` does it, and returns the exit code, why, and the record as it is then.
-    :param verdict: ``verdict(result)`` is the outcome in words.
-    :param more: what the result has beside the usual.
-    :param publishes: it is done only if clients find the release; ``keep``: they may get other services, too;
-        ``alone``: they may get no other release.
-    :param removes: it is done only if clients find nothing.
+    :param version: the release that it is about.
+    :param lines: the steps of the plan, in sentences.
+    :param changes: whether there is anything to do.
+    :param act: ``act(lock, identity)`` does the work. It returns the exit code, the reason, and the record afterwards.
+    :param verdict: ``verdict(result)`` returns the outcome in words.
+    :param more: further keys of the result.
+    :param publishes: the task is done only if clients find the release.
+    :param keep: clients may get other services, too.
+    :param alone: clients may get no other release.
+    :param removes: the task is done only if clients find nothing.
+    :param restarts: ``(node, id)`` of the instances to restart. The task is done only if clients find all of them.
     :param actions: the plan as plain data, see explain.actions. None if the verb has no plan of instances.
-    :param restarts: ``(node, id)`` of the instances that it restarts: it is done only if clients find all of them.
     """
 
     version: str
@@ -179,18 +183,18 @@ class Task:
 
 
 class Verbs:
-    """The master's side.
+    """The base of all verbs, on the master.
 
     :param opts: the master's options (``__opts__`` of a runner).
     :param emit: called with each event of the journal as it happens.
-    :param user: who called, where Salt knows it.
+    :param user: the caller, if Salt knows it.
     """
 
     def __init__(self, opts, emit=lambda event: None, user=None):
         self.opts, self.journal, self.owner = opts, Journal(emit), owner(user)
 
     def _carry_out(self, site, verb, decide, reason, test):
-        """observe → decide → act, with the lock held, and history where something was done.
+        """Observe, decide and act, with the lock held, and write the history if anything changed.
 
         :param decide: ``decide(observed)`` returns a Task.
         """
@@ -243,7 +247,7 @@ class Verbs:
         return result
 
     def _remember(self, site, lock, identity, result):
-        """Keep ``result`` as history. What was done is told even where that fails."""
+        """Write ``result`` to the history. If that fails, the result is still reported."""
         try:
             old = records.surplus([key for key, _ in site.discovery.entries(records.history_key(site.prefix))])
             lock.write({records.history_key(site.prefix, identity.id): records.cut(result)}, old)
@@ -254,12 +258,12 @@ class Verbs:
 
     @unchanged()
     def _environment(self, env, app=None, choose=True):
-        """Return the Environment called ``env``, or the only one there is; else the only one that has ``app``.
+        """Return the Environment ``env``. Without ``env``, return the only one, or the only Environment with ``app``.
 
-        :param choose: False never chooses by the app. It only tells its mistakes with those of the environment.
+        :param choose: False never chooses by the app. It only reports the app's mistakes with the environment's.
         """
         app = arguments.one_name(app)
-        # To a minion Salt does not say what is wrong with a pillar file; the master's own user may know.
+        # Salt hides the mistakes in pillar files from minions. The master's own user may see them.
         opts = {**self.opts, "pillar_safe_render_error": False}
         with templateerrors.quiet():
             pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
@@ -277,8 +281,8 @@ class Verbs:
     def _definitions(self, name, env, looking=False, starts=False):
         """Return the environment, and the app whose definition a verb needs.
 
-        :param looking: it changes nothing, so it may choose the environment itself where only one has the app.
-        :param starts: it starts instances that the operator asks for. An app that cannot be beside another is refused.
+        :param looking: the verb changes nothing, so it may choose the only environment that has the app.
+        :param starts: the verb starts instances at the operator's request. An app that clashes with another is refused.
         """
         environment, name = self._named(name, env, looking)
         app = definition.find_app(environment, name)
@@ -289,7 +293,7 @@ class Verbs:
         return environment, app
 
     def _known(self, name, env, looking=False):
-        """Return the environment, and an app by its name alone: its own definition may be wrong."""
+        """Return the environment, and an app by its name alone, because its own definition may be wrong."""
         environment, name = self._named(name, env, looking)
         return environment, definition.known_by_name(environment, name)
 
@@ -298,10 +302,10 @@ class Verbs:
         return environment, definition.find_name(environment, arguments.word(name))
 
     def _defined_or_not(self, name, env, looking=False):
-        """Return as :meth:`_definitions` does; where the environment does not define the app, one that stands in."""
+        """Return the environment, and the app, or a stand-in if the environment does not define the app."""
         environment, word = self._environment_of(name, env, looking), arguments.word(name)
         if not names.NAME.fullmatch(word):
-            definition.find_name(environment, word)  # It says which name is similar.
+            definition.find_name(environment, word)  # Its message names a similar app.
         other = stand_in(word)
         return environment, environment.apps.get(other.name, other)
 
@@ -314,12 +318,12 @@ class Verbs:
         return environment
 
     def _warn(self, text):
-        """Tell ``text`` once."""
+        """Warn once with ``text``."""
         if text not in self.journal.warnings:
             self.journal.warn(text)
 
     def _warn_of_others(self, environment, name=None):
-        """Tell what is wrong with other definitions, in a line: it stands in nobody's way."""
+        """Warn of the mistakes in other definitions, in one line. They do not stop the verb."""
         others = {app: why for app, why in environment.broken.items() if app != name}
         files = {} if name in environment.broken else environment.unread
         said = [f"{what} ({FIRST.match(why)[0].rstrip('.')})" for what, why in {**files, **others}.items()]
@@ -328,10 +332,10 @@ class Verbs:
 
     @contextlib.contextmanager
     def _site(self, environment, app, nodes=None, choice=True, back=False):
-        """Preflight of what starts instances, with both doors open.
+        """Check the preconditions of a start of instances, and yield the Site.
 
         :param choice: whether the verb has ``nodes=``.
-        :param back: whether the verb goes back to what was there before. Then no other app need be healthy.
+        :param back: whether the verb goes back to an earlier state. Then no other app need be healthy.
         """
         chosen = arguments.nodes(environment, app, nodes)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
@@ -340,7 +344,7 @@ class Verbs:
 
     @contextlib.contextmanager
     def _whole_site(self, environment, app):
-        """Preflight of what is done to all that is there: the nodes that the record names must answer."""
+        """Yield the Site of a verb for all existing instances. The nodes that the record names must answer."""
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             backend.leader()
             everywhere = tuple(environment.nodes)
@@ -352,9 +356,9 @@ class Verbs:
             yield site
 
     def _advise(self, site, acts=False):
-        """Tell what the definitions of the app and its environment allow and their authors may not have meant.
+        """Warn of settings in the definitions of app and environment that their authors may not have intended.
 
-        :param acts: the plan is carried out. Then only what may lose requests is told: the rest was there to be read.
+        :param acts: the plan is carried out. Then only warn of lost requests, because a dry run shows the rest.
         """
         everything = (*cautions.of(site.app), *cautions.of_environment(site.environment))
         for warning in cautions.unseen_hang(site.app) if acts else everything:
@@ -363,11 +367,11 @@ class Verbs:
     def _observe(self, site, deployment=None):
         observed, record = preflight.observe(site, self.journal, deployment), site.record()
         site.known = frozenset((i.node, i.id) for i in observed.instances)
-        # An instance keeps the timeout that it was started with, whatever its definition says by now.
+        # An instance keeps the timeout that it was started with, even if its definition has changed since.
         stop = replace(site.app.stop, timeout=max(site.app.stop.timeout, observed.stop_timeout))
         site.app = replace(site.app, stop=stop)
         had = (record or {}).get("data", [])
-        # What a node that does not answer has of an app's data only the record can tell.
+        # If a node does not answer, only the record knows whether it has data of the app.
         unseen = {n: "" for n in {*had, *(record or {}).get("nodes", {})} if n not in site.answering}
         return replace(
             observed,
@@ -378,9 +382,9 @@ class Verbs:
 
 
 def _with_errors(pillar):
-    """Return a pillar with what Salt could not render of it among the files that are left out.
+    """Return a pillar in which the files that Salt could not render are among the files that are left out.
 
-    Salt shows the text around a mistake, in which a secret may be: only what is wrong is kept.
+    Salt shows the text around a mistake, which may contain a secret. So only the problem is kept.
     """
     found = dict(inheritance.unread(pillar))
     for number, error in enumerate(pillar.get("_errors") or (), 1):
@@ -391,19 +395,19 @@ def _with_errors(pillar):
 
 
 def stand_in(name):
-    """Return an App for one that has no definition, to take away what runs of it; Refused if that is no name."""
+    """Return an App without a definition, to remove its instances. Raises Refused if ``name`` is no app's name."""
     return App(names.app(name), Source("", ""), "")
 
 
 def owner(user=None):
-    """Return who runs this, and where.
+    """Return the operator and the host of this run.
 
-    :param user: whom Salt has authenticated: ``sudo_ann`` for Ann by sudo, and nobody it knows is ``UNKNOWN``.
+    :param user: the user that Salt has authenticated: ``sudo_ann`` for Ann by sudo, ``UNKNOWN`` for an unknown user.
     """
     known = user.removeprefix("sudo_") if isinstance(user, str) and user != "UNKNOWN" else ""
     return f"{known or os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
 
 
 def _new_id():
-    """Return the id of a deployment: sorts by time, and two at once differ."""
+    """Return the id of a deployment. Ids sort by time, and two at the same time differ."""
     return f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

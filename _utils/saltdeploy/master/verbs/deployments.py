@@ -1,6 +1,6 @@
-"""What ``salt-run deploy.…`` does: arguments in, a result out, as plain data. Deployments are here.
+"""The verbs of ``salt-run deploy.…`` that deploy: arguments in, a result out, as plain data.
 
-Whatever is raised from here means that nothing was changed.
+An exception from here means that nothing was changed.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from .queries import Looking
 
 
 class Control(Operations, Looking, Settling):
-    """All verbs of the runner, which documents each."""
+    """All verbs of the runner. The runner documents each verb."""
 
     def app(self, name, env, version, instances, nodes, publish, test, keep, reason, move):
-        """Take app ``name`` to a release."""
+        """Deploy a release of app ``name``."""
         environment, app = self._definitions(name, env, starts=True)
         version = versions.check(app, version)
         count = arguments.count("instances", instances, app.instances)
@@ -65,10 +65,10 @@ class Control(Operations, Looking, Settling):
         return self._wait_out(environment, app, result) if pauses and math.isfinite(app.strategy.pause) else result
 
     def promote(self, name, env, test, reason):
-        """Go on with the deployment that is paused."""
+        """Continue the paused deployment."""
         environment, app = self._definitions(name, env)
         version, paused = self._paused(environment, app)
-        # Who chose all nodes chose none: then nothing else may serve in the end.
+        # A choice of all nodes counts as no choice: then no other release may serve in the end.
         chosen = paused["nodes"] if set(paused["nodes"]) != set(environment.eligible(app)) else None
         with self._site(environment, app, chosen, choice=False) as site:
 
@@ -87,7 +87,7 @@ class Control(Operations, Looking, Settling):
             return self._carry_out(site, "promote", decide, reason, test)
 
     def abort(self, name, env, test, reason):
-        """Take back the deployment that is paused; without one, stop the candidates that wait for publication."""
+        """Revert the paused deployment. If none is paused, stop the candidates that wait for publication."""
         environment, app = self._definitions(name, env)
         with self._site(environment, app, choice=False, back=True) as site:
 
@@ -99,10 +99,11 @@ class Control(Operations, Looking, Settling):
                     if not paused["from"]:
                         raise Refused(f"the record has not what served before {version}: deploy that, by its version.")
                     origin = versions.check(app, paused["from"])
-                    # It may have been on some of the nodes only: the others keep what they have.
+                    # The deployment may have been on some nodes only. The other nodes keep their instances.
                     good = sum(i.good and i.version == origin for i in observed.instances)
                     count = max(paused["before"], good)
-                    # What the new release has written is left where nothing ran before: that needs no second word.
+                    # Data that the new release wrote may be left on nodes where nothing ran before. That needs no
+                    # second confirmation.
                     desired = planner.Desired(app, origin, count, site.nodes, move=bool(app.data))
                     make = planner.plan
                 else:
@@ -117,7 +118,7 @@ class Control(Operations, Looking, Settling):
             return self._carry_out(site, "abort", decide, reason, test)
 
     def _paused(self, environment, app):
-        """Return the release that is paused, and what the record has of it; Refused if none is."""
+        """Return the paused release and its entry in the record. Raises Refused if no deployment is paused."""
         with discovery.connect(environment.discovery) as backend:
             record = records.read(backend, records.prefix(environment.name, app.name))[0] or {}
         if not record.get("paused"):
@@ -128,7 +129,7 @@ class Control(Operations, Looking, Settling):
         return versions.check(app, record["version"]), record["paused"]
 
     def _wait_out(self, environment, app, result):
-        """Wait as long as the pause is to last, without the lock, then go on. What does not stay healthy goes back."""
+        """Wait out the pause without the lock, then promote. Abort if the new instances do not stay healthy."""
         record, prefix = result["record"], records.prefix(environment.name, app.name)
         service, new = traffic.watched(app, record)
         self.journal.say(f"paused for {app.strategy.pause:g}s: deploy.promote goes on at once, deploy.abort goes back")
@@ -155,7 +156,7 @@ class Control(Operations, Looking, Settling):
                 promoted = self.promote(app.name, environment.name, False, result["reason"])
                 if promoted["retcode"] != REVERTED:
                     return promoted
-                # It is paused once more, and nobody is there who would go on.
+                # The deployment is paused once more, and nobody is there to continue it.
                 bad = f"after the pause, {promoted['why']}".partition("\n")[0]
             back = self.abort(app.name, environment.name, False, bad[: arguments.REASON])
         except (Refused, Failed, *INTERRUPTS) as exc:
@@ -166,9 +167,9 @@ class Control(Operations, Looking, Settling):
         return {**back, "retcode": REVERTED if back["retcode"] == DONE else NOT_REVERTED}
 
     def _measure(self, environment, app, service, new, backend):
-        """Measure once more, before a pause ends by itself; return what is wrong. Nobody holds the lock meanwhile."""
+        """Measure once more before a pause ends by itself, without the lock. Return the problem, or an empty text."""
         if service != app.name:
-            return ""  # it has no users: there is nothing to measure of it
+            return ""  # candidates have no clients, so there is nothing to measure
         node, instance = min(new)
         where = measurements.Where(environment.name, version_of(instance), node, instance)
         try:
@@ -202,7 +203,7 @@ class Control(Operations, Looking, Settling):
             return self._carry_out(site, "publish", decide, reason, test)
 
     def rollback(self, name, env, version, nodes, skip_tests, test, reason, move):
-        """Take app ``name`` back to the last good release, or to ``version``, which must be installed still."""
+        """Roll app ``name`` back to the last good release, or to ``version``, which must still be installed."""
         environment, app = self._definitions(name, env)
         wanted = None if version is None else versions.check(app, version)
         with self._site(environment, app, nodes, back=True) as site:
@@ -216,7 +217,7 @@ class Control(Operations, Looking, Settling):
                 passed = ([], []) if wanted else records.passed(history, current, target)
                 for sentence in _passing_over(app.name, current, target, passed):
                     self._warn(sentence)
-                # Never fewer than serve now: they may have been made more for a reason.
+                # Never fewer than serve now, because somebody may have scaled up for a reason.
                 count = max(app.instances, sum(i.good and i.version == current for i in observed.instances))
                 preferred = sorted(site.nodes, key=lambda n: target not in observed.releases.get(n, ()))
                 desired = planner.Desired(app, target, count, tuple(preferred), tests=not skip_tests, move=move)
@@ -226,7 +227,7 @@ class Control(Operations, Looking, Settling):
             return self._carry_out(site, "rollback", decide, reason, test)
 
     def scale(self, name, env, instances, test, reason, move):
-        """Run another number of instances of the release that the record has."""
+        """Run another number of instances of the recorded release."""
         environment, app = self._definitions(name, env, starts=True)
         count = arguments.count("instances", instances, None)
         if count is None:
@@ -253,8 +254,8 @@ class Control(Operations, Looking, Settling):
     def _deployment(self, site, observed, desired, make, said="", left=""):
         """Return the Task of a plan.
 
-        :param make: what makes the plan, of ``desired`` and of ``observed`` with its health.
-        :param said: what the verdict adds where it succeeds.
+        :param make: makes the plan from ``desired`` and from ``observed`` with its health.
+        :param said: a text that the verdict adds if the deployment succeeds.
         :param left: the release that a rollback leaves.
         """
         for warning in loadbalancer.lacking(site.app, desired.instances, observed.slots):
@@ -273,7 +274,7 @@ class Control(Operations, Looking, Settling):
                 *left_serving,
                 *hooks.lines(site.app, plan, marks, known),
             ],
-            # One that is frozen is not any more, and the record changes.
+            # A frozen deployment is not frozen any more, so the record changes.
             changes=bool(plan) or "frozen" in (site.record() or {}),
             act=lambda lock, identity: self._execute(site, observed, desired, plan, lock, identity, left),
             verdict=lambda result: outcome.verdict(result, desired, said),
@@ -285,7 +286,7 @@ class Control(Operations, Looking, Settling):
         )
 
     def _execute(self, site, observed, desired, plan, lock, identity, left):
-        """Return the exit code, why, and the record as it is then (None where nobody can tell)."""
+        """Return the exit code, the reason, and the record as it is then, or None if nobody can tell."""
         before = site.record()
         jobs = Jobs(site.fleet, self.journal)
         serving = [i for i in observed.instances if i.published and i.running]
@@ -314,14 +315,14 @@ class Control(Operations, Looking, Settling):
         return DONE, "", deployment.record
 
     def _agreed(self, content, nodes, observed, known):
-        """Return the digest of the release on all nodes; Failed, and nothing was done, if there is more than one."""
+        """Return the digest of the release on all nodes. Raises Failed, before any change, if they differ."""
         try:
             return contents.agree(*content, nodes, observed, known)
         except INTERRUPTS as exc:
             raise Failed(cause(exc)) from exc
 
     def _warn_of_packages(self, content, nodes):
-        """Say which packages differ between nodes. Where that cannot be found out, the deployment has not failed."""
+        """Warn of packages that differ between nodes. If the comparison fails, the deployment has not failed."""
         try:
             warning = contents.differing_packages(*content, nodes)
         except (Exception, *INTERRUPTS) as exc:
@@ -330,7 +331,7 @@ class Control(Operations, Looking, Settling):
             self.journal.warn(warning)
 
     def _tidy(self, site, observed, version, left, lock, identity):
-        """Remove what is beyond ``keep_releases``. Where that fails, the deployment has not."""
+        """Remove releases beyond ``keep_releases``. If that fails, the deployment has not failed."""
         if all(len(releases) <= site.app.strategy.keep_releases for releases in observed.releases.values()):
             return
         try:
@@ -350,7 +351,7 @@ def _recorded(site):
 
 
 def _retained(site, observed, version, current):
-    """Return ``version``; Refused if it is what runs, or if no node has it any more."""
+    """Return ``version``. Raises Refused if it runs now, or if no node has it any more."""
     name, env = site.app.name, site.environment.name
     if version == current:
         raise Refused(
@@ -377,7 +378,7 @@ def _last_good(site, history, current):
 
 
 def _passing_over(name, current, target, passed):
-    """Return what the operator may not expect of a rollback, as sentences: see records.passed."""
+    """Yield surprising effects of a rollback, as sentences for the operator: see records.passed."""
     reverted, left = passed
     if reverted:
         yield (

@@ -1,4 +1,4 @@
-"""Makes a result of whatever comes of a verb of the runner: salt-run exits 0 on wrong arguments and exceptions."""
+"""Turns every end of a verb into a result, because salt-run exits 0 on wrong arguments and exceptions."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ...core.errors import INTERRUPTS, NOT_REVERTED, REFUSED, REVERTED
 
 log = logging.getLogger(__name__)
 
-# A fault of ours.
+# The verdict on a fault of ours.
 FAULT = "Internal error in saltdeploy ({}).{} Run again with `-l debug` for the traceback."
 UNFINISHED = " The deployment may be unfinished: run `salt-run deploy.status`."
-# The verbs that change nothing: of these, and of every dry run, an internal error is no danger.
+# The verbs that change nothing. An internal error in these, or in any dry run, does no harm.
 LOOKING = ("plan", "check", "status", "history", "logs", "test", "hooks", "unlock")
 # The arguments with which such a verb changes something.
 CHANGING = ("settle", "force")
 
 
 def result(function, args, kwargs):
-    """Call a function of the runner; return its result, whatever it was called with and whatever it raises."""
+    """Call a function of the runner. Return a result for any arguments and for any exception."""
     signature, given = inspect.signature(function), {}
     named = {n: p.default for n, p in signature.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
     _hang_up_like_ctrl_c()
@@ -40,7 +40,7 @@ def result(function, args, kwargs):
         return function(*args, **kwargs)
     except (SaltInvocationError, CommandExecutionError) as exc:
         return {"verdict": words.message(f"refused, nothing was changed: {exc}"), "retcode": REFUSED}
-    except INTERRUPTS:  # control reverts and returns once there is something to revert
+    except INTERRUPTS:  # once there is something to revert, the verb itself reverts and returns
         return {"verdict": "interrupted, nothing was changed", "retcode": REFUSED}
     except Exception as exc:
         # Salt would print a traceback, and end with 1.
@@ -62,6 +62,6 @@ def _bound(signature, args, kwargs):
 
 
 def _hang_up_like_ctrl_c():
-    """Make SIGHUP (the terminal is gone) an interrupt: it reverts, too. One that is ignored (nohup) stays so."""
+    """Make SIGHUP (the terminal is gone) an interrupt, so that it reverts, too. An ignored SIGHUP stays ignored."""
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, lambda number, frame: sys.exit(128 + number))

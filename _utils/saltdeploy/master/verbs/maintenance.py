@@ -1,4 +1,4 @@
-"""Verbs for what runs already: restart it, take it from users, remove it, and the releases nobody needs."""
+"""Verbs for running instances and old releases: restart, withdraw, remove, prune."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from .base import Task, Verbs
 
 
 class Operations(Verbs):
-    """None of these starts another release. What failed half way is told as it is, and not undone."""
+    """These verbs start no other release. They report a failure half way, and do not undo it."""
 
     # -- restart ------------------------------------------------------------------------------
 
     def restart(self, name, env, confirm, test, reason):
-        """Restart the published instances, wave by wave. The first failure, or an instance that dies, stops it."""
+        """Restart the published instances, wave by wave, until the first failure or death of an instance."""
         environment, app = self._definitions(name, env)
         with self._whole_site(environment, app) as site:
 
@@ -54,9 +54,9 @@ class Operations(Verbs):
             return self._carry_out(site, "restart", decide, reason, test)
 
     def _up(self, site, observed, version):
-        """Return ``observed`` with the instances that discovery does not have as healthy as not running.
+        """Return ``observed``, in which instances that discovery does not have as healthy count as not running.
 
-        They serve nobody, so they are restarted first, and no restart counts on them.
+        They serve no clients. So they are restarted first, and no restart counts on them.
         """
         seen = preflight.health(
             site.discovery, planner.Desired(site.app, version, 0, site.nodes), observed, self.journal
@@ -64,9 +64,9 @@ class Operations(Verbs):
         return replace(seen, instances=tuple(replace(i, running=i.running and i.healthy) for i in seen.instances))
 
     def _restart(self, site, waves, up, lock, identity):
-        """Restart one instance on each node of a wave at a time, while all others serve that are counted on.
+        """Restart one instance on each node of a wave at a time, while all other counted instances serve.
 
-        :param up: ``(node, id)`` of the instances that serve when it begins.
+        :param up: ``(node, id)`` of the instances that serve at the beginning.
         """
         record, counted = site.record(), set(up)
         left = [(number, ids) for number, wave in enumerate(waves, 1) for ids in _in_turn(wave, up)]
@@ -85,7 +85,7 @@ class Operations(Verbs):
         return DONE, "", record
 
     def _others_serve(self, site, counted):
-        """Make sure that clients find all of ``counted``, pairs of node and id. Otherwise nothing more is taken out."""
+        """Make sure that clients find all of ``counted``, pairs of node and id, before more are taken out."""
         ids = {node: [i for n, i in sorted(counted) if n == node] for node, _ in counted}
         health.still_serve(self.journal, site.discovery, site.app, ids)
 
@@ -102,7 +102,7 @@ class Operations(Verbs):
     # -- withdraw -----------------------------------------------------------------------------
 
     def withdraw(self, name, env, version, nodes, confirm, test, reason):
-        """Take instances out of discovery; they run on as candidates."""
+        """Take instances out of discovery. They run on as candidates."""
         environment, app = self._definitions(name, env)
         version = arguments.release(app, version)
         with self._site(environment, app, nodes, back=True) as site:
@@ -143,13 +143,13 @@ class Operations(Verbs):
     # -- remove -------------------------------------------------------------------------------
 
     def remove(self, name, env, confirm, test, reason):
-        """Take an app away: its instances, its releases, its record; the history stays."""
-        # What runs can be taken away, whether anybody still defines it or not.
+        """Remove an app: its instances, its releases and its record. The history stays."""
+        # A running app can be removed even if no environment defines it any more.
         environment, app = self._defined_or_not(name, env)
         with self._whole_site(environment, app) as site:
 
             def decide(observed):
-                # What others have registered stays theirs.
+                # Services that others have registered may stay.
                 theirs = (membership.Kind.OTHER, membership.Kind.FOREIGN)
                 membership.refuse(site.strangers(observed), app.name, environment.name, theirs)
                 ids, releases = planner.everything(observed)
@@ -238,7 +238,7 @@ class Operations(Verbs):
         return DONE, "", record
 
     def _prunable(self, site, observed, version, left=()):
-        """Return node -> versions beyond ``keep_releases``; never what runs, nor what a rollback would go to."""
+        """Return node -> versions beyond ``keep_releases``, without running releases and a rollback's target."""
         good = records.last_good(site.history(), version, left)
         stay = {version, *([good["record"]["version"]] if good else ())}
         return planner.prunable(observed, site.app.strategy.keep_releases, stay)
@@ -255,7 +255,7 @@ def _pairs(ids):
 
 
 def _in_turn(wave, up):
-    """Yield the parts of a wave that are out at once: an instance of each node, the ones that serve nobody first.
+    """Yield the parts of a wave that are out at once: an instance of each node. Idle instances come first.
 
     :param wave: node -> ids.
     """
@@ -285,7 +285,7 @@ def _withdrawn(result):
 
 
 def _removed(result, data):
-    """Return the outcome in words; ``data`` says where the app's data is."""
+    """Return the outcome in words. ``data`` says where the app's data is."""
     name, where = result["app"], result["environment"]
     if result["retcode"] != DONE:
         why = result.get("untrue") or _why(result)

@@ -1,4 +1,4 @@
-"""The verb for hooks that run once: see what became of them, and say so where no run could see it."""
+"""The verb for one-time hooks: shows their outcomes, and settles hooks whose end no run saw."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ SETTLED = ("done", "again")
 
 
 class Settling(Verbs):
-    """Asks discovery only: the node that ran a hook may be gone."""
+    """Asks discovery only, because the node that ran a hook may be gone."""
 
     def hooks(self, name, env, version, settle):
-        """Show the marks of hooks that run once; with ``settle``, replace those of hooks whose end is not known."""
+        """Show the marks of hooks that run once. With ``settle``, replace the marks of hooks without a known end."""
         environment, app = self._known(name, env, looking=settle is None)
         version = arguments.release(app, version)
         if settle not in (None, *SETTLED):
@@ -47,7 +47,7 @@ class Settling(Verbs):
 
 
 def _marks(backend, prefix, version):
-    """Return all marks of an app, or those of one release, by their whole key."""
+    """Return all marks of an app, or of a release of it, by their complete keys."""
     found = hooks.usable(backend.read_all(hooks.marks_key(prefix)))
     return {key: one for key, one in sorted(found.items()) if version in (None, _version(prefix, key))}
 
@@ -57,7 +57,7 @@ def _version(prefix, key):
 
 
 def _settled(marks, settle, owner):
-    """Return what is to be written and what to be removed."""
+    """Return the entries to write and the keys to remove."""
     if settle == "again":
         return {}, list(marks)
     return {key: {**one, "state": "done", "owner": owner, "time": time.time()} for key, one in marks.items()}, ()

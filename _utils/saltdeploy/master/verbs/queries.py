@@ -1,4 +1,4 @@
-"""Verbs that change nothing of what is deployed: look, test, ask instances; and take away a lock."""
+"""Verbs that change no deployment: they look, test, ask instances, or take away a lock."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ SHOWN = 300
 
 
 class Looking(Verbs):
-    """None of these takes the lock."""
+    """These verbs do not take the lock."""
 
     def check(self, name, env, version, instances, nodes, move):
-        """Find out whether a deployment would be refused; it is, with the same message, where it would."""
+        """Raise Refused, with the same message, if a deployment would be refused."""
         environment, app = self._definitions(name, env, looking=True, starts=True)
         version = versions.check(app, version)
         count = arguments.count("instances", instances, app.instances)
@@ -63,12 +63,12 @@ class Looking(Verbs):
         return {**about, "verdict": verdict, **told, "warnings": self.journal.warnings, "retcode": DONE}
 
     def test(self, name, env, version, nodes):
-        """Run the app's tests, from everywhere, on its candidates; without any on what is published."""
+        """Run the app's tests, from everywhere, on its candidates, or else on its published instances."""
         environment, app = self._definitions(name, env, looking=True)
         version = arguments.release(app, version)
         with self._site(environment, app, nodes) as site:
             observed = self._observe(site)
-            # What is warm is no candidate: it is tested where its release is named.
+            # A warm instance is no candidate. It is tested only if its release is named.
             known = [i for i in observed.instances if i.running and i.recorded]
             running = [i for i in known if (version or (i.node, i.id) not in observed.warm)]
             chosen = [i for i in running if version in (None, i.version)]
@@ -88,7 +88,7 @@ class Looking(Verbs):
         return {"app": name, "verdict": verdict, "steps": self.journal.as_data(), "retcode": REVERTED if why else DONE}
 
     def status(self, name, env):
-        """Return what discovery and the record have of one app, or of all, also of those that nobody defines."""
+        """Return the state of an app, or of all apps, in discovery and in the record, even without a definition."""
         every = name is None or name == ""
         word = None if every else arguments.word(name)
         environment = self._environment(env, word)
@@ -117,7 +117,7 @@ class Looking(Verbs):
         return {**about, "warnings": problems, "retcode": DONE}
 
     def unlock(self, name, env, force):
-        """Show who holds the lock; with ``force`` take it from them."""
+        """Show the holder of the lock. With ``force``, take the lock away."""
         environment, app = self._defined_or_not(name, env)
         key = records.lock_key(records.prefix(environment.name, app.name))
         with discovery.connect(environment.discovery) as backend:
@@ -129,7 +129,8 @@ class Looking(Verbs):
             about = {"app": app.name, "environment": environment.name}
             if not force:
                 raise Refused(held(holder, about))
-            # Changed, or its run would find nobody after it, and take it again. Another run may have it by now.
+            # If the value did not change, the run would see no other holder and take the lock again. The write fails
+            # if another run has the lock by now.
             if not backend.replace(key, {**holder, "taken_by": self.owner}, index):
                 raise Refused(f"the lock of {name} changed hands meanwhile: see who has it now, without force=True.")
             backend.destroy_session(session)
@@ -164,7 +165,7 @@ class Looking(Verbs):
         return {**about, "logs": found, "problems": problems, "retcode": REVERTED if problems else DONE}
 
     def run(self, name, command, env, instance, node, timeout):
-        """Run ``command`` once, as a running instance would; by default the first that is published."""
+        """Run ``command`` once, as a running instance would. By default that is the first published instance."""
         environment, app = self._definitions(name, env)
         arguments.words(command)
         timeout = arguments.seconds("timeout", timeout)
@@ -190,7 +191,7 @@ class Looking(Verbs):
 
 
 def _instance(state, instance, node):
-    """Return the node and the id of the instance that was asked for, published ones first."""
+    """Return the node and the id of the requested instance. Published instances come first."""
     rows = sorted((r for r in state["instances"] if r["state"] != "lost"), key=lambda r: r["state"] in UNPUBLISHED)
     fitting = [r for r in rows if instance in (None, r["id"]) and node in (None, r["node"])]
     if not fitting or (instance is None and fitting[0]["state"] in UNPUBLISHED):
