@@ -117,7 +117,7 @@ def _unready(passing):
         failing = __salt__["discovery.failing"]() if passing else []
     except (CommandExecutionError, SaltInvocationError) as exc:
         return str(exc)
-    return f"not healthy: {', '.join(failing)}; see deploy.status" if failing else ""
+    return f"not healthy: {', '.join(failing)}. See deploy.status" if failing else ""
 
 
 def resolved(name, deadline=60):

@@ -163,11 +163,15 @@ def matrix(arguments):
 
 
 def lint(arguments):
-    """ruff, over everything."""
+    """ruff, and the measure of the English, over everything."""
     requirements = REPOSITORY / "tests/requirements/lint.txt"
     ruff = python("lint", requirements).parent / "ruff"
-    checked = subprocess.run([ruff, "check", *arguments, "."], cwd=REPOSITORY, check=False).returncode
-    return subprocess.run([ruff, "format", "--check", "."], cwd=REPOSITORY, check=False).returncode or checked
+    commands = (
+        [ruff, "check", *arguments, "."],
+        [ruff, "format", "--check", "."],
+        [sys.executable, "-m", "tooling.prose"],
+    )
+    return max(subprocess.run(command, cwd=REPOSITORY, check=False).returncode for command in commands)
 
 
 def docs(arguments):

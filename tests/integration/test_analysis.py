@@ -58,8 +58,8 @@ def test_what_is_measured_badly_is_reverted(target, users, metrics, releases):
     traces = target.traces()
     target.define(strategy={"analysis": [errors(metrics)]})
     output = target.deploy(new, code=1)
-    why = "analysis errors failed: measured 0.01, 0.5; wanted is at most 0.05, 1 of 2 was not, and 0 may be"
-    assert f"{NAME} {new} was not deployed in site; all is as before (3 instances of {before} on " in output
+    why = "analysis errors failed: measured 0.01, 0.5, wanted is at most 0.05, 1 of 2 was not, and 0 may be"
+    assert f"{NAME} {new} was not deployed in site, and all is as before (3 instances of {before} on " in output
     assert why in output and "wave 1: measure errors" in output and "errors 1/2: 0.01" in output
     assert target.traces() == traces
     assert users.answered[new], "it was measured while it served"

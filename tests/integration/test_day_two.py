@@ -212,7 +212,7 @@ def test_shown_only_nothing_is_done(site, verb):
     before = everything(site)
     assert "shop 1.2 can be deployed in site" in verb("check", "version='1.2'")
     assert "wave 1: restart shop_1.0_" in verb("restart", "test=True")
-    assert "forget what the record has: 3 instances" in verb("remove", "test=True")
+    assert "forget the record: 3 instances" in verb("remove", "test=True")
     assert everything(site) == before
 
 
@@ -347,7 +347,7 @@ def test_an_app_that_nobody_defines_any_more(site, verb, refused):
     assert "unknown app 'shop'" in refused("app")
     code, output = site.cli.run("salt-run", "deploy.status")
     assert code == 0 and "shop runs, and is not in site: add it" in output and "salt-run deploy.remove shop" in output
-    assert "shop is removed from site; its history stays" in verb("remove", "confirm=True")
+    assert "shop is removed from site. Its history stays" in verb("remove", "confirm=True")
     traces = site.traces()
     assert (traces.published, traces.candidates, traces.listening, traces.folders) == ({}, set(), set(), set())
     assert traces.record is None and not traces.locked

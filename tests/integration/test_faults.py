@@ -103,7 +103,10 @@ def test_what_was_retired_cannot_be_brought_back(target, agents, users):
         foreign.listen()
         output = run.end(2)
     says(
-        output, "NOT wholly reverted, look now", f"port {port} is not free on web1", "the new instances stay published"
+        output,
+        "could not be reverted completely, look now",
+        f"port {port} is not free on web1",
+        "the new instances stay published",
     )
     assert sorted(target.traces().versions) == sorted(["stuck", target.old, target.old])
     assert users.wait_for("stuck", 10)
@@ -286,7 +289,7 @@ def test_a_minion_is_killed(target, minions, impatient):
         says(
             output, "start on web3: does not answer: is its salt-minion running?", "restore  web1: ", "stop     web2: "
         )
-        says(output, "NOT wholly reverted, look now", "stop on web3: does not answer")
+        says(output, "could not be reverted completely, look now", "stop on web3: does not answer")
         after = target.traces()
         assert (after.published, after.record["nodes"], after.locked) == (
             before.published,

@@ -137,8 +137,16 @@ def started(target, node, version):
     "arguments, code, words",
     [
         (("plan", "instances=1", "nodes=web1"), 0, "nothing else serves on these nodes: shop is down there until"),
-        (("app", "publish=False"), 3, "leave publish=False out (in place, a candidate needs the port of what serves)"),
-        (("app", "keep=True"), 3, "leave keep=True out (in place, the new release needs the port of what is kept)"),
+        (
+            ("app", "publish=False"),
+            3,
+            "leave publish=False out (in place, a candidate needs the port of the old instance)",
+        ),
+        (
+            ("app", "keep=True"),
+            3,
+            "leave keep=True out (in place, the new release needs the port of the kept instance)",
+        ),
     ],
 )
 def test_what_is_said_before(target, arguments, code, words):

@@ -147,7 +147,7 @@ def test_ports(target, ports, foreign, words):
             listener.bind((target.agents.nodes[node], PORTS[0] + 1))
             listener.listen()
         output = refused(target, NAME, "version='1.1'")
-    assert "no room for 3 more of shop 1.1 beside what runs" in output
+    assert "no room for 3 more of shop 1.1 beside the running instances" in output
     assert [word for word in words if word not in output] == [], output
 
 
@@ -245,7 +245,7 @@ def fails(target, version, *words):
     """Deploy a release that is wrong: all is as before."""
     output = target.deploy(version, code=1)
     assert (
-        f"shop {version} was not deployed in site; all is as before (3 instances of 1.0 on web1, web2, web3): "
+        f"shop {version} was not deployed in site, and all is as before (3 instances of 1.0 on web1, web2, web3): "
         in output
     )
     assert [word for word in words if word not in output] == [], output

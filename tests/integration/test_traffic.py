@@ -43,7 +43,7 @@ def test_a_canary_gets_its_share_until_it_is_promoted(target, releases, minions)
     target.run("promote")
     assert weights(target) == [(new, NORMAL_WEIGHT)] * 3
     target.define()
-    assert "nothing to do: what is desired is what is there" in target.deploy(new)
+    assert "no changes: the deployed instances are as defined" in target.deploy(new)
 
 
 def test_who_takes_a_share_back_gives_the_old_ones_the_weights_they_had(target, releases):

@@ -65,7 +65,7 @@ def verdict(gate, measurements):
     if bad > gate.failure_limit:
         listed = ["…"] * (len(measurements) > LISTED) + [str(m) for m in measurements[-LISTED:]]
         return (
-            f"analysis {gate.name} failed: measured {', '.join(listed)}; wanted is {condition(gate)},"
+            f"analysis {gate.name} failed: measured {', '.join(listed)}, wanted is {condition(gate)},"
             f" {bad} of {len(measurements)} {'was' if bad == 1 else 'were'} not, and {gate.failure_limit} may be"
         )
     return None if len(measurements) < gate.count else ""

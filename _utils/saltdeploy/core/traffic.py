@@ -63,7 +63,7 @@ def check(strategy, at):
     if strategy.type == "recreate":
         raise DefinitionError(
             f"{key}, and the strategy is `type: recreate`: there the canary has the place of an old instance,"
-            f" and its share. Allowed is {FULL}; or say `type: rolling`."
+            f" and its share. Allowed is {FULL}, or say `type: rolling`."
         )
 
 

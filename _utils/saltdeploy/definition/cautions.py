@@ -37,7 +37,7 @@ def _same_question(app):
     if app.tests and all(t.kind == "tcp" or _asks_one_of(paths, t) for t in app.tests):
         what = " and ".join(sorted(paths & {t.target for t in app.tests})) or "whether the port is listened on"
         yield (
-            f"the tests of {app.name} ask only what its checks ask too ({what}): a release that answers this and fails"
+            f"the tests of {app.name} only repeat its checks ({what}): a release that answers this and fails"
             " at everything else is published. Add a test of a page that clients use"
         )
 

@@ -15,7 +15,6 @@ SERVER = "consul-server"
 DATACENTER = "dc1"
 HTTPS = 8501
 ETC, DATA = "/etc/consul.d", "/var/lib/consul"
-# Consul's releases come from here, unless the master serves them itself.
 # The namespace for the ids of tokens. These ids are no secrets, but must stay the same.
 NAMESPACE = uuid.UUID("6f1d1b9e-5a1f-4a52-9f3c-3a4b6c0e7d21")
 

@@ -126,7 +126,7 @@ COMMAND = {
 }
 
 COMMANDS = {
-    "description": "a command, or command, timeout, once and on_failure; or a list of these",
+    "description": "a command, or command, timeout, once and on_failure, or a list of these",
     "anyOf": [*COMMAND["anyOf"], {"type": "array", "items": COMMAND}],
 }
 
@@ -146,7 +146,7 @@ MEASURED = _object(
         },
         "json": {
             "title": "a JSON Pointer",
-            "description": "a JSON Pointer: /data/error_rate; empty: the whole document is the number",
+            "description": "a JSON Pointer, such as /data/error_rate. Empty: the whole document is the number",
             "type": "string",
             "pattern": r"^(/.*)?$",
         },

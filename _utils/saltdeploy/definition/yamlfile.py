@@ -97,7 +97,7 @@ def _jinja(text, exc):
         if "{%" in line or ("{{" in line and mark and mark.line + 1 == number):
             return (
                 f"is not YAML: line {number} has Jinja, and a file of environments is plain YAML. Write the value"
-                " itself there, a secret as gpg ciphertext. What needs Jinja belongs to the app's file in apps/."
+                " itself there, a secret as gpg ciphertext. Values that need Jinja belong to the app's file in apps/."
             )
     return ""
 

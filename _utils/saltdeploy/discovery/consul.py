@@ -190,8 +190,8 @@ class Consul:
         leader = self._get("/v1/status/leader")
         if not leader:
             raise DiscoveryUnavailable(
-                f"Consul has no leader (asked {', '.join(self.urls)}): see `consul operator raft list-peers`;"
-                " more than half of its servers must run."
+                f"Consul has no leader (asked {', '.join(self.urls)}): see `consul operator raft list-peers`."
+                " More than half of its servers must run."
             )
         # An agent without its servers still knows the last leader. Only a read proves that the leader is there.
         self.read("deploy/")

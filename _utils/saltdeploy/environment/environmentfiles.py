@@ -112,7 +112,7 @@ def _environments(path):
     if renderers not in PLAIN:
         raise DefinitionError(
             f"the first line names {words.shown(renderers)}, and a file of environments is plain YAML. Allowed there"
-            " is #!yaml|gpg, or nothing. What needs a renderer belongs to the app's file in apps/."
+            " is #!yaml|gpg, or nothing. Values that need a renderer belong to the app's file in apps/."
         )
     data = yamlfile.load(path)
     environments = data.get("environments") if isinstance(data, dict) else None

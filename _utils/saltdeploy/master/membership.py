@@ -177,8 +177,8 @@ def _stale(endpoints, app, _environment, _its, _deploy):
     )
     return (
         f"Discovery shows {_list(endpoints)}, which the Consul agent there does not have: it lost its data, or cannot"
-        f" join (its log says `reserved by node`). Start or repair it. If it lost its data, remove what the catalog has"
-        f" of it: consul's API, {requests}. The agent registers again within two minutes."
+        f" join (its log says `reserved by node`). Start or repair it. If it lost its data, remove its entries from the"
+        f" catalog: consul's API, {requests}. The agent registers again within two minutes."
     )
 
 

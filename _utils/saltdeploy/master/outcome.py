@@ -102,7 +102,7 @@ def judge(task, code, serving):
 def running(serving):
     """Return the instances that clients find, in words."""
     if serving is None:
-        return "discovery does not say what serves now"
+        return "discovery does not say which instances serve now"
     counts = Counter(version_of(i) for _, i in places(serving))
     if not counts:
         return "; ".join(["nothing is published", *serving.get("beside", ())])
@@ -126,13 +126,13 @@ def verdict(result, desired, said):
     if result["retcode"] == NOT_REVERTED and record and "frozen" not in record:
         done = f"{what} is published in {where}, but for nodes that failed: {serve}"
         again = f"salt-run deploy.app {result['app']} {argument(result['version'])} env={where}"
-        return f"{done}. Repair them, then {again} does what is left. {why}"
+        return f"{done}. Repair them, then {again} does the rest. {why}"
     if result["retcode"] == NOT_REVERTED and record:
         return f"{hooks.frozen(result['app'], where, record)}. Published are {serve}"
     if result["retcode"] == NOT_REVERTED:
-        return f"{what} FAILED in {where} and is NOT wholly reverted, look now ({look_at(result)}): {why}"
+        return f"{what} failed in {where} and could not be reverted completely, look now ({look_at(result)}): {why}"
     if result["retcode"] == REVERTED:
-        return f"{what} was not deployed in {where}; all is as before ({serve}): {why}"
+        return f"{what} was not deployed in {where}, and all is as before ({serve}): {why}"
     if record.get("paused") and desired.publish:
         return f"{records.paused(result['app'], where, record)}. Published are {serve}"
     if not desired.publish:

@@ -44,7 +44,7 @@ def observe(site, journal, deployment=None):
     _refuse_silent({n: silent[n] for n in site.needed if n in silent}, site)
     _refuse({node: stale[node] for node in site.needed if node in stale})
     for node in silent:
-        journal.warn(f"{node} does not answer: what it runs is not seen.")
+        journal.warn(f"{node} does not answer: its instances are not seen.")
     _refuse_problems({node: replies[node] for node in site.observed})
     seen = {node: replies[node].value for node in site.observed}
     _refuse_others(site, seen)
@@ -101,7 +101,7 @@ def left(site):
     """Return the instances that clients still get from nodes that were not chosen, as sentences for a plan."""
     others = [e for e in _serving(site) if e.minion not in site.nodes] if site.chosen else []
     what = ", ".join(map(membership.where, others))
-    return [f"clients go on getting what nodes= leaves as it is: {what}"] if others else []
+    return [f"clients still find the instances that nodes= leaves alone: {what}"] if others else []
 
 
 def _serving(site):

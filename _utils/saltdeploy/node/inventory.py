@@ -118,8 +118,8 @@ class Inventory:
             for i, why in broken.items()
         ]
         found += [
-            f"{app.name} {version} is broken: {why} A deployment that starts it there installs it anew; to be rid of"
-            f" it, run app.remove {app.name} \"'{version}'\" there."
+            f"{app.name} {version} is broken: {why} A deployment that starts it there installs it again. To"
+            f" remove it, run app.remove {app.name} \"'{version}'\" there."
             for version, why in self.host.releases.broken(app.name).items()
         ]
         if ignored:

@@ -32,8 +32,8 @@ def port(taken, free):
     found = next((number for number in PORTS if number not in taken and free(number)), None)
     if found is None:
         raise Failed(
-            f"no port from {PORTS[0]} to {PORTS[-1]} is free for the check of an app without ports: stop what uses"
-            " them. See: ss -ltnp"
+            f"no port from {PORTS[0]} to {PORTS[-1]} is free for the check of an app without ports: stop the"
+            " processes that use them. See: ss -ltnp"
         )
     return found
 

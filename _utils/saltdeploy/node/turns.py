@@ -120,8 +120,8 @@ class Turns:
         current = None if deployment in NOBODY else _read(self._folder(app) / RUN)
         if current not in (None, deployment):
             raise Failed(
-                f"Refused on {self.node}: deployment {words.name(current)} of {app} has begun there. It decides now"
-                f" what serves, and deployment {words.name(deployment)} is not undone any more."
+                f"Refused on {self.node}: deployment {words.name(current)} of {app} has begun there. So"
+                f" deployment {words.name(deployment)} is not undone any more."
             )
 
     def _folder(self, app):

@@ -45,7 +45,7 @@ def lines(plan, app, version):
     out += [f"canary: {plan.canary.describe(app, version)}"] if plan.canary else []
     if plan.paused:
         out.append("pause: the rest waits, and nothing old is retired, until deploy.promote or deploy.abort")
-    return out or ["nothing to do: what is desired is what is there"]
+    return out or ["no changes: the deployed instances are as defined"]
 
 
 def actions(plan, observed, version):

@@ -208,7 +208,7 @@ def _no_room(desired, observed, room, missing):
     free = ", ".join(f"{room[n]} on {n}" for n in desired.nodes)
     app = desired.app
     return (
-        f"no room for {missing} more of {app.name} {desired.version} beside what runs:"
+        f"no room for {missing} more of {app.name} {desired.version} beside the running instances:"
         f" ports {app.ports} have free {free}. Either {_make_room(desired)}, or add nodes.{_allow(observed)}"
     )
 
@@ -227,7 +227,7 @@ def _make_room(desired):
     if not app.recreate:
         return f"{beside}, or have each old one stopped first (apps:{app.name}:strategy: {{type: recreate}})"
     if not desired.publish:
-        return f"leave publish=False out (in place, a candidate needs the port of what serves), or {beside}"
+        return f"leave publish=False out (in place, a candidate needs the port of the old instance), or {beside}"
     if desired.keep:
-        return f"leave keep=True out (in place, the new release needs the port of what is kept), or {beside}"
-    return "stop what else uses that port"
+        return f"leave keep=True out (in place, the new release needs the port of the kept instance), or {beside}"
+    return "stop the process that uses that port"

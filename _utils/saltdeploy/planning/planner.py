@@ -276,7 +276,7 @@ def refuse_lost(instances):
     """Raise Refused if a node has no file about one of ``instances``: that instance can only be replaced."""
     lost = _by_node([i for i in instances if not i.recorded])
     if lost:
-        raise Refused(f"nobody knows what {listed(lost)} was started from: deploy.app replaces it.")
+        raise Refused(f"the release of {listed(lost)} is not known, so it cannot be restarted: deploy.app replaces it.")
 
 
 def prunable(observed, keep, good):

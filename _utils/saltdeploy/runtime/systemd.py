@@ -29,7 +29,7 @@ Description={id}
 # After a reboot its address may not be there yet.
 Wants=network-online.target
 After=network-online.target
-# What it needs may come later than it; what fails on and on is left alone, and is for somebody to look at.
+# An app may need something that comes later. An app that fails again and again is left stopped.
 StartLimitIntervalSec={interval}
 StartLimitBurst={burst}
 

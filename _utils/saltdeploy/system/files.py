@@ -15,7 +15,7 @@ ADVICE = {
     errno.EDQUOT: "Make room there.",
     errno.EACCES: "Give it back to the minion's user.",
     errno.EPERM: "Give it back to the minion's user.",
-    errno.ENOTDIR: "Move away what has the name of a folder there.",
+    errno.ENOTDIR: "Move the file away that has the name of a folder there.",
     errno.EISDIR: "Move away the folder that has the name of a file there.",
     errno.EIO: "See `dmesg` there: the disk fails.",
 }

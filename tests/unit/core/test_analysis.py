@@ -64,12 +64,12 @@ def test_what_is_good_enough_so_far(values, options, over):
 @pytest.mark.parametrize(
     "values, options, words",
     [
-        ([5.000001], {}, "measured 5.000001; wanted is at most 5, 1 of 1 was not, and 0 may be"),
-        ([1, NOTHING], {}, "measured 1, inconclusive (no data); wanted is at most 5, 1 of 2 was not, and 0 may be"),
-        ([9, 1, 8], {"failure_limit": 1}, "measured 9, 1, 8; wanted is at most 5, 2 of 3 were not, and 1 may be"),
-        ([1.9], {"minimum": 2}, "measured 1.9; wanted is at least 2, 1 of 1 was not, and 0 may be"),
+        ([5.000001], {}, "measured 5.000001, wanted is at most 5, 1 of 1 was not, and 0 may be"),
+        ([1, NOTHING], {}, "measured 1, inconclusive (no data), wanted is at most 5, 1 of 2 was not, and 0 may be"),
+        ([9, 1, 8], {"failure_limit": 1}, "measured 9, 1, 8, wanted is at most 5, 2 of 3 were not, and 1 may be"),
+        ([1.9], {"minimum": 2}, "measured 1.9, wanted is at least 2, 1 of 1 was not, and 0 may be"),
         ([6], {"minimum": 2, "maximum": 5}, "wanted is at least 2 and at most 5, 1 of 1 was not"),
-        ([-1], {"kind": "command"}, "measured -1; wanted is exit code 0, 1 of 1 was not"),
+        ([-1], {"kind": "command"}, "measured -1, wanted is exit code 0, 1 of 1 was not"),
     ],
 )
 def test_a_failure_names_the_gate_the_values_and_the_condition(values, options, words):
@@ -80,7 +80,7 @@ def test_a_failure_names_the_gate_the_values_and_the_condition(values, options, 
 def test_of_many_measurements_the_newest_are_shown():
     values = [*range(100), 1000]
     said = analysis.verdict(gate(count=200, maximum=500), measured(*values))
-    assert "measured …, 91, 92, 93, 94, 95, 96, 97, 98, 99, 1000;" in said
+    assert "measured …, 91, 92, 93, 94, 95, 96, 97, 98, 99, 1000," in said
 
 
 # -- what was answered ------------------------------------------------------------------------
@@ -369,7 +369,7 @@ def test_the_first_gate_that_fails_ends_it(web, nobody):
     with pytest.raises(Failed) as caught:
         measure(jobs, gate(url=web.url, count=3, interval=60), named("latency", gate(url=nobody, count=9)))
     assert str(caught.value) == (
-        "analysis latency failed: measured inconclusive (connection refused); wanted is at most 5,"
+        "analysis latency failed: measured inconclusive (connection refused), wanted is at most 5,"
         " 1 of 1 was not, and 0 may be"
     )
     [step] = jobs.journal.steps
@@ -400,7 +400,7 @@ def test_an_answer_about_something_else_is_inconclusive(value):
 
 
 def test_a_node_that_does_not_answer_is_inconclusive():
-    with pytest.raises(Failed, match=r"measured inconclusive \(web1: does not answer\); wanted is exit code 0"):
+    with pytest.raises(Failed, match=r"measured inconclusive \(web1: does not answer\), wanted is exit code 0"):
         measure(Jobs(Reply("web1", None, "does not answer")), gate("command", command="x"))
 
 
@@ -481,7 +481,7 @@ def test_what_is_measured_well_is_deployed(web):
 def test_what_is_measured_badly_is_reverted_and_nothing_old_was_retired(web):
     web.answers["/"] = (200, {}, "6")
     fleet, problem = deploy((gate(url=web.url),))
-    assert type(problem) is Failed and str(problem).startswith("analysis errors failed: measured 6;")
+    assert type(problem) is Failed and str(problem).startswith("analysis errors failed: measured 6,")
     assert released(fleet) == [OLD] * 3 and fleet.record["version"] == OLD
     assert [phase for phase, _ in fleet.ran] == ["install", "start", "publish", "stop"]
 

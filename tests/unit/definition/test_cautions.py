@@ -11,7 +11,7 @@ from saltdeploy.definition import cautions
 from tests.support.fleet import make_app
 
 HEALTH, TCP = Probe("http", "/health"), Probe("tcp", "")
-SAME = "the tests of shop ask only what its checks ask too"
+SAME = "the tests of shop only repeat its checks"
 
 
 def app(checks=(), tests=(), min_healthy_time=10.0):

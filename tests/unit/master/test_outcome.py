@@ -99,7 +99,7 @@ def test_where_discovery_does_not_answer_nobody_claims_to_know(monkeypatch):
     here = site()
     here.discovery.instances = instances
     assert outcome.look(here) is None and outcome.judge(task(), DONE, None) == ""
-    assert outcome.running(None) == "discovery does not say what serves now"
+    assert outcome.running(None) == "discovery does not say which instances serve now"
 
 
 def verdict(retcode, serving, **result):
@@ -110,7 +110,10 @@ def verdict(retcode, serving, **result):
 
 def test_the_verdict_is_of_what_serves_and_not_of_the_record():
     nothing, one = {"nodes": {}}, {"nodes": {"web1": ["shop_1.0_80"]}}
-    assert verdict(REVERTED, nothing) == "shop 2.0 was not deployed in site; all is as before (nothing is published): x"
+    assert (
+        verdict(REVERTED, nothing)
+        == "shop 2.0 was not deployed in site, and all is as before (nothing is published): x"
+    )
     assert "all is as before (1 instance of 1.0 on web1): x" in verdict(REVERTED, one)
     assert verdict(DONE, one) == "shop 2.0 is published in site: 1 instance of 1.0 on web1"
     said = verdict(NOT_REVERTED, one, untrue="clients do not find shop_2.0_80 on web2", acted=DONE, why="")

@@ -66,7 +66,7 @@ def test_all_that_answer_are_looked_at_in_one_job():
     here, journal = site([silent("web2")], needed=("web1",)), Journal()
     observed = preflight.observe(here, journal)
     assert here.answering == here.observed == ["web1", "web3"] and set(observed.releases) == {"web1", "web3"}
-    assert journal.warnings == ["web2 does not answer: what it runs is not seen."]
+    assert journal.warnings == ["web2 does not answer: its instances are not seen."]
     assert here.fleet.jobs == [("app.observe", ("shop",), {"refresh": True, "deployment": None})]
 
 
@@ -136,7 +136,7 @@ def test_what_was_looked_at_or_left_by_choice_may_serve_on(places, changes):
 
 def test_what_was_left_by_choice_is_in_the_plan():
     chosen = serving("web1", "web3", chosen=True)
-    assert preflight.left(chosen) == ["clients go on getting what nodes= leaves as it is: shop_1.0_100 on web3"]
+    assert preflight.left(chosen) == ["clients still find the instances that nodes= leaves alone: shop_1.0_100 on web3"]
     assert preflight.left(serving("web1", chosen=True)) == [] == preflight.left(serving("web3"))
 
 

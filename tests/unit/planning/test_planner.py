@@ -31,7 +31,7 @@ def test_upgrade_starts_beside_and_retires_what_it_replaced():
 def test_nothing_to_do_is_an_empty_plan():
     made = plan(desire(), observe(*(instance(n, NEW) for n in THREE)))
     assert not made
-    assert lines(made, "shop", NEW) == ["nothing to do: what is desired is what is there"]
+    assert lines(made, "shop", NEW) == ["no changes: the deployed instances are as defined"]
 
 
 def test_only_nodes_without_the_release_install_it():
@@ -306,7 +306,10 @@ LOST = {"recorded": False, "tested": False}
 def test_what_only_discovery_knows_serves_until_it_is_replaced():
     made = plan(desire(1, ("web1",)), observe(instance("web1", NEW, **LOST)))
     assert (made.clean, made.waves) == ({}, (Wave({"web1": 1}, {"web1": ("shop_2.0_100",)}),))
-    with pytest.raises(Refused, match="nobody knows what shop_1.0_100 on web1 was started from: deploy.app replaces"):
+    with pytest.raises(
+        Refused,
+        match="the release of shop_1.0_100 on web1 is not known, so it cannot be restarted: deploy.app replaces",
+    ):
         restarts(observe(instance("web1", **LOST)), THREE, (1,))
 
 
@@ -542,7 +545,9 @@ def test_in_place_nothing_can_wait_or_stay_where_its_port_is_needed(option):
 
 
 def test_in_place_a_stranger_on_the_port_is_not_replaced():
-    with pytest.raises(Refused, match="free 1 on web1, 0 on web2. Either stop what else uses that port, or add nodes"):
+    with pytest.raises(
+        Refused, match="free 1 on web1, 0 on web2. Either stop the process that uses that port, or add nodes"
+    ):
         plan(in_place(2, ("web1", "web2")), observe(instance("web1"), taken={"web2": [100]}))
 
 

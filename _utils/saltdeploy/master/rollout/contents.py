@@ -112,7 +112,7 @@ def _two_contents(app, version, replies, now=False, known=""):
     said = [f"sha256 {known[:12]}… was deployed before"] if known else []
     said += [f"sha256 {digest[:12]}… is installed on {', '.join(some)}" for digest, some in installed.items() if digest]
     said += [
-        f"sha256 {digest[:12]}… is what {', '.join(some)} would install now"
+        f"sha256 {digest[:12]}… would come to {', '.join(some)} now"
         for digest, some in offered.items()
         if digest and digest not in installed
     ]

@@ -46,7 +46,7 @@ def still(journal, discovery, app, instances):
 def _not_warm(app, sick):
     which = ", ".join(f"{i} on {node}" for node, i in sorted(sick))
     how = "; ".join(f"salt {node} app.stop {app.name} instances='[{i}]'" for node, i in sorted(sick))
-    return f"kept warm, and not healthy in discovery: {which}. To have it started anew, stop it ({how}), then try again"
+    return f"kept warm, and not healthy in discovery: {which}. To start it again, stop it ({how}), then try again"
 
 
 def wait(jobs, discovery, app, ids, until):
@@ -106,7 +106,7 @@ def enough_serve(journal, discovery, app, wanted, least):
         return
     journal.say(f"not healthy any more: {catalog.missing()}")
     if not catalog.has(least, began + max(SEEN, registration.first_result(app))):
-        raise Failed(f"too few serve to take another one out, not healthy any more: {catalog.missing()}")
+        raise Failed(f"too few instances serve to take another out, not healthy any more: {catalog.missing()}")
 
 
 def found(discovery, app, wanted):

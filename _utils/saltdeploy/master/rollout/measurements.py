@@ -51,7 +51,7 @@ def run(jobs, app, where, check=lambda: None):
     gates = {gate.name: gate for gate in app.strategy.analysis}
     if gates:
         longest = max(gate.count * gate.interval for gate in gates.values())
-        jobs.journal.say(f"measuring {', '.join(gates)}, for {longest:g}s: what is replaced serves on meanwhile")
+        jobs.journal.say(f"measuring {', '.join(gates)}, for {longest:g}s: the replaced instances serve meanwhile")
         _Run(jobs, app, where, check).all(gates)
 
 

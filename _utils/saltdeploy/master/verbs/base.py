@@ -352,7 +352,7 @@ class Verbs:
             recorded = (site.record() or {}).get("nodes", {})
             site.needed = tuple(n for n in environment.nodes if n in recorded)
             for node in sorted(set(recorded) - set(environment.nodes)):
-                self._warn(f"{node} is no node of {environment.name} any more: what it runs is not seen.")
+                self._warn(f"{node} is no node of {environment.name} any more: its instances are not seen.")
             yield site
 
     def _advise(self, site, acts=False):

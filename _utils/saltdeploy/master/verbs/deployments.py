@@ -97,7 +97,11 @@ class Control(Operations, Looking, Settling):
                 paused, version = record.get("paused"), record.get("version", "")
                 if paused:
                     if not paused["from"]:
-                        raise Refused(f"the record has not what served before {version}: deploy that, by its version.")
+                        raise Refused(
+                            f"the record does not say which release served before {version}, so abort cannot go back."
+                            f" Deploy the old release by its version: salt-run deploy.app {name}"
+                            f" version=… env={environment.name}"
+                        )
                     origin = versions.check(app, paused["from"])
                     # The deployment may have been on some nodes only. The other nodes keep their instances.
                     good = sum(i.good and i.version == origin for i in observed.instances)

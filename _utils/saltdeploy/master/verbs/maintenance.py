@@ -158,7 +158,7 @@ class Operations(Verbs):
                     definition.find_app(environment, app.name)
                 lines = [f"withdraw, drain and stop {listed(ids)}"] if ids else []
                 lines += [f"remove the releases {listed(releases)}"] if releases else []
-                lines += [f"forget what the record has: {outcome.running(record)}"] if record else []
+                lines += [f"forget the record: {outcome.running(record)}"] if record else []
                 needing = sorted(a.name for a in environment.apps.values() if app.name in a.requires)
                 if lines and not (confirm or test):
                     needed = f" {', '.join(needing)} would miss it." if needing else ""
@@ -210,7 +210,7 @@ class Operations(Verbs):
                 version, over = (record or {}).get("version", ""), bluegreen.over(record, observed)
                 rest = [i for i in observed.instances if i.id not in over.get(i.node, ())]
                 going = self._prunable(site, replace(observed, instances=tuple(rest)), version)
-                retired = [f"retire what is not to be warm any more: {listed(over)}"] if over else []
+                retired = [f"retire the warm instances whose time is over: {listed(over)}"] if over else []
                 kept = f"nothing to do: no node has a release to spare beyond the {app.strategy.keep_releases} kept"
                 return Task(
                     version=version,
@@ -281,7 +281,7 @@ def _withdrawn(result):
     if result["retcode"] != DONE:
         return f"failed: {result['why']}"
     count, name, where = len(result["plan"]), result["app"], result["environment"]
-    return f"{count} of {name} withdrawn in {where}; they run on: deploy.publish brings them back."
+    return f"{count} of {name} withdrawn in {where}. They run on, and deploy.publish brings them back."
 
 
 def _removed(result, data):
@@ -289,10 +289,10 @@ def _removed(result, data):
     name, where = result["app"], result["environment"]
     if result["retcode"] != DONE:
         why = result.get("untrue") or _why(result)
-        return f"{name} is NOT wholly removed from {where}, repair and run it again: {why}"
+        return f"{name} could not be removed completely from {where}, repair and run it again: {why}"
     if not result["changed"]:
         return f"there is nothing of {name} in {where}, nothing was done"
-    return f"{name} is removed from {where}; its history stays{f', and its data stays: {data}' if data else ''}"
+    return f"{name} is removed from {where}. Its history stays{f', and its data stays: {data}' if data else ''}"
 
 
 def _pruned(result, over, going):

@@ -135,7 +135,7 @@ class Looking(Verbs):
                 raise Refused(f"the lock of {name} changed hands meanwhile: see who has it now, without force=True.")
             backend.destroy_session(session)
         run = f"the run of {holder['owner']}" if holder.get("owner") else "the run that held it"
-        verdict = f"{name} in {environment.name} is unlocked; {run} can write nothing more."
+        verdict = f"{name} in {environment.name} is unlocked. {run} can write nothing more."
         return {"app": name, "verdict": verdict, "retcode": DONE}
 
     # -- asking instances ---------------------------------------------------------------------
@@ -197,5 +197,5 @@ def _instance(state, instance, node):
     if not fitting or (instance is None and fitting[0]["state"] in UNPUBLISHED):
         there = ", ".join(f"{r['id']} on {r['node']} ({r['state']})" for r in rows)
         asked = " ".join(filter(None, [instance, node and f"on {node}"])) or "that is published"
-        raise Refused(f"no instance of {state['app']} {asked}. There are: {there or 'none'}; say instance= and node=")
+        raise Refused(f"no instance of {state['app']} {asked}. There are: {there or 'none'}. Say instance= and node=")
     return fitting[0]["node"], fitting[0]["id"]

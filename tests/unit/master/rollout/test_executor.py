@@ -319,7 +319,7 @@ def test_in_place_no_more_are_taken_out_once_old_ones_have_died(node, fails):
 
     fleet.run = dying
     if fails:
-        with pytest.raises(Failed, match="too few serve to take another one out.*shop_1.0_100 on d"):
+        with pytest.raises(Failed, match="too few instances serve to take another out.*shop_1.0_100 on d"):
             run.run(made)
         assert [nodes for phase, nodes in fleet.ran if phase == "retire"] == [["a"]]
         assert fleet.instances == before

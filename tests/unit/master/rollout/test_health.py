@@ -151,7 +151,7 @@ def test_enough_is_as_many_as_the_others_and_costs_one_look(run):
     assert run(enough, {0: SICK, 3: GOOD}, 2)[1:] == (3.0, "")
     assert run(enough, {0: GONE}, 2)[1:] == (
         10.0,
-        "too few serve to take another one out, not healthy any more: shop_2.0_100 on b"
+        "too few instances serve to take another out, not healthy any more: shop_2.0_100 on b"
         " (not in the catalog of Consul: see the log of its agent on b)",
     )
 
