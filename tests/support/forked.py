@@ -20,15 +20,9 @@ import time
 
 COMMANDS = {"salt": "salt_main", "salt-call": "salt_call", "salt-key": "salt_key", "salt-run": "salt_run"}
 # What a command imports before it looks at its arguments.
-IMPORTS = (
-    "salt.cli.call",
-    "salt.cli.key",
-    "salt.cli.run",
-    "salt.cli.salt",
-    "salt.minion",
-    "salt.runner",
-    "salt.scripts",
-)
+SALT = ("salt.cli.call", "salt.cli.key", "salt.cli.run", "salt.cli.salt", "salt.minion", "salt.runner", "salt.scripts")
+# And the libraries of others that the bundle needs.
+IMPORTS = (*SALT, "consul.std", "jsonschema", "requests")
 # How often a command is looked after that is waited for with a timeout, in seconds.
 POLL = 0.02
 
