@@ -120,10 +120,10 @@ def test_a_webhook_that_is_gone_is_a_warning_and_the_deployment_is_done(target, 
 
 
 def test_a_failure_is_told_and_how_it_ended(target, receiver, fired):
-    target.archives.make("broken", exit=1)
+    target.archives.make("told", exit=1)
     receiver_of_ends = {"url": receiver.url, "headers": {"Authorization": f"Bearer {SECRET}"}, "events": ["end"]}
     target.define(notify={"webhook": receiver_of_ends})
-    target.deploy("broken", code=1)
+    target.deploy("told", code=1)
     events = fired()
     assert last_parts(events) == ["begin", "install", "start", "stop", "end"]
     outcomes = [data["outcome"] for _, data in events]
