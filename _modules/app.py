@@ -18,22 +18,12 @@ The configuration of a minion may have:
 import os
 import time
 
-try:
-    import saltdeploy
-    from saltdeploy.core import arguments, names
-    from saltdeploy.node import from_salt, ondemand, requiredfiles, restoration, statestart, superseded
-except ImportError as exc:
-    MISSING = exc.name
-else:
-    MISSING = ""
+import saltdeploy
+from saltdeploy import loader
+from saltdeploy.core import arguments, names
+from saltdeploy.node import from_salt, ondemand, requiredfiles, restoration, statestart, superseded
 
-
-def __virtual__():
-    """Name a missing library, and the commands that install it."""
-    sync = "`salt-run saltutil.sync_all`, then `salt '*' saltutil.sync_all`"
-    pip = "`salt-pip install python-consul requests jsonschema`"
-    why = f"{MISSING} is missing. For saltdeploy run {sync}. For its libraries run {pip}."
-    return (False, why) if MISSING else True
+__virtual__ = loader.virtual
 
 
 def _lifecycle(pillar=None):

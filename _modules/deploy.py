@@ -3,21 +3,11 @@ Hooks, peer tests and removal of releases on this node
 ======================================================
 """
 
-try:
-    from saltdeploy.core import arguments, names
-    from saltdeploy.node import from_salt, hookcommands
-except ImportError as exc:
-    MISSING = exc.name
-else:
-    MISSING = ""
+from saltdeploy import loader
+from saltdeploy.core import arguments, names
+from saltdeploy.node import from_salt, hookcommands
 
-
-def __virtual__():
-    """Name a missing library, and the commands that install it."""
-    sync = "`salt-run saltutil.sync_all`, then `salt '*' saltutil.sync_all`"
-    pip = "`salt-pip install python-consul requests jsonschema`"
-    why = f"{MISSING} is missing. For saltdeploy run {sync}. For its libraries run {pip}."
-    return (False, why) if MISSING else True
+__virtual__ = loader.virtual
 
 
 def _lifecycle():

@@ -32,23 +32,13 @@ import contextlib
 import functools
 import sys
 
-try:
-    from saltdeploy.master import signals
-    from saltdeploy.master.verbs import deployments, guard
-except ImportError as exc:
-    MISSING = exc.name
-else:
-    MISSING = ""
+from saltdeploy import loader
+from saltdeploy.master import signals
+from saltdeploy.master.verbs import deployments, guard
+
+__virtual__ = loader.virtual
 
 __func_alias__ = {"exec_": "exec"}
-
-
-def __virtual__():
-    """Name a missing library, and the commands that install it."""
-    sync = "`salt-run saltutil.sync_all`, then `salt '*' saltutil.sync_all`"
-    pip = "`salt-pip install python-consul requests jsonschema`"
-    why = f"{MISSING} is missing. For saltdeploy run {sync}. For its libraries run {pip}."
-    return (False, why) if MISSING else True
 
 
 def _verb(function):

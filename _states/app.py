@@ -12,21 +12,10 @@ that a deployment has replaced elsewhere. It changes nothing else, so it never u
 """
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+from saltdeploy import loader
+from saltdeploy.core import names, words
 
-try:
-    from saltdeploy.core import names, words
-except ImportError as exc:
-    MISSING = exc.name
-else:
-    MISSING = ""
-
-
-def __virtual__():
-    """Name a missing library, and the commands that install it."""
-    sync = "`salt-run saltutil.sync_all`, then `salt '*' saltutil.sync_all`"
-    pip = "`salt-pip install python-consul requests jsonschema`"
-    why = f"{MISSING} is missing. For saltdeploy run {sync}. For its libraries run {pip}."
-    return (False, why) if MISSING else True
+__virtual__ = loader.virtual
 
 
 def room(name, app, version):

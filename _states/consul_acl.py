@@ -19,24 +19,13 @@ No state returns a secret.
 """
 
 from salt.exceptions import SaltException
+from saltdeploy import loader
+from saltdeploy.core import bounds, names, tracebacks, words
+from saltdeploy.discovery.acl import Acl
 
-try:
-    from saltdeploy.core import bounds, names, tracebacks, words
-    from saltdeploy.discovery.acl import Acl
-except ImportError as exc:
-    MISSING = exc.name
-else:
-    MISSING = ""
+__virtual__ = loader.virtual
 
 URL = "http://127.0.0.1:8500"
-
-
-def __virtual__():
-    """Name a missing library, and the commands that install it."""
-    sync = "`salt-run saltutil.sync_all`, then `salt '*' saltutil.sync_all`"
-    pip = "`salt-pip install python-consul requests jsonschema`"
-    why = f"{MISSING} is missing. For saltdeploy run {sync}. For its libraries run {pip}."
-    return (False, why) if MISSING else True
 
 
 def bootstrapped(name, secret, deadline=120):

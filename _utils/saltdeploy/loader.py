@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 
 KINDS = ("modules", "states", "runners", "output")
+# The libraries of others that the bundle imports, and their packages. Salt itself needs requests.
+PACKAGES = {"consul": "python-consul", "jsonschema": "jsonschema"}
 
 
 def directories():
@@ -18,6 +20,15 @@ def directories():
 def tree():
     """Return the folder of the state tree (``app.release`` and so on), for a master's ``file_roots``."""
     return _folder("saltdeploy_tree")
+
+
+def virtual():
+    """Return True, or False and the command that installs the missing packages: a ``__virtual__`` for Salt's loader.
+
+    If the library itself is missing, Salt says ``No module named 'saltdeploy'`` at the import of this function.
+    """
+    missing = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    return (False, f"Run `salt-pip install {' '.join(missing)}` on this machine.") if missing else True
 
 
 def _folder(package):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-
 import pytest
+import salt.loader
 from salt.exceptions import CommandExecutionError, SaltInvocationError
+from saltdeploy import loader
 
 from tests.support.site import REPOSITORY
 
@@ -56,24 +55,14 @@ def test_states_are_loaded(states):
     assert public(states, "consul_acl") == {"bootstrapped", "policy", "role", "token", "tokens_known"}
 
 
-FILES = ["_modules/app", "_modules/deploy", "_modules/discovery", "_runners/deploy"]
-FILES += ["_states/app", "_states/consul_acl", "_states/discovery"]
-
-
-@pytest.mark.parametrize("file", FILES)
-def test_without_the_library_salt_is_told_how_to_get_it(file, monkeypatch):
-    def load():
-        spec = importlib.util.spec_from_file_location("loaded", REPOSITORY / f"{file}.py")
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
-
-    assert load().__virtual__() is True
-    for name in [name for name in sys.modules if name.partition(".")[0] == "saltdeploy"]:
-        monkeypatch.delitem(sys.modules, name)
-    monkeypatch.setitem(sys.modules, "saltdeploy", None)
-    loaded, why = load().__virtual__()
-    assert loaded is False and why.startswith("saltdeploy") and "saltutil.sync_all" in why and "salt-pip install" in why
+def test_a_missing_library_is_named_with_the_command_that_installs_it(opts, monkeypatch):
+    monkeypatch.setitem(loader.PACKAGES, "nowhere", "py-nowhere")
+    modules = salt.loader.minion_mods(opts)
+    states = salt.loader.states(opts, modules, {}, None)
+    for found, kind in ((modules, "_modules"), (states, "_states"), (salt.loader.runner(opts), "_runners")):
+        for name in [path.stem for path in (REPOSITORY / kind).glob("*.py")]:
+            assert not public(found, name)
+            assert "Run `salt-pip install py-nowhere`" in found.missing_fun_string(f"{name}.any")
 
 
 def test_bad_input_is_an_invocation_error(modules):
