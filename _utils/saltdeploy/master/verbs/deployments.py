@@ -99,7 +99,7 @@ class Control(Operations, Looking, Settling):
                     if not paused["from"]:
                         raise Refused(
                             f"the record does not say which release served before {version}, so abort cannot go back."
-                            f" Deploy the old release by its version: salt-run deploy.app {name}"
+                            f" Deploy the old release by its version: salt-run deploy.app {app.name}"
                             f" version=… env={environment.name}"
                         )
                     origin = versions.check(app, paused["from"])
