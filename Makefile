@@ -29,7 +29,7 @@ properties:  ## the properties of planner, executor and nodes, over thousands of
 matrix:      ## all integration tests on each supported combination: long
 	$(PYTHON) tests/run.py matrix
 
-lint:        ## ruff, with the settings of pyproject.toml, and a measure of the English
+lint:        ## ruff and mypy, with the settings of pyproject.toml, and a measure of the English
 	$(PYTHON) tests/run.py lint
 
 docs:        ## the documentation, as HTML, in docs/_build

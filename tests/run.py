@@ -163,12 +163,12 @@ def matrix(arguments):
 
 
 def lint(arguments):
-    """ruff, and the measure of the English, over everything."""
-    requirements = REPOSITORY / "tests/requirements/lint.txt"
-    ruff = python("lint", requirements).parent / "ruff"
+    """ruff and the measure of the English over everything, and mypy over the package."""
+    bin = python("lint", REPOSITORY / "tests/requirements/lint.txt").parent
     commands = (
-        [ruff, "check", *arguments, "."],
-        [ruff, "format", "--check", "."],
+        [bin / "ruff", "check", *arguments, "."],
+        [bin / "ruff", "format", "--check", "."],
+        [bin / "mypy"],
         [sys.executable, "-m", "tooling.prose"],
     )
     return max(subprocess.run(command, cwd=REPOSITORY, check=False).returncode for command in commands)
