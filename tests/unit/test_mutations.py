@@ -217,13 +217,13 @@ MUTATIONS = [
     reversal(
         "test_a_job_that_is_overtaken_by_its_way_back_changes_nothing",
         "the way back does not say on the nodes that the deployment has ended",
-        "after=self.identity.id, **options",
-        "**options",
+        '{"after": self.context.identity.id, **step.options}',
+        "step.options",
     ),
     executor(
         "test_a_job_that_is_overtaken_by_its_way_back_changes_nothing",
         "a step does not say which deployment's it is",
-        "deployment=self.identity.id, **options",
+        "deployment=self.context.identity.id, **options",
         "**options",
     ),
     budget(

@@ -15,16 +15,17 @@ import pytest
 from saltdeploy import definition
 from saltdeploy.core import analysis
 from saltdeploy.core.analysis import Inconclusive, Measurement
-from saltdeploy.core.errors import Failed, LockLost
-from saltdeploy.core.model import Environment, Gate, Strategy
+from saltdeploy.core.errors import Failed, LockLost, NotReverted
+from saltdeploy.core.model import Gate, Strategy
 from saltdeploy.master.journal import Journal
 from saltdeploy.master.remote.fleet import Reply
-from saltdeploy.master.rollout import executor, measurements
+from saltdeploy.master.rollout import measurements
 from saltdeploy.planning.explain import lines
 from saltdeploy.planning.planner import plan
 
 from tests.support.definitions import mistake, pillar
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
+from tests.unit.master.rollout.test_executor import Case
 from tests.unit.master.rollout.test_executor import Fleet as Simulated
 
 NOTHING = Measurement(None, "no data")
@@ -455,13 +456,10 @@ def deploy(gates, analysis=True, lost=(), begun=lambda fleet: None):
     strategy = Strategy(**{**app.strategy.__dict__, "analysis": gates, "min_healthy_time": 0})
     app = type(app)(**{**app.__dict__, "strategy": strategy})
     desired = Desired(app, NEW, 3, tuple(nodes), analysis=analysis)
-    before = fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}
+    fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}
     fleet.journal, fleet.fleet = Journal(), fleet
-    identity = executor.Identity("d", "me")
-    environment = Environment("e", {}, {"shop": app})
-    run = executor.Deployment(fleet, fleet, environment, desired, nodes, nodes, before, fleet, identity, there)
     try:
-        run.run(plan(desired, observe(*there)))
+        Case(fleet, app, desired, there, nodes).run(plan(desired, observe(*there)))
     except Failed as exc:
         return fleet, exc
     return fleet, None
@@ -514,7 +512,7 @@ def test_what_does_not_stay_healthy_while_it_is_measured_is_reverted(web):
 def test_a_lock_that_is_lost_meanwhile_leaves_all_as_it_is(web):
     web.answers["/"] = (200, {}, "1")
     fleet, problem = deploy((gate(url=web.url),), lost=[3])
-    assert type(problem) is executor.NotReverted and "the lock was lost" in str(problem)
+    assert type(problem) is NotReverted and "the lock was lost" in str(problem)
     assert released(fleet) == [OLD] * 3 + [NEW]
 
 

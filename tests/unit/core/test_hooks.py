@@ -5,21 +5,21 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy.core import hooks, records
-from saltdeploy.core.errors import Failed, LockLost, Refused
+from saltdeploy.core.errors import Failed, LockLost, NotReverted, Refused
 from saltdeploy.core.model import Environment, Hook
 from saltdeploy.core.phases import PHASES
 from saltdeploy.master import outcome
 from saltdeploy.master.remote.jobs import TALK_DEADLINE, PhaseFailed
-from saltdeploy.master.rollout import executor
+from saltdeploy.master.rollout.context import Identity
 from saltdeploy.master.rollout.hookphases import Freeze, Hooks, forget, newest, starts_last
 from saltdeploy.planning.planner import Desired, Plan, Wave, plan
 
 from tests.support.definitions import complaint, shop
 from tests.support.fleet import NEW, desire, instance, make_app, observe
-from tests.unit.master.rollout.test_executor import Fleet, deployment, no_hold
+from tests.unit.master.rollout.test_executor import Fleet, deployment
 
 PREFIX = "deploy/site/shop/"
-WHO = executor.Identity("d1", "ann@deploy1")
+WHO = Identity("d1", "ann@deploy1")
 
 
 def load(app_hooks, placed=None):
@@ -203,7 +203,7 @@ FAILED = {"problem": "ended with 1", "failed": KEY["./migrate"]}
 
 def runner(site, *some):
     app = replace(make_app(), hooks={"before_start": some})
-    return Hooks(site, site, "site", app, NEW, site, WHO)
+    return Hooks(site, site, "deploy/site/shop/", app, NEW, site, WHO)
 
 
 def test_one_job_for_all_that_run_everywhere_and_one_for_each_that_runs_once():
@@ -225,7 +225,7 @@ def test_a_later_deployment_of_the_release_does_not_run_it_again_and_says_so():
     site = Site()
     runner(site, MIGRATE).run("before_start", ["a"])
     later = runner(site, MIGRATE)
-    later.identity = executor.Identity("d2", "bob")
+    later.identity = Identity("d2", "bob")
     later.run("before_start", ["a"])
     assert len(site.ran) == 1
     assert "`./migrate` is not run again: it ran on a" in site.said[0] and "by ann@deploy1 (d1)" in site.said[0]
@@ -358,9 +358,9 @@ def hooked(replacing="rolling", fails=None, on_failure="revert", once=False):
     fleet = Hooked([instance(n) for n in nodes])
     fleet.fails = fails
     run, made = deployment(fleet, nodes, (1, "100%"), replacing)
-    run.strategy = no_hold(run.strategy)
     hook = Hook("./a", once=once, on_failure=on_failure)
-    run.hooks.app = replace(run.app, hooks=dict.fromkeys(PHASES, (hook,)))
+    app = replace(run.context.app, hooks=dict.fromkeys(PHASES, (hook,)))
+    run.change(desired=replace(run.context.desired, app=app))
     return fleet, run, made
 
 
@@ -378,15 +378,16 @@ def test_hooks_come_before_and_after_each_phase_of_each_wave():
 @pytest.mark.parametrize("left, runs", [({}, True), ({"nodes": {"c": ["shop_1.0_100"]}}, False)])
 def test_what_comes_once_after_all_old_ones_waits_for_those_elsewhere(left, runs):
     fleet, run, made = hooked(once=True)
-    run.runs.update(left.get("nodes", {}))
-    run.run(made)
+    deployment = run.make(made)
+    deployment.ledger.runs.update(left.get("nodes", {}))
+    deployment.run()
     assert ("after_retire" in [phase for phase, _ in fleet.ran]) == runs
 
 
 def test_what_comes_once_after_all_old_ones_waits_for_what_is_warm():
     fleet, run, made = hooked("blue_green", once=True)
     run.run(made)
-    assert run.warm and "after_retire" not in [phase for phase, _ in fleet.ran]
+    assert run.made.ledger.warm and "after_retire" not in [phase for phase, _ in fleet.ran]
 
 
 def test_in_place_it_is_prepared_while_the_old_one_serves():
@@ -436,14 +437,14 @@ def test_whichever_fails_all_is_as_before(phase, replacing):
     before, record = dict(fleet.instances), fleet.record
     with pytest.raises(Failed, match=f"{phase}: fault") as caught:
         run.run(made)
-    assert not isinstance(caught.value, executor.NotReverted)
+    assert not isinstance(caught.value, NotReverted)
     assert (fleet.instances, fleet.record) == (before, record)
 
 
 @pytest.mark.parametrize("phase, version", [("before_start", "1.0"), ("before_publish", "1.0"), ("after_publish", NEW)])
 def test_what_is_frozen_stays_and_the_record_says_so(phase, version):
     fleet, run, made = hooked(fails=phase, on_failure="freeze")
-    with pytest.raises(executor.NotReverted, match=f"frozen: {phase}: fault") as caught:
+    with pytest.raises(NotReverted, match=f"frozen: {phase}: fault") as caught:
         run.run(made)
     assert fleet.ran[-1][0] == phase and caught.value.record == fleet.record
     assert fleet.record["version"] == version
@@ -461,8 +462,8 @@ def test_what_is_frozen_stays_and_the_record_says_so(phase, version):
 
 def test_a_run_that_comes_to_its_end_is_frozen_no_more():
     fleet, run, _ = hooked()
-    fleet.record = run.record = run.before = {**run.before, "frozen": {"why": "x"}}
-    run.desired = replace(run.desired, instances=0)
+    fleet.record = run.before = {**run.before, "frozen": {"why": "x"}}
+    run.change(desired=replace(run.context.desired, instances=0))
     run.run(Plan({}, (), (), True))
     assert "frozen" not in fleet.record and fleet.record["nodes"] == run.before["nodes"]
 

@@ -6,7 +6,8 @@ Each phase of a wave is one job for any number of nodes.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...core import addresses, bluegreen, traffic
 from ...core.errors import LockLost, NotReverted, cause
@@ -14,114 +15,87 @@ from ...core.model import NORMAL_WEIGHT, Instance, version_of
 from ...core.words import joined
 from ..outcome import places
 from ..remote import answers
-from ..remote.jobs import TALK_DEADLINE, PhaseFailed, ids_by_node, publish_deadline, stop_deadline, told_ids
-from . import health, hookphases, measurements
+from ..remote.jobs import TALK_DEADLINE, PhaseFailed, ids_by_node
+from . import health, hookphases, measurements, steps
 from .acceptance import Acceptance
 from .budget import Budget
-from .reversal import Reverting
+from .context import Progress
+from .ledger import Ledger
+from .reversal import Reversal
+
+if TYPE_CHECKING:
+    from ...core.records import Record
+    from ...planning.planner import Plan, Wave
+    from .context import Context, Ids
 
 
-@dataclass(frozen=True)
-class Identity:
-    """The id of a deployment, its owner and the reason."""
-
-    id: str
-    owner: str
-    reason: str = ""
-
-
-class Deployment(Reverting):
+class Deployment:
     """One run of a plan. Call :meth:`run` once, with the lock held.
 
-    :param jobs: a jobs.Jobs.
-    :param discovery: the environment's discovery, as the master sees it.
-    :param desired: a planner.Desired.
-    :param peers: names of the nodes that answer.
-    :param observed: names of the nodes whose instances were looked at. The run counts on no other instances.
     :param before: the record at the beginning, None if there was none.
-    :param lock: the held lock.Lock. Every write goes through it.
-    :param serving: the instances that are published and run.
-    :param notes: values that the record keeps under their keys: nodes with data, tolerated services, digests.
-
-    ``artifact`` is the SHA-256 of the archive that all nodes must install. It is empty if it is not known beforehand.
     """
 
-    artifact = ""
-
-    def __init__(
-        self, jobs, discovery, environment, desired, peers, observed, before, lock, identity, serving=(), notes=()
-    ):
-        self.jobs, self.discovery, self.environment, self.desired = jobs, discovery, environment, desired
-        self.peers, self.before, self.lock, self.identity = peers, before, lock, identity
-        self.app = desired.app if desired.tests else replace(desired.app, tests=())
-        self.strategy = self.app.strategy
-        self.acceptance = Acceptance(jobs, environment, self.app, peers)
-        self.hooks = hookphases.Hooks(jobs, discovery, environment.name, self.app, desired.version, lock, identity)
+    def __init__(self, context: Context, before: Record | None, plan: Plan) -> None:
+        self.context, self.plan = context, plan
+        self.jobs, self.discovery, self.desired = context.jobs, context.discovery, context.desired
+        self.app, self.strategy, self.lock = context.app, context.strategy, context.lock
+        self.progress, self.ledger = Progress(), Ledger(context, before)
+        self.reversal = Reversal(context, self.ledger, self.progress)
+        self.acceptance = Acceptance(self.jobs, context.environment, self.app, context.answering)
+        self.hooks = hookphases.Hooks(
+            self.jobs, self.discovery, context.prefix, self.app, self.desired.version, self.lock, context.identity
+        )
         # An operator looks at all candidates, so no node may fail.
-        self.budget = Budget(self.strategy.max_failures if desired.publish else 0, desired.nodes)
-        self.started_on, self.adopted, self.published, self.retired, self.replaced = {}, [], [], {}, []
-        self.plan, self.waiting, self.weighed, self.weights = None, {}, False, traffic.weights(serving)
-        self.record, self.withdrawn, self.warm = before, {}, (before or {}).get("warm")
-        # The observed instances count, not the record. A killed run recorded fewer. Instances that somebody has stopped
-        # since stay stopped. The instances of a dead node that was left out do not come back.
-        self.seen = set(observed)
-        unseen = set(peers) - self.seen
-        self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
-        self.serving, self.notes = serving, notes or {}
-        self.unproved = {(i.node, i.id) for i in serving} - places(before)
-        self._add(serving)
+        self.budget = Budget(self.strategy.max_failures if self.desired.publish else 0, self.desired.nodes)
+        self.unproved = {(i.node, i.id) for i in context.serving} - places(before)
 
-    def run(self, plan):
-        """Execute ``plan``.
+    def run(self) -> None:
+        """Execute the plan.
 
         :raises Failed: the deployment failed and was reverted.
         :raises NotReverted: it failed and was not completely reverted, or it is done except on nodes that may fail.
         """
-        self.plan = plan
+        plan = self.plan
         try:
             self._clean(plan.clean)
             self._install(plan.install)
             self._weigh(plan.weigh)
             for number, wave in enumerate(plan.waves, 1):
                 self.jobs.journal.wave = number
-                self._wave(wave, hookphases.starts_last(plan, number, self.runs, self.desired))
+                self._wave(wave, hookphases.starts_last(plan, number, self.ledger.runs, self.desired))
             self.jobs.journal.wave = None
-            self._retired_all(plan)
+            self._retired_all()
             if plan.publish:
                 self._still_serve()
-            self._correct_record(plan.paused)
+            self.ledger.correct(self.ledger.pause(plan.canary, self.progress.waiting) if plan.paused else None)
         except LockLost as exc:
             raise NotReverted(str(exc)) from exc
         except hookphases.Freeze as exc:
-            self._freeze(str(exc))
+            self.ledger.freeze(str(exc), self._weights())
         except BaseException as exc:  # interrupts, too: the fleet must not stay half deployed
-            self._revert(cause(exc))
+            self.reversal.revert(cause(exc))
         if self.budget.failed:
-            raise NotReverted(self.budget.told(), self.record)
+            raise NotReverted(self.budget.told(), self.ledger.record)
         wanted = self.desired.instances and plan.publish and not plan.paused
-        if wanted and not hookphases.count(self.runs, self.desired):
+        if wanted and not hookphases.count(self.ledger.runs, self.desired):
             raise NotReverted(f"nothing of {self.app.name} {self.desired.version} is published")
 
-    # -- forward ------------------------------------------------------------------------------
-
-    def _step(self, phase, function, nodes, *args, **options):
+    def _step(self, *job: Any, **options: Any) -> dict[str, Any]:
         """Run a job that a revert undoes. A node that has begun to revert refuses the job."""
-        return self.jobs.run(phase, function, nodes, *args, deployment=self.identity.id, **options)
+        return self.jobs.run(*job, deployment=self.context.identity.id, **options)
 
-    def _clean(self, ids):
-        self._drop(ids)
-        cooled = bluegreen.cooled(self.before, ids)
-        if cooled != self.before:
-            # The instances that are stopped here are not warm any more, even if the deployment fails.
-            self._write_record(cooled)
-            self.before = cooled
-        job, exactly = ("clean", "app.stop", ids, self.app.name, ids), answers.exactly(ids)
-        self._step(*job, deadline=stop_deadline(self.app, ids), told=told_ids, answer=exactly)
+    # -- before the waves ---------------------------------------------------------------------
 
-    def _install(self, nodes):
+    def _clean(self, ids: Ids) -> None:
+        """Stop instances that serve no client."""
+        self.ledger.cool(ids)
+        step = steps.stop("clean", self.app, ids)
+        self._step(*step.job, **step.options)
+
+    def _install(self, nodes: Sequence[str]) -> None:
         self.hooks.run("before_install", nodes)
         about = {"app": self.app.name, "version": self.desired.version}
-        about.update(digest=self.artifact, deployment=self.identity.id)
+        about.update(digest=self.context.artifact, deployment=self.context.identity.id)
         try:
             self.jobs.run(
                 "install",
@@ -138,24 +112,30 @@ class Deployment(Reverting):
             self._lose(exc, nodes)
         self.hooks.run("after_install", [node for node in nodes if node not in self.budget.failed])
 
-    def _lose(self, failure, nodes):
+    def _lose(self, failure: PhaseFailed, nodes: Collection[str]) -> None:
         """Go on without the nodes of a PhaseFailed if that many nodes may fail."""
         self.budget.spend(failure, nodes)
-        self.acceptance.peers = [peer for peer in self.peers if peer not in self.budget.failed]
+        self.acceptance.peers = [peer for peer in self.context.answering if peer not in self.budget.failed]
         self.jobs.journal.warn(f"going on without {', '.join(failure.problems)}")
 
-    def _weigh(self, weights):
+    def _weigh(self, weights: Mapping[str, Mapping[str, int]]) -> None:
         """Give the serving instances these weights: node -> id -> weight."""
         if weights:
             self.lock.check()
-            self.weighed = True
-            options = {"told": told_ids, "answer": answers.some_of(weights)}
-            self._step(*self._weighing(weights), deadline=stop_deadline(self.app, weights), **options)
+            self.progress.weighed = True
+            step = steps.weigh(self.app, weights)
+            self._step(*step.job, **step.options)
 
-    def _weighing(self, weights):
-        return "weigh", "discovery.weigh", weights, self.app.name, weights
+    def _weights(self) -> dict[str, int]:
+        """Return version -> weight if the serving instances by now have other weights than normal."""
+        if self.plan.weigh and not self.progress.weighed:
+            return traffic.in_force(self.ledger.record)
+        about = traffic.recorded(self.plan.canary, self.desired.version, self.ledger.runs, self.progress.waiting)
+        return about.get("weights", {})
 
-    def _wave(self, wave, last):
+    # -- a wave -------------------------------------------------------------------------------
+
+    def _wave(self, wave: Wave, last: bool) -> None:
         """Carry out a wave. ``last`` says whether no later wave starts or publishes anything."""
         self.lock.check()
         wave = self.budget.left(wave)
@@ -168,7 +148,7 @@ class Deployment(Reverting):
         candidates = [*started, *self._adopt(wave.adopt)]
         self.lock.check()
         self.acceptance.from_elsewhere(candidates)
-        self.waiting = ids_by_node(candidates)
+        self.progress.waiting = ids_by_node(candidates)
         if self.plan.publish and candidates:
             until += self.hooks.run("before_publish", ids_by_node(candidates))
             self._publish(candidates)
@@ -182,31 +162,21 @@ class Deployment(Reverting):
             if not self.plan.paused:
                 self._retire(self.budget.to_retire(wave.retire))
 
-    def _measure(self, candidates):
-        def check():
-            self.lock.check()
-            health.found(self.discovery, self.app, [(i.node, i.id) for i in candidates])
-
-        if self.desired.analysis:
-            where = measurements.Where(
-                self.environment.name, self.desired.version, candidates[0].node, candidates[0].id
-            )
-            measurements.run(self.jobs, self.app, where, check)
-
-    def _make_room(self, ids):
+    def _make_room(self, ids: Ids) -> None:
         """Retire the old instances that have the ports of the new instances."""
         if ids:
             self._still_serve()
             self._enough_serve(ids)
-            self.replaced.append(ids)
+            self.progress.replaced.append(ids)
             self._stop_old(ids)
 
-    def _start(self, counts, until):
-        self.started_on.update(counts)
+    def _start(self, counts: dict[str, int], until: float) -> list[Instance]:
+        """Start ``counts`` new instances, node -> number, until the :func:`time.monotonic` time ``until``."""
+        self.progress.started_on.update(counts)
         tests = [t for t in self.app.tests if t.origin == "node"]
         slowest = max(counts.values(), default=0) * sum(t.timeout for t in tests)
 
-        def told(value):
+        def told(value: Any) -> str:
             ids = [f"{i['id']} on {addresses.join(i['address'], i['port'])}" for i in value["instances"]]
             return ", ".join(ids) + (f", {len(tests)} test{'s' * (len(tests) > 1)} passed" if tests else ", up")
 
@@ -225,10 +195,10 @@ class Deployment(Reverting):
                 answer=lambda node, value: answers.started(
                     value,
                     self.app,
-                    self.environment.nodes[node],
+                    self.context.environment.nodes[node],
                     self.desired.version,
                     counts[node],
-                    self.identity.id,
+                    self.context.identity.id,
                 ),
                 wrong=lambda value: joined(value["failures"]),
             )
@@ -238,89 +208,100 @@ class Deployment(Reverting):
             replies = exc.values
         return [Instance(**i) for value in replies.values() for i in value["instances"]]
 
-    def _start_back(self, counts):
+    def _start_back(self, counts: dict[str, int]) -> None:
         """On failed nodes, stop the new instances and restore the old instances that were retired for them."""
-        out = self.replaced[-1] if self.replaced and set(self.replaced[-1]) & set(counts) else {}
+        replaced = self.progress.replaced
+        out = replaced[-1] if replaced and set(replaced[-1]) & set(counts) else {}
         old = {node: ids for node, ids in out.items() if node in counts}
-        problems = self._change_back_on(old, set(counts))
+        problems = self.reversal.change_back_on(old, set(counts))
         # If this fails, a later revert of the deployment tries it again.
         if old and not problems:
-            self.replaced[-1] = {node: ids for node, ids in out.items() if node not in old}
+            replaced[-1] = {node: ids for node, ids in out.items() if node not in old}
         self.budget.owe(counts, {} if problems else old, problems)
 
-    def _adopt(self, candidates):
+    def _adopt(self, candidates: Mapping[str, Sequence[Instance]]) -> list[Instance]:
         """Take the held or warm candidates of an earlier deployment, once they pass their own tests again."""
         taken = [i for instances in candidates.values() for i in instances]
         health.still(self.jobs.journal, self.discovery, self.app, [i for i in taken if not i.held])
         self.acceptance.from_nodes(taken)
         return taken
 
-    def _publish(self, candidates):
+    def _publish(self, candidates: list[Instance]) -> None:
         self.lock.check()
-        ids = ids_by_node(candidates)
-        self.published += candidates
-        self.warm = bluegreen.without(self.warm, ids)
-        self._add(candidates)
-        self.adopted += [i for i in candidates if i.deployment != self.identity.id]
+        self.progress.published += candidates
+        self.ledger.publish(candidates)
+        self.progress.adopted += [i for i in candidates if i.deployment != self.context.identity.id]
         weight = self.plan.canary.new if self.plan.canary else NORMAL_WEIGHT
-        job, exactly = ("publish", "discovery.publish", ids, self.app.name, ids), answers.exactly(ids)
-        self._step(*job, weight=weight, deadline=publish_deadline(self.app), told=told_ids, answer=exactly)
+        step = steps.publish(self.app, ids_by_node(candidates), weight=weight)
+        self._step(*step.job, **step.options)
 
-    def _withdraw(self, ids):
+    def _measure(self, candidates: list[Instance]) -> None:
+        """Take the measurements of the strategy's ``analysis``, if the deployment has them."""
+
+        def check() -> None:
+            self.lock.check()
+            health.found(self.discovery, self.app, [(i.node, i.id) for i in candidates])
+
+        if self.desired.analysis:
+            where = measurements.Where(
+                self.context.environment.name, self.desired.version, candidates[0].node, candidates[0].id
+            )
+            measurements.run(self.jobs, self.app, where, check)
+
+    # -- the old instances --------------------------------------------------------------------
+
+    def _withdraw(self, ids: Ids) -> None:
         """Withdraw the instances that the new instances have replaced, and keep them warm."""
         if ids:
             self._still_serve()
-            self.withdrawn, self.retired = ids, dict(ids)
-            self._drop(ids)
-            # No earlier set is left, unless this run only finishes the work of a run that was cut off.
-            earlier = None if self.published else self.warm
-            self.warm = bluegreen.kept(earlier, ids, time.time() + self.strategy.keep_old)
-            self._write_record(self._now())
-            job, exactly = ("withdraw", "discovery.withdraw", ids, self.app.name, ids), answers.exactly(ids)
-            self._step(*job, held=False, told=told_ids, answer=exactly)
+            self.progress.withdrawn, self.progress.retired = ids, dict(ids)
+            self.ledger.drop(ids)
+            # If nothing was published, this run only finishes the work of a run that was cut off, and an earlier warm
+            # set is part of it.
+            self.ledger.keep_warm(ids, time.time() + self.strategy.keep_old, add=not self.progress.published)
+            self.ledger.write(self.ledger.now())
+            step = steps.withdraw(self.app, ids, held=False)
+            self._step(*step.job, **step.options)
 
-    def _retire(self, ids):
+    def _retire(self, ids: Ids) -> None:
         """Retire the instances that the new instances have replaced."""
         if ids:
             self._still_serve()
         for node, instances in ids.items():
-            self.retired[node] = [*self.retired.get(node, ()), *instances]
+            self.progress.retired[node] = [*self.progress.retired.get(node, ()), *instances]
         self._stop_old(ids)
 
-    def _still_serve(self):
+    def _stop_old(self, ids: Ids) -> None:
+        """Remove instances from the record, so that highstate does not restore them, and stop them."""
+        self.hooks.run("before_retire", ids, on=hookphases.newest(self.ledger.runs, self.desired, ids))
+        self.ledger.drop(ids)
+        self.ledger.write(self.ledger.now())
+        step = steps.stop("retire", self.app, ids)
+        self._step(*step.job, **step.options)
+        self.hooks.run("after_retire", ids, once=False)
+
+    def _still_serve(self) -> None:
         """Make sure that clients still find all instances of the release that are to stay."""
         parts = [part for w in self.plan.waves for part in (w.replace, w.withdraw, w.retire)]
         going = {(node, i) for part in parts for node, ids in part.items() for i in ids}
-        counted = {
-            node: [i for i in ids if version_of(i) == self.desired.version and (node, i) not in going]
-            for node, ids in self.runs.items()
-            if node in self.seen
-        }
-        ids = {node: some for node, some in counted.items() if some}
+        ids = self.ledger.staying(going, self.context.observed)
         # The record names all instances that a run saw stay healthy. A killed run may have published others.
         unproved = any((node, i) in self.unproved for node, some in ids.items() for i in some)
         health.still_serve(self.jobs.journal, self.discovery, self.app, ids, unproved)
         self.unproved = set()
 
-    def _enough_serve(self, out):
+    def _enough_serve(self, out: Ids) -> None:
         """Make sure that at most half of the instances are out with ``out``, because others may have died since."""
-        sick = {(i.node, i.id) for i in self.serving if not i.healthy}
-        up = {(node, i) for node in self.seen for i in self.runs.get(node, ())} - sick
-        others = up - {(node, i) for node, some in out.items() for i in some}
+        runs = {(node, i) for node in self.context.observed for i in self.ledger.runs.get(node, ())}
+        up = runs - self.context.sick
+        others = up - {(node, i) for node, ids in out.items() for i in ids}
         health.enough_serve(self.jobs.journal, self.discovery, self.app, others, len(up) - max(1, len(up) // 2))
 
-    def _stop_old(self, ids):
-        """Remove instances from the record, so that highstate does not restore them, and stop them."""
-        self.hooks.run("before_retire", ids, on=hookphases.newest(self.runs, self.desired, ids))
-        self._drop(ids)
-        self._write_record(self._now())
-        job, exactly = ("retire", "app.stop", ids, self.app.name, ids), answers.exactly(ids)
-        self._step(*job, deadline=stop_deadline(self.app, ids), told=told_ids, answer=exactly)
-        self.hooks.run("after_retire", ids, once=False)
-
-    def _retired_all(self, plan):
+    def _retired_all(self) -> None:
         """Run the hooks that run once, as soon as no old instance is left: kept, warm, or on a failed node."""
-        if self.warm or any(version_of(i) != self.desired.version for ids in self.runs.values() for i in ids):
+        runs = self.ledger.runs
+        if self.ledger.warm or any(version_of(i) != self.desired.version for ids in runs.values() for i in ids):
             return
-        gone = {n: ids for wave in plan.waves for part in (wave.replace, wave.retire) for n, ids in part.items()}
-        self.hooks.run("after_retire", gone, on=hookphases.newest(self.runs, self.desired, gone), every=False)
+        parts = [part for wave in self.plan.waves for part in (wave.replace, wave.retire)]
+        gone = {node: ids for part in parts for node, ids in part.items()}
+        self.hooks.run("after_retire", gone, on=hookphases.newest(runs, self.desired, gone), every=False)

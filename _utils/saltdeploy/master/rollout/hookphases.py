@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from itertools import groupby
 
-from ...core import hooks, records
+from ...core import hooks
 from ...core.errors import INTERRUPTS, Failed, LockLost
 from ...core.model import version_of
 from ..remote import answers
@@ -24,15 +24,15 @@ class Hooks:
 
     :param jobs: a jobs.Jobs.
     :param discovery: the environment's discovery, which has the marks.
-    :param environment: the environment's name.
+    :param prefix: the beginning of all keys of the app in discovery.
     :param lock: the held lock.Lock. Every write of a mark goes through it.
-    :param identity: the executor.Identity of the deployment.
+    :param identity: the context.Identity of the deployment.
     """
 
-    def __init__(self, jobs, discovery, environment, app, version, lock, identity):
+    def __init__(self, jobs, discovery, prefix, app, version, lock, identity):
         self.jobs, self.discovery, self.app, self.version = jobs, discovery, app, version
         self.lock, self.identity = lock, identity
-        self._prefix = records.prefix(environment, app.name)
+        self._prefix = prefix
         self._known = None
 
     def run(self, phase, nodes, on="", once=True, every=True):

@@ -3,128 +3,193 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from ...core import bluegreen, records, traffic
 from ...core.errors import INTERRUPTS, Failed, LockLost, NotReverted, cause
-from ...core.model import version_of
+from ...core.model import Instance, version_of
 from ..outcome import places
 from ..remote.jobs import ids_by_node
 from . import hookphases
 
+if TYPE_CHECKING:
+    from ...core.records import Record
+    from ...core.traffic import Canary
+    from .context import Context, Ids
 
-class Recording:
-    """The part of an executor.Deployment that keeps the record."""
 
-    def _add(self, instances):
-        self._put(ids_by_node(instances))
+class Ledger:
+    """The record of an app during a deployment.
 
-    def _put(self, ids):
+    :param context: the deployment.
+    :param before: the record at the beginning, None if there was none.
+
+    ``record`` is the record as it was last written. ``before`` is the record to go back to. ``runs`` has the instances
+    that are published and run now, by node.
+    """
+
+    def __init__(self, context: Context, before: Record | None) -> None:
+        self._context, self.before, self.record = context, before, before
+        self.warm = (before or {}).get("warm")
+        # The observed instances count, not the record. A killed run recorded fewer. Instances that somebody has stopped
+        # since stay stopped. The instances of a dead node that was left out do not come back.
+        unseen = set(context.answering) - set(context.observed)
+        self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
+        self.add(context.serving)
+
+    def add(self, instances: Iterable[Instance]) -> None:
+        """Note that ``instances`` are published and run."""
+        self.put(ids_by_node(instances))
+
+    def put(self, ids: Ids) -> None:
+        """Note that the instances ``ids`` are published and run."""
         for node, instances in ids.items():
             here = self.runs.setdefault(node, [])
             here += [i for i in instances if i not in here]
 
-    def _drop(self, ids):
+    def publish(self, instances: Sequence[Instance]) -> None:
+        """Note that ``instances`` are about to be published. They are not warm any more."""
+        self.warm = bluegreen.without(self.warm, ids_by_node(instances))
+        self.add(instances)
+
+    def drop(self, ids: Ids) -> None:
+        """Note that the instances ``ids`` are about to end, or are withdrawn."""
         for node, gone in ids.items():
             self.runs[node] = [i for i in self.runs.get(node, ()) if i not in gone]
         self.warm = bluegreen.without(self.warm, ids)
 
-    def _now(self):
+    def keep_warm(self, ids: Ids, until: float, add: bool) -> None:
+        """Note that ``ids`` run on, warm, until ``until`` (seconds since 1970).
+
+        :param add: whether the instances that are warm already stay so.
+        """
+        self.warm = bluegreen.kept(self.warm if add else None, ids, until)
+
+    def cool(self, ids: Ids) -> None:
+        """Record that ``ids`` are not warm any more, even if the deployment fails."""
+        self.drop(ids)
+        cooled = bluegreen.cooled(self.before, ids)
+        if cooled != self.before:
+            self.write(cooled)
+            self.before = cooled
+
+    def now(self) -> Record:
         """Return the record of the instances that are published and run now, by node."""
         return {
             "version": self._release(),
-            "deployment": self.identity.id,
+            "deployment": self._context.identity.id,
             "time": time.time(),
             "nodes": {n: list(ids) for n, ids in self.runs.items() if ids},
             **({"warm": self.warm} if self.warm else {}),
-            **{key: some for key, some in self.notes.items() if some},
+            **{key: value for key, value in self._context.notes.items() if value},
         }
 
-    def _release(self):
+    def _release(self) -> str:
         """Return the release that clients have: the desired release from its first instance on, else the old one."""
         versions = [version_of(i) for ids in self.runs.values() for i in ids]
-        new = self.desired.version
+        new = self._context.desired.version
         return new if new in versions or not versions else max(versions, key=versions.count)
 
-    def _correct_record(self, paused):
-        """Write the record if it differs from the facts: a pause, or instances that a killed run did not record."""
-        # A paused release may have candidates only, and is the deployed release all the same.
-        now = {**self._now(), **({"paused": self._pause(), "version": self.desired.version} if paused else {})}
-        said = {"paused", "frozen"} & set(self.record or ())
-        is_so = places(now) == places(self.record) and all(
-            now.get(key) == (self.record or {}).get(key) for key in ("warm", *self.notes)
-        )
-        if self.desired.publish and (paused or said or not is_so):
-            self._write_record(now)
+    def correct(self, pause: dict[str, Any] | None) -> None:
+        """Write the record if it differs from the facts: a pause, or instances that a killed run did not record.
 
-    def _pause(self):
-        """Return all facts that a promote or an abort needs."""
-        origin = self._origin()
+        :param pause: the entry of a pause, see :meth:`pause`. None if the deployment does not pause.
+        """
+        desired, old = self._context.desired, self.record or {}
+        # A paused release may have candidates only, and is the deployed release all the same.
+        now = {**self.now(), **({"paused": pause, "version": desired.version} if pause else {})}
+        over = {"paused", "frozen"} & set(old)
+        same = places(now) == places(old) and all(
+            now.get(key) == old.get(key) for key in ("warm", *self._context.notes)
+        )
+        if desired.publish and (pause or over or not same):
+            self.write(now)
+
+    def pause(self, canary: Canary | None, waiting: Ids) -> dict[str, Any]:
+        """Return the entry of a pause: all facts that a promote or an abort needs.
+
+        :param canary: the traffic of the new release during the pause.
+        :param waiting: the candidates that wait.
+        """
+        desired, identity, origin = self._context.desired, self._context.identity, self._origin()
         return {
             "from": origin["from"],
             "before": origin["before"],
-            "instances": self.desired.instances,
-            "nodes": list(self.desired.nodes),
-            "by": self.identity.owner,
-            "reason": self.identity.reason,
+            "instances": desired.instances,
+            "nodes": list(desired.nodes),
+            "by": identity.owner,
+            "reason": identity.reason,
             "since": time.time(),
-            **({"move": True} if self.desired.move else {}),
-            **traffic.recorded(self.plan.canary, self.desired.version, self.runs, self.waiting),
+            **({"move": True} if desired.move else {}),
+            **traffic.recorded(canary, desired.version, self.runs, waiting),
         }
 
-    def _origin(self):
+    def _origin(self) -> dict[str, Any]:
         """Return the release that a pause may revert to, and its number of instances."""
-        before = self.before or {}
+        before, desired, serving = self.before or {}, self._context.desired, self._context.serving
         if "paused" in before:
             # A deployment that replaces a paused deployment reverts to the beginning of the paused deployment.
             return before["paused"]
-        others = [i.version for i in self.serving if i.version != self.desired.version]
+        others = [i.version for i in serving if i.version != desired.version]
         version = before.get("version", "")
-        if version == self.desired.version:
+        if version == desired.version:
             # A run that was cut off has recorded the new release, and no pause.
             version = max(others, key=others.count)
         # In place, each instance that such a run has published has replaced an old instance.
-        return {"from": version, "before": len(self.serving if self.app.recreate else others)}
+        return {"from": version, "before": len(serving if self._context.app.recreate else others)}
 
-    def _freeze(self, why):
-        """Change nothing more, and record the deployment as frozen. Raises NotReverted, with ``why``."""
-        said = self.record or {}
-        new = hookphases.count(self.runs, self.desired)
+    def freeze(self, why: str, weights: dict[str, int]) -> None:
+        """Record the deployment as frozen.
+
+        :param weights: the weights that the serving instances have by now, by release, if these are not the usual ones.
+        :raises NotReverted: always, with ``why``.
+        """
+        desired, identity, old = self._context.desired, self._context.identity, self.record or {}
         about = {
-            "version": self.desired.version,
+            "version": desired.version,
             "why": why,
-            "by": self.identity.owner,
-            "reason": self.identity.reason,
-            "deployment": self.identity.id,
+            "by": identity.owner,
+            "reason": identity.reason,
+            "deployment": identity.id,
             "since": time.time(),
-            "weights": self._weights(),
+            "weights": weights,
         }
         # A paused deployment can still be promoted or aborted.
-        kept = {"paused": said["paused"]} if "paused" in said else {}
-        version = self.desired.version if new else said.get("version", self.desired.version)
-        record = {**self._now(), **kept, "version": version, "frozen": about}
+        kept = {"paused": old["paused"]} if "paused" in old else {}
+        new = hookphases.count(self.runs, desired)
+        version = desired.version if new else old.get("version", desired.version)
+        record = {**self.now(), **kept, "version": version, "frozen": about}
         try:
-            self._write_record(record)
+            self.write(record)
         except (Failed, *INTERRUPTS) as exc:
             raise NotReverted(f"frozen, and the record does not say so ({cause(exc)}): {why}") from exc
         raise NotReverted(f"frozen: {why}", record)
 
-    def _weights(self):
-        """Return version -> weight if the serving instances by now have other weights than normal."""
-        if self.plan.weigh and not self.weighed:
-            return traffic.in_force(self.record)
-        said = traffic.recorded(self.plan.canary, self.desired.version, self.runs, self.waiting)
-        return said.get("weights", {})
-
-    def _write_record(self, record):
-        prefix = records.prefix(self.environment.name, self.app.name)
-        self.lock.write({records.current_key(prefix): record})
+    def write(self, record: Record | None) -> None:
+        """Write ``record``, with the lock held."""
+        self._context.lock.write({records.current_key(self._context.prefix): record})
         self.record = record
 
-    def _try_record(self, record):
+    def try_write(self, record: Record | None) -> list[str]:
+        """Write ``record`` during a revert. Return the problems, in sentences. Raises LockLost."""
         try:
-            self._write_record(record)
+            self.write(record)
         except LockLost:
             raise
         except Failed as exc:
             return [str(exc)]
         return []
+
+    def staying(self, going: set[tuple[str, str]], observed: Sequence[str]) -> dict[str, list[str]]:
+        """Return the instances of the desired release that run on ``observed`` nodes and are to stay.
+
+        :param going: ``(node, id)`` of the instances that the plan takes away.
+        """
+        version = self._context.desired.version
+        found = {
+            node: [i for i in ids if version_of(i) == version and (node, i) not in going]
+            for node, ids in self.runs.items()
+            if node in observed
+        }
+        return {node: ids for node, ids in found.items() if ids}

@@ -8,12 +8,13 @@ import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
 from saltdeploy.core import bluegreen
-from saltdeploy.core.errors import Failed, LockLost
+from saltdeploy.core.errors import Failed, LockLost, NotReverted
 from saltdeploy.core.model import NORMAL_WEIGHT, Environment, PortRange, Strategy, instance_id
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.remote.jobs import PhaseFailed, stop_deadline
 from saltdeploy.master.rollout import executor, health
+from saltdeploy.master.rollout.context import Context, Identity
 from saltdeploy.planning.planner import plan
 
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
@@ -171,34 +172,48 @@ class Fleet:
         [self.record] = values.values()
 
 
+class Case:
+    """A Deployment that is about to be made: its Context, the record before it, and its plan."""
+
+    def __init__(self, fleet, app, desired, there, nodes, identity="d"):
+        environment = Environment("e", {}, {"shop": app})
+        self.context = Context(
+            fleet, fleet, environment, desired, nodes, nodes, fleet, Identity(identity, "me"), serving=there
+        )
+        self.before = fleet.record
+
+    def change(self, **changes):
+        self.context = replace(self.context, **changes)
+
+    def make(self, plan):
+        self.made = executor.Deployment(self.context, self.before, plan)
+        return self.made
+
+    def run(self, plan):
+        self.make(plan).run()
+
+
 def deployment(fleet, nodes, waves, replacing, ports=None, max_failures=0):
-    """Return a Deployment of the new release on all ``nodes``, each of which has an old instance; and its plan."""
+    """Return the Case of the new release on all ``nodes``, each of which has an old instance; and its plan."""
     app = make_app(ports or (ONE if replacing == "recreate" else RANGE), waves, replacing)
     app = replace(app, strategy=replace(app.strategy, max_failures=max_failures))
     there = [instance(n) for n in nodes]
     desired = Desired(app, NEW, len(nodes), tuple(nodes))
-    environment = Environment("e", {}, {"shop": app})
-    before = fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}
-    identity = executor.Identity("d", "me")
-    made = executor.Deployment(fleet, fleet, environment, desired, nodes, nodes, before, fleet, identity, there)
-    return made, plan(desired, observe(*there))
+    fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}
+    return Case(fleet, app, desired, there, nodes), plan(desired, observe(*there))
 
 
 def test_the_record_keeps_the_nodes_that_have_data(monkeypatch):
     monkeypatch.setattr(health, "wait", lambda *args, **kwargs: None)
     fleet = Fleet([instance("a"), instance("b")])
     made, steps = deployment(fleet, "ab", ("100%",), "rolling")
-    made.notes = {"data": ["b"], "tolerated": []}
+    made.change(notes={"data": ["b"], "tolerated": []})
     made.run(steps)
     assert fleet.record["data"] == ["b"] and "tolerated" not in fleet.record
     fleet.record = {**fleet.record, "data": []}
-    made.record = fleet.record
-    made._correct_record(False)
+    made.made.ledger.record = fleet.record
+    made.made.ledger.correct(None)
     assert fleet.record["data"] == ["b"], "nothing else changed, and it is kept all the same"
-
-
-def no_hold(strategy):
-    return SimpleNamespace(**{**strategy.__dict__, "min_healthy_time": 0})
 
 
 WAVES = st.sampled_from([(1, "100%"), ("100%",), (1, 2, "100%")])
@@ -212,11 +227,10 @@ def test_whatever_fails_all_is_as_before_and_enough_served_all_the_time(count, w
     fault = {"interrupts" if interrupted else "faults": [number]}
     fleet = Fleet([instance(n) for n in nodes], **fault)
     run, made = deployment(fleet, nodes, waves, replace)
-    run.strategy = no_hold(run.strategy)
     before, record = dict(fleet.instances), fleet.record
     try:
         run.run(made)
-    except executor.NotReverted:
+    except NotReverted:
         raise
     except Failed:
         event(f"failed in {fleet.ran[number][0]}")
@@ -243,24 +257,23 @@ def test_nodes_that_may_fail_go_on_with_what_they_had(count, waves, replace, mos
     nodes = list("abcde"[:count])
     fleet = Fleet([instance(n) for n in nodes], faults=numbers, interrupts=interrupts)
     run, made = deployment(fleet, nodes, waves, replace, max_failures=most)
-    run.strategy = no_hold(run.strategy)
     before, record = dict(fleet.instances), fleet.record
     try:
         run.run(made)
     except Failed as exc:
-        lost, gone_on = set(run.budget.failed), getattr(exc, "record", None)
+        lost, gone_on = set(run.made.budget.failed), getattr(exc, "record", None)
         event(f"{type(exc).__name__}, {len(lost)} lost, {'gone on' if gone_on else 'ended'}")
         if type(exc) is Failed:
             assert (fleet.instances, fleet.record) == (before, record)
         if gone_on:
             assert 1 <= len(lost) <= (count // 2 if most == "50%" else most)
-            assert str(exc) == run.budget.told()
-        if gone_on and not run.budget.problems:
+            assert str(exc) == run.made.budget.told()
+        if gone_on and not run.made.budget.problems:
             releases = {(n, one.split("_")[1]) for n, one in fleet.instances}
             assert releases == {(n, OLD if n in lost else NEW) for n in nodes} and all(fleet.instances.values())
             assert {(n, i) for n, ids in gone_on["nodes"].items() for i in ids} == set(fleet.instances)
     else:
-        assert not run.budget.failed
+        assert not run.made.budget.failed
     if replace == "rolling":
         assert fleet.fewest >= count
     # What was undone where a node failed holds nothing up elsewhere.
@@ -291,17 +304,25 @@ def test_what_a_run_that_was_cut_off_has_published_is_counted_on_too():
     fleet = Fleet([kept, instance("a"), *others])
     run, made = deployment(fleet, list("abc"), (1, "100%"), "rolling")
     observed = observe(kept, instance("a"), *others)
-    run._add([kept])
+    begun = run.make(plan(run.context.desired, observed))
+    begun.ledger.add([kept])
     fleet.dead = {("a", kept.id)}
     with pytest.raises(Failed, match="not healthy any more: shop_2.0_101 on a"):
-        run.run(plan(run.desired, observed))
+        begun.run()
     assert [phase for phase, _ in fleet.ran if phase == "retire"] == []
-    for changes in ({"seen": {"b", "c"}}, {"runs": {"b": ["shop_1.0_100"]}}):
-        run, made = deployment(Fleet(others), list("bc"), (1, "100%"), "rolling")
-        run.jobs.dead = {("a", kept.id), ("b", "shop_1.0_100")}
-        run._add([kept])
-        run.__dict__.update(changes)
-        run.run(made)
+
+
+@pytest.mark.parametrize("seen, runs", [(["b", "c"], {}), (["a", "b", "c"], {"a": [], "b": ["shop_1.0_100"]})])
+def test_what_is_not_looked_at_or_only_goes_is_not_counted_on(seen, runs):
+    kept, others = instance("a", NEW, 101, deployment="killed"), [instance(n) for n in "bc"]
+    fleet = Fleet(others)
+    run, made = deployment(fleet, list("bc"), (1, "100%"), "rolling")
+    run.change(observed=seen)
+    fleet.dead = {("a", kept.id), ("b", "shop_1.0_100")}
+    begun = run.make(made)
+    begun.ledger.add([kept])
+    begun.ledger.runs.update(runs)
+    begun.run()
 
 
 @pytest.mark.parametrize("node, fails", [("d", True), ("b", False)])
@@ -336,8 +357,8 @@ def cut_off(monkeypatch, record, dies=None):
     kept, others = instance("a", NEW, 101, deployment="killed"), [instance(n) for n in "ab"]
     fleet = Fleet([kept, *others])
     run, _ = deployment(fleet, list("ab"), ("100%",), "rolling")
-    before = fleet.record = {"version": OLD, "nodes": {"a": [others[0].id, *record], "b": [others[1].id]}}
-    about = (fleet, fleet, run.environment, run.desired, list("ab"), list("ab"), before, fleet, run.identity)
+    run.before = fleet.record = {"version": OLD, "nodes": {"a": [others[0].id, *record], "b": [others[1].id]}}
+    run.change(serving=[kept, *others])
     wait, began = fleet.wait, NOW[0]
 
     def waits(name, until, deadline, passing=False):
@@ -349,8 +370,7 @@ def cut_off(monkeypatch, record, dies=None):
         return wait(name, until, deadline, passing)
 
     monkeypatch.setattr(fleet, "wait", waits)
-    run = executor.Deployment(*about, [kept, *others])
-    run.run(plan(run.desired, observe(kept, *others)))
+    run.run(plan(run.context.desired, observe(kept, *others)))
     return fleet, NOW[0] - began
 
 
@@ -387,7 +407,6 @@ def test_in_place_the_last_node_is_changed_back_first_the_new_one_before_the_old
     nodes = ["a", "b", "c"]
     fleet = Fleet([instance(n) for n in nodes], faults=[8])  # after install, and retire, start, publish twice
     run, made = deployment(fleet, nodes, ("100%",), "recreate")
-    run.strategy = no_hold(run.strategy)
     with pytest.raises(Failed, match="start on c: fault"):
         run.run(made)
     assert fleet.ran[8:] == [
@@ -400,8 +419,7 @@ def test_in_place_what_cannot_be_changed_back_stops_the_way_back():
     nodes = ["a", "b", "c"]
     fleet = Fleet([instance(n) for n in nodes], faults=[5, 7])
     run, made = deployment(fleet, nodes, ("100%",), "recreate")
-    run.strategy = no_hold(run.strategy)
-    with pytest.raises(executor.NotReverted, match="restore on b: fault; the other nodes stay as they are, to serve"):
+    with pytest.raises(NotReverted, match="restore on b: fault; the other nodes stay as they are, to serve"):
         run.run(made)
     assert fleet.instances == {("a", "shop_2.0_100"): True, ("c", "shop_1.0_100"): True}
     # Highstate brings the old one back once it can be.
@@ -412,7 +430,7 @@ def test_without_the_lock_nothing_is_changed_back():
     nodes = ["a", "b"]
     fleet = Fleet([instance(n) for n in nodes], lost=[3])
     run, made = deployment(fleet, nodes, ("100%",), "recreate")
-    with pytest.raises(executor.NotReverted, match="the lock was lost"):
+    with pytest.raises(NotReverted, match="the lock was lost"):
         run.run(made)
     assert [phase for phase, _ in fleet.ran] == ["install", "retire", "start"]
 
@@ -421,8 +439,7 @@ def test_without_the_lock_the_way_back_ends():
     nodes = ["a", "b"]
     fleet = Fleet([instance(n) for n in nodes], faults=[5], lost=[8])
     run, made = deployment(fleet, nodes, ("100%",), "recreate")
-    run.strategy = no_hold(run.strategy)
-    with pytest.raises(executor.NotReverted, match="the lock was lost; after: start on b: fault"):
+    with pytest.raises(NotReverted, match="the lock was lost; after: start on b: fault"):
         run.run(made)
     assert fleet.ran[6:] == [("stop", ["b"]), ("restore", ["b"])]
 
@@ -431,8 +448,7 @@ def test_before_each_job_of_the_way_back_the_lock_is_asked_for():
     """What another run has begun meanwhile is not stopped."""
     fleet = Fleet([instance(n) for n in "ab"], faults=[4], lost=[6])
     run, made = deployment(fleet, ["a", "b"], (1, "100%"), "rolling")
-    run.strategy = no_hold(run.strategy)
-    with pytest.raises(executor.NotReverted, match="the lock was lost; after: start on b: fault"):
+    with pytest.raises(NotReverted, match="the lock was lost; after: start on b: fault"):
         run.run(made)
     assert fleet.ran[3:] == [("retire", ["a"]), ("start", ["b"]), ("restore", ["a"])]
 
@@ -440,24 +456,21 @@ def test_before_each_job_of_the_way_back_the_lock_is_asked_for():
 def test_weights_are_not_changed_without_the_lock():
     fleet = Fleet([instance(n) for n in "abc"], lost=[1])
     run, made = canary_deployment(fleet, "50%", False)
-    with pytest.raises(executor.NotReverted, match="the lock was lost"):
+    with pytest.raises(NotReverted, match="the lock was lost"):
         run.run(made)
     assert [phase for phase, _ in fleet.ran] == ["install"]
 
 
 def canary_deployment(fleet, canary, going_on):
-    """Return a Deployment that pauses with a share of the traffic, or goes on from there; its plan, and its record."""
+    """Return the Case of a deployment that pauses with a share of the traffic, or goes on from there; its plan, and its record."""
     app = make_app(RANGE)
     app = replace(app, strategy=replace(app.strategy, canary_weight=canary, pause=1.0))
     there = [
         instance(node, version, slot, weight=fleet.weights[node, one]) for node, one, version, slot in fleet.parts()
     ]
     desired = Desired(app, NEW, 3, tuple("abc"), pause=not going_on, adopt=going_on)
-    before = fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}
-    identity, environment = executor.Identity("d", "me"), Environment("e", {}, {"shop": app})
-    made = executor.Deployment(fleet, fleet, environment, desired, "abc", "abc", before, fleet, identity, there)
-    made.strategy = no_hold(made.strategy)
-    return made, plan(desired, observe(*there))
+    fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}
+    return Case(fleet, app, desired, there, "abc"), plan(desired, observe(*there))
 
 
 @given(st.sampled_from(["50%", "10%", "none"]), st.integers(0, 15), st.booleans())
@@ -508,16 +521,14 @@ def test_a_paused_candidate_is_in_the_record_and_not_published():
 
 
 def flipped(fleet, nodes):
-    """Deploy blue-green, and return what takes it back: a Deployment of the old release, and its plan."""
+    """Deploy blue-green, and return what takes it back: the Case of the old release, and its plan."""
     run, made = deployment(fleet, nodes, ("100%",), "blue_green")
     run.run(made)
     there = [instance(n, i.split("_")[1], int(i[-3:]), published=seen) for (n, i), seen in fleet.instances.items()]
-    desired = Desired(run.app, OLD, len(nodes), tuple(nodes))
+    desired = Desired(run.context.app, OLD, len(nodes), tuple(nodes))
     observed = replace(observe(*there), warm=bluegreen.still(fleet.record, time.time()))
     serving = [i for i in there if i.published]
-    identity = executor.Identity("back", "me")
-    more = (run.environment, desired, nodes, nodes, fleet.record, fleet, identity, serving)
-    back = executor.Deployment(fleet, fleet, *more)
+    back = Case(fleet, run.context.app, desired, serving, nodes, identity="back")
     fleet.ran.clear()
     return back, plan(desired, observed)
 
@@ -601,11 +612,11 @@ def test_blue_green_what_made_way_is_not_said_to_be_warm_after_a_failure():
     fleet.instances["a", before.id] = False
     run, _ = deployment(fleet, nodes, ("100%",), "blue_green")
     entry = {"until": time.time() + 600, "nodes": {"a": [before.id]}}
-    run.before = run.record = {**fleet.record, "warm": entry}
+    run.before = {**fleet.record, "warm": entry}
     observed = replace(observe(instance("a"), before), warm=frozenset([("a", before.id)]))
     fleet.faults = [2]  # after clean and install
     with pytest.raises(Failed, match="start on a: fault"):
-        run.run(plan(run.desired, observed))
+        run.run(plan(run.context.desired, observed))
     assert fleet.record == {"version": OLD, "nodes": {"a": ["shop_1.0_100"]}}
     assert fleet.instances == {("a", "shop_1.0_100"): True}
 
@@ -624,11 +635,14 @@ def test_blue_green_what_is_not_healthy_any_more_is_not_published():
 
 
 def test_many_that_are_stopped_on_the_way_back_have_the_time_for_it():
-    run, _ = deployment(Fleet([instance("a")]), ["a", "b"], ("100%",), "rolling")
-    run.started_on, seen = {"a": 12, "b": 1}, {}
-    run.jobs = SimpleNamespace(attempt=lambda *job, **options: seen.update(options) or [])
-    assert run._stop_new({"a", "b"}) == []
-    assert seen["deadline"] == stop_deadline(run.app, {"a": ["x"] * 12})
+    run, made = deployment(Fleet([instance("a")]), ["a", "b"], ("100%",), "rolling")
+    seen = {}
+    jobs = SimpleNamespace(attempt=lambda *job, **options: seen.update(options) or [])
+    run.change(jobs=jobs, lock=SimpleNamespace(check=lambda: None))
+    begun = run.make(made)
+    begun.progress.started_on = {"a": 12, "b": 1}
+    assert begun.reversal._stop_new({"a", "b"}) == []
+    assert seen["deadline"] == stop_deadline(run.context.app, {"a": ["x"] * 12})
 
 
 def test_what_was_not_healthy_before_is_restored_and_not_waited_for():
@@ -636,7 +650,7 @@ def test_what_was_not_healthy_before_is_restored_and_not_waited_for():
     there = [instance("a", healthy=False), instance("b")]
     fleet = Fleet(there, faults=[4])  # in the second wave's start
     run, _ = deployment(fleet, nodes, (1, "100%"), "rolling")
-    run.strategy, run.serving = no_hold(run.strategy), there
+    run.change(serving=there)
     before, wait = dict(fleet.instances), fleet.wait
 
     def passing(name, until, deadline, passing=False):
@@ -647,12 +661,12 @@ def test_what_was_not_healthy_before_is_restored_and_not_waited_for():
 
     fleet.wait = passing
     with pytest.raises(Failed, match="start on b: fault") as failed:
-        run.run(plan(run.desired, observe(*there)))
+        run.run(plan(run.context.desired, observe(*there)))
     assert type(failed.value) is Failed and fleet.instances == before
 
 
 def test_a_run_after_which_nothing_is_published_has_not_succeeded():
     fleet = Fleet([])
     run, made = deployment(fleet, ["a"], ("100%",), "rolling")
-    with pytest.raises(executor.NotReverted, match="nothing of shop 2.0 is published"):
+    with pytest.raises(NotReverted, match="nothing of shop 2.0 is published"):
         run.run(replace(made, install=(), waves=()))

@@ -1,0 +1,98 @@
+"""The facts that a deployment begins with, and the changes that it has made so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from ...core import records
+from ...core.model import App, Environment, Instance, Strategy
+
+if TYPE_CHECKING:
+    from ...discovery.backend import Backend
+    from ...planning.planner import Desired
+    from ..lock import Lock
+    from ..remote.jobs import Jobs
+
+    # Ids of instances, by node.
+    Ids = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Identity:
+    """The id of a deployment, its owner and the reason."""
+
+    id: str
+    owner: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Context:
+    """The facts that a deployment begins with.
+
+    :param discovery: the environment's discovery, as the master sees it.
+    :param answering: names of the nodes that answer.
+    :param observed: names of the nodes whose instances were looked at. The deployment counts on no other instances.
+    :param lock: the held lock. Every write goes through it.
+    :param serving: the instances that are published and run.
+    :param notes: values that the record keeps under their keys: nodes with data, tolerated services, digests.
+    :param artifact: the SHA-256 of the archive that all nodes must install. Empty if it is not known beforehand.
+    """
+
+    jobs: Jobs
+    discovery: Backend
+    environment: Environment
+    desired: Desired
+    answering: Sequence[str]
+    observed: Sequence[str]
+    lock: Lock
+    identity: Identity
+    serving: Sequence[Instance] = ()
+    notes: Mapping[str, Any] = field(default_factory=dict)
+    artifact: str = ""
+
+    @property
+    def app(self) -> App:
+        """The app, without its tests if the deployment leaves them out."""
+        return self.desired.app if self.desired.tests else replace(self.desired.app, tests=())
+
+    @property
+    def strategy(self) -> Strategy:
+        """The strategy of the app."""
+        return self.desired.app.strategy
+
+    @property
+    def prefix(self) -> str:
+        """The beginning of all keys of the app in discovery."""
+        return records.prefix(self.environment.name, self.app.name)
+
+    @property
+    def sick(self) -> frozenset[tuple[str, str]]:
+        """``(node, id)`` of the serving instances that discovery did not have as healthy at the beginning."""
+        return frozenset((i.node, i.id) for i in self.serving if not i.healthy)
+
+
+@dataclass
+class Progress:
+    """The changes that a deployment has made so far, which its revert undoes.
+
+    :param started_on: how many new instances each node was told to start.
+    :param published: the instances that were published.
+    :param adopted: those of them that an earlier deployment had started.
+    :param replaced: the instances that were retired first to make room, an entry for each wave.
+    :param retired: the instances that were retired or withdrawn after others took their place.
+    :param withdrawn: those of them that run on, warm.
+    :param waiting: the candidates of the current wave.
+    :param weighed: whether the serving instances got other weights in discovery.
+    """
+
+    started_on: dict[str, int] = field(default_factory=dict)
+    published: list[Instance] = field(default_factory=list)
+    adopted: list[Instance] = field(default_factory=list)
+    replaced: list[Ids] = field(default_factory=list)
+    retired: dict[str, Sequence[str]] = field(default_factory=dict)
+    withdrawn: Ids = field(default_factory=dict)
+    waiting: Ids = field(default_factory=dict)
+    weighed: bool = False

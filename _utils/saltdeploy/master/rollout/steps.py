@@ -1,0 +1,73 @@
+"""The Salt jobs of a deployment: the function that nodes run, how long it may take, and how its answers are judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ...core.model import App
+from ...discovery.registration import first_result
+from ..remote import answers
+from ..remote.jobs import most, publish_deadline, stop_deadline, told_ids
+
+if TYPE_CHECKING:
+    from .context import Ids
+
+    Answer = Callable[[str, Any], str]
+
+
+class Step(NamedTuple):
+    """A job of a deployment.
+
+    :param job: phase, function, nodes and arguments, as Jobs.run takes them.
+    :param options: the other arguments of Jobs.run.
+    """
+
+    job: tuple[Any, ...]
+    options: dict[str, Any]
+
+    @property
+    def nodes(self) -> Collection[str]:
+        """The nodes that run it."""
+        return self.job[2]
+
+
+def stop(phase: str, app: App, ids: Ids) -> Step:
+    """Retire the instances ``ids``."""
+    return _step(phase, "app.stop", app, ids, answers.exactly(ids), deadline=stop_deadline(app, ids))
+
+
+def publish(app: App, ids: Ids, **options: Any) -> Step:
+    """Publish the instances ``ids``."""
+    options = {"deadline": publish_deadline(app), **options}
+    return _step("publish", "discovery.publish", app, ids, answers.exactly(ids), **options)
+
+
+def withdraw(app: App, ids: Ids, **options: Any) -> Step:
+    """Withdraw the instances ``ids``, which run on."""
+    return _step("withdraw", "discovery.withdraw", app, ids, answers.exactly(ids), **options)
+
+
+def weigh(app: App, weights: Mapping[str, Mapping[str, int]]) -> Step:
+    """Give serving instances other weights: node -> id -> weight."""
+    answer, deadline = answers.some_of(weights), stop_deadline(app, weights)
+    return _step("weigh", "discovery.weigh", app, weights, answer, deadline=deadline)
+
+
+def restore(app: App, ids: Ids) -> Step:
+    """Start the retired instances ``ids`` again, and publish them."""
+    each = app.strategy.healthy_deadline + first_result(app) + 2 * app.stop.timeout
+    deadline = most(ids) * each + stop_deadline(app, ids)
+    return _step("restore", "app.restore", app, ids, answers.some_of(ids), deadline=deadline)
+
+
+def restart(app: App, ids: Ids) -> Step:
+    """Restart the instances ``ids``, one after the other on a node."""
+    slowest = app.strategy.healthy_deadline + sum(t.timeout for t in app.tests) + first_result(app)
+    each = app.strategy.drain + 2 * app.stop.timeout + slowest
+    deadline = stop_deadline(app, ids) + most(ids) * each
+    return _step("restart", "app.restart", app, ids, answers.exactly(ids), deadline=deadline)
+
+
+def _step(phase: str, function: str, app: App, ids: Mapping[str, Any], answer: Answer, **options: Any) -> Step:
+    return Step((phase, function, ids, app.name, ids), {"told": told_ids, "answer": answer, **options})
