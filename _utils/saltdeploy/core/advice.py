@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import TYPE_CHECKING
 
 from . import words
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 TYPES = {
     "object": "a mapping",
@@ -69,7 +73,7 @@ def kind(value, allowed=None):
     return {dict: "a mapping", list: "a list"}.get(type(value), "something that is no text")
 
 
-def is_number(value):
+def is_number(value: object) -> TypeGuard[float]:
     """Return whether ``value`` is a number, which true and false are not."""
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 

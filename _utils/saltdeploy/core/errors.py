@@ -1,17 +1,25 @@
 """The errors of saltdeploy, as exceptions that Salt already knows how to report."""
 
+from __future__ import annotations
+
 import contextlib
 import logging
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 from . import tracebacks
+
+if TYPE_CHECKING:
+    from .records import Record
 
 # Exit codes of salt-run, and the word for each.
 DONE, REVERTED, NOT_REVERTED, REFUSED = range(4)
 # The exceptions that signals raise: Python's for Ctrl-C, and salt-run's for Ctrl-C and SIGTERM.
 INTERRUPTS = (KeyboardInterrupt, SystemExit)
 log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 class Refused(SaltInvocationError):
@@ -28,27 +36,30 @@ class Mistakes:
     :param found: sentences that are known already.
     """
 
-    def __init__(self, found=()):
-        self._found = dict.fromkeys(found)
+    def __init__(self, found: Iterable[str] = ()) -> None:
+        self._found: dict[str, None] = dict.fromkeys(found)
 
     @property
-    def found(self):
+    def found(self) -> list[str]:
         """The sentences so far, each once."""
         return list(self._found)
 
-    def attempt(self, function, *args, default=None):
-        """Return the result of ``function``, or ``default`` if it raises a DefinitionError, which is kept."""
+    def attempt(self, function: Callable[..., T], *args: Any, default: Any = None) -> T | Any:
+        """Return the result of ``function``, or ``default`` if it raises a DefinitionError, which is kept.
+
+        The type says Any for ``default``, because :meth:`refuse` raises before anybody uses it.
+        """
         try:
             return function(*args)
         except DefinitionError as exc:
             self._found.update(dict.fromkeys(str(exc).splitlines()))
             return default
 
-    def add(self, sentence):
+    def add(self, sentence: str) -> None:
         """Keep ``sentence``."""
         self._found[sentence] = None
 
-    def refuse(self):
+    def refuse(self) -> None:
         """Raise DefinitionError with all mistakes, each on its line, if there are any."""
         if self._found:
             raise DefinitionError("\n".join(self._found))
@@ -64,7 +75,7 @@ class NotReverted(Failed):
     :param record: the record after that, or None if it is not known.
     """
 
-    def __init__(self, message, record=None):
+    def __init__(self, message: str, record: Record | None = None) -> None:
         super().__init__(message)
         self.record = record
 
@@ -78,16 +89,16 @@ class LockLost(Failed):
 
 
 @contextlib.contextmanager
-def unchanged():
+def unchanged() -> Iterator[None]:
     """Mark any exception that is raised meanwhile: nothing was changed before it."""
     try:
         yield
     except Exception as exc:
-        exc.unchanged = True
+        exc.unchanged = True  # type: ignore[attr-defined]  # the mark may be on any exception
         raise
 
 
-def cause(exc):
+def cause(exc: BaseException) -> str:
     """Return the cause that messages name for ``exc``, which may be any exception."""
     if isinstance(exc, Failed):
         return str(exc)

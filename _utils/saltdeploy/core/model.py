@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any, Literal, Union
 from urllib.parse import urlsplit
 
 # An instance's id is <app>_<version>_<slot>. An app name has no "_" and a slot is a number, so
@@ -13,6 +15,8 @@ SEPARATOR = "_"
 NORMAL_WEIGHT = 25600
 # The URL of a node's own Consul agent, if the environment names no other.
 AGENT = "http://127.0.0.1:8500"
+# A number of nodes, or a percentage of them as text: ``50%``.
+Size = Union[int, str]
 
 
 @dataclass(frozen=True)
@@ -22,13 +26,13 @@ class PortRange:
     first: int
     last: int
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[int]:
         return iter(range(self.first, self.last + 1))
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.last - self.first + 1
 
-    def __str__(self):
+    def __str__(self) -> str:
         return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
 
 
@@ -38,6 +42,7 @@ class Source:
 
     :param kind: ``archive`` or ``pip``.
     :param location: a URL or a project name.
+    :param sha256: a digest, a place that has it, or version -> one of these.
     :param index: the package index of ``pip``. Empty means the index that the node's pip knows.
     :param headers: headers for the archive's server. Secret.
     :param token_file: a file on the node with a token, sent as ``Authorization: Bearer``. Empty means no file.
@@ -46,7 +51,7 @@ class Source:
 
     kind: str
     location: str
-    sha256: object = None
+    sha256: str | dict[str, str] | None = None
     strip: int = 0
     requirements: tuple[str, ...] = ()
     python: str = ""
@@ -73,7 +78,7 @@ class Probe:
     timeout: float = 5.0
     port: int | None = None
 
-    def describe(self):
+    def describe(self) -> str:
         """Return the probe in a few words, for messages."""
         return f"{self.kind} {self.target}".rstrip() + (f" from {self.origin}" if self.origin != "node" else "")
 
@@ -90,7 +95,7 @@ class Hook:
     command: str
     timeout: float = 300.0
     once: bool = False
-    on_failure: str = "revert"
+    on_failure: Literal["revert", "freeze"] = "revert"
 
 
 @dataclass(frozen=True)
@@ -123,7 +128,7 @@ class Gate:
     timeout: float = 10.0
 
     @property
-    def by_exit_code(self):
+    def by_exit_code(self) -> bool:
         """Whether the only measurement is the exit code of a command, which must be 0."""
         return self.minimum is None and self.maximum is None
 
@@ -158,8 +163,8 @@ class Strategy:
     :param analysis: the gates that each wave must pass before the instances that it replaces are retired.
     """
 
-    type: str = "rolling"
-    waves: tuple[object, ...] = (1, "100%")
+    type: Literal["rolling", "recreate", "blue_green"] = "rolling"
+    waves: tuple[Size, ...] = (1, "100%")
     min_healthy_time: float = 10.0
     healthy_deadline: float = 300.0
     first_deadline: float = 60.0
@@ -167,11 +172,11 @@ class Strategy:
     drain: float = 30.0
     deregister_delay: float = 2.0
     auto_revert: bool = True
-    max_failures: object = 0
+    max_failures: Size = 0
     keep_old: float = 600.0
     pause: float = 0.0
     canary_weight: str = "full"
-    when_paused: str = "refuse"
+    when_paused: Literal["refuse", "supersede"] = "refuse"
     keep_releases: int = 5
     analysis: tuple[Gate, ...] = ()
 
@@ -187,7 +192,7 @@ class Frontend:
     """
 
     port: int
-    mode: str = "http"
+    mode: Literal["http", "tcp"] = "http"
     timeout: float = 300.0
     trusted_proxies: tuple[str, ...] = ()
 
@@ -223,17 +228,17 @@ class App:
     stop: Stop = Stop()
 
     @property
-    def recreate(self):
+    def recreate(self) -> bool:
         """Whether a new instance takes the port of the old instance, which is retired first."""
         return self.strategy.type == "recreate"
 
     @property
-    def blue_green(self):
+    def blue_green(self) -> bool:
         """Whether the whole new set is published before any instance of the old set is withdrawn."""
         return self.strategy.type == "blue_green"
 
     @property
-    def candidate(self):
+    def candidate(self) -> str:
         """The service name of candidates, which is never the app's own name."""
         return f"{self.name}-candidate"
 
@@ -265,7 +270,7 @@ class Webhook:
     events: tuple[str, ...] = ()
 
     @property
-    def place(self):
+    def place(self) -> str:
         """Scheme, host and port of the URL: its only parts that messages may show."""
         parts = urlsplit(self.url)
         return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
@@ -284,7 +289,7 @@ class Environment:
     name: str
     nodes: dict[str, Node]
     apps: dict[str, App]
-    discovery: dict[str, dict] = field(default_factory=dict)
+    discovery: dict[str, dict[str, Any]] = field(default_factory=dict)
     webhook: Webhook | None = None
     upstream: tuple[tuple[str, int | None], ...] = ()
     broken: dict[str, str] = field(default_factory=dict)
@@ -292,21 +297,21 @@ class Environment:
     unread: dict[str, str] = field(default_factory=dict)
 
     @property
-    def names(self):
+    def names(self) -> list[str]:
         """The names of all its apps, also of apps whose definition is wrong."""
         return sorted({*self.apps, *self.broken})
 
     @property
-    def zones(self):
+    def zones(self) -> dict[str, str]:
         """The zone of each node."""
         return {node.name: node.zone for node in self.nodes.values()}
 
-    def eligible(self, app):
+    def eligible(self, app: App) -> list[str]:
         """Return the names of the nodes that may run ``app``, in the order of the definition."""
         barred = self.barred(app)
         return [name for name in self.nodes if name not in barred]
 
-    def barred(self, app):
+    def barred(self, app: App) -> dict[str, str]:
         """Return why nodes may not run ``app``: name -> a sentence with the role that they need for it."""
         wanted = app.roles or ("app",)
         needed = " or ".join(wanted)
@@ -318,7 +323,7 @@ class Environment:
         }
 
 
-def _roles(roles):
+def _roles(roles: tuple[str, ...]) -> str:
     return f"the role{'s' * (len(roles) > 1)} {', '.join(roles)}" if roles else "no roles"
 
 
@@ -351,33 +356,33 @@ class Instance:
     healthy: bool = True
 
     @property
-    def good(self):
+    def good(self) -> bool:
         """Whether it serves clients as it should: it runs, is tested, is published, and is healthy in discovery."""
         return self.running and self.tested and self.published and self.healthy
 
 
-def may_run(app, node):
+def may_run(app: Iterable[str], node: Iterable[str]) -> bool:
     """Return whether an app with the roles ``app`` may run on a node with the roles ``node``."""
     return bool(set(app or ("app",)) & set(node or ())) or not (app or node)
 
 
-def instance_id(app, version, slot):
+def instance_id(app: str, version: str, slot: int) -> str:
     """Return the id of the instance of ``app`` at ``version`` in ``slot``."""
     return SEPARATOR.join((app, version, str(slot)))
 
 
-def slot_of(instance):
+def slot_of(instance: str) -> int:
     """Return the slot in the id of an instance, or -1 for the stand-in of a hook."""
     slot = instance.rpartition(SEPARATOR)[2]
     return int(slot) if slot.isdigit() else -1
 
 
-def version_of(instance):
+def version_of(instance: str) -> str:
     """Return the version in the id of an instance."""
     return parts_of(instance)[1]
 
 
-def parts_of(instance):
+def parts_of(instance: str) -> tuple[str, str, int]:
     """Return app, version and slot, which is a number, of the id of an instance."""
     rest, _, slot = instance.rpartition(SEPARATOR)
     app, _, version = rest.partition(SEPARATOR)

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from . import advice, bounds, forms
 from .errors import Refused
 from .phases import PHASES
 from .words import odd, shown
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
 
 NAME, VERSION = re.compile(forms.NAME), re.compile(forms.VERSION)
 DIGEST = re.compile("[0-9a-fA-F]{64}")
@@ -22,33 +27,33 @@ TARGET = {"id", "node", "address", "port", "version"}
 AS_TEXT = "Quote it twice, as you typed it: version=\"'3.10'\", for example."
 
 
-def app(value):
+def app(value: object) -> str:
     """Return ``value`` if it can be the name of an app, else raise Refused."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise Refused(f"app: {advice.wrong(forms.A_NAME, value)}")
     return value
 
 
-def is_app(value):
+def is_app(value: object) -> bool:
     """Return whether ``value`` can be the name of an app."""
     return isinstance(value, str) and NAME.fullmatch(value) is not None
 
 
-def version(value):
+def version(value: object) -> str:
     """Return ``value`` if it can be a version, else raise Refused."""
-    if not is_version(value):
-        if advice.is_number(value):
-            raise Refused(f"version {shown(value)}: it was read as a number. {AS_TEXT}")
-        raise Refused(f"version: {advice.wrong(forms.A_VERSION, value)}")
-    return value
+    if is_version(value):
+        return value
+    if advice.is_number(value):
+        raise Refused(f"version {shown(value)}: it was read as a number. {AS_TEXT}")
+    raise Refused(f"version: {advice.wrong(forms.A_VERSION, value)}")
 
 
-def is_version(value):
+def is_version(value: object) -> TypeGuard[str]:
     """Return whether ``value`` can be a version."""
     return isinstance(value, str) and VERSION.fullmatch(value) is not None
 
 
-def digest(value):
+def digest(value: object) -> str:
     """Return ``value`` if it is a SHA-256 in hexadecimal digits or empty, else raise Refused."""
     if value in (None, ""):
         return ""
@@ -57,86 +62,89 @@ def digest(value):
     return value.lower()
 
 
-def is_instance(value):
+def is_instance(value: object) -> TypeGuard[str]:
     """Return whether ``value`` can be the id of an instance."""
     return isinstance(value, str) and INSTANCE.fullmatch(value) is not None
 
 
-def instance(value):
+def instance(value: object) -> str:
     """Return ``value`` if it can be the id of an instance, else raise Refused."""
-    if not is_instance(value):
-        raise Refused(f"instance {shown(value)}: an id is <app>_<version>_<port>, as app.instances shows it")
-    return value
+    if is_instance(value):
+        return value
+    raise Refused(f"instance {shown(value)}: an id is <app>_<version>_<port>, as app.instances shows it")
 
 
-def instances(value):
+def instances(value: object) -> list[str] | None:
     """Return ``value`` if it is a list of ids or None, else raise Refused."""
     return None if value is None else [instance(i) for i in _list("instances", value)]
 
 
-def versions(value):
+def versions(value: object) -> list[str]:
     """Return ``value`` if it is a list of versions, else raise Refused."""
     return [version(v) for v in _list("versions", value)]
 
 
-def keys(name, value):
+def keys(name: str, value: object) -> Sequence[str]:
     """Return ``value`` if it is a list of texts, else raise Refused."""
-    for key in _list(name, value):
+    found = _list(name, value)
+    for key in found:
         if not isinstance(key, str):
             raise Refused(f"{name}: found {shown(key)}, text is allowed")
-    return value
+    return found
 
 
-def phase(value):
+def phase(value: object) -> str:
     """Return ``value`` if it is a phase at which hooks run, else raise Refused."""
     if not isinstance(value, str) or value not in PHASES:
         raise Refused(f"phase {shown(value)}: one of {', '.join(PHASES)} is allowed")
     return value
 
 
-def slots(value):
+def slots(value: object) -> list[int] | None:
     """Return ``value`` if it is a list of ports or None, else raise Refused."""
     return None if value is None else [whole("slots", slot, 0, SLOTS[-1]) for slot in _list("slots", value)]
 
 
-def targets(value):
+def targets(value: object) -> Sequence[dict[str, Any]]:
     """Return ``value`` if it is a list of instances as plain data, else raise Refused."""
-    for target in _list("targets", value):
+    found = _list("targets", value)
+    for target in found:
         if not isinstance(target, dict) or not set(target) >= TARGET:
             raise Refused(f"targets: found {shown(target)}, a mapping with {', '.join(sorted(TARGET))} is allowed")
-    return value
+    return found
 
 
-def whole(name, value, least, most):
+def whole(name: str, value: object, least: int, most: int) -> int:
     """Return ``value`` if it is a whole number from ``least`` to ``most``, else raise Refused."""
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         raise Refused(f"{name}={shown(value)}: a whole number from {least} to {most} is allowed")
     return value
 
 
-def seconds(name, value):
+def seconds(name: str, value: object) -> float | None:
     """Return ``value`` if it is None or a number of seconds, of at most 30 days, else raise Refused."""
-    if value is None:
-        return None
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not 0 <= value <= bounds.DURATION or math.isnan(value):
-        raise Refused(f"{name}={shown(value)}: a number of seconds is allowed, at most {bounds.DURATION:g}")
-    return value
+    return None if value is None else _seconds(name, value)
 
 
-def deadline(value):
+def deadline(value: object) -> float:
     """Return ``value`` if it is a number of seconds, else raise Refused."""
-    return seconds("deadline", "" if value is None else value)
+    return _seconds("deadline", "" if value is None else value)
 
 
-def host(value):
+def host(value: object) -> str:
     """Return ``value`` if it can be the name or the address of a host, else raise Refused."""
     if not isinstance(value, str) or not re.fullmatch(forms.ADDRESS, value):
         raise Refused(f"{shown(value)} is no name of a host. Write letters, digits and . -{odd(value)}")
     return value
 
 
-def _list(name, value):
+def _seconds(name: str, value: object) -> float:
+    if not advice.is_number(value) or not 0 <= value <= bounds.DURATION or math.isnan(value):
+        raise Refused(f"{name}={shown(value)}: a number of seconds is allowed, at most {bounds.DURATION:g}")
+    return value
+
+
+def _list(name: str, value: object) -> Sequence[Any]:
     if not isinstance(value, (list, tuple)) or len(value) > LISTED:
         raise Refused(f"{name}={shown(value)}: a list of at most {LISTED} is allowed, '[a, b]' on the command line")
     return value

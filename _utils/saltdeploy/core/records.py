@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Collection, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from . import shapes, traffic
 from .errors import DONE, NOT_REVERTED, REVERTED
+
+if TYPE_CHECKING:
+    from .model import App
 
 # How many entries of history are kept for an app: more than anybody looks through, few enough to be read at once.
 KEPT = 50
@@ -20,46 +25,188 @@ LIMIT = 380_000
 DEPLOYING = ("deploy", "publish", "promote", "abort", "rollback", "scale")
 # If an entry is too long, its texts are cut to these numbers of characters, one try after the other.
 CUTS = (1000, 200, 50)
+# Node -> ids of instances.
+Ids = dict[str, list[str]]
 
 
-def prefix(environment, app):
+# A class cannot have a field of the name ``from``.
+_From = TypedDict("_From", {"from": str})
+
+
+class Origin(_From):
+    """The release that a pause may revert to, and how many instances of it served. ``from`` is empty for no release."""
+
+    before: int
+
+
+class _Paused(Origin):
+    instances: int
+    nodes: list[str]
+    by: str
+    reason: str
+    since: float
+
+
+class Paused(_Paused, total=False):
+    """A deployment that waits after its first wave.
+
+    ``instances`` and ``nodes`` are desired, ``by`` is the owner, ``since`` is in seconds since 1970. With a share of
+    the traffic, it has ``canary``, and ``weights`` (release -> weight of each instance) or ``candidates``.
+    """
+
+    canary: str
+    weights: dict[str, int]
+    candidates: Ids
+    move: bool
+
+
+class _Frozen(TypedDict):
+    version: str
+    why: str
+    by: str
+    reason: str
+    deployment: str
+    since: float
+
+
+class Frozen(_Frozen, total=False):
+    """A deployment that stopped half way because a hook failed. Nothing was reverted.
+
+    ``weights`` has release -> weight of each instance, if that is not the normal weight.
+    """
+
+    weights: dict[str, int]
+
+
+class Warm(TypedDict):
+    """The instances that a blue-green deployment withdrew, which run on until this time, in seconds since 1970."""
+
+    until: float
+    nodes: Ids
+
+
+class _Record(TypedDict):
+    version: str
+    deployment: str
+    time: float
+    nodes: Ids
+
+
+class Record(_Record, total=False):
+    """The present record: the release that clients have, and its instances on each node.
+
+    If the app keeps data, ``data`` has the nodes on which it had data. ``tolerated`` has the services that ``keep``
+    left to clients. ``digests`` has release -> SHA-256 of its archive.
+    """
+
+    paused: Paused
+    frozen: Frozen
+    warm: Warm
+    data: list[str]
+    tolerated: list[str]
+    digests: dict[str, str]
+
+
+class Serving(TypedDict):
+    """The instances that clients find.
+
+    ``beside`` has a sentence on each other service that clients get under the app's name. ``tolerated`` has the
+    sentences of ``beside`` that an operator's ``keep`` allows. ``missing`` has the instances that clients do not find.
+    """
+
+    nodes: Ids
+    beside: list[str]
+    tolerated: list[str]
+    missing: list[str]
+
+
+class StepData(TypedDict):
+    """One step of a run. ``node`` is empty if the step ended everywhere."""
+
+    phase: str
+    node: str
+    what: str
+    seconds: float
+    ok: bool
+
+
+class _Entry(TypedDict):
+    version: str
+    retcode: int
+    owner: str
+    reason: str
+    began: float
+    seconds: float
+    why: str
+    record: Record | None
+
+
+class Entry(_Entry, total=False):
+    """An entry of the history: the result of a verb that changed something.
+
+    ``record`` is the record at the end, None if nobody knows it. ``left`` is the release that a rollback left.
+    ``untrue`` is the difference between the exit code ``acted`` and the facts.
+    """
+
+    app: str
+    environment: str
+    verb: str
+    deployment: str
+    left: str
+    plan: list[str]
+    steps: list[StepData]
+    warnings: list[str]
+    changed: bool
+    serving: Serving | None
+    untrue: str
+    acted: int
+    verdict: str
+
+
+class Keys(Protocol):
+    """The keys of a service discovery, as a record needs them: see discovery.Backend."""
+
+    def read(self, key: str) -> tuple[Any, int, str | None]:
+        """Return value, index and lock holder of ``key``."""
+
+    def entries(self, prefix: str) -> Sequence[tuple[str, Any]]:
+        """Return key and value of all keys under ``prefix``, in the order of their creation."""
+
+
+def prefix(environment: str, app: str) -> str:
     """Return the key prefix of an app's record."""
     return f"deploy/{environment}/{app}/"
 
 
-def lock_key(prefix):
+def lock_key(prefix: str) -> str:
     """Return the key of the deployment lock."""
     return f"{prefix}lock"
 
 
-def current_key(prefix):
-    """Return the key of the present record: ``{"version", "deployment", "time", "nodes": {node: [id, …]}}``.
-
-    While a deployment is paused, the record also has ``paused``, see :func:`paused`. While it is frozen, the record has
-    ``frozen``. If the app keeps data, ``data`` has the nodes on which it had data. ``tolerated`` has the services that
-    ``keep`` left to clients.
-    """
+def current_key(prefix: str) -> str:
+    """Return the key of the present :class:`Record`."""
     return f"{prefix}current"
 
 
-def history_key(prefix, deployment=""):
+def history_key(prefix: str, deployment: str = "") -> str:
     """Return the key of a deployment's history, or the prefix of all history."""
     return f"{prefix}history/{deployment}"
 
 
-def read(discovery, prefix):
+def read(discovery: Keys, prefix: str) -> tuple[Record | None, list[str]]:
     """Return the record of an app, None if there is none, and sentences on its parts that cannot be used."""
     key = current_key(prefix)
     record, problems = shapes.record(discovery.read(key)[0], _app(prefix))
     return record, [f"{key}: {problem}" for problem in problems]
 
 
-def history(discovery, prefix):
+def history(discovery: Keys, prefix: str) -> tuple[list[Entry], list[str]]:
     """Return the entries of an app's history that can be used, the newest first, and sentences on the others.
 
     The order is Consul's, because a master's clock may have been ahead.
     """
-    entries, problems = [], []
+    entries: list[Entry] = []
+    problems: list[str] = []
     for key, value in reversed(discovery.entries(history_key(prefix))):
         entry, wrong = shapes.entry(value, _app(prefix))
         entries += [entry] if entry else []
@@ -67,20 +214,17 @@ def history(discovery, prefix):
     return entries, problems
 
 
-def _app(prefix):
+def _app(prefix: str) -> str:
     return prefix.rstrip("/").rpartition("/")[2]
 
 
-def paused(app, environment, record):
+def paused(app: str, environment: str, record: Record | None) -> str:
     """Return the sentence on a paused deployment, or an empty text if none is paused.
 
     :param app, environment: their names.
-    :param record: its ``paused`` has ``from`` (the release before), ``before`` (how many instances of it served),
-        ``by``, ``reason`` and ``since``. It also has the desired ``instances`` and ``nodes``. With a share, it has
-        ``canary``, and ``weights`` (release -> weight of each instance) or ``candidates`` (node -> ids).
     """
-    about = (record or {}).get("paused")
-    if not about:
+    about = record.get("paused") if record else None
+    if not record or not about:
         return ""
     reason = f", reason: {about['reason']}" if about["reason"] else ""
     gets, seconds = traffic.told(about), time.time() - about["since"]
@@ -91,39 +235,45 @@ def paused(app, environment, record):
     )
 
 
-def settled(record):
+def settled(record: Record | None) -> str | None:
     """Return the release that clients have for good by the record, or None if a hook froze a deployment half way."""
-    return None if "frozen" in record else record.get("paused", {}).get("from", record.get("version"))
+    if not record or "frozen" in record:
+        return None
+    return record["paused"]["from"] if "paused" in record else record["version"]
 
 
-def pauses(app, version, record):
-    """Return whether a deployment of ``version`` of ``app`` is to pause after its first wave.
-
-    :param record: the record of the app, or None.
-    """
-    return app.strategy.pause > 0 and (app.recreate or version != settled(record or {}))
+def pauses(app: App, version: str, record: Record | None) -> bool:
+    """Return whether a deployment of ``version`` of ``app`` is to pause after its first wave."""
+    return app.strategy.pause > 0 and (app.recreate or version != settled(record))
 
 
-def surplus(keys):
+def surplus(keys: list[str]) -> list[str]:
     """Return the keys to remove from the history's ``keys``, the oldest first, to make room for another entry."""
     return keys[: max(0, len(keys) + 1 - KEPT)]
 
 
-def cut(entry):
+def cut(entry: Entry) -> Entry:
     """Return ``entry`` as the history can hold it: an entry that is too long gets shorter texts, and says so."""
     fitting = entry
     for length in CUTS:
         if _size(fitting) <= LIMIT:
             return fitting
-        texts = {k: _shortened(entry[k], length) for k in ("steps", "plan", "warnings", "why", "verdict")}
         said = f"this entry was too long: its steps and other texts are shortened to {length} characters each"
-        fitting = {**entry, **texts, "warnings": [*texts["warnings"], said]}
-    if _size(fitting) > LIMIT:
-        fitting.update(steps=[], plan=[], warnings=["this entry was too long: its steps and its plan are left out"])
-    return fitting
+        fitting = {
+            **entry,
+            "steps": _shortened(entry["steps"], length),
+            "plan": _shortened(entry["plan"], length),
+            "warnings": [*_shortened(entry["warnings"], length), said],
+            "why": _shortened(entry["why"], length),
+            "verdict": _shortened(entry["verdict"], length),
+        }
+    if _size(fitting) <= LIMIT:
+        return fitting
+    said = "this entry was too long: its steps and its plan are left out"
+    return {**fitting, "steps": [], "plan": [], "warnings": [said]}
 
 
-def last_good(history, current, left=()):
+def last_good(history: Iterable[Entry], current: str | None, left: Iterable[str] = ()) -> Entry | None:
     """Return the newest entry that published another release than ``current``, None if there is none.
 
     A release that was left by a rollback is not good until it is deployed again.
@@ -131,31 +281,32 @@ def last_good(history, current, left=()):
     :param history: entries, the newest first.
     :param left: releases that are being left.
     """
-    others = {current, *left}
+    others: set[str | None] = {current, *left}
     for entry in history:
-        record = entry["record"] or {}
+        record = entry["record"]
         # A rollback from which some nodes were left out has left its release, too.
         if entry["retcode"] == NOT_REVERTED and record and not record.get("frozen"):
             others.add(entry.get("left"))
         if entry["retcode"] != DONE:
             continue
-        unfinished = record.get("paused") or record.get("frozen")
-        if record.get("nodes") and not unfinished and record["version"] not in others:
+        finished = record and not (record.get("paused") or record.get("frozen"))
+        if record and finished and record["nodes"] and record["version"] not in others:
             return entry
         others.add(entry.get("left"))
     return None
 
 
-def passed(history, current, target):
+def passed(history: Collection[Entry], current: str, target: str) -> tuple[list[str], list[str]]:
     """Return the reverted releases and the left releases that a rollback from ``current`` to ``target`` passes over.
 
     A reverted release is a release that somebody tried to deploy after ``current``, and that clients do not have.
 
     :param history: entries, the newest first.
     """
-    reverted, left = [], []
+    reverted: list[str] = []
+    left: list[str] = []
     for entry in history:
-        its = (entry["record"] or {}).get("version")
+        its = _release(entry)
         # Clients also have a release that got stuck, at least in part: see :func:`running`.
         serves = entry["retcode"] == NOT_REVERTED or (entry["retcode"], its) == (DONE, current)
         if serves and entry["version"] == current:
@@ -163,24 +314,28 @@ def passed(history, current, target):
         if entry["retcode"] == REVERTED and entry.get("verb", "deploy") in DEPLOYING:
             reverted.append(entry["version"])
     for entry in history:
-        if (entry["record"] or {}).get("version") == target and entry["version"] == target:
+        if _release(entry) == target and entry["version"] == target:
             break
-        left.append(entry.get("left"))
-    others = {None, "", current, target}
+        left.append(entry.get("left", ""))
+    others = {"", current, target}
     return [v for v in dict.fromkeys(reverted) if v not in others], [v for v in dict.fromkeys(left) if v not in others]
 
 
-def running(history, record):
+def running(history: Iterable[Entry], record: Record) -> str:
     """Return the release that clients have by now, at least in part: a release that got stuck, or else the record's."""
     newest = next((e for e in history if e.get("verb", "deploy") in DEPLOYING), None)
     return newest["version"] if newest and newest["retcode"] == NOT_REVERTED else record["version"]
 
 
-def _size(entry):
+def _release(entry: Entry) -> str | None:
+    return entry["record"]["version"] if entry["record"] else None
+
+
+def _size(entry: Entry) -> int:
     return len(json.dumps(entry))
 
 
-def _shortened(value, length):
+def _shortened(value: Any, length: int) -> Any:
     if isinstance(value, dict):
         return {k: _shortened(v, length) for k, v in value.items()}
     if isinstance(value, list):

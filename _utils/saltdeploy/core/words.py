@@ -10,6 +10,7 @@ import re
 import reprlib
 import threading
 import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
 
 # How long a value, and a whole message, may be, in characters.
 VALUE, MESSAGE = 60, 2000
@@ -29,52 +30,54 @@ SECRETIVE = {"env": re.compile("[A-Za-z_][A-Za-z0-9_]*"), "headers": re.compile(
 class _Short(reprlib.Repr):
     """``repr`` that looks at the beginning of a value only."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__()
         self.maxlevel = self.maxdict = self.maxlist = self.maxtuple = self.maxset = self.maxfrozenset = 4
         self.maxother = self.maxlong = VALUE
 
-    def repr_str(self, value, _level):
+    def repr_str(self, value: str, _level: int) -> str:
         return repr(value[: VALUE + 1])
 
-    def repr_bytes(self, value, _level):
+    def repr_bytes(self, value: bytes, _level: int) -> str:
         return repr(value[: VALUE + 1])
 
-    def repr_int(self, value, _level):
+    def repr_int(self, value: int, _level: int) -> str:
         return repr(value) if abs(value) < HUGE else f"a number of about {round(value.bit_length() * 0.30103)} digits"
 
 
-def shown(value):
+def shown(value: object) -> str:
     """Return ``value`` for a message, cut to 60 characters, with control characters escaped."""
     text = _Short().repr(value)
     return harmless(text if len(text) <= VALUE else text[: VALUE - 3] + "…")
 
 
-def name(value):
+def name(value: object) -> str:
     """Return ``value``, a key or a name, without quotes if it can be read without them."""
-    plain = isinstance(value, str) and 0 < len(value) <= VALUE and value.isprintable()
-    return harmless(value) if plain else shown(value)
+    if isinstance(value, str) and 0 < len(value) <= VALUE and value.isprintable():
+        return harmless(value)
+    return shown(value)
 
 
-def path(keys, definitions=None):
+def path(keys: Iterable[object], definitions: object = None) -> str:
     """Return the key path of ``keys``, without the parts that may be secret.
 
     :param definitions: the definitions that the path is in. A key that is not shown is named by its number there.
     """
-    said, above = [], None
+    said: list[str] = []
+    above: object = None
     for key in keys:
         said.append(_key(above, key, definitions))
         definitions, above = _within(definitions, key), key
     return ":".join(said)
 
 
-def without_value(key):
+def without_value(key: object) -> object:
     """Return ``key`` without the text after a colon or an equals sign in it, which may be a secret."""
     begun = re.split("[:=]", key)[0] if isinstance(key, str) else key
     return key if begun == key else f"{begun}…"
 
 
-def _key(above, key, mapping):
+def _key(above: object, key: object, mapping: object) -> str:
     names = SECRETIVE.get(above) if isinstance(above, str) else None
     if names is None or (isinstance(key, str) and names.fullmatch(key)):
         return name(without_value(key))
@@ -82,26 +85,26 @@ def _key(above, key, mapping):
     return f"key number {number}" if number else "a key"
 
 
-def _within(definitions, key):
+def _within(definitions: object, key: object) -> object:
     if isinstance(definitions, dict):
         return definitions.get(key)
     return definitions[key] if isinstance(definitions, list) and isinstance(key, int) else None
 
 
-def listed(names):
+def listed(names: Iterable[object]) -> str:
     """Return the first 20 of the sorted ``names``, separated by commas, or ``none`` if there are none."""
     ordered = sorted(map(name, names))
     more = f" and {len(ordered) - LISTED} more" if len(ordered) > LISTED else ""
     return ", ".join(ordered[:LISTED]) + more or "none"
 
 
-def nearest(given, known):
+def nearest(given: object, known: Iterable[object]) -> str:
     """Return `` (did you mean `x`?)`` if a name in ``known`` is much like ``given``, else an empty text."""
     match = alike(given, known)
     return f" (did you mean `{harmless(match)}`{odd(match)}?)" if match else ""
 
 
-def alike(given, known):
+def alike(given: object, known: Iterable[object]) -> str:
     """Return the name in ``known`` that is much like ``given``, or an empty text if none is."""
     if not isinstance(given, str) or len(given) > 4 * VALUE:
         return ""
@@ -109,7 +112,7 @@ def alike(given, known):
     return next(iter(difflib.get_close_matches(given, candidates, n=1)), "")
 
 
-def odd(value):
+def odd(value: object) -> str:
     """Return a sentence on the first character of ``value`` that is not printable ASCII, or an empty text."""
     if not isinstance(value, str):
         return ""
@@ -121,18 +124,18 @@ def odd(value):
     return f": character {number} is U+{ord(char):04X} ({named}), and only ASCII is allowed"
 
 
-def joined(texts):
+def joined(texts: Iterable[str]) -> str:
     """Return sentences as one text, with ``;`` between them. Only the last sentence keeps its period."""
     texts = list(texts)
     return "; ".join([*map(without_period, texts[:-1]), *texts[-1:]])
 
 
-def without_period(text):
+def without_period(text: str) -> str:
     """Return ``text`` without the period at its end, for a text that goes on. An ellipsis stays."""
     return text[:-1] if text.endswith(".") and not text.endswith("..") else text
 
 
-def by_problem(problems, lead=""):
+def by_problem(problems: Mapping[str, str], lead: str = "") -> str:
     """Say each problem once, with all the nodes that have it.
 
     Problems that differ only in the name of their own node are the same problem.
@@ -140,7 +143,7 @@ def by_problem(problems, lead=""):
     :param problems: node -> the problem.
     :param lead: the words before the nodes: ``install on ``.
     """
-    nodes = {}
+    nodes: dict[str, list[str]] = {}
     for node, problem in problems.items():
         nodes.setdefault(re.sub(rf" on {re.escape(node)}(?![\w.-])", "", problem), []).append(node)
     return joined(
@@ -149,7 +152,7 @@ def by_problem(problems, lead=""):
     )
 
 
-def reading(value):
+def reading(value: object) -> str:
     """Return the advice for a word that YAML did not read as text, or an empty text for a text or a number."""
     if isinstance(value, bool):
         return " (YAML reads on, off, yes, no, true and false so: quote the text)"
@@ -158,12 +161,12 @@ def reading(value):
     return ""
 
 
-def harmless(text):
+def harmless(text: str) -> str:
     """Return ``text`` with characters escaped that could act on a terminal, or that cannot be written there."""
     return HARMFUL.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
-def without_traceback(text):
+def without_traceback(text: str) -> str:
     """Return ``text`` without the traceback in it: the text before it, and the text of the last exception."""
     before, found, _ = text.partition("Traceback (most recent call last)")
     if not found:
@@ -174,14 +177,14 @@ def without_traceback(text):
 
 
 @contextlib.contextmanager
-def unlogged(*names):
+def unlogged(*names: str) -> Iterator[None]:
     """Keep the messages of the loggers ``names``, and of the loggers below them, out of every log, in this thread.
 
     For libraries that log secrets: a path with a token in it, a template with a password.
     """
     thread = threading.get_ident()
 
-    def kept(record):
+    def kept(record: logging.LogRecord) -> bool:
         return threading.get_ident() != thread
 
     known = [name for name in logging.root.manager.loggerDict if name.startswith(names)]
@@ -195,7 +198,7 @@ def unlogged(*names):
             logger.removeFilter(kept)
 
 
-def message(text):
+def message(text: str) -> str:
     """Return ``text`` as a message: harmless, and of 2000 characters at most."""
     text = text if len(text) <= MESSAGE else f"{text[: MESSAGE - 20]}… (cut)"
     return harmless(text)
