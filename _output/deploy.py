@@ -96,14 +96,14 @@ def _app(app, environment, colors):
     if app["deployment"]:
         deployed = f"deployed {_when(app['time'])} ({app['deployment']})"
         head = f"{name} {app['version']} in {environment}, {deployed}"
-        if not any(i["state"].startswith("published") for i in app["instances"]):
+        if not any(i["state"] == "published" for i in app["instances"]):
             head = f"{head}: none of it is published"
     elif app["defined"]:
         head = f"{name} is not deployed in {environment}: salt-run deploy.app {name} env={environment}"
     else:
         head = f"{name} in {environment}"
-    found = [*app["instances"], *app["strangers"]]
-    rows = [(i["node"], i["version"], i["address"], i["state"], i["health"]) for i in found]
+    found = [(i, [i["state"], *i["notes"]]) for i in app["instances"]] + [(i, i["notes"]) for i in app["strangers"]]
+    rows = [(i["node"], i["version"], i["address"], ", ".join(state), i["health"]) for i, state in found]
     lines = [head, *_table(("node", "release", "address", "state", "health"), rows)]
     share = app["share"]
     gets = "" if share is None else f"{app['version']} gets {share:.1%} of the traffic, by weights"
@@ -115,13 +115,12 @@ def _history(data, colors):
     unused = [_paint(warning, "YELLOW", colors) for warning in data["warnings"]]
     if not data["history"]:
         return "\n".join([f"{data['app']} has no history in {data['environment']}", *unused])
-    words = {0: "done", 1: "failed, reverted", 2: "NOT REVERTED"}
     rows = [
         (
             _when(h["began"]),
             h.get("verb", "deploy"),
             h["version"],
-            "FROZEN" if h["why"].startswith("frozen") else words.get(h["retcode"], ""),
+            OUTCOMES.get(h.get("outcome"), ""),
             _seconds(h["seconds"]),
             h["owner"],
             h["reason"],
@@ -153,6 +152,16 @@ def _paint(text, color, colors):
     return f"{colors[color]}{text}{colors['ENDC']}" if colors.get(color) else text
 
 
+# The outcomes of runs, in the table of the history.
+OUTCOMES = {
+    "done": "done",
+    "paused": "paused",
+    "incomplete": "INCOMPLETE",
+    "frozen": "FROZEN",
+    "reverted": "failed, reverted",
+    "not_reverted": "NOT REVERTED",
+    "untrue": "DIFFERS",
+}
 # The first of these keys that a result has decides its view.
 VIEWS = {
     "apps": _status,

@@ -33,8 +33,9 @@ import functools
 import sys
 
 from saltdeploy import loader
-from saltdeploy.master import signals
-from saltdeploy.master.verbs import deployments, guard
+from saltdeploy.master import signals, verbs
+from saltdeploy.master.verbs import guard
+from saltdeploy.master.verbs.session import Session
 
 __virtual__ = loader.virtual
 
@@ -94,7 +95,7 @@ def app(
 
         salt-run deploy.app shop version=1.4.3
     """
-    return _control().app(name, env, version, instances, nodes, publish, test, keep, reason, move)
+    return verbs.deploy.run(_session(), name, env, version, instances, nodes, publish, test, keep, reason, move)
 
 
 @_verb
@@ -121,7 +122,7 @@ def plan(
 
         salt-run deploy.plan shop version=1.4.3
     """
-    return _control().app(name, env, version, instances, nodes, publish, True, keep, "", move)
+    return verbs.deploy.run(_session(), name, env, version, instances, nodes, publish, True, keep, "", move)
 
 
 @_verb
@@ -136,7 +137,7 @@ def check(name=None, version=None, env=None, instances=None, nodes=None, move=Fa
 
         salt-run deploy.check shop version=1.4.3
     """
-    return _control().check(name, env, version, instances, nodes, move)
+    return verbs.check.run(_session(), name, env, version, instances, nodes, move)
 
 
 @_verb
@@ -172,7 +173,7 @@ def publish(
 
         salt-run deploy.publish shop
     """
-    return _control().publish(name, env, version, instances, nodes, test, keep, reason, move)
+    return verbs.publish.run(_session(), name, env, version, instances, nodes, test, keep, reason, move)
 
 
 @_verb
@@ -187,7 +188,7 @@ def promote(name=None, env=None, test=False, reason="", *extra, **kwargs):
 
         salt-run deploy.promote shop
     """
-    return _control().promote(name, env, test, reason)
+    return verbs.promote.run(_session(), name, env, test, reason)
 
 
 @_verb
@@ -202,7 +203,7 @@ def abort(name=None, env=None, test=False, reason="", *extra, **kwargs):
 
         salt-run deploy.abort shop reason='too slow'
     """
-    return _control().abort(name, env, test, reason)
+    return verbs.abort.run(_session(), name, env, test, reason)
 
 
 @_verb
@@ -244,7 +245,7 @@ def rollback(
 
         salt-run deploy.rollback shop reason='checkout is broken'
     """
-    return _control().rollback(name, env, version, nodes, skip_tests, test, reason, move)
+    return verbs.rollback.run(_session(), name, env, version, nodes, skip_tests, test, reason, move)
 
 
 @_verb
@@ -264,7 +265,7 @@ def scale(name=None, instances=None, env=None, test=False, reason="", move=False
 
         salt-run deploy.scale shop instances=5
     """
-    return _control().scale(name, env, instances, test, reason, move)
+    return verbs.scale.run(_session(), name, env, instances, test, reason, move)
 
 
 @_verb
@@ -283,7 +284,7 @@ def restart(name=None, env=None, confirm=False, test=False, reason="", *extra, *
 
         salt-run deploy.restart shop
     """
-    return _control().restart(name, env, confirm, test, reason)
+    return verbs.restart.run(_session(), name, env, confirm, test, reason)
 
 
 @_verb
@@ -302,7 +303,7 @@ def withdraw(name=None, version=None, env=None, nodes=None, confirm=False, test=
 
         salt-run deploy.withdraw shop nodes=web1
     """
-    return _control().withdraw(name, env, version, nodes, confirm, test, reason)
+    return verbs.withdraw.run(_session(), name, env, version, nodes, confirm, test, reason)
 
 
 @_verb
@@ -320,7 +321,7 @@ def remove(name=None, env=None, confirm=False, test=False, reason="", *extra, **
 
         salt-run deploy.remove shop confirm=True
     """
-    return _control().remove(name, env, confirm, test, reason)
+    return verbs.remove.run(_session(), name, env, confirm, test, reason)
 
 
 @_verb
@@ -336,7 +337,7 @@ def prune(name=None, env=None, test=False, reason="", *extra, **kwargs):
 
         salt-run deploy.prune shop
     """
-    return _control().prune(name, env, test, reason)
+    return verbs.prune.run(_session(), name, env, test, reason)
 
 
 @_verb
@@ -351,7 +352,7 @@ def test(name=None, version=None, env=None, nodes=None, *extra, **kwargs):
 
         salt-run deploy.test shop
     """
-    return _control().test(name, env, version, nodes)
+    return verbs.test.run(_session(), name, env, version, nodes)
 
 
 @_verb
@@ -370,7 +371,7 @@ def status(name=None, env=None, *extra, **kwargs):
 
         salt-run deploy.status
     """
-    return _control().status(name, env)
+    return verbs.status.run(_session(), name, env)
 
 
 @_verb
@@ -387,7 +388,7 @@ def history(name=None, env=None, limit=None, *extra, **kwargs):
 
         salt-run deploy.history shop limit=3
     """
-    return _control().history(name, env, limit)
+    return verbs.history.run(_session(), name, env, limit)
 
 
 @_verb
@@ -409,7 +410,7 @@ def logs(name=None, env=None, nodes=None, instance=None, lines=50, since=None, *
 
         salt-run deploy.logs shop nodes=web1 since=10m
     """
-    return _control().logs(name, env, nodes, instance, lines, since)
+    return verbs.logs.run(_session(), name, env, nodes, instance, lines, since)
 
 
 @_verb
@@ -434,7 +435,7 @@ def exec_(name=None, command=None, env=None, instance=None, node=None, timeout=6
 
         salt-run deploy.exec shop './bin/shop --version'
     """
-    return _control().run(name, command, env, instance, node, timeout)
+    return verbs.command.run(_session(), name, command, env, instance, node, timeout)
 
 
 @_verb
@@ -454,7 +455,7 @@ def hooks(name=None, version=None, env=None, settle=None, *extra, **kwargs):
 
         salt-run deploy.hooks shop version=1.4.3 settle=done
     """
-    return _control().hooks(name, env, version, settle)
+    return verbs.hooks.run(_session(), name, env, version, settle)
 
 
 @_verb
@@ -469,12 +470,12 @@ def unlock(name=None, env=None, force=False, *extra, **kwargs):
 
         salt-run deploy.unlock shop force=True
     """
-    return _control().unlock(name, env, force)
+    return verbs.unlock.run(_session(), name, env, force)
 
 
-def _control():
+def _session():
     # Salt puts the authenticated user into the module. A user of salt-api is not the master's own user.
-    return deployments.Control(__opts__, _emit, globals().get("__user__"))
+    return Session(__opts__, _emit, globals().get("__user__"))
 
 
 def _emit(event):

@@ -118,8 +118,8 @@ def runner(runners, opts, monkeypatch):
     """The runner, with a pillar, and neither a master nor a Consul."""
     opts["pillar"]["environments"]["site"]["discovery"]["consul"]["servers"] = ["http://127.0.0.1:1"]
     compiled = SimpleNamespace(compile_pillar=lambda: opts["pillar"])
-    monkeypatch.setattr("saltdeploy.master.verbs.base.salt.pillar.Pillar", lambda *args: compiled)
-    for module in ("base", "queries"):
+    monkeypatch.setattr("saltdeploy.master.verbs.session.salt.pillar.Pillar", lambda *args: compiled)
+    for module in ("session", "logs", "command"):
         monkeypatch.setattr(f"saltdeploy.master.verbs.{module}.Fleet", NoMaster)
     return runners
 
@@ -150,8 +150,8 @@ def test_a_fault_of_ours_is_no_traceback_and_no_claim_that_nothing_was_changed(r
     def fail(*args, **kwargs):
         raise KeyError("x\x1bGehe1m" * 5000)
 
-    monkeypatch.setattr("saltdeploy.master.verbs.deployments.Control.status", fail)
-    monkeypatch.setattr("saltdeploy.master.verbs.deployments.Control.scale", fail)
+    monkeypatch.setattr("saltdeploy.master.verbs.status.run", fail)
+    monkeypatch.setattr("saltdeploy.master.verbs.scale.run", fail)
     for verb, given, code in (("status", {}, 1), ("scale", {}, 2), ("scale", {"test": True}, 1)):
         result = runner[f"deploy.{verb}"](**given)
         assert result["retcode"] == code

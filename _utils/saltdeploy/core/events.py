@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
-from .errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError
+from .errors import DefinitionError
 from .model import Webhook
 from .phases import PHASES
 from .words import by_problem
@@ -30,7 +30,6 @@ EVENTS = (
     "paused",
     "end",
 )
-OUTCOMES = {DONE: "done", REVERTED: "reverted", NOT_REVERTED: "not_reverted", REFUSED: "refused"}
 # An error is cut to this many characters. It may be the output of an installation, and a chat has to show it.
 ERROR = 1000
 
@@ -38,15 +37,6 @@ ERROR = 1000
 def tag(environment, app, what):
     """Return the tag of the event ``what``, which is in EVENTS."""
     return f"saltdeploy/{environment}/{app}/{what}"
-
-
-def outcome(result):
-    """Return the outcome of a run in one word.
-
-    :param result: the result of the runner.
-    """
-    paused = result["retcode"] == DONE and (result.get("record") or {}).get("paused")
-    return "paused" if paused else OUTCOMES[result["retcode"]]
 
 
 def shortened(error):

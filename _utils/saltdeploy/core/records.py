@@ -107,6 +107,10 @@ class Record(_Record, total=False):
     digests: dict[str, str]
 
 
+# The record of an app that is not deployed.
+NOTHING: Record = {"version": "", "deployment": "", "time": 0.0, "nodes": {}}
+
+
 class Serving(TypedDict):
     """The instances that clients find.
 

@@ -81,8 +81,8 @@ class Notifier:
             told = {"outcome": "refused", "retcode": REFUSED, "error": why, "verdict": f"nothing was changed: {why}"}
         else:
             result = self._result
-            told = {key: result[key] for key in ("retcode", "verdict")}
-            told.update(outcome=events.outcome(result), error=result["why"])
+            told = {key: result[key] for key in ("outcome", "retcode", "verdict")}
+            told["error"] = result["why"]
         told["error"], told["verdict"] = events.shortened(told["error"]), events.shortened(told["verdict"])
         nodes = sorted(self._phases.touched)
         if told["outcome"] == "paused":

@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from ..core import bluegreen, hooks, records
 from ..core.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed
@@ -15,6 +19,14 @@ from ..core.versions import argument
 from ..discovery import patiently
 from . import membership
 
+if TYPE_CHECKING:
+    from ..core.records import Record, Serving
+    from ..discovery.backend import Endpoint
+    from ..planning.planner import Desired
+    from .membership import Stranger
+    from .verbs.appsite import Site
+    from .verbs.task import Task
+
 # How long discovery may take to show instances as healthy that were healthy a moment ago, in seconds. A check that
 # failed once runs again after its interval, which is 2 s by default.
 SETTLED = 10.0
@@ -22,7 +34,49 @@ SETTLED = 10.0
 ANSWERS = 3.0
 
 
-def look(site, wanted=frozenset(), only=""):
+class Outcome(str, Enum):
+    """The end of a run, as its result, its history entry and its last event have it."""
+
+    DONE = "done"
+    # The first wave serves, and the rest waits for the operator.
+    PAUSED = "paused"
+    # It is done, but for nodes that failed and that the strategy allows to fail.
+    INCOMPLETE = "incomplete"
+    # A hook failed after which nothing more may be changed.
+    FROZEN = "frozen"
+    REVERTED = "reverted"
+    NOT_REVERTED = "not_reverted"
+    # It ended as it should, but clients find other instances than that.
+    UNTRUE = "untrue"
+
+
+CODES = {Outcome.DONE: DONE, Outcome.PAUSED: DONE, Outcome.REVERTED: REVERTED}
+
+
+@dataclass(frozen=True)
+class Ending:
+    """The end of the work of a verb.
+
+    :param why: the reason for a failure, in sentences.
+    :param record: the record at the end, None if there is none or nobody knows it.
+    """
+
+    outcome: Outcome
+    record: Record | None
+    why: str = ""
+
+    @property
+    def code(self) -> int:
+        """The exit code, if clients find the instances that they should."""
+        return CODES.get(self.outcome, NOT_REVERTED)
+
+
+def of(ending: Ending, untrue: str) -> Outcome:
+    """Return the outcome of a run. ``untrue`` is the difference between its ``ending`` and the facts, see judge."""
+    return Outcome.UNTRUE if untrue else ending.outcome
+
+
+def look(site: Site, wanted: Collection[tuple[str, str]] = frozenset(), only: str = "") -> Serving | None:
     """Return the instances of the site's app that clients find, as plain data. None if discovery does not answer.
 
     ``nodes`` has the passing instances, node -> ids. ``beside`` has a sentence on each other service that clients get
@@ -32,20 +86,22 @@ def look(site, wanted=frozenset(), only=""):
     :param wanted: ``(node, id)`` of instances to wait for.
     :param only: a release. Wait until clients find no other release. Empty if others may serve.
     """
-    app, environment, seen = site.app.name, site.environment, []
+    app, environment, wanted = site.app.name, site.environment, frozenset(wanted)
+    ours: Sequence[Endpoint] = []
+    strangers: Sequence[Stranger] = []
 
-    def found(endpoints):
-        seen[:] = membership.divide(endpoints, app, environment, wanted | site.known)
-        others = {version_of(e.id) for e in seen[0]} - {only} if only else ()
-        return wanted <= {(e.minion, e.id) for e in seen[0]} and not others
+    def found(endpoints: Sequence[Endpoint]) -> bool:
+        nonlocal ours, strangers
+        ours, strangers = membership.divide(endpoints, app, environment, wanted | site.known)
+        others = {version_of(e.id) for e in ours} - {only} if only else ()
+        return wanted <= {(e.minion, e.id) for e in ours} and not others
 
     try:
         if not found(patiently(lambda: site.discovery.instances(app, passing=True), ANSWERS)):
             site.discovery.wait(app, found, time.monotonic() + SETTLED, passing=True)
     except (Failed, *INTERRUPTS):
         return None
-    ours, strangers = seen
-    nodes = {}
+    nodes: dict[str, list[str]] = {}
     for e in ours:
         nodes.setdefault(e.minion, []).append(e.id)
     gone = sorted(wanted - {(e.minion, e.id) for e in ours})
@@ -57,27 +113,26 @@ def look(site, wanted=frozenset(), only=""):
     }
 
 
-def places(serving):
+def places(serving: Serving | Record | None) -> frozenset[tuple[str, str]]:
     """Return ``(node, id)`` of the instances in ``serving`` or in a record."""
-    return frozenset((node, i) for node, ids in (serving or {}).get("nodes", {}).items() for i in ids)
+    return frozenset((node, i) for node, ids in serving["nodes"].items() for i in ids) if serving else frozenset()
 
 
-def expected(task, code, before, record):
-    """Return ``(node, id)`` of the instances that must serve now that a task ended with ``code``.
+def expected(task: Task, ending: Ending, before: Serving | None) -> frozenset[tuple[str, str]]:
+    """Return ``(node, id)`` of the instances that must serve now that a task has ended.
 
     :param before: the instances that served at the beginning, as :func:`look` returns them.
-    :param record: the record as it is now.
     """
-    if code == REVERTED:
+    if ending.code == REVERTED:
         return places(before)
-    if code == DONE and task.restarts:
+    if ending.code == DONE and task.restarts:
         return task.restarts
-    if code == DONE and task.publishes:
-        return frozenset((node, i) for node, i in places(record) if version_of(i) == task.version)
+    if ending.code == DONE and task.publishes:
+        return frozenset((node, i) for node, i in places(ending.record) if version_of(i) == task.version)
     return frozenset()
 
 
-def judge(task, code, serving):
+def judge(task: Task, code: int, serving: Serving | None) -> str:
     """Return the difference between the exit code ``code`` and the facts, as a sentence. Empty if there is none.
 
     :param serving: as :func:`look` returns it.
@@ -99,52 +154,55 @@ def judge(task, code, serving):
     return ""
 
 
-def running(serving):
+def running(serving: Serving | None) -> str:
     """Return the instances that clients find, in words."""
     if serving is None:
         return "discovery does not say which instances serve now"
-    counts = Counter(version_of(i) for _, i in places(serving))
+    return "; ".join([counted(serving["nodes"]), *(f"beside it {other}" for other in serving["beside"])])
+
+
+def counted(ids: Mapping[str, Collection[str]]) -> str:
+    """Return the published instances ``ids``, by node, in words."""
+    counts = Counter(version_of(i) for some in ids.values() for i in some)
     if not counts:
-        return "; ".join(["nothing is published", *serving.get("beside", ())])
+        return "nothing is published"
     parts = [f"{count} instance{'s' * (count != 1)} of {version}" for version, count in sorted(counts.items())]
-    served = f"{' and '.join(parts)} on {', '.join(sorted(n for n, ids in serving['nodes'].items() if ids))}"
-    return "; ".join([served, *(f"beside it {said}" for said in serving.get("beside", ()))])
+    return f"{' and '.join(parts)} on {', '.join(sorted(n for n, some in ids.items() if some))}"
 
 
-def verdict(result, desired, said):
+def verdict(result: Mapping[str, Any], desired: Desired, said: str) -> str:
     """Return the outcome of a deployment in words that a person understands at once.
 
-    :param desired: a planner.Desired.
     :param said: a text to add if the deployment succeeds.
     """
     what, where = f"{result['app']} {result['version']}", result["environment"]
-    why, serve = result["why"].partition("\n")[0], running(result["serving"])
-    record = result["record"] or {}
-    if result["retcode"] == NOT_REVERTED and result.get("untrue"):
+    why, serve = first_line(result), running(result["serving"])
+    end, record = result["outcome"], result["record"]
+    if end == Outcome.UNTRUE:
         how = "was deployed" if result["acted"] == DONE else "was not deployed"
         return f"{what} {how} in {where}, but {result['untrue']}. Look now ({look_at(result)}). {why}".rstrip()
-    if result["retcode"] == NOT_REVERTED and record and "frozen" not in record:
+    if end == Outcome.INCOMPLETE:
         done = f"{what} is published in {where}, but for nodes that failed: {serve}"
         again = f"salt-run deploy.app {result['app']} {argument(result['version'])} env={where}"
         return f"{done}. Repair them, then {again} does the rest. {why}"
-    if result["retcode"] == NOT_REVERTED and record:
-        return f"{hooks.frozen(result['app'], where, record)}. Published are {serve}"
-    if result["retcode"] == NOT_REVERTED:
+    if end == Outcome.FROZEN and record:
+        return f"{hooks.frozen(result['app'], where, record)}. In discovery: {serve}"
+    if end in (Outcome.FROZEN, Outcome.NOT_REVERTED):
         return f"{what} failed in {where} and could not be reverted completely, look now ({look_at(result)}): {why}"
-    if result["retcode"] == REVERTED:
+    if end == Outcome.REVERTED:
         return f"{what} was not deployed in {where}, and all is as before ({serve}): {why}"
-    if record.get("paused") and desired.publish:
-        return f"{records.paused(result['app'], where, record)}. Published are {serve}"
+    if end == Outcome.PAUSED:
+        return f"{records.paused(result['app'], where, record)}. In discovery: {serve}"
     if not desired.publish:
         candidates = f"{desired.instances} candidate{'s' * (desired.instances != 1)}"
         publish = f"salt-run deploy.publish {result['app']} env={where}"
         return f"{what} waits in {where} as {candidates}: look at it, then {publish}"
     done = "is published" if result["changed"] else "was already published, nothing was done"
-    warm = bluegreen.told(result["app"], where, record.get("warm"), time.time())
+    warm = bluegreen.told(result["app"], where, (record or records.NOTHING).get("warm"), time.time())
     return f"{what} {done} in {where}: {serve}{said}{warm and f'. {warm}'}"
 
 
-def aborted(result, desired, paused):
+def aborted(result: Mapping[str, Any], desired: Desired, paused: str) -> str:
     """Return the outcome of an abort in words. ``paused`` is the reverted release, empty for candidates."""
     if result["retcode"] != DONE:
         return verdict(result, desired, "")
@@ -152,6 +210,11 @@ def aborted(result, desired, paused):
     return f"{what} in {result['environment']}: {running(result['serving'])}"
 
 
-def look_at(result):
+def first_line(result: Mapping[str, Any]) -> str:
+    """Return the first line of the reason of a failure."""
+    return result["why"].partition("\n")[0]
+
+
+def look_at(result: Mapping[str, Any]) -> str:
     """Return the command that shows the state of an app."""
     return f"salt-run deploy.status {result['app']} env={result['environment']}"

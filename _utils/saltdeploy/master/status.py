@@ -3,50 +3,100 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterable
+from enum import Enum
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..core import addresses, bluegreen, hooks, names, records, shapes, traffic
-from ..core.model import version_of
+from ..core.model import App, Environment, version_of
 from . import membership
 from .lock import held
 from .membership import Kind, instance
 
+if TYPE_CHECKING:
+    from ..core.records import Record, Warm
+    from ..discovery.backend import Backend, Endpoint
+    from .membership import Stranger
 
-def of_app(discovery, environment, app, replaced=frozenset()):
+    Places = Collection[tuple[str, str]]
+
+
+class State(str, Enum):
+    """The state of an instance, or of another service under the app's name."""
+
+    PUBLISHED = "published"
+    CANDIDATE = "candidate"
+    # It is withdrawn, and can be published again at once.
+    WARM = "warm"
+    # It is a candidate that the record has as published.
+    WITHDRAWN = "withdrawn"
+    # It is in the record, but not in discovery.
+    LOST = "lost"
+    # It is published on a node that the environment does not have.
+    OUTSIDE = "outside"
+    # It is an instance of another environment.
+    OTHER = "other"
+    # Something else than saltdeploy has registered it.
+    FOREIGN = "foreign"
+
+
+STRANGERS = {Kind.OUTSIDE: State.OUTSIDE, Kind.FOREIGN: State.FOREIGN}
+
+
+class Row(TypedDict):
+    """An instance, or another service under the app's name.
+
+    :param state: a value of State.
+    :param notes: sentences on the difference between discovery and the record, or the environment of another instance.
+    :param health: the status in discovery, empty for a lost instance.
+    """
+
+    id: str
+    node: str
+    version: str
+    address: str
+    state: str
+    notes: list[str]
+    health: str
+
+
+def of_app(
+    discovery: Backend, environment: Environment, app: App, replaced: Collection[str] = frozenset()
+) -> dict[str, Any]:
     """Return the state of ``app`` in ``environment`` as plain data.
 
-    Each instance is ``published``, ``candidate``, ``warm``, ``withdrawn`` or ``lost``. A warm instance is withdrawn,
-    and can be published again at once. A withdrawn instance is a candidate that the record has as published. A lost
-    instance is recorded, but not in discovery. ``strangers`` are other services under the app's name in discovery.
+    ``instances`` and ``strangers`` are Rows. Strangers are other services under the app's name in discovery.
 
     :param replaced: names of Consul's nodes whose agents do not have the entries that the catalog shows.
     """
     prefix = records.prefix(environment.name, app.name)
     current, warnings = records.read(discovery, prefix)
+    record = current or records.NOTHING
     holder, _, session = discovery.read(records.lock_key(prefix))
     published, strangers = membership.divide(discovery.instances(app.name), app.name, environment)
     candidates, _ = membership.divide(discovery.instances(app.candidate), app.name, environment)
     elsewhere = {(s.endpoint.minion, instance(s.endpoint)) for s in strangers}
-    rows, wrong = _rows(current, published, candidates, replaced, elsewhere), environment.broken.get(app.name, "")
+    rows, wrong = _rows(record, published, candidates, replaced, elsewhere), environment.broken.get(app.name, "")
     return {
         "app": app.name,
         "defined": app.name in environment.names,
-        "version": (current or {}).get("version", ""),
-        "deployment": (current or {}).get("deployment", ""),
-        "time": (current or {}).get("time"),
+        "version": record["version"],
+        "deployment": record["deployment"],
+        "time": current["time"] if current else None,
         "desired": None if wrong else app.instances,
         "drift": f"its definition is wrong: {wrong}" if wrong else _drift(app, environment, current, len(published)),
         "instances": rows,
-        "strangers": [_row(s.endpoint, _strange(s, environment.name), replaced) for s in strangers],
+        "strangers": [_stranger(s, environment.name, replaced) for s in strangers],
         "lock": held(shapes.holder(holder), {"app": app.name, "environment": environment.name}) if session else "",
         "paused": records.paused(app.name, environment.name, current),
         "frozen": hooks.frozen(app.name, environment.name, current),
-        "share": traffic.share(published, current["version"]) if (current or {}).get("paused") else None,
-        "warm": bluegreen.told(app.name, environment.name, _warm(current, rows), time.time()),
+        "share": traffic.share(published, record["version"]) if record.get("paused") else None,
+        "warm": bluegreen.told(app.name, environment.name, _warm(record, rows), time.time()),
         "warnings": [*warnings, *filter(None, [environment.clashing.get(app.name)])],
     }
 
 
-def undefined(discovery, environment):
+def undefined(discovery: Backend, environment: Environment) -> list[str]:
     """Return the names of apps that run or are recorded in ``environment`` without a definition there."""
     start = records.prefix(environment.name, "").rstrip("/") + "/"
     keys = (key.removeprefix(start).split("/") for key in discovery.keys(start))
@@ -60,45 +110,57 @@ def undefined(discovery, environment):
     return sorted(name for name in found - set(environment.names) if names.NAME.fullmatch(name))
 
 
-def _rows(current, published, candidates, replaced, elsewhere):
+def _rows(
+    record: Record,
+    published: Iterable[Endpoint],
+    candidates: Iterable[Endpoint],
+    replaced: Collection[str],
+    elsewhere: Places,
+) -> list[Row]:
     """Return a row for each instance in discovery or in the record, except the strangers ``elsewhere``."""
-    recorded = {(node, i) for node, ids in (current or {}).get("nodes", {}).items() for i in ids}
-    rows = [_row(e, _published(e, current, recorded), replaced) for e in published]
+    recorded = {(node, i) for node, ids in record["nodes"].items() for i in ids}
+    warm = bluegreen.recorded(record)
+    rows = [_row(e, State.PUBLISHED, replaced, _differences(e, record, recorded)) for e in published]
     serving = {(row["node"], row["id"]) for row in rows}
     for e in candidates:
         it = (e.minion, instance(e))
-        state = "withdrawn" if it in recorded - serving else "candidate"
-        rows.append(_row(e, "warm" if it in bluegreen.recorded(current) else state, replaced))
+        withdrawn = State.WITHDRAWN if it in recorded - serving else State.CANDIDATE
+        rows.append(_row(e, State.WARM if it in warm else withdrawn, replaced))
     there = {(row["node"], row["id"]) for row in rows}
-    lost = {"address": "", "state": "lost", "health": ""}
-    return rows + [
-        {"id": i, "node": node, "version": version_of(i), **lost} for node, i in sorted(recorded - there - elsewhere)
-    ]
+    return rows + [_lost(node, i) for node, i in sorted(recorded - there - set(elsewhere))]
 
 
-def _published(endpoint, current, recorded):
-    """Return the state of a published instance, with its weight if the record has another weight."""
-    wanted = traffic.weight_of(current, endpoint.id)
-    wrong = f", with weight {endpoint.weight} and not {wanted}" if endpoint.weight != wanted else ""
-    return f"published{wrong}{'' if (endpoint.minion, endpoint.id) in recorded else ', not in the record'}"
+def _differences(endpoint: Endpoint, record: Record, recorded: Places) -> list[str]:
+    """Return how a published instance differs from the record."""
+    wanted, notes = traffic.weight_of(record, endpoint.id), []
+    if endpoint.weight != wanted:
+        notes.append(f"with weight {endpoint.weight} and not {wanted}")
+    if (endpoint.minion, endpoint.id) not in recorded:
+        notes.append("not in the record")
+    return notes
 
 
-def _strange(stranger, environment):
-    """Return the state of a service that is no instance of the app in the environment."""
-    words = {Kind.OUTSIDE: f"published, on no node of {environment}", Kind.FOREIGN: "not registered by saltdeploy"}
-    return words.get(stranger.kind) or f"of environment {stranger.environment}"
+def _stranger(stranger: Stranger, environment: str, replaced: Collection[str]) -> Row:
+    """Return the row of a service that is no instance of the app in the environment."""
+    state = STRANGERS.get(stranger.kind, State.OTHER)
+    note = {
+        State.OUTSIDE: f"published, on no node of {environment}",
+        State.FOREIGN: "not registered by saltdeploy",
+        State.OTHER: f"of environment {stranger.environment}",
+    }
+    return _row(stranger.endpoint, state, replaced, [note[state]])
 
 
-def _warm(current, rows):
+def _warm(record: Record, rows: Iterable[Row]) -> Warm | None:
     """Return the record's entry on warm instances, without instances that are no longer there."""
-    there = {(row["node"], row["id"]) for row in rows if row["state"] == "warm"}
-    gone = {}
-    for node, one in bluegreen.recorded(current) - there:
-        gone.setdefault(node, []).append(one)
-    return bluegreen.without((current or {}).get("warm"), gone)
+    there = {(row["node"], row["id"]) for row in rows if row["state"] == State.WARM}
+    gone: dict[str, list[str]] = {}
+    for node, i in bluegreen.recorded(record) - there:
+        gone.setdefault(node, []).append(i)
+    return bluegreen.without(record.get("warm"), gone)
 
 
-def _drift(app, environment, current, published):
+def _drift(app: App, environment: Environment, current: Record | None, published: int) -> str:
     """Return how the definition differs from the deployment, as a sentence. Empty if it does not."""
     if app.name not in environment.apps:
         return (
@@ -115,13 +177,19 @@ def _drift(app, environment, current, published):
     return f"the definition differs: it says {'; '.join(wrong)}" if wrong else ""
 
 
-def _row(endpoint, state, replaced):
+def _row(endpoint: Endpoint, state: State, replaced: Collection[str], notes: Iterable[str] = ()) -> Row:
     lost = ", but its agent does not have it" if endpoint.node in replaced else ""
     return {
         "id": instance(endpoint),
         "node": endpoint.minion,
         "version": endpoint.meta.get("version", ""),
         "address": addresses.join(endpoint.address, endpoint.port),
-        "state": state,
+        "state": state.value,
+        "notes": list(notes),
         "health": f"{endpoint.status}{lost}",
     }
+
+
+def _lost(node: str, i: str) -> Row:
+    row = {"id": i, "node": node, "version": version_of(i), "address": "", "state": State.LOST.value}
+    return {**row, "notes": [], "health": ""}

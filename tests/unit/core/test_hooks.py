@@ -487,7 +487,7 @@ def test_what_is_frozen_is_no_good_release():
 
 def test_the_verdict_says_that_it_is_frozen():
     about = {"version": NEW, "why": "x", "by": "me", "deployment": "d", "reason": "", "since": 0}
-    result = {"app": "shop", "version": NEW, "environment": "e", "retcode": 2, "why": "frozen: x"}
+    result = {"app": "shop", "version": NEW, "environment": "e", "outcome": "frozen", "why": "frozen: x"}
     record = {"version": "1", "nodes": {}, "frozen": about}
-    said = outcome.verdict({**result, "record": record, "serving": {"nodes": {}}}, None, "")
-    assert "is FROZEN half way" in said and said.endswith("Published are nothing is published")
+    said = outcome.verdict({**result, "record": record, "serving": {"nodes": {}, "beside": []}}, None, "")
+    assert "is FROZEN half way" in said and said.endswith("In discovery: nothing is published")

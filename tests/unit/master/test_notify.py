@@ -16,8 +16,8 @@ from saltdeploy.definition import inheritance
 from saltdeploy.master import notify
 from saltdeploy.master.journal import Journal
 from saltdeploy.master.remote.fleet import Reply
-from saltdeploy.master.rollout.executor import Identity
-from saltdeploy.master.verbs.maintenance import Operations
+from saltdeploy.master.rollout.context import Identity
+from saltdeploy.master.verbs import restart
 
 from tests.support.fleet import make_app
 
@@ -62,7 +62,8 @@ def notifier(journal, webhook=None):
 
 
 def result(code=DONE, why="", record=None):
-    return {"retcode": code, "why": why, "verdict": "a sentence", "record": record}
+    end = "paused" if (record or {}).get("paused") else {DONE: "done", REVERTED: "reverted"}.get(code, "not_reverted")
+    return {"outcome": end, "retcode": code, "why": why, "verdict": "a sentence", "record": record}
 
 
 # -- phases -------------------------------------------------------------------------------------
@@ -212,8 +213,8 @@ def test_a_restart_tells_its_waves():
                 on_reply(Reply(node, ["shop_1.0_100"]))
             return {}
 
-    verbs, told = Operations({}), []
-    verbs.journal.observer = events.Phases(lambda what, **data: told.append((what, verbs.journal.wave, data["nodes"])))
+    journal, told = Journal(), []
+    journal.observer = events.Phases(lambda what, **data: told.append((what, journal.wave, data["nodes"])))
     site = SimpleNamespace(
         record=lambda: None,
         app=make_app(PortRange(100, 105)),
@@ -226,7 +227,7 @@ def test_a_restart_tells_its_waves():
         {(node, i) for wave in waves for node, ids in wave.items() for i in ids},
         SimpleNamespace(check=lambda: None),
     )
-    assert verbs._restart(site, waves, up, lock, Identity("d1", "ann"))[0] == DONE
+    assert restart.act(journal, site, waves, up, lock, Identity("d1", "ann")).code == DONE
     assert told == [
         ("restart", 1, ["a"]),
         ("healthy", 1, ["a"]),

@@ -7,10 +7,13 @@ from saltdeploy.core.errors import DONE, NOT_REVERTED, REVERTED, DiscoveryUnavai
 from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import outcome
-from saltdeploy.master.verbs.base import Site, Task
+from saltdeploy.master.outcome import Ending, Outcome
+from saltdeploy.master.verbs.appsite import Site
+from saltdeploy.master.verbs.task import Task
 
 SITE = Environment("site", {n: Node(n, "10.0.0.1") for n in ("web1", "web2")}, {})
 OLD, NEW = ("web1", "shop_1.0_80"), ("web2", "shop_2.0_80")
+ENDINGS = {DONE: Outcome.DONE, REVERTED: Outcome.REVERTED, NOT_REVERTED: Outcome.NOT_REVERTED}
 RECORD = {"version": "2.0", "nodes": {"web2": ["shop_2.0_80"]}}
 
 
@@ -28,7 +31,7 @@ def task(**options):
 
 def judged(code, before, after, made=None, record=RECORD, **options):
     made = made or task()
-    wanted = outcome.expected(made, code, outcome.look(site(*before)), record)
+    wanted = outcome.expected(made, Ending(ENDINGS[code], record), outcome.look(site(*before)))
     return outcome.judge(made, code, outcome.look(site(*after, **options), wanted))
 
 
@@ -102,21 +105,39 @@ def test_where_discovery_does_not_answer_nobody_claims_to_know(monkeypatch):
     assert outcome.running(None) == "discovery does not say which instances serve now"
 
 
-def verdict(retcode, serving, **result):
+def verdict(end, serving, **result):
     given = {"app": "shop", "version": "2.0", "environment": "site", "why": "x", "record": RECORD, "changed": True}
     desired = SimpleNamespace(publish=True, instances=1)
-    return outcome.verdict({**given, "serving": serving, "retcode": retcode, **result}, desired, "")
+    return outcome.verdict({**given, "serving": serving, "outcome": end.value, **result}, desired, "")
 
 
 def test_the_verdict_is_of_what_serves_and_not_of_the_record():
-    nothing, one = {"nodes": {}}, {"nodes": {"web1": ["shop_1.0_80"]}}
+    nothing, one = {"nodes": {}, "beside": []}, {"nodes": {"web1": ["shop_1.0_80"]}, "beside": []}
     assert (
-        verdict(REVERTED, nothing)
+        verdict(Outcome.REVERTED, nothing)
         == "shop 2.0 was not deployed in site, and all is as before (nothing is published): x"
     )
-    assert "all is as before (1 instance of 1.0 on web1): x" in verdict(REVERTED, one)
-    assert verdict(DONE, one) == "shop 2.0 is published in site: 1 instance of 1.0 on web1"
-    said = verdict(NOT_REVERTED, one, untrue="clients do not find shop_2.0_80 on web2", acted=DONE, why="")
+    assert "all is as before (1 instance of 1.0 on web1): x" in verdict(Outcome.REVERTED, one)
+    assert verdict(Outcome.DONE, one) == "shop 2.0 is published in site: 1 instance of 1.0 on web1"
+    said = verdict(Outcome.UNTRUE, one, untrue="clients do not find shop_2.0_80 on web2", acted=DONE, why="")
     assert said.startswith(
         "shop 2.0 was deployed in site, but clients do not find shop_2.0_80 on web2. Look now (salt-run"
     )
+
+
+@pytest.mark.parametrize("end", Outcome)
+def test_each_outcome_of_a_deployment_has_its_sentence(end):
+    paused = {"from": "1.0", "before": 1, "instances": 1, "nodes": ["web1"], "by": "me", "reason": "", "since": 0.0}
+    frozen = {"version": "2.0", "why": "x", "by": "me", "reason": "", "deployment": "d", "since": 0.0}
+    record = {**RECORD, "deployment": "d", "time": 0.0, "paused": paused, "frozen": frozen}
+    parts = {
+        Outcome.DONE: "is published in site: ",
+        Outcome.PAUSED: "is paused after its first wave",
+        Outcome.INCOMPLETE: "but for nodes that failed",
+        Outcome.FROZEN: "is FROZEN half way",
+        Outcome.REVERTED: "all is as before",
+        Outcome.NOT_REVERTED: "could not be reverted completely",
+        Outcome.UNTRUE: "but clients find nothing",
+    }
+    text = verdict(end, {"nodes": {}, "beside": []}, record=record, acted=DONE, untrue="clients find nothing")
+    assert [other for other, part in parts.items() if part in text] == [end]

@@ -13,7 +13,7 @@ from saltdeploy.discovery import Endpoint
 from saltdeploy.master import preflight
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.remote.jobs import stop_deadline
-from saltdeploy.master.verbs.base import Verbs
+from saltdeploy.master.verbs.session import Session
 from saltdeploy.planning.planner import Desired, Observed
 
 from tests.support.fleet import instance
@@ -227,10 +227,10 @@ def test_a_time_to_stop_that_no_unit_has_is_refused(timeouts):
 @pytest.mark.parametrize("defined, started, most", [("10s", 600.0, 600.0), ("20m", 600.0, 1200.0)])
 def test_the_deadlines_of_a_run_have_the_longest_time_to_stop(defined, started, most):
     """An instance keeps the time that it was started with. Its definition may be another one by now, or gone."""
-    here, verbs = said(), Verbs({})
+    here, session = said(), Session({})
     here.fleet.replies["web1"].value["stop_timeouts"] = {"shop_1.0_100": started}
-    here.app, here.record, verbs.journal = replace(APP, stop=stops.parse({"timeout": defined}, "")), dict, Journal()
-    verbs._observe(here)
+    here.app, here.record, session.journal = replace(APP, stop=stops.parse({"timeout": defined}, "")), dict, Journal()
+    session.observe(here)
     assert here.app.stop.timeout == most
     assert stop_deadline(here.app, {"web1": ["shop_1.0_100"]}) > 2 * most
 

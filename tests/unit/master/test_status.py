@@ -79,15 +79,16 @@ def test_what_runs_on_a_node_that_was_removed_is_shown_once():
     services = {"shop": [("web1", "shop_1.0_80"), ("web2", "shop_1.0_80")]}
     found, rows = states(Discovery(services), {"web1": SITE["web1"]})
     assert rows == [("web1", "published")]
-    assert [(row["node"], row["state"]) for row in found["strangers"]] == [("web2", "published, on no node of e")]
+    [row] = found["strangers"]
+    assert (row["node"], row["state"], row["notes"]) == ("web2", "outside", ["published, on no node of e"])
 
 
 def test_what_else_has_the_name_is_shown():
     found, rows = states(Discovery({"shop": [("web1", "shop_1.0_80"), ("web9", "shop_0.9_80"), ("web1", "legacy")]}))
     assert ("web1", "published") in rows and len(rows) == 2
-    assert [(row["id"], row["state"]) for row in found["strangers"]] == [
-        ("shop_0.9_80", "published, on no node of e"),
-        ("legacy", "not registered by saltdeploy"),
+    assert [(row["id"], row["state"], row["notes"]) for row in found["strangers"]] == [
+        ("shop_0.9_80", "outside", ["published, on no node of e"]),
+        ("legacy", "foreign", ["not registered by saltdeploy"]),
     ]
     assert "1 published" in found["drift"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ...core import records
 from ...core.errors import Failed, Refused
 from ...core.model import version_of
 from ...core.names import DIGEST
@@ -55,7 +56,8 @@ def recorded(record, observed):
     """
     named = {version_of(instance) for _, instance in outcome.places(record)}
     kept = named.union(*observed.releases.values())
-    return {release: digest for release, digest in (record or {}).get("digests", {}).items() if release in kept}
+    digests = (record or records.NOTHING).get("digests", {})
+    return {release: digest for release, digest in digests.items() if release in kept}
 
 
 def agree(fleet, app, version, installing, observed, known=""):

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core import records
+from ...core.errors import NotReverted
 from ...core.model import App, Environment, Instance, Strategy
 
 if TYPE_CHECKING:
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     Ids = Mapping[str, Sequence[str]]
 
 
+class Incomplete(NotReverted):
+    """A deployment is done, but for nodes that failed and that its strategy allows to fail."""
+
+
+class Frozen(NotReverted):
+    """A hook failed after which nothing more may be changed."""
+
+
 @dataclass(frozen=True)
 class Identity:
     """The id of a deployment, its owner and the reason."""
@@ -26,6 +35,20 @@ class Identity:
     id: str
     owner: str
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Notes:
+    """Facts that the record keeps under the same keys.
+
+    :param data: names of the nodes that have data of the app.
+    :param tolerated: services that ``keep`` left to clients.
+    :param digests: release -> SHA-256 of its archive.
+    """
+
+    data: Sequence[str] = ()
+    tolerated: Sequence[str] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -37,7 +60,6 @@ class Context:
     :param observed: names of the nodes whose instances were looked at. The deployment counts on no other instances.
     :param lock: the held lock. Every write goes through it.
     :param serving: the instances that are published and run.
-    :param notes: values that the record keeps under their keys: nodes with data, tolerated services, digests.
     :param artifact: the SHA-256 of the archive that all nodes must install. Empty if it is not known beforehand.
     """
 
@@ -50,7 +72,7 @@ class Context:
     lock: Lock
     identity: Identity
     serving: Sequence[Instance] = ()
-    notes: Mapping[str, Any] = field(default_factory=dict)
+    notes: Notes = Notes()
     artifact: str = ""
 
     @property

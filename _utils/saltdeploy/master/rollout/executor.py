@@ -19,7 +19,7 @@ from ..remote.jobs import TALK_DEADLINE, PhaseFailed, ids_by_node
 from . import health, hookphases, measurements, steps
 from .acceptance import Acceptance
 from .budget import Budget
-from .context import Progress
+from .context import Incomplete, Progress
 from .ledger import Ledger
 from .reversal import Reversal
 
@@ -53,7 +53,9 @@ class Deployment:
         """Execute the plan.
 
         :raises Failed: the deployment failed and was reverted.
-        :raises NotReverted: it failed and was not completely reverted, or it is done except on nodes that may fail.
+        :raises Incomplete: it is done, but for nodes that may fail.
+        :raises Frozen: a hook failed after which nothing more may be changed.
+        :raises NotReverted: it failed and was not completely reverted.
         """
         plan = self.plan
         try:
@@ -75,7 +77,7 @@ class Deployment:
         except BaseException as exc:  # interrupts, too: the fleet must not stay half deployed
             self.reversal.revert(cause(exc))
         if self.budget.failed:
-            raise NotReverted(self.budget.told(), self.ledger.record)
+            raise Incomplete(self.budget.told(), self.ledger.record)
         wanted = self.desired.instances and plan.publish and not plan.paused
         if wanted and not hookphases.count(self.ledger.runs, self.desired):
             raise NotReverted(f"nothing of {self.app.name} {self.desired.version} is published")

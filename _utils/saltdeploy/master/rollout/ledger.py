@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ...core import bluegreen, records, traffic
-from ...core.errors import INTERRUPTS, Failed, LockLost, NotReverted, cause
+from ...core.errors import INTERRUPTS, Failed, LockLost, cause
 from ...core.model import Instance, version_of
 from ..outcome import places
 from ..remote.jobs import ids_by_node
 from . import hookphases
+from .context import Frozen
 
 if TYPE_CHECKING:
-    from ...core.records import Record
+    from ...core.records import Origin, Paused, Record
     from ...core.traffic import Canary
     from .context import Context, Ids
+
+
+# The keys whose change alone makes the record another.
+FACTS = ("warm", "data", "tolerated", "digests")
 
 
 class Ledger:
@@ -31,11 +36,11 @@ class Ledger:
 
     def __init__(self, context: Context, before: Record | None) -> None:
         self._context, self.before, self.record = context, before, before
-        self.warm = (before or {}).get("warm")
+        self.warm = (before or records.NOTHING).get("warm")
         # The observed instances count, not the record. A killed run recorded fewer. Instances that somebody has stopped
         # since stay stopped. The instances of a dead node that was left out do not come back.
         unseen = set(context.answering) - set(context.observed)
-        self.runs = {n: list(ids) for n, ids in (before or {}).get("nodes", {}).items() if n in unseen}
+        self.runs = {n: list(ids) for n, ids in (before or records.NOTHING)["nodes"].items() if n in unseen}
         self.add(context.serving)
 
     def add(self, instances: Iterable[Instance]) -> None:
@@ -76,14 +81,22 @@ class Ledger:
 
     def now(self) -> Record:
         """Return the record of the instances that are published and run now, by node."""
-        return {
+        notes = self._context.notes
+        record: Record = {
             "version": self._release(),
             "deployment": self._context.identity.id,
             "time": time.time(),
             "nodes": {n: list(ids) for n, ids in self.runs.items() if ids},
-            **({"warm": self.warm} if self.warm else {}),
-            **{key: value for key, value in self._context.notes.items() if value},
         }
+        if self.warm:
+            record["warm"] = self.warm
+        if notes.data:
+            record["data"] = list(notes.data)
+        if notes.tolerated:
+            record["tolerated"] = list(notes.tolerated)
+        if notes.digests:
+            record["digests"] = dict(notes.digests)
+        return record
 
     def _release(self) -> str:
         """Return the release that clients have: the desired release from its first instance on, else the old one."""
@@ -91,29 +104,28 @@ class Ledger:
         new = self._context.desired.version
         return new if new in versions or not versions else max(versions, key=versions.count)
 
-    def correct(self, pause: dict[str, Any] | None) -> None:
+    def correct(self, pause: Paused | None) -> None:
         """Write the record if it differs from the facts: a pause, or instances that a killed run did not record.
 
         :param pause: the entry of a pause, see :meth:`pause`. None if the deployment does not pause.
         """
-        desired, old = self._context.desired, self.record or {}
-        # A paused release may have candidates only, and is the deployed release all the same.
-        now = {**self.now(), **({"paused": pause, "version": desired.version} if pause else {})}
+        desired, old, now = self._context.desired, self.record or records.NOTHING, self.now()
+        if pause:
+            # A paused release may have candidates only, and is the deployed release all the same.
+            now = {**now, "paused": pause, "version": desired.version}
         over = {"paused", "frozen"} & set(old)
-        same = places(now) == places(old) and all(
-            now.get(key) == old.get(key) for key in ("warm", *self._context.notes)
-        )
+        same = places(now) == places(old) and all(now.get(key) == old.get(key) for key in FACTS)
         if desired.publish and (pause or over or not same):
             self.write(now)
 
-    def pause(self, canary: Canary | None, waiting: Ids) -> dict[str, Any]:
+    def pause(self, canary: Canary | None, waiting: Ids) -> Paused:
         """Return the entry of a pause: all facts that a promote or an abort needs.
 
         :param canary: the traffic of the new release during the pause.
         :param waiting: the candidates that wait.
         """
         desired, identity, origin = self._context.desired, self._context.identity, self._origin()
-        return {
+        entry: Paused = {
             "from": origin["from"],
             "before": origin["before"],
             "instances": desired.instances,
@@ -121,18 +133,20 @@ class Ledger:
             "by": identity.owner,
             "reason": identity.reason,
             "since": time.time(),
-            **({"move": True} if desired.move else {}),
-            **traffic.recorded(canary, desired.version, self.runs, waiting),
         }
+        if desired.move:
+            entry["move"] = True
+        entry.update(traffic.recorded(canary, desired.version, self.runs, waiting))
+        return entry
 
-    def _origin(self) -> dict[str, Any]:
+    def _origin(self) -> Origin:
         """Return the release that a pause may revert to, and its number of instances."""
-        before, desired, serving = self.before or {}, self._context.desired, self._context.serving
+        before, desired, serving = self.before or records.NOTHING, self._context.desired, self._context.serving
         if "paused" in before:
             # A deployment that replaces a paused deployment reverts to the beginning of the paused deployment.
             return before["paused"]
         others = [i.version for i in serving if i.version != desired.version]
-        version = before.get("version", "")
+        version = before["version"]
         if version == desired.version:
             # A run that was cut off has recorded the new release, and no pause.
             version = max(others, key=others.count)
@@ -143,10 +157,10 @@ class Ledger:
         """Record the deployment as frozen.
 
         :param weights: the weights that the serving instances have by now, by release, if these are not the usual ones.
-        :raises NotReverted: always, with ``why``.
+        :raises Frozen: always, with ``why``.
         """
-        desired, identity, old = self._context.desired, self._context.identity, self.record or {}
-        about = {
+        desired, identity, old = self._context.desired, self._context.identity, self.record or records.NOTHING
+        frozen: records.Frozen = {
             "version": desired.version,
             "why": why,
             "by": identity.owner,
@@ -155,16 +169,17 @@ class Ledger:
             "since": time.time(),
             "weights": weights,
         }
-        # A paused deployment can still be promoted or aborted.
-        kept = {"paused": old["paused"]} if "paused" in old else {}
         new = hookphases.count(self.runs, desired)
-        version = desired.version if new else old.get("version", desired.version)
-        record = {**self.now(), **kept, "version": version, "frozen": about}
+        version = desired.version if new else old["version"] or desired.version
+        record: Record = {**self.now(), "version": version, "frozen": frozen}
+        if "paused" in old:
+            # A paused deployment can still be promoted or aborted.
+            record["paused"] = old["paused"]
         try:
             self.write(record)
         except (Failed, *INTERRUPTS) as exc:
-            raise NotReverted(f"frozen, and the record does not say so ({cause(exc)}): {why}") from exc
-        raise NotReverted(f"frozen: {why}", record)
+            raise Frozen(f"frozen, and the record does not say so ({cause(exc)}): {why}") from exc
+        raise Frozen(f"frozen: {why}", record)
 
     def write(self, record: Record | None) -> None:
         """Write ``record``, with the lock held."""

@@ -1,1 +1,47 @@
-"""The verbs of the runner."""
+"""The verbs of the runner, a module for each: its function ``run`` is the algorithm.
+
+``run`` takes a session.Session and the arguments of the runner, and returns the result as plain data. An exception from
+it means that nothing was changed.
+"""
+
+from . import (
+    abort,
+    check,
+    command,
+    deploy,
+    history,
+    hooks,
+    logs,
+    promote,
+    prune,
+    publish,
+    remove,
+    restart,
+    rollback,
+    scale,
+    status,
+    test,
+    unlock,
+    withdraw,
+)
+
+__all__ = [
+    "abort",
+    "check",
+    "command",
+    "deploy",
+    "history",
+    "hooks",
+    "logs",
+    "promote",
+    "prune",
+    "publish",
+    "remove",
+    "restart",
+    "rollback",
+    "scale",
+    "status",
+    "test",
+    "unlock",
+    "withdraw",
+]

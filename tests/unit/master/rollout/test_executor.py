@@ -14,7 +14,7 @@ from saltdeploy.discovery import Endpoint
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.remote.jobs import PhaseFailed, stop_deadline
 from saltdeploy.master.rollout import executor, health
-from saltdeploy.master.rollout.context import Context, Identity
+from saltdeploy.master.rollout.context import Context, Identity, Notes
 from saltdeploy.planning.planner import plan
 
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
@@ -207,7 +207,7 @@ def test_the_record_keeps_the_nodes_that_have_data(monkeypatch):
     monkeypatch.setattr(health, "wait", lambda *args, **kwargs: None)
     fleet = Fleet([instance("a"), instance("b")])
     made, steps = deployment(fleet, "ab", ("100%",), "rolling")
-    made.change(notes={"data": ["b"], "tolerated": []})
+    made.change(notes=Notes(data=["b"]))
     made.run(steps)
     assert fleet.record["data"] == ["b"] and "tolerated" not in fleet.record
     fleet.record = {**fleet.record, "data": []}
@@ -302,7 +302,7 @@ def test_what_a_run_that_was_cut_off_has_published_is_counted_on_too():
     """…and what only goes is not, nor what is on nodes that were not looked at."""
     kept, others = instance("a", NEW, 101, deployment="killed"), [instance(n) for n in "bc"]
     fleet = Fleet([kept, instance("a"), *others])
-    run, made = deployment(fleet, list("abc"), (1, "100%"), "rolling")
+    run, _ = deployment(fleet, list("abc"), (1, "100%"), "rolling")
     observed = observe(kept, instance("a"), *others)
     begun = run.make(plan(run.context.desired, observed))
     begun.ledger.add([kept])

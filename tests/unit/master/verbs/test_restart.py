@@ -1,4 +1,4 @@
-"""Verbs for instances that run already: nothing more is taken out once an instance that was counted on is gone."""
+"""A restart: nothing more is taken out once an instance that was counted on is gone."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from saltdeploy.discovery import Endpoint
 from saltdeploy.master import outcome, preflight
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.rollout import health
-from saltdeploy.master.rollout.executor import Identity
-from saltdeploy.master.verbs.base import Site
-from saltdeploy.master.verbs.maintenance import Operations
+from saltdeploy.master.rollout.context import Identity
+from saltdeploy.master.verbs import restart as verb
+from saltdeploy.master.verbs import task
+from saltdeploy.master.verbs.appsite import Site
+from saltdeploy.master.verbs.session import Session
 
 from tests.support.fleet import instance, make_app, observe
 
@@ -88,21 +90,21 @@ def restart(monkeypatch):
         names = tuple(dict.fromkeys(i.node for i in instances))
         environment = Environment("e", {n: Node(n, "127.0.0.1") for n in names}, {"shop": make_app()})
         site = Site(environment, make_app(), nodes, nodes, names, (), known=frozenset(nodes.there))
-        verbs = Operations({})
-        verbs._definitions = lambda name, env: (environment, site.app)
-        verbs._whole_site = lambda *_: contextlib.nullcontext(site)
+        session = Session({})
+        session.definitions = lambda name, env: (environment, site.app)
+        session.whole_site = lambda *_: contextlib.nullcontext(site)
 
-        def carry_out(site, verb, decide, reason, test):
-            task = decide(observe(*instances))
-            code, why, record = task.act(nodes, Identity("d1", "ann"))
-            serving = outcome.look(site, outcome.expected(task, code, None, record))
-            untrue = outcome.judge(task, code, serving)
-            about = {"app": "shop", "environment": "e", "version": task.version, "why": why, "serving": serving}
-            code = NOT_REVERTED if untrue else code
-            return code, task.verdict({**about, "retcode": code, **({"untrue": untrue} if untrue else {})}), nodes
+        def carry_out(session, site, verb, decide, reason, test):
+            made = decide(observe(*instances))
+            ending = made.act(nodes, Identity("d1", "ann"))
+            serving = outcome.look(site, outcome.expected(made, ending, None))
+            untrue = outcome.judge(made, ending.code, serving)
+            about = {"app": "shop", "environment": "e", "version": made.version, "why": ending.why, "serving": serving}
+            code = NOT_REVERTED if untrue else ending.code
+            return code, made.verdict({**about, "retcode": code, **({"untrue": untrue} if untrue else {})}), nodes
 
-        verbs._carry_out = carry_out
-        return verbs.restart("shop", None, True, False, "")
+        monkeypatch.setattr(task, "carry_out", carry_out)
+        return verb.run(session, "shop", None, True, False, "")
 
     return call
 

@@ -1,0 +1,136 @@
+"""``deploy.app``: deploys a release of an app, and waits out a pause for a time."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from ... import discovery
+from ...core import arguments, records, traffic, versions
+from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused, cause
+from ...core.model import version_of
+from ...definition import loadbalancer
+from ...discovery.registration import CANDIDATE
+from ...planning import planner
+from .. import outcome, preflight
+from ..outcome import Outcome
+from ..remote.fleet import Fleet
+from ..remote.jobs import Jobs
+from ..rollout import contents, health, measurements
+from . import abort, promote, rollouttask, task
+
+if TYPE_CHECKING:
+    from ...core.model import App, Environment
+    from ...discovery.backend import Backend, Endpoint
+    from ...planning.planner import Desired, Observed, Plan
+    from .session import Session
+    from .task import Result, Task
+
+
+def run(
+    session: Session,
+    name: object,
+    env: object,
+    version: object,
+    instances: object,
+    nodes: object,
+    publish: bool,
+    test: bool,
+    keep: bool,
+    reason: object,
+    move: bool,
+) -> Result:
+    """Deploy a release of app ``name``."""
+    environment, app = session.definitions(name, env, starts=True)
+    release = versions.check(app, version)
+    count = arguments.count("instances", instances, app.instances)
+    loadbalancer.refuse_beyond(environment, app, count)
+    with session.site(environment, app, nodes) as site:
+
+        def decide(observed: Observed) -> Task:
+            site.not_paused()
+            site.refuse_strangers(observed, keep)
+            if publish and not keep:
+                preflight.refuse_unseen(site)
+            traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
+            pause = records.pauses(app, release, site.record())
+            session.advise(site, acts=not test)
+            options: dict[str, Any] = {"pause": pause, "analysis": True, "move": move}
+            desired = planner.Desired(app, release, count, site.nodes, publish, keep, **options)
+
+            def make(desired: Desired, observed: Observed) -> Plan:
+                plan = planner.plan(desired, observed)
+                if plan.install or plan.waves:
+                    preflight.files(site.fleet, app, release, site.nodes, session.journal)
+                if not plan.install and contents.may_change(app):
+                    contents.check(site.fleet, app, release, (), observed, site.record())
+                return plan
+
+            return rollouttask.decide(session, site, observed, desired, make)
+
+        result = task.carry_out(session, site, "deploy", decide, reason, test)
+    waits = result.get("outcome") == Outcome.PAUSED and math.isfinite(app.strategy.pause)
+    return _wait_out(session, environment, app, result) if waits else result
+
+
+def _wait_out(session: Session, environment: Environment, app: App, result: Result) -> Result:
+    """Wait out the pause without the lock, then promote. Abort if the new instances do not stay healthy."""
+    record, prefix = result["record"], records.prefix(environment.name, app.name)
+    service, new = traffic.watched(app, record)
+    session.journal.say(f"paused for {app.strategy.pause:g}s: deploy.promote goes on at once, deploy.abort goes back")
+
+    def lost(found: Sequence[Endpoint]) -> set[tuple[str, str]]:
+        return new - {(e.minion, e.id.removesuffix(CANDIDATE)) for e in found}
+
+    try:
+        with discovery.connect(environment.discovery) as backend:
+            gone = backend.wait(service, lost, time.monotonic() + app.strategy.pause, passing=True)
+            bad = (
+                "it did not stay healthy while it was paused"
+                if gone
+                else _measure(session, environment, app, service, new, backend)
+            )
+            now = records.read(backend, prefix)[0]
+    except (Failed, *INTERRUPTS) as exc:
+        return _unfinished(result, f"{records.paused(app.name, environment.name, record)}. ({cause(exc)})")
+    if now != record:
+        return {**result, "verdict": f"somebody went on with {app.name} meanwhile: {outcome.look_at(result)}"}
+    try:
+        if not bad:
+            promoted = promote.run(session, app.name, environment.name, False, result["reason"])
+            if promoted["retcode"] != REVERTED:
+                return promoted
+            # The deployment is paused once more, and nobody is there to continue it.
+            bad = f"after the pause, {promoted['why']}".partition("\n")[0]
+        back = abort.run(session, app.name, environment.name, False, bad[: arguments.REASON])
+    except (Refused, Failed, *INTERRUPTS) as exc:
+        why = str(exc) if isinstance(exc, Refused) else cause(exc)
+        paused, way = records.paused(app.name, environment.name, record), "back" if bad else "on"
+        return _unfinished(result, f"{paused}. (It could not go {way}: {why})")
+    if back["retcode"] == DONE:
+        return {**back, "outcome": Outcome.REVERTED.value, "retcode": REVERTED}
+    return {**back, "outcome": Outcome.NOT_REVERTED.value, "retcode": NOT_REVERTED}
+
+
+def _unfinished(result: Result, verdict: str) -> Result:
+    """Return the result of a deployment that stays paused, although nobody is there to continue it."""
+    return {**result, "verdict": verdict, "outcome": Outcome.NOT_REVERTED.value, "retcode": NOT_REVERTED}
+
+
+def _measure(
+    session: Session, environment: Environment, app: App, service: str, new: set[tuple[str, str]], backend: Backend
+) -> str:
+    """Measure once more before a pause ends by itself, without the lock. Return the problem, or an empty text."""
+    if service != app.name:
+        return ""  # candidates have no clients, so there is nothing to measure
+    node, instance = min(new)
+    where = measurements.Where(environment.name, version_of(instance), node, instance)
+    try:
+        with Fleet(session.opts) as fleet:
+            jobs = Jobs(fleet, session.journal)
+            measurements.run(jobs, app, where, lambda: health.found(backend, app, new))
+    except Failed as exc:
+        return f"at the end of the pause, {exc}"
+    return ""

@@ -1,0 +1,212 @@
+"""The call of a verb: the caller, the journal, and the ways from arguments to an app in an environment."""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import os
+import re
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import salt.pillar
+
+from ... import definition, discovery
+from ...core import arguments, bluegreen, names, records, words
+from ...core.errors import Refused, unchanged
+from ...core.model import App, Environment, Source
+from ...definition import cautions, inheritance, templateerrors
+from .. import preflight
+from ..journal import Journal
+from ..remote.fleet import Fleet
+from .appsite import Site
+
+if TYPE_CHECKING:
+    from ...planning.planner import Observed
+
+# The first part of a mistake's message. Only an operator who asks for that app needs the remedy.
+FIRST = re.compile(r".*?(?=\. |\n|$)", re.DOTALL)
+# How Salt says that it could not render a file of pillar.
+SLS = re.compile(r"Rendering (SLS '[^']+') failed, render error:\s*(.*)", re.DOTALL)
+
+
+class Session:
+    """One call of a verb, on the master.
+
+    :param opts: the master's options (``__opts__`` of a runner).
+    :param emit: called with each event of the journal as it happens.
+    :param user: the caller, if Salt knows it.
+    """
+
+    def __init__(
+        self, opts: Mapping[str, Any], emit: Callable[[Any], None] = lambda event: None, user: object = None
+    ) -> None:
+        self.opts, self.journal, self.owner = opts, Journal(emit), owner(user)
+
+    # -- definitions --------------------------------------------------------------------------
+
+    @unchanged()
+    def environment(self, env: object, app: object = None, choose: bool = True) -> Environment:
+        """Return the Environment ``env``. Without ``env``, return the only one, or the only Environment with ``app``.
+
+        :param choose: False never chooses by the app. It only reports the app's mistakes with the environment's.
+        """
+        app = arguments.one_name(app)
+        # Salt hides the mistakes in pillar files from minions. The master's own user may see them.
+        opts = {**self.opts, "pillar_safe_render_error": False}
+        with templateerrors.quiet():
+            pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
+        pillar = _with_errors(pillar)
+        unread = inheritance.unread(pillar)
+        if not pillar.get("environments"):
+            raise Refused(
+                f"this master's own pillar has no environments: in pillar/top.sls, give {self.opts['id']!r}"
+                f" (its id) environments.all, and define one in pillar/environments/.{inheritance.left_out(unread)}"
+            )
+        env = arguments.word(env)
+        name = definition.only_with(pillar, app) if choose and env is None and app else env
+        return definition.load(pillar, name, app=app)
+
+    def definitions(
+        self, name: object, env: object, looking: bool = False, starts: bool = False
+    ) -> tuple[Environment, App]:
+        """Return the environment, and the app whose definition a verb needs.
+
+        :param looking: the verb changes nothing, so it may choose the only environment that has the app.
+        :param starts: the verb starts instances at the operator's request. An app that clashes with another is refused.
+        """
+        environment, name = self._named(name, env, looking)
+        app = definition.find_app(environment, name)
+        if starts:
+            definition.refuse_clash(environment, app)
+        elif name in environment.clashing:
+            self.warn(words.message(environment.clashing[name]))
+        return environment, app
+
+    def known(self, name: object, env: object, looking: bool = False) -> tuple[Environment, App]:
+        """Return the environment, and an app by its name alone, because its own definition may be wrong."""
+        environment, name = self._named(name, env, looking)
+        return environment, definition.known_by_name(environment, name)
+
+    def defined_or_not(self, name: object, env: object, looking: bool = False) -> tuple[Environment, App]:
+        """Return the environment, and the app, or a stand-in if the environment does not define the app."""
+        environment, word = self._environment_of(name, env, looking), arguments.word(name)
+        if not names.NAME.fullmatch(word):
+            definition.find_name(environment, word)  # Its message names a similar app.
+        other = stand_in(word)
+        return environment, environment.apps.get(other.name, other)
+
+    def _named(self, name: object, env: object, looking: bool) -> tuple[Environment, str]:
+        environment = self._environment_of(name, env, looking)
+        return environment, definition.find_name(environment, arguments.word(name))
+
+    def _environment_of(self, name: object, env: object, looking: bool) -> Environment:
+        if not name:
+            raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
+        name = arguments.one_name(name)
+        environment = self.environment(env, name, choose=looking)
+        self.warn_of_others(environment, name)
+        return environment
+
+    # -- warnings -----------------------------------------------------------------------------
+
+    def warn(self, text: str) -> None:
+        """Warn once with ``text``."""
+        if text not in self.journal.warnings:
+            self.journal.warn(text)
+
+    def warn_of_others(self, environment: Environment, name: str | None = None) -> None:
+        """Warn of the mistakes in other definitions, in one line. They do not stop the verb."""
+        others = {app: why for app, why in environment.broken.items() if app != name}
+        files = {} if name in environment.broken else environment.unread
+        wrong = [f"{what} ({FIRST.match(why)[0].rstrip('.')})" for what, why in {**files, **others}.items()]
+        if wrong:
+            self.warn(words.message(f"left out, because of mistakes in them: {', '.join(wrong)}"))
+
+    def advise(self, site: Site, acts: bool = False) -> None:
+        """Warn of settings in the definitions of app and environment that their authors may not have intended.
+
+        :param acts: the plan is carried out. Then only warn of lost requests, because a dry run shows the rest.
+        """
+        everything = (*cautions.of(site.app), *cautions.of_environment(site.environment))
+        for warning in cautions.unseen_hang(site.app) if acts else everything:
+            self.journal.warn(warning)
+
+    # -- connections --------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def site(
+        self, environment: Environment, app: App, nodes: object = None, choice: bool = True, back: bool = False
+    ) -> Iterator[Site]:
+        """Check the preconditions of a start of instances, and yield the Site.
+
+        :param choice: whether the verb has ``nodes=``.
+        :param back: whether the verb goes back to an earlier state. Then no other app need be healthy.
+        """
+        chosen = arguments.nodes(environment, app, nodes)
+        with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
+            preflight.requirements(backend, replace(app, requires=()) if back else app, environment)
+            yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, self.warn)
+
+    @contextlib.contextmanager
+    def whole_site(self, environment: Environment, app: App) -> Iterator[Site]:
+        """Yield the Site of a verb for all existing instances. The nodes that the record names must answer."""
+        with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
+            backend.leader()
+            everywhere = tuple(environment.nodes)
+            site = Site(environment, app, fleet, backend, everywhere, (), choice=False, warn=self.warn)
+            recorded = (site.record() or records.NOTHING)["nodes"]
+            site.needed = tuple(n for n in environment.nodes if n in recorded)
+            for node in sorted(set(recorded) - set(environment.nodes)):
+                self.warn(f"{node} is no node of {environment.name} any more: its instances are not seen.")
+            yield site
+
+    def observe(self, site: Site, deployment: str | None = None) -> Observed:
+        """Return the state of the app on the nodes and by the record.
+
+        :param deployment: the id of the run that has the app's lock. From then on, nodes refuse jobs of earlier runs.
+        """
+        observed, record = preflight.observe(site, self.journal, deployment), site.record()
+        site.known = frozenset((i.node, i.id) for i in observed.instances)
+        # An instance keeps the timeout that it was started with, even if its definition has changed since.
+        stop = replace(site.app.stop, timeout=max(site.app.stop.timeout, observed.stop_timeout))
+        site.app = replace(site.app, stop=stop)
+        had = (record or records.NOTHING).get("data", [])
+        # If a node does not answer, only the record knows whether it has data of the app.
+        unseen = {n: "" for n in {*had, *(record or records.NOTHING)["nodes"]} if n not in site.answering}
+        return replace(
+            observed,
+            warm=bluegreen.still(record, time.time()),
+            data={**unseen, **observed.data},
+            lost=frozenset(had) & set(site.answering) - set(observed.data),
+        )
+
+
+def _with_errors(pillar: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a pillar in which the files that Salt could not render are among the files that are left out.
+
+    Salt shows the text around a mistake, which may contain a secret. So only the problem is kept.
+    """
+    found = dict(inheritance.unread(pillar))
+    for number, error in enumerate(pillar.get("_errors") or (), 1):
+        match = SLS.match(words.without_traceback(str(error)))
+        file, why = match.groups() if match else (f"pillar ({number})", str(error).splitlines()[0])
+        found[file] = templateerrors.first_line(why)
+    return {**pillar, "saltdeploy_broken": found}
+
+
+def stand_in(name: str) -> App:
+    """Return an App without a definition, to remove its instances. Raises Refused if ``name`` is no app's name."""
+    return App(names.app(name), Source("", ""), "")
+
+
+def owner(user: object = None) -> str:
+    """Return the operator and the host of this run.
+
+    :param user: the user that Salt has authenticated: ``sudo_ann`` for Ann by sudo, ``UNKNOWN`` for an unknown user.
+    """
+    known = user.removeprefix("sudo_") if isinstance(user, str) and user != "UNKNOWN" else ""
+    return f"{known or os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"

@@ -1,0 +1,36 @@
+"""``deploy.unlock``: shows who deploys an app now, and takes a lock away."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ... import definition, discovery
+from ...core import records, shapes
+from ...core.errors import DONE, Refused
+from ..lock import held
+
+if TYPE_CHECKING:
+    from .session import Session
+    from .task import Result
+
+
+def run(session: Session, name: object, env: object, force: bool) -> Result:
+    """Show the holder of the lock of app ``name``. With ``force``, take the lock away."""
+    environment, app = session.defined_or_not(name, env)
+    key = records.lock_key(records.prefix(environment.name, app.name))
+    with discovery.connect(environment.discovery) as backend:
+        found, index, locked = backend.read(key)
+        holder = shapes.holder(found)
+        if not locked:
+            definition.find_name(environment, app.name)
+            return {"app": app.name, "verdict": f"{app.name} is not locked in {environment.name}.", "retcode": DONE}
+        if not force:
+            raise Refused(held(holder, {"app": app.name, "environment": environment.name}))
+        # If the value did not change, the run would see no other holder and take the lock again. The write fails
+        # if another run has the lock by now.
+        if not backend.replace(key, {**holder, "taken_by": session.owner}, index):
+            raise Refused(f"the lock of {app.name} changed hands meanwhile: see who has it now, without force=True.")
+        backend.destroy_session(locked)
+    run = f"the run of {holder['owner']}" if holder.get("owner") else "the run that held it"
+    verdict = f"{app.name} in {environment.name} is unlocked. {run} can write nothing more."
+    return {"app": app.name, "verdict": verdict, "retcode": DONE}
