@@ -9,7 +9,7 @@ import json
 import math
 import re
 import urllib.parse
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -165,14 +165,25 @@ def _finite(value: Any) -> float:
 # -- kinds ------------------------------------------------------------------------------------
 
 
-class Ask(Protocol):
-    """The ways in which a kind may ask. Each raises an exception if there is no answer in time."""
+class Get(Protocol):
+    """Returns status and text of the answer to a GET request, with the headers of the gate."""
 
-    def get(self, url: str, params: Mapping[str, str] | None = None) -> tuple[int, str]:
-        """Return status and text of the answer to a GET request, with the headers of the gate."""
+    def __call__(self, url: str, params: Mapping[str, str] | None = None) -> tuple[int, str]: ...
 
-    def run(self, command: str) -> tuple[int | None, str]:
-        """Run ``command`` at an instance of the wave. Return its exit code and its output, see :func:`from_command`."""
+
+def _nowhere(command: str) -> tuple[int | None, str]:
+    raise Inconclusive("there is no instance to run the command at")
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The ways in which a kind may ask. Each raises an exception if there is no answer.
+
+    :param run: runs a command at an instance of the wave. It returns exit code and output, see :func:`from_command`.
+    """
+
+    get: Get
+    run: Callable[[str], tuple[int | None, str]] = _nowhere
 
 
 class Kind(Protocol):
@@ -199,7 +210,7 @@ class Kind(Protocol):
         :param usable: the placeholders that are allowed in a command.
         """
 
-    def measure(self, gate: Gate, values: Mapping[str, str], ask: Ask) -> Measurement:
+    def measure(self, gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
         """Take one measurement.
 
         :param values: the values of PLACEHOLDERS.
@@ -218,8 +229,8 @@ class Http:
     def check(self, gate: Gate, at: str, usable: Sequence[str]) -> None:
         _check_url(gate, at)
 
-    def measure(self, gate: Gate, values: Mapping[str, str], ask: Ask) -> Measurement:
-        status, text = ask.get(filled_url(gate.url, values))
+    def measure(self, gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
+        status, text = ways.get(filled_url(gate.url, values))
         if not 200 <= status < 300:
             raise Inconclusive(f"status {status}, expected 2xx")
         return Measurement(from_json(text, gate.pointer))
@@ -238,9 +249,9 @@ class Prometheus:
         for name in _unknown(gate.query):
             raise DefinitionError(f"{at}:query: unknown placeholder {{{name}}}{_allowed(name)}")
 
-    def measure(self, gate: Gate, values: Mapping[str, str], ask: Ask) -> Measurement:
+    def measure(self, gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
         url = f"{filled_url(gate.url, values).rstrip('/')}/api/v1/query"
-        status, text = ask.get(url, {"query": fill(gate.query, values)})
+        status, text = ways.get(url, {"query": fill(gate.query, values)})
         # Errors of a query have another status, and the body names the problem.
         if status != 200 and not text.lstrip().startswith("{"):
             raise Inconclusive(f"status {status}, expected 200")
@@ -258,8 +269,8 @@ class Command:
     def check(self, gate: Gate, at: str, usable: Sequence[str]) -> None:
         placeholders.check(gate.command, at, usable)
 
-    def measure(self, gate: Gate, values: Mapping[str, str], ask: Ask) -> Measurement:
-        return from_command(gate, *ask.run(gate.command))
+    def measure(self, gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
+        return from_command(gate, *ways.run(gate.command))
 
 
 KINDS: dict[str, Kind] = {"http": Http(), "prometheus": Prometheus(), "command": Command()}
