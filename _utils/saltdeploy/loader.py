@@ -12,17 +12,17 @@ KINDS = ("modules", "states", "runners", "output")
 PACKAGES = {"consul": "python-consul", "jsonschema": "jsonschema"}
 
 
-def directories():
+def directories() -> dict[str, list[str]]:
     """Return ``{kind: [directory]}`` for Salt's loader."""
     return {kind: [_folder(f"saltdeploy_{kind}")] for kind in KINDS}
 
 
-def tree():
+def tree() -> str:
     """Return the folder of the state tree (``app.release`` and so on), for a master's ``file_roots``."""
     return _folder("saltdeploy_tree")
 
 
-def virtual():
+def virtual() -> bool | tuple[bool, str]:
     """Return True, or False and the command that installs the missing packages: a ``__virtual__`` for Salt's loader.
 
     If the library itself is missing, Salt says ``No module named 'saltdeploy'`` at the import of this function.
@@ -31,8 +31,11 @@ def virtual():
     return (False, f"Run `salt-pip install {' '.join(missing)}` on this machine.") if missing else True
 
 
-def _folder(package):
-    return next(iter(importlib.util.find_spec(package).submodule_search_locations))
+def _folder(package: str) -> str:
+    found = importlib.util.find_spec(package)
+    if not found or not found.submodule_search_locations:
+        raise ModuleNotFoundError(f"there is no package {package}", name=package)
+    return next(iter(found.submodule_search_locations))
 
 
 if __name__ == "__main__":

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from typing import Union
 
 from .errors import DefinitionError
 from .words import shown
 
+Address = Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
-def canonical(text):
+
+def canonical(text: str) -> str:
     """Return an IP address in its one spelling: IPv6 as in RFC 5952, and IPv4 for an IPv4-mapped IPv6 address.
 
     :param text: an IP address. A name is returned as it is.
@@ -24,17 +27,17 @@ def canonical(text):
     return str(getattr(found, "ipv4_mapped", None) or found)
 
 
-def host(address):
+def host(address: str) -> str:
     """Return ``address`` as the host of a URL (RFC 3986): an IPv6 address gets brackets."""
     return f"[{address}]" if ":" in address else address
 
 
-def join(address, port):
+def join(address: str, port: int | None) -> str:
     """Return ``address:port`` (``[address]:port`` for IPv6), or the address alone if ``port`` is None or 0."""
     return f"{host(address)}:{port}" if port else address
 
 
-def of_node(text, at):
+def of_node(text: object, at: str) -> str:
     """Return the address of a node in its one spelling.
 
     :param text: the text in the definition.
@@ -53,10 +56,10 @@ def of_node(text, at):
     problem = _unusable(found)
     if problem:
         raise DefinitionError(f"{at}: found {shown(text)}, {problem}. Write an address that other hosts connect to.")
-    return canonical(text)
+    return canonical(str(text))
 
 
-def server(text, at):
+def server(text: str, at: str) -> tuple[str, int | None]:
     """Return ``(address, port)`` of a server, with None for ``port`` if ``text`` has no port.
 
     :param text: ``10.0.0.53``, ``10.0.0.53:5353``, ``fd00::53`` or ``[fd00::53]:5353``.
@@ -78,7 +81,7 @@ def server(text, at):
     return str(found), None if port is None else int(port)
 
 
-def network(text, at):
+def network(text: str, at: str) -> str:
     """Return a network (``10.0.0.0/24``, ``fd00::/64``) or an address as HAProxy reads it.
 
     :param at: the key path of it, for messages.
@@ -95,7 +98,7 @@ def network(text, at):
     return str(found)
 
 
-def _split(text):
+def _split(text: str) -> tuple[str, str | None]:
     """Return ``(address, port)`` from ``address:port``, with None for ``port`` if there is none."""
     if text.startswith("["):
         inside, bracket, behind = text[1:].partition("]")
@@ -107,7 +110,7 @@ def _split(text):
     return (address, port) if colon and ":" not in address else (text, None)
 
 
-def _unusable(found):
+def _unusable(found: Address) -> str:
     """Return why no client can reach an instance at this address, or an empty text if clients can reach it."""
     if getattr(found, "scope_id", None) or (found.version == 6 and found.is_link_local):
         return "a link-local address is good on one link only, and service discovery cannot tell clients which"
@@ -119,5 +122,5 @@ def _unusable(found):
     return ""
 
 
-def _is_name(text):
+def _is_name(text: str) -> bool:
     return ":" not in text and any(letter.isalpha() for letter in text)

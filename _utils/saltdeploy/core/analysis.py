@@ -9,14 +9,15 @@ import json
 import math
 import re
 import urllib.parse
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 from . import durations, placeholders, words
 from .errors import DefinitionError, Mistakes
 from .model import Gate
 from .words import nearest, shown
 
-KINDS = ("http", "prometheus", "command")
 PLACEHOLDERS = ("app", "version", "environment")
 # Braces around a single word. PromQL has braces of its own, but never around a single word.
 PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
@@ -40,13 +41,13 @@ class Measurement:
     value: float | None
     why: str = ""
 
-    def __str__(self):
+    def __str__(self) -> str:
         if self.value is None:
             return f"inconclusive ({self.why})"
         return number(self.value) + (f" ({self.why})" if self.why else "")
 
 
-def good(gate, measurement):
+def good(gate: Gate, measurement: Measurement) -> bool:
     """Return whether ``gate`` accepts ``measurement``. It accepts no inconclusive measurement."""
     value = measurement.value
     if value is None:
@@ -56,7 +57,7 @@ def good(gate, measurement):
     return (gate.minimum is None or value >= gate.minimum) and (gate.maximum is None or value <= gate.maximum)
 
 
-def verdict(gate, measurements):
+def verdict(gate: Gate, measurements: Sequence[Measurement]) -> str | None:
     """Return None while there is more to measure, then an empty text if the gate is passed, else the failure.
 
     :param measurements: the measurements so far, the oldest first.
@@ -71,7 +72,7 @@ def verdict(gate, measurements):
     return None if len(measurements) < gate.count else ""
 
 
-def condition(gate):
+def condition(gate: Gate) -> str:
     """Return in words which measurements ``gate`` accepts."""
     if gate.by_exit_code:
         return "exit code 0"
@@ -79,7 +80,7 @@ def condition(gate):
     return " and ".join(f"{words} {number(limit)}" for words, limit in limits if limit is not None)
 
 
-def number(value):
+def number(value: float) -> str:
     """Return ``value`` as text, precise enough to show that it is beyond a limit."""
     return f"{value:.15g}"
 
@@ -87,7 +88,7 @@ def number(value):
 # -- answers ----------------------------------------------------------------------------------
 
 
-def from_json(text, pointer):
+def from_json(text: str, pointer: str) -> float:
     """Return the number at ``pointer`` (a JSON Pointer, RFC 6901) in a JSON document.
 
     :raises Inconclusive: the text is not JSON, or there is no number at ``pointer``.
@@ -107,7 +108,7 @@ def from_json(text, pointer):
     return _finite(found)
 
 
-def from_prometheus(text):
+def from_prometheus(text: str) -> float:
     """Return the single number in an answer of Prometheus to ``/api/v1/query``.
 
     :raises Inconclusive: the query failed, or gave no series, or more than one.
@@ -132,7 +133,7 @@ def from_prometheus(text):
     raise Inconclusive(f"the query gave a {kind}. Write a query that gives an instant vector or a scalar")
 
 
-def from_command(gate, code, output):
+def from_command(gate: Gate, code: int | None, output: str) -> Measurement:
     """Return the Measurement of a command that ended with ``code`` and printed ``output``.
 
     :param code: its exit code. None means that it did not run to its end, and ``output`` says why.
@@ -151,20 +152,148 @@ def from_command(gate, code, output):
         raise Inconclusive(f"the last line that the command printed is not a number: {last!r}") from exc
 
 
-def _finite(value):
+def _finite(value: Any) -> float:
     try:
-        value = float(value)
+        found = float(value)
     except OverflowError as exc:
         raise Inconclusive("the number is too large") from exc
-    if not math.isfinite(value):
-        raise Inconclusive(f"measured {value:g}, not a finite number")
-    return value
+    if not math.isfinite(found):
+        raise Inconclusive(f"measured {found:g}, not a finite number")
+    return found
+
+
+# -- kinds ------------------------------------------------------------------------------------
+
+
+class Get(Protocol):
+    """Returns status and text of the answer to a GET request, with the headers of the gate."""
+
+    def __call__(self, url: str, params: Mapping[str, str] | None = None) -> tuple[int, str]: ...
+
+
+def _nowhere(command: str) -> tuple[int | None, str]:
+    raise Inconclusive("there is no instance to run the command at")
+
+
+@dataclass(frozen=True)
+class Ways:
+    """The ways in which a kind may ask. Each raises an exception if there is no answer.
+
+    :param run: runs a command at an instance of the wave. It returns exit code and output, see :func:`from_command`.
+    """
+
+    get: Get
+    run: Callable[[str], tuple[int | None, str]] = _nowhere
+
+
+class Kind(Protocol):
+    """A kind of gate. A new kind is a class, a line in KINDS, and a key in the schema.
+
+    ``on_node`` says whether it asks an instance of the wave by a Salt job, and not the network from the master.
+    ``exit_code`` says whether a gate without limits has a meaning, because it is judged by an exit code.
+    """
+
+    on_node: bool
+    exit_code: bool
+
+    def fields(self, raw: Any, at: str) -> dict[str, Any]:
+        """Return the fields of a Gate that ``raw``, the value of the kind's key, describes.
+
+        :param at: the key path of ``raw``, for messages.
+        :raises DefinitionError: ``raw`` is wrong. The schema has accepted it.
+        """
+
+    def check(self, gate: Gate, at: str, usable: Sequence[str]) -> None:
+        """Raise DefinitionError if a text of ``gate`` has a wrong placeholder.
+
+        :param at: the key path of the value of the kind's key, for messages.
+        :param usable: the placeholders that are allowed in a command.
+        """
+
+    def measure(self, gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
+        """Take one measurement.
+
+        :param values: the values of PLACEHOLDERS.
+        :raises Inconclusive: there is no number.
+        """
+
+
+class Http:
+    """A number in a JSON document."""
+
+    on_node = exit_code = False
+
+    def fields(self, raw: Any, at: str) -> dict[str, Any]:
+        return {"url": raw["url"], "headers": _headers(raw.get("headers", {}), at), "pointer": raw["json"]}
+
+    def check(self, gate: Gate, at: str, usable: Sequence[str]) -> None:
+        _check_url(gate, at)
+
+    def measure(self, gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
+        status, text = ways.get(filled_url(gate.url, values))
+        if not 200 <= status < 300:
+            raise Inconclusive(f"status {status}, expected 2xx")
+        return Measurement(from_json(text, gate.pointer))
+
+
+class Prometheus:
+    """The result of a query to Prometheus."""
+
+    on_node = exit_code = False
+
+    def fields(self, raw: Any, at: str) -> dict[str, Any]:
+        return {"url": raw["url"], "headers": _headers(raw.get("headers", {}), at), "query": raw["query"]}
+
+    def check(self, gate: Gate, at: str, usable: Sequence[str]) -> None:
+        _check_url(gate, at)
+        for name in _unknown(gate.query):
+            raise DefinitionError(f"{at}:query: unknown placeholder {{{name}}}{_allowed(name)}")
+
+    def measure(self, gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
+        url = f"{filled_url(gate.url, values).rstrip('/')}/api/v1/query"
+        status, text = ways.get(url, {"query": fill(gate.query, values)})
+        # Errors of a query have another status, and the body names the problem.
+        if status != 200 and not text.lstrip().startswith("{"):
+            raise Inconclusive(f"status {status}, expected 200")
+        return Measurement(from_prometheus(text))
+
+
+class Command:
+    """The exit code of a command, or the number that it prints, at an instance of the wave."""
+
+    on_node = exit_code = True
+
+    def fields(self, raw: Any, at: str) -> dict[str, Any]:
+        return {"command": raw}
+
+    def check(self, gate: Gate, at: str, usable: Sequence[str]) -> None:
+        placeholders.check(gate.command, at, usable)
+
+    def measure(self, gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
+        return from_command(gate, *ways.run(gate.command))
+
+
+KINDS: dict[str, Kind] = {"http": Http(), "prometheus": Prometheus(), "command": Command()}
+
+
+def _check_url(gate: Gate, at: str) -> None:
+    # The message does not show the placeholder: a URL may have a token.
+    for name in _unknown(gate.url):
+        raise DefinitionError(f"{at}:url: unknown placeholder{_allowed(name)}")
+
+
+def _unknown(text: str) -> list[str]:
+    return [name for name in PLACEHOLDER.findall(text) if name not in PLACEHOLDERS]
+
+
+def _allowed(name: str) -> str:
+    return f"{nearest(name, PLACEHOLDERS)}. Allowed: {', '.join(PLACEHOLDERS)}."
 
 
 # -- definitions ------------------------------------------------------------------------------
 
 
-def gates(raw, at, usable):
+def gates(raw: Sequence[Mapping[str, Any]], at: str, usable: Sequence[str]) -> tuple[Gate, ...]:
     """Return the Gates that ``strategy: {analysis: …}`` describes.
 
     :param raw: the list as it is written. The schema has accepted it.
@@ -175,8 +304,8 @@ def gates(raw, at, usable):
     mistakes = Mistakes()
     made = tuple(mistakes.attempt(_gate, one, f"{at}:{position}") for position, one in enumerate(raw))
     for position, gate in enumerate(made):
-        if gate and gate.kind == "command":
-            mistakes.attempt(placeholders.check, gate.command, f"{at}:{position}:command", usable)
+        if gate:
+            mistakes.attempt(KINDS[gate.kind].check, gate, f"{at}:{position}:{gate.kind}", usable)
     names = [one["name"] for one in raw]
     for position, name in enumerate(names):
         if name in names[:position]:
@@ -185,31 +314,20 @@ def gates(raw, at, usable):
     return made
 
 
-def _gate(raw, at):
+def _gate(raw: Mapping[str, Any], at: str) -> Gate:
     kinds = [k for k in KINDS if k in raw]
     if len(kinds) != 1:
         raise DefinitionError(f"{at}: needs exactly one of {', '.join(KINDS)}, found {' and '.join(kinds) or 'none'}.")
     [kind] = kinds
-    if kind == "command":
-        where = {"command": raw["command"]}
-    else:
-        source = raw[kind]
-        where = {"url": source["url"], "headers": _headers(source.get("headers", {}), f"{at}:{kind}")}
-        where.update({"pointer": source["json"]} if kind == "http" else {"query": source["query"]})
-    gate = Gate(
-        name=raw["name"],
-        kind=kind,
-        minimum=raw.get("min"),
-        maximum=raw.get("max"),
-        **where,
-        **{key: durations.positive(raw[key], f"{at}:{key}") for key in ("interval", "timeout") if key in raw},
-        **{key: raw[key] for key in ("count", "failure_limit") if key in raw},
-    )
+    fields = KINDS[kind].fields(raw[kind], f"{at}:{kind}")
+    fields.update({key: durations.positive(raw[key], f"{at}:{key}") for key in ("interval", "timeout") if key in raw})
+    fields.update({key: raw[key] for key in ("count", "failure_limit") if key in raw})
+    gate = Gate(name=raw["name"], kind=kind, minimum=raw.get("min"), maximum=raw.get("max"), **fields)
     _check(gate, at)
     return gate
 
 
-def _headers(raw, at):
+def _headers(raw: Mapping[str, str], at: str) -> dict[str, str]:
     """Return headers without the newline that YAML leaves at the end of a block.
 
     :raises DefinitionError: a header has a character that is not allowed. The message shows no value: it may be secret.
@@ -222,31 +340,23 @@ def _headers(raw, at):
     return headers
 
 
-def _check(gate, at):
-    if gate.by_exit_code and gate.kind != "command":
+def _check(gate: Gate, at: str) -> None:
+    if gate.by_exit_code and not KINDS[gate.kind].exit_code:
         raise DefinitionError(f"{at}: needs `max` or `min`, or both. Without a limit, any number would be good.")
-    if None not in (gate.minimum, gate.maximum) and gate.minimum > gate.maximum:
+    if gate.minimum is not None and gate.maximum is not None and gate.minimum > gate.maximum:
         raise DefinitionError(f"{at}:min: {number(gate.minimum)} is more than `max` ({number(gate.maximum)}).")
     if gate.failure_limit >= gate.count:
         raise DefinitionError(
             f"{at}:failure_limit: {gate.failure_limit} is not less than `count` ({gate.count}). The gate could never"
             " fail."
         )
-    for key in ("url", "query"):
-        for name in PLACEHOLDER.findall(getattr(gate, key)):
-            if name not in PLACEHOLDERS:
-                named = "" if key == "url" else f" {{{name}}}"  # A URL may have a token.
-                raise DefinitionError(
-                    f"{at}:{gate.kind}:{key}: unknown placeholder{named}{nearest(name, PLACEHOLDERS)}."
-                    f" Allowed: {', '.join(PLACEHOLDERS)}."
-                )
 
 
-def fill(text, values):
+def fill(text: str, values: Mapping[str, object]) -> str:
     """Return ``text`` with placeholders like ``{version}`` filled in. All other braces stay."""
     return PLACEHOLDER.sub(lambda found: str(values.get(found[1], found[0])), text)
 
 
-def filled_url(url, values):
+def filled_url(url: str, values: Mapping[str, str]) -> str:
     """Return ``url`` filled in. The values are escaped, because a plus sign in a version means a space in a URL."""
     return fill(url, {key: urllib.parse.quote(value, safe="") for key, value in values.items()})

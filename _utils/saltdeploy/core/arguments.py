@@ -5,11 +5,18 @@ from __future__ import annotations
 import datetime
 import re
 import shlex
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar
 
-from . import bounds, durations, forms, versions
+from . import advice, bounds, durations, forms, versions
 from . import words as said
 from .errors import Refused
 from .words import nearest, shown
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+    from .model import App, Environment
 
 DURATION = re.compile(forms.DURATION["anyOf"][1]["pattern"])
 # The most instances that a definition may have, and more lines than anybody reads.
@@ -18,9 +25,10 @@ INSTANCES, LINES = forms.INSTANCES["maximum"], 100_000
 REASON = 500
 # Ten years, in seconds. Nobody asks for older lines.
 LONG_AGO = 3650 * 86400.0
+C = TypeVar("C")
 
 
-def unknown(extra, kwargs, known):
+def unknown(extra: Sequence[object], kwargs: Iterable[str], known: Sequence[str]) -> None:
     """Raise Refused for a surplus positional argument, or an unknown argument in ``kwargs`` that is not Salt's."""
     if extra:
         raise Refused(f"too many arguments, from {shown(extra[0])} on. By name there are: {', '.join(known)}")
@@ -32,13 +40,13 @@ def unknown(extra, kwargs, known):
         )
 
 
-def word(value):
+def word(value: object) -> object:
     """Return a name as text. The command line makes a number of a name like 2048."""
     number = isinstance(value, int) and not isinstance(value, bool) and abs(value) < said.HUGE
     return str(value) if number else value
 
 
-def one_name(value):
+def one_name(value: object) -> str | None:
     """Return the name of an app as text, or None. Raise Refused for anything else, like a list."""
     value = word(value)
     if value is not None and not isinstance(value, str):
@@ -46,7 +54,7 @@ def one_name(value):
     return value
 
 
-def text(name, value, most=bounds.TEXT):
+def text(name: str, value: object, most: int = bounds.TEXT) -> str | None:
     """Return ``value`` as text, or None for None. Raise Refused for a list, a mapping and a long text."""
     value = word(value)
     if isinstance(value, float):
@@ -56,12 +64,12 @@ def text(name, value, most=bounds.TEXT):
     return value
 
 
-def step(deployment, after):
+def step(deployment: object, after: object) -> tuple[str | None, str | None]:
     """Return both as texts. Each is the id of a deployment, or None. Raise Refused for anything else."""
     return text("deployment", deployment), text("after", after)
 
 
-def release(app, value):
+def release(app: App, value: object) -> str | None:
     """Return the version that ``value`` means, or None for None, which stands for any version.
 
     :raises Refused: it cannot be a version.
@@ -69,14 +77,14 @@ def release(app, value):
     return None if value is None else versions.usable(app, value)
 
 
-def flag(name, value):
+def flag(name: str, value: object) -> bool:
     """Return ``value``. Raise Refused for anything but true and false."""
     if not isinstance(value, bool):
         raise Refused(f"{name}={shown(value)}: True or False is allowed")
     return value
 
 
-def count(name, value, default, most=INSTANCES):
+def count(name: str, value: object, default: C, most: int = INSTANCES) -> int | C:
     """Return ``value``, or ``default`` for None. Raise Refused unless it is a whole number from 1 to ``most``."""
     if value is None:
         return default
@@ -85,21 +93,24 @@ def count(name, value, default, most=INSTANCES):
     return value
 
 
-def seconds(name, value):
+def seconds(name: str, value: object) -> float:
     """Return a duration in seconds. Raise Refused for anything else, and for 0."""
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not ((number and value <= bounds.DURATION) or _is_duration(value)) or not durations.seconds(value) > 0:
+    if _is_duration(value):
+        found = durations.seconds(value)
+    else:
+        found = value if advice.is_number(value) and value <= bounds.DURATION else 0.0
+    if not found > 0:
         raise Refused(f"{name}={shown(value)}: {forms.DURATION['description']} is allowed")
-    if durations.seconds(value) > bounds.DURATION:
+    if found > bounds.DURATION:
         raise Refused(f"{name}={shown(value)}: at most {bounds.LONGEST} is allowed")
-    return durations.seconds(value)
+    return float(found)
 
 
-def _is_duration(value):
-    return isinstance(value, str) and DURATION.fullmatch(value)
+def _is_duration(value: object) -> TypeGuard[str]:
+    return isinstance(value, str) and DURATION.fullmatch(value) is not None
 
 
-def words(command):
+def words(command: object) -> list[str]:
     """Return the words of ``command``, split as a shell would. Raise Refused for no word and for an open quote."""
     if not isinstance(command, str) or not command.strip():
         raise Refused("which command? Say it after the app's name, for example './bin/shop --version'")
@@ -113,19 +124,19 @@ def words(command):
     raise Refused(f"the command cannot be split into words: {problem}")
 
 
-def since(value):
+def since(value: object) -> str:
     """Return a duration or a time so that it means the same on every node. Raise Refused for anything else."""
     if _is_duration(value) and durations.seconds(value) <= LONG_AGO:
         return value
     try:
-        return datetime.datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone().isoformat()
-    except (AttributeError, OverflowError, TypeError, ValueError):
-        raise Refused(
-            f"since={shown(value)}: how long ago (30s, 10m, 1h), or a time ('2026-11-24 10:30') is allowed"
-        ) from None
+        if isinstance(value, str):
+            return datetime.datetime.fromisoformat(value.replace("Z", "+00:00")).astimezone().isoformat()
+    except (OverflowError, ValueError):
+        pass
+    raise Refused(f"since={shown(value)}: how long ago (30s, 10m, 1h), or a time ('2026-11-24 10:30') is allowed")
 
 
-def moment(value, now):
+def moment(value: object, now: float) -> float | None:
     """Return a time in seconds since 1970, or None for None.
 
     :param value: a time, or a duration before ``now``.
@@ -136,7 +147,7 @@ def moment(value, now):
     return now - durations.seconds(text) if text[-1].isalpha() else datetime.datetime.fromisoformat(text).timestamp()
 
 
-def nodes(environment, app, value):
+def nodes(environment: Environment, app: App, value: object) -> tuple[str, ...]:
     """Return the names of the nodes that ``app`` is to run on, in the order of the definition.
 
     :param value: names, as a list or separated by commas. None means all nodes that may run it.

@@ -7,16 +7,27 @@ from __future__ import annotations
 
 import functools
 import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .errors import DefinitionError, Mistakes, Refused
 from .model import version_of
 from .versions import argument
 
+if TYPE_CHECKING:
+    from .model import App, Instance
+    from .protocols import Desired, Observed, Wave
+    from .records import Ids, Record, Warm
+
+D = TypeVar("D", bound="Desired")
+S = TypeVar("S", bound="Observed")
+P = TypeVar("P")
+
 # -- definitions ------------------------------------------------------------------------------
 
 
-def check(app, own, shared, at, where):
+def check(app: App, own: Mapping[str, Any], shared: Mapping[str, Any], at: str, where: str) -> None:
     """Raise DefinitionError if settings of ``app`` have no meaning together.
 
     :param own: the strategy of ``app`` itself.
@@ -45,7 +56,7 @@ def check(app, own, shared, at, where):
     mistakes.refuse()
 
 
-def check_room(app, nodes):
+def check_room(app: App, nodes: int) -> None:
     """Raise DefinitionError if a second set cannot run beside the first on the ports of ``app``.
 
     :param nodes: how many nodes may run ``app``.
@@ -63,7 +74,7 @@ def check_room(app, nodes):
 # -- planning ---------------------------------------------------------------------------------
 
 
-def warm(desired, observed):
+def warm(desired: Desired, observed: Observed) -> list[Instance]:
     """Return the instances that are kept warm, and can be published again without a change."""
     if not desired.app.blue_green:
         return []
@@ -72,17 +83,17 @@ def warm(desired, observed):
     ]
 
 
-def again(desired, warm):
+def again(desired: Desired, warm: Iterable[Instance]) -> list[Instance]:
     """Return the instances in ``warm`` that have the desired release, on the nodes where it is to run."""
     here = set(desired.nodes)
     return [i for i in warm if desired.publish and i.version == desired.version and i.node in here]
 
 
-def making_room(plan):
+def making_room(plan: Callable[[D, S], P]) -> Callable[[D, S], P]:
     """Make ``plan`` try again without the warm instances if it is refused: they serve no client, and occupy ports."""
 
     @functools.wraps(plan)
-    def planned(desired, observed):
+    def planned(desired: D, observed: S) -> P:
         try:
             return plan(desired, observed)
         except Refused:
@@ -93,27 +104,27 @@ def making_room(plan):
     return planned
 
 
-def by_node(instances):
+def by_node(instances: Iterable[Instance]) -> dict[str, tuple[Instance, ...]]:
     """Return node -> instances."""
-    grouped = {}
+    grouped: dict[str, tuple[Instance, ...]] = {}
     for i in instances:
         grouped[i.node] = (*grouped.get(i.node, ()), i)
     return grouped
 
 
-def parted(desired, old):
+def parted(desired: Desired, old: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:
     """Return the instances in ``old`` to keep warm, and the others to retire, which are of no use for a rollback."""
     keep = [i for i in old if desired.app.strategy.keep_old and i.good and i.version != desired.version]
     staying = set(keep)
     return keep, [i for i in old if i not in staying]
 
 
-def returning(wave):
+def returning(wave: Wave) -> bool:
     """Return whether ``wave`` only publishes warm instances."""
     return bool(wave.adopt) and not wave.start and not any(i.held for some in wave.adopt.values() for i in some)
 
 
-def at_once(app):
+def at_once(app: App) -> App:
     """Return ``app`` without ``min_healthy_time``: warm instances have been healthy for longer."""
     return replace(app, strategy=replace(app.strategy, min_healthy_time=0.0))
 
@@ -121,51 +132,57 @@ def at_once(app):
 # -- the record -------------------------------------------------------------------------------
 
 
-def recorded(record):
+def recorded(record: Record | None) -> frozenset[tuple[str, str]]:
     """Return ``(node, id)`` of each warm instance in ``record``."""
-    entry = (record or {}).get("warm") or {"nodes": {}}
-    return frozenset((node, i) for node, ids in entry["nodes"].items() for i in ids)
+    nodes = _nodes(record.get("warm") if record else None)
+    return frozenset((node, i) for node, ids in nodes.items() for i in ids)
 
 
-def still(record, now):
+def still(record: Record | None, now: float) -> frozenset[tuple[str, str]]:
     """Return ``(node, id)`` of each instance to keep warm at ``now``, in seconds since 1970."""
-    return recorded(record) if recorded(record) and now < record["warm"]["until"] else frozenset()
+    entry = record.get("warm") if record else None
+    return recorded(record) if entry and now < entry["until"] else frozenset()
 
 
-def over(record, observed):
+def over(record: Record | None, observed: Observed) -> dict[str, tuple[str, ...]]:
     """Return node -> ids of the instances that are still there after their warm time is over."""
-    ids = {}
+    ids: dict[str, tuple[str, ...]] = {}
     for i in observed.instances:
         if (i.node, i.id) in recorded(record) - observed.warm and not i.published:
             ids[i.node] = (*ids.get(i.node, ()), i.id)
     return ids
 
 
-def kept(entry, ids, until):
+def kept(entry: Warm | None, ids: Mapping[str, Iterable[str]], until: float) -> Warm:
     """Return the record's ``warm`` with node -> ``ids`` added: all of its instances are kept until ``until``."""
-    nodes = {node: list(some) for node, some in (entry or {"nodes": {}})["nodes"].items()}
+    nodes = {node: list(some) for node, some in _nodes(entry).items()}
     for node, some in ids.items():
         here = nodes.setdefault(node, [])
         here += [i for i in some if i not in here]
     return {"until": until, "nodes": nodes}
 
 
-def without(entry, ids):
+def without(entry: Warm | None, ids: Mapping[str, Collection[str]]) -> Warm | None:
     """Return the record's ``warm`` without node -> ``ids``, or None if no instance is left."""
-    left = {n: [i for i in some if i not in ids.get(n, ())] for n, some in (entry or {"nodes": {}})["nodes"].items()}
+    left = {node: [i for i in some if i not in ids.get(node, ())] for node, some in _nodes(entry).items()}
     nodes = {node: some for node, some in left.items() if some}
-    return {**entry, "nodes": nodes} if nodes else None
+    return {**entry, "nodes": nodes} if entry and nodes else None
 
 
-def cooled(record, ids):
+def _nodes(entry: Warm | None) -> Ids:
+    return entry["nodes"] if entry else {}
+
+
+def cooled(record: Record | None, ids: Mapping[str, Collection[str]]) -> Record | None:
     """Return ``record`` without node -> ``ids`` in its ``warm``."""
     if not record or "warm" not in record:
         return record
-    entry = without(record["warm"], ids)
-    return {**{k: v for k, v in record.items() if k != "warm"}, **({"warm": entry} if entry else {})}
+    left, entry = record.copy(), without(record["warm"], ids)
+    del left["warm"]
+    return {**left, "warm": entry} if entry else left
 
 
-def told(app, environment, entry, now):
+def told(app: str, environment: str, entry: Warm | None, now: float) -> str:
     """Return the sentence on warm instances, or an empty text if there are none.
 
     :param app, environment: their names.

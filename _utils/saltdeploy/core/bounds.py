@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 from . import words
 from .errors import DefinitionError
 
@@ -29,14 +31,14 @@ HAPROXY = 24 * 86400.0
 WRONG_SHAPE = (AttributeError, KeyError, OverflowError, RecursionError, TypeError, ValueError)
 
 
-def check(definitions):
+def check(definitions: object) -> None:
     """Raise DefinitionError, with the key path, if ``definitions`` are too deep, too large or not plain data.
 
     The check is not recursive, and ends early. So it also refuses a value that holds itself, or that YAML's anchors
     repeat many times.
     """
     entries = characters = 0
-    stack = [((), definitions)]
+    stack: list[tuple[tuple[object, ...], object]] = [((), definitions)]
     while stack:
         keys, value = stack.pop()
         if isinstance(value, (dict, list)):
@@ -55,7 +57,7 @@ def check(definitions):
             _refuse(definitions, keys, f"one text too many: an environment or an app may have {CHARACTERS} characters")
 
 
-def misshapen(what, exc):
+def misshapen(what: str, exc: BaseException) -> DefinitionError:
     """Return the DefinitionError for an exception in WRONG_SHAPE, which has no key path."""
     # The text of the exception may hold a value, which may be a secret.
     return DefinitionError(
@@ -64,7 +66,7 @@ def misshapen(what, exc):
     )
 
 
-def _scalar(definitions, keys, value, what=""):
+def _scalar(definitions: object, keys: tuple[object, ...], value: object, what: str = "") -> int:
     """Return the number of characters in ``value``, or raise DefinitionError if it is too large or not plain data."""
     plain = value is None or isinstance(value, (str, bool, float, int))
     if not plain:
@@ -87,5 +89,5 @@ def _scalar(definitions, keys, value, what=""):
     return 0
 
 
-def _refuse(definitions, keys, problem):
+def _refuse(definitions: object, keys: tuple[object, ...], problem: str) -> NoReturn:
     raise DefinitionError(f"{words.path(keys, definitions) or 'the definitions'}: {problem}")

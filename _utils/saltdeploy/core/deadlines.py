@@ -11,7 +11,7 @@ KILL = 10.0
 STOPPED_AT_ONCE = 32
 
 
-def ending(timeout, count):
+def ending(timeout: float, count: int) -> float:
     """Return how long a node may take to end ``count`` instances, in seconds.
 
     :param timeout: the longest time that an instance may take. It has this time twice: for the process that the

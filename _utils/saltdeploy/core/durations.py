@@ -8,21 +8,25 @@ from . import bounds
 from .errors import DefinitionError
 from .words import shown
 
+TEXT = re.compile("([0-9.]+)(ms|s|m|h)")
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 
 
-def seconds(value):
+def seconds(value: float | str) -> float:
     """Return a duration in seconds.
 
     :param value: a number of seconds, or a text like ``500ms``, ``10s``, ``5m`` or ``1h``.
+    :raises ValueError: it is another text.
     """
     if isinstance(value, (int, float)):
         return float(value)
-    number, unit = re.fullmatch(r"([0-9.]+)(ms|s|m|h)", value).groups()
-    return float(number) * UNITS[unit]
+    match = TEXT.fullmatch(value)
+    if not match:
+        raise ValueError("this text is no duration")
+    return float(match[1]) * UNITS[match[2]]
 
 
-def positive(value, at, most=bounds.DURATION):
+def positive(value: float | str, at: str, most: float = bounds.DURATION) -> float:
     """Return a duration in seconds, as :func:`seconds` does.
 
     :param at: the key path of the duration, for messages.

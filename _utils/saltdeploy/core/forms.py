@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+# A JSON Schema, with keys of our own.
+Schema = dict[str, Any]
+
 NAME = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # a DNS label that leaves room for "-candidate"
 VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,62}$"
 MINION = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,252}$"
@@ -11,18 +16,18 @@ USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 UPSTREAM = r"^[][0-9A-Fa-f.:]+$"
 INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))."  # a relative path without ".."
 FOLDER = r"^/(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/-]+$"  # an absolute path without ".."
-DURATION = {
+DURATION: Schema = {
     "title": "a duration",
     "description": "a number of seconds, or a number with a unit: 500ms, 10s, 5m, 1h",
     "examples": ["30s"],
     "anyOf": [{"type": "number", "minimum": 0}, {"type": "string", "pattern": r"^[0-9]+(\.[0-9]+)?(ms|s|m|h)$"}],
 }
-INSTANCES = {"type": "integer", "minimum": 1, "maximum": 1000}
+INSTANCES: Schema = {"type": "integer", "minimum": 1, "maximum": 1000}
 # The form of a name, for messages and for the reference.
 NAMES = "a-z, 0-9 and -, at most 53 characters"
 
 
-def text(title, description, pattern, example="", **more):
+def text(title: str, description: str, pattern: str, example: str = "", **more: Any) -> Schema:
     """Return the schema of a text that matches ``pattern``.
 
     With ``example``, the text is no secret and messages quote it.

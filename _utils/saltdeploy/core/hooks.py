@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Collection, Iterable, Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from . import durations, placeholders, shapes, words
 from .errors import Mistakes, Refused
 from .model import Hook
 from .versions import argument
 
+if TYPE_CHECKING:
+    from .model import App
+    from .protocols import Identity, Plan
+    from .records import Record
+
 UNREADABLE = "unreadable"
 NO_PORT = "{port} is not allowed. A hook runs once on a node for all instances. Their ports are in the variable PORTS."
 
 
-def parse(raw, at):
+def parse(raw: Mapping[str, Any], at: str) -> dict[str, tuple[Hook, ...]]:
     """Return ``{phase: (Hook, …)}`` from the ``hooks`` of a definition.
 
     :param at: their key path, for messages.
@@ -34,14 +41,14 @@ def parse(raw, at):
     return {phase: some for phase, some in found.items() if some}
 
 
-def _hook(raw, at):
-    values = {"command": raw} if isinstance(raw, str) else dict(raw)
+def _hook(raw: str | Mapping[str, Any], at: str) -> Hook:
+    values: dict[str, Any] = {"command": raw} if isinstance(raw, str) else dict(raw)
     if "timeout" in values:
         values["timeout"] = durations.positive(values["timeout"], f"{at}:timeout")
     return Hook(**values)
 
 
-def texts(app):
+def texts(app: App) -> list[tuple[str, str]]:
     """Return ``(key, command)`` of each hook of ``app``, for a check of their placeholders."""
     return [
         (words.path(["hooks", phase, number] if len(some) > 1 else ["hooks", phase]), hook.command)
@@ -50,12 +57,12 @@ def texts(app):
     ]
 
 
-def key(phase, hook):
+def key(phase: str, hook: Hook) -> str:
     """Return the key of ``hook`` among the hooks of a release. It stays the same with another timeout."""
     return f"{phase}-{hashlib.sha256(hook.command.encode()).hexdigest()[:12]}"
 
 
-def lines(app, plan, marks, values):
+def lines(app: App, plan: Plan, marks: Mapping[str, Mark], values: Mapping[str, str]) -> list[str]:
     """Return a sentence on each hook that ``plan`` will run.
 
     :param values: the placeholders that are the same on each node.
@@ -76,25 +83,37 @@ def lines(app, plan, marks, values):
     ]
 
 
-def _command(hook, values):
+def _command(hook: Hook, values: Mapping[str, str]) -> str:
     left = [f"{{{name}}}" for name in dict.fromkeys(placeholders.used(hook.command)) if name not in values]
     there = f" ({', '.join(left)} {'are' if len(left) > 1 else 'is'} filled in there)" if left else ""
     return f"`{placeholders.fill_known(hook.command, values)}`{there}"
 
 
-def _where(mark):
+def _where(mark: Mark | None) -> str:
     return f"not again: {told(mark)}" if mark else "once, on one node"
 
 
 # -- marks ------------------------------------------------------------------------------------
 
 
-def marks_key(prefix, version="", key=""):
+class Mark(TypedDict):
+    """The mark of a hook that runs once. ``state`` is ``started``, ``done`` or UNREADABLE."""
+
+    state: str
+    phase: str
+    command: str
+    node: str
+    deployment: str
+    owner: str
+    time: float
+
+
+def marks_key(prefix: str, version: str = "", key: str = "") -> str:
     """Return the key of a mark, or the prefix of all marks if there is no ``version`` and no ``key``."""
     return f"{prefix}hooks/" + (f"{version}/{key}" if version else "")
 
 
-def usable(found):
+def usable(found: Mapping[str, object]) -> dict[str, Mark]:
     """Return marks by their full key. A mark that cannot be read becomes a mark of a hook with an unknown end.
 
     :param found: the values in Consul, by key.
@@ -102,27 +121,31 @@ def usable(found):
     return {key: value if shapes.is_mark(value) else _unreadable(key) for key, value in found.items()}
 
 
-def _unreadable(name):
-    nobody = dict.fromkeys(("node", "deployment", "owner"), "nobody")
-    return {**nobody, "state": UNREADABLE, "phase": name.rpartition("/")[2], "command": "?", "time": 0.0}
+def _unreadable(name: str) -> Mark:
+    return {
+        "state": UNREADABLE,
+        "phase": name.rpartition("/")[2],
+        "command": "?",
+        "node": "nobody",
+        "deployment": "nobody",
+        "owner": "nobody",
+        "time": 0.0,
+    }
 
 
-def of_release(marks, prefix, version):
+def of_release(marks: Mapping[str, Mark], prefix: str, version: str) -> dict[str, Mark]:
     """Return the marks of the release ``version`` among ``marks``, by key without the prefix."""
     start = marks_key(prefix, version)
     return {name.removeprefix(start): mark for name, mark in marks.items() if name.startswith(start)}
 
 
-def of_releases(names, prefix, versions):
+def of_releases(names: Iterable[str], prefix: str, versions: Collection[str]) -> list[str]:
     """Return the keys among ``names`` that are marks of the releases in ``versions``."""
     return [name for name in names if name.removeprefix(marks_key(prefix)).partition("/")[0] in versions]
 
 
-def mark(state, phase, hook, node, identity):
-    """Return the mark of ``hook``, which a deployment runs on ``node``.
-
-    :param identity: the executor.Identity of the deployment.
-    """
+def mark(state: str, phase: str, hook: Hook, node: str, identity: Identity) -> Mark:
+    """Return the mark of ``hook``, which the deployment ``identity`` runs on ``node``."""
     return {
         "state": state,
         "phase": phase,
@@ -134,7 +157,7 @@ def mark(state, phase, hook, node, identity):
     }
 
 
-def told(mark):
+def told(mark: Mark) -> str:
     """Return a mark in words."""
     if mark["state"] == UNREADABLE:
         return "its mark in Consul cannot be read"
@@ -143,7 +166,7 @@ def told(mark):
     return f"{state} on {mark['node']}, {when}, by {mark['owner']} ({mark['deployment']})"
 
 
-def refuse_unknown(app, environment, version, marks):
+def refuse_unknown(app: str, environment: str, version: str, marks: Mapping[str, Mark]) -> None:
     """Raise Refused if the end of a hook is not known.
 
     :param app, environment: their names.
@@ -161,14 +184,13 @@ def refuse_unknown(app, environment, version, marks):
 # -- a deployment that is frozen --------------------------------------------------------------
 
 
-def frozen(app, environment, record):
+def frozen(app: str, environment: str, record: Record | None) -> str:
     """Return the message on a frozen deployment with the commands to go on, or an empty text if none is frozen.
 
     :param app, environment: their names.
-    :param record: its ``frozen`` has ``version``, ``why``, ``by``, ``reason``, ``deployment``, ``since``.
     """
-    about = (record or {}).get("frozen")
-    if not about:
+    about = record.get("frozen") if record else None
+    if not record or not about:
         return ""
     on, back = f"deploy.app {app} {argument(about['version'])}", f"deploy.rollback {app}"
     if record.get("paused"):

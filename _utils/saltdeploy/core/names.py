@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -139,7 +138,7 @@ def host(value: object) -> str:
 
 
 def _seconds(name: str, value: object) -> float:
-    if not advice.is_number(value) or not 0 <= value <= bounds.DURATION or math.isnan(value):
+    if not advice.is_number(value) or not 0 <= value <= bounds.DURATION:
         raise Refused(f"{name}={shown(value)}: a number of seconds is allowed, at most {bounds.DURATION:g}")
     return value
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+from collections.abc import Mapping, Sequence
 
 from .errors import DefinitionError
 from .words import nearest
@@ -18,26 +19,26 @@ WORD = re.compile(r"[A-Za-z_]{1,20}")
 DOUBLED = "Write a brace of your own twice."
 
 
-def fill(text, values):
+def fill(text: str, values: Mapping[str, object]) -> str:
     """Return ``text`` with ``{address}`` and the other placeholders filled in from ``values``."""
     return text.format_map(values)
 
 
-def used(text):
+def used(text: str) -> list[str]:
     """Return the placeholders in ``text``, which is valid."""
     return [part[1] for part in PART.finditer(text) if part[1]]
 
 
-def fill_known(text, values):
+def fill_known(text: str, values: Mapping[str, object]) -> str:
     """Return ``text`` with the placeholders in ``values`` filled in, and the other placeholders as they are written."""
 
-    def filled(part):
+    def filled(part: re.Match[str]) -> str:
         return part[0][0] if part[0] in ("{{", "}}") else str(values.get(part[1], part[0]))
 
     return PART.sub(filled, text)
 
 
-def check(text, at, allowed=PLACEHOLDERS, command=True):
+def check(text: str, at: str, allowed: Sequence[str] = PLACEHOLDERS, command: bool = True) -> list[str]:
     """Return the placeholders that ``text`` uses.
 
     :param at: its key path, for messages.
@@ -60,7 +61,7 @@ def check(text, at, allowed=PLACEHOLDERS, command=True):
     return names
 
 
-def _problem(part, allowed, command):
+def _problem(part: re.Match[str], allowed: Sequence[str], command: bool) -> str:
     """Return the sentence on a wrong brace, which names its place."""
     name, place = part[1], f"character {part.start() + 1}"
     if name is None:
@@ -73,7 +74,7 @@ def _problem(part, allowed, command):
     return f"unknown placeholder{shown}{guess} at {place}. Allowed: {', '.join(allowed)}. {DOUBLED}"
 
 
-def _unsplit(text):
+def _unsplit(text: str) -> str:
     """Return why a shell gets no words from a command, or an empty text if it gets some."""
     try:
         return "" if shlex.split(text) else "the command is empty."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import urllib.parse
+from collections.abc import Mapping
 
 HIDDEN = "***"
 # Values with fewer characters are shown. A port, `true` or `web1` is in many texts by chance.
 SHORT = 6
 
 
-def hidden(text, env):
+def hidden(text: str, env: Mapping[str, object]) -> str:
     """Return ``text`` without the values of an app's ``env``.
 
     :param text: the output of a process of the app.

@@ -5,13 +5,20 @@ Pure. Wrong parts are named and left out. Good parts are used.
 
 from __future__ import annotations
 
-import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
 
-from . import names
+from . import advice, names
 from .errors import DONE, REFUSED
 from .model import version_of
 from .words import name as said
 from .words import shown
+
+if TYPE_CHECKING:
+    from typing import TypeGuard
+
+    from .hooks import Mark
+    from .records import Entry, Ids, Record
 
 # Seconds since 1970 that a calendar can show: up to the year 5138.
 LATEST = 1e11
@@ -19,55 +26,55 @@ LATEST = 1e11
 HEAVIEST = 65535
 
 
-def _text(value):
+def _whole(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _count(value):
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= names.INSTANCES
+def _count(value: object) -> bool:
+    return _whole(value) and 0 <= value <= names.INSTANCES
 
 
-def _time(value):
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return number and math.isfinite(value) and 0 <= value <= LATEST
+def _time(value: object) -> bool:
+    return advice.is_number(value) and 0 <= value <= LATEST
 
 
-def _version(value):
-    return isinstance(value, str) and names.VERSION.fullmatch(value) is not None
-
-
-def _release(value):
+def _release(value: object) -> bool:
     """Return whether ``value`` is a release, or empty because there was no release before."""
-    return value == "" or _version(value)
+    return value == "" or names.is_version(value)
 
 
-def _mapping(value):
+def _mapping(value: object) -> TypeGuard[dict[Any, Any]]:
     return isinstance(value, dict)
 
 
-def _texts(value):
+def _texts(value: object) -> bool:
     return isinstance(value, list) and all(map(_text, value))
 
 
-def _digests(value):
+def _digests(value: object) -> bool:
     return _mapping(value) and all(isinstance(d, str) and names.DIGEST.fullmatch(d) for d in value.values())
 
 
-def _code(value):
-    return _count(value) and DONE <= value < REFUSED
+def _code(value: object) -> bool:
+    return _whole(value) and DONE <= value < REFUSED
 
 
-def _weight(value):
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= HEAVIEST
+def _weight(value: object) -> bool:
+    return _whole(value) and 1 <= value <= HEAVIEST
 
 
-def _weights(value):
+def _weights(value: object) -> bool:
     return _mapping(value) and all(map(_weight, value.values()))
 
 
 # Key -> whether its value can be used. All these keys must be there, except the keys in OPTIONAL.
-RECORD = {
-    "version": _version,
+Shape = Mapping[str, Callable[[object], bool]]
+RECORD: Shape = {
+    "version": names.is_version,
     "deployment": _text,
     "time": _time,
     "nodes": _mapping,
@@ -75,7 +82,7 @@ RECORD = {
     "tolerated": _texts,
     "digests": _digests,
 }
-PAUSED = {
+PAUSED: Shape = {
     "from": _release,
     "before": _count,
     "instances": _count,
@@ -87,8 +94,8 @@ PAUSED = {
     "weights": _weights,
     "candidates": _mapping,
 }
-FROZEN = {
-    "version": _version,
+FROZEN: Shape = {
+    "version": names.is_version,
     "why": _text,
     "by": _text,
     "reason": _text,
@@ -96,8 +103,8 @@ FROZEN = {
     "since": _time,
     "weights": _weights,
 }
-WARM = {"until": _time, "nodes": _mapping}
-ENTRY = {
+WARM: Shape = {"until": _time, "nodes": _mapping}
+ENTRY: Shape = {
     "version": _text,
     "retcode": _code,
     "owner": _text,
@@ -108,7 +115,7 @@ ENTRY = {
     "verb": _text,
     "left": _text,
 }
-MARK = {
+MARK: Shape = {
     "state": _text,
     "phase": _text,
     "command": _text,
@@ -121,15 +128,15 @@ OPTIONAL = ("canary", "weights", "candidates", "verb", "left", "data", "tolerate
 PARTS = {"paused": PAUSED, "frozen": FROZEN, "warm": WARM}
 
 
-def record(value, app):
+def record(value: object, app: str) -> tuple[Record | None, list[str]]:
     """Return the usable part of a record of ``app``, None if there is none, and sentences on its mistakes."""
     if value is None:
         return None, []
     wrong = _misfit(value, RECORD)
-    if wrong:
+    if wrong or not isinstance(value, dict):
         return None, [f"{wrong}. This key is left out: `deploy.app` writes it again."]
     nodes, problems = _places(value["nodes"], app)
-    usable = {**value, "nodes": nodes}
+    usable: dict[str, Any] = {**value, "nodes": nodes}
     for key, shape in PARTS.items():
         part = usable.pop(key, None)
         if part is None:
@@ -142,31 +149,31 @@ def record(value, app):
         for inner in {"nodes", "candidates"} & {k for k, check in shape.items() if check is _mapping} & set(part):
             usable[key][inner], more = _places(part[inner], app)
             problems += [f"{key}: {problem}" for problem in more]
-    return usable, [f"{problem}. It is left out." for problem in problems]
+    return cast("Record", usable), [f"{problem}. It is left out." for problem in problems]
 
 
-def entry(value, app):
+def entry(value: object, app: str) -> tuple[Entry | None, list[str]]:
     """Return an entry of the history of ``app``, None if it cannot be used, and sentences on its mistakes."""
     wrong = _misfit(value, ENTRY)
-    if wrong:
+    if wrong or not isinstance(value, dict):
         return None, [f"{wrong}. This key is left out: `consul kv delete` removes it."]
     its, problems = record(value.get("record"), app)
     if value.get("record") is not None and its is None:
         return None, [f"record: {problem}" for problem in problems]
-    return {**value, "record": its}, [f"record: {problem}" for problem in problems]
+    return cast("Entry", {**value, "record": its}), [f"record: {problem}" for problem in problems]
 
 
-def holder(value):
+def holder(value: object) -> dict[str, Any]:
     """Return the holder of a lock, as a mapping for any ``value`` of the key."""
     return value if isinstance(value, dict) else {}
 
 
-def is_mark(value):
+def is_mark(value: object) -> TypeGuard[Mark]:
     """Return whether ``value`` can be the mark of a hook that runs once."""
     return not _misfit(value, MARK)
 
 
-def _misfit(value, shape):
+def _misfit(value: object, shape: Shape) -> str:
     """Return the first mistake in ``value``, or an empty text if there is none."""
     if not isinstance(value, dict):
         return f"found {shown(value)}, a mapping is allowed"
@@ -177,9 +184,10 @@ def _misfit(value, shape):
     return f"`{wrong[0]}` cannot be {shown(value[wrong[0]])}" if wrong else ""
 
 
-def _places(nodes, app):
+def _places(nodes: Mapping[str, object], app: str) -> tuple[Ids, list[str]]:
     """Return node -> ids without ids that cannot be an instance of ``app``, and sentences on the parts left out."""
-    good, problems = {}, []
+    good: Ids = {}
+    problems: list[str] = []
     for node, ids in nodes.items():
         if not isinstance(ids, list):
             problems.append(f"{said(node)} cannot have {shown(ids)}")
@@ -191,9 +199,9 @@ def _places(nodes, app):
     return good, problems
 
 
-def is_of(value, app):
+def is_of(value: object, app: str) -> TypeGuard[str]:
     """Return whether ``value`` can be the id of an instance of ``app``."""
     if not names.is_instance(value) or not value.startswith(f"{app}_"):
         return False
     slot = value.rpartition("_")[2]
-    return slot.isdigit() and int(slot) in names.SLOTS and _version(version_of(value))
+    return slot.isdigit() and int(slot) in names.SLOTS and names.is_version(version_of(value))

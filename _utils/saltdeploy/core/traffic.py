@@ -6,10 +6,17 @@ in proportion to its weight.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypedDict
 
 from .errors import DefinitionError, Refused
 from .model import NORMAL_WEIGHT, version_of
+
+if TYPE_CHECKING:
+    from .model import App, Instance, Strategy
+    from .protocols import Desired, Endpoint
+    from .records import Ids, Paused, Record
 
 FULL, NONE = "full", "none"
 # HAProxy makes ceil(weight / 256) of the weight of an SRV record. So multiples of 256 keep their proportions there.
@@ -35,15 +42,15 @@ class Canary:
     new: int = NORMAL_WEIGHT
 
     @property
-    def hidden(self):
+    def hidden(self) -> bool:
         """Whether clients of the app do not get it at all."""
         return self.asked == NONE
 
-    def weight(self, instance, version):
+    def weight(self, instance: Instance, version: str) -> int:
         """Return the weight that ``instance`` is to have while the release ``version`` is paused."""
         return self.new if instance.version == version else self.old
 
-    def describe(self, app, version):
+    def describe(self, app: str, version: str) -> str:
         """Return a sentence on the traffic of ``version``."""
         if self.hidden:
             return f"{version} is found as {app}-candidate only, users of {app} do not get it"
@@ -51,7 +58,7 @@ class Canary:
         return f"{version} gets {self.asked} of the traffic, by weights: {each}"
 
 
-def check(strategy, at):
+def check(strategy: Strategy, at: str) -> None:
     """Raise DefinitionError if ``strategy``, with the key path ``at``, has a canary that can never work."""
     if strategy.canary_weight == FULL:
         return
@@ -67,10 +74,9 @@ def check(strategy, at):
         )
 
 
-def canary(desired, serving, starting):
+def canary(desired: Desired, serving: Collection[Instance], starting: int) -> Canary | None:
     """Return the Canary of a release that will be paused, or None if all instances get equal shares.
 
-    :param desired: a planner.Desired.
     :param serving: the instances that serve by now.
     :param starting: how many more instances of the release will serve during the pause.
     :raises Refused: no weights give it the wanted share.
@@ -92,7 +98,7 @@ def canary(desired, serving, starting):
     return Canary(asked, *found)
 
 
-def balanced(wanted, old, new):
+def balanced(wanted: float, old: int, new: int) -> tuple[int, int] | None:
     """Return the weights of each old and each new instance for a share, or None if no weights give it.
 
     :param wanted: the share of all new instances together, more than 0 and less than 1.
@@ -102,7 +108,7 @@ def balanced(wanted, old, new):
     ratio = wanted * old / ((1 - wanted) * new)
     pairs = [(units, min(MOST, max(1, round(units * ratio)))) for units in range(1, MOST + 1)]
 
-    def off(pair):
+    def off(pair: tuple[int, int]) -> float:
         return abs(_reached(pair[1], pair[0], old, new) - wanted)
 
     # If the share is close enough, the old instances keep their weight, or nearly.
@@ -110,21 +116,21 @@ def balanced(wanted, old, new):
     return (best[0] * UNIT, best[1] * UNIT) if off(best) <= TOLERANCE else None
 
 
-def _reached(of_new, of_old, old, new):
+def _reached(of_new: int, of_old: int, old: int, new: int) -> float:
     return new * of_new / (new * of_new + old * of_old)
 
 
-def share(endpoints, version):
+def share(endpoints: Iterable[Endpoint], version: str) -> float | None:
     """Return the part of the traffic, 0 to 1, that passing instances of ``version`` get, or None if no instance passes.
 
-    :param endpoints: a discovery.Endpoint of each published instance.
+    :param endpoints: the published instances.
     """
     passing = [e for e in endpoints if e.status == "passing"]
     total = sum(e.weight for e in passing)
     return sum(e.weight for e in passing if e.meta.get("version") == version) / total if total else None
 
 
-def refuse_unseen(app, endpoints, observed):
+def refuse_unseen(app: App, endpoints: Iterable[Endpoint], observed: Iterable[str]) -> None:
     """Raise Refused if ``app`` asks for a share, and an instance serves on a node that was not ``observed``."""
     unseen = sorted({e.minion for e in endpoints} - set(observed))
     if unseen and app.strategy.canary_weight.endswith("%"):
@@ -135,15 +141,15 @@ def refuse_unseen(app, endpoints, observed):
         )
 
 
-def weights(instances):
+def weights(instances: Iterable[Instance]) -> dict[str, dict[str, int]]:
     """Return node -> id -> weight."""
-    by_node = {}
+    by_node: dict[str, dict[str, int]] = {}
     for i in instances:
         by_node.setdefault(i.node, {})[i.id] = i.weight
     return by_node
 
 
-def changed(instances, version, found):
+def changed(instances: Iterable[Instance], version: str, found: Canary | None) -> dict[str, dict[str, int]]:
     """Return node -> id -> weight to have, for the ``instances`` that serve with another weight.
 
     :param version: the release that is deployed.
@@ -155,12 +161,12 @@ def changed(instances, version, found):
     return weights(to_be for is_now, to_be in weighed.items() if is_now != to_be)
 
 
-def listed(by_node):
+def listed(by_node: Mapping[str, Mapping[str, int]]) -> str:
     """Return node -> id -> weight as text."""
     return ", ".join(f"{w} for {i} on {node}" for node, ids in by_node.items() for i, w in ids.items())
 
 
-def unusual(by_node):
+def unusual(by_node: Mapping[str, Mapping[str, int]]) -> bool:
     """Return whether any of node -> id -> weight is not the normal one."""
     return any(weight != NORMAL_WEIGHT for ids in by_node.values() for weight in ids.values())
 
@@ -168,7 +174,15 @@ def unusual(by_node):
 # -- the record -------------------------------------------------------------------------------
 
 
-def recorded(found, version, published, candidates):
+class Recorded(TypedDict, total=False):
+    """The keys of a Canary in the record."""
+
+    canary: str
+    weights: dict[str, int]
+    candidates: Ids
+
+
+def recorded(found: Canary | None, version: str, published: Ids, candidates: Ids) -> Recorded:
     """Return the record's data on a Canary during the pause.
 
     :param published: node -> ids of the published instances.
@@ -182,29 +196,26 @@ def recorded(found, version, published, candidates):
     return {"canary": found.asked, "weights": {v: found.new if v == version else found.old for v in versions}}
 
 
-def weight_of(record, instance):
+def weight_of(record: Record | None, instance: str) -> int:
     """Return the weight that ``record`` wants for the instance with this id."""
     return in_force(record).get(version_of(instance), NORMAL_WEIGHT)
 
 
-def in_force(record):
+def in_force(record: Record | None) -> dict[str, int]:
     """Return version -> weight, if ``record`` wants other weights than the normal weight."""
-    record = record or {}
-    return (record.get("frozen") or record.get("paused") or {}).get("weights", {})
+    unfinished = (record.get("frozen") or record.get("paused")) if record else None
+    return unfinished.get("weights", {}) if unfinished else {}
 
 
-def told(paused):
-    """Return the traffic of a paused release, as words to put behind "is paused".
-
-    :param paused: ``paused`` from the record.
-    """
+def told(paused: Paused) -> str:
+    """Return the traffic of a paused release, as words to put behind "is paused"."""
     asked = paused.get("canary", FULL)
     if asked == NONE:
         return ", as a candidate that no user gets"
     return "" if asked == FULL else f", with {asked} of the traffic"
 
 
-def watched(app, record):
+def watched(app: App, record: Record) -> tuple[str, set[tuple[str, str]]]:
     """Return the service of the paused release, and the new instances: ``(name, {(node, id), …})``."""
     paused = record["paused"]
     if paused.get("canary") == NONE:

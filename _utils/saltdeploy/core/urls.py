@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from . import bounds, words
@@ -10,8 +11,7 @@ from . import bounds, words
 # A URL with an authority. With salt:// and file://, a path may begin in its place.
 AUTHORITY = re.compile(r"(?i)\b(?!(?:salt|file):)([a-z][a-z0-9+.-]*)://([^/?#\s]*)")
 # The same in a command, in which any scheme may have a login. A text that a shell or saltdeploy fills in is no secret.
-SCHEME = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,20})://")
-UP_TO_PATH = re.compile("[^/?#]*")
+SCHEME = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,20})://(?=([^/?#]*))")
 FILLED = re.compile(r"(?:\$\w+|\$\{\{?\w+\}\}?|\{[a-z]*\})+|\$\(.*")
 # The message on a command with a secret.
 COMMAND = (
@@ -24,16 +24,20 @@ LOOPBACK = re.compile(r"(?i)localhost|127\.[0-9.]+|\[::1\]")
 OF_APP, OF_ENVIRONMENT = ("source",), (("discovery",), ("consul",))
 # The secrets of a source have a place of their own, which is no URL.
 NOT_URLS = ("headers",)
+# A path of keys and positions in a definition of any shape.
+Keys = tuple[object, ...]
 
 
-def secrets(definitions):
+def secrets(definitions: object) -> dict[str, list[str]]:
     """Return the apps that have a user or password in one of their URLs: ``{app: sentences}``.
 
     No sentence shows it. The environment itself is under ``""``.
 
     :param definitions: ``{"apps": …, "environments": …}``, plain data of any shape.
     """
-    found, seen, stack = {}, set(), [((), definitions)]
+    found: dict[str, list[str]] = {}
+    seen: set[tuple[Keys, int]] = set()
+    stack: list[tuple[Keys, object]] = [((), definitions)]
     while stack:
         keys, value = stack.pop()
         # Any deeper value is refused for its depth alone.
@@ -53,7 +57,7 @@ def secrets(definitions):
     return found
 
 
-def has_secret(text):
+def has_secret(text: str) -> bool:
     """Return whether a URL in ``text`` has a user or password, or a text that may be half of a password.
 
     A user without a password is no secret with ssh: ``git+ssh://git@…``.
@@ -69,7 +73,7 @@ def has_secret(text):
     return False
 
 
-def has_password(command):
+def has_password(command: str) -> bool:
     """Return whether a URL in ``command`` has a password, or a user over HTTP, which often is a token.
 
     A text that a shell fills in is no password: ``$NAME``, ``${NAME}``, ``$(…)``.
@@ -77,9 +81,8 @@ def has_password(command):
     for word in re.split(r'[\s"]', re.sub(r"\[[^]\s]{0,50}\]", "v6", command)):
         word = word[: word.rfind("@") + 1]
         for url in SCHEME.finditer(word):
-            authority = UP_TO_PATH.match(word, url.end())[0]
-            user, at, _ = authority.rpartition("@")
-            name, _, secret = (user if at else authority).partition(":")
+            user, at, _ = url[2].rpartition("@")
+            name, _, secret = (user if at else url[2]).partition(":")
             if at and not secret and url[1].lower().endswith(("http", "https")):
                 secret = name
             # "user:pa/ss@host": the part that looks like a port begins the password.
@@ -88,20 +91,20 @@ def has_password(command):
     return False
 
 
-def has_query(text):
+def has_query(text: str) -> bool:
     """Return whether a URL in ``text`` has a query."""
     # Without the scheme: a search for it at each place of a long word takes the square of the time.
     return bool(re.search(r"://[^?#\s]*\?", text))
 
 
-def public(url):
+def public(url: str) -> str:
     """Return ``url`` without the parts that may be secret in an HTTP URL: user, password, query, fragment."""
     if not url.startswith(("http://", "https://")):
         return url
     return re.split(r"[?#]", without_secrets(url), maxsplit=1)[0]
 
 
-def place(url):
+def place(url: str) -> tuple[str, str | None, int | None]:
     """Return scheme, host and port of a URL as a single value to compare, with default ports filled in."""
     parts = urlsplit(url)
     try:
@@ -110,18 +113,18 @@ def place(url):
         return parts.scheme, parts.netloc, None
 
 
-def plain_hosts(text):
+def plain_hosts(text: str) -> list[str]:
     """Return the hosts that ``text`` has in URLs of plain http, without the hosts of this machine."""
     return [host for host in re.findall(r"(?i)\bhttp://(\[[^]]*\]|[^/?#\s:;]*)", text) if not LOOPBACK.fullmatch(host)]
 
 
-def without_secrets(text):
+def without_secrets(text: str) -> str:
     """Return ``text``, of another program, without the users, passwords and queries in its URLs."""
     text = re.sub(r"(?i)([a-z][a-z0-9+.-]*://)[^/?#\s]*@", r"\1", text)
     return re.sub(r"(?i)([a-z][a-z0-9+.-]*://[^?#\s]*)\?[^#\s]*", r"\1", text)
 
 
-def _is_secret(keys, text):
+def _is_secret(keys: Keys, text: str) -> bool:
     """Return whether ``text`` at ``keys`` has a URL with a secret, and no secret may be there."""
     of_app, inner = _place(keys)
     if _is_command(inner):
@@ -130,19 +133,19 @@ def _is_secret(keys, text):
     return has_urls and has_secret(text)
 
 
-def _place(keys):
+def _place(keys: Keys) -> tuple[bool, tuple[str, ...]]:
     """Return whether ``keys`` lead to an app, and the keys below that app, or below the environment."""
-    keys = tuple(key if isinstance(key, str) else "" for key in keys)
-    placed = keys[:1] == ("environments",) and keys[2:3] == ("apps",)
-    return placed or keys[:1] == ("apps",), keys[4 if placed else 2 :]
+    texts = tuple(key if isinstance(key, str) else "" for key in keys)
+    placed = texts[:1] == ("environments",) and texts[2:3] == ("apps",)
+    return placed or texts[:1] == ("apps",), texts[4 if placed else 2 :]
 
 
-def _is_command(inner):
+def _is_command(inner: tuple[str, ...]) -> bool:
     tested = inner[:1] == ("tests",) or inner[:2] == ("strategy", "analysis")
     return inner[:1] in (("run",), ("hooks",)) or (tested and inner[-1] == "command")
 
 
-def _other_way(keys, app):
+def _other_way(keys: Sequence[str], app: str | None) -> str:
     """Return the advice on a login in the URL at ``keys``. ``app`` is None for a URL of an environment."""
     if app is None:
         return "use discovery:consul:token" if "discovery" in keys else "leave the login out"
@@ -151,16 +154,17 @@ def _other_way(keys, app):
     return "use a file on the node: source:netrc"
 
 
-def _note(keys, found):
+def _note(keys: Keys, found: dict[str, list[str]]) -> None:
     """Add the sentence on the URL at ``keys`` to the sentences of its app, or of the environment."""
-    keys = tuple(key if isinstance(key, str) else words.shown(key) for key in keys)
-    app = keys[1] if keys[0] == "apps" else keys[3] if keys[2] == "apps" else None
+    texts = [key if isinstance(key, str) else words.shown(key) for key in keys]
+    app = texts[1] if texts[0] == "apps" else texts[3] if texts[2] == "apps" else None
+    path = words.path(texts)
     said = (
-        f"{words.path(keys)}: the URL has a user or password (it is not shown), or is no URL. It would be kept in files"
-        f" that all may read. Take it out and {_other_way(keys, app)}."
+        f"{path}: the URL has a user or password (it is not shown), or is no URL. It would be kept in files that all"
+        f" may read. Take it out and {_other_way(texts, app)}."
     )
-    if _is_command(_place(keys)[1]):
-        said = f"{words.path(keys)}: {COMMAND}"
+    if _is_command(_place(tuple(texts))[1]):
+        said = f"{path}: {COMMAND}"
     sentences = found.setdefault(app or "", [])
     if said not in sentences:
         sentences.append(said)

@@ -3,29 +3,33 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING
 
-from . import forms, names
+from . import advice, forms, names
 from .errors import Refused
 from .words import listed, nearest, odd, shown
 
+if TYPE_CHECKING:
+    from .model import App
 
-def check(app, version):
+
+def check(app: App, version: object) -> str:
     """Return the version to deploy: ``version``, or the version in the definition of ``app``.
 
     :param version: None or an empty text means the version in the definition.
     :raises Refused: it cannot be a version, or the definition has digests of other versions only.
     """
-    version = usable(app, version)
+    found = usable(app, version)
     digests = app.source.sha256
-    if isinstance(digests, dict) and version not in digests:
+    if isinstance(digests, dict) and found not in digests:
         raise Refused(
-            f"unknown version {version} of {app.name}{nearest(version, digests)}: no digest of it under"
+            f"unknown version {found} of {app.name}{nearest(found, digests)}: no digest of it under"
             f" apps:{app.name}:source:sha256. Digests there: {listed(digests)}."
         )
-    return version
+    return found
 
 
-def usable(app, version):
+def usable(app: App, version: object) -> str:
     """Return ``version``, or the version in the definition of ``app``, whether a digest is known or not.
 
     :param version: as for :func:`check`.
@@ -37,7 +41,7 @@ def usable(app, version):
                 f"which version of {app.name}? Say version=…, or set `version` for it in the environment's apps."
             )
         return app.version
-    if isinstance(version, (int, float)) and not isinstance(version, bool):
+    if advice.is_number(version):
         raise Refused(
             f"version {shown(version)} was read as a number, and digits may be lost (3.10 becomes 3.1)."
             f" {_quoted(app, version)}"
@@ -47,7 +51,7 @@ def usable(app, version):
     return version
 
 
-def _quoted(app, number):
+def _quoted(app: App, number: float) -> str:
     """Return the advice to quote a version that was read as ``number``.
 
     It names the versions with a digest that ``number`` may stand for.
@@ -57,6 +61,6 @@ def _quoted(app, number):
     return f"Quote it twice: {' or '.join(map(argument, known))}." if known else names.AS_TEXT
 
 
-def argument(version):
+def argument(version: str) -> str:
     """Return ``version`` as an argument of a command, quoted so that YAML reads a text."""
     return f"version=\"'{version}'\""
