@@ -5,11 +5,10 @@ Pure: the caller gives the time. The record has the warm instances: ``warm`` is 
 
 from __future__ import annotations
 
-import functools
 import time
 from dataclasses import replace
 
-from .errors import DefinitionError, Mistakes, Refused
+from .errors import DefinitionError, Mistakes
 from .model import version_of
 from .versions import argument
 
@@ -60,52 +59,7 @@ def check_room(app, nodes):
     )
 
 
-# -- planning ---------------------------------------------------------------------------------
-
-
-def warm(desired, observed):
-    """Return the instances that are kept warm, and can be published again without a change."""
-    if not desired.app.blue_green:
-        return []
-    return [
-        i for i in observed.instances if (i.node, i.id) in observed.warm and i.running and i.tested and not i.published
-    ]
-
-
-def again(desired, warm):
-    """Return the instances in ``warm`` that have the desired release, on the nodes where it is to run."""
-    here = set(desired.nodes)
-    return [i for i in warm if desired.publish and i.version == desired.version and i.node in here]
-
-
-def making_room(plan):
-    """Make ``plan`` try again without the warm instances if it is refused: they serve no client, and occupy ports."""
-
-    @functools.wraps(plan)
-    def planned(desired, observed):
-        try:
-            return plan(desired, observed)
-        except Refused:
-            if not observed.warm:
-                raise
-            return plan(desired, replace(observed, warm=frozenset()))
-
-    return planned
-
-
-def by_node(instances):
-    """Return node -> instances."""
-    grouped = {}
-    for i in instances:
-        grouped[i.node] = (*grouped.get(i.node, ()), i)
-    return grouped
-
-
-def parted(desired, old):
-    """Return the instances in ``old`` to keep warm, and the others to retire, which are of no use for a rollback."""
-    keep = [i for i in old if desired.app.strategy.keep_old and i.good and i.version != desired.version]
-    staying = set(keep)
-    return keep, [i for i in old if i not in staying]
+# -- the waves --------------------------------------------------------------------------------
 
 
 def returning(wave):

@@ -114,7 +114,7 @@ def running(serving):
 def verdict(result, desired, said):
     """Return the outcome of a deployment in words that a person understands at once.
 
-    :param desired: a planner.Desired.
+    :param desired: a planning.model.Desired.
     :param said: a text to add if the deployment succeeds.
     """
     what, where = f"{result['app']} {result['version']}", result["environment"]

@@ -35,7 +35,7 @@ class Deployment(Reverting):
 
     :param jobs: a jobs.Jobs.
     :param discovery: the environment's discovery, as the master sees it.
-    :param desired: a planner.Desired.
+    :param desired: a planning.model.Desired.
     :param peers: names of the nodes that answer.
     :param observed: names of the nodes whose instances were looked at. The run counts on no other instances.
     :param before: the record at the beginning, None if there was none.

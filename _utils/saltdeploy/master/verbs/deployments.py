@@ -16,6 +16,7 @@ from ...core.model import version_of
 from ...definition import loadbalancer
 from ...discovery.registration import CANDIDATE
 from ...planning import affinity, explain, planner
+from ...planning.model import Desired
 from .. import outcome, preflight
 from ..remote.fleet import Fleet
 from ..remote.jobs import Jobs
@@ -47,7 +48,7 @@ class Control(Operations, Looking, Settling):
                 pause = records.pauses(app, version, site.record())
                 self._advise(site, acts=not test)
                 options = {"pause": pause, "analysis": True, "move": move}
-                desired = planner.Desired(app, version, count, site.nodes, publish, keep, **options)
+                desired = Desired(app, version, count, site.nodes, publish, keep, **options)
 
                 def make(desired, observed):
                     plan = planner.plan(desired, observed)
@@ -80,7 +81,7 @@ class Control(Operations, Looking, Settling):
                     )
                 site.tell_strangers(observed)
                 options = {"adopt": True, "analysis": True, "move": paused.get("move", False)}
-                desired = planner.Desired(app, version, paused["instances"], site.nodes, **options)
+                desired = Desired(app, version, paused["instances"], site.nodes, **options)
                 # The record changes in any case.
                 return replace(self._deployment(site, observed, desired, planner.plan), changes=True)
 
@@ -108,10 +109,10 @@ class Control(Operations, Looking, Settling):
                     count = max(paused["before"], good)
                     # Data that the new release wrote may be left on nodes where nothing ran before. That needs no
                     # second confirmation.
-                    desired = planner.Desired(app, origin, count, site.nodes, move=bool(app.data))
+                    desired = Desired(app, origin, count, site.nodes, move=bool(app.data))
                     make = planner.plan
                 else:
-                    desired, make = planner.Desired(app, version, 0, site.nodes), planner.without_candidates
+                    desired, make = Desired(app, version, 0, site.nodes), planner.without_candidates
                     if not make(desired, observed):
                         raise Refused(f"nothing of {name} is paused in {environment.name}, and no candidate waits.")
                 said = version if paused else ""
@@ -201,7 +202,7 @@ class Control(Operations, Looking, Settling):
                     chosen = " or ".join(map(versions.argument, waiting))
                     raise Refused(f"candidates of several releases wait. Choose one: {chosen}")
                 chosen = wanted or versions.check(app, waiting[0] if waiting else None)
-                desired = planner.Desired(app, chosen, count, site.nodes, keep=keep, analysis=True, move=move)
+                desired = Desired(app, chosen, count, site.nodes, keep=keep, analysis=True, move=move)
                 return self._deployment(site, observed, desired, planner.publication)
 
             return self._carry_out(site, "publish", decide, reason, test)
@@ -224,7 +225,7 @@ class Control(Operations, Looking, Settling):
                 # Never fewer than serve now, because somebody may have scaled up for a reason.
                 count = max(app.instances, sum(i.good and i.version == current for i in observed.instances))
                 preferred = sorted(site.nodes, key=lambda n: target not in observed.releases.get(n, ()))
-                desired = planner.Desired(app, target, count, tuple(preferred), tests=not skip_tests, move=move)
+                desired = Desired(app, target, count, tuple(preferred), tests=not skip_tests, move=move)
                 said = f", rolled back from {current}"
                 return self._deployment(site, observed, desired, planner.plan, said, current)
 
@@ -246,7 +247,7 @@ class Control(Operations, Looking, Settling):
                 site.refuse_strangers(observed)
                 preflight.refuse_unseen(site)
                 version = versions.check(app, record["version"])
-                desired = planner.Desired(app, version, count, site.nodes, move=move)
+                desired = Desired(app, version, count, site.nodes, move=move)
                 said = f". The definition says {app.instances}: so will the next deploy.app without instances="
                 said = said if count != app.instances else ""
                 return self._deployment(site, observed, desired, planner.plan, said)

@@ -9,8 +9,9 @@ from ... import definition
 from ...core import arguments, bluegreen, hooks, records
 from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause
 from ...discovery.registration import first_result
-from ...planning import affinity, planner
+from ...planning import explain, planner
 from ...planning.explain import listed
+from ...planning.model import Desired
 from .. import membership, outcome, preflight
 from ..remote import answers
 from ..remote.jobs import Jobs, PhaseFailed, ids_by_node, most, stop_deadline, told_ids
@@ -58,9 +59,7 @@ class Operations(Verbs):
 
         They serve no clients. So they are restarted first, and no restart counts on them.
         """
-        seen = preflight.health(
-            site.discovery, planner.Desired(site.app, version, 0, site.nodes), observed, self.journal
-        )
+        seen = preflight.health(site.discovery, Desired(site.app, version, 0, site.nodes), observed, self.journal)
         return replace(seen, instances=tuple(replace(i, running=i.running and i.healthy) for i in seen.instances))
 
     def _restart(self, site, waves, up, lock, identity):
@@ -168,7 +167,7 @@ class Operations(Verbs):
                     lines=lines or ["nothing to do: there is nothing of it"],
                     changes=bool(lines),
                     act=lambda lock, identity: self._remove(site, ids, releases, record, lock, identity),
-                    verdict=lambda result: _removed(result, affinity.of_all(observed)),
+                    verdict=lambda result: _removed(result, explain.data(observed)),
                     removes=True,
                 )
 

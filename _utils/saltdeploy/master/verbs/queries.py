@@ -7,6 +7,7 @@ from ...core import arguments, hooks, names, records, shapes, traffic, versions,
 from ...core.errors import DONE, REVERTED, Failed, Refused
 from ...definition import loadbalancer
 from ...planning import explain, planner
+from ...planning.model import Desired
 from .. import notify, preflight, status
 from ..lock import held
 from ..remote import answers
@@ -44,7 +45,7 @@ class Looking(Verbs):
             for warning in (*loadbalancer.lacking(app, count, observed.slots), *notify.lacking(environment)):
                 self.journal.warn(warning)
             pause = records.pauses(app, version, site.record())
-            desired = planner.Desired(app, version, count, site.nodes, pause=pause, analysis=True, move=move)
+            desired = Desired(app, version, count, site.nodes, pause=pause, analysis=True, move=move)
             plan = planner.plan(desired, preflight.health(site.discovery, desired, observed, self.journal))
             if app.hooks and (plan.install or plan.waves):
                 marks = hookphases.marks(site.discovery, site.prefix, version)

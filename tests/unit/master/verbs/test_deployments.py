@@ -17,7 +17,7 @@ from saltdeploy.master.rollout.executor import Identity
 from saltdeploy.master.verbs import base
 from saltdeploy.master.verbs import deployments as module
 from saltdeploy.master.verbs.deployments import Control
-from saltdeploy.planning.planner import Desired, Plan
+from saltdeploy.planning.model import Desired, Plan
 
 from tests.support.fleet import instance, make_app, observe
 
