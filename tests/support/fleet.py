@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 from saltdeploy.core.model import NORMAL_WEIGHT, App, Instance, PortRange, Source, Strategy, instance_id
-from saltdeploy.planning.planner import Desired, Observed
+from saltdeploy.planning.model import Desired, Observed
 
 OLD, NEW = "1.0", "2.0"
 THREE = ("web1", "web2", "web3")
@@ -20,6 +20,11 @@ def instance(node, version=OLD, slot=100, **flags):
     """Return an instance that serves, unless ``flags`` say otherwise."""
     flags = {"running": True, "tested": True, "published": True, **flags}
     return Instance(instance_id("shop", version, slot), node, "shop", version, slot, "127.0.0.1", slot, **flags)
+
+
+def held(node, slot=105):
+    """Return a candidate of the new release that waits for publication."""
+    return instance(node, NEW, slot, published=False, held=True)
 
 
 def observe(*instances, taken=None, releases=None, zones=None, **facts):

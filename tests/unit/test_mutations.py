@@ -24,7 +24,9 @@ TABLE = Path(__file__).resolve().parents[2] / "docs/contribute/properties.rst"
 TESTS = {
     "saltdeploy.planning.planner": "tests.unit.planning.test_planner_properties",
     "saltdeploy.planning.explain": "tests.unit.planning.test_planner_properties",
-    "saltdeploy.planning.placement": "saltdeploy.planning.planner",
+    "saltdeploy.planning.sets": "saltdeploy.planning.planner",
+    "saltdeploy.planning.strategies": "saltdeploy.planning.planner",
+    "saltdeploy.planning.placement": "saltdeploy.planning.strategies",
     "saltdeploy.planning.affinity": "saltdeploy.planning.planner",
     "saltdeploy.master.rollout.executor": "tests.unit.master.rollout.test_executor",
     "saltdeploy.master.rollout.reversal": "saltdeploy.master.rollout.executor",
@@ -47,42 +49,42 @@ class Mutation:
     new: str
 
 
-planner, explain, placement, affinity, executor, reversal, budget, lifecycle, restoration = (
+planner, explain, sets, strategies, placement, affinity, executor, reversal, budget, lifecycle, restoration = (
     partial(Mutation, module) for module in TESTS
 )
 
 MUTATIONS = [
-    planner(
+    strategies(
         "test_never_fewer_serve_than_served_before_or_are_desired",
         "all old instances are retired with the first wave",
         "else max(0, serving - desired.instances)",
         "else len(here)",
     ),
-    planner(
+    strategies(
         "test_nothing_is_started_later_on_a_node_that_has_retired_something",
         "a wave retires on nodes that start something later",
         "if turn.get(i.node, 0) <= number]",
         "if turn]",
     ),
-    planner(
+    sets(
         "test_never_fewer_serve_than_served_before_or_are_desired",
         "what serves is stopped at once, neither withdrawn nor seen gone",
-        "if not _serving(i) and i not in staying]",
-        "if i not in staying]",
+        "leftovers=tuple(i for i in sets.idle if i not in staying)",
+        "leftovers=tuple(i for i in observed.instances if i not in staying)",
     ),
-    planner(
+    sets(
         "test_what_is_published_and_runs_is_never_cleaned",
         "what a node has no file of is taken for a leftover",
         "    return instance.published and instance.running\n",
         "    return instance.published and instance.running and instance.recorded\n",
     ),
-    planner(
+    strategies(
         "test_never_fewer_serve_than_served_before_or_are_desired",
         "what discovery has as unhealthy counts as serving",
         "serving -= len(well)",
         "serving -= len(going)",
     ),
-    planner(
+    strategies(
         "test_never_fewer_serve_than_served_before_or_are_desired",
         "in place, the whole wave is out at once",
         "size = most_out if full else len(part)",
@@ -94,28 +96,28 @@ MUTATIONS = [
         "    if not wave.meanwhile:\n",
         "    if wave.meanwhile:\n",
     ),
-    planner(
+    strategies(
         "test_in_place_only_what_is_in_the_way_goes_first",
         "in place, instances are taken out before nodes with room have theirs",
         "key=lambda n: (n in replace, zones[zone(n)])",
         "key=lambda n: zones[zone(n)]",
     ),
-    planner(
+    strategies(
         "test_beside_nothing_goes_first",
         "an app with a range of ports is deployed in place",
-        "if desired.app.recreate and i.node",
-        "if desired.app.ports and i.node",
+        '"rolling": rolling,',
+        '"rolling": recreate,',
     ),
-    planner(
+    strategies(
         "test_no_wave_touches_two_zones",
         "a wave retires instances in other zones than it starts in",
         "here, starting = near[zone(nodes[0])], set(nodes)",
         "here, starting = [i for i in old if i not in gone], set(nodes)",
     ),
-    planner(
+    strategies(
         "test_a_wave_is_no_larger_than_the_strategy_says",
         "two waves are in flight at once: what waits for the canary is started with it",
-        "for group in _sized(nodes, desired.app.strategy.waves):",
+        "for group in sized(nodes, desired.app.strategy.waves):",
         "for group in [nodes]:",
     ),
     placement(
@@ -154,11 +156,11 @@ MUTATIONS = [
         "taken = observed.ports_taken.get(node, frozenset()) - freed[node]",
         "taken = {i.port for i in observed.instances if i.node == node} - freed[node]",
     ),
-    planner(
+    sets(
         "test_the_plan_leads_to_what_is_desired",
         "what has not passed its tests is left published",
-        "(i.good if desired.publish else _waiting(i))",
-        "(_serving(i) if desired.publish else _waiting(i))",
+        "good=tuple(i for i in current(serving) if i.good)",
+        "good=tuple(current(serving))",
     ),
     planner(
         "test_the_plan_leads_to_what_is_desired",
@@ -166,29 +168,29 @@ MUTATIONS = [
         "install=tuple(n for n in start if desired.version not in observed.releases.get(n, ()))",
         "install=tuple(desired.nodes)",
     ),
-    planner(
+    sets(
         "test_a_run_cut_off_anywhere_is_simply_run_again",
         "candidates that an interrupted run left behind are forgotten",
-        "if not _serving(i) and i not in staying]",
-        "if not _serving(i) and i not in staying and (i.published or not i.running)]",
+        "leftovers=tuple(i for i in sets.idle if i not in staying)",
+        "leftovers=tuple(i for i in sets.idle if i not in staying and (i.published or not i.running))",
     ),
     planner(
         "test_publication_never_leaves_fewer_and_may_be_cut_off",
         "instances yet to be published count as serving already",
-        "waves = _waves(desired, counts, old, len(good), observed.zone)",
-        "waves = _waves(desired, counts, old, len(good) + len(candidates), observed.zone)",
+        "in _waves(desired, counts, old, len(good), observed.zone, {}):",
+        "in _waves(desired, counts, old, len(good) + len(candidates), observed.zone, {}):",
     ),
-    planner(
+    strategies(
         "test_blue_green_nothing_is_withdrawn_before_all_that_is_new_serves",
         "a blue-green deployment proceeds in waves",
-        "if not desired.app.blue_green:",
-        "if True:",
+        '"blue_green": blue_green}',
+        '"blue_green": rolling}',
     ),
-    planner(
+    sets(
         "test_blue_green_the_way_back_starts_nothing",
         "what is warm is not used again",
-        "_spread_out(bluegreen.again(desired, warm), ",
-        "_spread_out([], ",
+        "again = spread_out(reusable, ",
+        "again = spread_out((), ",
     ),
     executor(
         "test_whatever_fails_all_is_as_before_and_enough_served_all_the_time",

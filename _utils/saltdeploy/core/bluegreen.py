@@ -5,24 +5,20 @@ Pure: the caller gives the time. The record has the warm instances: ``warm`` is 
 
 from __future__ import annotations
 
-import functools
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from .errors import DefinitionError, Mistakes, Refused
+from .errors import DefinitionError, Mistakes
 from .model import version_of
 from .versions import argument
 
 if TYPE_CHECKING:
-    from .model import App, Instance
-    from .protocols import Desired, Observed, Wave
+    from .model import App
+    from .protocols import Observed, Wave
     from .records import Ids, Record, Warm
 
-D = TypeVar("D", bound="Desired")
-S = TypeVar("S", bound="Observed")
-P = TypeVar("P")
 
 # -- definitions ------------------------------------------------------------------------------
 
@@ -71,52 +67,7 @@ def check_room(app: App, nodes: int) -> None:
     )
 
 
-# -- planning ---------------------------------------------------------------------------------
-
-
-def warm(desired: Desired, observed: Observed) -> list[Instance]:
-    """Return the instances that are kept warm, and can be published again without a change."""
-    if not desired.app.blue_green:
-        return []
-    return [
-        i for i in observed.instances if (i.node, i.id) in observed.warm and i.running and i.tested and not i.published
-    ]
-
-
-def again(desired: Desired, warm: Iterable[Instance]) -> list[Instance]:
-    """Return the instances in ``warm`` that have the desired release, on the nodes where it is to run."""
-    here = set(desired.nodes)
-    return [i for i in warm if desired.publish and i.version == desired.version and i.node in here]
-
-
-def making_room(plan: Callable[[D, S], P]) -> Callable[[D, S], P]:
-    """Make ``plan`` try again without the warm instances if it is refused: they serve no client, and occupy ports."""
-
-    @functools.wraps(plan)
-    def planned(desired: D, observed: S) -> P:
-        try:
-            return plan(desired, observed)
-        except Refused:
-            if not observed.warm:
-                raise
-            return plan(desired, replace(observed, warm=frozenset()))
-
-    return planned
-
-
-def by_node(instances: Iterable[Instance]) -> dict[str, tuple[Instance, ...]]:
-    """Return node -> instances."""
-    grouped: dict[str, tuple[Instance, ...]] = {}
-    for i in instances:
-        grouped[i.node] = (*grouped.get(i.node, ()), i)
-    return grouped
-
-
-def parted(desired: Desired, old: Sequence[Instance]) -> tuple[list[Instance], list[Instance]]:
-    """Return the instances in ``old`` to keep warm, and the others to retire, which are of no use for a rollback."""
-    keep = [i for i in old if desired.app.strategy.keep_old and i.good and i.version != desired.version]
-    staying = set(keep)
-    return keep, [i for i in old if i not in staying]
+# -- the waves --------------------------------------------------------------------------------
 
 
 def returning(wave: Wave) -> bool:

@@ -22,7 +22,7 @@ from . import membership
 if TYPE_CHECKING:
     from ..core.records import Record, Serving
     from ..discovery.backend import Endpoint
-    from ..planning.planner import Desired
+    from ..planning.model import Desired
     from .membership import Stranger
     from .verbs.appsite import Site
     from .verbs.task import Task

@@ -12,7 +12,7 @@ from ..core.words import by_problem
 from ..core.words import name as said
 from ..definition import conflicts
 from ..planning.explain import listed
-from ..planning.planner import Observed
+from ..planning.model import Observed
 from . import membership
 from .remote import answers, jobs
 from .remote.jobs import TALK_DEADLINE, ids_by_node
@@ -134,7 +134,7 @@ def health(discovery, desired, observed, journal):
     restart of an agent.
 
     :param discovery: the environment's discovery, as the master sees it.
-    :param desired: a planner.Desired.
+    :param desired: a planning.model.Desired.
     """
     app = desired.app
     serving = [i for i in observed.instances if i.published and i.running]

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..core.errors import Refused
+from . import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from ..core.model import Instance
+    from .model import Desired, Move, Observed
 
 
-def nodes(desired, observed):
+def nodes(desired: Desired, observed: Observed) -> Mapping[str, str]:
     """Return the nodes that have data of the app, or no nodes if the app keeps no data."""
     return observed.data if desired.app.data else {}
 
 
-def recorded(desired, observed, record):
+def recorded(desired: Desired, observed: Observed, record: Mapping[str, Collection[str]] | None) -> Sequence[str]:
     """Return the nodes that the record names as nodes with data.
 
     With ``move``, the operator gave up data that is missing now.
@@ -21,17 +31,24 @@ def recorded(desired, observed, record):
     return sorted({n for n, folder in observed.data.items() if folder}.union(before))
 
 
-def places(instances):
+def places(instances: Iterable[Instance]) -> set[str]:
     """Return the nodes that ``instances`` are on."""
     return {i.node for i in instances}
 
 
-def published(observed):
+def published(observed: Observed) -> set[str]:
     """Return the nodes on which an instance is published, whether it still runs or not."""
     return places(i for i in observed.instances if i.published)
 
 
-def empty(desired, observed, had, after, start, moves):
+def empty(
+    desired: Desired,
+    observed: Observed,
+    had: AbstractSet[str],
+    after: AbstractSet[str],
+    start: Iterable[str],
+    moves: Iterable[Move],
+) -> tuple[str, ...]:
     """Return the nodes on which an app with data starts without any data: for the first time, or in addition.
 
     :param had: the nodes that have an instance.
@@ -47,24 +64,17 @@ def empty(desired, observed, had, after, start, moves):
         return bare
     lost = [node for node in bare if node in observed.lost]
     if lost:
-        raise Refused(
-            f"{desired.app.name} had data on {', '.join(lost)}, and its data folder there is empty: a disk that is not"
-            f" mounted, or a new machine. Bring the data back, or{_confirm(desired)}"
-        )
+        raise Refused(explain.lost_data(desired, lost))
     left = set(observed.data) - set(after)
     moved = [m for m in moves if m.source in observed.data and m.target in bare]
     # A successor on its own node has the data that is there: the app may have written nothing yet.
     new = {node for node in bare if left and node not in had}
     if moved or new:
-        targets, sources = sorted(new | {m.target for m in moved}), sorted(left | {m.source for m in moved})
-        raise Refused(
-            f"{desired.app.name} would start without its data on {', '.join(targets)}: its data is on"
-            f" {_listed(observed, sources)}.{_why(observed, sources, moved)} Copy the data there, or{_confirm(desired)}"
-        )
+        raise Refused(explain.data_elsewhere(desired, observed, new, left, moved))
     return bare
 
 
-def unused(desired, observed, had, after):
+def unused(desired: Desired, observed: Observed, had: AbstractSet[str], after: AbstractSet[str]) -> tuple[str, ...]:
     """Return the nodes of the deployment whose data no instance has after it.
 
     :param had: the nodes that have an instance.
@@ -73,28 +83,7 @@ def unused(desired, observed, had, after):
         the operator did not confirm that.
     """
     data = set(nodes(desired, observed))
-    left, reached = sorted(data & set(had) - set(after)), data & set(after) - set(had)
+    left, reached = sorted(data & had - after), data & after - had
     if desired.publish and not desired.move and len(left) > len(reached):
-        raise Refused(
-            f"{desired.app.name} would leave its data on {_listed(observed, left)}: none of it would run there."
-            f"{_why(observed, left)} Run as many as before, or say move=True to leave the data there, unused."
-        )
-    return tuple(sorted(data & {*had, *desired.nodes} - set(after)))
-
-
-def _confirm(desired):
-    return f" say move=True to start {desired.app.name} with an empty data folder."
-
-
-def of_all(observed):
-    """Say where the data of an app is, or return an empty text if there is no data."""
-    return _listed(observed, sorted(observed.data))
-
-
-def _listed(observed, nodes):
-    return ", ".join(f"{node} ({folder})" if (folder := observed.data[node]) else node for node in nodes)
-
-
-def _why(observed, nodes, moves=()):
-    reasons = [observed.barred[node] for node in nodes if node in observed.barred]
-    return "".join(f" {reason}." for reason in dict.fromkeys([*(m.reason for m in moves), *reasons]))
+        raise Refused(explain.data_left(desired, observed, left))
+    return tuple(sorted(data & {*had, *desired.nodes} - after))

@@ -1,14 +1,23 @@
-"""A plan for people, in sentences, and for programs, as plain data. Pure."""
+"""A plan, or why there is none, for people in sentences. A plan for programs as plain data. Pure."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from ..core import traffic
+from .model import Reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+    from typing import Any
+
+    from ..core.model import PortRange
+    from .model import Desired, Move, Observed, Plan, Wave
 
 
-def lines(plan, app, version):
-    """Return a planner.Plan as a list of sentences, in the order of execution.
+def lines(plan: Plan, app: str, version: str) -> list[str]:
+    """Return a Plan as a list of sentences, in the order of execution.
 
     :param app: the name of the app.
     :param version: the release that the plan is for.
@@ -18,7 +27,7 @@ def lines(plan, app, version):
         out.append(f"stop instances that serve nobody: {listed(plan.clean)}")
     if plan.sick:
         out.append(f"not healthy in discovery, so it is replaced: {listed(plan.sick)}")
-    out += [f"{app} moves from {move.source} to {move.target}: {move.reason}" for move in plan.moves]
+    out += [f"{app} moves from {move.source} to {move.target}: {_reason(move)}" for move in plan.moves]
     if plan.empty:
         out.append(f"{app} starts with an empty data folder on {', '.join(plan.empty)}")
     if plan.unused and plan.waves:
@@ -48,10 +57,10 @@ def lines(plan, app, version):
     return out or ["no changes: the deployed instances are as defined"]
 
 
-def actions(plan, observed, version):
-    """Return a planner.Plan as plain data, for ``--out=json``.
+def actions(plan: Plan, observed: Observed, version: str) -> dict[str, Any]:
+    """Return a Plan as plain data, for ``--out=json``.
 
-    :param observed: the planner.Observed that the plan was made from.
+    :param observed: the state that the plan was made from.
     :param version: the release that the plan is for.
     :returns: ``from`` (the releases that serve now), ``to``, ``install`` (nodes), ``clean`` and ``weigh`` (by node),
         ``moves``, ``waves``, ``publish``, ``measure`` (names of gates), ``paused`` and ``canary``. A wave has ``start``
@@ -63,7 +72,7 @@ def actions(plan, observed, version):
         "install": list(plan.install),
         "clean": _lists(plan.clean),
         "weigh": plan.weigh,
-        "moves": [asdict(move) for move in plan.moves],
+        "moves": [{"source": m.source, "target": m.target, "reason": _reason(m)} for m in plan.moves],
         "waves": [
             {
                 "start": wave.start,
@@ -81,17 +90,145 @@ def actions(plan, observed, version):
     }
 
 
-def _lists(by_node):
+def _lists(by_node: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
     return {node: list(ids) for node, ids in by_node.items()}
 
 
-def listed(by_node):
+def listed(by_node: Mapping[str, Iterable[str]]) -> str:
     """Return node -> names as text."""
     return ", ".join(f"{i} on {node}" for node, ids in by_node.items() for i in ids)
 
 
-def _while(wave, app):
+def _while(wave: Wave, app: str) -> str:
     """Say how many instances serve clients while the instances that a wave replaces are out."""
     if not wave.meanwhile:
         return f"and nothing else serves on these nodes: {app} is down there until the new one is published"
     return f"while {wave.meanwhile} other{'s' * (wave.meanwhile != 1)} serve{'s' * (wave.meanwhile == 1)}"
+
+
+def _reason(move: Move) -> str:
+    """Say why an instance does not stay on its node."""
+    return {
+        Reason.BARRED: move.barred,
+        Reason.NOT_CHOSEN: f"{move.source} is not among the nodes of this deployment",
+        Reason.NO_PORT: f"{move.source} has no free port for it",
+        Reason.ZONE: "its zone would have more than its share",
+        Reason.SHARE: f"{move.source} would have more than its share",
+    }[move.reason]
+
+
+# -- why a plan is refused --------------------------------------------------------------------
+
+
+def no_node(desired: Desired, observed: Observed) -> str:
+    """Say that no node may run the app."""
+    return f"no node may run {desired.app.name}: give a node of the environment the role it asks for.{_allow(observed)}"
+
+
+def no_room(desired: Desired, observed: Observed, room: Mapping[str, float], missing: int) -> str:
+    """Say that there are too few ports.
+
+    :param room: node -> how many instances could be started there.
+    :param missing: how many instances have to be started.
+    """
+    app, ports = desired.app, desired.app.ports
+    free = ", ".join(f"{room[n]} on {n}" for n in desired.nodes)
+    return (
+        f"no room for {missing} more of {app.name} {desired.version} beside the running instances:"
+        f" ports {ports} have free {free}. Either {_make_room(desired, ports)}, or add nodes.{_allow(observed)}"
+    )
+
+
+def _allow(observed: Observed) -> str:
+    """Say which nodes of the environment could run the app, too."""
+    return "".join(f" {reason}." for _, reason in sorted(observed.barred.items()))
+
+
+def _make_room(desired: Desired, ports: PortRange | None) -> str:
+    """Say how to make room on the present nodes."""
+    app = desired.app
+    beside = f"give {app.name} a range of ports (apps:{app.name}:ports) so that old and new run side by side"
+    if ports and len(ports) > 1:
+        return f"widen apps:{app.name}:ports"
+    if not app.recreate:
+        return f"{beside}, or have each old one stopped first (apps:{app.name}:strategy: {{type: recreate}})"
+    if not desired.publish:
+        return f"leave publish=False out (in place, a candidate needs the port of the old instance), or {beside}"
+    if desired.keep:
+        return f"leave keep=True out (in place, the new release needs the port of the kept instance), or {beside}"
+    return "stop the process that uses that port"
+
+
+def no_candidate(desired: Desired) -> str:
+    """Say that there is nothing to publish."""
+    return (
+        f"no candidate of {desired.app.name} {desired.version} waits for publication:"
+        " deploy.app with publish=False starts it"
+    )
+
+
+def too_few(desired: Desired, there: int) -> str:
+    """Say that a publication would leave fewer instances than are desired.
+
+    :param there: how many it would leave.
+    """
+    return (
+        f"{there} of {desired.app.name} {desired.version} would be published, and {desired.instances} are desired:"
+        f" start as many first (deploy.app with publish=False), say instances=, or keep=True to keep the old ones."
+    )
+
+
+def unknown_release(ids: Mapping[str, Iterable[str]]) -> str:
+    """Say that instances, node -> ids, cannot be restarted, because their nodes have no file about them."""
+    return f"the release of {listed(ids)} is not known, so it cannot be restarted: deploy.app replaces it."
+
+
+# -- data -------------------------------------------------------------------------------------
+
+
+def lost_data(desired: Desired, lost: Iterable[str]) -> str:
+    """Say that the data of the app is lost on the nodes ``lost``."""
+    return (
+        f"{desired.app.name} had data on {', '.join(lost)}, and its data folder there is empty: a disk that is not"
+        f" mounted, or a new machine. Bring the data back, or{_confirm(desired)}"
+    )
+
+
+def data_elsewhere(desired: Desired, observed: Observed, new: set[str], left: set[str], moved: Sequence[Move]) -> str:
+    """Say that instances would start without data that is elsewhere.
+
+    :param new: nodes that had no instance, and have no data.
+    :param left: nodes with data, and without an instance after the deployment.
+    :param moved: the moves from nodes with data to nodes without.
+    """
+    targets, sources = sorted(new | {m.target for m in moved}), sorted(left | {m.source for m in moved})
+    return (
+        f"{desired.app.name} would start without its data on {', '.join(targets)}: its data is on"
+        f" {_folders(observed, sources)}.{_why(observed, sources, moved)} Copy the data there, or{_confirm(desired)}"
+    )
+
+
+def data_left(desired: Desired, observed: Observed, left: Sequence[str]) -> str:
+    """Say that no instance would stay on nodes with data, which are ``left``."""
+    return (
+        f"{desired.app.name} would leave its data on {_folders(observed, left)}: none of it would run there."
+        f"{_why(observed, left)} Run as many as before, or say move=True to leave the data there, unused."
+    )
+
+
+def data(observed: Observed) -> str:
+    """Say where the data of an app is, or return an empty text if there is no data."""
+    return _folders(observed, sorted(observed.data))
+
+
+def _confirm(desired: Desired) -> str:
+    return f" say move=True to start {desired.app.name} with an empty data folder."
+
+
+def _folders(observed: Observed, nodes: Iterable[str]) -> str:
+    return ", ".join(f"{node} ({folder})" if (folder := observed.data[node]) else node for node in nodes)
+
+
+def _why(observed: Observed, nodes: Iterable[str], moves: Iterable[Move] = ()) -> str:
+    barred = [observed.barred[node] for node in nodes if node in observed.barred]
+    return "".join(f" {reason}." for reason in dict.fromkeys([*(_reason(m) for m in moves), *barred]))

@@ -9,7 +9,8 @@ from saltdeploy.core.model import NORMAL_WEIGHT, Environment, Node, PortRange
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import status
 from saltdeploy.planning.explain import lines
-from saltdeploy.planning.planner import Desired, Plan, Wave, plan, publication
+from saltdeploy.planning.model import Desired, Plan, Wave
+from saltdeploy.planning.planner import plan, publication
 
 from tests.support.definitions import mistake, pillar, shop
 from tests.support.fleet import NEW, OLD, instance, make_app, observe

@@ -12,7 +12,8 @@ from saltdeploy.master import outcome
 from saltdeploy.master.remote.jobs import TALK_DEADLINE, PhaseFailed
 from saltdeploy.master.rollout.context import Identity
 from saltdeploy.master.rollout.hookphases import Freeze, Hooks, forget, newest, starts_last
-from saltdeploy.planning.planner import Desired, Plan, Wave, plan
+from saltdeploy.planning.model import Desired, Plan, Wave
+from saltdeploy.planning.planner import plan
 
 from tests.support.definitions import complaint, shop
 from tests.support.fleet import NEW, desire, instance, make_app, observe

@@ -14,7 +14,7 @@ from saltdeploy.master import preflight
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.remote.jobs import stop_deadline
 from saltdeploy.master.verbs.session import Session
-from saltdeploy.planning.planner import Desired, Observed
+from saltdeploy.planning.model import Desired, Observed
 
 from tests.support.fleet import instance
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from saltdeploy.core.errors import Refused
 from saltdeploy.core.model import PortRange
 from saltdeploy.planning.explain import lines
-from saltdeploy.planning.planner import Desired, Plan, plan, publication
+from saltdeploy.planning.model import Desired, Plan
+from saltdeploy.planning.planner import plan, publication
 
 from tests.support.fleet import NEW, OLD, World, instance, make_app
 

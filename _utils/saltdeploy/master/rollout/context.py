@@ -12,7 +12,7 @@ from ...core.model import App, Environment, Instance, Strategy
 
 if TYPE_CHECKING:
     from ...discovery.backend import Backend
-    from ...planning.planner import Desired
+    from ...planning.model import Desired
     from ..lock import Lock
     from ..remote.jobs import Jobs
 

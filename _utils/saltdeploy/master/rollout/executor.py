@@ -25,7 +25,7 @@ from .reversal import Reversal
 
 if TYPE_CHECKING:
     from ...core.records import Record
-    from ...planning.planner import Plan, Wave
+    from ...planning.model import Plan, Wave
     from .context import Context, Ids
 
 

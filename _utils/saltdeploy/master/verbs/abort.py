@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 from ...core import records, versions
 from ...core.errors import Refused
 from ...planning import planner
+from ...planning.model import Desired
 from .. import outcome
 from . import rollouttask, task
 
 if TYPE_CHECKING:
     from ...core.records import Record
-    from ...planning.planner import Desired, Observed
+    from ...planning.model import Desired, Observed
     from .appsite import Site
     from .session import Session
     from .task import Result, Task
@@ -32,7 +33,7 @@ def run(session: Session, name: object, env: object, test: bool, reason: object)
                 desired, make = _before(site, observed, record), planner.plan
             else:
                 version = (record or records.NOTHING)["version"]
-                desired, make = planner.Desired(app, version, 0, site.nodes), planner.without_candidates
+                desired, make = Desired(app, version, 0, site.nodes), planner.without_candidates
                 if not make(desired, observed):
                     raise Refused(f"nothing of {app.name} is paused in {environment.name}, and no candidate waits.")
             it = rollouttask.decide(session, site, observed, desired, make, left=paused)
@@ -55,4 +56,4 @@ def _before(site: Site, observed: Observed, record: Record) -> Desired:
     # The deployment may have been on some nodes only. The other nodes keep their instances.
     good = sum(i.good and i.version == origin for i in observed.instances)
     # Data that the new release wrote may be left on nodes where nothing ran before. That needs no second confirmation.
-    return planner.Desired(app, origin, max(paused["before"], good), site.nodes, move=bool(app.data))
+    return Desired(app, origin, max(paused["before"], good), site.nodes, move=bool(app.data))

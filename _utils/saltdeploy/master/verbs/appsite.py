@@ -15,7 +15,7 @@ from .. import membership
 if TYPE_CHECKING:
     from ...core.records import Entry, Record
     from ...discovery.backend import Backend, Endpoint
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
     from ..membership import Stranger
     from ..remote.fleet import Fleet
 

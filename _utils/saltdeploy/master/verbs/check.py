@@ -8,6 +8,7 @@ from ...core import arguments, hooks, records, shapes, traffic, versions
 from ...core.errors import DONE, Refused
 from ...definition import loadbalancer
 from ...planning import explain, planner
+from ...planning.model import Desired
 from .. import notify, preflight
 from ..lock import held
 from ..rollout import contents, hookphases
@@ -39,7 +40,7 @@ def run(
         for warning in (*loadbalancer.lacking(app, count, observed.slots), *notify.lacking(environment)):
             journal.warn(warning)
         pause = records.pauses(app, release, site.record())
-        desired = planner.Desired(app, release, count, site.nodes, pause=pause, analysis=True, move=move)
+        desired = Desired(app, release, count, site.nodes, pause=pause, analysis=True, move=move)
         plan = planner.plan(desired, preflight.health(site.discovery, desired, observed, journal))
         if app.hooks and (plan.install or plan.waves):
             marks = hookphases.marks(site.discovery, site.prefix, release)

@@ -14,6 +14,7 @@ from ...core.model import version_of
 from ...definition import loadbalancer
 from ...discovery.registration import CANDIDATE
 from ...planning import planner
+from ...planning.model import Desired
 from .. import outcome, preflight
 from ..outcome import Outcome
 from ..remote.fleet import Fleet
@@ -24,7 +25,7 @@ from . import abort, promote, rollouttask, task
 if TYPE_CHECKING:
     from ...core.model import App, Environment
     from ...discovery.backend import Backend, Endpoint
-    from ...planning.planner import Desired, Observed, Plan
+    from ...planning.model import Desired, Observed, Plan
     from .session import Session
     from .task import Result, Task
 
@@ -58,7 +59,7 @@ def run(
             pause = records.pauses(app, release, site.record())
             session.advise(site, acts=not test)
             options: dict[str, Any] = {"pause": pause, "analysis": True, "move": move}
-            desired = planner.Desired(app, release, count, site.nodes, publish, keep, **options)
+            desired = Desired(app, release, count, site.nodes, publish, keep, **options)
 
             def make(desired: Desired, observed: Observed) -> Plan:
                 plan = planner.plan(desired, observed)

@@ -11,7 +11,7 @@ from ..remote import answers
 from ..remote.jobs import Jobs
 
 if TYPE_CHECKING:
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
     from ..rollout.context import Identity
     from .appsite import Site
 

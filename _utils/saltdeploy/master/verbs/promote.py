@@ -9,12 +9,13 @@ from ... import discovery
 from ...core import records, versions
 from ...core.errors import Refused
 from ...planning import planner
+from ...planning.model import Desired
 from . import rollouttask, task
 
 if TYPE_CHECKING:
     from ...core.model import App, Environment
     from ...core.records import Paused
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
     from .session import Session
     from .task import Result, Task
 
@@ -35,9 +36,7 @@ def run(session: Session, name: object, env: object, test: bool, reason: object)
                 )
             site.tell_strangers(observed)
             move = paused.get("move", False)
-            desired = planner.Desired(
-                app, version, paused["instances"], site.nodes, adopt=True, analysis=True, move=move
-            )
+            desired = Desired(app, version, paused["instances"], site.nodes, adopt=True, analysis=True, move=move)
             # The record changes in any case.
             return replace(rollouttask.decide(session, site, observed, desired, planner.plan), changes=True)
 

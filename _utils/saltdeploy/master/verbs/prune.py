@@ -17,7 +17,7 @@ from . import oldreleases, task
 from .task import Task
 
 if TYPE_CHECKING:
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
     from ..lock import Lock
     from ..rollout.context import Identity, Ids
     from .appsite import Site

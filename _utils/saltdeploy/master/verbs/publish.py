@@ -8,11 +8,12 @@ from ...core import arguments, versions
 from ...core.errors import Refused
 from ...definition import loadbalancer
 from ...planning import planner
+from ...planning.model import Desired
 from .. import preflight
 from . import rollouttask, task
 
 if TYPE_CHECKING:
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
     from .session import Session
     from .task import Result, Task
 
@@ -46,7 +47,7 @@ def run(
                 chosen = " or ".join(map(versions.argument, waiting))
                 raise Refused(f"candidates of several releases wait. Choose one: {chosen}")
             release = wanted or versions.check(app, waiting[0] if waiting else None)
-            desired = planner.Desired(app, release, count, site.nodes, keep=keep, analysis=True, move=move)
+            desired = Desired(app, release, count, site.nodes, keep=keep, analysis=True, move=move)
             return rollouttask.decide(session, site, observed, desired, planner.publication)
 
         return task.carry_out(session, site, "publish", decide, reason, test)

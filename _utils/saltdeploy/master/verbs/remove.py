@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ... import definition
 from ...core import hooks, records
 from ...core.errors import DONE, Refused, cause
-from ...planning import affinity, planner
+from ...planning import explain, planner
 from ...planning.explain import listed
 from .. import membership, outcome
 from ..outcome import Ending, Outcome
@@ -19,7 +19,7 @@ from .task import Task
 
 if TYPE_CHECKING:
     from ...core.records import Record
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
     from ..lock import Lock
     from ..rollout.context import Identity, Ids
     from .appsite import Site
@@ -57,7 +57,7 @@ def run(session: Session, name: object, env: object, confirm: bool, test: bool, 
                 lines=lines or ["nothing to do: there is nothing of it"],
                 changes=bool(lines),
                 act=lambda lock, identity: act(jobs, site, ids, releases, record, lock, identity),
-                verdict=lambda result: _verdict(result, affinity.of_all(observed)),
+                verdict=lambda result: _verdict(result, explain.data(observed)),
                 removes=True,
             )
 

@@ -11,6 +11,7 @@ from ...core import records
 from ...core.errors import DONE, Refused, cause
 from ...planning import planner
 from ...planning.explain import listed
+from ...planning.model import Desired
 from .. import outcome, preflight
 from ..outcome import Ending, Outcome
 from ..remote.jobs import Jobs, ids_by_node, most
@@ -19,7 +20,7 @@ from . import task
 from .task import Task
 
 if TYPE_CHECKING:
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
     from ..journal import Journal
     from ..lock import Lock
     from ..rollout.context import Identity, Ids
@@ -68,7 +69,7 @@ def _with_health(journal: Journal, site: Site, observed: Observed, version: str)
 
     They serve no clients. So they are restarted first, and no restart counts on them.
     """
-    desired = planner.Desired(site.app, version, 0, site.nodes)
+    desired = Desired(site.app, version, 0, site.nodes)
     seen = preflight.health(site.discovery, desired, observed, journal)
     return replace(seen, instances=tuple(replace(i, running=i.running and i.healthy) for i in seen.instances))
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 from ...core import records, versions
 from ...core.errors import Refused
 from ...planning import planner
+from ...planning.model import Desired
 from . import rollouttask, task
 
 if TYPE_CHECKING:
     from ...core.records import Entry
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
     from .appsite import Site
     from .session import Session
     from .task import Result, Task
@@ -47,7 +48,7 @@ def run(
             # Never fewer than serve now, because somebody may have scaled up for a reason.
             count = max(app.instances, sum(i.good and i.version == current for i in observed.instances))
             preferred = sorted(site.nodes, key=lambda n: target not in observed.releases.get(n, ()))
-            desired = planner.Desired(app, target, count, tuple(preferred), tests=not skip_tests, move=move)
+            desired = Desired(app, target, count, tuple(preferred), tests=not skip_tests, move=move)
             said = f", rolled back from {current}"
             return rollouttask.decide(session, site, observed, desired, planner.plan, said, current)
 

@@ -20,7 +20,7 @@ from . import oldreleases
 from .task import Task
 
 if TYPE_CHECKING:
-    from ...planning.planner import Desired, Observed, Plan
+    from ...planning.model import Desired, Observed, Plan
     from ..journal import Journal
     from ..lock import Lock
     from ..rollout.context import Identity

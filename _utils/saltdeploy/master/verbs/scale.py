@@ -8,11 +8,12 @@ from ...core import arguments, records, versions
 from ...core.errors import Refused
 from ...definition import loadbalancer
 from ...planning import planner
+from ...planning.model import Desired
 from .. import preflight
 from . import rollouttask, task
 
 if TYPE_CHECKING:
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
     from .session import Session
     from .task import Result, Task
 
@@ -35,7 +36,7 @@ def run(
             site.refuse_strangers(observed)
             preflight.refuse_unseen(site)
             version = versions.check(app, record["version"])
-            desired = planner.Desired(app, version, count, site.nodes, move=move)
+            desired = Desired(app, version, count, site.nodes, move=move)
             differs = f". The definition says {app.instances}: so will the next deploy.app without instances="
             said = differs if count != app.instances else ""
             return rollouttask.decide(session, site, observed, desired, planner.plan, said)

@@ -25,7 +25,7 @@ from ..remote.fleet import Fleet
 from .appsite import Site
 
 if TYPE_CHECKING:
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
 
 # The first part of a mistake's message. Only an operator who asks for that app needs the remedy.
 FIRST = re.compile(r".*?(?=\. |\n|$)", re.DOTALL)

@@ -17,7 +17,7 @@ from ..outcome import Ending
 from ..rollout.context import Identity
 
 if TYPE_CHECKING:
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
     from .appsite import Site
     from .session import Session
 

@@ -17,7 +17,7 @@ from .task import Task
 
 if TYPE_CHECKING:
     from ...core.model import Instance
-    from ...planning.planner import Observed
+    from ...planning.model import Observed
     from ..lock import Lock
     from ..rollout.context import Identity
     from .appsite import Site

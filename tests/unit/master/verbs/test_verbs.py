@@ -21,7 +21,7 @@ from saltdeploy.master.verbs import abort, deploy, promote, rollouttask, session
 from saltdeploy.master.verbs.appsite import Site
 from saltdeploy.master.verbs.session import Session
 from saltdeploy.master.verbs.task import Task
-from saltdeploy.planning.planner import Desired, Plan
+from saltdeploy.planning.model import Desired, Plan
 
 from tests.support.fleet import instance, make_app, observe
 
