@@ -18,8 +18,7 @@ from cryptography import x509
 from saltdeploy import definition, discovery
 from saltdeploy.core.errors import DefinitionError, DiscoveryUnavailable, Refused
 from saltdeploy.definition import cluster
-from saltdeploy.environment import certificates, pillar
-from saltdeploy.environment import secretstore as secrets_of_environments
+from saltdeploy.environment import certificates, pillar, secretstore
 from saltdeploy.environment.secretstore import Secrets
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
@@ -288,7 +287,7 @@ def test_a_full_disk_stops_no_environment_that_has_its_secrets(environments, mon
     def full(*_):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(secrets_of_environments, "_write", full)
+    monkeypatch.setattr(secretstore, "write_file", full)
     found = pillar.all_environments(folder, opts)
     assert definition.load(found, "test") and definition.load(found, "own")
     with pytest.raises(DefinitionError, match="cannot keep Consul's secrets in .*: No space left on device"):
