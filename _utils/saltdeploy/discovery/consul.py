@@ -96,7 +96,7 @@ class Consul:
     def _client(url: str, token: str | None, ca: str | None) -> HTTPClient:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        client = HTTPClient(addresses.host(parts.hostname), port, parts.scheme, verify=ca or True)
+        client = HTTPClient(addresses.host(parts.hostname or ""), port, parts.scheme, verify=ca or True)
         client.session.trust_env = False
         adapter = _Adapter()
         client.session.mount("http://", adapter)
