@@ -468,3 +468,8 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.setitem(sys.modules, "consul", None)
     with pytest.raises(Refused, match="^python-consul is not installed here.* `salt-pip install python-consul`"):
         discovery.connect({})
+
+
+def test_a_url_without_a_host_is_no_agent_that_answers():
+    with consul.Consul(["http://"]) as client, pytest.raises(DiscoveryUnavailable, match="Consul does not answer"):
+        client.keys("deploy/")
