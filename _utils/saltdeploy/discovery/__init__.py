@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ..core import addresses
 from ..core.errors import DiscoveryUnavailable, Refused
 from ..core.model import AGENT
 from .backend import ELECTION, PAUSE, Endpoint, Service
 
+if TYPE_CHECKING:
+    from .backend import Backend
+
+Answer = TypeVar("Answer")
+
 __all__ = ["ELECTION", "Endpoint", "Service", "connect", "patiently"]
 
 
-def patiently(ask, seconds=ELECTION):
+def patiently(ask: Callable[[], Answer], seconds: float = ELECTION) -> Answer:
     """Return ``ask()``, tried again for ``seconds`` while discovery has no answer, to wait for an election's end.
 
     :raises DiscoveryUnavailable: discovery has no answer after that.
@@ -27,7 +34,7 @@ def patiently(ask, seconds=ELECTION):
             time.sleep(PAUSE)
 
 
-def connect(config, node_address=None):
+def connect(config: Mapping[str, Any], node_address: str | None = None) -> Backend:
     """Return the discovery backend that an environment's ``discovery`` mapping describes.
 
     :param config: for example ``{"consul": {"agent": "http://{address}:8500"}}``.
@@ -38,7 +45,7 @@ def connect(config, node_address=None):
     try:
         from .consul import Consul  # it takes time to load
     except ModuleNotFoundError as exc:
-        package = {"consul": "python-consul"}.get(exc.name.partition(".")[0], exc.name)
+        package = {"consul": "python-consul"}.get((exc.name or "").partition(".")[0], exc.name)
         raise Refused(f"{package} is not installed here, in Salt's Python: `salt-pip install {package}`.") from None
 
     settings = config.get("consul") or {}

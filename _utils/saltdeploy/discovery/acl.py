@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from ..core.errors import DiscoveryUnavailable, Failed
 from .consul import Consul
@@ -26,7 +28,7 @@ class Acl(Consul):
 
     dry = False
 
-    def bootstrap(self, secret, deadline):
+    def bootstrap(self, secret: str, deadline: float) -> bool:
         """Make ``secret`` the first management token, once, and return whether it was done now.
 
         :param deadline: seconds to wait for a leader.
@@ -52,17 +54,17 @@ class Acl(Consul):
                 raise Failed(f"no bootstrap of access control within {deadline:g}s: {why}")
             time.sleep(POLL)
 
-    def policy(self, name, rules):
+    def policy(self, name: str, rules: str) -> dict[str, Any]:
         """Ensure a policy, and return the differences as ``{"old", "new"}``, or {} if there are none."""
         found = self._find(f"/v1/acl/policy/name/{name}")
         return self._ensure("policy", found, {"Name": name, "Rules": rules})
 
-    def role(self, name, policies):
+    def role(self, name: str, policies: Iterable[str]) -> dict[str, Any]:
         """Ensure a role that has these policies (names)."""
         found = self._find(f"/v1/acl/role/name/{name}")
         return self._ensure("role", found, {"Name": name, "Policies": [{"Name": p} for p in policies]})
 
-    def token(self, accessor, secret, description, rights):
+    def token(self, accessor: str, secret: str, description: str, rights: Mapping[str, Any]) -> dict[str, Any]:
         """Ensure a token.
 
         :param accessor: its id, which is no secret.
@@ -72,27 +74,28 @@ class Acl(Consul):
         wanted = {"AccessorID": accessor, "SecretID": secret, "Description": description, **rights}
         return self._ensure("token", found, wanted)
 
-    def tokens(self, prefix):
+    def tokens(self, prefix: str) -> dict[str, str]:
         """Return ``{accessor: description}`` of the tokens whose description begins with ``prefix``."""
         found = self._get("/v1/acl/tokens")
         return {t["AccessorID"]: t["Description"] for t in found if t["Description"].startswith(prefix)}
 
-    def remove_token(self, accessor):
+    def remove_token(self, accessor: str) -> None:
         """Remove a token."""
         response = self._call("delete", f"/v1/acl/token/{accessor}")
         if response.code != 200:
             raise Failed(f"Consul did not remove token {accessor}: {response.code} {response.body.strip()[:200]}")
 
-    def _find(self, path):
+    def _find(self, path: str) -> dict[str, Any] | None:
         response = self._call("get", path)
         # An unknown id is a 403 before Consul 1.16 ("ACL not found"), an unknown name a 404.
         if response.code == 404 or "ACL not found" in response.body or "Cannot find" in response.body:
             return None
         if response.code != 200:
             raise Failed(f"Consul: {path}: {response.code} {response.body.strip()[:200]}")
-        return json.loads(response.body)
+        found: dict[str, Any] = json.loads(response.body)
+        return found
 
-    def _ensure(self, kind, found, wanted):
+    def _ensure(self, kind: str, found: dict[str, Any] | None, wanted: Mapping[str, Any]) -> dict[str, Any]:
         differs = {k: v for k, v in wanted.items() if _plain(k, (found or {}).get(k)) != _plain(k, v)}
         if not differs:
             return {}
@@ -108,7 +111,7 @@ class Acl(Consul):
         return {"old": found and {k: found.get(k) for k in differs}, "new": differs}
 
 
-def _plain(key, value):
+def _plain(key: str, value: Any) -> Any:
     """Return a value in a form to compare: links by their names only, and an empty value as None."""
     if key in LINKS and value:
         return sorted(link["Name"] for link in value)

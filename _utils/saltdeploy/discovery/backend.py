@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 from ..core import addresses
 from ..core.model import Probe
@@ -37,7 +37,7 @@ class Service:
     weight: int | None = None
 
     @property
-    def digest(self):
+    def digest(self) -> str:
         """A digest of the whole registration, to tell whether it changed (checks read back empty)."""
         return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
@@ -64,21 +64,31 @@ class Endpoint:
     alive: bool = True
 
     @property
-    def minion(self):
+    def minion(self) -> str:
         """The Salt minion that published it, or the catalog's node name if saltdeploy did not."""
         return self.meta.get("minion", self.node)
 
     @property
-    def host(self):
+    def host(self) -> str:
         """The address in the form that a URL needs."""
         return addresses.host(self.address)
+
+
+Client = TypeVar("Client", bound="Backend")
 
 
 class Backend(Protocol):
     """A service discovery, with a key-value store and locks.
 
-    Each method raises DiscoveryUnavailable if the backend does not answer, and has a deadline of its own.
+    Each method raises DiscoveryUnavailable if the backend does not answer, and has a deadline of its own. The values of
+    keys are plain data, as JSON has it.
     """
+
+    def __enter__(self: Client) -> Client:
+        """Return the backend itself, whose connections are closed at the end."""
+
+    def __exit__(self, *exc: object) -> None:
+        """Close the connections."""
 
     # -- the node's own services -----------------------------------------------------------------
 
@@ -113,7 +123,7 @@ class Backend(Protocol):
     def services(self) -> dict[str, tuple[str, ...]]:
         """Return the names of all services, each with the tags of its instances."""
 
-    def replaced(self) -> list[str]:
+    def replaced(self) -> set[str]:
         """Return the names of the nodes whose entries belong to an earlier agent of the same name."""
 
     def leader(self) -> str:
@@ -124,13 +134,13 @@ class Backend(Protocol):
 
     # -- keys --------------------------------------------------------------------------------------
 
-    def read(self, key: str) -> tuple[str | None, int, str | None]:
+    def read(self, key: str) -> tuple[Any, int, str | None]:
         """Return value, index and lock holder of ``key``. The index is 0 if there is no such key."""
 
-    def read_all(self, prefix: str) -> dict[str, str]:
+    def read_all(self, prefix: str) -> dict[str, Any]:
         """Return ``{key: value}`` of all keys under ``prefix``."""
 
-    def entries(self, prefix: str) -> list[tuple[str, str]]:
+    def entries(self, prefix: str) -> list[tuple[str, Any]]:
         """Return key and value of all keys under ``prefix``, in the order of their creation."""
 
     def keys(self, prefix: str) -> list[str]:
@@ -138,14 +148,14 @@ class Backend(Protocol):
 
     def write(
         self,
-        entries: dict[str, str],
+        entries: Mapping[str, Any],
         lock_key: str | None = None,
         session: str | None = None,
         delete: Iterable[str] = (),
     ) -> bool:
         """Write ``entries`` and remove the keys ``delete``. Return False if ``session`` does not hold ``lock_key``."""
 
-    def replace(self, key: str, value: str, index: int) -> bool:
+    def replace(self, key: str, value: Any, index: int) -> bool:
         """Write ``key`` if nobody has changed it since ``index``. Return whether it was written."""
 
     # -- locks -------------------------------------------------------------------------------------
@@ -159,7 +169,7 @@ class Backend(Protocol):
     def destroy_session(self, session: str) -> None:
         """End ``session``. It holds no lock after that."""
 
-    def acquire(self, key: str, session: str, value: str, index: int) -> bool:
+    def acquire(self, key: str, session: str, value: Any, index: int) -> bool:
         """Lock ``key`` for ``session`` if nobody has changed it since ``index``. Return whether it is locked."""
 
     def release(self, key: str, session: str) -> object:

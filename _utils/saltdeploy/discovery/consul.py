@@ -11,6 +11,8 @@ import base64
 import json
 import re
 import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import requests
@@ -20,7 +22,8 @@ from urllib3.exceptions import NewConnectionError
 
 from ..core import addresses
 from ..core.errors import DiscoveryUnavailable, Failed
-from .backend import ELECTION, PAUSE, Endpoint
+from ..core.model import Probe
+from .backend import ELECTION, PAUSE, Endpoint, Service
 
 CONNECT_TIMEOUT = 2.0
 # During leader loss an agent answers a registration after 7 to 14 seconds.
@@ -37,21 +40,34 @@ AGENT_CHECK = "serfHealth"
 # The status of a member that is alive, in Serf's numbers.
 ALIVE = 1
 
+# A parameter of a request, and an operation of a transaction.
+Parameter = tuple[str, object]
+Operation = dict[str, dict[str, Any]]
+Client = TypeVar("Client", bound="Consul")
+
+
+class Response(Protocol):
+    """An answer, as python-consul gives it."""
+
+    code: int
+    headers: Mapping[str, str]
+    body: str
+
 
 class _Adapter(HTTPAdapter):
     """An adapter that gives every call a timeout, and tries again only if a connection was refused."""
 
-    def send(self, request, **kwargs):
+    def send(self, request: requests.PreparedRequest, *args: Any, **kwargs: Any) -> requests.Response:
         kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
         # Not by urllib3's Retry, which logs each try: the log ends on the terminal.
         for pause in (0.1, 0.2):
             try:
-                return super().send(request, **kwargs)
+                return super().send(request, *args, **kwargs)
             except requests.ConnectionError as exc:
                 if not isinstance(getattr(exc.args[0], "reason", None), NewConnectionError):
                     raise
                 time.sleep(pause)
-        return super().send(request, **kwargs)
+        return super().send(request, *args, **kwargs)
 
 
 class Consul:
@@ -63,22 +79,24 @@ class Consul:
     :param datacenter: the datacenter whose catalog and keys are asked. None means the agent's own.
     """
 
-    def __init__(self, urls, token=None, ca=None, datacenter=None):
+    def __init__(
+        self, urls: Iterable[str], token: str | None = None, ca: str | None = None, datacenter: str | None = None
+    ) -> None:
         self.urls, self.datacenter = list(urls), datacenter
         self._clients = [self._client(url, token, ca) for url in self.urls]
 
-    def __enter__(self):
+    def __enter__(self: Client) -> Client:
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         for client in self._clients:
             client.session.close()
 
     @staticmethod
-    def _client(url, token, ca):
+    def _client(url: str, token: str | None, ca: str | None) -> HTTPClient:
         parts = urlsplit(url)
         port = parts.port or (443 if parts.scheme == "https" else 80)
-        client = HTTPClient(addresses.host(parts.hostname), port, parts.scheme, verify=ca or True)
+        client = HTTPClient(addresses.host(parts.hostname or ""), port, parts.scheme, verify=ca or True)
         client.session.trust_env = False
         adapter = _Adapter()
         client.session.mount("http://", adapter)
@@ -89,18 +107,18 @@ class Consul:
 
     # -- services -----------------------------------------------------------------------------
 
-    def publish(self, service):
+    def publish(self, service: Service) -> None:
         """Register ``service`` with the agent, as passing, because it was tested a moment ago."""
         self._put("/v1/agent/service/register", body=_registration(service))
 
-    def withdraw(self, service_id):
+    def withdraw(self, service_id: str) -> None:
         """Deregister ``service_id`` from the agent. An unknown id is no error: it is withdrawn."""
         response = self._call("put", f"/v1/agent/service/deregister/{service_id}")
         unknown = response.code == 404 or "Unknown service" in response.body
         if response.code != 200 and not unknown:
             raise _failure(response, f"deregister {service_id}")
 
-    def registered(self):
+    def registered(self) -> dict[str, Endpoint]:
         """Return the agent's own services: id -> Endpoint."""
         services = self._get("/v1/agent/services")
         return {
@@ -110,7 +128,7 @@ class Consul:
             for i, s in services.items()
         }
 
-    def unmeasured(self, ids):
+    def unmeasured(self, ids: Iterable[str]) -> list[str]:
         """Return which of the agent's own services ``ids`` pass only because they were registered so.
 
         An agent has no output of a check that it has not run yet. The catalog is of no use for this: it gets the output
@@ -120,7 +138,7 @@ class Consul:
         believed = {c["ServiceID"] for c in checks if c["Status"] == "passing" and not c["Output"]}
         return sorted(believed & set(ids))
 
-    def failing(self):
+    def failing(self) -> list[str]:
         """Return the ids of the agent's own services that clients do not find: a check does not pass, or not yet."""
         mine, checks = self.registered(), self._get("/v1/agent/checks").values()
         # After a restart the agent knows at once that nothing is checked yet, the catalog a moment later.
@@ -130,11 +148,13 @@ class Consul:
             failing |= {i for i, e in mine.items() if e.name == name and (i, e.meta) not in found}
         return sorted(failing & set(mine))
 
-    def instances(self, name, passing=False):
+    def instances(self, name: str, passing: bool = False) -> list[Endpoint]:
         """Return the Endpoints of service ``name``, read consistently, in a stable order."""
         return self._instances(name, passing=passing)[1]
 
-    def wait(self, name, until, deadline, passing=False):
+    def wait(
+        self, name: str, until: Callable[[list[Endpoint]], object], deadline: float, passing: bool = False
+    ) -> bool:
         """Block on the catalog until ``until(endpoints)`` is true, and return whether it became so.
 
         :param deadline: the :func:`time.monotonic` time at which to give up. An election may still end after it.
@@ -156,8 +176,10 @@ class Consul:
                 return False
             index = seen if seen >= index else 0
 
-    def _instances(self, name, index=0, block=0.0, passing=False):
-        params = [("consistent", "1")]
+    def _instances(
+        self, name: str, index: int = 0, block: float = 0.0, passing: bool = False
+    ) -> tuple[int, list[Endpoint]]:
+        params: list[Parameter] = [("consistent", "1")]
         if index:
             params += [("index", index), ("wait", f"{int(block * 1000)}ms")]
         if passing:
@@ -168,11 +190,11 @@ class Consul:
         found = [_endpoint(e) for e in json.loads(response.body)]
         return int(response.headers["X-Consul-Index"]), sorted(found, key=lambda e: (e.node, e.id))
 
-    def services(self):
+    def services(self) -> dict[str, tuple[str, ...]]:
         """Return the names of all services, each with the tags of its instances."""
         return {name: tuple(tags) for name, tags in self._get("/v1/catalog/services", [("consistent", "1")]).items()}
 
-    def replaced(self):
+    def replaced(self) -> set[str]:
         """Return the names of the nodes whose entries in the catalog belong to an earlier agent of the same name.
 
         An agent that lost its data has another identity. Consul refuses it the name while the catalog has the old
@@ -185,7 +207,7 @@ class Consul:
 
     # -- state of the cluster -----------------------------------------------------------------
 
-    def leader(self):
+    def leader(self) -> str:
         """Return the leader's address, or raise DiscoveryUnavailable if there is no leader."""
         leader = self._get("/v1/status/leader")
         if not leader:
@@ -199,7 +221,7 @@ class Consul:
 
     # -- keys ---------------------------------------------------------------------------------
 
-    def read(self, key):
+    def read(self, key: str) -> tuple[Any, int, str | None]:
         """Return ``(value, index, session)`` of ``key``, or ``(None, 0, None)`` if there is no such key."""
         response = self._call("get", f"/v1/kv/{key}", [("consistent", "1")])
         if response.code == 404:
@@ -209,11 +231,11 @@ class Consul:
         entry = json.loads(response.body)[0]
         return _value(entry), entry["ModifyIndex"], entry.get("Session")
 
-    def read_all(self, prefix):
+    def read_all(self, prefix: str) -> dict[str, Any]:
         """Return ``{key: value}`` of all keys under ``prefix``."""
         return dict(self.entries(prefix))
 
-    def entries(self, prefix):
+    def entries(self, prefix: str) -> list[tuple[str, Any]]:
         """Return ``(key, value)`` of all keys under ``prefix``, in the order in which they were created.
 
         The order is by Consul's own index: no clock is as sure.
@@ -225,14 +247,20 @@ class Consul:
         ordered = sorted(found, key=lambda e: (e["CreateIndex"], e["Key"]))
         return [(e["Key"], _value(e)) for e in ordered]
 
-    def keys(self, prefix):
+    def keys(self, prefix: str) -> list[str]:
         """Return the keys under ``prefix``."""
         response = self._call("get", f"/v1/kv/{prefix}", [("keys", "1"), ("consistent", "1")])
         if response.code not in (200, 404):
             raise _failure(response, f"read keys {prefix}")
         return json.loads(response.body) if response.code == 200 else []
 
-    def write(self, entries, lock_key=None, session=None, delete=()):
+    def write(
+        self,
+        entries: Mapping[str, Any],
+        lock_key: str | None = None,
+        session: str | None = None,
+        delete: Iterable[str] = (),
+    ) -> bool:
         """Write ``{key: value}`` and remove the keys ``delete``, but only if ``session``, if given, holds ``lock_key``.
 
         It is a single transaction, done completely or not at all. If it has no room for all keys to remove, more
@@ -246,7 +274,7 @@ class Consul:
         room = OPERATIONS - len(fence)
         return all(self._transact(fence + verbs[n : n + room]) for n in range(0, len(verbs), room))
 
-    def _transact(self, verbs):
+    def _transact(self, verbs: Sequence[Operation]) -> bool:
         response = self._call("put", "/v1/txn", body=verbs)
         # A token without the right is a conflict here, too, and no lost lock.
         if response.code not in (200, 409) or "Permission denied" in response.body:
@@ -255,28 +283,28 @@ class Consul:
 
     # -- sessions and locks -------------------------------------------------------------------
 
-    def create_session(self, name, ttl):
+    def create_session(self, name: str, ttl: float) -> str:
         """Create a session that lives ``ttl`` seconds unless it is renewed, and return its id.
 
         It is gone at once when Consul removes the node of the agent that was asked: a dead server, for example.
         """
-        body = {"Name": name, "TTL": f"{ttl}s", "LockDelay": "1s", "Behavior": "release"}
-        # Without it, the health of the agent that is asked would be a check.
-        body["Checks"] = []
-        return self._put("/v1/session/create", body=body)["ID"]
+        # Without "Checks", the health of the agent that is asked would be a check.
+        body = {"Name": name, "TTL": f"{ttl}s", "LockDelay": "1s", "Behavior": "release", "Checks": []}
+        created: str = self._put("/v1/session/create", body=body)["ID"]
+        return created
 
-    def renew_session(self, session):
+    def renew_session(self, session: str) -> bool:
         """Renew ``session``, and return False if it has ended."""
         response = self._call("put", f"/v1/session/renew/{session}")
         if response.code not in (200, 404):
             raise _failure(response, "renew the lock's session")
         return response.code == 200
 
-    def destroy_session(self, session):
+    def destroy_session(self, session: str) -> None:
         """Destroy ``session``, whose locks are free after its lock delay."""
         self._put(f"/v1/session/destroy/{session}")
 
-    def acquire(self, key, session, value, index):
+    def acquire(self, key: str, session: str, value: Any, index: int) -> bool:
         """Lock ``key`` for ``session``, without another try, and return whether it was done.
 
         :param index: the index of the key by :meth:`read`. It is locked only if nobody has changed it since.
@@ -284,29 +312,29 @@ class Consul:
         lock = {"Verb": "lock", "Key": key, "Value": _encode(value), "Session": session}
         return self._transact([_unchanged(key, index), {"KV": lock}])
 
-    def replace(self, key, value, index):
+    def replace(self, key: str, value: Any, index: int) -> bool:
         """Write ``key`` if nobody has changed it since it was read with ``index``, and return whether it was done."""
         return self._transact([_unchanged(key, index), {"KV": {"Verb": "set", "Key": key, "Value": _encode(value)}}])
 
-    def release(self, key, session):
+    def release(self, key: str, session: str) -> object:
         """Unlock ``key``, at once and without lock delay."""
         return self._put(f"/v1/kv/{key}", [("release", session)])
 
     # -- transport ----------------------------------------------------------------------------
 
-    def _get(self, path, params=None):
+    def _get(self, path: str, params: Sequence[Parameter] | None = None) -> Any:
         response = self._call("get", path, params)
         if response.code != 200:
             raise _failure(response, path)
         return json.loads(response.body)
 
-    def _put(self, path, params=None, body=None):
+    def _put(self, path: str, params: Sequence[Parameter] | None = None, body: Any = None) -> Any:
         response = self._call("put", path, params, body)
         if response.code != 200:
             raise _failure(response, path)
         return json.loads(response.body) if response.body.strip() else None
 
-    def _call(self, verb, path, params=None, body=None):
+    def _call(self, verb: str, path: str, params: Sequence[Parameter] | None = None, body: Any = None) -> Response:
         """Ask the clients in turn, the client that answered last first, and read from a client that can answer.
 
         :raises DiscoveryUnavailable: no client answers. A change that may have reached a server is not sent to another
@@ -336,8 +364,15 @@ class Consul:
         raise DiscoveryUnavailable(f"Consul does not answer ({'; '.join(errors)}): {advice}.")
 
 
-def _registration(service):
-    body = {
+# The place that the agent asks, by the kind of the check.
+TARGETS: dict[str, Callable[[str, Probe], dict[str, str]]] = {
+    "http": lambda where, probe: {"HTTP": f"http://{where}{probe.target}"},
+    "tcp": lambda where, probe: {"TCP": where},
+}
+
+
+def _registration(service: Service) -> dict[str, Any]:
+    body: dict[str, Any] = {
         "ID": service.id,
         "Name": service.name,
         "Address": service.address,
@@ -363,11 +398,9 @@ def _registration(service):
     return body
 
 
-def _check(service, probe):
-    where = addresses.join(service.address, probe.port or service.port)
-    target = {"HTTP": f"http://{where}{probe.target}"} if probe.kind == "http" else {"TCP": where}
+def _check(service: Service, probe: Probe) -> dict[str, str]:
     return {
-        **target,
+        **TARGETS[probe.kind](addresses.join(service.address, probe.port or service.port), probe),
         "Name": f"{probe.kind} {probe.target}".strip(),
         "Interval": f"{probe.interval:g}s",
         "Timeout": f"{probe.timeout:g}s",
@@ -375,7 +408,7 @@ def _check(service, probe):
     }
 
 
-def _endpoint(entry):
+def _endpoint(entry: Mapping[str, Any]) -> Endpoint:
     service = entry["Service"]
     worst = min(entry["Checks"], key=lambda c: WORST_FIRST.index(c["Status"]), default={"Status": "passing"})
     return Endpoint(
@@ -394,29 +427,29 @@ def _endpoint(entry):
     )
 
 
-def _weight(service):
+def _weight(service: Mapping[str, Any]) -> int:
     return (service.get("Weights") or {}).get("Passing", 1)
 
 
-def _unchanged(key, index):
+def _unchanged(key: str, index: int) -> Operation:
     """Return the verb that ends a transaction if ``key`` was changed since ``index`` (0: it was not there)."""
     return {
         "KV": {"Verb": "check-index", "Key": key, "Index": index} if index else {"Verb": "check-not-exists", "Key": key}
     }
 
 
-def _may_have_arrived(exc):
+def _may_have_arrived(exc: requests.RequestException) -> bool:
     """Return whether a request that ended with ``exc`` may have reached its server: there was a connection."""
     if isinstance(exc, (requests.ConnectTimeout, requests.exceptions.SSLError)):
         return False
     return not isinstance(getattr(exc.args[0] if exc.args else None, "reason", None), NewConnectionError)
 
 
-def _encode(value):
+def _encode(value: Any) -> str:
     return base64.b64encode(json.dumps(value).encode()).decode()
 
 
-def _value(entry):
+def _value(entry: Mapping[str, Any]) -> Any:
     """Return the value of a key, or its text as it is if it is no JSON, and so not ours."""
     raw = base64.b64decode(entry["Value"] or "")
     try:
@@ -425,7 +458,7 @@ def _value(entry):
         return raw.decode(errors="replace")
 
 
-def _reason(exc):
+def _reason(exc: Exception) -> str:
     text = str(getattr(exc, "args", [exc])[0])
     for known in ("Connection refused", "timed out", "Name or service not known", "certificate verify failed"):
         if known.lower() in text.lower():
@@ -434,7 +467,7 @@ def _reason(exc):
     return system[1].lower() if system else text[:200]
 
 
-def _failure(response, what):
+def _failure(response: Response, what: str) -> Failed:
     body = response.body.strip()[:300]
     if response.code == 403 or "Permission denied" in body:
         return Failed(f"Consul refuses to {what}: {body}. Its token may not: see discovery:consul:token.")

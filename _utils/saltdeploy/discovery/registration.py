@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from ..core.model import Probe
+from ..core.model import App, Instance, Probe
 from .backend import Service
 
 # The end of an instance's id in discovery while it is a candidate.
 CANDIDATE = "_candidate"
 
 
-def checks(app, instance):
+def checks(app: App, instance: Instance) -> tuple[Probe, ...]:
     """Return the checks of an instance, by default that its port is listened on, or that it runs."""
     return app.checks or ((Probe("tcp", ""),) if instance.port else _running(instance))
 
 
-def _running(instance):
+def _running(instance: Instance) -> tuple[Probe, ...]:
     """Return the checks of an instance without a port. An instance that an older version started has no checks."""
     return (Probe("http", "/running", port=instance.watch),) if instance.watch else ()
 
 
-def first_result(app):
+def first_result(app: App) -> float:
     """Return how long discovery may take until each check of ``app`` has had a result of its own, in seconds.
 
     Consul runs a new check for the first time at a random moment within its interval.
@@ -28,8 +28,10 @@ def first_result(app):
     return min(slowest, app.strategy.healthy_deadline)
 
 
-def of(app, instance, environment, candidate=False, expires=None):
-    """Return the discovery.Service for ``instance``.
+def of(
+    app: App, instance: Instance, environment: str, candidate: bool = False, expires: float | None = None
+) -> Service:
+    """Return the Service for ``instance``.
 
     :param environment: the environment's name.
     :param candidate: whether it gets the name that clients do not look for.

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..core import advice, bounds, words
 from ..core.errors import DefinitionError
 from ..core.model import may_run
 from ..definition import inheritance, schema, templateerrors
 from .environmentfiles import label
+
+# The data in each file.
+Files = Mapping[str, dict[str, Any]]
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +41,12 @@ ELSEWHERE = (
 OF_DEFINITIONS = {"source", "run"}
 
 
-def render(folder, opts, functions, saltenv="base"):
+def render(
+    folder: str | os.PathLike[str],
+    opts: Mapping[str, Any],
+    functions: Mapping[str, Callable[..., Any]],
+    saltenv: str = "base",
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Return ``(files, broken)``: the data in each ``*.sls`` of a folder, and ``{file: why}`` of the files left out.
 
     ``init.sls`` is none of them: it may include the others.
@@ -46,7 +57,8 @@ def render(folder, opts, functions, saltenv="base"):
     import salt.loader
 
     folder = Path(folder)
-    found, broken = {}, {}
+    found: dict[str, dict[str, Any]] = {}
+    broken: dict[str, str] = {}
     paths = [p for p in sorted([*folder.glob("*.sls"), *folder.glob("*/init.sls")]) if p != folder / "init.sls"]
     renderers = salt.loader.render(opts, functions) if paths else None
     for path in paths:
@@ -66,7 +78,7 @@ def render(folder, opts, functions, saltenv="base"):
     return found, broken
 
 
-def _compile(path, sls, renderers, opts, saltenv):
+def _compile(path: Path, sls: str, renderers: Any, opts: Mapping[str, Any], saltenv: str) -> Any:
     from salt.template import compile_template
 
     lists = opts.get("renderer_blacklist"), opts.get("renderer_whitelist")
@@ -76,7 +88,7 @@ def _compile(path, sls, renderers, opts, saltenv):
         )
 
 
-def _data(data):
+def _data(data: Any) -> dict[str, Any]:
     """Return the data in a file, or raise DefinitionError if it has another shape than pillar."""
     data = data or {}
     if not isinstance(data, dict):
@@ -90,11 +102,11 @@ def _data(data):
     return dict(data)
 
 
-def _is_definition(value):
+def _is_definition(value: object) -> bool:
     return isinstance(value, dict) and set(value) >= OF_DEFINITIONS
 
 
-def _usable(data):
+def _usable(data: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Return a file without the apps that could not be sent to a node, and the mistake in the first of them.
 
     :raises DefinitionError: the rest of the file could not be sent.
@@ -113,7 +125,7 @@ def _usable(data):
     return {**data, **({"apps": apps} if wrong else {})}, next(iter(wrong.values()), "")
 
 
-def _without_inner_includes(files, folder):
+def _without_inner_includes(files: Files, folder: str) -> None:
     """Leave out includes of files that are read anyway, and name relative includes from the top."""
     for data in files.values():
         includes = data.pop("include", None)
@@ -123,20 +135,22 @@ def _without_inner_includes(files, folder):
             data.update({"include": rest} if rest else {})
 
 
-def everything(files):
+def everything(files: Files) -> dict[str, Any]:
     """Return the pillar of all files together, for the master."""
-    pillar = {}
+    pillar: dict[str, Any] = {}
     for data in files.values():
         pillar = _joined(pillar, data)
     return pillar
 
 
-def _joined(pillar, data):
+def _joined(pillar: Mapping[str, Any], data: Mapping[str, Any]) -> dict[str, Any]:
     includes = [*pillar.get("include", ()), *data.get("include", ())]
     return {**inheritance.merge(pillar, data), **({"include": includes} if includes else {})}
 
 
-def share(files, environment, minion, unread=()):
+def share(
+    files: Files, environment: Mapping[str, Any], minion: str, unread: Collection[str] = ()
+) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """Return a node's pillar, its part of the environment's ``apps``, and the names of the apps that may run there.
 
     The apps that may run there are complete. The other data in a file goes to the nodes of its apps. A file without any
@@ -150,7 +164,7 @@ def share(files, environment, minion, unread=()):
     defined = everything(files).get("apps") or {}
     known = placed if not unread else [app for app in placed if app in defined]
     mine = {app for app in known if _may_run(defined.get(app), placed[app], roles)}
-    pillar = {}
+    pillar: dict[str, Any] = {}
     for data in files.values():
         apps = data.get("apps") or {}
         own = {app: about if app in mine else elsewhere(about) for app, about in apps.items() if app in placed}
@@ -162,7 +176,7 @@ def share(files, environment, minion, unread=()):
     return pillar, {app: unmeasured(about) for app, about in apps.items()}, sorted(map(words.name, mine))
 
 
-def _placed(app, about, mine, defined, unread):
+def _placed(app: str, about: Any, mine: Collection[str], defined: Mapping[str, Any], unread: Collection[str]) -> Any:
     """Return the part that a node gets of an app's settings in the environment."""
     if app in mine:
         return about
@@ -172,22 +186,24 @@ def _placed(app, about, mine, defined, unread):
     return inheritance.WITHHELD if unread else about
 
 
-def _may_run(defined, placed, roles):
+def _may_run(defined: Any, placed: Any, roles: Any) -> bool:
     """Return whether an app, as a file and the environment have it, may run on a node with ``roles``.
 
     An app whose roles are wrong may run nowhere.
     """
-    wanted = next((a["roles"] for a in (placed, defined) if isinstance(a, dict) and a.get("roles") is not None), [])
+    wanted: Any = next(
+        (a["roles"] for a in (placed, defined) if isinstance(a, dict) and a.get("roles") is not None), []
+    )
     if not _are_texts(wanted):
         return False
     return may_run(wanted, roles if _are_texts(roles) else ())
 
 
-def _are_texts(roles):
+def _are_texts(roles: object) -> bool:
     return isinstance(roles, list) and all(isinstance(role, str) for role in roles)
 
 
-def elsewhere(about):
+def elsewhere(about: Any) -> Any:
     """Return the part that a node gets of an app that may not run there, without misplaced keys."""
     if not isinstance(about, dict):
         return None  # It is refused on the node, too.
@@ -198,19 +214,19 @@ def elsewhere(about):
     return unmeasured(kept)
 
 
-def _known(value, part):
+def _known(value: Any, part: Mapping[str, Any]) -> Any:
     """Return ``value`` without the keys that the schema ``part`` does not have: a secret may be below them."""
     parts = [part, *part.get("anyOf", ())]
     if isinstance(value, dict):
         known = {key: inner for each in parts for key, inner in each.get("properties", {}).items()}
         return {key: _known(inner, known[key]) for key, inner in value.items() if key in known}
     if isinstance(value, list):
-        items = next((each["items"] for each in parts if "items" in each), {})
+        items: Mapping[str, Any] = next((each["items"] for each in parts if "items" in each), {})
         return [_known(inner, items) for inner in value]
     return value
 
 
-def unmeasured(about):
+def unmeasured(about: Any) -> Any:
     """Return an app, or an environment, without its analysis: the master measures, with the headers that it needs."""
     if not isinstance(about, dict) or not isinstance(about.get("strategy"), dict):
         return about

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+from collections.abc import Sequence
+from typing import TypedDict
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -15,10 +17,17 @@ AUTHORITY_LIFE, NODE_LIFE = datetime.timedelta(days=3650), datetime.timedelta(da
 BACKDATED = datetime.timedelta(hours=1)
 
 
-def authority(name, now):
-    """Return a new certificate authority as ``{"certificate", "key"}``, both PEM.
+class Pair(TypedDict):
+    """A certificate and its private key, both PEM."""
 
-    :param now: the time, a datetime in UTC.
+    certificate: str
+    key: str
+
+
+def authority(name: str, now: datetime.datetime) -> Pair:
+    """Return a new certificate authority.
+
+    :param now: the time in UTC.
     """
     key = ec.generate_private_key(ec.SECP256R1())
     subject = _name(name)
@@ -30,7 +39,7 @@ def authority(name, now):
     return _pem(builder.sign(key, hashes.SHA256()), key)
 
 
-def issue(issuer, names, addresses, now):
+def issue(issuer: Pair, names: Sequence[str], addresses: Sequence[str], now: datetime.datetime) -> Pair:
     """Return a node's new certificate, as server and client, with its key, signed by the authority ``issuer``.
 
     :param names: DNS names. The first is its common name.
@@ -53,7 +62,7 @@ def issue(issuer, names, addresses, now):
     return _pem(builder.sign(ca_key, hashes.SHA256()), key)
 
 
-def usable(certificate, names, addresses, now):
+def usable(certificate: str, names: Sequence[str], addresses: Sequence[str], now: datetime.datetime) -> bool:
     """Return whether a certificate (PEM) is for exactly these names and addresses, and has a third of its life left."""
     found = x509.load_pem_x509_certificate(certificate.encode())
     known = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -63,17 +72,23 @@ def usable(certificate, names, addresses, now):
     return same and _end(found) - now > NODE_LIFE / 3
 
 
-def _end(certificate):
+def _end(certificate: x509.Certificate) -> datetime.datetime:
     # Before cryptography 42 there is only the attribute without a time zone.
     end = getattr(certificate, "not_valid_after_utc", None)
     return end or certificate.not_valid_after.replace(tzinfo=datetime.timezone.utc)
 
 
-def _name(text):
+def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _builder(subject, issuer, key, now, life):
+def _builder(
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePrivateKey,
+    now: datetime.datetime,
+    life: datetime.timedelta,
+) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -86,7 +101,7 @@ def _builder(subject, issuer, key, now, life):
     )
 
 
-def _usage(**chosen):
+def _usage(**chosen: bool) -> x509.KeyUsage:
     every = (
         "digital_signature content_commitment key_encipherment data_encipherment key_agreement"
         " key_cert_sign crl_sign encipher_only decipher_only"
@@ -94,7 +109,7 @@ def _usage(**chosen):
     return x509.KeyUsage(**{name: chosen.get(name, False) for name in every.split()})
 
 
-def _pem(certificate, key):
+def _pem(certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey) -> Pair:
     private = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )

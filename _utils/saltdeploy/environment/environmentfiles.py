@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import copy
 import logging
+import os
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from ..core import bounds, words
 from ..core.errors import DefinitionError
 from ..definition import inheritance, yamlfile
+
+# Each environment, and why a file of environments is left out.
+Environments = tuple[dict[str, Any], dict[str, str]]
 
 log = logging.getLogger(__name__)
 
@@ -18,10 +24,10 @@ PLAIN = ("", "yaml", "yaml|gpg")
 PROGRAM = "py"
 # The files that were read before: folder -> (their state then, their data). Each node's pillar needs all files, to find
 # the file that lists the node. So a refresh of all nodes would read each file as often as there are nodes.
-_READ: dict[Path, tuple] = {}
+_READ: dict[Path, tuple[object, Environments]] = {}
 
 
-def read(folder):
+def read(folder: str | os.PathLike[str]) -> Environments:
     """Return ``(environments, broken)`` of every plain YAML ``*.sls`` in ``folder``.
 
     :returns: the mapping of all environments, which the caller may change, and ``{file: why}`` of the files left out.
@@ -29,7 +35,7 @@ def read(folder):
     return copy.deepcopy(_kept(folder))
 
 
-def _kept(folder):
+def _kept(folder: str | os.PathLike[str]) -> Environments:
     """Return the same as :func:`read`, but the caller must not change it."""
     folder = Path(folder)
     paths = sorted(folder.glob("*.sls"))
@@ -39,12 +45,12 @@ def _kept(folder):
     return _READ[folder][1]
 
 
-def label(path):
+def label(path: Path) -> str:
     """Return how a message names the file ``path``: with its folder, as people know it."""
     return f"{path.parent.name}/{path.name}"
 
 
-def decrypt(value, opts, functions):
+def decrypt(value: Any, opts: Mapping[str, Any], functions: Mapping[str, Callable[..., Any]]) -> Any:
     """Return ``value`` (plain data) with its gpg ciphertext decrypted by Salt's own renderer, with the master's keys.
 
     Ciphertext that cannot be decrypted stays as it is: validation refuses it, by its key path.
@@ -64,7 +70,7 @@ def decrypt(value, opts, functions):
     return _decrypted(value, render)
 
 
-def _decrypted(value, render):
+def _decrypted(value: Any, render: Callable[[Any], Any]) -> Any:
     if isinstance(value, dict):
         return {key: _decrypted(inner, render) for key, inner in value.items()}
     if isinstance(value, list):
@@ -78,7 +84,7 @@ def _decrypted(value, render):
         return value
 
 
-def _look(path):
+def _look(path: Path) -> tuple[object, ...]:
     """Return the name of a file, and values that change with its content."""
     try:
         stat = path.stat()
@@ -87,8 +93,10 @@ def _look(path):
         return path.name, None
 
 
-def _read(paths):
-    environments, files, broken = {}, {}, {}
+def _read(paths: Iterable[Path]) -> Environments:
+    environments: dict[str, Any] = {}
+    files: dict[str, str] = {}
+    broken: dict[str, str] = {}
     for path in paths:
         try:
             found = _environments(path)
@@ -104,7 +112,7 @@ def _read(paths):
     return environments, broken
 
 
-def _environments(path):
+def _environments(path: Path) -> dict[str, Any]:
     """Return the environments of a file, or {} for a program."""
     renderers = yamlfile.shebang(path).replace(" ", "")
     if renderers == PROGRAM:
@@ -122,7 +130,7 @@ def _environments(path):
     return environments
 
 
-def own(folder, minion):
+def own(folder: str | os.PathLike[str], minion: str) -> tuple[str | None, dict[str, Any], dict[str, str]]:
     """Return ``(name, environment, broken)`` of the only environment that lists ``minion``, resolved.
 
     :returns: the name is None if no environment lists it. ``broken`` is as in :func:`read`.

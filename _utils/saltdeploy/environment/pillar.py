@@ -5,18 +5,31 @@ A mistake in one file stops nothing else: the file is left out, and ``saltdeploy
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..core import bounds
 from ..core.errors import DefinitionError, Failed
 from ..definition import cluster, inheritance, validation
 from . import appfiles, environmentfiles
 
+if TYPE_CHECKING:
+    from . import secretstore
+
+Functions = Mapping[str, Callable[..., Any]]
+
 # Each environment's digest and its mistakes: they are the same for all its nodes.
-_PROBLEMS: dict[str, tuple] = {}
+_PROBLEMS: dict[str, tuple[str, str]] = {}
 
 
-def all_environments(folder, opts=None, functions=None, saltenv="base"):
+def all_environments(
+    folder: str | os.PathLike[str],
+    opts: Mapping[str, Any] | None = None,
+    functions: Functions | None = None,
+    saltenv: str = "base",
+) -> dict[str, Any]:
     """Return ``{"environments", "apps", …}`` of every file: plain YAML ``*.sls`` in ``folder``, SLS in ``../apps``.
 
     A file whose first line is ``#!py`` is a program, not an environment.
@@ -44,7 +57,13 @@ def all_environments(folder, opts=None, functions=None, saltenv="base"):
     return _pillar({**appfiles.everything(files), "environments": environments}, {**broken, **unread})
 
 
-def own_environment(folder, minion, opts=None, functions=None, saltenv="base"):
+def own_environment(
+    folder: str | os.PathLike[str],
+    minion: str,
+    opts: Mapping[str, Any] | None = None,
+    functions: Functions | None = None,
+    saltenv: str = "base",
+) -> dict[str, Any]:
     """Return the pillar of ``minion``: the only environment in ``folder`` that lists it, resolved, and its apps.
 
     If highstate sets up Consul there, ``saltdeploy_consul`` is beside it, with all data that this node needs for that.
@@ -80,11 +99,13 @@ def own_environment(folder, minion, opts=None, functions=None, saltenv="base"):
     return _pillar(found, {**broken, **unread})
 
 
-def _pillar(found, broken):
+def _pillar(found: Mapping[str, Any], broken: Mapping[str, str]) -> dict[str, Any]:
     return {**found, **({"saltdeploy_broken": broken} if broken else {})}
 
 
-def _apps(folder, opts, functions, saltenv):
+def _apps(
+    folder: str | os.PathLike[str], opts: Mapping[str, Any], functions: Functions | None, saltenv: str
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
     """Return the files of apps beside the folder of environments, see appfiles.render."""
     apps = Path(folder).parent / "apps"
     if not apps.is_dir():
@@ -96,16 +117,16 @@ def _apps(folder, opts, functions, saltenv):
     return appfiles.render(apps, opts, functions, saltenv)
 
 
-def _problem(name, environment):
+def _problem(name: str, environment: Mapping[str, Any]) -> str:
     """Return the mistakes in a node's environment, which states render, without its apps, or an empty text."""
     rest = {key: value for key, value in environment.items() if key != "apps"}
     digest = validation.digest(rest)
-    if _PROBLEMS.get(name, ("",))[0] != digest:
+    if name not in _PROBLEMS or _PROBLEMS[name][0] != digest:
         _PROBLEMS[name] = (digest, _sought(name, rest))
     return _PROBLEMS[name][1]
 
 
-def _sought(name, environment):
+def _sought(name: str, environment: Mapping[str, Any]) -> str:
     try:
         found = validation.problems_again({"apps": {}, "environments": {name: environment}}) or {}
         if cluster.wanted(environment) and not found:
@@ -115,7 +136,7 @@ def _sought(name, environment):
     return validation.listed(found.get(validation.ENVIRONMENT, []))
 
 
-def _discovery_of_master(environments, name, opts):
+def _discovery_of_master(environments: Mapping[str, Any], name: str, opts: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return how the master reaches the Consul that highstate sets up for an environment, or None without it.
 
     :raises DefinitionError: its secrets cannot be used.
@@ -134,7 +155,13 @@ def _discovery_of_master(environments, name, opts):
     return inheritance.merge(computed, resolved.get("discovery") or {})
 
 
-def _secrets(opts, name, identities, apps, node):
+def _secrets(
+    opts: Mapping[str, Any],
+    name: str,
+    identities: secretstore.Identities,
+    apps: Mapping[str, Any],
+    node: str,
+) -> secretstore.Kept:
     """Return the secrets of an environment, see secretstore.Secrets.get.
 
     :raises DefinitionError: they cannot be read, or cannot be written. No other environment needs them.
@@ -153,7 +180,7 @@ def _secrets(opts, name, identities, apps, node):
         ) from None
 
 
-def _store(opts):
-    from . import secretstore  # The master has its libraries, a node may not.
+def _store(opts: Mapping[str, Any]) -> secretstore.Secrets:
+    from . import secretstore  # the master has its libraries, a node may not.
 
     return secretstore.Secrets(secretstore.folder(opts))

@@ -14,16 +14,49 @@ import os
 import pwd
 import secrets
 import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any, TypedDict
 
 from ..core.errors import DefinitionError
 from ..system import filelocks
+from ..system.files import write_file
 from . import certificates
 
-SINGLE = ("management", "deployer", "nodes", "dns")
+# The names and the addresses of the certificate of each node.
+Identities = Mapping[str, tuple[Sequence[str], Sequence[str]]]
 
 
-def folder(opts):
+class Tokens(TypedDict):
+    """The tokens of an environment's Consul (UUIDs).
+
+    :param agents: the token of the agent of each node.
+    :param apps: the token of each app that has a token of its own.
+    """
+
+    management: str
+    deployer: str
+    nodes: str
+    dns: str
+    agents: dict[str, str]
+    apps: dict[str, str]
+
+
+class Kept(TypedDict):
+    """The secrets of an environment.
+
+    :param gossip: the key of the gossip between agents, in base64.
+    :param ca: the certificate authority.
+    :param certificates: the certificate of each node.
+    """
+
+    gossip: str
+    ca: certificates.Pair
+    certificates: dict[str, certificates.Pair]
+    tokens: Tokens
+
+
+def folder(opts: Mapping[str, Any]) -> Path:
     """Return the folder that the secrets are kept in, from the master's options: ``pki_dir`` holds it.
 
     Debian's packages run the master as the user ``salt``, and of ``/etc/salt`` only ``pki_dir`` is this user's. Earlier
@@ -40,22 +73,26 @@ class Secrets:
     :param folder: the folder that they are kept in.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
 
-    def authority(self, environment):
+    def authority(self, environment: str) -> Path:
         """Return the path of the certificate that this environment's servers are verified against."""
         return self.folder / f"{environment}-ca.pem"
 
-    def get(self, environment, identities, apps, now=None, node=None):
+    def get(
+        self,
+        environment: str,
+        identities: Identities,
+        apps: Iterable[str],
+        now: datetime.datetime | None = None,
+        node: str | None = None,
+    ) -> Kept:
         """Return this environment's secrets, after making those that are missing or are about to expire.
 
-        :param identities: node -> (names, addresses) of its certificate.
         :param apps: names of the apps that have a token of their own.
         :param node: the node whose certificate must be valid. Empty means no node, and None means all nodes. To look at
             all certificates for each node's pillar takes longer than all else.
-        :returns: ``gossip`` (base64), ``ca`` and for each node in ``certificates``: ``certificate`` and ``key``
-            (PEM), ``tokens`` (UUIDs): ``management``, ``deployer``, ``nodes``, ``dns``, ``agents`` by node, ``apps``.
         :raises DefinitionError: the master's user cannot keep them there, or the file there is damaged.
         """
         now = now or datetime.datetime.now(datetime.timezone.utc)
@@ -64,23 +101,25 @@ class Secrets:
         except OSError as exc:
             raise DefinitionError(self._unusable(exc)) from exc
 
-    def _get(self, environment, identities, apps, now, node):
+    def _get(
+        self, environment: str, identities: Identities, apps: Iterable[str], now: datetime.datetime, node: str | None
+    ) -> Kept:
         with self._alone():
             path = self.folder / f"{environment}.json"
             before = _read(path)
             after = _complete(before, environment, identities, apps, now, node)
             if after != before:
-                _write(path, json.dumps(after, indent=1), 0o600)
+                write_file(path, json.dumps(after, indent=1), 0o600)
             if not self.authority(environment).exists():
-                _write(self.authority(environment), after["ca"]["certificate"], 0o644)
+                write_file(self.authority(environment), after["ca"]["certificate"])
         return after
 
-    def _unusable(self, exc):
+    def _unusable(self, exc: OSError) -> str:
         """Return the sentences on an OSError: its cause, and the command that helps."""
         try:
             user = pwd.getpwuid(os.geteuid()).pw_name
         except KeyError:  # A container's user without a name.
-            user = os.geteuid()
+            user = str(os.geteuid())
         cause = (
             f"The master (user {user}) cannot keep Consul's secrets in {self.folder}: {exc.strerror} ({exc.filename})."
         )
@@ -92,15 +131,23 @@ class Secrets:
         )
 
     @contextlib.contextmanager
-    def _alone(self):
+    def _alone(self) -> Iterator[None]:
         """Hold the lock of the folder, because several of the master's workers may make the same pillar at once."""
         self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         with filelocks.hold(self.folder / ".lock"):
             yield
 
 
-def _complete(before, environment, identities, apps, now, only):
+def _complete(
+    before: Mapping[str, Any],
+    environment: str,
+    identities: Identities,
+    apps: Iterable[str],
+    now: datetime.datetime,
+    only: str | None,
+) -> Kept:
     tokens = before.get("tokens", {})
+    agents, of_apps = tokens.get("agents", {}), tokens.get("apps", {})
     ca = before.get("ca") or certificates.authority(f"saltdeploy {environment}", now)
     issued = dict(before.get("certificates", {}))
     for node, identity in identities.items():
@@ -114,14 +161,22 @@ def _complete(before, environment, identities, apps, now, only):
         # Nodes and apps that left the environment are forgotten. If they come back, they get new secrets.
         "certificates": {node: issued[node] for node in identities if node in issued},
         "tokens": {
-            **{name: tokens.get(name) or str(uuid.uuid4()) for name in SINGLE},
-            "agents": {n: tokens.get("agents", {}).get(n) or str(uuid.uuid4()) for n in identities},
-            "apps": {a: tokens.get("apps", {}).get(a) or str(uuid.uuid4()) for a in apps},
+            "management": _token(tokens, "management"),
+            "deployer": _token(tokens, "deployer"),
+            "nodes": _token(tokens, "nodes"),
+            "dns": _token(tokens, "dns"),
+            "agents": {node: _token(agents, node) for node in identities},
+            "apps": {app: _token(of_apps, app) for app in apps},
         },
     }
 
 
-def _read(path):
+def _token(known: Mapping[str, str], name: str) -> str:
+    """Return the token ``name``, or a new token if there is none yet."""
+    return known.get(name) or str(uuid.uuid4())
+
+
+def _read(path: Path) -> dict[str, Any]:
     """Return the secrets in the file ``path``, {} without this file.
 
     :raises DefinitionError: the file is damaged. To make new secrets would lock everybody out of Consul.
@@ -136,14 +191,3 @@ def _read(path):
         f"{path} holds Consul's secrets and is damaged. Restore it from your backup of the master's keys. Without a"
         ' backup, remove it and follow "A token is lost" in docs/howto/operating.rst.'
     )
-
-
-def _write(path, text, mode):
-    partial = path.with_name(f".{path.name}.partial")
-    partial.unlink(missing_ok=True)
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    partial.replace(path)

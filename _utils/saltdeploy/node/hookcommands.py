@@ -10,7 +10,7 @@ from ..core import hooks, placeholders
 from ..core.errors import Failed, Refused
 from ..core.model import Instance, version_of
 from ..core.redaction import hidden
-from ..system import probes
+from ..system import commands
 from ..system.files import explained, make_folder
 from .launch import Launch
 
@@ -98,8 +98,8 @@ def _env(env, app, instances):
 def _run(hook, words, folder, env, user):
     """Run one hook. Return the problem, empty if there is none, and whether this node saw the hook end."""
     try:
-        code, output = probes.execute(words, folder, env, user, hook.timeout)
-    except probes.ProbeFailed as exc:
+        code, output = commands.execute(words, folder, env, user, hook.timeout)
+    except commands.CommandFailed as exc:
         # Work that the hook began elsewhere, for example in a database, may go on after the hook was killed.
         return f"hook `{hook.command}`: {exc}", not isinstance(exc.__cause__, subprocess.TimeoutExpired)
     if code:

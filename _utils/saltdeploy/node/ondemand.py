@@ -5,7 +5,7 @@ from __future__ import annotations
 from .. import definition, runtime
 from ..core import arguments, placeholders
 from ..core.errors import Refused
-from ..system import probes
+from ..system import commands
 
 # The most characters of a command's output that are returned. A job's result has a limit.
 OUTPUT = 100_000
@@ -40,8 +40,8 @@ def command(lifecycle, name, command, instance, timeout, fill=False):
     launch = lifecycle.launch(app, chosen)
     words = [placeholders.fill(word, launch.values) for word in words] if fill else words
     try:
-        code, output = probes.execute(words, launch.release, launch.env, app.user, timeout)
-    except probes.ProbeFailed as exc:
+        code, output = commands.execute(words, launch.release, launch.env, app.user, timeout)
+    except commands.CommandFailed as exc:
         code, output = None, str(exc)
     return {"instance": instance, "code": code, "output": _end_of(output)}
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
+from typing import Any
 
 from ..core.errors import Refused
-from .base import LOG, PREFIX, State, Unit
+from .base import LOG, PREFIX, Runtime, State, Unit
 
-__all__ = ["LOG", "PREFIX", "State", "Unit", "choose"]
+__all__ = ["LOG", "PREFIX", "Runtime", "State", "Unit", "choose"]
 
 
-def choose(settings):
+def choose(settings: Mapping[str, Any]) -> Runtime:
     """Return the runtime of this node: the configured runtime, else systemd if it runs, else supervisord.
 
     :param settings: the minion's ``saltdeploy`` configuration.

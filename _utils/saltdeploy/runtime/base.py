@@ -54,7 +54,14 @@ class State:
 
 
 class Runtime(Protocol):
-    """A supervisor of processes on this node. Each call has a deadline, and raises Failed if it is not met."""
+    """A supervisor of processes on this node. Each call has a deadline, and raises Failed if it is not met.
+
+    :param name: its name in messages.
+    :param lacks: the keys below ``resources`` of a definition that it does not enforce.
+    """
+
+    name: str
+    lacks: tuple[str, ...]
 
     def start(self, unit: Unit) -> None:
         """Start ``unit``, also after each reboot."""
@@ -84,31 +91,34 @@ class Runtime(Protocol):
         """
 
 
-def whole_seconds(seconds):
+def escaped(path: str | Path) -> str:
+    """Return ``path`` as a unit file has it, in which % has a meaning."""
+    return str(path).replace("%", "%%")
+
+
+def whole_seconds(seconds: float) -> int:
     """Return ``seconds`` as a supervisor takes them: a whole number, and not 0, which would mean for ever."""
     return max(1, math.ceil(seconds))
 
 
-def stop_of(path, number, timeout):
+def stop_of(path: Path, number: str, timeout: str) -> Stop:
     """Return the Stop that the unit file ``path`` was written with, by default the values of ``Stop()``.
 
     :param number: the file's key for the signal.
     :param timeout: the file's key for the seconds.
     """
-    found = {}
+    found: dict[str, str] = {}
     with contextlib.suppress(OSError, UnicodeDecodeError):
         found = dict(re.findall(rf"^({number}|{timeout})=(?:SIG)?([A-Z0-9]+)$", path.read_text(), re.MULTILINE))
     return Stop(found.get(number, Stop().signal), float(found.get(timeout, Stop().timeout)))
 
 
-def shortened(text, lines, most=LOG):
-    """Return the last ``lines`` lines of ``text``, at most ``most`` bytes of them, with a note on each cut.
-
-    :param text: text or bytes.
-    """
+def shortened(text: str | bytes, lines: int, most: int = LOG) -> str:
+    """Return the last ``lines`` lines of ``text``, at most ``most`` bytes of them, with a note on each cut."""
     if isinstance(text, bytes):
         text = text.decode("utf-8", "replace")
-    kept, size = [], 0
+    kept: list[str] = []
+    size = 0
     for line in reversed(text.splitlines()[-lines:]):
         if len(line) > LINE:
             line = f"{line[:LINE]}… ({len(line) - LINE} more characters)"

@@ -14,11 +14,14 @@ import socket
 import time
 import xml.parsers.expat
 import xmlrpc.client
+from collections.abc import Collection
 from pathlib import Path
+from typing import Any
 
 from ..core.errors import Failed, Refused
+from ..core.model import Stop
 from ..system.files import explained, write_file
-from .base import LOG, PREFIX, State, shortened, stop_of, whole_seconds
+from .base import LOG, PREFIX, State, Unit, escaped, shortened, stop_of, whole_seconds
 
 TEMPLATE = """\
 ; Written by saltdeploy for instance {id}; changes are lost.
@@ -52,8 +55,13 @@ BAD_NAME, ALREADY_ADDED, NOT_RUNNING = 10, 90, 70
 # The states in which a program stays. None means that supervisord does not know the program.
 OVER = ("STOPPED", "FATAL", None)
 # The errors that mean that supervisord gave no answer.
-NO_ANSWER = (OSError, http.client.HTTPException, xmlrpc.client.ProtocolError, xmlrpc.client.ResponseError)
-NO_ANSWER += (xml.parsers.expat.ExpatError,)
+NO_ANSWER = (
+    OSError,
+    http.client.HTTPException,
+    xmlrpc.client.ProtocolError,
+    xmlrpc.client.ResponseError,
+    xml.parsers.expat.ExpatError,
+)
 
 
 class Supervisord:
@@ -63,23 +71,22 @@ class Supervisord:
     :param include: a folder whose ``*.conf`` it includes.
     """
 
-    # The settings of a definition that this runtime does not enforce.
-    lacks = ("memory", "cpu")
+    lacks: tuple[str, ...] = ("memory", "cpu")
     name = "supervisord"
 
-    def __init__(self, socket_path, include):
+    def __init__(self, socket_path: str | os.PathLike[str], include: str | os.PathLike[str]) -> None:
         self.socket_path, self.include = socket_path, Path(include)
 
-    def start(self, unit):
+    def start(self, unit: Unit) -> None:
         """Write and start ``unit``, also after each start of supervisord."""
         program = PREFIX + unit.id
         text = TEMPLATE.format(
             id=unit.id,
             program=program,
-            command=_percent(shlex.quote(str(unit.command))),
-            directory=_percent(unit.directory),
+            command=escaped(shlex.quote(str(unit.command))),
+            directory=escaped(unit.directory),
             # supervisord expands this value twice.
-            log=_percent(_percent(unit.log)),
+            log=escaped(escaped(unit.log)),
             user=f"user={unit.user}\n" if unit.user else "",
             signal=unit.stop.signal,
             stop=whole_seconds(unit.stop.timeout),
@@ -92,11 +99,11 @@ class Supervisord:
         self._reload()
         self._call("addProcessGroup", program, ignore=(ALREADY_ADDED,))
 
-    def stop_of(self, instance):
-        """Return the model.Stop that ``instance`` was started with."""
+    def stop_of(self, instance: str) -> Stop:
+        """Return the Stop that ``instance`` was started with."""
         return stop_of(self._file(instance), "stopsignal", "stopwaitsecs")
 
-    def stop(self, instance):
+    def stop(self, instance: str) -> bool:
         """Stop the process of ``instance`` and return whether it had to be killed. An unknown id is no error.
 
         supervisord could wait by itself, too, but it looks only once a second.
@@ -114,22 +121,22 @@ class Supervisord:
         # If a signal ended it after the timeout, that was SIGKILL. Until then it had only its stop signal.
         return time.monotonic() >= began + timeout and self._info(program).get("exitstatus") == -1
 
-    def forget(self, instance):
+    def forget(self, instance: str) -> None:
         """Remove the unit of the stopped ``instance``. An unknown id is no error."""
         self._call("removeProcessGroup", PREFIX + instance, ignore=(BAD_NAME,))
         self._file(instance).unlink(missing_ok=True)
         self._reload()
 
-    def resume(self, instance):
+    def resume(self, instance: str) -> None:
         """Start ``instance`` again, as it was."""
         self._call("startProcessGroup", PREFIX + instance)
 
-    def processes(self, instance):
+    def processes(self, instance: str) -> list[int]:
         """Return the pids of the processes that supervisord has started for ``instance``."""
         pid = self._info(PREFIX + instance).get("pid")
         return [pid] if pid else []
 
-    def states(self):
+    def states(self) -> dict[str, State]:
         """Return ``{id: State}`` of all instances."""
         return {
             info["name"][len(PREFIX) :]: _state(info)
@@ -137,7 +144,7 @@ class Supervisord:
             if info["name"].startswith(PREFIX)
         }
 
-    def logs(self, unit, lines, since=None, most=LOG):
+    def logs(self, unit: Unit, lines: int, since: float | None = None, most: int = LOG) -> str:
         """Return the last ``lines`` lines that ``unit`` printed, at most ``most`` bytes of them."""
         if since is not None:
             raise Refused("supervisord does not keep when a line was printed: say lines= in place of since=.")
@@ -146,11 +153,11 @@ class Supervisord:
             return shortened(log.read(), lines, most)
         return ""
 
-    def _info(self, program):
+    def _info(self, program: str) -> dict[str, Any]:
         """Return the data that supervisord has of a program, empty if it has no program of this name."""
         return self._call("getProcessInfo", program, ignore=(BAD_NAME,)) or {}
 
-    def _reload(self):
+    def _reload(self) -> None:
         """Have supervisord read its files again. It reads none if the folder of a log is lost, so make the folder."""
         for path in self.include.glob(f"{PREFIX}*.conf"):
             with contextlib.suppress(FileNotFoundError):  # another job has just stopped it
@@ -159,10 +166,10 @@ class Supervisord:
                     Path(log.replace("%%%%", "%")).parent.mkdir(parents=True, exist_ok=True)
         self._call("reloadConfig")
 
-    def _file(self, instance):
+    def _file(self, instance: str) -> Path:
         return self.include / f"{PREFIX}{instance}.conf"
 
-    def _call(self, method, *args, ignore=()):
+    def _call(self, method: str, *args: object, ignore: Collection[int] = ()) -> Any:
         with xmlrpc.client.ServerProxy("http://localhost", transport=_UnixTransport(self.socket_path)) as proxy:
             try:
                 return getattr(proxy.supervisor, method)(*args)
@@ -175,32 +182,28 @@ class Supervisord:
 
 
 class _UnixTransport(xmlrpc.client.Transport):
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__()
         self.path = path
 
-    def make_connection(self, host):
+    def make_connection(self, host: object) -> http.client.HTTPConnection:
         return _UnixConnection(self.path)
 
 
 class _UnixConnection(http.client.HTTPConnection):
-    def __init__(self, path):
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         super().__init__("localhost", timeout=ANSWER_DEADLINE)
         self.path = path
 
-    def connect(self):
+    def connect(self) -> None:
         self.sock = socket.socket(socket.AF_UNIX)
         self.sock.settimeout(self.timeout)
         self.sock.connect(os.fspath(self.path))
 
 
-def _state(info):
+def _state(info: dict[str, Any]) -> State:
     name = info["statename"]
     # In BACKOFF the program has ended, and supervisord starts it again later.
     running = name in ("STARTING", "RUNNING")
     failed = name in ("BACKOFF", "FATAL", "EXITED", "UNKNOWN")
     return State(running, failed, f"{name.lower()}{': ' + info['spawnerr'] if info['spawnerr'] else ''}", info["pid"])
-
-
-def _percent(path):
-    return str(path).replace("%", "%%")

@@ -8,9 +8,10 @@ import subprocess
 from pathlib import Path
 
 from ..core.errors import Failed, Refused
-from ..system import probes
+from ..core.model import Stop
+from ..system import commands
 from ..system.files import explained, write_file
-from .base import LOG, PREFIX, State, shortened, stop_of, whole_seconds
+from .base import LOG, PREFIX, State, Unit, escaped, shortened, stop_of, whole_seconds
 
 # How long systemctl and journalctl may take, in seconds. On a busy machine a reload of hundreds of units takes time.
 ANSWER_DEADLINE = 60.0
@@ -58,26 +59,25 @@ WantedBy=multi-user.target
 class Systemd:
     """The systemd of this machine, as root."""
 
-    # The settings of a definition that this runtime does not enforce.
-    lacks = ()
+    lacks: tuple[str, ...] = ()
     name = "systemd"
 
-    def __init__(self):
+    def __init__(self) -> None:
         if os.geteuid() != 0:
             raise Refused(
                 "systemd's services are root's to make: run the minion as root, or set saltdeploy:runtime: supervisord."
             )
 
     @explained()
-    def start(self, unit):
+    def start(self, unit: Unit) -> None:
         """Write, enable and start ``unit``, also after each reboot."""
         path = UNITS / _name(unit.id)
         write_file(
             path,
             TEMPLATE.format(
                 id=unit.id,
-                command=_percent(unit.command),
-                directory=_percent(unit.directory),
+                command=escaped(unit.command),
+                directory=escaped(unit.directory),
                 user=f"User={unit.user}\n" if unit.user else "",
                 signal=unit.stop.signal,
                 stop=whole_seconds(unit.stop.timeout),
@@ -89,11 +89,11 @@ class Systemd:
         _systemctl("daemon-reload")
         _systemctl("enable", "--quiet", "--now", path.name)
 
-    def stop_of(self, instance):
-        """Return the model.Stop that ``instance`` was started with."""
+    def stop_of(self, instance: str) -> Stop:
+        """Return the Stop that ``instance`` was started with."""
         return stop_of(UNITS / _name(instance), "KillSignal", "TimeoutStopSec")
 
-    def stop(self, instance):
+    def stop(self, instance: str) -> bool:
         """Stop the processes of ``instance`` and return whether a process had to be killed."""
         name = _name(instance)
         if not (UNITS / name).exists():
@@ -102,7 +102,7 @@ class Systemd:
         result = _systemctl("show", name, "--property=Result").strip()
         return result == "Result=timeout"
 
-    def forget(self, instance):
+    def forget(self, instance: str) -> None:
         """Remove the unit of the stopped ``instance``. An unknown id is no error."""
         path = UNITS / _name(instance)
         if not path.exists():
@@ -112,23 +112,23 @@ class Systemd:
         _systemctl("daemon-reload")
         _run("systemctl", "reset-failed", path.name)
 
-    def resume(self, instance):
+    def resume(self, instance: str) -> None:
         """Start ``instance`` again, as it was."""
         _run("systemctl", "reset-failed", _name(instance))
         _systemctl("start", _name(instance))
 
-    def processes(self, instance):
+    def processes(self, instance: str) -> list[int]:
         """Return the pids of the processes that systemd has started for ``instance``."""
         shown = _systemctl("show", _name(instance), "--property=MainPID").strip().partition("=")[2]
         return [int(shown)] if shown.isdigit() and int(shown) else []
 
-    def states(self):
+    def states(self) -> dict[str, State]:
         """Return ``{id: State}`` of all instances."""
         show = _systemctl("show", f"{PREFIX}*.service", "--property=Description,ActiveState,SubState,NRestarts,MainPID")
         blocks = (dict(line.split("=", 1) for line in block.splitlines()) for block in show.split("\n\n") if block)
         return {b["Description"]: _state(b) for b in blocks}
 
-    def logs(self, unit, lines, since=None, most=LOG):
+    def logs(self, unit: Unit, lines: int, since: float | None = None, most: int = LOG) -> str:
         """Return the last ``lines`` lines that ``unit`` printed, at most ``most`` bytes of them.
 
         :param since: only lines since then, in seconds since 1970.
@@ -140,29 +140,25 @@ class Systemd:
         command = ["journalctl", *chosen, "--output=cat", "--no-pager", "--quiet"]
         try:
             # A line of the journal may have megabytes, so only the end of the output is kept.
-            _, printed = probes.execute(command, "/", None, "", ANSWER_DEADLINE)
-        except probes.ProbeFailed as exc:
+            _, printed = commands.execute(command, "/", None, "", ANSWER_DEADLINE)
+        except commands.CommandFailed as exc:
             raise Failed(str(exc)) from exc
         return shortened(printed.rstrip("\n"), lines, most)
 
 
-def _name(instance):
+def _name(instance: str) -> str:
     escaped = re.sub(r"[^A-Za-z0-9:_.-]", lambda m: f"\\x{ord(m[0]):02x}", instance)
     return f"{PREFIX}{escaped}.service"
 
 
-def _limits(unit):
+def _limits(unit: Unit) -> str:
     """Return the limits of the app, as lines of a unit. With swap it would be slow when it should end."""
     lines = [f"MemoryMax={unit.memory}", "MemorySwapMax=0"] if unit.memory else []
     lines += [f"CPUQuota={unit.cpu}"] if unit.cpu else []
     return "".join(f"{line}\n" for line in lines)
 
 
-def _percent(path):
-    return str(path).replace("%", "%%")
-
-
-def _state(block):
+def _state(block: dict[str, str]) -> State:
     # While systemd waits to start a unit again, the unit is "activating", and no process of it runs.
     waits = block["SubState"].startswith("auto-restart")
     ended = block["ActiveState"] == "failed" or waits or int(block["NRestarts"]) > 0
@@ -170,21 +166,20 @@ def _state(block):
     return State(running, ended, f"{block['ActiveState']} ({block['SubState']})", int(block["MainPID"]))
 
 
-def _systemctl(*args, deadline=ANSWER_DEADLINE):
+def _systemctl(*args: str, deadline: float = ANSWER_DEADLINE) -> str:
     done = _run("systemctl", *args, deadline=deadline)
     if done.returncode:
         raise Failed(f"systemctl {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
 
 
-def _run(*command, deadline=ANSWER_DEADLINE):
+def _run(*command: str, deadline: float = ANSWER_DEADLINE) -> subprocess.CompletedProcess[str]:
     """Run a command and return the CompletedProcess, with any exit code.
 
     :raises Failed: the command is missing, or does not end.
     """
-    options = {"capture_output": True, "text": True, "errors": "replace", "check": False}
     try:
-        return subprocess.run(command, timeout=deadline, **options)
+        return subprocess.run(command, timeout=deadline, capture_output=True, text=True, errors="replace", check=False)
     except subprocess.TimeoutExpired as exc:
         raise Failed(f"`{' '.join(command)}` has not ended after {deadline:g}s. See `systemctl list-jobs`.") from exc
     except OSError as exc:

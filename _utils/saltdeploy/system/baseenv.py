@@ -12,7 +12,7 @@ import pwd
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def base(user=""):
+def base(user: str = "") -> dict[str, str]:
     """Return the environment of a process of ``user``.
 
     :param user: the user's name. If it is empty, or this process may not change its user, the process's own user.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..core import limits
@@ -12,11 +13,11 @@ from ..core import limits
 class NoRoom(OSError):
     """There will be no room. ENOSPC would say so only when it is too late. The message has folder, needed and free."""
 
-    def __init__(self, message):
+    def __init__(self, message: str) -> None:
         super().__init__(errno.ENOSPC, message)
 
-    def __str__(self):
-        return self.strerror
+    def __str__(self) -> str:
+        return self.strerror or ""
 
 
 @dataclass(frozen=True)
@@ -37,11 +38,11 @@ class Space:
     most_files: int = 0
 
     @property
-    def reserve(self):
+    def reserve(self) -> int:
         """How many bytes stay free."""
         return min(limits.RESERVE, self.total // limits.RESERVE_PART)
 
-    def lacks(self, needed, files=0):
+    def lacks(self, needed: int, files: int = 0) -> str:
         """Return the shortage for ``needed`` bytes in ``files`` files, in words, empty if there is room."""
         if self.total and needed + self.reserve > self.free:
             return f"{human(needed)} are needed, {human(self.reserve)} must stay free, and {human(self.free)} are free"
@@ -49,7 +50,7 @@ class Space:
             return f"{files} files are needed, and there are inodes for {self.files} more"
         return ""
 
-    def footprint(self, sizes):
+    def footprint(self, sizes: Iterable[int]) -> int:
         """Return the bytes that files of ``sizes`` (bytes) take. An empty file takes a block, for its name."""
         return sum(max(1, -(-size // self.block)) * self.block for size in sizes)
 
@@ -58,24 +59,24 @@ class Space:
 class Need:
     """So many bytes to write, in so many files, below ``folder``, which need not exist yet."""
 
-    folder: os.PathLike
+    folder: os.PathLike[str]
     bytes: int
     files: int = 0
 
 
-def space(folder):
+def space(folder: str | os.PathLike[str]) -> Space:
     """Return the Space of the file system that ``folder`` is on, or will be."""
     found = os.statvfs(_existing(folder))
     frame = found.f_frsize
     return Space(found.f_bavail * frame, found.f_blocks * frame, frame, found.f_favail, found.f_files)
 
 
-def require(needs):
+def require(needs: Iterable[Need]) -> None:
     """Do nothing if there is room for all ``needs`` together, some of which may share a file system.
 
     :raises NoRoom: there is too little room.
     """
-    by_device = {}
+    by_device: dict[int, list[Need]] = {}
     for need in needs:
         by_device.setdefault(os.stat(_existing(need.folder)).st_dev, []).append(need)
     for there in by_device.values():
@@ -93,14 +94,14 @@ class Meter:
     :param folder: where the files are written. It need not exist yet.
     """
 
-    def __init__(self, folder):
+    def __init__(self, folder: os.PathLike[str]) -> None:
         self.folder = folder
         self._look()
 
-    def _look(self):
+    def _look(self) -> None:
         self.space, self.bytes, self.files = space(self.folder), 0, 0
 
-    def take(self, size, files=0):
+    def take(self, size: int, files: int = 0) -> None:
         """Take ``size`` more bytes, in ``files`` new files.
 
         :raises NoRoom: there is too little room.
@@ -114,12 +115,12 @@ class Meter:
             self.bytes, self.files = needed, files
 
 
-def is_full(exc):
+def is_full(exc: OSError) -> bool:
     """Return whether an OSError says that there is no room: on the file system, in a quota, in a limit of sizes."""
     return exc.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def human(size):
+def human(size: float) -> str:
     """Return ``size`` (bytes) as people write it."""
     units = ["B", "kB", "MB", "GB"]
     while size >= 1000 and len(units) > 1:
@@ -128,7 +129,7 @@ def human(size):
     return f"{size:.0f} {units[0]}" if size >= 10 or units[0] == "B" else f"{size:.1f} {units[0]}"
 
 
-def _existing(folder):
+def _existing(folder: str | os.PathLike[str]) -> str:
     """Return ``folder``, or the nearest folder above it that exists."""
     path = os.path.abspath(folder)
     while not os.path.exists(path):

@@ -7,6 +7,7 @@ import errno
 import fcntl
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from ..core.errors import Failed
@@ -26,7 +27,7 @@ class Held(Failed):
 
 
 @contextlib.contextmanager
-def hold(path, patience=MOMENT):
+def hold(path: Path, patience: float = MOMENT) -> Iterator[None]:
     """Hold the lock ``path``, a file that is made if it is missing. The holder of the lock may remove the file.
 
     :param patience: seconds to wait for the lock. 0 does not wait.
@@ -51,7 +52,7 @@ def hold(path, patience=MOMENT):
             time.sleep(POLL)
 
 
-def _open(path):
+def _open(path: Path) -> int:
     """Return a descriptor of the lock. Only its owner may open it, as anybody could hold a lock that he may open."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
     try:
@@ -69,7 +70,7 @@ def _open(path):
     return descriptor
 
 
-def _take(descriptor):
+def _take(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -77,14 +78,14 @@ def _take(descriptor):
     return True
 
 
-def _is_still(descriptor, path):
+def _is_still(descriptor: int, path: Path) -> bool:
     """Return whether ``path`` is still the file that was locked. A file that was removed meanwhile is nobody's lock."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), path.stat())
     return False
 
 
-def holder(path):
+def holder(path: Path) -> str:
     """Return the holder of the lock ``path``, for a message: id and command, from proc(5)'s ``/proc/locks``."""
     with contextlib.suppress(OSError, ValueError):
         inode = str(path.stat().st_ino)
@@ -95,7 +96,7 @@ def holder(path):
     return "a process that /proc/locks does not show"
 
 
-def command(pid):
+def command(pid: str) -> str:
     """Return the name of the command of a process, ``?`` if it is gone."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()

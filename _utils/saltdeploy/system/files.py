@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+from collections.abc import Iterator
+from pathlib import Path
 
 from ..core.errors import Failed
 
@@ -21,13 +23,15 @@ ADVICE = {
 }
 
 
-def write_file(path, text, mode=0o644, owner=None):
+def write_file(path: Path, text: str, mode: int = 0o644, owner: tuple[int, int] | None = None) -> None:
     """Write ``path`` completely or not at all, even if the power fails meanwhile.
 
     :param owner: ``(uid, gid)``, if this process may give files away.
     """
     partial = path.with_name(f".{path.name}.partial")
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode), "w") as out:
+    # A new file: nobody can have opened it while an earlier one had another mode.
+    partial.unlink(missing_ok=True)
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "w") as out:
         os.fchmod(out.fileno(), mode)
         if owner:
             os.fchown(out.fileno(), *owner)
@@ -42,7 +46,7 @@ def write_file(path, text, mode=0o644, owner=None):
         os.close(folder)
 
 
-def make_folder(path):
+def make_folder(path: Path) -> None:
     """Make the folder ``path`` and its missing parents, which all users may enter with any umask."""
     if not path.is_dir():
         make_folder(path.parent)
@@ -51,7 +55,7 @@ def make_folder(path):
 
 
 @contextlib.contextmanager
-def readable_by_all():
+def readable_by_all() -> Iterator[None]:
     """Let all users read the files that are made meanwhile, unless a file is made with a stricter mode."""
     before = os.umask(0o022)
     try:
@@ -61,7 +65,7 @@ def readable_by_all():
 
 
 @contextlib.contextmanager
-def explained():
+def explained() -> Iterator[None]:
     """Turn an OSError of a file system into Failed, with path and advice."""
     try:
         yield
@@ -69,7 +73,7 @@ def explained():
         raise Failed(sentence(exc)) from exc
 
 
-def sentence(exc):
+def sentence(exc: OSError) -> str:
     """Return a sentence about an OSError: the path, the problem and the advice."""
     path = f"{exc.filename}: " if exc.filename else ""
-    return f"{path}{exc.strerror or exc}. {ADVICE.get(exc.errno, '')}".rstrip()
+    return f"{path}{exc.strerror or exc}. {ADVICE.get(exc.errno or 0, '')}".rstrip()

@@ -11,6 +11,7 @@ import os
 import re
 import signal
 import time
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,21 +37,21 @@ class Process:
     command: str
 
     @property
-    def alive(self):
+    def alive(self) -> bool:
         now = read(self.pid)
         return now is not None and now.began == self.began
 
-    def send(self, number):
+    def send(self, number: int) -> None:
         """Send it a signal, unless it has ended."""
         with contextlib.suppress(ProcessLookupError):
             if self.alive:
                 os.kill(self.pid, number)
 
-    def __str__(self):
+    def __str__(self) -> str:
         return f"process {self.pid} ({self.command})"
 
 
-def read(pid):
+def read(pid: int) -> Process | None:
     """Return the Process ``pid``, or None if there is none, or only its exit code is left of it."""
     try:
         text = (PROC / str(pid) / "stat").read_text(errors="replace")
@@ -63,17 +64,17 @@ def read(pid):
     return Process(pid, int(rest[1]), int(rest[2]), int(rest[3]), int(rest[19]), command)
 
 
-def running():
+def running() -> dict[int, Process]:
     """Return all processes that have not ended, by pid."""
     found = (read(int(entry)) for entry in os.listdir(PROC) if entry.isdigit())
     return {process.pid: process for process in found if process}
 
 
-def of(folder=None, known=()):
+def of(folder: str | os.PathLike[str] | None = None, known: Iterable[Process] = ()) -> list[Process]:
     """Return the processes of the instance with this folder: all with its mark, and all that belong to these.
 
     :param folder: the folder. None finds only the processes that belong to ``known``.
-    :param known: Processes that are known to be the instance's own.
+    :param known: processes that are known to be the instance's own.
     """
     everything = running()
     mine = {p.pid for p in known if everything.get(p.pid) == p}
@@ -89,7 +90,7 @@ def of(folder=None, known=()):
         mine |= more
 
 
-def listening(address, port):
+def listening(address: str, port: int) -> tuple[list[Process], list[str]]:
     """Return the Processes that listen on ``port`` of ``address``, and the users of hidden processes, as text.
 
     :returns: ``(processes, others)``.
@@ -104,7 +105,7 @@ def listening(address, port):
     return [everything[pid] for pid, theirs in found.items() if theirs], others
 
 
-def is_inside(process, folder):
+def is_inside(process: Process, folder: str | os.PathLike[str]) -> bool:
     """Return whether a process works in ``folder``, or runs a program of it."""
     prefix = os.path.realpath(folder) + os.sep
     for link in ("cwd", "exe"):
@@ -114,7 +115,7 @@ def is_inside(process, folder):
     return False
 
 
-def using(folder, user):
+def using(folder: str | os.PathLike[str], user: int) -> list[Process]:
     """Return the Processes of a user that have to do with ``folder``, with any parent and any session.
 
     Such a process has the path of the folder in its environment, or works in the folder. Or it runs a program of the
@@ -131,9 +132,9 @@ def using(folder, user):
     ]
 
 
-def marked(root):
+def marked(root: str | os.PathLike[str]) -> dict[Path, list[Process]]:
     """Return ``{folder: [Process, …]}`` of all processes that have the mark of an instance below ``root``."""
-    found = {}
+    found: dict[Path, list[Process]] = {}
     for pid, process in running().items():
         folder = mark(pid)
         if folder and folder.startswith(f"{root}{os.sep}") and _is_here(pid, folder):
@@ -141,7 +142,7 @@ def marked(root):
     return found
 
 
-def end(find, number, timeout):
+def end(find: Callable[[], list[Process]], number: int, timeout: float) -> bool:
     """End the processes that ``find()`` returns, and return whether a process had to be killed.
 
     :param find: called again and again, because a process that ends may leave another process.
@@ -149,7 +150,8 @@ def end(find, number, timeout):
     :param timeout: seconds until the processes that are still there are killed.
     :raises Failed: a process cannot be killed. The message names it.
     """
-    killed, last = False, None
+    killed = False
+    last: float | None = None
     while left := find():
         now = time.monotonic()
         # The timeout begins after the first look, because no process has got a signal before.
@@ -171,7 +173,7 @@ def end(find, number, timeout):
     return killed
 
 
-def _wait(some, until):
+def _wait(some: list[Process], until: float) -> bool:
     """Wait at most until ``until`` for processes to end, and return whether all have ended."""
     while any(process.alive for process in some):
         if time.monotonic() >= until:
@@ -180,7 +182,7 @@ def _wait(some, until):
     return True
 
 
-def mark(pid):
+def mark(pid: int) -> str | None:
     """Return the folder that a process has as its mark, None if it has none, or this process may not see it."""
     with contextlib.suppress(OSError):
         for variable in (PROC / str(pid) / "environ").read_bytes().split(b"\0"):
@@ -189,14 +191,15 @@ def mark(pid):
     return None
 
 
-def _user(pid):
+def _user(pid: int) -> int | None:
     """Return the id of the user that a process runs as. The owner of its folder in proc(5) may be another user."""
     with contextlib.suppress(OSError):
-        return int(re.search(r"^Uid:\s+(\d+)", (PROC / str(pid) / "status").read_text(errors="replace"), re.M)[1])
+        found = re.search(r"^Uid:\s+(\d+)", (PROC / str(pid) / "status").read_text(errors="replace"), re.M)
+        return int(found[1]) if found else None
     return None
 
 
-def _references(pid):
+def _references(pid: int) -> Iterator[bytes]:
     """Yield the texts of proc(5) with the paths of the files that a process uses."""
     home = PROC / str(pid)
     for name in ("environ", "maps"):
@@ -208,7 +211,7 @@ def _references(pid):
                 yield os.fsencode(os.readlink(link))
 
 
-def _is_here(pid, folder):
+def _is_here(pid: int, folder: str | os.PathLike[str]) -> bool:
     """Return whether a process is this machine's. A container on it may have a folder of the same name."""
     with contextlib.suppress(OSError):
         if os.readlink(PROC / str(pid) / "ns/pid") == os.readlink(PROC / "self/ns/pid"):
@@ -217,7 +220,7 @@ def _is_here(pid, folder):
     return False
 
 
-def _ancestors(everything):
+def _ancestors(everything: dict[int, Process]) -> set[int]:
     """Return the pids of this process and of its ancestors, which are never an instance's."""
     pid, found = os.getpid(), {1}
     while pid in everything and pid not in found:
@@ -226,7 +229,7 @@ def _ancestors(everything):
     return found
 
 
-def _sockets(pid):
+def _sockets(pid: int) -> set[int]:
     """Return the inodes of the sockets that a process has open, as far as this process may see them."""
     found = set()
     with contextlib.suppress(OSError):

@@ -30,7 +30,7 @@ class Socket:
     inode: int
 
 
-def table(state):
+def table(state: str) -> list[Socket]:
     """Return the Sockets that are in ``state``."""
     found = []
     for family, path in ((socket.AF_INET, "/proc/net/tcp"), (socket.AF_INET6, "/proc/net/tcp6")):
@@ -46,13 +46,13 @@ def table(state):
     return found
 
 
-def heard_at(address):
+def heard_at(address: str) -> set[str]:
     """Return the addresses of sockets that take connections to ``address``."""
     # A socket on all IPv6 addresses may take IPv4 connections, too. The other way round is impossible.
     return {addresses.canonical(address), "::"} | ({"0.0.0.0"} if ":" not in address else set())
 
 
-def listening(address, port):
+def listening(address: str, port: int) -> list[Socket]:
     """Return the Sockets on which a connection to ``port`` of ``address`` may end."""
     here = heard_at(address)
     return [s for s in table(LISTENING) if s.port == port and s.address in here]

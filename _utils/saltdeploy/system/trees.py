@@ -1,4 +1,4 @@
-"""Makes and removes folders, with any content and with any umask."""
+"""Removes folders with any content."""
 
 from __future__ import annotations
 
@@ -6,22 +6,14 @@ import contextlib
 import itertools
 import os
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 # The folder in which each open descriptor of this process has a path.
 OPEN = "/proc/self/fd"
 
 
-def make(folder):
-    """Make ``folder`` and its missing parents, so that users of this machine may enter them."""
-    missing = list(itertools.takewhile(lambda path: not path.exists(), (folder, *folder.parents)))
-    for path in reversed(missing):
-        with contextlib.suppress(FileExistsError):  # another job has just made it
-            path.mkdir()
-            path.chmod(0o755)
-
-
-def remove(folder):
+def remove(folder: str | os.PathLike[str]) -> None:
     """Remove ``folder`` and all that is in it, and follow no link.
 
     A process of its owner may put a link in the place of a folder at any moment. So a path leads only to the folder
@@ -32,7 +24,8 @@ def remove(folder):
 
     :raises OSError: some of it could not be removed. The rest is removed.
     """
-    folder, problems = Path(folder), []
+    folder = Path(folder)
+    problems: list[OSError] = []
     names = (f"{folder.name}.{number}" for number in itertools.count())
     with contextlib.suppress(FileNotFoundError), _opened(folder.parent, 0) as above:
         pending = [folder.name]
@@ -43,7 +36,7 @@ def remove(folder):
         raise problems[0]
 
 
-def _remove_one(name, above, names, pending, problems):
+def _remove_one(name: str, above: int, names: Iterator[str], pending: list[str], problems: list[OSError]) -> None:
     """Remove ``name`` from the open folder ``above``. Folders in it are moved there and added to ``pending``."""
     if _unlinked(name, above):
         return
@@ -61,7 +54,7 @@ def _remove_one(name, above, names, pending, problems):
 
 
 @contextlib.contextmanager
-def _noted(problems):
+def _noted(problems: list[OSError]) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
@@ -70,7 +63,7 @@ def _noted(problems):
         problems.append(exc)
 
 
-def _unlinked(name, above):
+def _unlinked(name: str, above: int) -> bool:
     """Remove a file or a link. Return False if ``name`` is a folder."""
     try:
         os.unlink(name, dir_fd=above)
@@ -80,7 +73,7 @@ def _unlinked(name, above):
 
 
 @contextlib.contextmanager
-def _opened_up(name, above):
+def _opened_up(name: str, above: int) -> Iterator[int]:
     """Open a folder, but no link, and let its owner write to it. Otherwise only root may move the folder."""
     with _opened(name, os.O_NOFOLLOW, above) as current:
         with contextlib.suppress(PermissionError):
@@ -89,7 +82,7 @@ def _opened_up(name, above):
 
 
 @contextlib.contextmanager
-def _opened(name, flags, above=None):
+def _opened(name: str | os.PathLike[str], flags: int, above: int | None = None) -> Iterator[int]:
     """Open a folder that this process need not be allowed to read."""
     descriptor = os.open(name, os.O_PATH | os.O_DIRECTORY | flags, dir_fd=above)
     try:
@@ -98,7 +91,7 @@ def _opened(name, flags, above=None):
         os.close(descriptor)
 
 
-def _exists(name, above):
+def _exists(name: str, above: int) -> bool:
     """Return whether the open folder ``above`` has ``name``. An earlier removal may have left it."""
     with contextlib.suppress(FileNotFoundError):
         return bool(os.stat(name, dir_fd=above, follow_symlinks=False))

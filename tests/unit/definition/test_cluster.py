@@ -1,25 +1,20 @@
-"""The Consul of an environment: its configuration, who may do what, its secrets and certificates."""
+"""The Consul of an environment: its configuration, the rights in it, and the names in its certificates."""
 
 from __future__ import annotations
 
 import contextlib
 import datetime
-import errno
 import http.server
 import json
 import socket
 import ssl
-import stat
 import threading
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from cryptography import x509
-from saltdeploy import definition, discovery
-from saltdeploy.core.errors import DefinitionError, DiscoveryUnavailable, Refused
+from saltdeploy import discovery
+from saltdeploy.core.errors import DefinitionError, DiscoveryUnavailable
 from saltdeploy.definition import cluster
-from saltdeploy.environment import certificates, pillar
-from saltdeploy.environment import secretstore as secrets_of_environments
 from saltdeploy.environment.secretstore import Secrets
 
 NOW = datetime.datetime(2026, 1, 1, tzinfo=datetime.timezone.utc)
@@ -159,28 +154,6 @@ def test_what_cannot_be_set_up_is_said(nodes, words):
         cluster.identities("site", {**SITE, "nodes": nodes})
 
 
-def test_secrets_are_made_once_and_are_the_masters_own(tmp_path):
-    store = Secrets(tmp_path / "saltdeploy")
-    wanted = (cluster.identities("site", SITE), ["shop"], NOW)
-    with ThreadPoolExecutor() as pool:
-        found = list(pool.map(lambda _: store.get("site", *wanted), range(8)))
-    assert all(each == found[0] for each in found)
-    assert stat.S_IMODE((tmp_path / "saltdeploy").stat().st_mode) == 0o700
-    assert stat.S_IMODE((tmp_path / "saltdeploy/site.json").stat().st_mode) == 0o600
-    assert store.authority("site").read_text() == found[0]["ca"]["certificate"]
-    assert store.get("other", *wanted)["gossip"] != found[0]["gossip"]
-
-
-def test_what_comes_is_added_and_what_left_is_forgotten(tmp_path):
-    store = Secrets(tmp_path)
-    before = store.get("site", cluster.identities("site", SITE), ["shop"], NOW)
-    nodes = {**{n: NODES[n] for n in ("web1", "web2")}, "web4": {"address": "10.0.0.14"}}
-    after = store.get("site", cluster.identities("site", {**SITE, "nodes": nodes}), ["blog"], NOW)
-    assert set(after["tokens"]["agents"]) == set(after["certificates"]) == {"web1", "web2", "web4"}
-    assert after["certificates"]["web1"] == before["certificates"]["web1"]
-    assert set(after["tokens"]["apps"]) == {"blog"} and after["ca"] == before["ca"]
-
-
 def names(certificate):
     found = x509.load_pem_x509_certificate(certificate.encode())
     known = found.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
@@ -193,106 +166,6 @@ def test_only_servers_pass_for_servers(secrets):
         {"10.0.0.11", "127.0.0.1"},
     )
     assert "server.dc1.consul" not in names(secrets["certificates"]["lb1"]["certificate"])[0]
-
-
-@pytest.mark.parametrize("days, same", [(0, True), (200, True), (250, False), (400, False)])
-def test_a_certificate_is_made_anew_before_it_expires(tmp_path, days, same):
-    store, identities = Secrets(tmp_path), cluster.identities("site", SITE)
-    before = store.get("site", identities, [], NOW)["certificates"]["web1"]
-    after = store.get("site", identities, [], NOW + datetime.timedelta(days=days))["certificates"]["web1"]
-    assert (after == before) is same
-    ends = certificates._end(x509.load_pem_x509_certificate(after["certificate"].encode()))
-    assert ends > NOW + datetime.timedelta(days=days)
-
-
-def test_a_certificate_is_made_anew_for_another_address(tmp_path):
-    store = Secrets(tmp_path)
-    before = store.get("site", cluster.identities("site", SITE), [], NOW)["certificates"]
-    moved = {**NODES, "lb1": {"address": "10.0.0.22", "roles": ["loadbalancer"]}}
-    after = store.get("site", cluster.identities("site", {**SITE, "nodes": moved}), [], NOW)["certificates"]
-    assert after["lb1"] != before["lb1"] and after["web1"] == before["web1"]
-
-
-@pytest.fixture
-def environments(tmp_path):
-    """Two environments, one based on the other, and the master's options."""
-    production = "environments: {production: {nodes: {p1: {address: 10.0.0.1, roles: [consul-server]}}, consul: {version: 1.22.3}}}"
-    test = "environments: {test: {based_on: production, nodes: {t1: {address: 10.0.1.1, roles: [consul-server]}}}}"
-    own = "environments: {own: {nodes: {o1: {address: 10.0.2.1}}}}"
-    for number, text in enumerate((production, test, own)):
-        (tmp_path / f"{number}.sls").write_text(text)
-    return tmp_path, {"pki_dir": str(tmp_path / "pki/master")}
-
-
-def test_the_master_reaches_each_environments_own_servers(environments):
-    found = pillar.all_environments(*environments)
-    for name, address in (("production", "10.0.0.1"), ("test", "10.0.1.1")):
-        consul = definition.load(found, name).discovery["consul"]
-        assert consul["servers"] == [f"https://{address}:8501"]
-        assert consul["ca"].endswith(f"/pki/master/saltdeploy/{name}-ca.pem")
-    tokens = [found["environments"][name]["discovery"]["consul"]["token"] for name in ("production", "test")]
-    assert len(set(tokens)) == 2
-    assert definition.load(found, "own").discovery == {"consul": {}}
-
-
-@pytest.mark.parametrize(
-    "about, words",
-    [
-        ("nodes: {b1: {address: 10.0.3.1}}, consul: {version: 1.22.3}", "no node has the role `consul-server`"),
-        (
-            "nodes: {b1: {address: b1.example.com, roles: [consul-server]}}, consul: {version: 1.22.3}",
-            "environments:broken:nodes:b1:address: found 'b1.example.com', allowed is an IP address",
-        ),
-    ],
-)
-def test_an_environment_that_cannot_be_set_up_is_wrong_for_nobody_else(environments, about, words):
-    folder, opts = environments
-    (folder / "broken.sls").write_text(f"environments: {{broken: {{{about}}}}}")
-    found = pillar.all_environments(folder, opts)
-    assert definition.load(found, "production").discovery["consul"]["token"]
-    with pytest.raises(DefinitionError, match=words):
-        definition.load(found, "broken")
-
-
-def test_a_node_reaches_its_own_agent(environments):
-    folder, opts = environments
-    found = pillar.own_environment(folder, "t1", opts)
-    assert list(found["environments"]["test"]["discovery"]["consul"]) == ["token"]
-    assert found["saltdeploy_consul"]["config"]["node_name"] == "t1"
-    assert "saltdeploy_consul" not in pillar.own_environment(folder, "o1", opts)
-    assert pillar.own_environment(folder, "nobody", opts) == {"environments": {}}
-
-
-@pytest.mark.parametrize("text", ["{", "[]", '{"tokens": 5}', '{"ca": {"certificate": "x"}, "tokens": {"dns": "geheim'])
-def test_a_damaged_store_of_secrets_stops_its_own_environment_only(environments, text):
-    folder, opts = environments
-    pillar.all_environments(folder, opts)
-    store = folder / "pki/master/saltdeploy/production.json"
-    store.write_text(text)
-    found, own = pillar.all_environments(folder, opts), pillar.own_environment(folder, "p1", opts)
-    assert definition.load(found, "test").discovery["consul"]["token"]
-    assert pillar.own_environment(folder, "t1", opts)["saltdeploy_consul"]
-    for load in (lambda: definition.load(found, "production"), lambda: definition.load_own("p1", own)):
-        with pytest.raises(Refused, match=f"{store} holds Consul's secrets and is damaged") as caught:
-            load()
-        assert "geheim" not in str(caught.value)
-    assert own["environments"] == {} and "saltdeploy_consul" not in own
-    assert store.read_text() == text
-
-
-def test_a_full_disk_stops_no_environment_that_has_its_secrets(environments, monkeypatch):
-    folder, opts = environments
-    pillar.all_environments(folder, opts)
-    (folder / "pki/master/saltdeploy/production.json").unlink()
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    monkeypatch.setattr(secrets_of_environments, "_write", full)
-    found = pillar.all_environments(folder, opts)
-    assert definition.load(found, "test") and definition.load(found, "own")
-    with pytest.raises(DefinitionError, match="cannot keep Consul's secrets in .*: No space left on device"):
-        definition.load(found, "production")
 
 
 def test_a_name_that_is_no_apps_is_in_no_policy(secrets):

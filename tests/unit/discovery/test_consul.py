@@ -1,6 +1,5 @@
 """What is sent to Consul, what is read from it, and how its client behaves when Consul does not."""
 
-import http.server
 import json
 import sys
 import threading
@@ -76,28 +75,6 @@ def test_registration_that_expires():
         "Status": "passing",
         "DeregisterCriticalServiceAfter": "1m",
     }
-
-
-def test_digest_is_of_the_whole_registration():
-    assert SERVICE.digest == replace(SERVICE).digest
-    changes = [
-        {"id": "x"},
-        {"name": "x"},
-        {"address": "x"},
-        {"port": 81},
-        {"tags": ("test",)},
-        {"meta": {"app": "x"}},
-        {"checks": (replace(CHECK, interval=1.0),)},
-        {"expires": 1.0},
-        {"weight": 2},
-    ]
-    digests = {replace(SERVICE, **change).digest for change in changes}
-    assert len(digests | {SERVICE.digest}) == len(changes) + 1
-
-
-def test_digest_does_not_depend_on_the_order_of_meta():
-    one, other = (dict.fromkeys(keys, "v") for keys in ("ab", "ba"))
-    assert replace(SERVICE, meta=one).digest == replace(SERVICE, meta=other).digest
 
 
 # -- what is read -----------------------------------------------------------------------------
@@ -188,43 +165,6 @@ def test_connect_by_default(address):
 
 
 # -- the client, against servers that answer as Consul may ------------------------------------
-
-
-@pytest.fixture
-def serve():
-    """Start a server of ``{"VERB path": (status, body)}`` and return its URL and what it was asked."""
-    servers = []
-
-    def start(answers):
-        asked = []
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def answer(self):
-                length = int(self.headers.get("Content-Length") or 0)
-                asked.append((self.command, self.path, dict(self.headers), self.rfile.read(length)))
-                status, body = answers.get(f"{self.command} {self.path.partition('?')[0]}", (404, ""))
-                if status is None:  # it is taken in, and the connection breaks
-                    self.close_connection = True
-                    return
-                self.send_response(status)
-                self.send_header("X-Consul-Index", "7")
-                self.end_headers()
-                self.wfile.write(body.encode())
-
-            do_GET = do_PUT = answer
-
-            def log_message(self, *args):
-                pass
-
-        server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}", asked
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
 
 
 LEADER = {"GET /v1/status/leader": (200, '"10.0.0.1:8300"'), "GET /v1/kv/deploy/": (404, "")}
@@ -528,3 +468,8 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
     monkeypatch.setitem(sys.modules, "consul", None)
     with pytest.raises(Refused, match="^python-consul is not installed here.* `salt-pip install python-consul`"):
         discovery.connect({})
+
+
+def test_a_url_without_a_host_is_no_agent_that_answers():
+    with consul.Consul(["http://"]) as client, pytest.raises(DiscoveryUnavailable, match="Consul does not answer"):
+        client.keys("deploy/")

@@ -15,12 +15,10 @@ import psutil
 import pytest
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.model import App, Source
-from saltdeploy.discovery import registration
 from saltdeploy.node import portless
 from saltdeploy.node.host import Host
 from saltdeploy.node.launch import Launch
 
-from tests.support.fleet import instance
 from tests.support.site import until
 
 # Tells what it sees of itself, then waits for its children, of which it has none, and for a signal.
@@ -153,23 +151,3 @@ def test_each_has_a_port_of_its_own_that_is_free(tmp_path):
     assert {i.watch for i in made} <= host.instances.ports_taken("127.0.0.1")
     with pytest.raises(Failed, match="no port from 32000 to 32767 is free for the check of an app without ports"):
         portless.port(set(portless.PORTS), lambda port: True)
-
-
-def test_the_check_is_of_the_watcher_and_the_service_has_no_port():
-    app = App("shop", Source("pip", "shop"), "run")
-    service = registration.of(app, watched(), "e")
-    assert service.port is None
-    [check] = service.checks
-    assert (check.kind, check.target, check.port) == ("http", "/running", 32001)
-    # The check sees each restart: a process is not healthy for longer than it takes to ask again.
-    assert check.interval < portless.SETTLE
-
-
-def test_what_an_older_version_has_started_has_no_check():
-    app = App("shop", Source("pip", "shop"), "run")
-    assert registration.of(app, watched(None), "e").checks == ()
-
-
-def watched(number=32001):
-    """Return an instance without a port, whose watcher listens on this one."""
-    return replace(instance("a", slot=0), port=None, watch=number)

@@ -4,7 +4,8 @@ import os
 import stat
 
 import pytest
-from saltdeploy.system.files import write_file
+from saltdeploy.core.errors import Failed
+from saltdeploy.system.files import explained, make_folder, write_file
 
 from tests.support import files
 
@@ -56,3 +57,26 @@ def test_files_are_on_the_disk_before_they_have_their_name(tmp_path, monkeypatch
     monkeypatch.setattr(os, "fsync", lambda fd: (done.append(os.readlink(f"/proc/self/fd/{fd}")), fsync(fd)))
     write_file(tmp_path / "file", "text")
     assert done == [str(tmp_path / ".file.partial"), str(tmp_path)]
+
+
+def test_a_descriptor_of_an_earlier_try_does_not_read_the_new_file(tmp_path):
+    """The earlier try may have left a file that anybody could open."""
+    earlier = tmp_path / ".secret.partial"
+    earlier.write_text("")
+    with earlier.open() as opened:
+        write_file(tmp_path / "secret", "secret", 0o600)
+        assert opened.read() == ""
+
+
+def test_folders_are_made_for_all_to_enter(tmp_path):
+    with files.umask(0o077):
+        make_folder(tmp_path / "a/b")
+        make_folder(tmp_path / "a/b")
+    assert [stat.S_IMODE((tmp_path / p).stat().st_mode) for p in ("a", "a/b")] == [0o755, 0o755]
+
+
+def test_an_error_names_the_path_and_the_way_out(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(Failed, match="file/inner: Not a directory. Move the file away") as found, explained():
+        (tmp_path / "file/inner").mkdir()
+    assert isinstance(found.value.__cause__, NotADirectoryError)

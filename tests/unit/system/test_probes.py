@@ -6,11 +6,12 @@ import signal
 import socket
 import threading
 import time
-import tracemalloc
 
 import pytest
 from saltdeploy.core.model import App, Environment, Probe, Source
+from saltdeploy.definition import appdefinition
 from saltdeploy.system import probes, processes
+from saltdeploy.system.probes import httpprobe
 
 ADDRESS = "127.0.0.1"
 
@@ -164,7 +165,7 @@ def test_http_ignores_proxies(web, monkeypatch):
 
 def test_http_of_a_big_answer_reads_the_beginning(web, monkeypatch):
     values, pages, _ = web
-    monkeypatch.setattr(probes, "LIMIT", 100)
+    monkeypatch.setattr(httpprobe, "LIMIT", 100)
     pages["/"] = (200, {"Content-Length": "197"}, b"x" * 90 + b"near" + b"x" * 100 + b"far")
     ok(probes.run(probe("http", "/", contains="near"), values))
     problem(probes.run(probe("http", "/", contains="far"), values))
@@ -347,25 +348,6 @@ def test_command_that_closes_its_output_and_goes_on_hangs(tmp_path):
     assert "hangs" in problem(run_command(tmp_path, "sh -c 'exec sleep 60 >&- 2>&-'", timeout=0.5), at_most=5)
 
 
-def test_of_what_a_command_prints_the_end_is_kept_whatever_it_is(tmp_path):
-    """…in memory that does not grow with it; the command is never held up by a pipe that nobody empties."""
-    script = "yes 'a line' | head -c 50M; printf 'Gr\\303\\274\\303\\237e\\r\\nthe end'; exit 3"
-    tracemalloc.start()
-    try:
-        code, output = probes.execute(["sh", "-c", script], tmp_path, {}, "", 60)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert code == 3
-    assert output.endswith("a line\na line\na liGrüße\nthe end")
-    assert len(output.encode()) == probes.KEPT - len("\r")
-    assert peak < 10 * probes.KEPT
-
-
-def test_of_little_that_a_command_prints_all_is_kept(tmp_path):
-    assert probes.execute(["seq", "3"], tmp_path, {}, "", 30 * 24 * 3600.0) == (0, "1\n2\n3\n")
-
-
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes somebody else")
 def test_command_runs_as_the_app_s_user(tmp_path):
     tmp_path.chmod(0o755)
@@ -378,7 +360,11 @@ def test_command_of_a_user_that_is_not_there():
     assert problem(run_command("/", "true", user="no-such-user")) == "there is no user no-such-user on this node"
 
 
-# -- many -------------------------------------------------------------------------------------
+# -- kinds and many -------------------------------------------------------------------------------------
+
+
+def test_each_kind_of_a_definition_has_a_class():
+    assert set(probes.KINDS) == set(appdefinition.TESTS)
 
 
 def test_run_from_asks_each_target_the_tests_of_that_origin(web):

@@ -1,4 +1,4 @@
-"""Folders are removed whatever is in them, and made for all to enter."""
+"""Folders are removed whatever is in them."""
 
 import contextlib
 import itertools
@@ -8,8 +8,6 @@ import stat
 
 import pytest
 from saltdeploy.system import trees
-
-from tests.support.files import umask
 
 fork = multiprocessing.get_context("fork")
 
@@ -162,10 +160,3 @@ def test_what_an_earlier_removal_left_is_in_nobody_s_way(tmp_path):
     (tmp_path / "tree.0").mkdir()
     trees.remove(tmp_path / "tree")
     assert [p.name for p in tmp_path.iterdir()] == ["tree.0"]
-
-
-def test_folders_are_made_for_all_to_enter(tmp_path):
-    with umask(0o077):
-        trees.make(tmp_path / "a/b")
-        trees.make(tmp_path / "a/b")
-    assert [stat.S_IMODE((tmp_path / p).stat().st_mode) for p in ("a", "a/b")] == [0o755, 0o755]

@@ -1,4 +1,4 @@
-"""What supervisors are asked, and what a supervisord does."""
+"""Instances as programs of a supervisord that runs."""
 
 import contextlib
 import os
@@ -10,54 +10,20 @@ from pathlib import Path
 
 import psutil
 import pytest
+from saltdeploy import runtime
 from saltdeploy.core.errors import Failed, Refused
 from saltdeploy.core.model import App, Source, Stop
 from saltdeploy.node.host import Host
 from saltdeploy.node.launch import Launch
 from saltdeploy.node.termination import Ending
-from saltdeploy.runtime import Unit, systemd
-from saltdeploy.runtime.base import shortened
+from saltdeploy.runtime import Unit
 from saltdeploy.runtime.supervisord import Supervisord
-from saltdeploy.system import baseenv, processes
+from saltdeploy.system import processes
 
 from tests.support.site import until
 from tooling.config import supervisord_config
 
 UNIT = Unit("shop_1.0_80", Path("/start"), Path("/"), Path("/nowhere/log"))
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root asks systemd")
-@pytest.mark.parametrize("since, told", [(None, ""), (1795000000.4, " --since=@1795000000")])
-def test_the_journal_is_asked_for_lines_since_a_time(tmp_path, monkeypatch, since, told):
-    from saltdeploy.runtime.systemd import Systemd
-
-    program = tmp_path / "journalctl"
-    program.write_text('#!/bin/sh\necho "$@"\n')
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")  # whoever asks it to sync
-    monkeypatch.setattr(baseenv, "PATH", f"{tmp_path}:{baseenv.PATH}")
-    assert (
-        Systemd().logs(UNIT, 5, since)
-        == f"--unit app-shop_1.0_80.service --lines 5{told} --output=cat --no-pager --quiet"
-    )
-
-
-@pytest.mark.parametrize(
-    "active, sub, restarts, seen",
-    [
-        ("active", "running", 0, (True, False)),
-        ("activating", "start", 0, (True, False)),
-        ("activating", "auto-restart", 3, (False, True)),
-        ("activating", "auto-restart-queued", 3, (False, True)),
-        ("active", "running", 3, (True, True)),
-        ("failed", "failed", 5, (False, True)),
-        ("inactive", "dead", 0, (False, False)),
-    ],
-)
-def test_a_unit_that_systemd_is_going_to_start_again_does_not_run(active, sub, restarts, seen):
-    block = {"ActiveState": active, "SubState": sub, "NRestarts": str(restarts), "MainPID": "1"}
-    state = systemd._state(block)
-    assert (state.running, state.failed) == seen
 
 
 def test_supervisord_knows_no_times():
@@ -157,20 +123,6 @@ def test_what_is_started_again_later_does_not_run(supervisor, tmp_path):
     assert state.failed and not state.running
 
 
-@pytest.mark.parametrize(
-    "text, lines, most, shown",
-    [
-        ("a\nb\nc\n", 2, 100, "b\nc"),
-        (b"a\xff\n", 2, 100, "a\ufffd"),
-        ("x" * 8_000_000, 5, 100_000, "x" * 2000 + "… (7998000 more characters)"),
-        ("aaa\nbbb\nccc", 9, 8, "… (lines before this are cut: the answer has at most 8 bytes)\nbbb\nccc"),
-        ("", 5, 100, ""),
-    ],
-)
-def test_what_was_printed_is_brought_back_in_bounds(text, lines, most, shown):
-    assert shortened(text, lines, most) == shown
-
-
 def test_of_a_log_only_its_end_is_read(tmp_path):
     unit = Unit("shop_1.0_80", Path("/start"), tmp_path, tmp_path / "log")
     unit.log.write_text("x" * 9_000_000 + "\nthe end\n")
@@ -190,36 +142,6 @@ def test_a_stop_is_the_one_that_the_unit_was_written_with(tmp_path, text, found)
     (tmp_path / "app-shop_1.0_80.conf").write_text(f"[program:x]\n{text}")
     assert Supervisord("/nowhere", tmp_path).stop_of("shop_1.0_80") == found
     assert Supervisord("/nowhere", tmp_path).stop_of("shop_1.0_81") == Stop()
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root asks systemd")
-def test_systemctl_has_a_deadline(tmp_path, monkeypatch):
-    from saltdeploy.runtime import systemd
-
-    program = tmp_path / "systemctl"
-    program.write_text("#!/bin/sh\nexec sleep 60\n")
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(Failed, match="`systemctl daemon-reload` has not ended after 0.1s"):
-        systemd._systemctl("daemon-reload", deadline=0.1)
-
-
-@pytest.mark.skipif(os.geteuid() != 0, reason="only root asks systemd")
-def test_a_service_is_written_with_the_stop_of_its_unit(tmp_path, monkeypatch):
-    from saltdeploy.runtime import systemd
-
-    (tmp_path / "systemctl").write_text("#!/bin/sh\necho Result=timeout\n")
-    (tmp_path / "systemctl").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(systemd, "UNITS", tmp_path)
-    unit = Unit("shop_1.0_80", Path("/start"), Path("/"), Path("/log"), stop=Stop("QUIT", 20.5))
-    systemd.Systemd().start(unit)
-    lines = (tmp_path / "app-shop_1.0_80.service").read_text().splitlines()
-    assert {"KillSignal=SIGQUIT", "TimeoutStopSec=21"} <= set(lines)
-    assert systemd.Systemd().stop_of(unit.id) == Stop("QUIT", 21.0)
-    assert systemd.Systemd().stop(unit.id) is True
-    systemd.Systemd().forget(unit.id)
-    assert systemd.Systemd().stop(unit.id) is False
 
 
 def test_what_a_killed_supervisord_has_left_is_ended_through_the_next_one(tmp_path):
@@ -263,3 +185,16 @@ def test_a_log_whose_folder_is_lost_keeps_no_other_program_from_starting(supervi
         supervisor.stop(f"shop_1.0_{number}")
         supervisor.forget(f"shop_1.0_{number}")
     assert supervisor.states() == {}
+
+
+def test_supervisord_is_chosen_by_the_configuration_of_the_minion(tmp_path):
+    config = {"socket": str(tmp_path / "sock"), "include": str(tmp_path)}
+    found = runtime.choose({"runtime": "supervisord", "supervisord": config})
+    assert (found.name, found.include) == ("supervisord", tmp_path)
+    with pytest.raises(Failed, match=f"supervisord does not answer on {tmp_path}/sock: .* Start it."):
+        found.states()
+
+
+def test_a_runtime_that_does_not_exist_is_refused():
+    with pytest.raises(Refused, match="saltdeploy:runtime: found 'docker', allowed is systemd or supervisord"):
+        runtime.choose({"runtime": "docker"})

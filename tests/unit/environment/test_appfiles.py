@@ -1,0 +1,109 @@
+"""Files of apps: a node gets its own apps with their secrets, and of all others only the public part."""
+
+import pytest
+from saltdeploy import definition
+from saltdeploy.environment import appfiles
+from saltdeploy.environment.pillar import all_environments, own_environment
+
+from tests.unit.environment.examples import DB, PLACED, SHOP
+
+
+def test_secrets_of_an_app_go_to_the_nodes_that_may_run_it(folder, opts):
+    path = folder({"shop": SHOP, "db": DB, "shared": "colour: red"}, test=PLACED)
+    web, db = (own_environment(path, node, opts, {}) for node in ("t1", "t2"))
+    for own, has, lacks in (
+        (web, ("geheim", "streng"), ("heimlich", "eigen")),
+        (db, ("heimlich", "eigen"), ("geheim", "streng")),
+    ):
+        assert [word for word in has if word not in str(own)] == []
+        assert [word for word in lacks if word in str(own)] == []
+        assert own["colour"] == "red" and set(own["apps"]) == {"shop", "db"}
+    # What other nodes are asked for needs no more than that.
+    environment = definition.load_own("t2", db)
+    assert environment.broken == {} and environment.eligible(environment.apps["shop"]) == ["t1"]
+    assert all_environments(path, opts, {})["apps"]["shop"]["env"] == {"PASSWORD": "geheim"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "apps: {shop: {source: {pip: shop}, run: ./shop, env: {PASSWORD: geheim}, roles: [web}}",
+        "apps: {shop: {source: {pip: shop}, run: ./shop, env: {PASSWORD: geheim}, roles: [{web: }]}}",
+        "apps: {shop: {source: {pip: shop}, run: ./shop, env: {PASSWORD: geheim}, roles: {web: }}}",
+        "apps:\nshop: {source: {pip: shop}, run: ./shop, env: {PASSWORD: geheim}, roles: [web]}",
+        "apps: {shop: {source: {pip: shop}, run: ./shop, prots: {PASSWORD: geheim}, stop: {geheim: x}, roles: [web]}}",
+        "apps: &a {shop: {source: {pip: shop}, run: ./shop, env: *a, roles: [web]}}",
+        "apps: {shop: geheim}",
+    ],
+)
+def test_secrets_of_an_app_with_a_mistake_go_to_no_other_node(folder, opts, text):
+    path = folder({"shop": text, "db": DB}, test=PLACED)
+    own = own_environment(path, "t2", opts, {})
+    assert "geheim" not in str(own) and "streng" not in str(own)
+    environment = definition.load_own("t2", own)
+    # What is in a wrong place is not sent, so the node does not see the mistake in it.
+    assert "db" in environment.apps and ("shop" in environment.broken or "prots" in text)
+    assert "geheim" not in str(environment.broken)
+
+
+def test_a_node_says_which_file_keeps_an_app_from_it(folder, opts):
+    path = folder({"shop": SHOP.replace("[web]", "[web"), "db": DB}, test=PLACED)
+    shop = definition.load_own("t1", own_environment(path, "t1", opts, {})).broken["shop"]
+    assert shop.startswith("environments:test:apps:shop: is not sent to nodes. Left out is apps/shop.sls: is not YAML")
+
+
+def test_an_app_of_a_pillar_of_the_sites_own_is_whole_while_no_file_is_wrong(folder, opts):
+    own = own_environment(folder({"db": DB}, test=PLACED), "t2", opts, {})
+    assert own["environments"]["test"]["apps"]["shop"]["env"] == {"TOKEN": "streng"}
+
+
+def test_a_test_from_a_peer_and_a_frontend_are_known_elsewhere():
+    about = {
+        "frontend": {"port": 80},
+        "env": {"A": "geheim"},
+        "tests": [{"http": "/a", "from": "peer"}, {"command": "./x geheim"}],
+        "strategy": {"drain": 1, "analysis": [{"http": {"headers": {"X": "geheim"}}}]},
+    }
+    kept = {"frontend": {"port": 80}, "tests": [{"http": "/a", "from": "peer"}], "strategy": {"drain": 1}}
+    assert appfiles.elsewhere(about) == kept
+
+
+@pytest.mark.parametrize(
+    "text, told",
+    [
+        ("apps:\n  cart:\n    run: {{ nix }}\n    env: {P: geheim}", "line 3: Jinja variable 'nix' is undefined"),
+        ("apps:\n  cart: {env: {P: *geheim}}", "is not YAML: line 2: found undefined alias"),
+        ("apps:\n  cart:\n    env: P: geheim: x", "line 3: mapping values are not allowed"),
+        ("{% if %}", "line 1: Jinja syntax error: Expected an expression"),
+        ("- apps", "found a list. Write a mapping `apps`"),
+        ("apps: [cart]", "apps: found a list"),
+        ("#!py\ndef run():\n    raise ValueError('geheim')", "ValueError at cart.sls:3"),
+        (
+            "#!py\ndef run():\n    return open('/nowhere')",
+            "FileNotFoundError: [Errno 2] No such file or directory: '/no",
+        ),
+        ("apps:\n  cart:\n    run: {{ '1geheim' | strftime('%Y') }}", "line 3: Jinja error: "),
+        ("apps:\n  cart:\n    run: {{ raise('no key') }}", "line 3: Jinja error: no key"),
+        ("#!nix\napps: {}", ""),
+    ],
+)
+def test_a_file_of_an_app_that_is_wrong_is_named_and_left_out(folder, opts, text, told, caplog):
+    caplog.set_level(0)
+    path = folder({"shop": SHOP, "cart": text}, test=PLACED.replace("db: {}", "cart: {}"))
+    found = all_environments(path, opts, {})
+    if told:  # what Salt makes of a renderer that is not there is its own
+        assert found["saltdeploy_broken"]["apps/cart.sls"].startswith(told)
+    environment = definition.load(found, "test")
+    assert list(environment.apps) == ["shop"]
+    if "cart" not in found["apps"]:
+        assert "environments:test:apps:cart: there is no such app" in environment.broken["cart"]
+    assert "geheim" not in str(found.get("saltdeploy_broken")) + str(environment.broken) + caplog.text
+    own = own_environment(path, "t1", opts, {})
+    assert own["apps"]["shop"]["env"] == {"PASSWORD": "geheim"} and "_errors" not in own
+
+
+def test_ciphertext_in_an_apps_file_that_does_not_name_gpg_is_refused(folder, opts, sealed):
+    text = sealed[1].replace("\n", "\n        ")
+    app = f"apps:\n  shop:\n    source: {{pip: shop}}\n    run: ./x\n    env:\n      P: |\n        {text}\n"
+    found = all_environments(folder({"shop": app, "db": DB}, test=PLACED), opts, {})
+    assert "apps:shop:env:P: is gpg ciphertext that was not decrypted" in definition.load(found, "test").broken["shop"]
