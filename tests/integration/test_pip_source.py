@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.model import Source
-from saltdeploy.source import sources
+
+from tests.support.sources import install
 
 VERSION = "1.17.0"
 # Of six-1.17.0-py2.py3-none-any.whl, as the package index has it.
@@ -29,7 +30,7 @@ def target():
 
 
 def test_an_exact_version_with_its_digest_in_a_virtualenv_of_its_own(target):
-    made = sources.build(Source("pip", "six", sha256={VERSION: DIGEST}), VERSION, target, None)
+    made = install(Source("pip", "six", sha256={VERSION: DIGEST}), target, VERSION)
     assert made == {"artifact": "", "packages": [f"six=={VERSION}"]}
     assert {p.lstat().st_uid for p in (target, *target.rglob("*"))} == {os.geteuid()}
     assert [p.name for p in target.parent.iterdir() if p.name.startswith("home.")] == []
@@ -39,9 +40,9 @@ def test_an_exact_version_with_its_digest_in_a_virtualenv_of_its_own(target):
 
 def test_another_digest_is_refused(target):
     with pytest.raises(Failed, match="(?s)pip install six==1.17.0.*hash"):
-        sources.build(Source("pip", "six", sha256={VERSION: "0" * 64}), VERSION, target, None)
+        install(Source("pip", "six", sha256={VERSION: "0" * 64}), target, VERSION)
 
 
 def test_a_version_that_does_not_exist(target):
     with pytest.raises(Failed, match="(?i)pip install six==999.*no matching distribution"):
-        sources.build(Source("pip", "six"), "999", target, None)
+        install(Source("pip", "six"), target, "999")

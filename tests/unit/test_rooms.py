@@ -15,6 +15,8 @@ from saltdeploy.discovery.consul import Consul
 from saltdeploy.runtime.base import Runtime
 from saltdeploy.runtime.supervisord import Supervisord
 from saltdeploy.runtime.systemd import Systemd
+from saltdeploy.source import KINDS
+from saltdeploy.source.base import Source
 
 ROOT = Path(saltdeploy.__file__).parent
 # Each room, and the rooms that it may import.
@@ -156,7 +158,9 @@ def test_no_module_imports_itself_by_way_of_others():
 
 
 @pytest.mark.parametrize(
-    "protocol, kinds", [(Backend, [Consul]), (Runtime, [Systemd, Supervisord])], ids=["backend", "runtime"]
+    "protocol, kinds",
+    [(Backend, [Consul]), (Runtime, [Systemd, Supervisord]), (Source, KINDS.values())],
+    ids=["backend", "runtime", "source"],
 )
 def test_each_kind_keeps_its_protocol(protocol, kinds):
     for kind in kinds:

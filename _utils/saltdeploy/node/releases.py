@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..core import limits, names
 from ..core.errors import Failed, Refused
-from ..source import sources
+from ..source import Installation, choose
 from ..source.artifacts import Artifacts
 from ..system import disk, filelocks, files, trees
 from ..system.files import explained, make_folder, write_file
@@ -62,7 +62,7 @@ class Releases:
         if nodefiles.wrong_with_release(release):
             return False
         recorded = nodefiles.release_record(release)
-        changed = sources.changes(app.source, version, recorded)
+        changed = choose(app.source).changes(version, recorded)
         if digest and recorded.get("artifact", digest) != digest:
             changed = ["sha256"]
         if changed:
@@ -129,8 +129,9 @@ class Releases:
         # The master gives up after the strategy's progress_deadline. The node must give its reason before that.
         deadline = app.strategy.progress_deadline
         seconds = min(limits.DOWNLOAD, max(deadline / 2, deadline - limits.SMALL))
-        made = sources.build(app.source, version, unpacked, fetch, artifacts, app.user, digest, seconds)
-        record = {"app": app.name, "version": version, "origin": sources.origin(app.source, version), **made}
+        source = choose(app.source)
+        made = source.install(Installation(version, unpacked, fetch, artifacts, app.user, digest, seconds))
+        record = {"app": app.name, "version": version, "origin": source.origin(version), **made}
         write_file(build / "release.json", json.dumps(record, indent=1))
         os.sync()
         link = build / "link"
@@ -151,12 +152,11 @@ class Releases:
         with self._naming(app, version), tempfile.TemporaryDirectory() as folder:
             if not self.installed(app, version):
                 warnings = []
-                digest = sources.room(app.source, version, Path(folder), fetch, artifacts, warnings.append)
+                digest = choose(app.source).check(version, Path(folder), fetch, artifacts, warnings.append)
                 return {"installed": False, "digest": digest, "now": digest, "packages": [], "warnings": warnings}
             now = ""
-            if app.source.kind == "archive" and not sources.known_digest(app.source, version):
-                with contextlib.suppress(Failed, Refused):  # an installed release does not need the file any more
-                    now = sources.find_digest(app.source, version, Path(folder), fetch)
+            with contextlib.suppress(Failed, Refused):  # an installed release does not need its source any more
+                now = choose(app.source).published(version, Path(folder), fetch)
         recorded = nodefiles.release_record(self.path(app.name, version))
         about = {"digest": recorded.get("artifact", ""), "packages": recorded.get("packages", [])}
         return {"installed": True, "now": now, "warnings": [], **about}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -11,7 +9,7 @@ import salt.exceptions
 
 from ..core.errors import Failed
 from ..definition import templateerrors
-from ..source import credentials
+from ..source import choose
 from . import launch
 
 
@@ -26,7 +24,7 @@ def look(lifecycle, name, functions, version=None):
     """
     app, version = lifecycle.app(name), version or lifecycle.app(name).version
     problems = [*_of_states(app, version, functions), *_of_config(app, version, lifecycle)]
-    missing = list(_of_source(app.source))
+    missing = list(choose(app.source).missing()) if app.source else []
     installed = version in lifecycle.host.releases.versions(name)
     if not installed and not (app.states or app.packages):  # these may bring the file
         problems += [f"{problem}." for problem in missing]
@@ -74,17 +72,3 @@ def _of_config(app, version, lifecycle):
                 lifecycle.render(template, Path(folder, "rendered"), values)
             except Failed as exc:
                 yield f"config:{target}: {exc}"
-
-
-def _of_source(source):
-    """Yield the problems of the files of ``source`` on this node: a login, a token, the Python interpreter."""
-    for key, read in (("netrc", credentials.logins), ("token_file", credentials.token)):
-        path = getattr(source, key, "")
-        try:
-            if path:
-                read(path)
-        except Failed as exc:
-            yield str(exc)
-    python = getattr(source, "python", "")
-    if python and not (os.access(python, os.X_OK) if "/" in python else shutil.which(python)):
-        yield f"source:python: there is no program {python} on this node"

@@ -16,6 +16,8 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections.abc import Container, Mapping
+from pathlib import Path
 
 from ..core import limits
 from ..system import disk, filelocks
@@ -39,17 +41,19 @@ class Artifacts:
     As a context manager it keeps other jobs away from the archives of :meth:`get` until releases are made of them.
     """
 
-    def __init__(self, root, app, releases):
+    def __init__(self, root: Path, app: str, releases: Path) -> None:
         self.folder, self.app, self.releases = root / FOLDER, app, releases
         self._held = contextlib.ExitStack()
 
-    def __enter__(self):
+    def __enter__(self) -> Artifacts:
         return self
 
-    def __exit__(self, *_):
+    def __exit__(self, *_: object) -> None:
         self._held.close()
 
-    def get(self, url, digest, secret=None, seconds=limits.DOWNLOAD):
+    def get(
+        self, url: str, digest: str, secret: Mapping[str, str] | None = None, seconds: float = limits.DOWNLOAD
+    ) -> Path:
         """Return the path of the archive whose SHA-256 is ``digest``, from ``url`` if it is not here.
 
         :param secret: headers that only the server of ``url`` may see.
@@ -71,14 +75,14 @@ class Artifacts:
         partial.rename(whole)
         return whole
 
-    def here(self, digest):
+    def here(self, digest: str) -> tuple[int, bool]:
         """Return how many bytes of an archive are here, and whether it is complete."""
         for path, whole in ((self._path(digest), True), (self._path(digest, ".partial"), False)):
             with contextlib.suppress(FileNotFoundError):
                 return path.stat().st_size, whole
         return 0, False
 
-    def require(self, size, have=0):
+    def require(self, size: int, have: int = 0) -> None:
         """Do nothing if there is room for an archive and for its content, which is at least as large.
 
         :param size: the size of the archive, in bytes.
@@ -87,7 +91,7 @@ class Artifacts:
         """
         disk.require([disk.Need(self.folder, max(0, size - have)), disk.Need(self.releases, size)])
 
-    def tidy(self, used, parts=True):
+    def tidy(self, used: Container[str], parts: bool = True) -> None:
         """Remove archives of which no release is made, and the parts that this app will not continue.
 
         :param used: the digests of the archives of which a release is made.
@@ -100,7 +104,7 @@ class Artifacts:
                 self._tidy(digest, digest in used, parts)
                 self._path(digest, ".lock").unlink()
 
-    def _tidy(self, digest, used, parts):
+    def _tidy(self, digest: str, used: bool, parts: bool) -> None:
         if not used:
             self._path(digest).unlink(missing_ok=True)
         partial, wanting = self._path(digest, ".partial"), self._path(digest, ".app")
@@ -108,10 +112,10 @@ class Artifacts:
             downloads.discard(partial)
             wanting.unlink(missing_ok=True)
 
-    def _given_up(self, partial, wanting):
+    def _given_up(self, partial: Path, wanting: Path) -> bool:
         """Return whether nobody continues a part: its app has just installed something else, or has had its time."""
         app = wanting.read_text() if wanting.exists() else ""
         return app in ("", self.app) or time.time() - partial.stat().st_mtime > STALE
 
-    def _path(self, digest, suffix=""):
+    def _path(self, digest: str, suffix: str = "") -> Path:
         return self.folder / f"{digest}{suffix}"

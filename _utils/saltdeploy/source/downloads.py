@@ -10,13 +10,18 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core import limits, urls, words
 from ..core.errors import Failed
 from ..system import disk
 from . import web
+
+if TYPE_CHECKING:
+    import requests
 
 # The statuses of answers after which it is worth asking again.
 TRANSIENT = (408, 425, 429, 500, 502, 503, 504)
@@ -37,14 +42,16 @@ class Terms:
     :param most: how many bytes the file may have. None allows all that fit.
     """
 
-    room: Callable = lambda size, have: None
-    take: Callable = lambda size: None
-    secret: dict = field(default_factory=dict, repr=False)
+    room: Callable[[int, int], object] = lambda size, have: None
+    take: Callable[[int], object] = lambda size: None
+    secret: Mapping[str, str] = field(default_factory=dict, repr=False)
     seconds: float = limits.DOWNLOAD
     most: int | None = None
 
 
-def size(url, secret=None, warn=lambda text: None):
+def size(
+    url: str, secret: Mapping[str, str] | None = None, warn: Callable[[str], object] = lambda text: None
+) -> int | None:
     """Return the size of ``url`` in bytes without fetching it, or None if its server does not say the size.
 
     :param warn: ``warn(text)`` is called if the server sends no file now, and may send it later.
@@ -68,7 +75,7 @@ def size(url, secret=None, warn=lambda text: None):
     return None
 
 
-def fetch_verified(url, path, digest, terms=None):
+def fetch_verified(url: str, path: Path, digest: str, terms: Terms | None = None) -> None:
     """Bring ``url`` to ``path``, where a part of it may be, and check that its SHA-256 is ``digest``.
 
     If only the network failed, the part stays, and the next call continues it.
@@ -94,15 +101,15 @@ def fetch_verified(url, path, digest, terms=None):
         raise Failed(wrong_digest(url, found, digest))
 
 
-def wrong_digest(url, found, wanted):
+def wrong_digest(url: str, found: str, wanted: str) -> str:
     """Return the message about a file with a wrong digest."""
     return f"{urls.public(url)}: wrong digest: sha256 is {found}, the definition says {wanted}. Nothing was unpacked."
 
 
-def fetch(url, path, terms=None, pace=None):
+def fetch(url: str, path: Path, terms: Terms | None = None, pace: web.Pace | None = None) -> bool:
     """Bring ``url`` to ``path``, where a part of it may be, and return whether it came in several pieces.
 
-    :param pace: the web.Pace that is left. None takes a new Pace of ``terms.seconds``.
+    :param pace: the time that is left. None takes ``terms.seconds`` from now.
     :raises Failed: it could not be fetched.
     :raises OSError: it cannot be written. The part of it is removed.
     """
@@ -122,7 +129,7 @@ def fetch(url, path, terms=None, pace=None):
         raise
 
 
-def _tried(url, path, terms, pace):
+def _tried(url: str, path: Path, terms: Terms, pace: web.Pace) -> bool:
     """Ask until the whole file is here, and return whether it came in several pieces."""
     tries = 0
     while True:
@@ -137,13 +144,13 @@ def _tried(url, path, terms, pace):
         tries += 1
 
 
-def discard(path):
+def discard(path: Path) -> None:
     """Remove a download, or the part of it that is there."""
     path.unlink(missing_ok=True)
     _note(path).unlink(missing_ok=True)
 
 
-def sha256(path):
+def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits."""
     digest = hashlib.sha256()
     with path.open("rb") as data:
@@ -152,7 +159,7 @@ def sha256(path):
     return digest.hexdigest()
 
 
-def _transfer(url, path, terms, pace):
+def _transfer(url: str, path: Path, terms: Terms, pace: web.Pace) -> bool:
     """Ask once for all that is missing, and return whether the part that was here is used."""
     have, validator = _there(url, path)
     headers = {**PLAIN, "Range": f"bytes={have}-", "If-Range": validator} if have else PLAIN
@@ -176,7 +183,7 @@ def _transfer(url, path, terms, pace):
     return bool(have)
 
 
-def _unusable(url, path, response, have):
+def _unusable(url: str, path: Path, response: requests.Response, have: int) -> Exception:
     """Return the exception for an answer that brings nothing."""
     said = _said(response)
     if have and response.status_code in (206, 416):
@@ -186,13 +193,13 @@ def _unusable(url, path, response, have):
     return web.BrokenOff(said) if response.status_code in TRANSIENT else Failed(f"{urls.public(url)}: {said}")
 
 
-def _said(response):
+def _said(response: requests.Response) -> str:
     return (
         f"the server answers {response.status_code} {words.harmless((response.reason or '')[: words.VALUE])}".rstrip()
     )
 
 
-def _receive(url, path, response, terms):
+def _receive(url: str, path: Path, response: requests.Response, terms: Terms) -> None:
     """Append the content of the answer to the file."""
     with path.open("ab") as out:
         for piece in web.content(response):
@@ -201,7 +208,7 @@ def _receive(url, path, response, terms):
             out.write(piece)
 
 
-def _refuse_larger(url, path, there, terms):
+def _refuse_larger(url: str, path: Path, there: int, terms: Terms) -> None:
     if terms.most is not None and there > terms.most:
         discard(path)
         raise Failed(f"{urls.public(url)}: is larger than {disk.human(terms.most)}, which is too much for such a file.")
@@ -210,7 +217,7 @@ def _refuse_larger(url, path, there, terms):
 # -- the file that a part belongs to ----------------------------------------------------------
 
 
-def _begin(url, path, response):
+def _begin(url: str, path: Path, response: requests.Response) -> None:
     """Make an empty file, and note that it is a part of the file that ``response`` brings."""
     etag, date = response.headers.get("ETag", ""), response.headers.get("Last-Modified", "")
     # Files with a different content may have the same weak tag, so their pieces make no file (RFC 9110, If-Range).
@@ -220,7 +227,7 @@ def _begin(url, path, response):
     path.touch()
 
 
-def _there(url, path):
+def _there(url: str, path: Path) -> tuple[int, str]:
     """Return how many bytes are here to continue from, and the validator by which the server knows its file again."""
     # If the writer was killed, the note may hold anything.
     with contextlib.suppress(FileNotFoundError, ValueError, LookupError, TypeError):
@@ -230,10 +237,10 @@ def _there(url, path):
     return 0, ""
 
 
-def _continues(response, have):
+def _continues(response: requests.Response, have: int) -> bool:
     found = re.match(r"bytes (\d+)-", response.headers.get("Content-Range", ""))
-    return bool(found) and int(found[1]) == have
+    return found is not None and int(found[1]) == have
 
 
-def _note(path):
+def _note(path: Path) -> Path:
     return path.with_name(f"{path.name}.from")

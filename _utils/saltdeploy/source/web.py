@@ -13,6 +13,8 @@ import io
 import re
 import socket
 import time
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urljoin, urlsplit
 
 import requests
@@ -21,6 +23,10 @@ from requests import adapters, exceptions
 from ..core import limits, urls
 from ..core.errors import Failed
 from ..system import disk
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
+    from urllib3 import HTTPConnectionPool, PoolManager
 
 MOVED = (301, 302, 303, 307, 308)
 
@@ -39,22 +45,22 @@ class Pace:
     :param seconds: the time from now until the deadline.
     """
 
-    def __init__(self, seconds):
+    def __init__(self, seconds: float) -> None:
         self.seconds, self.deadline = seconds, time.monotonic() + seconds
         self.expect_headers()
 
-    def expect_headers(self):
+    def expect_headers(self) -> None:
         """Note that a request is about to be sent."""
         self._begin(headers=True)
 
-    def expect_body(self):
+    def expect_body(self) -> None:
         """Note that the headers are here."""
         self._begin(headers=False)
 
-    def _begin(self, headers):
+    def _begin(self, headers: bool) -> None:
         self.headers, self.since, self.bytes = headers, time.monotonic(), 0
 
-    def patience(self):
+    def patience(self) -> float:
         """Return how many seconds the next bytes may take.
 
         :raises Overdue: no time is left.
@@ -66,7 +72,7 @@ class Pace:
             raise Overdue
         return max(0.001, min(left, self.since + wait - time.monotonic()))
 
-    def count(self, size):
+    def count(self, size: int) -> None:
         """Note that ``size`` bytes came.
 
         :raises BrokenOff: they came too slowly, or they are too many for headers.
@@ -83,7 +89,7 @@ class Pace:
                 self.give_up()
             self.expect_body()
 
-    def give_up(self):
+    def give_up(self) -> NoReturn:
         """Raise the exception for a wait that ended without bytes."""
         if time.monotonic() >= self.deadline:
             raise Overdue
@@ -93,15 +99,16 @@ class Pace:
             f"the server sent {disk.human(self.bytes)} in {limits.WINDOW:g}s, less than {limits.RATE} bytes a second"
         )
 
-    def _slow(self):
+    def _slow(self) -> bool:
         return self.bytes < limits.RATE * limits.WINDOW
 
 
 @contextlib.contextmanager
-def answer(method, url, pace, headers, secret):
+def answer(
+    method: str, url: str, pace: Pace, headers: Mapping[str, str], secret: Mapping[str, str]
+) -> Iterator[requests.Response]:
     """Ask ``url``, follow redirects, and yield the response, whose content :func:`content` reads.
 
-    :param pace: a Pace.
     :param secret: headers that only the server of ``url`` may see: same scheme, host and port.
     :raises BrokenOff: another try may succeed.
     :raises Overdue: the deadline is over.
@@ -120,13 +127,13 @@ def answer(method, url, pace, headers, secret):
     raise Failed(f"{urls.public(url)}: the server redirects more than {limits.REDIRECTS} times")
 
 
-def content(response):
+def content(response: requests.Response) -> Iterator[bytes]:
     """Yield the content of ``response``, as it comes and as the server stores it.
 
     :raises BrokenOff, Overdue: as :func:`answer`.
     """
     # The reader of urllib3 is not used, because it takes a line of any length for the size of a chunk.
-    body = response.raw._original_response
+    body: http.client.HTTPResponse = response.raw._original_response  # type: ignore[assignment]  # an answer has one
     while True:
         try:
             piece = body.read1(1 << 16)
@@ -137,13 +144,15 @@ def content(response):
         yield piece
 
 
-def length(response):
+def length(response: requests.Response) -> int | None:
     """Return how many bytes ``response`` brings, or None if it does not say."""
     said = response.headers.get("Content-Length", "")
     return int(said) if re.fullmatch("[0-9]{1,18}", said) and "Transfer-Encoding" not in response.headers else None
 
 
-def _send(session, method, here, headers, pace, url):
+def _send(
+    session: requests.Session, method: str, here: str, headers: Mapping[str, str], pace: Pace, url: str
+) -> requests.Response:
     pace.expect_headers()
     wait = min(limits.CONNECT, pace.patience()), limits.HEADERS
     try:
@@ -160,7 +169,7 @@ def _send(session, method, here, headers, pace, url):
         raise Failed(f"{urls.public(url)}: cannot be fetched: {type(exc).__name__}") from None
 
 
-def _redirected(url, here, target):
+def _redirected(url: str, here: str, target: str) -> str:
     """Return the URL that ``here`` redirects to."""
     try:
         there = re.sub(r"(://)[^/?#]*@", r"\1", urljoin(here, target))
@@ -178,7 +187,7 @@ def _redirected(url, here, target):
     return there
 
 
-def _plain(exc):
+def _plain(exc: Exception) -> str:
     """Return the text of a network error without the URL, as the URL of a redirect may hold a signature."""
     reason = exc.args[0] if exc.args else exc
     text = str(getattr(reason, "reason", None) or reason)
@@ -191,13 +200,13 @@ def _plain(exc):
 class _Paced(io.RawIOBase):
     """The bytes that a socket receives, within the time of a Pace."""
 
-    def __init__(self, raw, sock, pace):
+    def __init__(self, raw: io.RawIOBase, sock: socket.socket, pace: Pace) -> None:
         self._raw, self._sock, self._pace = raw, sock, pace
 
-    def readable(self):
+    def readable(self) -> bool:
         return True
 
-    def readinto(self, buffer):
+    def readinto(self, buffer: WriteableBuffer) -> int | None:
         self._sock.settimeout(self._pace.patience())
         try:
             size = self._raw.readinto(buffer)
@@ -206,40 +215,41 @@ class _Paced(io.RawIOBase):
         self._pace.count(size or 0)
         return size
 
-    def close(self):
+    def close(self) -> None:
         if not self.closed:
             self._raw.close()
         super().close()
 
 
 class _Response(http.client.HTTPResponse):
-    def __init__(self, pace, sock, *args, **kwargs):
+    def __init__(self, pace: Pace, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
         super().__init__(sock, *args, **kwargs)
         self._pace = pace
         self.fp = io.BufferedReader(_Paced(self.fp.detach(), sock, pace), 1 << 16)
 
-    def begin(self):
+    def begin(self) -> None:
         super().begin()
         self._pace.expect_body()
 
 
 class _Adapter(adapters.HTTPAdapter):
-    def __init__(self, pace):
+    def __init__(self, pace: Pace) -> None:
         self._pace = pace
         super().__init__()
 
-    def init_poolmanager(self, *args, **kwargs):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self._with_pace(self.poolmanager)
 
-    def proxy_manager_for(self, proxy, **kwargs):
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> PoolManager:
         known = proxy in self.proxy_manager
         manager = super().proxy_manager_for(proxy, **kwargs)
         return manager if known else self._with_pace(manager)
 
-    def _with_pace(self, manager):
+    def _with_pace(self, manager: PoolManager) -> PoolManager:
         response = staticmethod(functools.partial(_Response, self._pace))
-        pools = {}
+        pools: dict[str, type[HTTPConnectionPool]] = {}
+        pool: type[HTTPConnectionPool]
         for scheme, pool in manager.pool_classes_by_scheme.items():
             connection = type("Connection", (pool.ConnectionCls,), {"response_class": response})
             pools[scheme] = type("Pool", (pool,), {"ConnectionCls": connection})
@@ -247,7 +257,7 @@ class _Adapter(adapters.HTTPAdapter):
         return manager
 
 
-def _session(pace):
+def _session(pace: Pace) -> requests.Session:
     session = requests.Session()
     session.mount("http://", _Adapter(pace))
     session.mount("https://", session.get_adapter("http://"))

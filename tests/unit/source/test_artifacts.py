@@ -13,8 +13,8 @@ import pytest
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.model import App, Source
 from saltdeploy.master.remote import answers
-from saltdeploy.node import releases
 from saltdeploy.source import artifacts
+from saltdeploy.source.archive import Archive
 from saltdeploy.source.artifacts import Artifacts
 from saltdeploy.system import disk, filelocks
 
@@ -261,7 +261,7 @@ def test_a_disk_that_becomes_full_is_left_as_it_was(server, node, small, monkeyp
 
 def test_what_is_installed_needs_no_room(server, node, monkeypatch):
     node.releases.install(app(server), "1.0", None)
-    monkeypatch.setattr(releases.sources, "room", None)
+    monkeypatch.setattr(Archive, "check", None)
     assert answers.room(node.releases.room(app(server), "1.0", None)) == ""
 
 

@@ -16,13 +16,13 @@ import zipfile
 import pytest
 from saltdeploy.core import limits
 from saltdeploy.core.errors import Failed
-from saltdeploy.source import archives
+from saltdeploy.source import unpacker
 from saltdeploy.system import disk, trees
 
 from tests.support.files import umask
-from tests.unit.source.test_sources import hardlink, symlink, tar, zipped
+from tests.unit.source.test_archive import hardlink, symlink, tar, zipped
 
-HARMLESS = (Failed, OSError, *archives.UNREADABLE)
+HARMLESS = (Failed, *unpacker.UNREADABLE)
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def unpack(tmp_path):
         path = tmp_path / "archive"
         path.write_bytes(data)
         target.mkdir(exist_ok=True)
-        archives.unpack(path, target, strip)
+        unpacker.unpack(path, target, strip)
         return sorted(str(p.relative_to(target)) for p in target.rglob("*"))
 
     unpack.target = target

@@ -18,31 +18,48 @@ import struct
 import tarfile
 import zipfile
 import zlib
-from pathlib import PurePosixPath
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO, Literal, Protocol
 
 from ..core import limits
 from ..core.errors import Failed
 from ..system import disk
 
 # The exceptions that Python raises for a damaged, encrypted or hostile archive.
-UNREADABLE = (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error)
-UNREADABLE += (ArithmeticError, EOFError, LookupError, MemoryError, RuntimeError, ValueError)
-COMPRESSED = {b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open}
+UNREADABLE = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    ArithmeticError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    ValueError,
+)
+
+COMPRESSED: dict[bytes, Callable[[BinaryIO, Literal["rb"]], contextlib.AbstractContextManager[_Data]]] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
 PIECE = 1 << 16
 # The methods by which members of a zip archive may be compressed. With other methods Python decompresses a whole piece
 # at once, and a kilobyte may become gigabytes in memory.
 ZIP_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
 
 
-def unpack(archive, target, strip=0, where=None):
+def unpack(archive: Path, target: Path, strip: int = 0, where: Path | None = None) -> None:
     """Unpack a tar (also compressed by gzip, bzip2 or xz) or zip file into an empty folder.
 
-    :param archive: the path of the archive.
-    :param target: the path of the folder.
     :param strip: how many leading folders of each path are left out.
     :param where: the folder to name if the disk has no room. None takes ``target``.
     :raises Failed: the archive would write outside of its folder, or it costs more than is allowed.
-    :raises OSError: for example disk.NoRoom. The exceptions in UNREADABLE may be raised, too.
+    :raises OSError: for example disk.NoRoom. The other exceptions in UNREADABLE may be raised, too.
     """
     unpacking = _Unpacking(target, strip, archive.stat().st_size, disk.Meter(where or target))
     # The order matters, because a tar that ends with a zip looks like a zip, too.
@@ -63,33 +80,33 @@ class _Unpacking:
     """The unpacking of an archive into a folder.
 
     :param size: the size of the archive, in bytes.
-    :param meter: the disk.Meter of the folder.
     """
 
-    def __init__(self, target, strip, size, meter):
+    def __init__(self, target: Path, strip: int, size: int, meter: disk.Meter) -> None:
         self.target, self.strip = target, strip
         self.real = os.path.realpath(target)
         self.most = max(limits.FLOOR, size * limits.RATIO)
         self.meter, self.members, self.bytes = meter, 0, 0
         # Folders that were made here, inside of such folders only. No link leads through them, and nothing replaces
         # them.
-        self.folders, self.links = {PurePosixPath()}, []
+        self.folders = {PurePosixPath()}
+        self.links: list[str] = []
 
     # -- limits -------------------------------------------------------------------------------
 
-    def produce(self, size):
+    def produce(self, size: int) -> None:
         """Count the bytes that were decompressed."""
         self.bytes += size
         self._refuse_bomb(self.bytes)
 
-    def _refuse_bomb(self, size):
+    def _refuse_bomb(self, size: int) -> None:
         if size > self.most:
             raise Failed(
                 f"it unpacks to more than {disk.human(self.most)}, {limits.RATIO} times its size (a decompression"
                 " bomb?): refused."
             )
 
-    def member(self, name, size):
+    def member(self, name: str, size: int) -> PurePosixPath | None:
         """Check a member and return its path below the folder, or None if all of its path is stripped."""
         self.members += 1
         if self.members > limits.MEMBERS:
@@ -104,10 +121,10 @@ class _Unpacking:
 
     # -- tar ----------------------------------------------------------------------------------
 
-    def tar(self, reader):
+    def tar(self, reader: _Reader) -> None:
         with tarfile.TarFile(fileobj=reader, mode="r", errorlevel=1, tarinfo=_counting_headers()) as tar:
             while (member := tar.next()) is not None:
-                tar.members = []  # otherwise all members stay in memory
+                tar.members = []  # type: ignore[attr-defined]  # typeshed lacks it. Otherwise all stay in memory.
                 if member.issparse():
                     raise Failed(
                         f"{_short(member.name)} is stored sparse (tar --sparse): refused. Make the archive without."
@@ -116,7 +133,7 @@ class _Unpacking:
                 if path is not None:
                     self._tarred(reader, member, path)
 
-    def _tarred(self, reader, member, path):
+    def _tarred(self, reader: _Reader, member: tarfile.TarInfo, path: PurePosixPath) -> None:
         if member.issym():
             self._symlink(path, member.linkname)
         elif member.islnk():
@@ -130,7 +147,7 @@ class _Unpacking:
         else:
             raise Failed(f"the archive holds a device or pipe, {_short(member.name)}: refused.")
 
-    def _hard_link(self, path, member):
+    def _hard_link(self, path: PurePosixPath, member: tarfile.TarInfo) -> None:
         linked = self.target / (_stripped(member.linkname, self.strip) or "")
         self._inside(linked, f"link {_short(member.name)} -> {_short(member.linkname)}")
         self._free(path)
@@ -140,10 +157,11 @@ class _Unpacking:
 
     # -- zip ----------------------------------------------------------------------------------
 
-    def zip(self, zipped):
+    def zip(self, zipped: zipfile.ZipFile) -> None:
         for info in zipped.infolist():
             if info.compress_type not in ZIP_METHODS:
-                method = zipfile.compressor_names.get(info.compress_type, info.compress_type)
+                names: dict[int, str] = zipfile.compressor_names  # type: ignore[attr-defined]  # typeshed lacks it
+                method = names.get(info.compress_type, info.compress_type)
                 raise Failed(
                     f"{_short(info.filename)} is compressed with {method}: refused. Compress the archive with deflate,"
                     " as zip does by default."
@@ -153,7 +171,7 @@ class _Unpacking:
             if path is not None:
                 self._zipped(zipped, info, path)
 
-    def _zipped(self, zipped, info, path):
+    def _zipped(self, zipped: zipfile.ZipFile, info: zipfile.ZipInfo, path: PurePosixPath) -> None:
         mode = info.external_attr >> 16
         if info.is_dir():
             self._folder(path)
@@ -171,7 +189,7 @@ class _Unpacking:
 
     # -- writing ------------------------------------------------------------------------------
 
-    def _folder(self, path):
+    def _folder(self, path: PurePosixPath) -> None:
         """Make a folder and its parents, which all users may enter with any umask."""
         if path in self.folders:
             return
@@ -188,7 +206,7 @@ class _Unpacking:
             if path.parent in self.folders:
                 self.folders.add(path)
 
-    def _free(self, path):
+    def _free(self, path: PurePosixPath) -> None:
         """Make the folder of ``path``, and remove the file of an earlier member with the same name."""
         self._folder(path.parent)
         if path.parent not in self.folders:
@@ -196,21 +214,21 @@ class _Unpacking:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(self.target / path)
 
-    def _symlink(self, path, linkname):
+    def _symlink(self, path: PurePosixPath, linkname: str) -> None:
         if "\0" in linkname:
             raise Failed(f"link {_short(str(path))} has a NUL character in its target: refused.")
         self._free(path)
         (self.target / path).symlink_to(linkname)
         self._remember(path)
 
-    def _remember(self, path):
+    def _remember(self, path: PurePosixPath) -> None:
         """Note the real path of a link, for the check in the end.
 
         A link that leads to that path may be replaced meanwhile.
         """
         self.links.append(os.path.join(os.path.realpath((self.target / path).parent), path.name))
 
-    def _file(self, path, data, size, mode):
+    def _file(self, path: PurePosixPath, data: _Data, size: int, mode: int) -> None:
         """Write ``size`` bytes from ``data`` to a new file."""
         if (self.target / path).is_symlink():  # refuse a link out of the folder before it is removed
             self._inside(self.target / path, _short(str(path)))
@@ -224,18 +242,18 @@ class _Unpacking:
                 size -= len(piece)
             os.fchmod(out.fileno(), 0o755 if mode & stat.S_IXUSR else 0o644)
 
-    def _date(self, path, mtime):
+    def _date(self, path: PurePosixPath, mtime: float) -> None:
         """Give a file its date, unless the date is nonsense. Python compares it with the date in its compiled file."""
         if math.isfinite(mtime) and 0 <= mtime < 1 << 33:
             os.utime(self.target / path, (mtime, mtime))
 
-    def _inside(self, path, what):
+    def _inside(self, path: str | Path, what: str) -> None:
         """Fail if ``path`` is outside of the folder once every link is followed, as the kernel would."""
         real = os.path.realpath(path)
         if real != self.real and not real.startswith(f"{self.real}/"):
             raise Failed(f"the archive would write outside its folder, at {what}: refused.")
 
-    def finish(self):
+    def finish(self) -> None:
         """Check the targets of the links, now that all paths exist that the links may lead through."""
         for link in self.links:
             if os.path.islink(link):
@@ -243,7 +261,7 @@ class _Unpacking:
                 self._inside(link, f"link {_short(name)} -> {_short(os.readlink(link))}")
 
 
-def _stripped(name, strip):
+def _stripped(name: str, strip: int) -> PurePosixPath | None:
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts:
         raise Failed(f"the archive would write outside its folder, at {_short(name)}: refused.")
@@ -260,7 +278,7 @@ def _stripped(name, strip):
     return PurePosixPath(*parts) if parts else None
 
 
-def _short(name):
+def _short(name: str) -> str:
     """Return a path for a message, only its beginning and its end if it is long."""
     name = name.replace("\0", "\\0")
     return name if len(name) <= 120 else f"{name[:60]}…{name[-50:]}"
@@ -269,21 +287,28 @@ def _short(name):
 # -- reading ----------------------------------------------------------------------------------
 
 
+class _Data(Protocol):
+    """A file that is read from its beginning to its end."""
+
+    def read(self, size: int, /) -> bytes:
+        """Return at most ``size`` bytes, and no bytes at the end."""
+
+
 class _Reader(io.RawIOBase):
     """The file that tarfile reads, only forwards, at most a header at once, and with all bytes counted.
 
     :param data: the archive, decompressed while it is read.
     """
 
-    def __init__(self, data, unpacking):
+    def __init__(self, data: _Data, unpacking: _Unpacking) -> None:
         self._data, self._unpacking, self._position, self._ahead = data, unpacking, 0, b""
 
-    def peek(self, size):
+    def peek(self, size: int) -> bytes:
         """Return the next ``size`` bytes, which :meth:`read` returns again."""
         self._ahead = self._data.read(size)
         return self._ahead
 
-    def read(self, size=-1):
+    def read(self, size: int = -1) -> bytes:
         if not 0 <= size <= limits.TAR_HEADER:
             raise Failed(f"it has a header of more than {disk.human(limits.TAR_HEADER)}: refused.")
         found, self._ahead = self._ahead[:size], self._ahead[size:]
@@ -297,7 +322,7 @@ class _Reader(io.RawIOBase):
         self._unpacking.produce(len(found))
         return found
 
-    def seek(self, position, whence=io.SEEK_SET):
+    def seek(self, position: int, whence: int = io.SEEK_SET) -> int:
         if whence != io.SEEK_SET or position < self._position:
             raise tarfile.ReadError("its members are not one after the other")
         while self._position < position:
@@ -305,19 +330,19 @@ class _Reader(io.RawIOBase):
                 break
         return self._position
 
-    def tell(self):
+    def tell(self) -> int:
         return self._position
 
 
-def _counting_headers():
+def _counting_headers() -> type[tarfile.TarInfo]:
     """Return a class for an archive's headers, which counts their sizes before their content is read."""
     most = {tarfile.XHDTYPE: limits.TAR_EXTENDED, tarfile.XGLTYPE: limits.TAR_GLOBAL}
     names, seen = {tarfile.XHDTYPE: "extended", tarfile.XGLTYPE: "global"}, dict.fromkeys(most, 0)
 
     class Header(tarfile.TarInfo):
         @classmethod
-        def frombuf(cls, *args):
-            header = super().frombuf(*args)
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Header:
+            header = super().frombuf(buf, encoding, errors)
             kind = tarfile.XHDTYPE if header.type == tarfile.SOLARIS_XHDTYPE else header.type
             if kind in most:
                 seen[kind] += max(0, header.size)
@@ -329,7 +354,7 @@ def _counting_headers():
 
 
 @contextlib.contextmanager
-def _decompressed(archive):
+def _decompressed(archive: Path) -> Iterator[_Data]:
     with archive.open("rb") as raw:
         begin = raw.read(6)
         raw.seek(0)
@@ -341,18 +366,18 @@ def _decompressed(archive):
             yield data
 
 
-def _is_tar(reader):
+def _is_tar(reader: _Reader) -> bool:
     try:
         header = reader.peek(tarfile.BLOCKSIZE)
         tarfile.TarInfo.frombuf(header, tarfile.ENCODING, "surrogateescape")
-    except tarfile.EOFHeaderError:
+    except tarfile.EOFHeaderError:  # type: ignore[attr-defined]  # typeshed lacks it
         return True  # an empty tar begins with its end
     except tarfile.HeaderError:
         return False
     return True
 
 
-def _check_directory(archive):
+def _check_directory(archive: Path) -> None:
     """Fail if the directory of a zip archive, which zipfile reads into memory, is too large."""
     with archive.open("rb") as data:
         size = data.seek(0, os.SEEK_END)

@@ -1,4 +1,7 @@
-"""Builds a virtualenv with one project of a Python package index. Code of packages runs meanwhile, never as root."""
+"""The source kind ``pip``: a virtualenv with a project of a Python package index.
+
+Code of packages runs while it is built, never as root.
+"""
 
 from __future__ import annotations
 
@@ -12,13 +15,16 @@ import stat
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from ..core import deadlines, limits, urls, words
+from ..core import deadlines, limits, model, urls, words
 from ..core.errors import Failed, Refused
 from ..system import probes, processes, trees
-from . import credentials
+from . import base, credentials
+from .artifacts import Artifacts
 
 # The variables of the minion's environment that a build sees, beside PIP_*. None of them belongs to Salt's own Python.
 KEPT = ("PATH", "LANG", "LC_ALL", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
@@ -31,6 +37,58 @@ SEEDS = ("pip", "setuptools", "wheel")
 
 
 @dataclass(frozen=True)
+class Pip:
+    """A project of a Python package index, in the exact version of the release, with further requirements.
+
+    :param definition: the ``source`` of an app.
+    """
+
+    definition: model.Source
+
+    def missing(self) -> Iterator[str]:
+        yield from credentials.missing(self.definition)
+        python = self.definition.python
+        if python and not (os.access(python, os.X_OK) if "/" in python else shutil.which(python)):
+            yield f"source:python: there is no program {python} on this node"
+
+    def origin(self, version: str) -> base.Origin:
+        return base.origin(self.definition, version)
+
+    def changes(self, version: str, recorded: Mapping[str, Any]) -> list[str]:
+        return base.changes(self.origin(version), recorded["origin"])
+
+    def published(self, version: str, folder: Path, fetch: base.Fetch) -> str:
+        return ""
+
+    def check(
+        self,
+        version: str,
+        folder: Path,
+        fetch: base.Fetch,
+        artifacts: Artifacts,
+        warn: Callable[[str], object],
+    ) -> str:
+        self._pinned(version)
+        if self.definition.netrc:
+            credentials.logins(self.definition.netrc)
+        artifacts.require(0)
+        return ""
+
+    def install(self, installation: base.Installation) -> base.Installed:
+        pinned = self._pinned(installation.version)
+        return {"artifact": "", "packages": build(self.definition, pinned, installation.target, installation.user)}
+
+    def _pinned(self, version: str) -> str:
+        """Return the requirement of the project, for pip."""
+        pinned, digests = f"{self.definition.location}=={version}", self.definition.sha256
+        if not digests:
+            return pinned
+        if not isinstance(digests, dict) or version not in digests:
+            raise Refused(f"no digest is known for {pinned}: add it to the app's source:sha256.")
+        return f"{pinned} --hash=sha256:{digests[version]}"
+
+
+@dataclass(frozen=True)
 class Builder:
     """The user that a build runs as."""
 
@@ -39,12 +97,11 @@ class Builder:
     gid: int
 
 
-def build(source, pinned, target, user):
+def build(source: model.Source, pinned: str, target: Path, user: str) -> list[str]:
     """Make a virtualenv in the empty folder ``target`` and return its packages, as ``["name==version", …]``.
 
     Afterwards its files belong to this process's user, and nobody else may write to them.
 
-    :param source: a model.Source.
     :param pinned: the requirement of the project itself: an exact version, with a digest if one is known.
     :param user: the app's user. If this process is root, the build runs as that user, or as ``nobody``.
     :raises Refused: this node has no such user.
@@ -74,14 +131,14 @@ def build(source, pinned, target, user):
     return installed(target)
 
 
-def installed(target):
+def installed(target: Path) -> list[str]:
     """Return the packages of a virtualenv, as ``["name==version", …]``, without those that every virtualenv has."""
     found = [p.name.rpartition(".")[0].partition("-") for p in target.glob("lib/python*/site-packages/*.dist-info")]
     names = {re.sub(r"[-_.]+", "-", name).lower(): version for name, _, version in found}
     return sorted(f"{name}=={version}" for name, version in names.items() if name not in SEEDS)
 
 
-def _builder(user):
+def _builder(user: str) -> Builder | None:
     """Return the Builder of an app whose user is ``user``, or None if this process is not root and builds itself."""
     if os.geteuid() != 0:
         return None
@@ -97,9 +154,11 @@ def _builder(user):
     return Builder(name, entry.pw_uid, entry.pw_gid)
 
 
-def _check_way(target, builder):
+def _check_way(target: Path, builder: Builder | None) -> None:
     """Fail if the builder may not enter a folder above ``target``. The message is clearer than pip's."""
-    for folder in target.parents if builder else ():
+    if builder is None:
+        return
+    for folder in target.parents:
         found = folder.stat()
         if not found.st_mode & stat.S_IXOTH and found.st_uid != builder.uid:
             raise Failed(
@@ -108,7 +167,7 @@ def _check_way(target, builder):
             )
 
 
-def _environment(source, private, builder):
+def _environment(source: model.Source, private: Path, builder: Builder | None) -> dict[str, str]:
     """Return the environment of a build.
 
     If this process builds itself, the build has its home, with pip's cache and configuration.
@@ -124,7 +183,7 @@ def _environment(source, private, builder):
     return {**own, "NETRC": str(path)}
 
 
-def _write(path, text):
+def _write(path: Path, text: str) -> None:
     """Write a new file that only its owner may read."""
     with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as out:
         out.write(text)
@@ -136,12 +195,11 @@ class _Run:
     :param private: a folder of the builder's own, with files that only a build may read.
     """
 
-    def __init__(self, private, builder, environment):
+    def __init__(self, private: Path, builder: Builder | None, environment: Mapping[str, str]) -> None:
         self.private, self.builder, self.environment = private, builder, environment
 
-    def __call__(self, command, what):
+    def __call__(self, command: Sequence[object], what: str) -> None:
         """Run ``command``, which messages call ``what``."""
-        identity = {"user": self.builder.uid, "group": self.builder.gid, "extra_groups": []} if self.builder else {}
         try:
             process = subprocess.Popen(
                 list(map(str, command)),
@@ -152,12 +210,14 @@ class _Run:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 umask=0o022,
-                **identity,
+                user=self.builder.uid if self.builder else None,
+                group=self.builder.gid if self.builder else None,
+                extra_groups=[] if self.builder else None,
             )
         except OSError as exc:
             raise Failed(f"{what}: {exc}") from exc
         try:
-            with process.stdout:
+            with process.stdout:  # type: ignore[union-attr]  # it is a pipe
                 output = probes.until_its_end(process, limits.PIP)
         except subprocess.TimeoutExpired as exc:
             raise Failed(f"{what}: hangs, killed after {limits.PIP:g}s") from exc
@@ -171,7 +231,7 @@ class _Run:
             raise Failed(f"{what}: {_error(output)}")
 
 
-def _end_all(folder, builder):
+def _end_all(folder: Path, builder: Builder | None) -> None:
     """Kill the processes that a build in ``folder`` left behind. None may go on once the files are taken over.
 
     :raises Failed: a process does not end.
@@ -180,14 +240,14 @@ def _end_all(folder, builder):
     processes.end(lambda: processes.using(folder, user), signal.SIGKILL, 0)
 
 
-def _error(output):
+def _error(output: str) -> str:
     """Return the error in pip's own words."""
     lines = [line for line in output.strip().splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR")] or lines
     return words.message(urls.without_secrets(" ".join(errors[-2:])))
 
 
-def _take_over(target, builder):
+def _take_over(target: Path, builder: Builder | None) -> None:
     """Make all files this process's own, with a mode that lets nobody else write to them.
 
     It works from the top down. The former owner of a folder cannot replace an entry in it any more.

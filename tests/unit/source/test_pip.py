@@ -13,10 +13,13 @@ import pytest
 from saltdeploy.core import deadlines, limits
 from saltdeploy.core.errors import Failed, Refused
 from saltdeploy.core.model import Source
-from saltdeploy.source import pipvenv
-from saltdeploy.system import processes
+from saltdeploy.source import pip
+from saltdeploy.source.artifacts import Artifacts
+from saltdeploy.source.pip import Pip
+from saltdeploy.system import disk, processes
 
 from tests.support.files import umask
+from tests.support.sources import install
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
 # Stands for python: as `-m venv FOLDER` it puts itself into FOLDER, as `-m pip` it does what a hostile setup.py would.
@@ -46,11 +49,10 @@ def folder():
 
 @pytest.fixture
 def build(folder):
-    def build(then="true", user="nobody", **source):
+    def build(then="true", user="nobody", project="shop", python=folder / "python", **source):
         (folder / "python").write_text(PYTHON.replace("{then}", then))
         (folder / "python").chmod(0o755)
-        source = Source("pip", "shop", python=str(folder / "python"), **source)
-        return pipvenv.build(source, "shop==1.0", folder / "files", user)
+        return install(Source("pip", project, python=str(python), **source), folder / "files", user=user)
 
     return build
 
@@ -71,7 +73,7 @@ def test_pip_never_runs_as_root(folder, build, user, who):
 @ROOT
 def test_another_root_is_root_too(build, monkeypatch):
     toor = pwd.struct_passwd(("toor", "x", 0, 0, "", "/root", "/bin/sh"))
-    monkeypatch.setattr(pipvenv.pwd, "getpwnam", lambda name: toor)
+    monkeypatch.setattr(pip.pwd, "getpwnam", lambda name: toor)
     with pytest.raises(Refused, match="toor is root on this node, and pip never runs as root"):
         build(user="toor")
 
@@ -226,4 +228,87 @@ def test_a_folder_that_the_user_may_not_enter(folder, build):
 def test_what_was_installed_is_listed(folder):
     for name in ("Flask-3.0.0", "zope.interface-6.1", "pip-23.1", "setuptools-65.5"):
         (folder / "files/lib/python3.11/site-packages" / f"{name}.dist-info").mkdir(parents=True)
-    assert pipvenv.installed(folder / "files") == ["flask==3.0.0", "zope-interface==6.1"]
+    assert pip.installed(folder / "files") == ["flask==3.0.0", "zope-interface==6.1"]
+
+
+# -- the project ------------------------------------------------------------------------------
+
+
+def test_the_exact_version_in_an_environment_of_its_own(folder, build):
+    assert build(project="shop[web]") == {"artifact": "", "packages": []}
+    assert read(folder, "requirements").splitlines() == ["shop[web]==1.0"]
+    asked = read(folder, "argv").split()
+    assert asked[:3] == ["-m", "pip", "install"]
+    assert asked[-2] == "--requirement"
+    assert "--no-input" in asked
+
+
+def test_a_digest_and_further_requirements(folder, build):
+    build(sha256={"1.0": "ab" * 32}, requirements=("gunicorn==23.0.0", "gevent"))
+    lines = [f"shop==1.0 --hash=sha256:{'ab' * 32}", "gunicorn==23.0.0", "gevent"]
+    assert read(folder, "requirements").splitlines() == lines
+
+
+def test_a_version_without_a_digest(folder, build):
+    with pytest.raises(Refused, match=r"no digest is known for shop\[web\]==1.0"):
+        build(project="shop[web]", sha256={"1.1": "ab" * 32})
+    assert list((folder / "files").iterdir()) == []
+
+
+def test_it_does_not_see_the_python_that_runs_salt(folder, build, monkeypatch):
+    for name in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "/nowhere")
+    for name in ("PIP_INDEX_URL", "https_proxy", "NO_PROXY"):
+        monkeypatch.setenv(name, f"{name} is kept")
+    build()
+    environment = read(folder, "env").splitlines()
+    kept = {"PIP_INDEX_URL=PIP_INDEX_URL is kept", "https_proxy=https_proxy is kept", "NO_PROXY=NO_PROXY is kept"}
+    assert kept <= {*environment}
+    assert not any("/nowhere" in line for line in environment)
+
+
+def test_an_error_is_told_in_pip_s_own_words(build):
+    noise = "echo 'WARNING: old' >&2; echo 'ERROR: No matching distribution found for shop==1.0' >&2; echo 'notice' >&2"
+    told = r"^pip install shop\[web\]==1.0: ERROR: No matching distribution found for shop==1.0$"
+    with pytest.raises(Failed, match=told):
+        build(noise + "; exit 1", project="shop[web]")
+
+
+def test_a_build_that_hangs(build, monkeypatch):
+    monkeypatch.setattr(limits, "PIP", 1.0)
+    with pytest.raises(Failed, match="pip install shop.*: hangs, killed after 1s"):
+        build("exec sleep 60")
+
+
+def test_a_python_that_is_not_there(build):
+    with pytest.raises(Failed, match="/nowhere/python9 -m venv: .*No such file"):
+        build(python="/nowhere/python9")
+
+
+# -- before an installation -------------------------------------------------------------------
+
+
+def test_the_check_changes_nothing_and_asks_for_the_reserve(tmp_path, monkeypatch):
+    needs = []
+    monkeypatch.setattr(disk, "require", lambda found: needs.extend(need.bytes for need in found))
+    artifacts = Artifacts(tmp_path, "shop", tmp_path / "releases")
+    assert Pip(Source("pip", "shop")).check("1.0", tmp_path, None, artifacts, print) == ""
+    assert needs == [0, 0]
+    with pytest.raises(Refused, match="no digest is known for shop==1.0"):
+        Pip(Source("pip", "shop", sha256={"1.1": "ab" * 32})).check("1.0", tmp_path, None, artifacts, print)
+    with pytest.raises(Failed, match=f"source:netrc: {tmp_path}/gone cannot be read"):
+        Pip(Source("pip", "shop", netrc=f"{tmp_path}/gone")).check("1.0", tmp_path, None, artifacts, print)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_but_the_definition_determines_the_content(tmp_path):
+    assert Pip(Source("pip", "shop")).published("1.0", tmp_path, None) == ""
+
+
+def test_programs_and_files_that_are_missing_here(tmp_path):
+    assert list(Pip(Source("pip", "shop", python="sh")).missing()) == []
+    assert list(Pip(Source("pip", "shop", python="/bin/sh")).missing()) == []
+    assert list(Pip(Source("pip", "shop", python="python9", netrc=f"{tmp_path}/gone")).missing()) == [
+        f"source:netrc: {tmp_path}/gone cannot be read on this node: No such file or directory",
+        "source:python: there is no program python9 on this node",
+    ]

@@ -1,4 +1,4 @@
-"""Archives and projects become a release's files; whatever would leave its folder is refused."""
+"""Archives become a release's files; whatever would leave its folder is refused."""
 
 import gzip
 import hashlib
@@ -12,10 +12,13 @@ import zipfile
 import zlib
 
 import pytest
-from saltdeploy.core import limits
 from saltdeploy.core.errors import Failed, Refused
 from saltdeploy.core.model import Source
-from saltdeploy.source import pipvenv, sources
+from saltdeploy.source.archive import Archive
+from saltdeploy.source.artifacts import Artifacts
+from saltdeploy.system import disk
+
+from tests.support.sources import install
 
 
 def sha256(data):
@@ -66,7 +69,7 @@ class Site:
     def build(self, data, digest=None, location="shop-{version}.tgz", **source):
         (self.path / "shop-1.0.tgz").write_bytes(data)
         source = Source("archive", f"{self.path}/{location}", sha256=digest or sha256(data), **source)
-        sources.build(source, "1.0", self.files, None)
+        install(source, self.files)
 
     def made(self):
         return sorted(str(p.relative_to(self.files)) for p in self.files.rglob("*"))
@@ -382,7 +385,7 @@ def test_salt_files_are_fetched_by_salt(site):
     data = tar(("app", b"app"))
     files = {"salt://shop/shop-1.0.tgz": data, "salt://shop/1.0.sha256": sha256(data).encode()}
     source = Source("archive", "salt://shop/shop-{version}.tgz", sha256="salt://shop/{version}.sha256")
-    sources.build(source, "1.0", site.files, lambda url, path: path and path.write_bytes(files[url]))
+    install(source, site.files, fetch=lambda url, path: path and path.write_bytes(files[url]))
     assert site.made() == ["app"]
 
 
@@ -413,134 +416,65 @@ def test_archive_and_digest_over_http(site, artifacts):
     data = tar(("app", b"app"))
     served.update({"/shop-1.0.tgz": [data], "/shop-1.0.tgz.sha256": [f"{sha256(data)}  shop-1.0.tgz\n".encode()]})
     location = base + "/shop-{version}.tgz"
-    sources.build(Source("archive", location, sha256=location + ".sha256"), "1.0", site.files, None)
+    install(Source("archive", location, sha256=location + ".sha256"), site.files)
     assert site.made() == ["app"]
 
 
 def test_a_server_that_has_it_not(site, artifacts):
     base, _ = artifacts
     with pytest.raises(Failed, match="shop-1.0.tgz: the server answers 404 Not Found"):
-        sources.build(Source("archive", f"{base}/shop-1.0.tgz", sha256="0" * 64), "1.0", site.files, None)
+        install(Source("archive", f"{base}/shop-1.0.tgz", sha256="0" * 64), site.files)
 
 
 def test_a_server_that_is_not_there(site, artifacts):
     with pytest.raises(Failed, match="http://127.0.0.1:1/shop: cannot be fetched: .*refused"):
-        sources.build(Source("archive", "http://127.0.0.1:1/shop", sha256="0" * 64), "1.0", site.files, None)
+        install(Source("archive", "http://127.0.0.1:1/shop", sha256="0" * 64), site.files)
 
 
-# -- pip --------------------------------------------------------------------------------------
+# -- an installed release ---------------------------------------------------------------------
 
-# Stands for python: as `-m venv FOLDER` it puts itself into FOLDER, as `-m pip` it notes what it was asked.
-PYTHON = """\
-#!/bin/sh
-if [ "$2" = venv ]; then
-    mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
-else
-    echo "$@" > "$(dirname "$0")/asked"
-    for last; do :; done
-    cat "$last" > "$(dirname "$0")/requirements"
-    env > "$(dirname "$0")/environment"
-    {then}
-fi
-"""
+ONE, OTHER = "ab" * 32, "cd" * 32
 
 
-@pytest.fixture
-def unprivileged(monkeypatch):
-    """No other user may enter pytest's folders; that pip is never run as root is in test_pipvenv."""
-    monkeypatch.setattr(pipvenv, "_builder", lambda user: None)
+def archive(location="http://a/{version}.tgz", **source):
+    return Archive(Source("archive", location, **source))
 
 
-@pytest.fixture
-def pip(site, unprivileged):
-    def build(then="true", **source):
-        python = site.path / "python"
-        python.write_text(PYTHON.replace("{then}", then))
-        python.chmod(0o755)
-        sources.build(Source("pip", "shop[web]", python=str(python), **source), "1.0", site.files, None)
-        return (site.files / "bin/requirements").read_text().splitlines()
-
-    return build
+def test_the_digest_decides_whether_the_content_changes():
+    recorded = {"origin": archive(sha256=ONE).origin("1.0"), "artifact": ONE}
+    assert archive("http://b/shop.tgz", sha256={"1.0": ONE.upper()}).changes("1.0", recorded) == []
+    assert archive(sha256=OTHER).changes("1.0", recorded) == ["sha256"]
+    assert archive(sha256=OTHER, strip=1).changes("1.0", recorded) == ["sha256", "strip"]
 
 
-def test_pip_installs_the_exact_version_into_an_environment_of_its_own(site, pip):
-    assert pip() == ["shop[web]==1.0"]
-    asked = (site.files / "bin/asked").read_text().split()
-    assert asked[:3] == ["-m", "pip", "install"]
-    assert asked[-2] == "--requirement"
-    assert "--no-input" in asked
+def test_without_a_digest_in_the_definition_the_location_decides():
+    recorded = {"origin": archive(sha256="http://a/sums").origin("1.0"), "artifact": ONE}
+    assert archive(sha256="http://a/sums").changes("1.0", recorded) == []
+    assert archive("http://b/shop.tgz", sha256="http://a/sums").changes("1.0", recorded) == ["location"]
 
 
-def test_pip_with_a_digest_and_further_requirements(pip):
-    lines = pip(sha256={"1.0": "ab" * 32}, requirements=("gunicorn==23.0.0", "gevent"))
-    assert lines == [f"shop[web]==1.0 --hash=sha256:{'ab' * 32}", "gunicorn==23.0.0", "gevent"]
+def test_only_a_file_of_digests_may_give_another_digest_now(tmp_path):
+    (tmp_path / "sums").write_text(ONE)
+    assert archive(sha256=f"{tmp_path}/sums").published("1.0", tmp_path, None) == ONE
+    assert archive(sha256={"1.0": OTHER}).published("1.0", tmp_path, None) == ""
 
 
-def test_pip_without_the_digest_of_this_version(site, pip):
-    with pytest.raises(Refused, match=r"no digest is known for shop\[web\]==1.0"):
-        pip(sha256={"1.1": "ab" * 32})
-    assert site.made() == []
+# -- before an installation -------------------------------------------------------------------
 
 
-def test_pip_does_not_see_the_python_that_runs_salt(site, pip, monkeypatch):
-    for name in ("PYTHONHOME", "PYTHONPATH", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "AWS_SECRET_ACCESS_KEY"):
-        monkeypatch.setenv(name, "/nowhere")
-    for name in ("PIP_INDEX_URL", "https_proxy", "NO_PROXY"):
-        monkeypatch.setenv(name, f"{name} is kept")
-    pip()
-    environment = (site.files / "bin/environment").read_text().splitlines()
-    assert {"PIP_INDEX_URL=PIP_INDEX_URL is kept", "https_proxy=https_proxy is kept", "NO_PROXY=NO_PROXY is kept"} <= {
-        *environment
-    }
-    assert not any("/nowhere" in line for line in environment)
+def test_the_check_returns_the_digest_and_asks_for_room(site, monkeypatch):
+    needs = []
+    monkeypatch.setattr(disk, "require", lambda found: needs.extend(need.bytes for need in found))
+    data = tar(("app", b"app"))
+    (site.path / "shop.tgz").write_bytes(data)
+    source, artifacts = archive(f"{site.path}/shop.tgz", sha256=sha256(data)), Artifacts(site.path, "shop", site.files)
+    assert source.check("1.0", site.path, None, artifacts, print) == sha256(data)
+    assert needs == [2 * len(data)]
 
 
-def test_pip_s_error_is_told_in_its_own_words(pip):
-    noise = "echo 'WARNING: old' >&2; echo 'ERROR: No matching distribution found for shop==1.0' >&2; echo 'notice' >&2"
-    told = r"^pip install shop\[web\]==1.0: ERROR: No matching distribution found for shop==1.0$"
-    with pytest.raises(Failed, match=told):
-        pip(noise + "; exit 1")
-
-
-def test_pip_that_hangs(pip, monkeypatch):
-    monkeypatch.setattr(limits, "PIP", 0.5)
-    with pytest.raises(Failed, match="pip install shop.*: hangs, killed after 0.5s"):
-        pip("exec sleep 60")
-
-
-def test_a_python_that_is_not_there(site, unprivileged):
-    source = Source("pip", "shop", python="/nowhere/python9")
-    with pytest.raises(Failed, match="/nowhere/python9 -m venv: .*No such file"):
-        sources.build(source, "1.0", site.files, None)
-
-
-# -- identity ---------------------------------------------------------------------------------
-
-
-def test_origin_names_what_this_version_comes_from():
-    source = Source("archive", "http://a/{version}.tgz", sha256={"1.0": "x", "1.1": "y"}, strip=1)
-    assert sources.origin(source, "1.1") == {
-        "kind": "archive",
-        "location": "http://a/1.1.tgz",
-        "sha256": "y",
-        "strip": 1,
-        "requirements": [],
-        "python": "",
-        "index": "",
-    }
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"location": "b"},
-        {"sha256": {"1": "z"}},
-        {"requirements": ("gevent",)},
-        {"kind": "archive"},
-        {"strip": 2},
-        {"index": "https://i"},
-    ],
-)
-def test_origin_tells_sources_apart(change):
-    source = {"kind": "pip", "location": "a", "sha256": {"1": "x"}}
-    assert sources.origin(Source(**source), "1") != sources.origin(Source(**{**source, **change}), "1")
+def test_files_that_are_missing_here(tmp_path):
+    (tmp_path / "token").write_text("hunter2")
+    assert list(archive(token_file=str(tmp_path / "token")).missing()) == []
+    assert list(archive(token_file=f"{tmp_path}/gone").missing()) == [
+        f"source:token_file: {tmp_path}/gone cannot be read on this node: No such file or directory"
+    ]

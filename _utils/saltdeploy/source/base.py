@@ -1,0 +1,138 @@
+"""The protocol of a source of releases, and the parts that all sources share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypedDict
+
+from ..core import limits, model, urls
+
+if TYPE_CHECKING:
+    from .artifacts import Artifacts
+
+
+class Origin(TypedDict):
+    """The parts of a definition that determine the content of a release. It holds no secrets.
+
+    :param sha256: the digest of this release, or the place that has it. None if the definition has neither.
+    """
+
+    kind: str
+    location: str
+    sha256: str | None
+    strip: int
+    requirements: list[str]
+    python: str
+    index: str
+
+
+class Artifact(TypedDict):
+    """The digest of the file that a release is made of, empty if it is not made of a single file."""
+
+    artifact: str
+
+
+class Installed(Artifact, total=False):
+    """The content of an installed release.
+
+    :param packages: the packages that came with it, as ``name==version``.
+    """
+
+    packages: list[str]
+
+
+class Fetch(Protocol):
+    """Brings a ``salt://`` file from the master."""
+
+    def __call__(self, url: str, path: Path | None, /) -> int | None:
+        """Write the file to ``path``. Without a path, return its size in bytes, or None if nobody knows it."""
+
+
+@dataclass(frozen=True)
+class Installation:
+    """The installation of a release.
+
+    :param target: the empty folder for its files. The source may leave files in the folder above, for no longer than
+        the installation.
+    :param artifacts: the node's downloads.
+    :param user: the app's user. Empty means none.
+    :param digest: the digest that the artifact of this deployment has. Empty takes the digest that it has now.
+    :param seconds: the time for a download.
+    """
+
+    version: str
+    target: Path
+    fetch: Fetch
+    artifacts: Artifacts
+    user: str = ""
+    digest: str = ""
+    seconds: float = limits.DOWNLOAD
+
+
+class Source(Protocol):
+    """The way in which the releases of an app come to this node.
+
+    Methods raise Refused if the definition does not describe the release, and Failed if its artifact is not usable.
+    They raise OSError if it cannot be written, for example :class:`saltdeploy.system.disk.NoRoom`.
+    """
+
+    def missing(self) -> Iterator[str]:
+        """Yield a clause for each file or program that this node lacks to install any release."""
+
+    def origin(self, version: str) -> Origin:
+        """Return the data that identifies a release, to be recorded with it."""
+
+    def changes(self, version: str, recorded: Mapping[str, Any]) -> list[str]:
+        """Return the keys of the definition that are about other content than the installed release.
+
+        :param recorded: its record: its ``origin``, and the data that :meth:`install` returned.
+        """
+
+    def published(self, version: str, folder: Path, fetch: Fetch) -> str:
+        """Return the digest that somebody else than the definition gives to the artifact now.
+
+        It is empty if the definition determines the content, or if the artifact has no digest.
+
+        :param folder: an empty folder, for files that are needed meanwhile.
+        """
+
+    def check(
+        self, version: str, folder: Path, fetch: Fetch, artifacts: Artifacts, warn: Callable[[str], object]
+    ) -> str:
+        """Check that the artifact is available and that there is room for it. Return its digest, or an empty text.
+
+        :param folder: an empty folder, for files that are needed meanwhile.
+        :param warn: ``warn(text)`` is called if the artifact is not available now, and may be later.
+        """
+
+    def install(self, installation: Installation) -> Installed:
+        """Make the files of a release, and return the data to record of it."""
+
+
+def origin(definition: model.Source, version: str) -> Origin:
+    """Return the origin of a release that ``definition`` describes."""
+    given = definition.sha256
+    sha256 = given.get(version) if isinstance(given, dict) else given
+    return {
+        "kind": definition.kind,
+        "location": urls.public(location(definition, version)),
+        "sha256": urls.public(sha256) if isinstance(sha256, str) else None,
+        "strip": definition.strip,
+        "requirements": list(definition.requirements),
+        "python": definition.python,
+        "index": definition.index,
+    }
+
+
+def location(definition: model.Source, version: str) -> str:
+    """Return the location of a release that ``definition`` describes."""
+    return definition.location.replace("{version}", version)
+
+
+def changes(wanted: Origin, recorded: Mapping[str, Any]) -> list[str]:
+    """Return the keys in which ``wanted`` contradicts the origin that was recorded of a release."""
+    there = {**recorded, "location": urls.public(recorded.get("location", wanted["location"]))}
+    # A digest that is not in the mapping any more contradicts nothing.
+    return [key for key, value in wanted.items() if value is not None and there.get(key, value) != value]
