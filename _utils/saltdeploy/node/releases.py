@@ -35,11 +35,11 @@ class Releases:
 
     def versions(self, app):
         """Return the versions of ``app`` that are installed completely, the oldest installation first."""
-        return [p.name for p in self._links(app) if not nodefiles.wrong_with_release(p)]
+        return [p.name for p in self._links(app) if not nodefiles.release_problem(p)]
 
     def broken(self, app):
         """Return ``{version: sentence}``: why each incomplete release of ``app`` is incomplete."""
-        found = {p.name: nodefiles.wrong_with_release(p) for p in self._links(app)}
+        found = {p.name: nodefiles.release_problem(p) for p in self._links(app)}
         return {version: wrong for version, wrong in found.items() if wrong}
 
     @explained()
@@ -59,7 +59,7 @@ class Releases:
                 f"{self.node} may not run {app.name}. It has none of the roles of the app, and so none of its settings."
             )
         release = self.path(app.name, version)
-        if nodefiles.wrong_with_release(release):
+        if nodefiles.release_problem(release):
             return False
         recorded = nodefiles.release_record(release)
         changed = sources.changes(app.source, version, recorded)
@@ -180,7 +180,7 @@ class Releases:
         found = set()
         for link in self.root.glob("*/releases/*"):
             # The entry may also be a stranger's file, or broken, or a release that another job just removed.
-            if not nodefiles.wrong_with_release(link):
+            if not nodefiles.release_problem(link):
                 found.add(nodefiles.release_record(link).get("artifact"))
         return found
 

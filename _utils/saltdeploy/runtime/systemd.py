@@ -59,7 +59,7 @@ class Systemd:
     """The systemd of this machine, as root."""
 
     # The settings of a definition that this runtime does not enforce.
-    lacks = ()
+    lacks: tuple[str, ...] = ()
     name = "systemd"
 
     def __init__(self):
