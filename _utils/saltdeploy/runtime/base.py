@@ -54,14 +54,7 @@ class State:
 
 
 class Runtime(Protocol):
-    """A supervisor of processes on this node. Each call has a deadline, and raises Failed if it is not met.
-
-    :param name: its name, for messages.
-    :param lacks: the keys of ``resources`` that it does not enforce.
-    """
-
-    name: str
-    lacks: tuple[str, ...]
+    """A supervisor of processes on this node. Each call has a deadline, and raises Failed if it is not met."""
 
     def start(self, unit: Unit) -> None:
         """Start ``unit``, also after each reboot."""

@@ -64,7 +64,7 @@ class Supervisord:
     """
 
     # The settings of a definition that this runtime does not enforce.
-    lacks: tuple[str, ...] = ("memory", "cpu")
+    lacks = ("memory", "cpu")
     name = "supervisord"
 
     def __init__(self, socket_path, include):

@@ -59,7 +59,7 @@ class Systemd:
     """The systemd of this machine, as root."""
 
     # The settings of a definition that this runtime does not enforce.
-    lacks: tuple[str, ...] = ()
+    lacks = ()
     name = "systemd"
 
     def __init__(self):
