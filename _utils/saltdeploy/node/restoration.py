@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..core import names, records, traffic
 from ..core.errors import DiscoveryUnavailable, Failed, Refused
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
 
 
-def record(lifecycle: Lifecycle, name: str) -> tuple[dict[str, Any] | None, list[str]]:
+def record(lifecycle: Lifecycle, name: str) -> tuple[records.Record | None, list[str]]:
     """Return the record of app ``name``, None if there is none, and its unusable parts in sentences."""
     return patiently(lambda: records.read(lifecycle.discovery, _prefix(lifecycle, name)))
 

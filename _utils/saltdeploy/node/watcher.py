@@ -39,7 +39,8 @@ def main(pid: int, address: str, port: int, settle: float) -> None:
     ends = end_of(pid)
     while born is not None and start_time(pid) == born:
         servers = servers or listen(address, port)
-        ready, _, _ = select.select([*servers, *ends], [], [], POLL)
+        watched: list[socket.socket | int] = [*servers, *ends]
+        ready, _, _ = select.select(watched, [], [], POLL)
         if start_time(pid) == born:
             for server in servers:
                 if server in ready:
