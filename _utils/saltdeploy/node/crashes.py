@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ..definition import instancefiles
 from ..system import processes
 from ..system.files import explained, write_file
+from . import nodefiles
 
 if TYPE_CHECKING:
     from ..runtime.base import Runtime
@@ -31,10 +32,8 @@ def since_publication(host: Host, runtime: Runtime, instances: Sequence[str]) ->
 
 def _noted(host: Host, instance: str) -> list[Any] | None:
     """Return the processes at the publication of ``instance``. None means that nobody noted them."""
-    try:
-        noted = json.loads((host.instances.folder(instance) / instancefiles.PROCESS).read_text())
-    except (OSError, ValueError):  # an older version of saltdeploy published it
-        return None
+    # An older version of saltdeploy may have published it.
+    noted = nodefiles.read(host.instances.folder(instance) / instancefiles.PROCESS)
     return noted if isinstance(noted, list) else None
 
 

@@ -18,6 +18,7 @@ from ..core.errors import DiscoveryUnavailable, Failed, Refused
 from ..core.model import slot_of
 from ..core.redaction import hidden
 from ..core.words import joined
+from ..definition import instancefiles
 from ..discovery import registration
 from ..discovery.registration import CANDIDATE
 from ..runtime import choose
@@ -176,7 +177,10 @@ class Lifecycle:
 
     def _await_ready(self, app: App, instance: Instance, deadline: float) -> str | None:
         """Return None when the process is up and passes its checks, else the problem."""
-        values, key = self.launch(app, instance).values, records.current_key(self._prefix(app.name))
+        values, key = (
+            self.launch(app, instance).values,
+            records.current_key(records.prefix(self.environment.name, app.name)),
+        )
 
         def first() -> bool:
             try:
@@ -185,9 +189,6 @@ class Lifecycle:
                 return False
 
         return Readiness(app, instance, self.host, self.runtime.states, values, first).wait(deadline)
-
-    def _prefix(self, name: str) -> str:
-        return records.prefix(self.environment.name, names.app(name))
 
     def waiting(self, name: str) -> dict[str, str]:
         """Return ``{id: text}``, the reasons why starting instances of app ``name`` are not ready yet."""
@@ -441,7 +442,7 @@ class Lifecycle:
         return [here[i] for i in (here if ids is None else ids)]
 
     def _record(self, instance: Instance) -> Instance:
-        return nodefiles.instance(self.host.instances.folder(instance.id) / "instance.json")
+        return nodefiles.instance(self.host.instances.folder(instance.id) / instancefiles.RECORD)
 
     def launch(self, app: App, instance: Instance) -> Launch:
         """Return the launch of an instance: the files that it is started from."""

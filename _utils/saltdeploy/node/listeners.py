@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from ..core import addresses
-from ..system import sockets
+from ..system import processes, sockets
 
 if TYPE_CHECKING:
     from ..core.model import Instance
@@ -66,13 +66,8 @@ def _sockets(pid: int) -> set[int]:
 def _descendants(pid: int) -> list[int]:
     """Return the process ids of all descendants of ``pid``."""
     children: dict[int, list[int]] = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat") as stat:
-                parent = int(stat.read().rpartition(")")[2].split()[1])
-        except OSError:  # it has ended meanwhile
-            continue
-        children.setdefault(parent, []).append(int(name))
+    for process in processes.running().values():
+        children.setdefault(process.parent, []).append(process.pid)
     found: list[int] = []
     left = [pid]
     while left:

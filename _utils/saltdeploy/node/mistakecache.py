@@ -10,6 +10,7 @@ from typing import Any
 
 from ..definition import validation
 from ..system.files import write_file
+from . import nodefiles
 
 
 class NodeMistakes:
@@ -24,17 +25,11 @@ class NodeMistakes:
     def find(self, definitions: Mapping[str, Any]) -> dict[str, list[str]] | None:
         """Return the mistakes in ``definitions``, as validation.problems_again does."""
         digest = validation.digest(definitions)
-        remembered = self._read()
-        if remembered.get("digest") == digest and "problems" in remembered:
+        remembered = nodefiles.read(self._path)
+        # The first releases of saltdeploy wrote another form.
+        if isinstance(remembered, dict) and remembered.get("digest") == digest and "problems" in remembered:
             return remembered["problems"]
         found = validation.problems_again(definitions)
         with contextlib.suppress(OSError):  # the next job looks for them again
             write_file(self._path, json.dumps({"digest": digest, "problems": found}), 0o600)
         return found
-
-    def _read(self) -> dict[str, Any]:
-        """Return the content of the file. The first releases of saltdeploy wrote another form."""
-        with contextlib.suppress(OSError, ValueError):
-            found = json.loads(self._path.read_text())
-            return found if isinstance(found, dict) else {}
-        return {}

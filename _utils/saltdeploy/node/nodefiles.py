@@ -67,6 +67,14 @@ def release_problem(link: Path) -> str:
     return ""
 
 
+def read(path: Path) -> Any:
+    """Return the content of the JSON file ``path``. None if it is missing, or incomplete after a power failure."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
 def _mapping(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())

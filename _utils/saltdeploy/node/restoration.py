@@ -95,7 +95,8 @@ def _restore(lifecycle: Lifecycle, name: str, instance: str, after: str | None) 
     # The installed release is the release that ran, even if the definition has changed since.
     if version not in lifecycle.host.releases.versions(name):
         found, _ = record(lifecycle, name)
-        lifecycle.install(name, version, (found or {}).get("digests", {}).get(version, ""))
+        digests = found.get("digests", {}) if found else {}
+        lifecycle.install(name, version, digests.get(version, ""))
     result = lifecycle.start_installed(lifecycle.app(name), version, 1, RESTORED, slots=[int(slot)])
     if not result.ok:
         lifecycle.retire(name, [instance], drain=0)
@@ -119,7 +120,7 @@ def _refuse_empty_data(lifecycle: Lifecycle, name: str, instance: str) -> None:
     if not app.data or host.data.has_any(app):
         return
     found, _ = record(lifecycle, name)
-    if host.node in (found or {}).get("data", ()):
+    if found and host.node in found.get("data", ()):
         raise Refused(
             f"{instance} is not restored on {host.node}: {name} had data there, and {host.data.path(app)} is empty."
             f" Bring the data back, or mount it. To start it without data: `salt-run deploy.app {name} move=True"

@@ -7,12 +7,12 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..core import names, words
 from ..core.errors import Failed
 from ..system import filelocks
 from ..system.files import explained, make_folder, write_file
+from . import nodefiles
 
 # The deployment of an instance that an operator or a state started, or that was restored. It never ends.
 MANUAL, STATE, RESTORED = "manual", "state", "restored"
@@ -90,7 +90,7 @@ class Turns:
         run = self._folder(app) / RUN
         with self._turn(app, STARTING), explained():
             self.refuse_ended(app, deployment)
-            before = _read(run) or deployment
+            before = nodefiles.read(run) or deployment
             if before != deployment:
                 self._add_ended(app, before)
             write_file(run, json.dumps(deployment))
@@ -107,7 +107,7 @@ class Turns:
 
     def ended(self, app: str) -> list[str]:
         """Return the deployments of ``app`` that ended here, the latest last."""
-        found = _read(self._folder(app) / ENDED)
+        found = nodefiles.read(self._folder(app) / ENDED)
         found = [found] if isinstance(found, str) else found  # the first releases of saltdeploy kept only the last
         return [d for d in found if isinstance(d, str)] if isinstance(found, list) else []
 
@@ -121,7 +121,7 @@ class Turns:
 
     def refuse_overtaken(self, app: str, deployment: str | None) -> None:
         """Raise Failed if the revert of ``deployment`` comes too late, as a later run of ``app`` has begun here."""
-        current = None if deployment in NOBODY else _read(self._folder(app) / RUN)
+        current = None if deployment in NOBODY else nodefiles.read(self._folder(app) / RUN)
         if current not in (None, deployment):
             raise Failed(
                 f"Refused on {self.node}: deployment {words.name(current)} of {app} has begun there. So"
@@ -134,11 +134,3 @@ class Turns:
         with explained():
             make_folder(folder)
         return folder
-
-
-def _read(path: Path) -> Any:
-    """Return the content of the file ``path``. None if it is missing, or incomplete after a power failure."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError):
-        return None
