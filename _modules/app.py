@@ -15,6 +15,7 @@ The configuration of a minion may have:
       supervisord: {socket: /run/supervisor.sock, include: /etc/supervisor/conf.d}
 """
 
+import dataclasses
 import os
 import time
 
@@ -30,11 +31,11 @@ def _lifecycle(pillar=None):
     return from_salt.lifecycle(__opts__, __pillar__ if pillar is None else pillar, __salt__)
 
 
-def _ids(value):
-    return names.instances(from_salt.mine(__opts__, value))
+def _parse_ids(value):
+    return names.instances(from_salt.part(__opts__, value))
 
 
-def _told(lifecycle, ids):
+def _answer(lifecycle, ids):
     return {"instances": ids, "warnings": lifecycle.warnings}
 
 
@@ -57,12 +58,12 @@ def observe(name, refresh=False, deployment=None):
 
         salt web1 app.observe shop
     """
-    pillar = from_salt.refreshed(__opts__, __pillar__, __salt__) if arguments.flag("refresh", refresh) else None
+    pillar = from_salt.refresh(__opts__, __pillar__, __salt__) if arguments.flag("refresh", refresh) else None
     lifecycle, run = _lifecycle(pillar), arguments.text("deployment", deployment)
     if run:
         lifecycle.host.turns.begin(names.app(name), run)
     return {
-        **lifecycle.inventory.observe(name),
+        **dataclasses.asdict(lifecycle.inventory.observe(name)),
         "saltdeploy": saltdeploy.__version__,
         "applying_states": bool(__salt__["saltutil.is_running"]("state.*")),
     }
@@ -81,7 +82,8 @@ def instances(name=None):
 
         salt '*' app.instances shop
     """
-    return _lifecycle().inventory.described(name)
+    found = _lifecycle().inventory.describe(name)
+    return {i: {**dataclasses.asdict(instance), "state": state} for i, (instance, state) in found.items()}
 
 
 def releases(name):
@@ -266,14 +268,14 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
 
         salt web1 app.start shop 1.4.2
     """
-    count = names.whole("count", from_salt.mine(__opts__, count) or 0, 0, names.INSTANCES)
+    count = names.whole("count", from_salt.part(__opts__, count) or 0, 0, names.INSTANCES)
     slots, deployment = names.slots(slots), arguments.text("deployment", deployment)
     lifecycle, options = _lifecycle(), {"held": held, "slots": slots, "tests": tests}
     if arguments.flag("leave", leave):
         result = lifecycle.start(name, version, count, deployment, **options)
     else:
         result = statestart.start(lifecycle, name, version, count, deployment, **options)
-    return {**result, "warnings": lifecycle.warnings}
+    return {**dataclasses.asdict(result), "warnings": lifecycle.warnings}
 
 
 def waiting(name):
@@ -324,7 +326,7 @@ def stop(name, instances=None, deployment=None, drain=None, deregister_delay=Non
     drain, deregister_delay = names.seconds("drain", drain), names.seconds("deregister_delay", deregister_delay)
     deployment, after = arguments.step(deployment, after)
     lifecycle = _lifecycle()
-    return _told(lifecycle, lifecycle.stop(name, _ids(instances), deployment, drain, deregister_delay, after))
+    return _answer(lifecycle, lifecycle.stop(name, _parse_ids(instances), deployment, drain, deregister_delay, after))
 
 
 def restart(name, instances=None, deployment=None):
@@ -346,7 +348,7 @@ def restart(name, instances=None, deployment=None):
         salt web1 app.restart shop
     """
     lifecycle = _lifecycle()
-    return _told(lifecycle, lifecycle.restart(name, _ids(instances), arguments.text("deployment", deployment)))
+    return _answer(lifecycle, lifecycle.restart(name, _parse_ids(instances), arguments.text("deployment", deployment)))
 
 
 def crashed(name, instances=None):
@@ -365,7 +367,7 @@ def crashed(name, instances=None):
 
         salt web1 app.crashed shop
     """
-    return _lifecycle().crashed(name, _ids(instances))
+    return _lifecycle().crashed(name, _parse_ids(instances))
 
 
 def test(name, instances=None):
@@ -383,7 +385,7 @@ def test(name, instances=None):
 
         salt web1 app.test shop
     """
-    return _lifecycle().test(name, _ids(instances))
+    return _lifecycle().test(name, _parse_ids(instances))
 
 
 def remove(name, version):
@@ -427,7 +429,7 @@ def logs(name, instances=None, lines=50, since=None, strict=True):
         salt '*' app.logs shop lines=20
     """
     lines = arguments.count("lines", lines, 50, arguments.LINES)
-    return ondemand.logs(_lifecycle(), name, _ids(instances), lines, arguments.moment(since, time.time()), strict)
+    return ondemand.logs(_lifecycle(), name, _parse_ids(instances), lines, arguments.moment(since, time.time()), strict)
 
 
 def command(name, command, instance, timeout=60, placeholders=False):
@@ -455,7 +457,7 @@ def command(name, command, instance, timeout=60, placeholders=False):
         salt web1 app.command shop './bin/shop --version' shop_1.4.2_20000
     """
     timeout = arguments.seconds("timeout", timeout)
-    return ondemand.command(_lifecycle(), name, command, names.instance(instance), timeout, placeholders)
+    return ondemand.execute(_lifecycle(), name, command, names.instance(instance), timeout, placeholders)
 
 
 def missing(name):
@@ -478,7 +480,7 @@ def missing(name):
     lifecycle = _lifecycle()
     ids, reason = restoration.missing(lifecycle, name)
     warnings = restoration.warnings(lifecycle, name)
-    return {"instances": ids, "reason": reason, "superseded": superseded.ids(lifecycle, name), "warnings": warnings}
+    return {"instances": ids, "reason": reason, "superseded": superseded.find(lifecycle, name), "warnings": warnings}
 
 
 def retire(name):
@@ -497,7 +499,7 @@ def retire(name):
         salt web1 app.retire shop
     """
     lifecycle = _lifecycle()
-    return _told(lifecycle, superseded.retire(lifecycle, names.app(name)))
+    return _answer(lifecycle, superseded.retire(lifecycle, names.app(name)))
 
 
 def undefined():
@@ -510,7 +512,7 @@ def undefined():
 
         salt '*' app.undefined
     """
-    return _lifecycle().inventory.undefined()
+    return _lifecycle().inventory.find_undefined()
 
 
 def restore(name, instances=None, after=None):
@@ -532,5 +534,5 @@ def restore(name, instances=None, after=None):
         salt web1 app.restore shop
     """
     lifecycle = _lifecycle()
-    ids = restoration.missing(lifecycle, name)[0] if instances is None else _ids(instances)
-    return _told(lifecycle, restoration.restore(lifecycle, name, ids, arguments.text("after", after)))
+    ids = restoration.missing(lifecycle, name)[0] if instances is None else _parse_ids(instances)
+    return _answer(lifecycle, restoration.restore(lifecycle, name, ids, arguments.text("after", after)))

@@ -42,7 +42,7 @@ def hook(name, phase, version, hooks, instances=None, deployment=None):
 
         salt web1 deploy.hook shop before_start 1.4.2 '[before_start-0a1b2c3d4e5f]'
     """
-    chosen, mine = names.keys("hooks", hooks), names.instances(from_salt.mine(__opts__, instances) or ())
+    chosen, mine = names.keys("hooks", hooks), names.instances(from_salt.part(__opts__, instances) or ())
     lifecycle = _lifecycle()
     lifecycle.host.turns.refuse_ended(names.app(name), arguments.text("deployment", deployment))
     return hookcommands.run(lifecycle, name, names.phase(phase), names.version(version), chosen, mine)
@@ -64,7 +64,7 @@ def test_peers(name, targets):
 
         salt web2 deploy.test_peers shop '[{id: shop_1_80, node: web1, address: 192.0.2.1, port: 80, version: "1"}]'
     """
-    return _lifecycle().test_others(name, names.targets(from_salt.mine(__opts__, targets)))
+    return _lifecycle().test_others(name, names.targets(from_salt.part(__opts__, targets)))
 
 
 def prune(name, versions, deployment=None):
@@ -85,6 +85,6 @@ def prune(name, versions, deployment=None):
 
         salt web1 deploy.prune shop '["1.1.0", "1.2.0"]'
     """
-    host, mine = _lifecycle().host, from_salt.mine(__opts__, versions)
+    host, mine = _lifecycle().host, from_salt.part(__opts__, versions)
     host.turns.refuse_ended(names.app(name), arguments.text("deployment", deployment))
     return [version for version in names.versions(mine) if host.releases.remove(name, version)]

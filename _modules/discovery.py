@@ -22,8 +22,8 @@ def _agent():
     return localservices.agent(__opts__["id"], __pillar__)
 
 
-def _ids(value):
-    return names.instances(from_salt.mine(__opts__, value))
+def _parse_ids(value):
+    return names.instances(from_salt.part(__opts__, value))
 
 
 def publish(name, instances=None, weight=None, deployment=None, after=None):
@@ -48,7 +48,7 @@ def publish(name, instances=None, weight=None, deployment=None, after=None):
         salt web1 discovery.publish shop
     """
     lifecycle, checked = _lifecycle(), localservices.check_weight(name, weight)
-    ids, step = _ids(instances), arguments.step(deployment, after)
+    ids, step = _parse_ids(instances), arguments.step(deployment, after)
     with lifecycle.alone(name, *step):
         return lifecycle.publish(name, ids, checked)
 
@@ -99,7 +99,7 @@ def withdraw(name, instances=None, held=True, deployment=None, after=None):
 
         salt web1 discovery.withdraw shop
     """
-    lifecycle, ids, step = _lifecycle(), _ids(instances), arguments.step(deployment, after)
+    lifecycle, ids, step = _lifecycle(), _parse_ids(instances), arguments.step(deployment, after)
     with lifecycle.alone(name, *step):
         return lifecycle.withdraw(name, ids, held)
 

@@ -18,10 +18,13 @@ The state tree uses these states on one server of an environment, with the secre
 No state returns a secret.
 """
 
-from salt.exceptions import SaltException
+import re
+import urllib.parse
+
+from salt.exceptions import SaltException, SaltInvocationError
 from saltdeploy import loader
-from saltdeploy.core import bounds, names, tracebacks, words
-from saltdeploy.discovery.acl import Acl
+from saltdeploy.core import advice, bounds, names, tracebacks, words
+from saltdeploy.discovery.acl import LINKS, Acl
 
 __virtual__ = loader.virtual
 
@@ -43,10 +46,10 @@ def bootstrapped(name, secret, deadline=120):
     if __opts__["test"]:
         return {**ret, "comment": "Would bootstrap access control if nobody did", "result": None}
     try:
-        bounds.check([name, secret])
+        _check(url=name, secret=secret)
         with Acl([name], token=secret) as acl:
             done = acl.bootstrap(secret, names.deadline(deadline))
-    except (SaltException, *bounds.WRONG_SHAPE) as exc:
+    except SaltException as exc:
         return {**ret, "result": False, "comment": _problem(exc)}
     if done:
         ret.update(changes={"bootstrapped": name}, comment="Access control was bootstrapped")
@@ -66,7 +69,7 @@ def policy(name, rules, management, url=URL):
     url
         The URL of a server or of an agent.
     """
-    return _ensure(name, management, url, lambda acl: acl.policy(name, rules), rules)
+    return _ensure(name, management, url, lambda acl: acl.policy(name, rules), rules=rules)
 
 
 def role(name, policies, management, url=URL):
@@ -82,7 +85,7 @@ def role(name, policies, management, url=URL):
     url
         The URL of a server or of an agent.
     """
-    return _ensure(name, management, url, lambda acl: acl.role(name, policies), policies)
+    return _ensure(name, management, url, lambda acl: acl.role(name, policies), policies=policies)
 
 
 def token(name, accessor, secret, management, rights, url=URL):
@@ -103,7 +106,13 @@ def token(name, accessor, secret, management, rights, url=URL):
         The URL of a server or of an agent.
     """
     return _ensure(
-        name, management, url, lambda acl: acl.token(accessor, secret, name, rights), accessor, secret, rights
+        name,
+        management,
+        url,
+        lambda acl: acl.token(accessor, secret, name, rights),
+        accessor=accessor,
+        secret=secret,
+        rights=rights,
     )
 
 
@@ -127,17 +136,17 @@ def tokens_known(name, accessors, management, url=URL):
             acl.remove_token(accessor)
         return {"removed": sorted(stale.values())} if stale else {}
 
-    return _ensure(name, management, url, ensure, accessors)
+    return _ensure(name, management, url, ensure, accessors=accessors)
 
 
-def _ensure(name, management, url, ensure, *given):
+def _ensure(name, management, url, ensure, **given):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{words.name(name)} is as wanted"}
     try:
-        bounds.check([name, management, url, *given])
+        _check(name=name, management=management, url=url, **given)
         with Acl([url], token=management) as acl:
             acl.dry = __opts__["test"]
             ret["changes"] = ensure(acl)
-    except (SaltException, *bounds.WRONG_SHAPE) as exc:
+    except SaltException as exc:
         return {**ret, "changes": {}, "result": False, "comment": _problem(exc)}
     if ret["changes"]:
         done = (None, f"Would change {name}") if __opts__["test"] else (True, f"{name} was changed")
@@ -145,7 +154,55 @@ def _ensure(name, management, url, ensure, *given):
     return ret
 
 
+def _check(**given):
+    """Raise SaltInvocationError if an argument cannot be used. The message does not show it: it may be a secret."""
+    bounds.check(given)
+    for key, value in given.items():
+        form, fits = FORMS.get(key, TEXT)
+        if not fits(value):
+            raise SaltInvocationError(f"{key}: found {advice.kind(value)}. Write {form}.")
+
+
+def _is_text(value):
+    return isinstance(value, str)
+
+
+def _is_token(value):
+    return isinstance(value, str) and re.fullmatch("[!-~]*", value) is not None
+
+
+def _is_url(value):
+    try:
+        parts = urllib.parse.urlsplit(value) if isinstance(value, str) and value.isascii() else None
+        return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # the port is no number, or a bracket is missing
+        return False
+
+
+def _is_texts(value):
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_rights(value):
+    return isinstance(value, dict) and all(
+        isinstance(some, list)
+        and all(isinstance(one, dict) and all(map(_is_text, one)) for one in some)
+        and (key not in LINKS or all(_is_text(one.get("Name")) for one in some))
+        for key, some in value.items()
+    )
+
+
+# Argument -> its form in words, and whether a value has it. All others are texts.
+TEXT = ("text", _is_text)
+FORMS = {
+    "management": ("a token, without spaces", _is_token),
+    "secret": ("a token, without spaces", _is_token),
+    "url": ("a URL that begins with http:// or https://", _is_url),
+    "policies": ("a list of names", _is_texts),
+    "accessors": ("a list of ids", _is_texts),
+    "rights": ("a mapping of text to lists of mappings", _is_rights),
+}
+
+
 def _problem(exc):
-    """Return the message on ``exc``. If it is no SaltException, an argument has a wrong shape."""
-    said = tracebacks.told(exc) if isinstance(exc, SaltException) else f"wrong arguments: {tracebacks.told(exc)}"
-    return words.message(said)
+    return words.message(tracebacks.told(exc))

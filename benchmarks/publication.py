@@ -85,20 +85,20 @@ class Node:
         node = self.lifecycle()
         node.install(APP, RELEASE)
         started = node.start(APP, RELEASE, 1, "bench", held=True)
-        assert started["ok"], started
-        [self.instance] = started["instances"]
+        assert started.ok, started
+        [self.instance] = started.instances
 
     def lifecycle(self):
         return Lifecycle(NODE, self.pillar, self.settings, None, None)
 
     def publish(self):
-        self.lifecycle().publish(APP, [self.instance["id"]])
+        self.lifecycle().publish(APP, [self.instance.id])
 
     def withdraw(self):
-        self.lifecycle().withdraw(APP, [self.instance["id"]])
+        self.lifecycle().withdraw(APP, [self.instance.id])
 
     def register(self):
-        body = bare(self.instance["address"], self.instance["port"])
+        body = bare(self.instance.address, self.instance.port)
         requests.put(f"{self.url}/v1/agent/service/register", json=body, timeout=10).raise_for_status()
 
     def deregister(self):

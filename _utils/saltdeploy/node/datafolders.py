@@ -7,9 +7,13 @@ import os
 import stat
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core import names
 from ..core.errors import Refused
+
+if TYPE_CHECKING:
+    from ..core.model import App
 
 
 @dataclass
@@ -19,17 +23,17 @@ class DataFolders:
     node: str
     root: Path
 
-    def path(self, app):
+    def path(self, app: App) -> Path:
         """Return the path of the data folder of ``app``. It need not exist."""
         return Path(app.data) if isinstance(app.data, str) else self.root / names.app(app.name) / "data"
 
-    def has_any(self, app):
+    def has_any(self, app: App) -> bool:
         """Return whether the data folder of ``app`` holds anything."""
         with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(self.path(app)) as entries:
             return bool(app.data) and any(entries)
         return False
 
-    def make(self, app, owner=None):
+    def make(self, app: App, owner: tuple[int, int] | None = None) -> None:
         """Make the data folder of ``app``, unless it exists.
 
         :param owner: ``(uid, gid)`` of the app's user, if this process may give files away.

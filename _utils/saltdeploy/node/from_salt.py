@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import stat
 import time
+from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
+from typing import Any
 
 import salt.exceptions
 import salt.fileclient
@@ -17,30 +20,27 @@ from .lifecycle import Lifecycle
 
 # How long Salt itself waits until a minion has loaded its pillar, in seconds.
 REFRESH = 30.0
+# The minion's options, its pillar, and ``__salt__``.
+Options = Mapping[str, Any]
+Pillar = Mapping[str, Any]
+Functions = Mapping[str, Callable[..., Any]]
 
 
-def lifecycle(opts, pillar, functions):
-    """Return the Lifecycle of this node.
-
-    :param opts: the minion's options.
-    :param pillar: the minion's pillar.
-    :param functions: ``__salt__``.
-    """
+def lifecycle(opts: Options, pillar: Pillar, functions: Functions) -> Lifecycle:
+    """Return the Lifecycle of this node."""
     # config.get would look into another pillar, which may be older than ``pillar``.
     own = functions["config.get"]("saltdeploy", {}, omit_pillar=True, omit_master=True)
     settings = own or pillar.get("saltdeploy") or {}
     return Lifecycle(opts["id"], pillar, settings, partial(_fetch, opts, functions), partial(_render, functions))
 
 
-def refreshed(opts, pillar, functions):
+def refresh(opts: Options, pillar: Pillar, functions: Functions) -> dict[str, Any]:
     """Return this node's pillar as the master has it now, and have the minion load it if it has changed.
 
     ``saltutil.refresh_pillar`` loads all modules again before it asks for the pillar. That takes longer than all of
     this.
 
-    :param opts: the minion's options.
     :param pillar: the pillar that the minion has.
-    :param functions: ``__salt__``.
     :raises Failed: the master does not send the pillar, or the minion does not load it in time.
     """
     uncached = {**opts, "pillar_cache": False}
@@ -48,12 +48,12 @@ def refreshed(opts, pillar, functions):
         uncached, opts["grains"], opts["id"], opts["saltenv"], pillarenv=opts.get("pillarenv")
     )
     try:
-        fresh = compiler.compile_pillar()
+        fresh: dict[str, Any] = compiler.compile_pillar()
     except salt.exceptions.SaltException as exc:
         raise Failed(f"the master does not send its pillar to {opts['id']}: {exc}") from exc
     finally:
         compiler.destroy()
-    if _without_schedule(fresh) != _without_schedule(pillar) and not _taken_in(functions):
+    if _without_schedule(fresh) != _without_schedule(pillar) and not _load(functions):
         # The next job, for example a state run, would have the old pillar.
         raise Failed(
             f"the minion of {opts['id']} did not take in its new pillar within {REFRESH:g} s."
@@ -62,30 +62,30 @@ def refreshed(opts, pillar, functions):
     return fresh
 
 
-def _taken_in(functions):
+def _load(functions: Functions) -> bool:
     """Have the minion load its pillar and return whether it did so in time. Salt returns True in any case."""
     began = time.monotonic()
-    return functions["saltutil.refresh_pillar"](wait=True) and time.monotonic() - began < REFRESH
+    return bool(functions["saltutil.refresh_pillar"](wait=True)) and time.monotonic() - began < REFRESH
 
 
-def _without_schedule(pillar):
+def _without_schedule(pillar: Pillar) -> dict[str, Any]:
     """Return a pillar without the key that the minion adds to it."""
     return {key: value for key, value in dict(pillar).items() if key != "schedule"}
 
 
-def mine(opts, value):
+def part(opts: Options, value: Any) -> Any:
     """Return this node's part of ``value``. A job for many nodes has a mapping of minion id to value."""
     return value.get(opts["id"], []) if isinstance(value, dict) else value
 
 
-def _fetch(opts, functions, url, path):
+def _fetch(opts: Options, functions: Functions, url: str, path: Path | None) -> int | None:
     """Bring a ``salt://`` file. Without a ``path`` return its size in bytes, or None if the master does not say it."""
     if not (functions["cp.get_file"](url, str(path)) if path else functions["cp.hash_file"](url)):
         raise Failed(f"{url}: is not on the master: see its file_roots.")
     return None if path else _size(opts, url)
 
 
-def _size(opts, url):
+def _size(opts: Options, url: str) -> int | None:
     """Return the size of an existing ``salt://`` file. Some file servers, for example git's, give only its mode."""
     path, environment = salt.utils.url.split_env(url)
     with salt.fileclient.get_file_client(opts) as client:
@@ -93,7 +93,7 @@ def _size(opts, url):
     return found[stat.ST_SIZE] if found and len(found) > stat.ST_SIZE else None
 
 
-def _render(functions, template, path, context):
+def _render(functions: Functions, template: str, path: Path, context: Mapping[str, object]) -> None:
     problem = ""
     try:
         with templateerrors.quiet():

@@ -5,6 +5,9 @@ from __future__ import annotations
 import contextlib
 import shlex
 import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 from ..core import hooks, placeholders
 from ..core.errors import Failed, Refused
@@ -14,6 +17,10 @@ from ..system import commands
 from ..system.files import explained, make_folder
 from .launch import Launch
 
+if TYPE_CHECKING:
+    from ..core.model import App, Hook
+    from .lifecycle import Lifecycle
+
 # Hooks run without an instance. While they run, this stand-in has a folder with the app's configuration.
 # Its number is out of the range of ports, and larger than the number of an app's instances.
 STAND_IN = "{app}_{version}_99999"
@@ -21,17 +28,29 @@ STAND_IN = "{app}_{version}_99999"
 OUTPUT = 2000
 
 
-def run(lifecycle, name, phase, version, keys, instances=()):
+class Outcome(TypedDict):
+    """The outcome of the hooks of a phase on a node.
+
+    ``ran`` has the commands that passed. ``problem`` is a sentence, empty if all hooks passed. ``failed`` is the key of
+    the failed hook, empty if no hook could start, None if no hook failed. ``ended`` says whether the node saw its end.
+    """
+
+    node: str
+    ran: list[str]
+    problem: str
+    failed: str | None
+    ended: bool
+
+
+def run(
+    lifecycle: Lifecycle, name: str, phase: str, version: str, keys: Sequence[str], instances: Sequence[str] = ()
+) -> Outcome:
     """Run the hooks of ``phase`` that ``keys`` name, one after the other, until one fails.
 
-    :param lifecycle: a lifecycle.Lifecycle.
     :param version: the release that is deployed. If it is not installed, the release of an instance is taken.
     :param instances: ids of the instances on this node that the phase is about.
-    :returns: ``{"node", "ran": [command, …], "problem", "failed", "ended"}``. ``problem`` is a sentence, empty if all
-        hooks passed. ``failed`` is the key of the failed hook, empty if no hook could start, None if no hook failed.
-        ``ended`` says whether the node saw its end.
     """
-    outcome = {"node": lifecycle.host.node, "ran": [], "problem": "", "failed": None, "ended": True}
+    outcome: Outcome = {"node": lifecycle.host.node, "ran": [], "problem": "", "failed": None, "ended": True}
     try:
         app = lifecycle.app(name)
         chosen = _chosen(app, phase, keys, lifecycle.host.node)
@@ -48,7 +67,7 @@ def run(lifecycle, name, phase, version, keys, instances=()):
     return outcome
 
 
-def _chosen(app, phase, keys, node):
+def _chosen(app: App, phase: str, keys: Sequence[str], node: str) -> dict[str, Hook]:
     """Return ``{key: Hook}``, in the order of ``keys``."""
     here = {hooks.key(phase, hook): hook for hook in app.hooks.get(phase, ())}
     if set(keys) - set(here):
@@ -60,7 +79,9 @@ def _chosen(app, phase, keys, node):
 
 
 @contextlib.contextmanager
-def _place(lifecycle, app, phase, version, instances):
+def _place(
+    lifecycle: Lifecycle, app: App, phase: str, version: str, instances: Sequence[str]
+) -> Iterator[tuple[Path, dict[str, object], dict[str, str], str]]:
     """Yield the place where hooks run: folder, placeholders, additional environment variables, user."""
     host = lifecycle.host
     installing = phase == "before_install"
@@ -88,14 +109,14 @@ def _place(lifecycle, app, phase, version, instances):
         host.instances.forget(name)
 
 
-def _env(env, app, instances):
+def _env(env: Mapping[str, str], app: App, instances: Sequence[str]) -> dict[str, str]:
     """Return the environment of hooks: the release's ``env``, and the instances that the hooks are about."""
     own = {k: v for k, v in env.items() if k != "PORT" or k in app.env}
     ports = [i.rpartition("_")[2] for i in instances] if app.ports else []
     return {"INSTANCES": " ".join(instances), "PORTS": " ".join(ports), **own}
 
 
-def _run(hook, words, folder, env, user):
+def _run(hook: Hook, words: Sequence[str], folder: Path, env: Mapping[str, str], user: str) -> tuple[str, bool]:
     """Run one hook. Return the problem, empty if there is none, and whether this node saw the hook end."""
     try:
         code, output = commands.execute(words, folder, env, user, hook.timeout)

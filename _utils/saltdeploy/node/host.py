@@ -33,7 +33,7 @@ class Host:
     :param root: the folder, made when first needed.
     """
 
-    def __init__(self, node, root=DEFAULT_ROOT):
+    def __init__(self, node: str, root: Path | str = DEFAULT_ROOT) -> None:
         self.node, self.root = node, Path(root)
         self.instances = Instances(node, self.root)
         self.releases = Releases(node, self.root, self.instances)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import definition
 from ..core import names, shapes
@@ -12,62 +14,96 @@ from ..definition import loadbalancer, stops
 from ..discovery.registration import CANDIDATE
 from ..system import processes
 
+if TYPE_CHECKING:
+    from ..core.model import Environment
+    from ..discovery import Endpoint
+    from ..discovery.backend import Backend
+    from ..runtime.base import Runtime, State
+    from .host import Host
+
+
+@dataclass(frozen=True)
+class Observation:
+    """The state of an app on this node, as a planner needs it.
+
+    :param stop_timeouts: id -> seconds that an instance has to stop.
+    :param releases: the versions that are installed.
+    :param data: the path of the app's data folder, empty if it holds nothing.
+    :param slots: how many instances the HAProxy here has slots for. None means that this is no load balancer.
+    :param warnings: the faults of this node, in sentences.
+    """
+
+    instances: list[Instance]
+    stop_timeouts: dict[str, float]
+    releases: list[str]
+    ports_taken: list[int]
+    data: str
+    slots: int | None
+    warnings: list[str]
+
+
+class Description(NamedTuple):
+    """An instance, and its state in the words of the supervisor."""
+
+    instance: Instance
+    state: str
+
 
 class Inventory:
     """All instances here, also instances that only the files, the supervisor or discovery knows.
 
-    :param host: the files of this node, a Host.
-    :param environment: the Environment of this node.
+    :param host: the files of this node.
+    :param environment: the environment of this node.
     :param runtime: its supervisor.
     :param discovery: its agent of service discovery.
     """
 
-    def __init__(self, host, environment, runtime, discovery):
+    def __init__(self, host: Host, environment: Environment, runtime: Runtime, discovery: Backend) -> None:
         self.host, self.environment, self.runtime, self.discovery = host, environment, runtime, discovery
         self.node = environment.nodes[host.node]
 
-    def observe(self, name):
-        """Return the state of app ``name`` on this node as a planner needs it, as plain data."""
+    def observe(self, name: str) -> Observation:
+        """Return the state of app ``name`` on this node."""
         app, broken, instances = self.app(name), self.host.instances.broken(name), self.instances(name)
-        return {
-            "instances": [i.__dict__ for i in instances],
-            "stop_timeouts": self.stop_timeouts([i.id for i in instances]),
-            "releases": self.host.releases.versions(name),
-            "ports_taken": sorted(self.host.instances.ports_taken(self.node.address)),
-            "data": str(self.host.data.path(app)) if self.host.data.has_any(app) else "",
-            "slots": self._slots(name),
-            "warnings": self._warnings(app, broken),
-        }
+        return Observation(
+            instances=instances,
+            stop_timeouts=self.stop_timeouts([i.id for i in instances]),
+            releases=self.host.releases.versions(name),
+            ports_taken=sorted(self.host.instances.ports_taken(self.node.address)),
+            data=str(self.host.data.path(app)) if self.host.data.has_any(app) else "",
+            slots=self._slots(name),
+            warnings=self._warnings(app, broken),
+        )
 
-    def stop_timeouts(self, ids):
+    def stop_timeouts(self, ids: Iterable[str]) -> dict[str, float]:
         """Return id -> seconds that an instance has to end. Its unit may be of an earlier definition."""
         return {i: min(self.runtime.stop_of(i).timeout, stops.MOST) for i in ids}
 
-    def app(self, name):
+    def app(self, name: str) -> App:
         """Return the App called ``name``. Without a valid definition it has no settings, and can still be stopped."""
         if name in self.environment.names:
             return definition.known_by_name(self.environment, name)
         return App(names.app(name), None, "")
 
-    def instances(self, name):
+    def instances(self, name: str) -> list[Instance]:
         """Return the Instances of app ``name`` on this node. Only discovery or the supervisor may know some of them."""
         registered, states = self.registered(name), self.runtime.states()
-        known = {i.id: self._observed(i, registered, states) for i in self.host.instances.recorded(name)}
+        known = {i.id: self._complete(i, registered, states) for i in self.host.instances.recorded(name)}
         ids = {*self.host.instances.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
         strays = (i for i in sorted(ids) if i not in known and shapes.is_of(i, name))
         return [*known.values(), *(self._stray(i, registered, states) for i in strays)]
 
-    def described(self, name=None):
-        """Return ``{id: instance}`` of app ``name``, or of all apps, as plain data with the supervisor's state."""
+    def describe(self, name: str | None = None) -> dict[str, Description]:
+        """Describe the instances of app ``name``, or of all apps, by id."""
         states = self.runtime.states()
         chosen = [name] if name else sorted({*self.environment.apps, *(i.app for i in self.host.instances.recorded())})
         return {
-            i.id: {**i.__dict__, "state": states[i.id].detail if i.id in states else "not started"}
+            i.id: Description(i, states[i.id].detail if i.id in states else "not started")
             for app in chosen
             for i in self.instances(app)
         }
 
-    def registered(self, name):
+    def registered(self, name: str) -> dict[str, Endpoint]:
         """Return ``{id: Endpoint}`` of the services of app ``name`` that the agent has for this environment.
 
         Only the ids decide, also if another program registered the services. Another environment may have the same
@@ -76,17 +112,17 @@ class Inventory:
         found = {i: e for i, e in self.discovery.registered().items() if shapes.is_of(i.removesuffix(CANDIDATE), name)}
         return {i: e for i, e in found.items() if e.meta.get("environment") in (None, self.environment.name)}
 
-    def in_use(self, name):
+    def in_use(self, name: str) -> set[str]:
         """Return the ids of instances of app ``name`` that the supervisor or discovery has. Clients may use them."""
         units = {i for i in self.runtime.states() if shapes.is_of(i, name)}
         return units | {i.removesuffix(CANDIDATE) for i in self.registered(name)}
 
-    def lost(self, name, ids):
+    def find_lost(self, name: str, ids: Iterable[str]) -> list[str]:
         """Return those ``ids`` of app ``name`` that do not serve: not running or not published."""
         serving = {i.id for i in self.instances(name) if i.running and i.published}
         return [i for i in ids if i not in serving]
 
-    def odd(self, name):
+    def warn_of_odd(self, name: str) -> list[str]:
         """Return a sentence on each instance of app ``name`` that serves and is not as this node has started it."""
         return [
             f"{i.id} serves on {self.host.node}, and its files, its address or its supervisor do not know it so."
@@ -95,13 +131,13 @@ class Inventory:
             if i.running and i.published and not i.tested
         ]
 
-    def undefined(self):
+    def find_undefined(self) -> list[str]:
         """Return the names of apps that this node runs or registers, and that its environment does not define."""
         own = [e for e in self.discovery.registered().values() if e.meta.get("environment") == self.environment.name]
-        apps = {i.app for i in self.host.instances.recorded()} | {e.meta.get("app") for e in own}
+        apps = {i.app for i in self.host.instances.recorded()} | {e.meta.get("app", "") for e in own}
         return sorted(a for a in apps if names.is_app(a) and a not in self.environment.names)
 
-    def _slots(self, name):
+    def _slots(self, name: str) -> int | None:
         """Return how many instances of app ``name`` HAProxy here has slots for, None if this is no load balancer."""
         if loadbalancer.ROLE not in self.node.roles:
             return None
@@ -110,7 +146,7 @@ class Inventory:
         except OSError:
             return 0
 
-    def _warnings(self, app, broken):
+    def _warnings(self, app: App, broken: Mapping[str, str]) -> list[str]:
         """Return the faults of this node that concern ``app``, in sentences."""
         ignored = [f"resources:{key}" for key in self.runtime.lacks if getattr(app, key)]
         found = [
@@ -126,24 +162,27 @@ class Inventory:
             found.append(f"{self.runtime.name} does not enforce apps:{app.name}:{' and '.join(ignored)}.")
         return found
 
-    def _observed(self, instance, registered, states):
+    def _complete(
+        self, instance: Instance, registered: Mapping[str, Endpoint], states: Mapping[str, State]
+    ) -> Instance:
+        """Return a recorded instance, completed by the facts that discovery, the supervisor and the ports show."""
         public, state = registered.get(instance.id), states.get(instance.id)
         supervised = bool(state and state.running)
         # A process that a killed supervisor left may still serve. The new supervisor cannot start its own beside it.
         serving = bool(public) and not supervised and self._serves(instance)
         # Such an instance is replaced. So is an instance at another address, as no test would reach the right process.
         tested = instance.tested and instance.address == self.node.address and not serving
-        seen = {"weight": public.weight} if public else {}
-        return replace(instance, running=supervised or serving, published=bool(public), tested=tested, **seen)
+        weight = public.weight if public else instance.weight
+        return replace(instance, running=supervised or serving, published=bool(public), tested=tested, weight=weight)
 
-    def _serves(self, instance):
+    def _serves(self, instance: Instance) -> bool:
         """Return whether a process of the app, or a process hidden from this process, listens on an instance's port."""
         if instance.port is None:
             return False
         found, unseen = processes.listening(instance.address, instance.port)
         return bool(unseen) or any(processes.is_inside(p, self.host.root / instance.app) for p in found)
 
-    def _stray(self, one, registered, states):
+    def _stray(self, one: str, registered: Mapping[str, Endpoint], states: Mapping[str, State]) -> Instance:
         """Return the Instance of an id without a record here. If registered, it counts as serving while it listens.
 
         It is replaced like an instance that has not passed its tests, because nobody knows how it was started.
@@ -156,4 +195,5 @@ class Inventory:
         made = Instance(one, self.host.node, name, version, slot, address, port, recorded=False)
         taken = port in {i.port for i in self.host.instances.recorded()}
         running = bool(state and state.running) or bool(public and not taken and self._serves(made))
-        return replace(made, running=running, published=bool(public), **({"weight": public.weight} if public else {}))
+        weight = public.weight if public else made.weight
+        return replace(made, running=running, published=bool(public), weight=weight)

@@ -6,7 +6,9 @@ import os
 import pwd
 import shlex
 import tempfile
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core import addresses, placeholders
 from ..core.errors import Refused
@@ -17,6 +19,14 @@ from ..system import baseenv, processes
 from ..system.files import explained, make_folder, write_file
 from . import portless
 
+if TYPE_CHECKING:
+    from ..core.model import App, Instance
+    from .host import Host
+
+# ``fetch(url, path)`` brings a ``salt://`` file. Without a path it returns the size in bytes, None if nobody knows it.
+Fetch = Callable[[str, "Path | None"], "int | None"]
+# ``render(url, path, context)`` renders a ``salt://`` template into a file.
+Render = Callable[[str, Path, Mapping[str, object]], None]
 # The script starts itself again with an empty environment. The variables of the minion or the supervisor are not for
 # the app.
 START = """\
@@ -26,14 +36,14 @@ START = """\
 """
 
 
-def values(app, host, address, environment, version=None):
+def values(app: App, host: Host, address: str, environment: str, version: str | None = None) -> dict[str, object]:
     """Return the placeholders as they might be for an instance of ``app`` that does not exist yet.
 
     :param version: its release. None takes the release that the definition names.
     """
     slot = app.ports.first if app.ports else 0
     version = version or app.version or "0"
-    found = {
+    found: dict[str, object] = {
         "address": address,
         "host": addresses.host(address),
         "port": slot if app.ports else None,
@@ -48,42 +58,41 @@ def values(app, host, address, environment, version=None):
 
 
 class Launch:
-    """The launch of an instance of ``app`` on ``host`` (a host.Host), in the environment with that name."""
+    """The launch of an instance of ``app`` on ``host``, in the environment with that name."""
 
-    def __init__(self, app, instance, host, environment):
+    def __init__(self, app: App, instance: Instance, host: Host, environment: str) -> None:
         self.app, self.instance, self.host = app, instance, host
         self.folder = host.instances.folder(instance.id)
         self.release = host.releases.path(app.name, instance.version)
-        self.values = {
+        self.values: dict[str, object] = {
             **values(app, host, instance.address, environment, instance.version),
             "port": instance.port,
             "instance": str(self.folder),
         }
 
     @property
-    def env(self):
+    def env(self) -> dict[str, str]:
         """The app's variables in the environment of its process, of its hooks and of tests that are commands."""
         named = {k: self.values.get(k) for k in ("address", "port", "version", "data")}
         own = {k.upper(): str(value) for k, value in named.items() if value is not None}
         return {**own, **self.own_env}
 
     @property
-    def own_env(self):
+    def own_env(self) -> dict[str, str]:
         """The variables that the app's definition has under ``env``."""
         return {key: placeholders.fill(value, self.values) for key, value in self.app.env.items()}
 
     @property
-    def unit(self):
-        """The runtime.Unit that runs the instance."""
+    def unit(self) -> Unit:
+        """The unit that runs the instance."""
         user = self.app.user if os.geteuid() == 0 else ""
         start, log = self.folder / instancefiles.START, self.folder / instancefiles.LOG
         return Unit(self.instance.id, start, self.release, log, user, self.app.memory, self.app.cpu, self.app.stop)
 
     @explained()
-    def write(self, render):
+    def write(self, render: Render) -> None:
         """Write the configuration and the start script. Both may hold secrets, so only the app's user may read them.
 
-        :param render: ``render(url, path, context)`` renders a ``salt://`` template into a file.
         :raises Refused: this node has no such user, or the app's data folder belongs to another user. Or a path in
             ``config`` leaves the folder of the instance.
         """
@@ -97,24 +106,24 @@ class Launch:
         user = self.app.user if owner else ""
         env = {**baseenv.base(user), **self.env, processes.MARK: str(self.folder)}
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in env.items())
-        watched = self._watcher() if self.instance.watch else ""
+        watched = self._write_watcher() if self.instance.watch else ""
         text = START.format(watched=watched, exports=exports, command=command)
         write_file(self.folder / instancefiles.START, text, 0o500, owner)
 
-    def _watcher(self):
+    def _write_watcher(self) -> str:
         """Write the file of the watcher. Return the line that starts it."""
         path = self.folder / instancefiles.WATCHER
         write_file(path, portless.source())
         return portless.line(self.instance, path)
 
-    def _close_folder(self, owner):
+    def _close_folder(self, owner: tuple[int, int] | None) -> None:
         """Keep all other users out of the folder. The log of the app is in it, and may hold anything."""
         make_folder(self.folder)
         if owner:
             os.chown(self.folder, 0, owner[1])
         self.folder.chmod(0o750)
 
-    def _render(self, path, template, render, owner):
+    def _render(self, path: Path, template: str, render: Render, owner: tuple[int, int] | None) -> None:
         if ".." in path.parts:
             raise Refused(f"config {path} leaves the folder of the instance.")
         make_folder(path.parent)
@@ -124,7 +133,7 @@ class Launch:
             render(template, rendered, self.values)
             write_file(path, rendered.read_text(), 0o600, owner)
 
-    def _owner(self):
+    def _owner(self) -> tuple[int, int] | None:
         """Return the uid and gid of the app's user. None if this process may not give files away."""
         if os.geteuid() != 0:
             return None

@@ -6,8 +6,11 @@ Every wait here has a deadline, so that a job on a node always ends.
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from .. import definition, discovery
 from ..core import deadlines, names, records
@@ -15,6 +18,7 @@ from ..core.errors import DiscoveryUnavailable, Failed, Refused
 from ..core.model import slot_of
 from ..core.redaction import hidden
 from ..core.words import joined
+from ..definition import instancefiles
 from ..discovery import registration
 from ..discovery.registration import CANDIDATE
 from ..runtime import choose
@@ -26,8 +30,24 @@ from .launch import Launch
 from .readiness import POLL, Readiness
 from .termination import Ending
 
+if TYPE_CHECKING:
+    from ..core.model import App, Instance
+    from ..discovery import Endpoint
+    from ..discovery.backend import Backend
+    from ..runtime.base import Runtime
+    from .launch import Fetch, Render
+
 # The most lines and bytes of an instance's output that a failure shows.
 LOG_LINES, LOG_BYTES = 15, 4000
+
+
+@dataclass(frozen=True)
+class StartResult:
+    """The instances that were started, and the problems of those that are not ready or failed a test."""
+
+    ok: bool
+    instances: list[Instance]
+    failures: list[str]
 
 
 class Lifecycle:
@@ -36,74 +56,94 @@ class Lifecycle:
     :param node: the minion's id.
     :param pillar: its pillar: ``apps`` and its own environment.
     :param settings: the minion's ``saltdeploy`` configuration: root, runtime, supervisord.
-    :param fetch: ``fetch(url, path)`` brings a ``salt://`` file.
-    :param render: ``render(url, path, context)`` renders a ``salt://`` template into a file.
     :raises Refused: this minion is a node of no environment.
     """
 
-    def __init__(self, node, pillar, settings, fetch, render):
+    def __init__(
+        self, node: str, pillar: Mapping[str, Any], settings: Mapping[str, Any], fetch: Fetch, render: Render
+    ) -> None:
         self.host = Host(node, **({"root": settings["root"]} if "root" in settings else {}))
         self.environment = definition.load_own(node, pillar, self.host.mistakes.find)
         self.node = self.environment.nodes[node]
         self.settings, self.fetch, self.render = settings, fetch, render
-        self._runtime = self._discovery = self._ending = None
+        self._runtime: Runtime | None = None
+        self._discovery: Backend | None = None
+        self._ending: Ending | None = None
         # Events that the operator should know of, in sentences.
-        self.warnings = []
+        self.warnings: list[str] = []
 
     @property
-    def runtime(self):
+    def runtime(self) -> Runtime:
         self._runtime = self._runtime or choose(self.settings)
         return self._runtime
 
     @property
-    def discovery(self):
+    def discovery(self) -> Backend:
         self._discovery = self._discovery or discovery.connect(self.environment.discovery, self.node.address)
         return self._discovery
 
     @property
-    def inventory(self):
+    def inventory(self) -> Inventory:
         return Inventory(self.host, self.environment, self.runtime, self.discovery)
 
     @property
-    def ending(self):
+    def ending(self) -> Ending:
         self._ending = self._ending or Ending(self.host, self.runtime)
         return self._ending
 
-    def app(self, name):
+    def app(self, name: str) -> App:
         """Return the definition of app ``name``. Raise Refused if this environment does not have the app."""
         return definition.find_app(self.environment, name)
 
     # -- starting -----------------------------------------------------------------------------
 
-    def install(self, name, version, digest=""):
+    def install(self, name: str, version: str, digest: str | None = "") -> bool:
         """Install a release and return whether anything was done.
 
         :param digest: the SHA-256 of the release's archive. Empty takes the digest of the definition.
         """
         return self.host.releases.install(self.app(name), version, self.fetch, names.digest(digest))
 
-    def start(self, name, version, count, deployment, held=False, slots=None, tests=True):
+    def start(
+        self,
+        name: str,
+        version: str,
+        count: int,
+        deployment: str,
+        held: bool = False,
+        slots: Sequence[int] | None = None,
+        tests: bool = True,
+    ) -> StartResult:
         """Start ``count`` candidates of a release and run the tests that are from the node itself.
 
         :param held: keep them in discovery until they are published or stopped. Otherwise they leave it
             by themselves after the deployment's deadline.
         :param slots: the ports to take. None takes any free port.
         :param tests: False counts ready instances as tested.
-        :returns: ``{"ok", "instances": [...], "failures": [...]}``
         """
         app = self.app(name) if tests else replace(self.app(name), tests=())
         if not self.host.releases.installed(app, version):
             raise Refused(f"{name} {version} is not installed on {self.host.node}: run app.install first.")
         return self.start_installed(app, version, count, deployment, held, slots)
 
-    def start_installed(self, app, version, count, deployment, held=False, slots=None):
+    def start_installed(
+        self,
+        app: App,
+        version: str,
+        count: int,
+        deployment: str,
+        held: bool = False,
+        slots: Sequence[int] | None = None,
+    ) -> StartResult:
         """Start candidates as :meth:`start` does, from the installed release, of any origin."""
         deadline = time.monotonic() + app.strategy.healthy_deadline
-        started, failures = [], []
+        started: list[Instance] = []
+        failures: list[str] = []
         with self.host.turns.starting(app.name, deployment):
             avoid = {i.slot for i in self.inventory.instances(app.name) if i.running and not i.recorded}
             self.warnings += self.ending.sweep(app, self.node.address, self.inventory.in_use(app.name))
-            for slot in slots or [None] * count:
+            wanted: Sequence[int | None] = slots or [None] * count
+            for slot in wanted:
                 instance = self.host.instances.allocate(app, version, self.node.address, deployment, slot, avoid)
                 started.append(replace(instance, held=held))
             for instance in started:
@@ -113,9 +153,9 @@ class Lifecycle:
                 self.runtime.start(launch.unit)
         for instance in started:
             failures += self._prove(app, instance, deadline, deployment)
-        return {"ok": not failures, "instances": [self._record(i).__dict__ for i in started], "failures": failures}
+        return StartResult(not failures, [self._record(i) for i in started], failures)
 
-    def _prove(self, app, instance, deadline, deployment=None):
+    def _prove(self, app: App, instance: Instance, deadline: float, deployment: str | None = None) -> list[str]:
         """Wait until the instance is ready, run its own tests, and register it as a candidate. Return the problems.
 
         :param deployment: the deployment of this step. It may have ended while this process was suspended.
@@ -135,11 +175,14 @@ class Lifecycle:
             )
         return []
 
-    def _await_ready(self, app, instance, deadline):
+    def _await_ready(self, app: App, instance: Instance, deadline: float) -> str | None:
         """Return None when the process is up and passes its checks, else the problem."""
-        values, key = self.launch(app, instance).values, records.current_key(self._prefix(app.name))
+        values, key = (
+            self.launch(app, instance).values,
+            records.current_key(records.prefix(self.environment.name, app.name)),
+        )
 
-        def first():
+        def first() -> bool:
             try:
                 return self.discovery.read(key)[0] is None
             except DiscoveryUnavailable:
@@ -147,44 +190,41 @@ class Lifecycle:
 
         return Readiness(app, instance, self.host, self.runtime.states, values, first).wait(deadline)
 
-    def _prefix(self, name):
-        return records.prefix(self.environment.name, names.app(name))
-
-    def waiting(self, name):
+    def waiting(self, name: str) -> dict[str, str]:
         """Return ``{id: text}``, the reasons why starting instances of app ``name`` are not ready yet."""
         return readiness.notes(self.host, names.app(name))
 
     # -- testing ------------------------------------------------------------------------------
 
-    def test(self, name, ids=None):
-        """Run the tests from the node on its instances of app ``name``. Return ``{id: [result, …]}``."""
+    def test(self, name: str, ids: Collection[str] | None = None) -> dict[str, list[probes.Result]]:
+        """Run the tests from the node on its instances of app ``name``. Return the results by id."""
         app = self.app(name)
-        return {i.id: self._test(app, i) for i in self.chosen(name, ids)}
+        return {i.id: self._test(app, i) for i in self.select(name, ids)}
 
-    def test_others(self, name, targets):
+    def test_others(self, name: str, targets: Sequence[Mapping[str, Any]]) -> dict[str, list[probes.Result]]:
         """Run the tests that are from a peer on instances elsewhere.
 
         :param targets: the instances, as plain data.
         """
         return probes.run_from("peer", self.environment, self.app(name), targets)
 
-    def _failed_tests(self, app, instance):
+    def _failed_tests(self, app: App, instance: Instance) -> list[str]:
         return [f"test `{r['test']}` failed: {r['detail']}" for r in self._test(app, instance) if not r["ok"]]
 
-    def _test(self, app, instance):
+    def _test(self, app: App, instance: Instance) -> list[probes.Result]:
         launch = self.launch(app, instance)
         results = [probes.run(t, launch.values, launch.env, app.user) for t in app.tests if t.origin == "node"]
         return [{**result, "detail": hidden(result["detail"], launch.own_env)} for result in results]
 
     # -- publishing ---------------------------------------------------------------------------
 
-    def publish(self, name, ids=None, weight=None):
+    def publish(self, name: str, ids: Collection[str] | None = None, weight: int | None = None) -> list[str]:
         """Register tested instances for clients. Return their ids when discovery has run all checks.
 
         :param weight: the weight of each instance. None keeps the present weight.
         :raises Refused: an instance is not tested, or does not run.
         """
-        app, chosen, states = self.app(name), self.chosen(name, ids), self.runtime.states()
+        app, chosen, states = self.app(name), self.select(name, ids), self.runtime.states()
         for instance in chosen:
             if not instance.tested:
                 raise Refused(f"{instance.id} on {self.host.node} has not passed its tests: it is not published.")
@@ -199,18 +239,18 @@ class Lifecycle:
         self._await_results(app, ids)
         return ids
 
-    def crashed(self, name, ids):
+    def crashed(self, name: str, ids: Collection[str] | None) -> dict[str, str]:
         """Return ``{id: last lines}`` of the instances ``ids`` whose process has ended since their publication."""
-        app, chosen = self.app(name), {i.id: i for i in self.chosen(name, ids)}
+        app, chosen = self.app(name), {i.id: i for i in self.select(name, ids)}
         crashed = crashes.since_publication(self.host, self.runtime, list(chosen))
         return {i: self._last_lines(self.launch(app, chosen[i])) for i in crashed}
 
-    def _last_lines(self, launch):
+    def _last_lines(self, launch: Launch) -> str:
         """Return the last lines that an instance printed, without the values of its ``env``."""
         lines = self.runtime.logs(launch.unit, LOG_LINES, most=LOG_BYTES)
         return hidden(lines, launch.own_env)
 
-    def _await_results(self, app, ids):
+    def _await_results(self, app: App, ids: Iterable[str]) -> None:
         """Wait until each check of ``ids`` has run. Before that, discovery shows the status of the registration.
 
         The wait ends after the time that the slowest check may take, also if the agent keeps no output of checks
@@ -220,9 +260,9 @@ class Lifecycle:
         while self.discovery.unmeasured(ids) and time.monotonic() < deadline:
             time.sleep(POLL)
 
-    def withdraw(self, name, ids=None, held=True):
+    def withdraw(self, name: str, ids: Collection[str] | None = None, held: bool = True) -> list[str]:
         """Deregister instances, which run on as candidates. Return their ids when the catalog has none of them."""
-        app, chosen = self.app(name), self.chosen(name, ids)
+        app, chosen = self.app(name), self.select(name, ids)
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
             self.discovery.publish(registration.of(app, instance, self.environment.name, candidate=True))
@@ -231,7 +271,7 @@ class Lifecycle:
             self.host.instances.save(replace(instance, held=held))
         return [i.id for i in chosen]
 
-    def _withdraw(self, name, ids):
+    def _withdraw(self, name: str, ids: Sequence[str]) -> list[str]:
         """Deregister ``ids``. When the catalog has none of them, return the ids that clients may have used."""
         registered = self.inventory.registered(name)
         here = {i.id: i.tested for i in self.host.instances.recorded(name)}
@@ -247,7 +287,7 @@ class Lifecycle:
         # A registration may be from a time when this minion had another name, or from another program.
         places = {self.node.address, *(registered[i].address for i in published)}
 
-        def gone(found):
+        def gone(found: list[Endpoint]) -> bool:
             mine = (e for e in found if e.minion == self.host.node or e.address in places)
             seen = {e.id for e in mine if e.id in waited_for}
             published.update(seen)
@@ -262,18 +302,26 @@ class Lifecycle:
 
     # -- stopping -----------------------------------------------------------------------------
 
-    def alone(self, name, deployment=None, after=None):
+    def alone(self, name: str, deployment: str | None = None, after: str | None = None) -> AbstractContextManager[None]:
         """Take the turn as Turns.alone does. A step that reverts other steps waits longer for them."""
         return self.host.turns.alone(name, deployment, after, self.patience(name) if after else filelocks.MOMENT)
 
-    def patience(self, name):
+    def patience(self, name: str) -> float:
         """Return how many seconds a step waits for its turn, which is as long as retiring instances may take."""
         app = self.inventory.app(name)
         ids = {*(i.id for i in self.host.instances.recorded(name)), *self.host.instances.strays(name)}
         longest = max([app.stop.timeout, *self.inventory.stop_timeouts(ids).values()])
         return deadlines.CATALOG + app.strategy.drain + deadlines.ending(longest, len(ids))
 
-    def stop(self, name, ids=None, deployment=None, drain=None, deregister_delay=None, after=None):
+    def stop(
+        self,
+        name: str,
+        ids: Collection[str] | None = None,
+        deployment: str | None = None,
+        drain: float | None = None,
+        deregister_delay: float | None = None,
+        after: str | None = None,
+    ) -> list[str]:
         """Retire instances: deregister, wait until the catalog has none of them, drain, stop, forget.
 
         :param ids: the instances. Only discovery may know some of them.
@@ -287,11 +335,18 @@ class Lifecycle:
         with self.host.turns.alone(names.app(name), by, after or own, self.patience(name)):
             return self._stop(name, ids, own, drain, deregister_delay)
 
-    def retire(self, name, ids, drain=None):
+    def retire(self, name: str, ids: Collection[str], drain: float | None = None) -> list[str]:
         """Stop instances as :meth:`stop` does, in the turn of the caller."""
         return self._stop(name, ids, drain=drain)
 
-    def _stop(self, name, ids=None, deployment=None, drain=None, deregister_delay=None):
+    def _stop(
+        self,
+        name: str,
+        ids: Collection[str] | None = None,
+        deployment: str | None = None,
+        drain: float | None = None,
+        deregister_delay: float | None = None,
+    ) -> list[str]:
         strategy = self.inventory.app(name).strategy
         drain = strategy.drain if drain is None else drain
         deregister_delay = strategy.deregister_delay if deregister_delay is None else deregister_delay
@@ -315,13 +370,13 @@ class Lifecycle:
             raise Failed(joined(problems))
         return ids
 
-    def _end(self, name, ids, here):
+    def _end(self, name: str, ids: Iterable[str], here: Mapping[str, Instance]) -> list[str]:
         """End and forget the instances ``ids``, all at once. Return the problems, in sentences.
 
         :param here: id -> Instance of the instances on this node.
         """
 
-        def end(instance):
+        def end(instance: str) -> tuple[str, str]:
             try:
                 warning = self.ending.stop(instance, *self._place(name, instance, here))
                 self.ending.forget(instance)
@@ -334,13 +389,13 @@ class Lifecycle:
         self.warnings += [warning for warning, _ in outcomes if warning]
         return [problem for _, problem in outcomes if problem]
 
-    def _place(self, name, instance, here):
+    def _place(self, name: str, instance: str, here: Mapping[str, Instance]) -> tuple[str, int | None]:
         """Return address and port of an instance. The port is None if the instance has none, or has lost it."""
         seen, port = here.get(instance), slot_of(instance) if self.inventory.app(name).ports else None
         address, port = (seen.address, seen.port) if seen else (self.node.address, port)
         return address, None if port in {i.port for i in self.host.instances.recorded() if i.id != instance} else port
 
-    def _drain(self, instances, drain, deregister_delay):
+    def _drain(self, instances: Sequence[Instance], drain: float, deregister_delay: float) -> None:
         """Let clients finish. This ends when no connection is left, at the latest after ``drain`` seconds."""
         if not instances:
             return
@@ -349,19 +404,19 @@ class Lifecycle:
         while time.monotonic() - began < drain and any(self.host.instances.connections(i) for i in instances):
             time.sleep(POLL)
 
-    def restart(self, name, ids=None, deployment=None):
+    def restart(self, name: str, ids: Collection[str] | None = None, deployment: str | None = None) -> list[str]:
         """Withdraw, drain, restart, test and publish again, one instance after the other.
 
         :param deployment: the deployment of this step (see Turns.alone).
         """
         app = self.app(name)
         with self.host.turns.alone(name, deployment, patience=self.patience(name)):
-            chosen = self.chosen(name, ids)
+            chosen = self.select(name, ids)
             for instance in chosen:
                 self._restart(app, instance)
         return [i.id for i in chosen]
 
-    def _restart(self, app, instance):
+    def _restart(self, app: App, instance: Instance) -> None:
         published = self._withdraw(app.name, [instance.id])
         if published:
             self._drain([instance], app.strategy.drain, app.strategy.deregister_delay)
@@ -376,7 +431,7 @@ class Lifecycle:
 
     # -- helpers ------------------------------------------------------------------------------
 
-    def chosen(self, name, ids):
+    def select(self, name: str, ids: Collection[str] | None) -> list[Instance]:
         """Return the instances ``ids`` of app ``name``, or all for None. Raise Refused if an instance is not here."""
         here = {i.id: i for i in self.host.instances.recorded(name)}
         unknown = sorted(set(ids or ()) - set(here))
@@ -386,9 +441,9 @@ class Lifecycle:
             )
         return [here[i] for i in (here if ids is None else ids)]
 
-    def _record(self, instance):
-        return nodefiles.instance(self.host.instances.folder(instance.id) / "instance.json")
+    def _record(self, instance: Instance) -> Instance:
+        return nodefiles.instance(self.host.instances.folder(instance.id) / instancefiles.RECORD)
 
-    def launch(self, app, instance):
-        """Return the Launch of an instance: the files that it is started from."""
+    def launch(self, app: App, instance: Instance) -> Launch:
+        """Return the launch of an instance: the files that it is started from."""
         return Launch(app, instance, self.host, self.environment.name)

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from ..core import addresses
-from ..system import sockets
+from ..system import processes, sockets
 
+if TYPE_CHECKING:
+    from ..core.model import Instance
 # How many ports a message shows.
 SHOWN = 5
 
 
-def of(pid):
+def of(pid: int) -> list[tuple[str, int]] | None:
     """Return ``(address, port)`` of each socket on which the process ``pid`` or a descendant of it listens.
 
     None means that the process has ended, or belongs to a user whose files this process may not read.
@@ -29,7 +33,7 @@ def of(pid):
     return sorted({(s.address, s.port) for s in sockets.table(sockets.LISTENING) if s.inode in found})
 
 
-def hint(instance, found):
+def hint(instance: Instance, found: Sequence[tuple[str, int]] | None) -> str:
     """Return the problem with the ports on which the processes of ``instance`` listen, empty if there is none.
 
     :param found: the result of :func:`of`.
@@ -45,9 +49,10 @@ def hint(instance, found):
     return f"the process listens on {where}, and {{port}} is {instance.port}"
 
 
-def _sockets(pid):
+def _sockets(pid: int) -> set[int]:
     """Return the numbers of the sockets that a process has open."""
-    folder, numbers = f"/proc/{pid}/fd", set()
+    folder = f"/proc/{pid}/fd"
+    numbers = set()
     for name in os.listdir(folder):
         try:
             target = os.readlink(f"{folder}/{name}")
@@ -58,17 +63,13 @@ def _sockets(pid):
     return numbers
 
 
-def _descendants(pid):
+def _descendants(pid: int) -> list[int]:
     """Return the process ids of all descendants of ``pid``."""
-    children = {}
-    for name in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{name}/stat") as stat:
-                parent = int(stat.read().rpartition(")")[2].split()[1])
-        except OSError:  # it has ended meanwhile
-            continue
-        children.setdefault(parent, []).append(int(name))
-    found, left = [], [pid]
+    children: dict[int, list[int]] = {}
+    for process in processes.running().values():
+        children.setdefault(process.parent, []).append(process.pid)
+    found: list[int] = []
+    left = [pid]
     while left:
         more = children.get(left.pop(), [])
         found += more

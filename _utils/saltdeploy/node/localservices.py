@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from .. import definition, discovery
-from ..core import addresses, advice, bounds, forms, names
+from ..core import addresses, advice, arguments, bounds, forms, names
 from ..core.errors import DefinitionError, Refused
 from ..core.model import Probe
 from ..core.words import name as said
 from ..core.words import odd, shown
 from ..definition import appdefinition, loadbalancer
 
+if TYPE_CHECKING:
+    from ..discovery.backend import Backend
 ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks", "weight")
 HEAVIEST = 65535
 IDENTIFIER = r"[A-Za-z0-9_~+=:.@-]{1,255}"
@@ -29,7 +33,7 @@ STUBS = ("127.0.0.53", "127.0.0.54")
 RESOLVED_CONF = "/etc/systemd/resolved.conf"
 
 
-def agent(minion, pillar):
+def agent(minion: str, pillar: Mapping[str, Any]) -> Backend:
     """Return the discovery backend of ``minion``'s own agent.
 
     :raises Refused: the minion is a node of no environment.
@@ -38,7 +42,7 @@ def agent(minion, pillar):
     return discovery.connect(environment.discovery, environment.nodes[minion].address)
 
 
-def service(minion, pillar, name, **given):
+def service(minion: str, pillar: Mapping[str, Any], name: str, **given: Any) -> discovery.Service:
     """Return the Service that ``discovery.register`` would register.
 
     :raises Refused: an argument is unknown or cannot be used.
@@ -48,7 +52,7 @@ def service(minion, pillar, name, **given):
         raise Refused(f"unknown argument {said(unknown[0])}: allowed are {', '.join(ARGUMENTS)}")
     if not isinstance(name, str) or not re.fullmatch(forms.NAME, name):
         raise Refused(f"service name: {advice.wrong(forms.A_NAME, name)}")
-    _plain(name, given)
+    _refuse_misshapen(name, given)
     environment = definition.load_own(minion, pillar)
     port = given.get("port")
     if port is not None and (not isinstance(port, int) or isinstance(port, bool) or not 1 <= port <= 65535):
@@ -68,7 +72,7 @@ def service(minion, pillar, name, **given):
     )
 
 
-def frontends(minion, pillar):
+def frontends(minion: str, pillar: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the frontends of a load balancer on ``minion``, see loadbalancer.frontends.
 
     :raises Refused: the minion is a node of no environment.
@@ -76,7 +80,7 @@ def frontends(minion, pillar):
     return loadbalancer.frontends(definition.load_own(minion, pillar))
 
 
-def upstream(minion, pillar, mark):
+def upstream(minion: str, pillar: Mapping[str, Any], mark: str) -> list[str]:
     """Return the name servers that the resolver on ``minion`` asks, as its configuration has them.
 
     :param mark: the character between address and port: ``#`` (dnsmasq) or ``@`` (unbound).
@@ -86,7 +90,7 @@ def upstream(minion, pillar, mark):
     return [address if port is None else f"{address}{mark}{port}" for address, port in found]
 
 
-def recursors(minion, pillar):
+def recursors(minion: str, pillar: Mapping[str, Any]) -> list[str]:
     """Return the name servers that Consul on ``minion`` asks for names that are not its own, as Consul writes them.
 
     They are the servers of ``dns:upstream``. Without it, they are the servers that the host itself asked before.
@@ -97,7 +101,7 @@ def recursors(minion, pillar):
     return [addresses.join(address, port or 53) for address, port in found or _servers_of_host()]
 
 
-def _servers_of_host():
+def _servers_of_host() -> list[tuple[str, int | None]]:
     text = next((Path(file).read_text(errors="replace") for file in RESOLV_CONF if os.path.exists(file)), "")
     if OURS in text:
         return []
@@ -107,27 +111,31 @@ def _servers_of_host():
     return [(server, None) for server in servers if server not in STUBS]
 
 
-def _servers_of_resolved():
+def _servers_of_resolved() -> list[tuple[str, int | None]]:
     """Return the servers that systemd-resolved asked for the whole host. The state's own file replaces them there."""
     text = Path(RESOLVED_CONF).read_text(errors="replace") if os.path.exists(RESOLVED_CONF) else ""
-    found = []
+    found: list[str] = []
     for line in re.findall(r"^[ \t]*DNS[ \t]*=(.*)$", text, re.MULTILINE):
         found = [*found, *line.split()] if line.strip() else []  # an empty line resets the list
-    servers = []
+    servers: list[tuple[str, int | None]] = []
     for server in found:
         with contextlib.suppress(DefinitionError):
             servers.append(addresses.server(server.partition("#")[0], RESOLVED_CONF))
     return servers
 
 
-def check_weight(name, weight):
+def check_weight(name: str, weight: Any) -> int | None:
     """Return the ``weight`` of the service ``name``, a number or None. Raise Refused for any other weight."""
-    if weight is not None and (type(weight) is not int or not 1 <= weight <= HEAVIEST):
+    return None if weight is None else _weight(name, weight)
+
+
+def _weight(name: str, weight: Any) -> int:
+    if type(weight) is not int or not 1 <= weight <= HEAVIEST:
         raise Refused(f"weight {shown(weight)} of {said(name)} is not a whole number from 1 to {HEAVIEST}")
     return weight
 
 
-def check_weights(minion, weights):
+def check_weights(minion: str, weights: Any) -> dict[str, int]:
     """Return id -> weight for ``minion``.
 
     :param weights: id -> weight, or minion -> id -> weight.
@@ -136,10 +144,10 @@ def check_weights(minion, weights):
     mine = weights.get(minion, weights) if isinstance(weights, dict) else None
     if not isinstance(mine, dict) or None in mine.values():
         raise Refused(f"weights={shown(weights)}: a mapping of id to weight is allowed")
-    return {names.instance(i): check_weight(i, weight) for i, weight in mine.items()}
+    return {names.instance(i): _weight(i, weight) for i, weight in mine.items()}
 
 
-def identifier(value):
+def identifier(value: Any) -> str:
     """Return ``value``, the id or the name of a service. It becomes a part of a URL.
 
     :raises Refused: it has a character that a URL would change, or it is too long.
@@ -152,7 +160,7 @@ def identifier(value):
     return value
 
 
-def _plain(name, given):
+def _refuse_misshapen(name: str, given: Mapping[str, Any]) -> None:
     """Raise Refused on arguments with another shape than :func:`service` needs."""
     try:
         bounds.check(given)
@@ -171,13 +179,21 @@ def _plain(name, given):
         raise Refused(f"checks {shown(given['checks'])} of service {name} are not a list of checks")
 
 
-def _check(raw, at):
+def _check(raw: Any, at: str) -> Probe:
     """Return the Probe that ``raw`` describes. Raise Refused for anything that is not a check."""
-    if isinstance(raw, dict) and isinstance(raw.get("http", ""), str) and raw.get("tcp", True) is True:
-        try:
-            return appdefinition.probe(raw, at)
-        except Refused:
-            raise
-        except bounds.WRONG_SHAPE:
-            pass
-    raise Refused(f"{at}: {shown(raw)} is not a check. Write a check as in the definition of an app.")
+    if not isinstance(raw, dict) or not all(fits(raw[key]) for key, fits in CHECK.items() if key in raw):
+        raise Refused(f"{at}: {shown(raw)} is not a check. Write a check as in the definition of an app.")
+    return appdefinition.probe(raw, at)
+
+
+def _is_duration(value: Any) -> bool:
+    return isinstance(value, (int, float)) or (isinstance(value, str) and bool(arguments.DURATION.fullmatch(value)))
+
+
+# Key of a check -> whether its value can be used.
+CHECK: dict[str, Callable[[Any], bool]] = {
+    "http": lambda value: isinstance(value, str),
+    "tcp": lambda value: value is True,
+    "interval": _is_duration,
+    "timeout": _is_duration,
+}

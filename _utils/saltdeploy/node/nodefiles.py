@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import json
 from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
 
 from ..core.model import Instance, instance_id
 from ..system import files
 
 # The fields that the record of an Instance must have, and the types that a field may have there.
 NEEDED = {f.name for f in fields(Instance) if f.default is MISSING}
-TYPES = {"str": str, "int": int, "bool": bool, "int | None": (int, type(None))}
+TYPES: dict[Any, type | tuple[type, ...]] = {
+    "str": str,
+    "int": int,
+    "bool": bool,
+    "int | None": (int, type(None)),
+}
 
 
-def instance(path):
+def instance(path: Path) -> Instance:
     """Return the Instance recorded at ``path``.
 
     :raises ValueError: the file is no record of the instance whose folder it is in.
@@ -35,7 +42,7 @@ def instance(path):
     return read
 
 
-def release_record(link):
+def release_record(link: Path) -> dict[str, Any]:
     """Return the record of the release that ``link`` leads to.
 
     :raises ValueError: the file is no record of a release.
@@ -47,7 +54,7 @@ def release_record(link):
     return found
 
 
-def wrong_with_release(link):
+def release_problem(link: Path) -> str:
     """Return why a release is incomplete, as a sentence, empty if it is complete."""
     try:
         if not link.is_dir():
@@ -60,7 +67,15 @@ def wrong_with_release(link):
     return ""
 
 
-def _mapping(path):
+def read(path: Path) -> Any:
+    """Return the content of the JSON file ``path``. None if it is missing, or incomplete after a power failure."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError):
+        return None
+
+
+def _mapping(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
     except ValueError as exc:

@@ -10,11 +10,15 @@ from __future__ import annotations
 import shlex
 import shutil
 import sys
+from collections.abc import Callable, Container
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.errors import Failed
 from . import watcher
 
+if TYPE_CHECKING:
+    from ..core.model import Instance
 # The ports of watchers, below the ports that the kernel gives to clients (ip_local_port_range, 32768 and higher).
 PORTS = range(32000, 32768)
 # How long a process must have run to be healthy, in seconds. It is longer than the interval of the check, so that the
@@ -22,7 +26,7 @@ PORTS = range(32000, 32768)
 SETTLE = 3.0
 
 
-def port(taken, free):
+def port(taken: Container[int], free: Callable[[int], bool]) -> int:
     """Return the port for a new watcher.
 
     :param taken: ports that are in use or allocated.
@@ -38,7 +42,7 @@ def port(taken, free):
     return found
 
 
-def line(instance, script):
+def line(instance: Instance, script: Path) -> str:
     """Return the line of a shell script that starts the watcher of the process which the script becomes.
 
     :param script: path of the watcher's file.
@@ -49,11 +53,11 @@ def line(instance, script):
     return f"(cd /; {command} </dev/null >/dev/null &)\n"
 
 
-def source():
+def source() -> str:
     """Return the text of the watcher's file."""
     return Path(watcher.__file__).read_text()
 
 
-def python():
+def python() -> list[str]:
     """Return the command of the system's Python, which any user may run and which outlasts Salt's Python."""
     return [shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin") or sys.executable, "-I", "-S"]

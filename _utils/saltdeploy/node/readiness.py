@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 from ..core.redaction import hidden
 from ..definition import instancefiles
@@ -13,6 +16,10 @@ from ..system import probes
 from ..system.files import write_file
 from . import listeners
 
+if TYPE_CHECKING:
+    from ..core.model import App, Instance, Probe
+    from ..runtime.base import State
+    from .host import Host
 # How often a process that is not ready yet is asked again, in seconds.
 POLL = 0.1
 # How long a process without checks must have been up to be ready, in seconds.
@@ -25,26 +32,40 @@ TIMEOUT = 5.0
 SHOWN = 500
 
 
+class Failure(NamedTuple):
+    """A check that failed, and its error."""
+
+    check: Probe
+    error: probes.ProbeFailed
+
+
 class Readiness:
     """The time of an instance from its start until it is ready.
 
-    :param host: a host.Host.
     :param states: returns the supervisor's state of each instance.
     :param values: the instance's placeholders.
     :param first: returns whether its app was never deployed.
     """
 
-    def __init__(self, app, instance, host, states, values, first):
+    def __init__(
+        self,
+        app: App,
+        instance: Instance,
+        host: Host,
+        states: Callable[[], Mapping[str, State]],
+        values: Mapping[str, object],
+        first: Callable[[], bool],
+    ) -> None:
         self.app, self.instance, self.states, self.values, self.first = app, instance, states, values, first
         self.checks = [
             replace(c, status=None, timeout=min(c.timeout, TIMEOUT)) for c in registration.checks(app, instance)
         ]
         self._note = _note(host, instance.id)
-        self._failure, self._state, self._hint = None, None, ""
+        self._hint = ""
         # The time since which the instance runs and gives wrong answers.
-        self._wrong = None
+        self._wrong: float | None = None
 
-    def wait(self, deadline):
+    def wait(self, deadline: float) -> str | None:
         """Wait until the process is up and passes its checks. Return None then, else the problem.
 
         :param deadline: :func:`time.monotonic` time at which to give up.
@@ -54,47 +75,46 @@ class Readiness:
         settled = began + (0 if self.checks else SETTLE)
         try:
             while True:
-                self._look()
-                if self._state is None or self._state.failed:
-                    return f"does not stay up: {self._state.detail if self._state else 'unknown to the supervisor'}"
-                now = time.monotonic()
-                if self._state.running and not self._failure and now >= settled:
+                state = self.states().get(self.instance.id)
+                if state is None or state.failed:
+                    return f"does not stay up: {state.detail if state else 'unknown to the supervisor'}"
+                failure, now = self._find_failure(), time.monotonic()
+                if state.running and not failure and now >= settled:
                     return None
                 if now >= min(noted + NOTE, deadline):
                     noted = now
-                    self._judge(now)
-                    write_file(self._note, self._problem(now - began), 0o600)
+                    self._judge(now, state, failure)
+                    write_file(self._note, self._problem(now - began, state, failure), 0o600)
                 if now > deadline:
-                    return self._problem(self.app.strategy.healthy_deadline)
-                if self._hopeless(now):
-                    return f"{self._problem(now - began)}. {self._advice()}"
+                    return self._problem(self.app.strategy.healthy_deadline, state, failure)
+                if self._is_hopeless(now):
+                    return f"{self._problem(now - began, state, failure)}. {self._advice()}"
                 time.sleep(POLL)
         finally:
             self._note.unlink(missing_ok=True)
 
-    def _look(self):
-        """Ask the supervisor. Then run each check until one fails."""
-        self._state, self._failure = self.states().get(self.instance.id), None
+    def _find_failure(self) -> Failure | None:
+        """Run each check until one fails."""
         for check in self.checks:
             try:
                 probes.ask(check, self.values)
             except probes.ProbeFailed as exc:
-                self._failure = (check, exc)
-                return
+                return Failure(check, exc)
+        return None
 
-    def _judge(self, now):
+    def _judge(self, now: float, state: State, failure: Failure | None) -> None:
         """Note since when the instance gives wrong answers, and whether it listens elsewhere.
 
         It may open its port later.
         """
-        _, failure = self._failure or (None, None)
-        found = listeners.of(self._state.pid) if failure and failure.refused and self._state.pid else None
+        found = listeners.of(state.pid) if failure and failure.error.refused and state.pid else None
         self._hint = listeners.hint(self.instance, found)
         # A server that is not ready yet may answer with an error of its own, such as 503.
-        answers = failure is not None and failure.status is not None and failure.status < 500
-        self._wrong = (self._wrong or now) if self._state.running and answers else None
+        status = failure.error.status if failure else None
+        answers = status is not None and status < 500
+        self._wrong = (self._wrong or now) if state.running and answers else None
 
-    def _hopeless(self, now):
+    def _is_hopeless(self, now: float) -> bool:
         """Return whether waiting is useless, as a new app gave wrong answers for longer than its first_deadline."""
         patience = self.app.strategy.first_deadline
         if self._wrong is None or now - self._wrong < patience or patience >= self.app.strategy.healthy_deadline:
@@ -104,24 +124,23 @@ class Readiness:
             return False
         return True
 
-    def _problem(self, seconds):
+    def _problem(self, seconds: float, state: State, failure: Failure | None) -> str:
         reason = "it runs, but not for long enough yet"
-        if self._failure:
-            check, failure = self._failure
-            answer = hidden(str(failure), self.app.env)
-            reason = "; ".join(filter(None, [f"check `{check.describe()}`: {answer}", self._hint]))
-        elif not self._state.running:
-            reason = self._state.detail
+        if failure:
+            answer = hidden(str(failure.error), self.app.env)
+            reason = "; ".join(filter(None, [f"check `{failure.check.describe()}`: {answer}", self._hint]))
+        elif not state.running:
+            reason = state.detail
         return f"is not ready after {seconds:.0f}s: {reason}"
 
-    def _advice(self):
+    def _advice(self) -> str:
         return (
             f"This lasted {self.app.strategy.first_deadline:g}s, and {self.app.name} was never deployed before. To wait"
             f" longer, write `healthy_deadline` into its strategy"
         )
 
 
-def notes(host, name):
+def notes(host: Host, name: str) -> dict[str, str]:
     """Return the notes on the instances of app ``name`` that a job is starting: id -> text."""
     found = {}
     for instance in host.instances.recorded(name):
@@ -132,5 +151,5 @@ def notes(host, name):
     return found
 
 
-def _note(host, instance):
+def _note(host: Host, instance: str) -> Path:
     return host.instances.folder(instance) / instancefiles.WAITING

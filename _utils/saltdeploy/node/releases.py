@@ -6,8 +6,10 @@ import contextlib
 import json
 import os
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 from ..core import limits, names
 from ..core.errors import Failed, Refused
@@ -18,7 +20,26 @@ from ..system.files import explained, make_folder, write_file
 from . import nodefiles, turns
 from .instances import Instances
 
+if TYPE_CHECKING:
+    from ..core.model import App
+    from .launch import Fetch
+
 LOCK = ".lock"
+
+
+class Room(TypedDict):
+    """The content of a release that is installed, or that there is room for.
+
+    ``digest`` is the SHA-256 of the archive. ``now`` is the SHA-256 in the file of digests at this moment, empty
+    without such a file. ``packages`` are the packages that pip installed. ``warnings`` are sentences about a server
+    that does not send the archive now.
+    """
+
+    installed: bool
+    digest: str
+    now: str
+    packages: list[str]
+    warnings: list[str]
 
 
 @dataclass
@@ -29,26 +50,26 @@ class Releases:
     root: Path
     instances: Instances
 
-    def path(self, app, version):
+    def path(self, app: str, version: str) -> Path:
         """Return the path of a release. It need not exist."""
         return self.root / names.app(app) / "releases" / names.version(version)
 
-    def versions(self, app):
+    def versions(self, app: str) -> list[str]:
         """Return the versions of ``app`` that are installed completely, the oldest installation first."""
-        return [p.name for p in self._links(app) if not nodefiles.wrong_with_release(p)]
+        return [p.name for p in self._links(app) if not nodefiles.release_problem(p)]
 
-    def broken(self, app):
+    def broken(self, app: str) -> dict[str, str]:
         """Return ``{version: sentence}``: why each incomplete release of ``app`` is incomplete."""
-        found = {p.name: nodefiles.wrong_with_release(p) for p in self._links(app)}
+        found = {p.name: nodefiles.release_problem(p) for p in self._links(app)}
         return {version: wrong for version, wrong in found.items() if wrong}
 
     @explained()
-    def _links(self, app):
+    def _links(self, app: str) -> list[Path]:
         folder = self.root / names.app(app) / "releases"
         links = [p for p in folder.iterdir() if p.is_symlink()] if folder.is_dir() else []
         return sorted(links, key=lambda p: (p.lstat().st_mtime_ns, p.name))
 
-    def installed(self, app, version, digest=""):
+    def installed(self, app: App, version: str, digest: str = "") -> bool:
         """Return whether a release is installed with the content that its definition names.
 
         :param digest: the SHA-256 that its archive must have. Empty: the definition decides.
@@ -59,7 +80,7 @@ class Releases:
                 f"{self.node} may not run {app.name}. It has none of the roles of the app, and so none of its settings."
             )
         release = self.path(app.name, version)
-        if nodefiles.wrong_with_release(release):
+        if nodefiles.release_problem(release):
             return False
         recorded = nodefiles.release_record(release)
         changed = choose(app.source).changes(version, recorded)
@@ -76,10 +97,9 @@ class Releases:
 
     # -- installing ---------------------------------------------------------------------------
 
-    def install(self, app, version, fetch, digest=""):
+    def install(self, app: App, version: str, fetch: Fetch, digest: str = "") -> bool:
         """Install a release. Return False if it was installed already.
 
-        :param fetch: ``fetch(url, path)`` brings a ``salt://`` file.
         :param digest: the SHA-256 of this deployment's archive. Empty: the definition decides.
         :raises Failed: it could not be installed. Nothing of the release is left. An unfinished download stays, unless
             the disk is full: the next installation continues it.
@@ -89,7 +109,7 @@ class Releases:
             make_folder(folder)
             return self._install(app, version, folder, fetch, digest)
 
-    def _install(self, app, version, folder, fetch, digest):
+    def _install(self, app: App, version: str, folder: Path, fetch: Fetch, digest: str) -> bool:
         # A job that waits for the whole deadline of its deployment would have no time left to install.
         with filelocks.hold(folder / LOCK, app.strategy.progress_deadline / 2):
             if self.installed(app, version, digest):
@@ -109,7 +129,7 @@ class Releases:
             artifacts.tidy(self._digests())
         return True
 
-    def _make_way(self, app, version):
+    def _make_way(self, app: str, version: str) -> None:
         """Remove the remains of earlier installations of a release. Remains that cannot be removed do no harm."""
         release = self.path(app, version)
         if release.exists() and not release.is_symlink():
@@ -121,7 +141,7 @@ class Releases:
                 with contextlib.suppress(OSError):
                     trees.remove(left)
 
-    def _build(self, app, version, build, fetch, artifacts, digest):
+    def _build(self, app: App, version: str, build: Path, fetch: Fetch, artifacts: Artifacts, digest: str) -> None:
         unpacked = build / "files"
         unpacked.mkdir()
         for folder in (build, unpacked):
@@ -138,17 +158,13 @@ class Releases:
         link.symlink_to(Path(build.name) / "files")
         link.rename(self.path(app.name, version))
 
-    def room(self, app, version, fetch):
+    def room(self, app: App, version: str, fetch: Fetch) -> Room:
         """Check that there is room for a release, and return its content. This changes nothing.
 
-        :param fetch: ``fetch(url, path)`` brings a ``salt://`` file.
-        :returns: ``{"installed", "digest", "now", "packages", "warnings"}``. ``digest`` is the SHA-256 of the archive.
-            ``now`` is the SHA-256 in the file of digests at this moment, empty without such a file. ``packages`` are
-            the packages that pip installed. ``warnings`` are sentences about a server that does not send the archive
-            now.
         :raises Failed: there is no room for it, or its artifact cannot be fetched.
         """
         artifacts = Artifacts(self.root, app.name, self.path(app.name, version).parent)
+        warnings: list[str]
         with self._naming(app, version), tempfile.TemporaryDirectory() as folder:
             if not self.installed(app, version):
                 warnings = []
@@ -158,35 +174,35 @@ class Releases:
             with contextlib.suppress(Failed, Refused):  # an installed release does not need its source any more
                 now = choose(app.source).published(version, Path(folder), fetch)
         recorded = nodefiles.release_record(self.path(app.name, version))
-        about = {"digest": recorded.get("artifact", ""), "packages": recorded.get("packages", [])}
-        return {"installed": True, "now": now, "warnings": [], **about}
+        digest, packages = recorded.get("artifact", ""), recorded.get("packages", [])
+        return {"installed": True, "digest": digest, "now": now, "packages": packages, "warnings": []}
 
     @contextlib.contextmanager
-    def _naming(self, app, version):
+    def _naming(self, app: App, version: str) -> Iterator[None]:
         """Turn an OSError into Failed, with the names of the release and the node."""
         try:
             yield
         except OSError as exc:
             raise Failed(f"{app.name} {version} cannot be installed on {self.node}: {self._reason(exc)}") from exc
 
-    def _reason(self, exc):
+    def _reason(self, exc: OSError) -> str:
         if isinstance(exc, disk.NoRoom) or not disk.is_full(exc):
             return str(exc)
         free = disk.human(disk.space(self.root).free)
         return f"{exc}. The unfinished files are removed, and {free} are free in {self.root}. Make room there."
 
-    def _digests(self):
+    def _digests(self) -> set[str]:
         """Return the SHA-256 of every archive that a release of any app on this node is made of."""
         found = set()
         for link in self.root.glob("*/releases/*"):
             # The entry may also be a stranger's file, or broken, or a release that another job just removed.
-            if not nodefiles.wrong_with_release(link):
-                found.add(nodefiles.release_record(link).get("artifact"))
+            if not nodefiles.release_problem(link):
+                found.add(nodefiles.release_record(link).get("artifact", ""))
         return found
 
     # -- removing -----------------------------------------------------------------------------
 
-    def remove(self, app, version):
+    def remove(self, app: str, version: str) -> bool:
         """Remove a release. Return whether there was one.
 
         :raises Refused: an instance runs it.
@@ -211,7 +227,7 @@ class Releases:
             self._remove_empty(app)
         return there
 
-    def _remove_empty(self, app):
+    def _remove_empty(self, app: str) -> None:
         """Remove the folders of ``app`` if they hold nothing but the files that its jobs share."""
         home = self.root / names.app(app)
         with contextlib.suppress(OSError):
@@ -226,7 +242,7 @@ class Releases:
             trees.remove(home)
 
 
-def _build_of(release):
+def _build_of(release: Path) -> Path | None:
     """Return the folder that a release's link leads to. None if saltdeploy did not make that folder."""
     if not release.is_symlink():
         return None

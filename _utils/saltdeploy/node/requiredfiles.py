@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict
 
 import salt.exceptions
 
@@ -12,15 +14,27 @@ from ..definition import templateerrors
 from ..source import choose
 from . import launch
 
+if TYPE_CHECKING:
+    from ..core.model import App
+    from .from_salt import Functions
+    from .lifecycle import Lifecycle
 
-def look(lifecycle, name, functions, version=None):
+
+class Report(TypedDict):
+    """Sentences on the files that a definition names.
+
+    A problem stops the deployment. A warning is about a file that this release does not need, because the release is
+    installed.
+    """
+
+    problems: list[str]
+    warnings: list[str]
+
+
+def look(lifecycle: Lifecycle, name: str, functions: Functions, version: str | None = None) -> Report:
     """Look at each file that the definition of app ``name`` names. This changes nothing.
 
-    :param lifecycle: the node's Lifecycle.
-    :param functions: ``__salt__``.
     :param version: the release that is to be deployed. None takes the release that the definition names.
-    :returns: ``{"problems": […], "warnings": […]}``, both in sentences. A problem stops the deployment. A warning is
-        about a file that this release does not need, because the release is installed.
     """
     app, version = lifecycle.app(name), version or lifecycle.app(name).version
     problems = [*_of_states(app, version, functions), *_of_config(app, version, lifecycle)]
@@ -33,7 +47,7 @@ def look(lifecycle, name, functions, version=None):
     return {"problems": [at + text for text in problems], "warnings": [at + text for text in warnings]}
 
 
-def _of_states(app, version, functions):
+def _of_states(app: App, version: str, functions: Functions) -> Iterator[str]:
     """Yield the problems of the SLS in ``states``: an SLS is missing, or they cannot be rendered together."""
     there = [sls for sls in app.states if any(functions["cp.hash_file"](url) for url in _places(sls))]
     for sls in app.states:
@@ -54,13 +68,13 @@ def _of_states(app, version, functions):
             yield f"states: {templateerrors.sls_mistake(error)}."
 
 
-def _places(sls):
+def _places(sls: str) -> tuple[str, str]:
     """Return the URLs that an SLS may have. The master's list of its files may be 20 seconds old."""
     path = f"salt://{sls.replace('.', '/')}"
     return f"{path}.sls", f"{path}/init.sls"
 
 
-def _of_config(app, version, lifecycle):
+def _of_config(app: App, version: str, lifecycle: Lifecycle) -> Iterator[str]:
     """Yield the problems of the templates in ``config``.
 
     The templates are rendered into a folder that is removed at once. No sentence shows a rendered value.

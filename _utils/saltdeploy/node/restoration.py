@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
+from typing import TYPE_CHECKING
 
 from ..core import names, records, traffic
 from ..core.errors import DiscoveryUnavailable, Failed, Refused
@@ -11,23 +13,26 @@ from ..discovery import patiently
 from . import reweigh
 from .turns import RESTORED
 
+if TYPE_CHECKING:
+    from .lifecycle import Lifecycle
 
-def record(lifecycle, name):
+
+def record(lifecycle: Lifecycle, name: str) -> tuple[records.Record | None, list[str]]:
     """Return the record of app ``name``, None if there is none, and its unusable parts in sentences."""
     return patiently(lambda: records.read(lifecycle.discovery, _prefix(lifecycle, name)))
 
 
-def locked(lifecycle, name):
+def is_locked(lifecycle: Lifecycle, name: str) -> bool:
     """Return whether somebody holds the lock of app ``name`` in this environment."""
     return bool(lifecycle.discovery.read(records.lock_key(_prefix(lifecycle, name)))[2])
 
 
-def missing(lifecycle, name):
+def missing(lifecycle: Lifecycle, name: str) -> tuple[list[str], str]:
     """Return the instances that the record has for this node and that do not serve here with the recorded weight.
 
     :returns: ``(ids, reason)``. The reason says why there is nothing to do, or is empty.
     """
-    if locked(lifecycle, name):
+    if is_locked(lifecycle, name):
         return [], f"{name} is being deployed: nothing is restored meanwhile"
     found, problems = record(lifecycle, name)
     if not found:
@@ -36,17 +41,17 @@ def missing(lifecycle, name):
     wanted = found["nodes"].get(lifecycle.host.node, [])
     if not wanted:
         return [], f"the record has no instance of {name} on this node"
-    lost = lifecycle.inventory.lost(name, wanted)
-    wrong = reweigh.wrong(lifecycle, name, {i: traffic.weight_of(found, i) for i in wanted})
+    lost = lifecycle.inventory.find_lost(name, wanted)
+    wrong = reweigh.find_wrong(lifecycle, name, {i: traffic.weight_of(found, i) for i in wanted})
     return [*lost, *(i for i in wrong if i not in lost)], ""
 
 
-def warnings(lifecycle, name):
+def warnings(lifecycle: Lifecycle, name: str) -> list[str]:
     """Return sentences on unusable parts of the record, and on serving instances that highstate leaves alone."""
-    return [*record(lifecycle, name)[1], *lifecycle.inventory.odd(name)]
+    return [*record(lifecycle, name)[1], *lifecycle.inventory.warn_of_odd(name)]
 
 
-def restore(lifecycle, name, ids, after=None):
+def restore(lifecycle: Lifecycle, name: str, ids: Collection[str], after: str | None = None) -> list[str]:
     """Bring the instances ``ids`` back, if they do not serve, and give all of them the recorded weight.
 
     :param after: the deployment whose steps this step reverts.
@@ -59,10 +64,10 @@ def restore(lifecycle, name, ids, after=None):
     return [*restored, *(i for i in weighed if i not in restored)]
 
 
-def _restore_lost(lifecycle, name, ids, after):
+def _restore_lost(lifecycle: Lifecycle, name: str, ids: Collection[str], after: str | None) -> list[str]:
     failures = []
     with lifecycle.host.turns.alone(name, after=after, patience=lifecycle.patience(name)):
-        lost = lifecycle.inventory.lost(name, ids)
+        lost = lifecycle.inventory.find_lost(name, ids)
         for instance in lost:
             try:
                 lifecycle.host.turns.refuse_overtaken(name, after)
@@ -76,7 +81,7 @@ def _restore_lost(lifecycle, name, ids, after):
     return lost
 
 
-def _restore(lifecycle, name, instance, after):
+def _restore(lifecycle: Lifecycle, name: str, instance: str, after: str | None) -> None:
     state = lifecycle.runtime.states().get(instance)
     if state and state.running and any(i.id == instance and i.tested for i in lifecycle.host.instances.recorded(name)):
         lifecycle.publish(name, [instance])  # only discovery has lost it
@@ -90,15 +95,16 @@ def _restore(lifecycle, name, instance, after):
     # The installed release is the release that ran, even if the definition has changed since.
     if version not in lifecycle.host.releases.versions(name):
         found, _ = record(lifecycle, name)
-        lifecycle.install(name, version, (found or {}).get("digests", {}).get(version, ""))
+        digests = found.get("digests", {}) if found else {}
+        lifecycle.install(name, version, digests.get(version, ""))
     result = lifecycle.start_installed(lifecycle.app(name), version, 1, RESTORED, slots=[int(slot)])
-    if not result["ok"]:
+    if not result.ok:
         lifecycle.retire(name, [instance], drain=0)
-        raise Failed(joined(result["failures"]))
+        raise Failed(joined(result.failures))
     lifecycle.publish(name, [instance])
 
 
-def _refuse_slot(lifecycle, name, instance, slot):
+def _refuse_slot(lifecycle: Lifecycle, name: str, instance: str, slot: int) -> None:
     """Raise Refused if the instance would take a port that its app does not have, and never had here."""
     ports, host = lifecycle.app(name).ports, lifecycle.host
     if ports and slot not in ports and not host.instances.folder(instance).exists():
@@ -108,13 +114,13 @@ def _refuse_slot(lifecycle, name, instance, slot):
         )
 
 
-def _refuse_empty_data(lifecycle, name, instance):
+def _refuse_empty_data(lifecycle: Lifecycle, name: str, instance: str) -> None:
     """Raise Refused if the app had data here, by the record, and its data folder is empty."""
     app, host = lifecycle.app(name), lifecycle.host
     if not app.data or host.data.has_any(app):
         return
     found, _ = record(lifecycle, name)
-    if host.node in (found or {}).get("data", ()):
+    if found and host.node in found.get("data", ()):
         raise Refused(
             f"{instance} is not restored on {host.node}: {name} had data there, and {host.data.path(app)} is empty."
             f" Bring the data back, or mount it. To start it without data: `salt-run deploy.app {name} move=True"
@@ -122,7 +128,7 @@ def _refuse_empty_data(lifecycle, name, instance):
         )
 
 
-def _refuse_lost_data(lifecycle, name, instance):
+def _refuse_lost_data(lifecycle: Lifecycle, name: str, instance: str) -> None:
     """Raise Refused if the folder with the data of the app is gone. The instance would serve without its data."""
     app, host = lifecycle.app(name), lifecycle.host
     if app.data and not os.path.lexists(host.data.path(app)):
@@ -133,5 +139,5 @@ def _refuse_lost_data(lifecycle, name, instance):
         )
 
 
-def _prefix(lifecycle, name):
+def _prefix(lifecycle: Lifecycle, name: str) -> str:
     return records.prefix(lifecycle.environment.name, names.app(name))

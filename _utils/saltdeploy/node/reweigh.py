@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-def weigh(lifecycle, name, weights, deployment=None, after=None):
+if TYPE_CHECKING:
+    from .lifecycle import Lifecycle
+
+
+def weigh(
+    lifecycle: Lifecycle,
+    name: str,
+    weights: Mapping[str, int],
+    deployment: str | None = None,
+    after: str | None = None,
+) -> list[str]:
     """Give serving instances of app ``name`` the weights ``{id: weight}``. Return the ids of the changed instances.
 
     :param deployment: the deployment of this step.
     :param after: the deployment whose steps this step reverts.
     """
     with lifecycle.alone(name, deployment, after):
-        changed = wrong(lifecycle, name, weights)
+        changed = find_wrong(lifecycle, name, weights)
         for instance in changed:
             lifecycle.publish(name, [instance], weights[instance])
     return changed
 
 
-def wrong(lifecycle, name, weights):
+def find_wrong(lifecycle: Lifecycle, name: str, weights: Mapping[str, int]) -> list[str]:
     """Return the ids of serving instances that do not have the weight in ``weights``."""
     serving = [i for i in lifecycle.inventory.instances(name) if i.published and i.running and i.tested]
     return [i.id for i in serving if i.weight != weights.get(i.id, i.weight)]

@@ -2,8 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-def start(lifecycle, name, version, count, deployment, **options):
+if TYPE_CHECKING:
+    from .lifecycle import Lifecycle, StartResult
+
+
+def start(
+    lifecycle: Lifecycle,
+    name: str,
+    version: str,
+    count: int,
+    deployment: str,
+    held: bool = False,
+    slots: Sequence[int] | None = None,
+    tests: bool = True,
+) -> StartResult:
     """Start candidates as ``lifecycle.start`` does, then stop the failed instances of ``deployment``.
 
     This includes instances that an earlier call left because it was killed.
@@ -11,7 +27,7 @@ def start(lifecycle, name, version, count, deployment, **options):
     :returns: the result of ``lifecycle.start``, without the stopped instances.
     """
     try:
-        result = lifecycle.start(name, version, count, deployment, **options)
+        result = lifecycle.start(name, version, count, deployment, held, slots, tests)
     finally:
         running = {i for i, state in lifecycle.runtime.states().items() if state.running}
         here = lifecycle.host.instances.recorded(name)
@@ -19,4 +35,4 @@ def start(lifecycle, name, version, count, deployment, **options):
         failed = [i.id for i in mine if not i.tested or i.id not in running]
         if failed:
             lifecycle.stop(name, failed, drain=0)
-    return {**result, "instances": [i for i in result["instances"] if i["id"] not in failed]}
+    return replace(result, instances=[i for i in result.instances if i.id not in failed])

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..core import bluegreen
 from ..core.model import version_of
 from . import restoration
 from .turns import MANUAL, STATE
 
+if TYPE_CHECKING:
+    from .lifecycle import Lifecycle
 
-def ids(lifecycle, name):
+
+def find(lifecycle: Lifecycle, name: str) -> list[str]:
     """Return the ids of app ``name`` that this node publishes and that instances on other nodes have replaced.
 
     There are none while a deployment is under way, paused or frozen. There are none unless clients find all recorded
@@ -16,7 +21,7 @@ def ids(lifecycle, name):
     instance also stays if a person, a state or the recorded deployment started it, or if the record has its release. So
     does an instance without a record here, which ``deploy.app`` replaces.
     """
-    if restoration.locked(lifecycle, name):
+    if restoration.is_locked(lifecycle, name):
         return []
     record, problems = restoration.record(lifecycle, name)
     if not record or problems or {"paused", "frozen"} & set(record):
@@ -34,8 +39,8 @@ def ids(lifecycle, name):
     return [i.id for i in started if (node, i.id) not in staying and i.version not in releases]
 
 
-def retire(lifecycle, name):
-    """Retire the instances that :func:`ids` finds, as a deployment would. Return their ids."""
+def retire(lifecycle: Lifecycle, name: str) -> list[str]:
+    """Retire the instances that :func:`find` finds, as a deployment would. Return their ids."""
     with lifecycle.host.turns.alone(name):
-        going = ids(lifecycle, name)
+        going = find(lifecycle, name)
         return lifecycle.retire(name, going) if going else []

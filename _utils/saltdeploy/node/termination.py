@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import signal
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..core.errors import Failed
 from ..core.model import slot_of
@@ -10,18 +13,23 @@ from ..definition import instancefiles
 from ..system import processes, sockets
 from ..system.files import explained
 
+if TYPE_CHECKING:
+    from ..core.model import App
+    from ..runtime.base import Runtime
+    from ..system.processes import Process
+    from .host import Host
+
 
 class Ending:
     """Ends the instances of a node.
 
-    :param host: a host.Host.
     :param runtime: the supervisor that runs its instances.
     """
 
-    def __init__(self, host, runtime):
+    def __init__(self, host: Host, runtime: Runtime) -> None:
         self.host, self.runtime = host, runtime
 
-    def stop(self, instance, address, port):
+    def stop(self, instance: str, address: str, port: int | None) -> str:
         """End all processes of an instance. Its unit stays. Return a warning, empty if all went well.
 
         :param instance: its id.
@@ -35,7 +43,7 @@ class Ending:
         ran = bool(known)
         killed = self.runtime.stop(instance)
 
-        def left():
+        def left() -> list[Process]:
             return [*processes.of(folder, known), *self._listening(instance, address, port)]
 
         # The supervisor may not have signalled these processes, so they have the whole time from now on.
@@ -50,21 +58,20 @@ class Ending:
         )
         return " ".join([*([cut] if killed else []), *([others] if others else [])])
 
-    def forget(self, instance):
+    def forget(self, instance: str) -> None:
         """Remove the unit and the folder of an instance that was stopped."""
         with explained():
             self.runtime.forget(instance)
         self.host.instances.forget(instance)
 
-    def sweep(self, app, address, spared):
+    def sweep(self, app: App, address: str, spared: Collection[str]) -> list[str]:
         """End the processes of ``app`` that belong to no instance. Return a warning for each process.
 
-        :param app: a model.App.
         :param spared: ids of instances without a record here that may still serve.
         """
         root, number = self.host.root / app.name, signal.Signals[f"SIG{app.stop.signal}"]
 
-        def left():
+        def left() -> list[Process]:
             marked = processes.marked(root / "instances")
             orphans = [p for folder, some in marked.items() if self._is_gone(folder, spared) for p in some]
             return processes.of(known=orphans) if orphans else self._strangers(app, address, spared)
@@ -74,10 +81,10 @@ class Ending:
             processes.end(left, number, app.stop.timeout)
         return [f"{process} belonged to an instance of {app.name} that is gone. It was ended." for process in found]
 
-    def _is_gone(self, folder, spared):
+    def _is_gone(self, folder: Path, spared: Collection[str]) -> bool:
         return folder.name not in spared and not (folder / instancefiles.RECORD).exists()
 
-    def _strangers(self, app, address, spared):
+    def _strangers(self, app: App, address: str, spared: Collection[str]) -> list[Process]:
         """Return the Processes that work in a folder of ``app`` and listen on a port of it that no instance has."""
         if app.ports is None:
             return []
@@ -86,7 +93,7 @@ class Ending:
         found = [p for port in sorted(here - taken) for p in processes.listening(address, port)[0]]
         return [p for p in found if processes.is_inside(p, self.host.root / app.name)]
 
-    def _listening(self, instance, address, port):
+    def _listening(self, instance: str, address: str, port: int | None) -> list[Process]:
         """Return the Processes that listen on an instance's port and work in a folder of its app.
 
         A process with the mark of another instance that is here belongs to that instance.
@@ -98,7 +105,7 @@ class Ending:
         others = {str(self.host.instances.folder(i.id)) for i in self.host.instances.recorded() if i.id != instance}
         return [p for p in found if processes.mark(p.pid) not in others]
 
-    def _others(self, instance, address, port):
+    def _others(self, instance: str, address: str, port: int) -> str:
         """Return a sentence on the processes of others that listen on the port of a stopped instance."""
         found, unseen = processes.listening(address, port)
         names = [*map(str, found), *unseen]

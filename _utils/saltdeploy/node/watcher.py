@@ -22,7 +22,7 @@ POLL = 0.5
 PATIENCE = 1.0
 
 
-def main(pid, address, port, settle):
+def main(pid: int, address: str, port: int, settle: float) -> None:
     """Answer for as long as the process ``pid`` runs.
 
     :param settle: how long it must have run to be healthy, in seconds.
@@ -35,17 +35,19 @@ def main(pid, address, port, settle):
     # A supervisor would wait for the output of a process that has ended.
     os.dup2(os.open(os.devnull, os.O_RDWR), 2)
     began, born = time.monotonic(), start_time(pid)
-    servers, ends = [], end_of(pid)
+    servers: list[socket.socket] = []
+    ends = end_of(pid)
     while born is not None and start_time(pid) == born:
         servers = servers or listen(address, port)
-        ready, _, _ = select.select(servers + ends, [], [], POLL)
+        watched: list[socket.socket | int] = [*servers, *ends]
+        ready, _, _ = select.select(watched, [], [], POLL)
         if start_time(pid) == born:
             for server in servers:
                 if server in ready:
                     answer(server, time.monotonic() - began, settle)
 
 
-def start_time(pid):
+def start_time(pid: int) -> "bytes | None":
     """Return the start time of the process in the kernel's ticks, or None if it has ended (proc(5), /proc/PID/stat)."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as stat:
@@ -55,18 +57,20 @@ def start_time(pid):
     return None if fields[0] in (b"Z", b"X") else fields[19]
 
 
-def end_of(pid):
+def end_of(pid: int) -> "list[int]":
     """Return a list of a descriptor that is readable once the process has ended.
 
     The list is empty before Python 3.9 and before Linux 5.3.
     """
+    if not hasattr(os, "pidfd_open"):
+        return []
     try:
         return [os.pidfd_open(pid)]
-    except (AttributeError, OSError):
+    except OSError:
         return []
 
 
-def listen(address, port):
+def listen(address: str, port: int) -> "list[socket.socket]":
     """Return a list of a listening socket, empty while another process has the port."""
     server = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
@@ -80,7 +84,7 @@ def listen(address, port):
     return [server]
 
 
-def answer(server, seconds, settle):
+def answer(server: socket.socket, seconds: float, settle: float) -> None:
     """Answer one request of any kind."""
     healthy = seconds >= settle
     status = "200 OK" if healthy else "503 Service Unavailable"

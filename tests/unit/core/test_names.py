@@ -28,7 +28,9 @@ def test_names_are_explained_in_words():
     assert refused(names.host, "a b") == "'a b' is no name of a host. Write letters, digits and . -"
     assert "Write a name of a-z, 0-9 and -: my-db." in refused(localservices.service, "web1", {}, "my_db")
     assert refused(localservices.identifier, "a/b").endswith("Write at most 255 letters, digits and . _ ~ + = : @ -")
-    assert refused(localservices._plain, "db", {"address": "a b"}).endswith("is not an address. Write an IP address.")
+    assert refused(localservices.service, "web1", {}, "db", address="a b").endswith(
+        "is not an address. Write an IP address."
+    )
 
 
 ADDRESS = schema.ENVIRONMENTS["additionalProperties"]["properties"]["nodes"]["additionalProperties"]["properties"][

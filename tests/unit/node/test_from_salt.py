@@ -168,9 +168,9 @@ def test_settings_are_those_of_the_pillar_that_is_given():
 
 
 def test_one_job_serves_many_nodes():
-    assert from_salt.mine({"id": "web1"}, {"web1": [1], "web2": [2]}) == [1]
-    assert from_salt.mine({"id": "web3"}, {"web1": [1]}) == []
-    assert from_salt.mine({"id": "web1"}, [3]) == [3]
+    assert from_salt.part({"id": "web1"}, {"web1": [1], "web2": [2]}) == [1]
+    assert from_salt.part({"id": "web3"}, {"web1": [1]}) == []
+    assert from_salt.part({"id": "web1"}, [3]) == [3]
 
 
 class Compiler:
@@ -199,7 +199,7 @@ def test_a_pillar_is_taken_in_where_it_is_another(monkeypatch, fresh, taken_in):
     monkeypatch.setattr(from_salt.salt.pillar, "get_pillar", lambda *args, **kwargs: given.append(args) or compiler)
     functions = {"saltutil.refresh_pillar": lambda wait: asked.append(wait) or True}
     opts = {"id": "web1", "grains": {}, "saltenv": None, "pillar_cache": True}
-    assert from_salt.refreshed(opts, {**PILLAR, "schedule": {"job": {}}}, functions) == fresh
+    assert from_salt.refresh(opts, {**PILLAR, "schedule": {"job": {}}}, functions) == fresh
     assert asked == [True] * taken_in and compiler.destroyed
     assert given == [({**opts, "pillar_cache": False}, {}, "web1", None)]
 
@@ -212,12 +212,12 @@ def test_a_pillar_that_is_not_taken_in_is_an_error(monkeypatch, said, seconds):
     monkeypatch.setattr(from_salt.salt.pillar, "get_pillar", lambda *args, **kwargs: Compiler({}))
     opts = {"id": "web1", "grains": {}, "saltenv": None}
     with pytest.raises(Failed, match="web1 did not take in its new pillar within 30 s. Run: salt web1 saltutil"):
-        from_salt.refreshed(opts, PILLAR, {"saltutil.refresh_pillar": lambda wait: said})
+        from_salt.refresh(opts, PILLAR, {"saltutil.refresh_pillar": lambda wait: said})
 
 
 def test_a_pillar_that_does_not_come_is_an_error(monkeypatch):
     compiler = Compiler(None)
     monkeypatch.setattr(from_salt.salt.pillar, "get_pillar", lambda *args, **kwargs: compiler)
     with pytest.raises(Failed, match="the master does not send its pillar to web1: timed out"):
-        from_salt.refreshed({"id": "web1", "grains": {}, "saltenv": None}, PILLAR, {})
+        from_salt.refresh({"id": "web1", "grains": {}, "saltenv": None}, PILLAR, {})
     assert compiler.destroyed

@@ -121,9 +121,9 @@ def may_pass(node):
 def test_of_what_fails_for_a_state_nothing_is_left_however_often(node):
     for _ in range(10):
         result = start(node, 2)
-        assert not result["ok"] and result["instances"] == [] and there(node) == set()
-        assert [text.split(":")[0] for text in result["failures"]] == ["web_1.0_0", "web_1.0_1"]
-        for text in result["failures"]:
+        assert not result.ok and result.instances == [] and there(node) == set()
+        assert [text.split(":")[0] for text in result.failures] == ["web_1.0_0", "web_1.0_1"]
+        for text in result.failures:
             assert "test `command rmdir good` failed: " in text and text.endswith("\nits last lines:\nno database")
 
 
@@ -131,16 +131,16 @@ def test_the_output_of_an_instance_and_of_its_tests_is_told_without_the_values_o
     app = node.environment.apps["web"]
     tests = (Probe("command", "sh -c 'echo as $WHO in $DB; exit 1'"),)
     node.environment.apps["web"] = replace(app, env={"WHO": "hunter2", "DB": "database"}, tests=tests)
-    [failure] = start(node)["failures"]
+    [failure] = start(node).failures
     assert "ended with 1: as *** in ***\n" in failure and failure.endswith("\nits last lines:\nno ***")
 
 
 def test_what_passes_beside_it_stays(node):
     may_pass(node)
     result = start(node, 2)
-    assert not result["ok"] and [i["id"] for i in result["instances"]] == ["web_1.0_0"]
+    assert not result.ok and [i.id for i in result.instances] == ["web_1.0_0"]
     assert there(node) == {"web_1.0_0"} and list(node.discovery.services) == ["web_1.0_0_candidate"]
-    assert start(node)["failures"] and there(node) == {"web_1.0_0"}
+    assert start(node).failures and there(node) == {"web_1.0_0"}
 
 
 def test_what_cannot_be_started_for_a_state_leaves_no_folder(node):
@@ -154,30 +154,30 @@ def test_what_a_killed_state_has_left_goes_with_the_next(node):
     node.start("web", "1.0", 1, STATE, held=True)
     assert there(node) == {"web_1.0_0"}
     may_pass(node)
-    assert start(node)["ok"] and there(node) == {"web_1.0_1"}
+    assert start(node).ok and there(node) == {"web_1.0_1"}
 
 
 def test_what_died_later_goes_with_the_next(node):
     may_pass(node)
-    assert start(node)["ok"]
+    assert start(node).ok
     node.runtime.up.clear()
     may_pass(node)
-    assert start(node)["ok"] and there(node) == {"web_1.0_1"}
+    assert start(node).ok and there(node) == {"web_1.0_1"}
 
 
 def test_what_somebody_has_started_stays_to_be_looked_at(node):
     result = node.start("web", "1.0", 1, "manual", held=True)
-    assert not result["ok"]
+    assert not result.ok
     start(node)
     assert there(node) == {"web_1.0_0"}
 
 
 def test_for_a_state_is_started_again_after_all_of_it_was_stopped(node):
     may_pass(node)
-    assert start(node)["ok"]
+    assert start(node).ok
     assert node.stop("web", deployment=STATE, drain=0) == ["web_1.0_0"]
     may_pass(node)
-    assert start(node)["ok"]
+    assert start(node).ok
 
 
 # -- what the agent has -----------------------------------------------------------------------
@@ -197,7 +197,7 @@ def serves(node, deployment="d1"):
 def test_an_id_of_ours_is_ours_also_where_somebody_registered_it_by_hand(node):
     [one] = serves(node)
     registered(node, one)
-    assert [i["published"] for i in node.inventory.observe("web")["instances"]] == [True]
+    assert [i.published for i in node.inventory.observe("web").instances] == [True]
     assert node.stop("web", [one], drain=0) == [one] and node.discovery.services == {}
 
 
@@ -206,17 +206,17 @@ def test_an_instance_has_the_time_to_stop_that_it_was_started_with(node):
     [one] = serves(node)
     before = node.patience("web")
     node.runtime.stop_of = lambda one: Stop("QUIT", 600.0)
-    assert node.inventory.observe("web")["stop_timeouts"] == {one: 600.0}
+    assert node.inventory.observe("web").stop_timeouts == {one: 600.0}
     assert node.patience("web") - before == 2 * (600 - Stop.timeout)
     node.runtime.stop_of = lambda one: Stop("QUIT", 1e9)  # somebody has changed the unit
-    assert node.inventory.observe("web")["stop_timeouts"] == {one: 3600.0}
+    assert node.inventory.observe("web").stop_timeouts == {one: 3600.0}
     assert (
         deadlines.ending(5, 33) == deadlines.ending(5, 64) == 2 * deadlines.ending(5, 32) == 2 * deadlines.ending(5, 0)
     )
 
 
 def strays(node):
-    return [i["id"] for i in node.inventory.observe("web")["instances"] if not i["recorded"]]
+    return [i.id for i in node.inventory.observe("web").instances if not i.recorded]
 
 
 def test_of_what_has_no_record_only_what_is_this_environment_s_is_an_instance(node):
@@ -234,7 +234,7 @@ def test_of_what_has_no_record_only_what_is_this_environment_s_is_an_instance(no
 def test_what_nobody_defines_any_more_can_be_seen_stopped_and_removed(node):
     [one] = serves(node)
     node.environment.apps.clear()
-    assert [i["id"] for i in node.inventory.observe("web")["instances"]] == [one]
+    assert [i.id for i in node.inventory.observe("web").instances] == [one]
     assert node.stop("web", drain=0) == [one] and there(node) == set()
     assert node.host.releases.remove("web", "1.0") and node.host.releases.versions("web") == []
 
@@ -262,7 +262,7 @@ def recorded(node, **nodes):
 def test_what_came_back_with_an_old_release_is_retired_once_others_serve(node):
     [one] = serves(node)
     recorded(node, b=["web_2.0_0"])
-    assert superseded.ids(node, "web") == [one]
+    assert superseded.find(node, "web") == [one]
     assert superseded.retire(node, "web") == [one] and there(node) == set()
 
 
@@ -271,7 +271,7 @@ def test_a_minion_that_was_renamed_retires_nothing(node):
     [one] = serves(node)
     recorded(node, old=[one])
     node.discovery.elsewhere = [replace(e, address=node.node.address) for e in node.discovery.elsewhere]
-    assert superseded.ids(node, "web") == [] and there(node) == {one}
+    assert superseded.find(node, "web") == [] and there(node) == {one}
 
 
 @pytest.mark.parametrize("version, deployment", [("1.0", "d9"), ("2.0", "d1")])
@@ -279,7 +279,7 @@ def test_the_recorded_release_and_the_recorded_deployment_are_not_retired(node, 
     """…as of a node that was left out because it was silent, or of a run that was killed before it wrote all."""
     [one] = serves(node)
     recorded(node, b=[f"web_{version}_0"])["deployment"] = deployment
-    assert superseded.ids(node, "web") == [] and there(node) == {one}
+    assert superseded.find(node, "web") == [] and there(node) == {one}
 
 
 @pytest.mark.parametrize(
@@ -303,7 +303,7 @@ def test_what_may_be_needed_is_not_retired(node, why):
         node.discovery.elsewhere = []
     elif why == "junk":
         record["nodes"]["b"].append("../x")
-    assert superseded.ids(node, "web") == superseded.retire(node, "web") == []
+    assert superseded.find(node, "web") == superseded.retire(node, "web") == []
     assert there(node) == {one}
 
 
@@ -341,12 +341,12 @@ def test_an_app_is_not_restored_without_its_data(node, tmp_path):
 
 def test_apps_without_a_definition_are_named(node):
     [one] = serves(node)
-    assert node.inventory.undefined() == []
+    assert node.inventory.find_undefined() == []
     registered(node, "old_1.0_5", app="old", environment="e")
     registered(node, "other_1.0_5", app="other", environment="another")
     registered(node, "x", app="../x", environment="e")
     del node.environment.apps["web"]
-    assert node.inventory.undefined() == ["old", "web"] and there(node) == {one}
+    assert node.inventory.find_undefined() == ["old", "web"] and there(node) == {one}
 
 
 def test_a_record_brings_nothing_to_a_port_that_its_app_does_not_have(node):
@@ -372,10 +372,10 @@ def test_what_is_broken_is_told_and_can_be_stopped(node):
     node.host.releases.path("web", "0.9").symlink_to(".0.9@gone/files")
     seen = node.inventory.observe("web")
     assert strays(node) == ["web_1.0_0"]
-    assert [text.partition(":")[0] for text in seen["warnings"]] == ["web_1.0_0 is broken", "web 0.9 is broken"]
-    assert seen["releases"] == ["1.0"]
+    assert [text.partition(":")[0] for text in seen.warnings] == ["web_1.0_0 is broken", "web 0.9 is broken"]
+    assert seen.releases == ["1.0"]
     assert node.stop("web", ["web_1.0_0"], drain=0) == ["web_1.0_0"]
-    assert there(node) == set() and strays(node) == [] == node.inventory.observe("web")["warnings"][1:]
+    assert there(node) == set() and strays(node) == [] == node.inventory.observe("web").warnings[1:]
 
 
 def test_all_instances_are_those_that_are_broken_too(node):
@@ -394,7 +394,7 @@ def test_what_the_supervisor_has_and_no_record_says_is_stopped_like_a_ghost(node
 
 def test_what_is_not_enforced_is_told(node):
     node.environment.apps["web"] = replace(node.app("web"), memory="512M")
-    assert node.inventory.observe("web")["warnings"] == ["nobody does not enforce apps:web:resources:memory."]
+    assert node.inventory.observe("web").warnings == ["nobody does not enforce apps:web:resources:memory."]
 
 
 def test_what_cannot_be_recorded_is_withdrawn_all_the_same(node, monkeypatch):
@@ -434,15 +434,15 @@ def test_what_cannot_be_ended_keeps_its_place_and_the_others_go(node, monkeypatc
 
 def seen(node):
     """Return what the node says that it has: id -> (running, tested, published, recorded)."""
-    found = node.inventory.observe("web")["instances"]
-    return {i["id"]: tuple(i[k] for k in ("running", "tested", "published", "recorded")) for i in found}
+    found = node.inventory.observe("web").instances
+    return {i.id: (i.running, i.tested, i.published, i.recorded) for i in found}
 
 
 @pytest.fixture
 def serving(node):
     """The node with an instance that is published."""
     may_pass(node)
-    assert start(node)["ok"]
+    assert start(node).ok
     node.publish("web")
     return node
 
@@ -454,7 +454,7 @@ def test_what_has_lost_its_file_serves_and_is_stopped_with_all_that_is_left(serv
     assert seen(serving) == {"web_1.0_0": (True, False, True, False)}
     may_pass(serving)
     # Its number is taken, so another release of it, or the same, comes beside it.
-    assert [i["id"] for i in start(serving)["instances"]] == ["web_1.0_1"]
+    assert [i.id for i in start(serving).instances] == ["web_1.0_1"]
     assert serving.stop("web", ["web_1.0_0"], drain=0) == ["web_1.0_0"]
     assert serving.runtime.up == {"web_1.0_1"} and list(serving.discovery.services) == ["web_1.0_1_candidate"]
     assert not folder.exists()
@@ -523,13 +523,13 @@ def test_what_listens_on_an_address_that_the_node_has_no_more_is_not_kept(servin
 
 def test_data_is_told_once_there_is_some(node, tmp_path):
     app = node.app("web")
-    assert node.inventory.observe("web")["data"] == ""
+    assert node.inventory.observe("web").data == ""
     node.environment.apps["web"] = replace(app, data=True)
     folder = node.host.data.path(node.app("web"))
     may_pass(node)
-    assert start(node)["ok"] and node.inventory.observe("web")["data"] == ""
+    assert start(node).ok and node.inventory.observe("web").data == ""
     (folder / "state").write_text("1")
-    assert node.inventory.observe("web")["data"] == str(folder)
+    assert node.inventory.observe("web").data == str(folder)
     assert f"export DATA={folder}\n" in (node.host.instances.folder("web_1.0_0") / "start").read_text()
 
 

@@ -65,7 +65,7 @@ class Node:
     def instances(self, name):
         return [replace(i, published=i.published and i.id not in self._lost) for i in self.there]
 
-    def lost(self, name, ids):
+    def find_lost(self, name, ids):
         return [i for i in ids if i in self._lost]
 
     def publish(self, name, ids, weight=None):
