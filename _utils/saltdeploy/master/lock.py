@@ -9,9 +9,14 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import INTERRUPTS, DiscoveryUnavailable, Failed, LockLost, Refused
 from ..discovery import ELECTION, patiently
+
+if TYPE_CHECKING:
+    from ..discovery.backend import Backend
 
 # Consul frees an unrenewed session after one to two TTLs. It accepts no TTL below 10 s.
 TTL = 15
@@ -27,10 +32,11 @@ class Lock:
     :raises Refused: somebody else holds the lock.
     """
 
-    def __init__(self, discovery, key, info):
+    def __init__(self, discovery: Backend, key: str, info: Mapping[str, Any]) -> None:
         self.discovery, self.key = discovery, key
         self.info = {**info, "process": process_identity(), "since": time.time()}
-        self.session = self._spare = None
+        self.session = ""
+        self._spare = ""
         self._stop = threading.Event()
         # Why the lock is lost for good, and why it may be lost, until a renewal shows that it never was.
         self._lost = self._unsure = ""
@@ -39,7 +45,7 @@ class Lock:
         self._keeping = threading.Lock()
         self._renewer = threading.Thread(target=self._renew, name="renew lock", daemon=True)
 
-    def __enter__(self):
+    def __enter__(self) -> Lock:
         self.session = self.discovery.create_session(f"deploy {self.key}", TTL)
         try:
             self._acquire()
@@ -49,7 +55,7 @@ class Lock:
         self._renewer.start()
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         self._stop.set()
         if self._leaderless:
             return  # the session expires by itself
@@ -60,14 +66,14 @@ class Lock:
         except (Failed, *INTERRUPTS):
             pass  # the session expires by itself
 
-    def check(self):
+    def check(self) -> None:
         """Raise LockLost unless the lock is surely ours. Consul is asked, because a suspended run cannot know."""
         self._keep()
         if self._lost or self._unsure:
             said = f"was lost ({self._lost})" if self._lost else f"may be lost ({self._unsure})"
             raise LockLost(f"the deployment lock {said}: another run may have it. Run again.")
 
-    def write(self, entries, delete=()):
+    def write(self, entries: Mapping[str, Any], delete: Collection[str] = ()) -> None:
         """Write ``{key: value}`` and remove the keys ``delete``. Raises LockLost if somebody else has the lock."""
         if not self._write(entries, delete):
             self.check()  # may get another session
@@ -75,11 +81,11 @@ class Lock:
                 self._lost = "somebody else holds it"
                 self.check()
 
-    def _write(self, entries, delete):
+    def _write(self, entries: Mapping[str, Any], delete: Collection[str]) -> bool:
         """Write, and wait out one election. If an attempt got no answer, read whether it was written."""
         patience, again = 0 if self._leaderless else ELECTION, False
 
-        def write():
+        def write() -> bool:
             nonlocal again
             if again and self._is_written(entries, delete):
                 return True
@@ -94,12 +100,12 @@ class Lock:
         self._leaderless = False
         return written
 
-    def _is_written(self, entries, delete):
+    def _is_written(self, entries: Mapping[str, Any], delete: Collection[str]) -> bool:
         """Return whether a write without an answer was done."""
         found = {key: self.discovery.read(key) for key in (*entries, *delete)}
         return all(found[key][0] == value for key, value in entries.items()) and not any(found[k][1] for k in delete)
 
-    def _acquire(self):
+    def _acquire(self) -> None:
         """Take the lock. Only the lock as read decides, so a lost answer does no harm."""
         give_up = time.monotonic() + ACQUIRE_DEADLINE
         while True:
@@ -116,18 +122,18 @@ class Lock:
             if session or not self._try(self.session, index):
                 time.sleep(LOCK_DELAY / 5)
 
-    def _try(self, session, index):
+    def _try(self, session: str, index: int) -> bool:
         """Ask for the lock once. If no answer comes, the caller reads next whether the lock is ours."""
         try:
             return self.discovery.acquire(self.key, session, self.info, index)
         except DiscoveryUnavailable:
             return False
 
-    def _renew(self):
+    def _renew(self) -> None:
         while not self._lost and not self._stop.wait(TTL / 3):
             self._keep()
 
-    def _keep(self):
+    def _keep(self) -> None:
         """Renew the session, or get another session, and find out whether the lock is still ours."""
         with self._keeping:
             if self._lost:
@@ -144,7 +150,7 @@ class Lock:
                 if time.monotonic() - self._renewed > 2 * TTL:
                     self._unsure = f"not renewed for {2 * TTL}s: {exc}"
 
-    def _again(self):
+    def _again(self) -> bool:
         """Take the lock with another session if nobody had it since. Return whether the lock is ours."""
         # A spare session whose request got no answer may have the lock.
         if not (self._spare and self.discovery.renew_session(self._spare)):
@@ -153,18 +159,18 @@ class Lock:
         while time.monotonic() < give_up:
             holder, index, locked = self.discovery.read(self.key)
             if locked == self._spare:
-                self.session, self._spare = self._spare, None
+                self.session, self._spare = self._spare, ""
                 return True
             if locked or holder != self.info:
                 break
             if not self._try(self._spare, index):
                 time.sleep(LOCK_DELAY / 5)
         self.discovery.destroy_session(self._spare)
-        self._spare = None
+        self._spare = ""
         return False
 
 
-def held(holder, about=None):
+def held(holder: object, about: Mapping[str, str] | None = None) -> str:
     """Return the message for a run that the lock stops.
 
     :param holder: the value of the lock's key. Anybody may have written it.
@@ -182,7 +188,7 @@ def held(holder, about=None):
     )
 
 
-def process_identity():
+def process_identity() -> dict[str, Any]:
     """Return the identity of this process until the next boot, to find out later whether the process is gone."""
     with open("/proc/sys/kernel/random/boot_id") as boot:
         return {
@@ -193,7 +199,7 @@ def process_identity():
         }
 
 
-def is_dead(process):
+def is_dead(process: Mapping[str, Any] | None) -> bool:
     """Return whether the identified process is known to be gone: it ran here, and does not run any more."""
     if not process:
         return False
@@ -206,7 +212,7 @@ def is_dead(process):
         return not _exists(process["pid"])
 
 
-def _exists(pid):
+def _exists(pid: int) -> bool:
     """Return whether there is a process ``pid``. /proc may hide the processes of other Unix users."""
     try:
         os.kill(pid, 0)
@@ -217,7 +223,7 @@ def _exists(pid):
     return True
 
 
-def _started(pid):
+def _started(pid: int | str) -> int | None:
     with open(f"/proc/{pid}/stat") as stat:
         # Field 22 of proc(5), counted after the command, which may contain spaces and brackets.
         fields = stat.read().rpartition(")")[2].split()

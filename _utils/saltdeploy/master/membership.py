@@ -7,13 +7,18 @@ Every other service that clients find under the app's name is a Stranger.
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from ..core import shapes
 from ..core.errors import Refused
 from ..core.versions import argument
 from ..discovery import Endpoint
 from ..discovery.registration import CANDIDATE
+
+if TYPE_CHECKING:
+    from ..core.model import Environment
 
 
 class Kind(str, enum.Enum):
@@ -33,22 +38,26 @@ class Stranger:
     endpoint: Endpoint
 
     @property
-    def serves(self):
+    def serves(self) -> bool:
         """Whether clients get it, now or when its check passes again, because its agent answers."""
         return self.endpoint.alive
 
     @property
-    def environment(self):
+    def environment(self) -> str:
+        """The environment that it is registered for, empty if it has none."""
         return self.endpoint.meta.get("environment", "")
 
 
-def divide(endpoints, app, environment, known=frozenset()):
+def divide(
+    endpoints: Iterable[Endpoint], app: str, environment: Environment, known: Collection[tuple[str, str]] = frozenset()
+) -> tuple[list[Endpoint], list[Stranger]]:
     """Return the Endpoints that belong to app ``app`` in ``environment``, and a Stranger for each other Endpoint.
 
     :param app: the app's name.
     :param known: ``(node, id)`` of instances that nodes of the environment say they have.
     """
-    ours, strangers = [], []
+    ours: list[Endpoint] = []
+    strangers: list[Stranger] = []
     for found in endpoints:
         endpoint = _placed(found, environment)
         kind = _kind(endpoint, app, environment, known)
@@ -59,7 +68,7 @@ def divide(endpoints, app, environment, known=frozenset()):
     return ours, strangers
 
 
-def of_environment(endpoints, environment):
+def of_environment(endpoints: Iterable[Endpoint], environment: str) -> list[Endpoint]:
     """Return the ``endpoints`` that clients in ``environment`` are meant to use, without other environments.
 
     :param environment: its name.
@@ -67,7 +76,7 @@ def of_environment(endpoints, environment):
     return [e for e in endpoints if e.meta.get("environment", environment) == environment]
 
 
-def stale(ours, registered):
+def stale(ours: Iterable[Endpoint], registered: Mapping[str, Collection[str]]) -> list[Stranger]:
     """Return a Stranger for each of the Endpoints ``ours`` that its node's own agent does not have.
 
     :param registered: node -> ids that its agent has, without nodes that nobody asked.
@@ -76,12 +85,12 @@ def stale(ours, registered):
     return [Stranger(Kind.STALE, e) for e in lost]
 
 
-def instance(endpoint):
+def instance(endpoint: Endpoint) -> str:
     """Return the id of the instance that ``endpoint`` is, candidate or not."""
     return endpoint.id.removesuffix(CANDIDATE)
 
 
-def _placed(endpoint, environment):
+def _placed(endpoint: Endpoint, environment: Environment) -> Endpoint:
     """Return ``endpoint`` with the minion that it is on, even if its registration does not name the minion."""
     if "minion" in endpoint.meta or endpoint.node in environment.nodes:
         return endpoint
@@ -89,7 +98,7 @@ def _placed(endpoint, environment):
     return replace(endpoint, meta={**endpoint.meta, "minion": there[0]}) if there else endpoint
 
 
-def _kind(endpoint, app, environment, known):
+def _kind(endpoint: Endpoint, app: str, environment: Environment, known: Collection[tuple[str, str]]) -> Kind | None:
     """Return the Kind of a stranger, None for an instance that belongs here."""
     # A renamed minion has registered the instance under its old name, at its address.
     places = {endpoint.minion, *(n.name for n in environment.nodes.values() if n.address == endpoint.address)}
@@ -108,14 +117,16 @@ def _kind(endpoint, app, environment, known):
 # -- in words ---------------------------------------------------------------------------------
 
 
-def refuse(strangers, app, environment, tolerated=(), deployed=""):
+def refuse(
+    strangers: Iterable[Stranger], app: str, environment: str, tolerated: Collection[Kind] = (), deployed: str = ""
+) -> None:
     """Raise Refused, with advice, if clients of ``app`` get one of ``strangers``.
 
     :param app, environment: their names.
     :param deployed: the release that the record has. An advised deployment must not change it.
     :param tolerated: kinds that may stay.
     """
-    wrong = {}
+    wrong: dict[tuple[Kind, str], list[Endpoint]] = {}
     for s in strangers:
         if s.serves and s.kind not in tolerated:
             wrong.setdefault((s.kind, s.environment), []).append(s.endpoint)
@@ -126,7 +137,7 @@ def refuse(strangers, app, environment, tolerated=(), deployed=""):
         raise Refused(" ".join(said))
 
 
-def told(stranger, app, environment):
+def told(stranger: Stranger, app: str, environment: str) -> str:
     """Return a description of ``stranger``, as a sentence."""
     endpoint = stranger.endpoint
     what = {
@@ -138,12 +149,12 @@ def told(stranger, app, environment):
     return f"{where(endpoint)}: {what[stranger.kind]}"
 
 
-def where(endpoint):
+def where(endpoint: Endpoint) -> str:
     """Return a service with its place, for a message."""
     return f"{endpoint.id} on {endpoint.minion}"
 
 
-def _outside(endpoints, app, environment, _its, deploy):
+def _outside(endpoints: Sequence[Endpoint], app: str, environment: str, _its: str, deploy: str) -> str:
     nodes = {e.minion: f"{e.minion}: {{address: {e.address}, roles: [leaving]}}" for e in endpoints}
     it, are = ("it", "is") if len(nodes) == 1 else ("them", "are")
     are = f"{', '.join(nodes)} {are}"
@@ -154,7 +165,7 @@ def _outside(endpoints, app, environment, _its, deploy):
     )
 
 
-def _other(endpoints, app, environment, its, _deploy):
+def _other(endpoints: Sequence[Endpoint], app: str, environment: str, its: str, _deploy: str) -> str:
     return (
         f"Environment {its} has {app} in the same Consul: {_list(endpoints)}. Clients of {environment} get those, too."
         f" Give each environment a Consul datacenter of its own (environments:{environment}:discovery), or take {app}"
@@ -162,7 +173,7 @@ def _other(endpoints, app, environment, its, _deploy):
     )
 
 
-def _foreign(endpoints, app, _environment, _its, deploy):
+def _foreign(endpoints: Sequence[Endpoint], app: str, _environment: str, _its: str, deploy: str) -> str:
     commands = ", ".join(f"`consul services deregister -id={e.id}` on {e.node}" for e in endpoints)
     it = "it" if len(endpoints) == 1 else "them"
     return (
@@ -171,7 +182,7 @@ def _foreign(endpoints, app, _environment, _its, deploy):
     )
 
 
-def _stale(endpoints, app, _environment, _its, _deploy):
+def _stale(endpoints: Sequence[Endpoint], app: str, _environment: str, _its: str, _deploy: str) -> str:
     requests = " and ".join(
         f'PUT /v1/catalog/deregister {{"Node": "{node}"}}' for node in sorted({e.node for e in endpoints})
     )
@@ -182,8 +193,13 @@ def _stale(endpoints, app, _environment, _its, _deploy):
     )
 
 
-ADVICE = {Kind.OUTSIDE: _outside, Kind.OTHER: _other, Kind.FOREIGN: _foreign, Kind.STALE: _stale}
+ADVICE: dict[Kind, Callable[[Sequence[Endpoint], str, str, str, str], str]] = {
+    Kind.OUTSIDE: _outside,
+    Kind.OTHER: _other,
+    Kind.FOREIGN: _foreign,
+    Kind.STALE: _stale,
+}
 
 
-def _list(endpoints):
+def _list(endpoints: Iterable[Endpoint]) -> str:
     return ", ".join(map(where, endpoints))

@@ -6,7 +6,9 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import requests
 import salt.utils.event
@@ -14,6 +16,10 @@ import salt.utils.event
 from ..core import events, tracebacks, words
 from ..core.errors import INTERRUPTS, REFUSED
 from . import signals
+
+if TYPE_CHECKING:
+    from ..core.model import Environment, Webhook
+    from .journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -36,16 +42,20 @@ class Notifier:
     :param about: the keys of all events: ``app``, ``environment``, ``deployment``, ``owner``, ``reason``, ``verb``.
     """
 
-    def __init__(self, opts, journal, webhook, about):
+    def __init__(
+        self, opts: Mapping[str, Any], journal: Journal, webhook: Webhook | None, about: dict[str, str]
+    ) -> None:
         self.journal, self.about = journal, about
         self._bus, self._hook = Bus(opts), Outbox(webhook) if webhook else None
-        self._phases, self._result = events.Phases(self._tell), None
-        self._begun, self._count = None, 0
+        self._phases = events.Phases(self._tell)
+        self._result: Mapping[str, Any] | None = None
+        self._begun: float | None = None
+        self._count = 0
 
-    def __enter__(self):
+    def __enter__(self) -> Notifier:
         return self
 
-    def begin(self, version, plan, nodes):
+    def begin(self, version: str, plan: Iterable[str], nodes: Iterable[str]) -> None:
         """Send the event that the run begins to change something.
 
         :param version: the release that the run is about.
@@ -58,11 +68,11 @@ class Notifier:
         self.journal.observer = self._phases
         self._tell("begin", nodes=sorted(nodes), plan=list(plan))
 
-    def end(self, result):
+    def end(self, result: Mapping[str, Any]) -> None:
         """Take the run's result. It is sent once the lock is free, because a reactor may want the lock at once."""
         self._result = result
 
-    def __exit__(self, kind, exc, traceback):
+    def __exit__(self, kind: object, exc: BaseException | None, traceback: object) -> None:
         if self._begun is None:
             return
         self.journal.observer = self.journal.wave = None
@@ -74,7 +84,7 @@ class Notifier:
         except INTERRUPTS:  # the run's changes stay, and its result must still be reported
             self.journal.warn("interrupted while the last events were sent: they may not have arrived")
 
-    def _tell_end(self, exc):
+    def _tell_end(self, exc: BaseException | None) -> None:
         seconds = round(time.monotonic() - self._begun, 3)
         if self._result is None:
             why = "it was interrupted" if isinstance(exc, INTERRUPTS) else tracebacks.told(exc)
@@ -89,7 +99,7 @@ class Notifier:
             self._tell("paused", nodes=nodes, outcome="paused")
         self._tell("end", nodes=nodes, seconds=seconds, **told)
 
-    def _tell(self, what, **data):
+    def _tell(self, what: str, **data: Any) -> None:
         self._count += 1
         common = {"number": self._count, "time": time.time(), "wave": self.journal.wave, "outcome": "", "error": ""}
         tag, data = events.tag(self.about["environment"], self.about["app"], what), {**self.about, **common, **data}
@@ -106,10 +116,10 @@ class Bus:
     ``problem`` is a sentence on events that could not be fired, or empty.
     """
 
-    def __init__(self, opts):
+    def __init__(self, opts: Mapping[str, Any]) -> None:
         self.opts, self.problem = opts, ""
 
-    def fire(self, tag, data):
+    def fire(self, tag: str, data: Mapping[str, Any]) -> None:
         """Fire an event. It raises nothing, because a deployment goes on without listeners."""
         try:
             where = self.opts["sock_dir"]
@@ -130,25 +140,26 @@ class Outbox:
     :param post: sends one request, as :func:`requests.post`.
     """
 
-    def __init__(self, webhook, post=requests.post):
+    def __init__(self, webhook: Webhook, post: Callable[..., Any] = requests.post) -> None:
         self.webhook, self._post = webhook, post
-        self._queue, self._stopped = queue.Queue(), threading.Event()
+        self._queue: queue.Queue[Mapping[str, Any] | None] = queue.Queue()
+        self._stopped = threading.Event()
         self._given = self._delivered = 0
         self._problem = ""
         # A daemon thread: a webhook that never answers does not keep salt-run from ending.
         self._thread = threading.Thread(target=self._work, name="webhook", daemon=True)
 
-    def start(self):
+    def start(self) -> None:
         """Begin to send."""
         self._thread.start()
 
-    def put(self, what, event):
+    def put(self, what: str, event: Mapping[str, Any]) -> None:
         """Send ``event`` some time soon, if the webhook wants ``what``."""
         if what in self.webhook.events:
             self._given += 1
             self._queue.put(event)
 
-    def close(self, patience=PATIENCE):
+    def close(self, patience: float = PATIENCE) -> str:
         """Wait at most ``patience`` seconds until all is sent. Return a sentence on unsent events, or an empty text."""
         self._queue.put(None)
         self._thread.join(patience)
@@ -159,7 +170,7 @@ class Outbox:
         why = self._problem or f"not sent within {patience:g}s after the end"
         return f"webhook {self.webhook.place}: {lost} of {self._given} events did not arrive ({why})"
 
-    def _work(self):
+    def _work(self) -> None:
         problem = ""
         for event in iter(self._queue.get, None):
             # A webhook that just did not answer gets only one try, so that the last event is sent, too.
@@ -169,7 +180,7 @@ class Outbox:
             self._problem = problem or self._problem
             self._delivered += not problem
 
-    def _deliver(self, event, tries):
+    def _deliver(self, event: Mapping[str, Any], tries: int) -> str:
         """Send ``event``. Return the problem, or an empty text if it arrived."""
         for left in reversed(range(tries)):
             problem, again = self._send(event)
@@ -177,7 +188,7 @@ class Outbox:
                 break
         return problem
 
-    def _send(self, event):
+    def _send(self, event: Mapping[str, Any]) -> tuple[str, bool]:
         """Send ``event`` once. Return the problem, and whether another try may succeed."""
         try:
             headers = {**self.webhook.headers, **_authorization(self.webhook.token_file)}
@@ -198,7 +209,7 @@ class Outbox:
         return ("" if 200 <= code < 300 else f"it answered {code}"), code >= 500 or code == 429
 
 
-def lacking(environment):
+def lacking(environment: Environment) -> list[str]:
     """Return why this master cannot send the events of an Environment to its webhook, as sentences."""
     path = environment.webhook.token_file if environment.webhook else ""
     try:
@@ -209,19 +220,20 @@ def lacking(environment):
     return []
 
 
-def _unreadable(path, exc):
+def _unreadable(path: str, exc: Exception) -> str:
     return f"token_file {path}: {getattr(exc, 'strerror', None) or type(exc).__name__}"
 
 
-def _authorization(path):
+def _authorization(path: str) -> dict[str, str]:
     return {"Authorization": f"Bearer {Path(path).read_text().strip()}"} if path else {}
 
 
-def _reason(exc):
+def _reason(exc: BaseException) -> str:
     """Return the problem in the system's words, because the library requests includes the URL or a header."""
     if isinstance(exc, requests.Timeout):
         return f"no answer within {TIMEOUT:g}s"
-    what, cause = type(exc).__name__, exc
+    what = type(exc).__name__
+    cause: BaseException | None = exc
     while cause is not None:
         if isinstance(cause, OSError) and cause.strerror:
             return f"{what}: {cause.strerror}"

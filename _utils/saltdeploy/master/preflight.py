@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..core.errors import Refused
@@ -17,6 +19,14 @@ from . import membership
 from .remote import answers, jobs
 from .remote.jobs import TALK_DEADLINE, ids_by_node
 
+if TYPE_CHECKING:
+    from ..core.model import App, Environment
+    from ..discovery.backend import Backend, Endpoint
+    from ..planning.model import Desired
+    from .journal import Journal
+    from .remote.fleet import Fleet, Reply
+    from .verbs.appsite import Site
+
 # How long a check may take to answer, beyond its interval, before its instance counts as unhealthy, in seconds. This is
 # Consul's default timeout of a check.
 ANSWER = 10.0
@@ -24,7 +34,7 @@ ANSWER = 10.0
 REFRESH = 45.0
 
 
-def observe(site, journal, deployment=None):
+def observe(site: Site, journal: Journal, deployment: str | None = None) -> Observed:
     """Have all nodes refresh their pillar. Return the facts on the site's app that the planner needs.
 
     It also sets the nodes of ``site`` that answer, and the nodes whose instances were looked at.
@@ -65,7 +75,7 @@ def observe(site, journal, deployment=None):
     )
 
 
-def _refresh(fleet, nodes):
+def _refresh(fleet: Fleet, nodes: Iterable[str]) -> dict[str, str]:
     """Have the master forget its cached pillars. Return node -> the reason why its pillar may be old."""
     replies = fleet.run("saltutil.refresh_pillar", nodes, wait=True, timeout=REFRESH, deadline=TALK_DEADLINE)
     # Salt answers the same whether the pillar came in time or not, so only the time tells.
@@ -78,7 +88,7 @@ def _refresh(fleet, nodes):
     }
 
 
-def refuse_unseen(site):
+def refuse_unseen(site: Site) -> None:
     """Raise Refused if clients get instances on silent nodes, which would serve on beside the new instances.
 
     If the operator chose nodes, the other nodes keep their instances.
@@ -97,24 +107,24 @@ def refuse_unseen(site):
         )
 
 
-def left(site):
+def left(site: Site) -> list[str]:
     """Return the instances that clients still get from nodes that were not chosen, as sentences for a plan."""
     others = [e for e in _serving(site) if e.minion not in site.nodes] if site.chosen else []
     what = ", ".join(map(membership.where, others))
     return [f"clients still find the instances that nodes= leaves alone: {what}"] if others else []
 
 
-def _serving(site):
+def _serving(site: Site) -> list[Endpoint]:
     found = site.discovery.instances(site.app.name, passing=True)
     return membership.divide(found, site.app.name, site.environment, site.known)[0]
 
 
-def _data(value):
+def _data(value: object) -> str:
     folder = value.get("data") if isinstance(value, dict) else None
     return folder if isinstance(folder, str) else ""
 
 
-def _refuse_others(site, seen):
+def _refuse_others(site: Site, seen: Mapping[str, Any]) -> None:
     """Raise Refused if an answer is from another version, or not about the right node and app."""
     problems = {}
     for node, value in seen.items():
@@ -127,7 +137,7 @@ def _refuse_others(site, seen):
     _refuse({node: problem for node, problem in problems.items() if problem})
 
 
-def health(discovery, desired, observed, journal):
+def health(discovery: Backend, desired: Desired, observed: Observed, journal: Journal) -> Observed:
     """Return ``observed`` with the health of the published instances, as discovery has it.
 
     It waits for instances that do not pass and may stay, because their checks may be about to run. An example is a
@@ -139,7 +149,7 @@ def health(discovery, desired, observed, journal):
     app = desired.app
     serving = [i for i in observed.instances if i.published and i.running]
 
-    def sick(found):
+    def sick(found: Iterable[Endpoint]) -> list[Instance]:
         seen = {(e.minion, e.id) for e in found} | {(e.address, e.port, e.id) for e in found}
         return [i for i in serving if not {(i.node, i.id), (i.address, i.port or 0, i.id)} & seen]
 
@@ -158,11 +168,11 @@ def health(discovery, desired, observed, journal):
     )
 
 
-def _which(instances):
+def _which(instances: Iterable[Instance]) -> str:
     return listed(ids_by_node(instances))
 
 
-def _refuse_silent(problems, site):
+def _refuse_silent(problems: Mapping[str, str], site: Site) -> None:
     if problems:
         rest = ",".join(n for n in site.needed if n in site.answering) if site.choice else ""
         raise Refused(
@@ -170,7 +180,7 @@ def _refuse_silent(problems, site):
         )
 
 
-def requirements(discovery, app, environment):
+def requirements(discovery: Backend, app: App, environment: Environment) -> None:
     """Raise Refused if discovery does not work, or has no healthy service that ``app`` requires.
 
     A service of another environment does not count.
@@ -191,7 +201,7 @@ def requirements(discovery, app, environment):
         )
 
 
-def files(fleet, app, version, nodes, journal):
+def files(fleet: Fleet, app: App, version: str, nodes: Collection[str], journal: Journal) -> None:
     """Raise Refused, with all problems, if a file that the definition of ``app`` names is missing or not renderable.
 
     :param version: the release that the files are for.
@@ -207,25 +217,25 @@ def files(fleet, app, version, nodes, journal):
     _refuse({node: "\n".join(value["problems"]) for node, value in values.items() if value["problems"]})
 
 
-def _warn(journal, values):
+def _warn(journal: Journal, values: Mapping[str, object]) -> None:
     """Report each warning of the nodes once, with all the nodes that have it."""
     for text, nodes in _nodes_of({node: jobs.warnings(value) for node, value in values.items()}).items():
         journal.warn(f"{', '.join(nodes)}: {text}")
 
 
-def _refuse_problems(replies):
+def _refuse_problems(replies: Mapping[str, Reply]) -> None:
     """Raise Refused, with the problems and their nodes, if any of ``replies`` is an error."""
     _refuse({node: reply.error for node, reply in replies.items() if reply.error})
 
 
-def _refuse(problems):
+def _refuse(problems: Mapping[str, str]) -> None:
     if problems:
         raise Refused(by_problem(problems))
 
 
-def _nodes_of(texts):
+def _nodes_of(texts: Mapping[str, Iterable[str]]) -> dict[str, list[str]]:
     """Return text -> nodes, of node -> texts."""
-    nodes = {}
+    nodes: dict[str, list[str]] = {}
     for node, some in texts.items():
         for text in some:
             nodes.setdefault(text, []).append(node)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from typing import Any
 
 HELD = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 @contextlib.contextmanager
-def held():
+def held() -> Iterator[Callable[[], None]]:
     """Hold back signals such as Ctrl-C until the end, and yield a function that lets them through before.
 
     If a signal breaks into Salt's event loop, it is lost there, or the loop waits for ever for an unsent message.
@@ -18,10 +20,11 @@ def held():
     if threading.current_thread() is not threading.main_thread():
         yield lambda: None  # signals are the main thread's
         return
-    came, handlers = [], {number: signal.getsignal(number) for number in HELD}
-    handlers = {number: handler for number, handler in handlers.items() if callable(handler)}
+    came: list[tuple[int, Any]] = []
+    found = {number: signal.getsignal(number) for number in HELD}
+    handlers = {number: handler for number, handler in found.items() if callable(handler)}
 
-    def let_through():
+    def let_through() -> None:
         if came:
             number, frame = came.pop()
             came.clear()

@@ -6,16 +6,29 @@ was compared here. Each function returns the problem of an answer, or an empty t
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
+from typing import TYPE_CHECKING, Any
 
 from ...core import names
 from ...core.model import Instance, instance_id
 from ...core.words import shown
 from ...definition import stops
 
-TYPES = {"str": str, "int": int, "bool": bool, "int | None": (int, type(None))}
-INSTANCE = {f.name: TYPES[f.type] for f in fields(Instance)}
-OBSERVATION = {
+if TYPE_CHECKING:
+    from ...core.model import App, Node
+    from .fleet import Reply
+
+if TYPE_CHECKING:
+    Types = type[Any] | tuple[type[Any], ...]
+    # The values that a job asks about, by node.
+    Asked = Mapping[str, Collection[str]]
+    # Returns the problem of the value that a node returned, or an empty text.
+    Answer = Callable[[str, Any], str]
+
+TYPES: dict[str, Types] = {"str": str, "int": int, "bool": bool, "int | None": (int, type(None))}
+INSTANCE = {f.name: TYPES[str(f.type)] for f in fields(Instance)}
+OBSERVATION: dict[str, Types] = {
     "saltdeploy": str,
     "applying_states": bool,
     "instances": list,
@@ -25,14 +38,14 @@ OBSERVATION = {
     "data": str,
     "slots": (int, type(None)),
 }
-STARTED = {"ok": bool, "instances": list, "failures": list}
-TESTED = {"test": str, "ok": bool, "detail": str}
-HOOK = {"node": str, "ran": list, "problem": str, "failed": (str, type(None)), "ended": bool}
-ROOM = {"installed": bool, "digest": str, "now": str, "packages": list}
-COMMAND = {"instance": str, "code": (int, type(None)), "output": str}
+STARTED: dict[str, Types] = {"ok": bool, "instances": list, "failures": list}
+TESTED: dict[str, Types] = {"test": str, "ok": bool, "detail": str}
+HOOK: dict[str, Types] = {"node": str, "ran": list, "problem": str, "failed": (str, type(None)), "ended": bool}
+ROOM: dict[str, Types] = {"installed": bool, "digest": str, "now": str, "packages": list}
+COMMAND: dict[str, Types] = {"instance": str, "code": (int, type(None)), "output": str}
 
 
-def observation(value, app, node):
+def observation(value: Any, app: App, node: Node) -> str:
     """Compare the value of ``app.observe``.
 
     :param app: a model.App.
@@ -48,7 +61,7 @@ def observation(value, app, node):
     )
 
 
-def started(value, app, node, version, count, deployment):
+def started(value: Any, app: App, node: Node, version: str, count: int, deployment: str) -> str:
     """Compare the value of ``app.start``: it has failures, or the right number of new instances of the release.
 
     :param deployment: the id of the deployment that they were started for.
@@ -71,35 +84,35 @@ def started(value, app, node, version, count, deployment):
     return ""
 
 
-def exactly(asked):
+def exactly(asked: Asked) -> Answer:
     """Return ``answer(node, value)``, which compares the ids of a job with ``asked``, ids by node: all are needed."""
     return lambda node, value: _wrong_ids(value, lambda ids: set(ids) == set(asked[node]), asked[node])
 
 
-def some_of(asked):
+def some_of(asked: Asked) -> Answer:
     """Return the same as :func:`exactly`, if only some of the ids needed the job."""
     return lambda node, value: _wrong_ids(value, lambda ids: set(ids) <= set(asked[node]), asked[node])
 
 
-def crashed(value, asked):
+def crashed(value: Any, asked: Collection[str]) -> str:
     """Compare the answer of ``app.crashed``: the last lines of some of the ids ``asked``."""
     right = isinstance(value, dict) and set(value) <= set(asked) and all(isinstance(t, str) for t in value.values())
     return "" if right else f"found {shown(value)}, the last lines of some of {', '.join(asked)} are expected"
 
 
-def of_app(name):
+def of_app(name: str) -> Answer:
     """Return the same as :func:`exactly`, for a job on all instances of an app."""
     mine = f"instances of {name}"
     return lambda node, value: _wrong_ids(value, lambda ids: all(i.split("_", 1)[0] == name for i in ids), [mine])
 
 
-def tests(expected):
+def tests(expected: Mapping[str, Mapping[str, int]]) -> Answer:
     """Return ``answer(node, value)``, which compares the results of tests.
 
     :param expected: node -> instance -> number of tests.
     """
 
-    def answer(node, value):
+    def answer(node: str, value: Any) -> str:
         if not isinstance(value, dict) or not all(isinstance(results, list) for results in value.values()):
             return f"found {shown(value)}, a mapping of instance to results is expected"
         wrong = _first(_misshapen(result, TESTED) for results in value.values() for result in results)
@@ -109,7 +122,7 @@ def tests(expected):
     return answer
 
 
-def hook(value, node, asked):
+def hook(value: Any, node: str, asked: Mapping[str, str]) -> str:
     """Compare the value of ``deploy.hook``: the node ran all of ``asked``, or names the failed hook.
 
     :param node: the name of the node that answered.
@@ -131,7 +144,7 @@ def hook(value, node, asked):
     return "" if right else f"it was asked to run {', '.join(commands)}, and says {shown(value)}"
 
 
-def room(value):
+def room(value: Any) -> str:
     """Compare the value of ``app.room``."""
     return (
         _misshapen(value, ROOM)
@@ -144,7 +157,7 @@ def room(value):
     )
 
 
-def files(value):
+def files(value: Any) -> str:
     """Compare the value of ``app.files``: two lists of sentences."""
     keys = {"problems", "warnings"}
     if not isinstance(value, dict) or set(value) != keys or not all(isinstance(value[key], list) for key in keys):
@@ -152,7 +165,7 @@ def files(value):
     return _not_all([*value["problems"], *value["warnings"]], lambda text: _is(text, str), "a sentence")
 
 
-def logs(value, app):
+def logs(value: Any, app: str) -> str:
     """Compare the value of ``app.logs`` for the app called ``app``."""
     right = isinstance(value, dict) and all(
         names.is_instance(i) and i.split("_", 1)[0] == app and _is(text, str) for i, text in value.items()
@@ -160,27 +173,27 @@ def logs(value, app):
     return "" if right else f"found {shown(value)}, the logs of instances of {app} are expected"
 
 
-def command(value, instance):
+def command(value: Any, instance: str) -> str:
     """Compare the value of ``app.command``: the command ran as ``instance``."""
     problem = _misshapen(value, COMMAND, only=True)
     wrong = not problem and value["instance"] != instance
     return f"it was asked for {instance}, and says {shown(value['instance'])}" if wrong else problem
 
 
-def removed(asked):
+def removed(asked: Asked) -> Answer:
     """Return ``answer(node, value)``, which compares the versions that a node removed.
 
     :param asked: node -> versions. Some may have been gone before.
     """
 
-    def answer(node, value):
+    def answer(node: str, value: Any) -> str:
         right = isinstance(value, list) and all(version in asked[node] for version in value)
         return "" if right else f"it was asked to remove {', '.join(asked[node])}, and says {shown(value)}"
 
     return answer
 
 
-def compared(replies, wrong):
+def compared(replies: Mapping[str, Reply], wrong: Callable[[Any], str]) -> dict[str, Reply]:
     """Return ``{node: Reply}`` in which each wrong answer has become an error.
 
     :param wrong: ``wrong(value)`` returns the problem of an answer, or an empty text.
@@ -191,7 +204,7 @@ def compared(replies, wrong):
     }
 
 
-def told(problem):
+def told(problem: str) -> str:
     """Return the message that an answer has ``problem`` and is of no use, or an empty text."""
     return (
         problem
@@ -199,7 +212,7 @@ def told(problem):
     )
 
 
-def _wrong_instance(raw, app, node):
+def _wrong_instance(raw: Any, app: App, node: Node) -> str:
     if problem := _misshapen(raw, INSTANCE, only=True):
         return problem
     one = raw["id"]
@@ -217,31 +230,31 @@ def _wrong_instance(raw, app, node):
     return ""
 
 
-def _wrong_timeouts(value):
+def _wrong_timeouts(value: Mapping[str, Any]) -> str:
     found, ids = value["stop_timeouts"], {i["id"] for i in value["instances"]}
     right = all(_is(seconds, (int, float)) and 0 <= seconds <= stops.MOST for seconds in found.values())
     return "" if right and set(found) == ids else f"stop_timeouts: found {shown(found)}"
 
 
-def _misshapen(value, types, only=False):
+def _misshapen(value: object, types: Mapping[str, Types], only: bool = False) -> str:
     if not isinstance(value, dict) or not set(types) <= set(value) or (only and set(value) != set(types)):
         return f"found {shown(value)}, a mapping with {', '.join(types)} is expected"
     return _first(f"{key}: found {shown(value[key])}" for key, kind in types.items() if not _is(value[key], kind))
 
 
-def _is(value, kind):
+def _is(value: object, kind: Types) -> bool:
     return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
 
 
-def _not_all(values, right, key):
+def _not_all(values: Iterable[object], right: Callable[[Any], object], key: str) -> str:
     return _first(f"{key}: found {shown(value)}" for value in values if not right(value))
 
 
-def _twice(ids):
+def _twice(ids: Sequence[str]) -> str:
     return _first(f"{one} is there twice" for one in ids if ids.count(one) > 1)
 
 
-def _wrong_ids(value, right, asked):
+def _wrong_ids(value: Any, right: Callable[[list[str]], bool], asked: Iterable[str]) -> str:
     # Jobs that end processes also return the instances that had to be killed.
     value = value.get("instances") if isinstance(value, dict) else value
     if not isinstance(value, list) or not all(map(names.is_instance, value)) or not right(value):
@@ -249,5 +262,5 @@ def _wrong_ids(value, right, asked):
     return ""
 
 
-def _first(problems):
+def _first(problems: Iterable[str]) -> str:
     return next(filter(None, problems), "")

@@ -8,7 +8,9 @@ from __future__ import annotations
 import random
 import re
 import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import salt.client
 import salt.config
@@ -52,13 +54,14 @@ class Reply:
     """A node's answer: ``value`` is the function's result, or ``error`` the reason for none. ``silent``: no answer."""
 
     node: str
-    value: object = None
+    value: Any = None
     error: str = ""
     seconds: float = 0.0
     silent: bool = False
 
     @property
-    def ok(self):
+    def ok(self) -> bool:
+        """Whether the function returned a value."""
         return not self.error
 
 
@@ -68,18 +71,18 @@ class Fleet:
     :param opts: the master's options (``__opts__`` of a runner).
     """
 
-    def __init__(self, opts):
+    def __init__(self, opts: Mapping[str, Any]) -> None:
         self.opts = opts
 
-    def __enter__(self):
+    def __enter__(self) -> Fleet:
         self._client = None
         return self
 
-    def __exit__(self, *exc):
+    def __exit__(self, *exc: object) -> None:
         if self._client is not None:
             self._client.destroy()
 
-    def _open(self):
+    def _open(self) -> Any:
         if self._client is None:
             config = salt.config.client_config(self.opts["conf_file"])
             self._client = salt.client.LocalClient(mopts={**PATIENCE, **config})
@@ -87,15 +90,15 @@ class Fleet:
 
     def run(
         self,
-        function,
-        nodes,
-        *args,
-        deadline=60.0,
-        on_reply=lambda reply: None,
-        on_wait=None,
-        on_busy=None,
-        **kwargs,
-    ):
+        function: str,
+        nodes: Collection[str],
+        *args: Any,
+        deadline: float = 60.0,
+        on_reply: Callable[[Reply], None] = lambda reply: None,
+        on_wait: Callable[[list[str]], None] | None = None,
+        on_busy: Callable[[str], None] | None = None,
+        **kwargs: Any,
+    ) -> dict[str, Reply]:
         """Run ``function`` on ``nodes`` in one job. Return ``{node: Reply}``, with a Reply for each node.
 
         :param deadline: seconds after which to give up nodes that still run it.
@@ -110,17 +113,21 @@ class Fleet:
         if not nodes:
             return {}
         began = time.monotonic()
-        replies, busy, told, lost, word = {}, {}, {}, set(), began + WORD
+        replies: dict[str, Reply] = {}
+        busy: dict[str, float] = {}
+        told: dict[str, float] = {}
+        lost: set[str] = set()
+        word = began + WORD
         with signals.held() as let_through:
 
-            def between():
+            def between() -> None:
                 let_through()
                 nonlocal word
                 if on_wait and time.monotonic() >= word:
                     on_wait([node for node in nodes if node not in replies])
                     word = time.monotonic() + WORD
 
-            def send(some):
+            def send(some: Sequence[str]) -> Iterator[Mapping[str, Any]]:
                 return self._answers(function, some, args, kwargs, began + deadline, between)
 
             for node, data in _until_all(send, nodes, busy, began + deadline):
@@ -143,7 +150,7 @@ class Fleet:
                 on_reply(replies[node])
         return replies
 
-    def aside(self, function, nodes, *args):
+    def aside(self, function: str, nodes: Collection[str], *args: Any) -> dict[str, Any]:
         """Run a small job beside another job, over its own connection. Return the answers that came.
 
         :returns: ``{node: value}``, without nodes that failed or did not answer within five seconds.
@@ -155,7 +162,15 @@ class Fleet:
             return {}
         return {node: reply.value for node, reply in replies.items() if reply.ok}
 
-    def _answers(self, function, nodes, args, kwargs, until, between):
+    def _answers(
+        self,
+        function: str,
+        nodes: Sequence[str],
+        args: Sequence[Any],
+        kwargs: Mapping[str, Any],
+        until: float,
+        between: Callable[[], None],
+    ) -> Iterator[Mapping[str, Any]]:
         job = self._open().cmd_iter_no_block(
             nodes,
             function,
@@ -178,7 +193,12 @@ class Fleet:
             job.close()
 
 
-def _until_all(send, nodes, busy, until):
+def _until_all(
+    send: Callable[[Sequence[str]], Iterator[Mapping[str, Any]]],
+    nodes: Sequence[str],
+    busy: dict[str, float],
+    until: float,
+) -> Iterator[tuple[str, Any]]:
     """Yield ``(node, data)`` of each answer to a job, and to its repetitions on ``busy`` nodes.
 
     :param send: ``send(nodes)`` sends the job and returns an iterator of its answers, some of them empty.
@@ -199,13 +219,13 @@ def _until_all(send, nodes, busy, until):
             time.sleep(POLL)
 
 
-def _other_run(reply):
+def _other_run(reply: Reply) -> bool:
     """Return whether a node did not begin a state run because it already applies states."""
     value = reply.value
     return isinstance(value, list) and bool(value) and str(value[0]).startswith('The function "state.')
 
 
-def _missing(node, function, waited, deadline, busy):
+def _missing(node: str, function: str, waited: float, deadline: float, busy: bool) -> Reply:
     """Return the Reply of a node that did not answer in time."""
     late = waited >= deadline
     if busy and late:
@@ -216,7 +236,7 @@ def _missing(node, function, waited, deadline, busy):
     return Reply(node, None, error, waited, silent=not late)
 
 
-def _reply(node, data, seconds):
+def _reply(node: str, data: Mapping[str, Any], seconds: float) -> Reply:
     if data.get("failed") or "ret" not in data:
         return Reply(node, None, "does not answer: is its salt-minion running?", seconds, silent=True)
     value = data["ret"]
@@ -225,18 +245,18 @@ def _reply(node, data, seconds):
     return Reply(node, value, _error(value) or f"failed, and did not say why (retcode {data['retcode']})", seconds)
 
 
-def _unquoted(text):
+def _unquoted(text: str) -> str:
     """Return Salt's message on an SLS that it cannot render, without the piece of the SLS that it shows."""
     return text.strip().splitlines()[0] if text.strip().startswith("Rendering SLS") else text
 
 
-def _comment(state):
+def _comment(state: Mapping[str, Any]) -> str:
     """Return the comment of a state that failed, without the traceback that Salt makes of an exception."""
     comment = str(state["comment"])
     return f"{RAISED}: {tracebacks.of_traceback(comment)}" if comment.startswith(RAISED) else comment
 
 
-def _error(value):
+def _error(value: object) -> str:
     """Return the problem, from a module's exception or from the failed states of a state run."""
     if isinstance(value, dict):
         failed = [

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from typing import TYPE_CHECKING, TypeVar
 
 from ...core.errors import Failed
 from ...core.words import joined
 from ..remote.jobs import told_failure
+
+if TYPE_CHECKING:
+    from ...planning.model import Wave
+    from ..remote.jobs import PhaseFailed
+    from .context import Ids
+
+Value = TypeVar("Value")
 
 
 class Budget:
@@ -18,13 +27,14 @@ class Budget:
     ``failed`` has the phase and the problem of each node that failed. ``problems`` has the problems of undoing them.
     """
 
-    def __init__(self, most, nodes):
+    def __init__(self, most: int | str, nodes: Sequence[str]) -> None:
         self.most = most if isinstance(most, int) else len(nodes) * int(most[:-1]) // 100
-        self.failed, self.problems = {}, []
+        self.failed: dict[str, tuple[str, str]] = {}
+        self.problems: list[str] = []
         # How many more old instances must stay in the place of new instances that did not start.
         self._owed = 0
 
-    def spend(self, failure, nodes):
+    def spend(self, failure: PhaseFailed, nodes: Collection[str]) -> None:
         """Take note that a phase failed.
 
         :param failure: a jobs.PhaseFailed. It is raised if too many nodes have failed by now. It is also raised if all
@@ -35,7 +45,7 @@ class Budget:
             raise failure
         self.failed = lost
 
-    def left(self, wave):
+    def left(self, wave: Wave) -> Wave:
         """Return ``wave`` without the starts and replacements on nodes that have failed to install.
 
         :raises Failed: no node is left. A later wave must not be the first to try the release.
@@ -46,7 +56,7 @@ class Budget:
         self._owed -= sum(len(ids) for node, ids in wave.replace.items() if node in self.failed)
         return replace(wave, start=self.without(wave.start), replace=self.without(wave.replace))
 
-    def owe(self, counts, replaced, problems):
+    def owe(self, counts: Mapping[str, int], replaced: Ids, problems: Sequence[str]) -> None:
         """Take note that nodes did not start their new instances, and that the old instances serve there again.
 
         :param counts: node -> number of new instances that did not start.
@@ -56,10 +66,10 @@ class Budget:
         self.problems += problems
         self._owed += sum(counts.values()) - sum(map(len, replaced.values()))
 
-    def to_retire(self, ids):
+    def to_retire(self, ids: Ids) -> dict[str, Sequence[str]]:
         """Return the instances of ``ids``, by node, that retire: none on failed nodes, and fewer by those owed."""
         self._owed -= sum(len(some) for node, some in ids.items() if node in self.failed)
-        going = {}
+        going: dict[str, Sequence[str]] = {}
         for node, some in self.without(ids).items():
             spared = min(max(0, self._owed), len(some))
             self._owed -= spared
@@ -67,13 +77,13 @@ class Budget:
                 going[node] = some[spared:]
         return going
 
-    def without(self, by_node):
+    def without(self, by_node: Mapping[str, Value]) -> dict[str, Value]:
         """Return ``by_node`` without the nodes that failed."""
         return {node: value for node, value in by_node.items() if node not in self.failed}
 
-    def told(self):
+    def told(self) -> str:
         """Return the failed nodes, the reasons, and the problems of undoing them, in sentences."""
-        by_phase = {}
+        by_phase: dict[str, dict[str, str]] = {}
         for node, (phase, problem) in sorted(self.failed.items()):
             by_phase.setdefault(phase, {})[node] = problem
         return joined([*(told_failure(phase, problems) for phase, problems in by_phase.items()), *self.problems])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
 from ...core import records
 from ...core.errors import Failed, Refused
 from ...core.model import version_of
@@ -11,24 +14,32 @@ from .. import outcome
 from ..remote import answers
 from ..remote.jobs import TALK_DEADLINE, warnings
 
+if TYPE_CHECKING:
+    from ...core.model import App
+    from ...core.records import Record
+    from ...planning.model import Observed
+    from ..remote.fleet import Fleet, Reply
 
-def look(fleet, app, version, nodes):
+
+def look(fleet: Fleet, app: App, version: str, nodes: Collection[str]) -> dict[str, Reply]:
     """Return the answers of ``nodes`` about a release: ``{node: Reply}``, each value as ``app.room`` returns it."""
     return answers.compared(fleet.run("app.room", nodes, app.name, version, deadline=TALK_DEADLINE), answers.room)
 
 
-def nodes(installing, observed, version):
+def nodes(installing: Iterable[str], observed: Observed, version: str) -> list[str]:
     """Return the nodes that have a release, or are about to install it."""
     return sorted({*installing, *(node for node, releases in observed.releases.items() if version in releases)})
 
 
-def may_change(app):
+def may_change(app: App) -> bool:
     """Return whether a file of digests, and not the definition, determines the content of a release."""
     digests = app.source.sha256
     return app.source.kind == "archive" and not isinstance(digests, dict) and not DIGEST.fullmatch(digests)
 
 
-def check(fleet, app, version, concerned, observed, record):
+def check(
+    fleet: Fleet, app: App, version: str, concerned: Sequence[str], observed: Observed, record: Record | None
+) -> list[str]:
     """Check that a release is available and would be the same on all nodes. Return warnings.
 
     :param concerned: the nodes that are about to install or start it.
@@ -47,7 +58,7 @@ def check(fleet, app, version, concerned, observed, record):
     return [by_problem(doubts)] if doubts else []
 
 
-def recorded(record, observed):
+def recorded(record: Record | None, observed: Observed) -> dict[str, str]:
     """Return the recorded digests of the releases that the record names or that are installed: release -> digest.
 
     The content of any other release may change, because no node has it.
@@ -60,7 +71,7 @@ def recorded(record, observed):
     return {release: digest for release, digest in digests.items() if release in kept}
 
 
-def agree(fleet, app, version, installing, observed, known=""):
+def agree(fleet: Fleet, app: App, version: str, installing: Sequence[str], observed: Observed, known: str = "") -> str:
     """Return the digest of a release's archive on all nodes. It is empty if there is none or no node knows it.
 
     A deployment asks for it once. The installation itself reports all other problems.
@@ -75,10 +86,10 @@ def agree(fleet, app, version, installing, observed, known=""):
     return next((reply.value["digest"] for reply in replies.values() if reply.ok and reply.value["digest"]), "")
 
 
-def differing_packages(fleet, app, version, some):
+def differing_packages(fleet: Fleet, app: App, version: str, some: Sequence[str]) -> str:
     """Return a warning if pip installed different packages under one version on ``some`` nodes, or an empty text."""
     replies = look(fleet, app, version, some)
-    by_package = {}
+    by_package: dict[str, dict[str, list[str]]] = {}
     for node, reply in sorted(replies.items()):
         for package in reply.value["packages"] if reply.ok else ():
             name, _, number = package.partition("==")
@@ -96,13 +107,14 @@ def differing_packages(fleet, app, version, some):
     )
 
 
-def _two_contents(app, version, replies, now=False, known=""):
+def _two_contents(app: App, version: str, replies: Mapping[str, Reply], now: bool = False, known: str = "") -> str:
     """Return the message if there are two archives of the same version, else an empty text.
 
     :param known: the digest that the record has of the version, if any.
     :param now: whether the present digest in a file of digests counts on nodes that have the release.
     """
-    installed, offered = {}, {}
+    installed: dict[str, list[str]] = {}
+    offered: dict[str, list[str]] = {}
     for node, reply in sorted(replies.items()):
         if reply.ok:
             found = reply.value

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from ...core.errors import Failed
 from ...core.redaction import hidden
@@ -13,6 +15,14 @@ from ...planning.explain import listed
 from ..remote import answers
 from ..remote.jobs import TALK_DEADLINE, ids_by_node
 
+if TYPE_CHECKING:
+    from ...core.model import App, Instance
+    from ...discovery.backend import Backend, Endpoint
+    from ..journal import Journal
+    from ..remote.fleet import Fleet
+    from ..remote.jobs import Jobs
+    from .context import Ids
+
 # How long to wait until discovery shows instances as healthy that were healthy all the time, in seconds.
 SEEN = 10.0
 # How often the journal names the instances that are not healthy yet, in seconds.
@@ -21,7 +31,7 @@ WORD = 10.0
 SHOWN = 200
 
 
-def still(journal, discovery, app, instances):
+def still(journal: Journal, discovery: Backend, app: App, instances: Sequence[Instance]) -> None:
     """Make sure that the checks of unpublished ``instances``, which ran before, pass in discovery.
 
     :raises Failed: the checks of some do not pass. The message names these instances and the remedy.
@@ -32,7 +42,7 @@ def still(journal, discovery, app, instances):
     wanted = {(i.node, i.id) for i in instances}
     journal.begin("healthy", sorted(ids))
 
-    def missing(found):
+    def missing(found: Iterable[Endpoint]) -> set[tuple[str, str]]:
         return wanted - {(e.minion, e.id.removesuffix(CANDIDATE)) for e in found}
 
     passed = discovery.wait(app.candidate, lambda found: not missing(found), began + SEEN, passing=True)
@@ -43,17 +53,15 @@ def still(journal, discovery, app, instances):
         raise Failed(problem)
 
 
-def _not_warm(app, sick):
+def _not_warm(app: App, sick: Iterable[tuple[str, str]]) -> str:
     which = ", ".join(f"{i} on {node}" for node, i in sorted(sick))
     how = "; ".join(f"salt {node} app.stop {app.name} instances='[{i}]'" for node, i in sorted(sick))
     return f"kept warm, and not healthy in discovery: {which}. To start it again, stop it ({how}), then try again"
 
 
-def wait(jobs, discovery, app, ids, until):
+def wait(jobs: Jobs, discovery: Backend, app: App, ids: Ids, until: float) -> None:
     """Block until discovery has all of ``ids`` as passing, and has had them so for min_healthy_time.
 
-    :param jobs: a jobs.Jobs.
-    :param ids: node -> ids of instances.
     :param until: :func:`time.monotonic` time at which to give up, if ``healthy_deadline`` is not over before.
     :raises Failed: naming the unhealthy instances with the output of their checks, and the crashed instances.
     """
@@ -70,7 +78,7 @@ def wait(jobs, discovery, app, ids, until):
         raise Failed(problem)
 
 
-def still_serve(journal, discovery, app, ids, unproved=False):
+def still_serve(journal: Journal, discovery: Backend, app: App, ids: Ids, unproved: bool = False) -> None:
     """Make sure that discovery still has all of ``ids`` as passing.
 
     An instance that does not pass may come back within seconds, for example after a restart of its agent. It must
@@ -96,7 +104,7 @@ def still_serve(journal, discovery, app, ids, unproved=False):
         raise Failed(problem)
 
 
-def enough_serve(journal, discovery, app, wanted, least):
+def enough_serve(journal: Journal, discovery: Backend, app: App, wanted: Iterable[tuple[str, str]], least: int) -> None:
     """Make sure that discovery has ``least`` of ``wanted``, pairs of node and id, as passing, or soon has again.
 
     :raises Failed: naming the instances that do not pass, and the output of their checks.
@@ -109,7 +117,7 @@ def enough_serve(journal, discovery, app, wanted, least):
         raise Failed(f"too few instances serve to take another out, not healthy any more: {catalog.missing()}")
 
 
-def found(discovery, app, wanted):
+def found(discovery: Backend, app: App, wanted: Iterable[tuple[str, str]]) -> None:
     """Check once that clients find all of ``wanted``, pairs of node and id.
 
     :raises Failed: naming the instances that clients do not find, and the output of their checks.
@@ -119,13 +127,13 @@ def found(discovery, app, wanted):
         raise Failed(f"did not stay healthy in discovery while it was measured: {catalog.missing()}")
 
 
-def not_back(journal, discovery, app, ids):
+def not_back(journal: Journal, discovery: Backend, app: App, ids: Ids) -> str:
     """Wait until clients find the restored ``ids`` again. Return the problem, or an empty text."""
     catalog = _Catalog(discovery, app, _pairs(ids))
     return _unhealthy(journal, catalog, app, time.monotonic() + app.strategy.healthy_deadline) if ids else ""
 
 
-def _unhealthy(journal, catalog, app, deadline):
+def _unhealthy(journal: Journal, catalog: _Catalog, app: App, deadline: float) -> str:
     """Wait until ``catalog`` passes, and report missing instances meanwhile. Return the problem, or an empty text."""
     began = time.monotonic()
     while not catalog.passes(min(deadline, time.monotonic() + WORD)):
@@ -135,16 +143,16 @@ def _unhealthy(journal, catalog, app, deadline):
     return ""
 
 
-def _fell(catalog, hold):
+def _fell(catalog: _Catalog, hold: float) -> str:
     """Return the problem if an instance does not stay healthy for ``hold`` seconds, or an empty text."""
     if hold and catalog.loses(time.monotonic() + hold):
         return f"did not stay healthy in discovery for {hold:g}s: {catalog.missing()}"
     return ""
 
 
-def _crashed(fleet, app, ids):
+def _crashed(fleet: Fleet, app: App, ids: Ids) -> str:
     """Return a sentence on the instances that crashed between two checks, or an empty text. Their nodes know."""
-    problems = {}
+    problems: dict[str, str] = {}
     for node, reply in fleet.run("app.crashed", ids, app.name, ids, deadline=TALK_DEADLINE).items():
         wrong = reply.error or answers.told(answers.crashed(reply.value, ids[node]))
         texts = [wrong] if wrong else [_restarted(i, lines) for i, lines in reply.value.items()]
@@ -152,46 +160,47 @@ def _crashed(fleet, app, ids):
     return by_problem(problems)
 
 
-def _restarted(instance, lines):
+def _restarted(instance: str, lines: str) -> str:
     said = f"{instance} crashed after its publication, and its supervisor restarted it"
     return f"{said}\nits last lines:\n{lines}" if lines else said
 
 
-def _pairs(ids):
+def _pairs(ids: Ids) -> set[tuple[str, str]]:
     return {(node, i) for node, some in ids.items() for i in some}
 
 
 class _Catalog:
     """The entries of discovery for ``wanted``, pairs of node and id of instances of ``app``, as last seen."""
 
-    def __init__(self, discovery, app, wanted):
-        self.discovery, self.app, self.wanted, self._seen = discovery, app, wanted, {}
+    def __init__(self, discovery: Backend, app: App, wanted: set[tuple[str, str]]) -> None:
+        self.discovery, self.app, self.wanted = discovery, app, wanted
+        self._seen: dict[tuple[str, str], Endpoint] = {}
 
-    def passes(self, deadline):
+    def passes(self, deadline: float) -> bool:
         """Block until all of them pass. Return whether they did before the deadline."""
         return self.discovery.wait(self.app.name, lambda found: not self._look(found), deadline)
 
-    def has(self, least, deadline):
+    def has(self, least: int, deadline: float) -> bool:
         """Block until ``least`` of them pass. Return whether they did before the deadline."""
         most = len(self.wanted) - least
         return self.discovery.wait(self.app.name, lambda found: len(self._look(found)) <= most, deadline)
 
-    def loses(self, deadline):
+    def loses(self, deadline: float) -> bool:
         """Block until an instance does not pass. Return whether that happened before the deadline."""
         return self.discovery.wait(self.app.name, self._look, deadline)
 
-    def missing(self):
+    def missing(self) -> str:
         """Return the instances that did not pass, with the reasons, as text."""
         return ", ".join(f"{i} on {node} ({self._why(node, i)})" for node, i in sorted(self._missing()))
 
-    def _look(self, found):
+    def _look(self, found: Iterable[Endpoint]) -> set[tuple[str, str]]:
         self._seen = {(e.minion, e.id): e for e in found}
         return self._missing()
 
-    def _missing(self):
+    def _missing(self) -> set[tuple[str, str]]:
         return {pair for pair in self.wanted if pair not in self._seen or self._seen[pair].status != "passing"}
 
-    def _why(self, node, instance):
+    def _why(self, node: str, instance: str) -> str:
         if (node, instance) not in self._seen:
             return f"not in the catalog of Consul: see the log of its agent on {node}"
         endpoint = self._seen[node, instance]

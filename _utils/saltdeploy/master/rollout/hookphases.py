@@ -6,13 +6,25 @@ One Salt job runs successive hooks of a phase that run on every node. Each hook 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING, Any
 
 from ...core import hooks
 from ...core.errors import INTERRUPTS, Failed, LockLost
 from ...core.model import version_of
 from ..remote import answers
 from ..remote.jobs import TALK_DEADLINE
+
+if TYPE_CHECKING:
+    from ...core.hooks import Mark
+    from ...core.model import App, Hook
+    from ...discovery.backend import Backend
+    from ...planning.model import Desired, Observed, Plan
+    from ..lock import Lock
+    from ..remote.jobs import Jobs
+    from ..verbs.appsite import Site
+    from .context import Identity, Ids
 
 
 class Freeze(Failed):
@@ -22,20 +34,20 @@ class Freeze(Failed):
 class Hooks:
     """The hooks of ``app`` at ``version``.
 
-    :param jobs: a jobs.Jobs.
     :param discovery: the environment's discovery, which has the marks.
     :param prefix: the beginning of all keys of the app in discovery.
-    :param lock: the held lock.Lock. Every write of a mark goes through it.
-    :param identity: the context.Identity of the deployment.
+    :param lock: the held lock. Every write of a mark goes through it.
     """
 
-    def __init__(self, jobs, discovery, prefix, app, version, lock, identity):
+    def __init__(
+        self, jobs: Jobs, discovery: Backend, prefix: str, app: App, version: str, lock: Lock, identity: Identity
+    ) -> None:
         self.jobs, self.discovery, self.app, self.version = jobs, discovery, app, version
         self.lock, self.identity = lock, identity
         self._prefix = prefix
-        self._known = None
+        self._known: dict[str, Mark] | None = None
 
-    def run(self, phase, nodes, on="", once=True, every=True):
+    def run(self, phase: str, nodes: Sequence[str] | Ids, on: str = "", once: bool = True, every: bool = True) -> float:
         """Run the hooks of ``phase``, in the order of the definition. Return how long that took, in seconds.
 
         :param nodes: names of the nodes of the wave, or node -> ids of the instances that the hooks are about.
@@ -53,7 +65,7 @@ class Hooks:
                 self._run(phase, list(alike), nodes)
         return time.monotonic() - began
 
-    def _once(self, phase, hook, nodes, node):
+    def _once(self, phase: str, hook: Hook, nodes: Sequence[str] | Ids, node: str) -> None:
         name = hooks.key(phase, hook)
         known = self._marks().get(name)
         if known:
@@ -74,7 +86,7 @@ class Hooks:
             raise
         self._mark("done", phase, hook, node)
 
-    def _unmark(self, name):
+    def _unmark(self, name: str) -> None:
         """Remove a mark. If that fails, only warn: the result of the hook counts, and an operator settles the mark."""
         try:
             self.lock.write({}, [hooks.marks_key(self._prefix, self.version, name)])
@@ -83,17 +95,19 @@ class Hooks:
         except Failed as exc:
             self.jobs.journal.warn(f"the mark of a hook could not be removed, see deploy.hooks: {exc}")
 
-    def _marks(self):
+    def _marks(self) -> dict[str, Mark]:
         if self._known is None:
             self._known = marks(self.discovery, self._prefix, self.version)
         return self._known
 
-    def _mark(self, state, phase, hook, node):
+    def _mark(self, state: str, phase: str, hook: Hook, node: str) -> None:
         name, value = hooks.key(phase, hook), hooks.mark(state, phase, hook, node, self.identity)
         self.lock.write({hooks.marks_key(self._prefix, self.version, name): value})
         self._marks()[name] = value
 
-    def _run(self, phase, some, nodes, seen=None):
+    def _run(
+        self, phase: str, some: Sequence[Hook], nodes: Sequence[str] | Ids, seen: dict[str, Any] | None = None
+    ) -> None:
         """Run hooks one after the other, on all ``nodes`` at once.
 
         :param seen: receives the answers of the nodes, for the caller.
@@ -101,7 +115,7 @@ class Hooks:
         seen = {} if seen is None else seen
         keys = {hooks.key(phase, hook): hook for hook in some}
 
-        def answer(node, value):
+        def answer(node: str, value: Any) -> str:
             problem = answers.hook(value, node, {key: hook.command for key, hook in keys.items()})
             # If a node's answer is wrong, nobody knows the effects of its hooks.
             if not problem:
@@ -131,7 +145,7 @@ class Hooks:
             self._freeze(phase, keys, [seen.get(n, {"failed": ""})["failed"] for n in nodes], exc)
             raise
 
-    def _freeze(self, phase, keys, failed, exc):
+    def _freeze(self, phase: str, keys: Mapping[str, Hook], failed: Iterable[str | None], exc: BaseException) -> None:
         """Raise Freeze if a hook that failed, or may have failed, has ``on_failure: freeze``.
 
         :param failed: for each node, the key of its failed hook, None if no hook failed, or empty if that is unknown.
@@ -141,15 +155,14 @@ class Hooks:
             raise Freeze(str(exc) if isinstance(exc, Failed) else f"{phase}: it was interrupted") from exc
 
 
-def marks(discovery, prefix, version):
+def marks(discovery: Backend, prefix: str, version: str) -> dict[str, Mark]:
     """Return the marks of a release, by key: see hooks.mark."""
     return hooks.of_release(hooks.usable(discovery.read_all(hooks.marks_key(prefix))), prefix, version)
 
 
-def forget(site, lock, observed, going):
+def forget(site: Site, lock: Lock, observed: Observed, going: Ids) -> None:
     """Remove the marks of releases that no node has any more, if all nodes were looked at.
 
-    :param site: a site.Site.
     :param going: node -> versions that were removed since ``observed``.
     """
     if not set(site.environment.nodes) <= set(observed.releases):
@@ -161,18 +174,18 @@ def forget(site, lock, observed, going):
         lock.write({}, names)
 
 
-def count(runs, desired):
+def count(runs: Ids, desired: Desired) -> int:
     """Return how many instances of the desired release are among ``runs``: node -> ids."""
     return sum(version_of(i) == desired.version for node in desired.nodes for i in runs.get(node, ()))
 
 
-def newest(runs, desired, nodes):
+def newest(runs: Ids, desired: Desired, nodes: Iterable[str]) -> str:
     """Return the node for one-time hooks if instances on ``nodes`` go: a node with the new release, if any."""
     new = [n for n in desired.nodes if any(version_of(i) == desired.version for i in runs.get(n, ()))]
     return next(iter([*new, *nodes]), "")
 
 
-def starts_last(plan, number, runs, desired):
+def starts_last(plan: Plan, number: int, runs: Ids, desired: Desired) -> bool:
     """Return whether no wave after ``number`` starts or publishes anything, not even after a pause."""
     if any(wave.start or wave.adopt for wave in plan.waves[number:]):
         return False

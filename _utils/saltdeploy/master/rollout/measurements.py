@@ -10,7 +10,9 @@ import logging
 import queue
 import threading
 import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import requests
 
@@ -20,6 +22,10 @@ from ...core.errors import Failed
 from ...core.redaction import hidden
 from ..remote import answers
 from ..remote.jobs import TALK_DEADLINE
+
+if TYPE_CHECKING:
+    from ...core.model import App, Gate
+    from ..remote.jobs import Jobs
 
 log = logging.getLogger(__name__)
 
@@ -40,11 +46,9 @@ class Where:
     instance: str
 
 
-def run(jobs, app, where, check=lambda: None):
+def run(jobs: Jobs, app: App, where: Where, check: Callable[[], None] = lambda: None) -> None:
     """Take the measurements of all gates of ``app``, side by side, until each has its verdict.
 
-    :param jobs: a jobs.Jobs.
-    :param where: a Where.
     :param check: called now and then, and at the end. If it raises, the measuring ends.
     :raises Failed: a gate is not passed. The message has its name, the measured values and the condition.
     """
@@ -58,16 +62,17 @@ def run(jobs, app, where, check=lambda: None):
 class _Run:
     """One loop handles all gates in this thread, because commands, the journal and the lock belong to it."""
 
-    def __init__(self, jobs, app, where, check):
+    def __init__(self, jobs: Jobs, app: App, where: Where, check: Callable[[], None]) -> None:
         self.jobs, self.app, self.where, self.check = jobs, app, where, check
         self.values = {"app": app.name, "version": where.version, "environment": where.environment}
-        self.arrived = queue.SimpleQueue()
+        self.arrived: queue.SimpleQueue[tuple[str, float, Measurement]] = queue.SimpleQueue()
         # Gate's name -> the thread of its last request, which may still run after the gate's timeout.
-        self.asking = {}
+        self.asking: dict[str, threading.Thread] = {}
 
-    def all(self, gates):
+    def all(self, gates: Mapping[str, Gate]) -> None:
         now = time.monotonic()
-        due, taken = {name: now + gate.interval for name, gate in gates.items()}, {name: [] for name in gates}
+        due = {name: now + gate.interval for name, gate in gates.items()}
+        taken: dict[str, list[Measurement]] = {name: [] for name in gates}
         waiting = set(gates)
         while waiting:
             self.check()
@@ -91,7 +96,7 @@ class _Run:
                 waiting.remove(name)
         self.check()
 
-    def _begin(self, gate):
+    def _begin(self, gate: Gate) -> None:
         """Begin a measurement. It arrives after ``timeout`` at the latest."""
         if gate.kind == "command":
             began = time.monotonic()
@@ -100,11 +105,11 @@ class _Run:
             # A daemon thread: if the run ends first, it does not wait for the answer.
             threading.Thread(target=self._ask, args=[gate], name=f"measure {gate.name}", daemon=True).start()
 
-    def _ask(self, gate):
+    def _ask(self, gate: Gate) -> None:
         began = time.monotonic()
         self.arrived.put((gate.name, began, attempt(lambda: ask(gate, self.values, self.asking))))
 
-    def _command(self, gate):
+    def _command(self, gate: Gate) -> Measurement:
         node, instance = self.where.node, self.where.instance
         job = (self.app.name, gate.command, instance, gate.timeout)
         deadline = gate.timeout + TALK_DEADLINE
@@ -114,19 +119,19 @@ class _Run:
             raise Inconclusive(f"{node}: {reply.error}")
         return analysis.from_command(gate, reply.value["code"], hidden(reply.value["output"], self.app.env))
 
-    def _tell(self, gate, taken, seconds):
+    def _tell(self, gate: Gate, taken: Sequence[Measurement], seconds: float) -> None:
         good = analysis.good(gate, taken[-1])
         said = f"{gate.name} {len(taken)}/{gate.count}: {taken[-1]}"
         wanted = "" if good else f", wanted is {analysis.condition(gate)}"
         self.jobs.journal.add(PHASE, self.where.node if gate.command else "", said + wanted, seconds, good)
 
 
-def _until(due, now):
+def _until(due: Mapping[str, float], now: float) -> float:
     """Return how long to wait until a measurement is due, in seconds, but at most BEAT."""
     return max(0.0, min([BEAT, *(at - now for at in due.values())]))
 
 
-def attempt(measure):
+def attempt(measure: Callable[[], Measurement]) -> Measurement:
     """Return the Measurement that ``measure()`` makes, or an inconclusive Measurement if anything goes wrong."""
     try:
         return measure()
@@ -141,7 +146,7 @@ def attempt(measure):
         return Measurement(None, tracebacks.told(exc))
 
 
-def ask(gate, values, asking=None):
+def ask(gate: Gate, values: Mapping[str, str], asking: dict[str, threading.Thread] | None = None) -> Measurement:
     """Take one measurement of an ``http`` or ``prometheus`` gate. It is inconclusive if ``timeout`` is over.
 
     :param values: the values of the gate's placeholders.
@@ -152,7 +157,7 @@ def ask(gate, values, asking=None):
     if gate.name in asking and asking[gate.name].is_alive():
         return Measurement(None, "the request before is not answered yet")
     take = {"http": _http, "prometheus": _prometheus}[gate.kind]
-    answers = queue.SimpleQueue()
+    answers: queue.SimpleQueue[Measurement] = queue.SimpleQueue()
     # The library requests applies its timeout to each read. A server that drips bytes would never reach it.
     thread = threading.Thread(target=lambda: answers.put(attempt(lambda: take(gate, values))), daemon=True)
     asking[gate.name] = thread
@@ -163,14 +168,14 @@ def ask(gate, values, asking=None):
         return Measurement(None, f"no whole answer within {gate.timeout:g}s")
 
 
-def _http(gate, values):
+def _http(gate: Gate, values: Mapping[str, str]) -> Measurement:
     status, text = _get(gate, analysis.filled_url(gate.url, values))
     if not 200 <= status < 300:
         raise Inconclusive(f"status {status}, expected 2xx")
     return Measurement(analysis.from_json(text, gate.pointer))
 
 
-def _prometheus(gate, values):
+def _prometheus(gate: Gate, values: Mapping[str, str]) -> Measurement:
     url = f"{analysis.filled_url(gate.url, values).rstrip('/')}/api/v1/query"
     status, text = _get(gate, url, {"query": analysis.fill(gate.query, values)})
     # Errors of a query have another status, and the body names the problem.
@@ -179,7 +184,7 @@ def _prometheus(gate, values):
     return Measurement(analysis.from_prometheus(text))
 
 
-def _get(gate, url, params=None):
+def _get(gate: Gate, url: str, params: Mapping[str, str] | None = None) -> tuple[int, str]:
     """Return status and text. Redirects are not followed, because they may lead to a login page."""
     headers = {"User-Agent": "saltdeploy", **gate.headers}
     with (
@@ -196,7 +201,7 @@ def _get(gate, url, params=None):
         return response.status_code, body.decode("utf-8", "replace")
 
 
-def _reason(exc):
+def _reason(exc: BaseException) -> str:
     """Return the root cause of an exception of requests, because its own message is long."""
     while exc.__cause__ or exc.__context__:
         exc = exc.__cause__ or exc.__context__

@@ -7,6 +7,8 @@ import logging
 import signal
 import sys
 import threading
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -24,9 +26,10 @@ LOOKING = ("plan", "check", "status", "history", "logs", "test", "hooks", "unloc
 CHANGING = ("settle", "force")
 
 
-def result(function, args, kwargs):
+def result(function: Callable[..., dict[str, Any]], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Call a function of the runner. Return a result for any arguments and for any exception."""
-    signature, given = inspect.signature(function), {}
+    signature = inspect.signature(function)
+    given: dict[str, Any] = {}
     named = {n: p.default for n, p in signature.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
     _hang_up_like_ctrl_c()
     try:
@@ -52,7 +55,7 @@ def result(function, args, kwargs):
         return {"verdict": words.message(verdict), "retcode": REVERTED if looking else NOT_REVERTED}
 
 
-def _bound(signature, args, kwargs):
+def _bound(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     try:
         bound = signature.bind(*args, **kwargs)
     except TypeError as exc:
@@ -61,7 +64,7 @@ def _bound(signature, args, kwargs):
     return bound.arguments
 
 
-def _hang_up_like_ctrl_c():
+def _hang_up_like_ctrl_c() -> None:
     """Make SIGHUP (the terminal is gone) an interrupt, so that it reverts, too. An ignored SIGHUP stays ignored."""
     if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGHUP) is signal.SIG_DFL:
         signal.signal(signal.SIGHUP, lambda number, frame: sys.exit(128 + number))
