@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from saltdeploy import definition
 from saltdeploy.core.model import Gate, Probe, Strategy
-from saltdeploy.core.phases import PHASES
 from saltdeploy.definition import appdefinition, reference, schema
 from saltdeploy.definition.schema.keys import Key, Section
 
@@ -130,7 +129,3 @@ def test_what_reasons_say_of_other_defaults_is_so():
     assert check.interval + check.timeout < strategy.min_healthy_time
     resolving = (ROOT / "salt/loadbalancer/files/haproxy.cfg.j2").read_text()
     assert "timeout resolve 1s" in resolving and strategy.deregister_delay > 1.1
-
-
-def test_each_phase_has_a_hook():
-    assert tuple(schema.HOOKS.keys) == PHASES
