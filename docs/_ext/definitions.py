@@ -1,15 +1,14 @@
 """``.. definition:: app``: the table of the keys of an app, with type, default, meaning, and why that is the default.
 
-The build fails where the schema has a key without a meaning, or a meaning is left of a key that is gone; and where a
-default that a table shows has no reason, or a reason is left of one that is gone, or another now.
+The build fails if a mapping of the schema has no table, a default has no reason, or a reason is for another default.
 """
 
 from __future__ import annotations
 
-import keytables
 from docutils import nodes
 from docutils.parsers.rst import Directive
 from docutils.statemachine import StringList
+from saltdeploy.definition import reference
 
 
 class Definition(Directive):
@@ -19,16 +18,16 @@ class Definition(Directive):
 
     def run(self):
         """Return the table."""
-        if keytables.undocumented():
-            raise self.error("docs/_ext/meanings.py and reasons.py: " + "; ".join(keytables.undocumented()))
+        if reference.problems():
+            raise self.error("_utils/saltdeploy/definition/schema: " + "; ".join(reference.problems()))
         name = self.arguments[0]
         if name == "names":
             table = [
                 ("name of", "must match"),
-                *((what, f"``{pattern}``") for what, pattern in keytables.NAMES.items()),
+                *((kind, f"``{pattern}``") for kind, pattern in reference.NAMES.items()),
             ]
         else:
-            table = [("key", "type", "default", "meaning"), *keytables.rows(name)]
+            table = [("key", "type", "default", "meaning"), *reference.rows(name)]
         return self._parsed(_list_table(table))
 
     def _parsed(self, lines):

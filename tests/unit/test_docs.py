@@ -3,97 +3,20 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import itertools
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import jsonschema
 import pytest
 import yaml
 from saltdeploy import definition
-from saltdeploy.core.model import Gate, Probe, Strategy
-from saltdeploy.definition import appdefinition, schema, validation
+from saltdeploy.definition import schema, validation
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
 PAGES = sorted(p for p in [ROOT / "README.md", *DOCS.rglob("*.rst")] if "_build" not in p.parts)
-
-
-@pytest.fixture
-def keytables(monkeypatch):
-    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
-    yield importlib.import_module("keytables")
-    for name in ("keytables", "meanings", "reasons"):
-        sys.modules.pop(name)
-
-
-def test_every_key_of_the_schema_is_documented_and_no_other(keytables):
-    assert keytables.undocumented() == []
-
-
-def test_a_new_key_and_one_that_is_gone_are_noticed(keytables, monkeypatch):
-    monkeypatch.setitem(schema.STRATEGY["properties"], "colour", {"type": "boolean"})
-    monkeypatch.delitem(schema.CONSUL["properties"], "token")
-    assert keytables.undocumented() == ["consul: token is no key of the schema", "strategy: colour has no meaning"]
-
-
-def test_a_new_mapping_is_noticed(keytables, monkeypatch):
-    monkeypatch.setitem(schema.APPS["additionalProperties"]["properties"], "hooks", schema._object({"migrate": {}}))
-    assert "no table has the keys ['migrate']" in keytables.undocumented()
-
-
-def test_types_and_defaults_are_those_of_the_code(keytables):
-    def shown(name):
-        return {key.strip("`"): (kind, default) for key, kind, default, _ in keytables.rows(name)}
-
-    assert shown("strategy")["waves"][1] == '``[1, "100%"]``'
-    assert shown("strategy")["healthy_deadline"] == (":ref:`duration <durations>`", "``5m``")
-    assert shown("app")["user"] == (schema.APP_PROPERTIES["user"]["description"], "``app-<app>``")
-    assert shown("app")["run"] == ("text", "*required*")
-    assert shown("app")["instances"] == ("whole number, 1 to 1000", "``1``")
-    assert [shown("hook")[key][1] for key in ("timeout", "once", "on_failure")] == ["``5m``", "``false``", "``revert``"]
-    assert shown("hook")["command"] == ("text", "*required*")
-    assert shown("test")["from"] == ("``node``, ``peer``, ``master``", "``node``")
-
-
-def test_a_default_without_a_reason_and_a_reason_for_another_are_noticed(keytables, monkeypatch):
-    monkeypatch.delitem(keytables.REASONS["strategy"], "drain")
-    monkeypatch.setitem(keytables.REASONS["strategy"], "deregister_delay", ("1s", "HAProxy asks once a second."))
-    monkeypatch.setitem(keytables.REASONS["app"], "tests", ("a page", "It is there."))
-    monkeypatch.setitem(keytables.REASONS, "colours", {"red": ("true", "It is bright.")})
-    assert keytables.undocumented() == [
-        "app: tests has no default, and a reason for a page",
-        "colours: red has no default, and a reason for true",
-        "strategy: deregister_delay has the default 2s, and its reason is for 1s",
-        "strategy: drain has the default 30s, and no reason for it",
-    ]
-
-
-def test_reasons_are_sentences_that_the_tables_show(keytables):
-    reasons = [reason for section in keytables.REASONS.values() for _, reason in section.values()]
-    assert all(re.fullmatch(r"[A-Z].{30,280}\.", reason) for reason in reasons) and len(set(reasons)) == len(reasons)
-    meanings = {key: meaning for key, *_, meaning in keytables.rows("strategy")}
-    assert "\n\nWhy ``2s``? HAProxy, as it is set up here" in meanings["``deregister_delay``"]
-
-
-def test_what_is_done_by_default_is_in_the_column_for_it(keytables):
-    """So that it has a reason."""
-    rows = [row for name in keytables.SECTIONS for row in keytables.rows(name)]
-    assert [row for row in rows if "by default" in row[3].lower()] == []
-
-
-def test_what_reasons_say_of_other_defaults_is_so():
-    strategy, check = Strategy(), Probe("tcp", "")
-    gate = Gate("", "")
-    assert strategy.min_healthy_time == 5 * check.interval
-    assert strategy.progress_deadline == 2 * strategy.healthy_deadline
-    assert gate.count * gate.interval == 90 and gate.timeout == appdefinition.TEST_TIMEOUT
-    assert check.interval + check.timeout < strategy.min_healthy_time
-    resolving = (ROOT / "salt/loadbalancer/files/haproxy.cfg.j2").read_text()
-    assert "timeout resolve 1s" in resolving and strategy.deregister_delay > 1.1
 
 
 def test_the_tutorials_app_is_a_definition():

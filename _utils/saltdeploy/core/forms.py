@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 # A JSON Schema, with keys of our own.
-Schema = dict[str, Any]
+Schema = Mapping[str, Any]
 
 NAME = r"^[a-z0-9]([a-z0-9-]{0,51}[a-z0-9])?$"  # a DNS label that leaves room for "-candidate"
 VERSION = r"^[A-Za-z0-9][A-Za-z0-9._+~-]{0,62}$"

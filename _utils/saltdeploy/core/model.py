@@ -361,6 +361,11 @@ class Instance:
         return self.running and self.tested and self.published and self.healthy
 
 
+def undefined(name: str) -> App:
+    """Return an App called ``name`` without a definition: it can be stopped and removed, and not started."""
+    return App(name, Source("", ""), "")
+
+
 def may_run(app: Iterable[str], node: Iterable[str]) -> bool:
     """Return whether an app with the roles ``app`` may run on a node with the roles ``node``."""
     return bool(set(app or ("app",)) & set(node or ())) or not (app or node)

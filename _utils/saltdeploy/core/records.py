@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from . import shapes, traffic
@@ -256,9 +256,9 @@ def surplus(keys: list[str]) -> list[str]:
     return keys[: max(0, len(keys) + 1 - KEPT)]
 
 
-def cut(entry: Entry) -> Entry:
+def cut(entry: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``entry`` as the history can hold it: an entry that is too long gets shorter texts, and says so."""
-    fitting = entry
+    fitting = dict(entry)
     for length in CUTS:
         if _size(fitting) <= LIMIT:
             return fitting
@@ -335,7 +335,7 @@ def _release(entry: Entry) -> str | None:
     return entry["record"]["version"] if entry["record"] else None
 
 
-def _size(entry: Entry) -> int:
+def _size(entry: Mapping[str, Any]) -> int:
     return len(json.dumps(entry))
 
 

@@ -6,7 +6,7 @@ in proportion to its weight.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
@@ -16,7 +16,10 @@ from .model import NORMAL_WEIGHT, version_of
 if TYPE_CHECKING:
     from .model import App, Instance, Strategy
     from .protocols import Desired, Endpoint
-    from .records import Ids, Paused, Record
+    from .records import Paused, Record
+
+    # Ids of instances, by node.
+    ById = Mapping[str, Sequence[str]]
 
 FULL, NONE = "full", "none"
 # HAProxy makes ceil(weight / 256) of the weight of an SRV record. So multiples of 256 keep their proportions there.
@@ -179,10 +182,10 @@ class Recorded(TypedDict, total=False):
 
     canary: str
     weights: dict[str, int]
-    candidates: Ids
+    candidates: dict[str, list[str]]
 
 
-def recorded(found: Canary | None, version: str, published: Ids, candidates: Ids) -> Recorded:
+def recorded(found: Canary | None, version: str, published: ById, candidates: ById) -> Recorded:
     """Return the record's data on a Canary during the pause.
 
     :param published: node -> ids of the published instances.
@@ -191,7 +194,7 @@ def recorded(found: Canary | None, version: str, published: Ids, candidates: Ids
     if not found:
         return {}
     if found.hidden:
-        return {"canary": found.asked, "candidates": candidates}
+        return {"canary": found.asked, "candidates": {node: list(ids) for node, ids in candidates.items()}}
     versions = {version_of(i) for ids in published.values() for i in ids}
     return {"canary": found.asked, "weights": {v: found.new if v == version else found.old for v in versions}}
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from ..core import addresses, bluegreen, bounds, events, urls, words
 from ..core.errors import DefinitionError, Mistakes, Refused
@@ -12,8 +13,14 @@ from ..core.words import nearest, shown
 from . import appdefinition, cluster, conflicts, inheritance, validation
 from .inheritance import left_out, mapping, merge, named, resolve
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
-def choose_environment(pillar, name=None):
+    # What finds the mistakes in definitions, see validation.problems. It returns None if nothing can find them.
+    Problems = Callable[[dict[str, Any]], Mapping[str, list[str]] | None]
+
+
+def choose_environment(pillar: Mapping[str, Any], name: object = None) -> str:
     """Return the name of the environment that a command means.
 
     :param name: a name. None means the only environment.
@@ -39,12 +46,12 @@ def choose_environment(pillar, name=None):
     return name
 
 
-def only_with(pillar, app):
+def only_with(pillar: Mapping[str, Any], app: str) -> str | None:
     """Return the name of the only environment that has ``app``, or None if there is not exactly one.
 
     An environment with a mistake is left out. The mistake is named when somebody asks for this environment.
     """
-    found = []
+    found: list[str] = []
     for name in named(pillar, "environments"):
         with contextlib.suppress(DefinitionError):
             links = inheritance.chain(pillar["environments"], name)
@@ -52,7 +59,12 @@ def only_with(pillar, app):
     return found[0] if len(found) == 1 else None
 
 
-def load(pillar, env=None, problems=validation.problems, app=None):
+def load(
+    pillar: Mapping[str, Any],
+    env: object = None,
+    problems: Problems = validation.problems,
+    app: str | None = None,
+) -> Environment:
     """Return the Environment named ``env`` with its apps.
 
     An app with a mistake in its own definition is in ``broken``, not in ``apps``. :func:`find_app` raises the mistake.
@@ -76,9 +88,9 @@ def load(pillar, env=None, problems=validation.problems, app=None):
     used = {a for link in chain for a in mapping(environments[link], "apps")}
     wanted = {"apps": {a: apps[a] for a in apps if a in used}, "environments": inheritance.used(environments, chain)}
     found, known = problems(wanted), urls.secrets(wanted)
-    wrong = {part: [*known.get(part, ()), *said] for part, said in (found or {}).items()}
+    wrong = {part: [*known.get(part, []), *said] for part, said in (found or {}).items()}
     if validation.ENVIRONMENT in wrong:
-        own = wrong.get(app) or known.get(app, ())
+        own = (wrong.get(app) or known.get(app, [])) if app else []
         raise DefinitionError(validation.listed([*wrong[validation.ENVIRONMENT], *own]))
     broken = {a: validation.listed(said) for a, said in wrong.items()}
     raw, where = resolve(environments, name, broken), f"environments:{name}"
@@ -87,11 +99,14 @@ def load(pillar, env=None, problems=validation.problems, app=None):
     environment = _environment(name, raw, broken, unread, mistakes)
     _fill(environment, raw, apps, known, validated=found is not None)
     if mistakes.found:
-        raise DefinitionError(validation.listed([*mistakes.found, *environment.broken.get(app, "").splitlines()]))
+        own = environment.broken.get(app, "").splitlines() if app else []
+        raise DefinitionError(validation.listed([*mistakes.found, *own]))
     return environment
 
 
-def _name_missing(broken, raw, apps, where, unread):
+def _name_missing(
+    broken: dict[str, str], raw: Mapping[str, Any], apps: Mapping[str, Any], where: str, unread: Mapping[str, str]
+) -> None:
     """Add to ``broken`` the apps of an environment that have no definition, and why."""
     for app in raw["apps"]:
         if not isinstance(app, str):
@@ -102,7 +117,9 @@ def _name_missing(broken, raw, apps, where, unread):
             broken.setdefault(app, _undefined(app, apps, where, unread))
 
 
-def _environment(name, raw, broken, unread, mistakes):
+def _environment(
+    name: str, raw: Mapping[str, Any], broken: dict[str, str], unread: dict[str, str], mistakes: Mistakes
+) -> Environment:
     """Return the Environment of the raw mapping ``raw`` without its apps, and add its mistakes to ``mistakes``."""
     where = f"environments:{name}"
     mistakes.attempt(conflicts.check, where, raw)
@@ -120,13 +137,20 @@ def _environment(name, raw, broken, unread, mistakes):
     )
 
 
-def _fill(environment, raw, apps, known, validated):
+def _fill(
+    environment: Environment,
+    raw: Mapping[str, Any],
+    apps: Mapping[str, Any],
+    known: Mapping[str, list[str]],
+    validated: bool,
+) -> None:
     """Put each app of ``environment`` into its ``apps`` or ``broken``.
 
     :param known: app -> its mistakes that are known already. They leave its shape as it must be.
     :param validated: False if jsonschema is missing. An app may then have any shape.
     """
-    good, where = {}, f"environments:{environment.name}"
+    where = f"environments:{environment.name}"
+    good: dict[str, dict[str, Any]] = {}
     for name, settings in raw["apps"].items():
         if name in apps and name not in environment.broken:
             if isinstance(apps[name], dict) and isinstance(settings or {}, dict):
@@ -150,7 +174,7 @@ def _fill(environment, raw, apps, known, validated):
             environment.apps[name] = app
 
 
-def _fit(environment, app):
+def _fit(environment: Environment, app: App) -> None:
     """Raise DefinitionError if ``app`` cannot run on the nodes of ``environment``."""
     mistakes = Mistakes()
     mistakes.attempt(bluegreen.check_room, app, len(environment.eligible(app)))
@@ -158,7 +182,7 @@ def _fit(environment, app):
     mistakes.refuse()
 
 
-def _refuse_lonely_peers(app, environment):
+def _refuse_lonely_peers(app: App, environment: Environment) -> None:
     """Raise DefinitionError if ``app`` has a test from a peer, and its environment has a single node."""
     if any(test.origin == "peer" for test in app.tests) and len(environment.nodes) < 2:
         raise DefinitionError(
@@ -167,13 +191,13 @@ def _refuse_lonely_peers(app, environment):
         )
 
 
-def _undefined(app, apps, where, unread):
+def _undefined(app: str, apps: Mapping[str, Any], where: str, unread: Mapping[str, str]) -> str:
     """Return the message on an app that is in an environment and not under ``apps``."""
     defined = f" Defined under `apps`: {words.listed(apps)}."
     return f"{where}:apps:{words.name(app)}: there is no such app{nearest(app, apps)}.{defined}{left_out(unread, app)}"
 
 
-def load_own(minion, pillar, problems=validation.problems_again):
+def load_own(minion: str, pillar: Mapping[str, Any], problems: Problems = validation.problems_again) -> Environment:
     """Return the Environment of the node ``minion``, from its own pillar.
 
     :param problems: as for :func:`load`.
@@ -202,7 +226,7 @@ def load_own(minion, pillar, problems=validation.problems_again):
     return environment
 
 
-def find_app(environment, name):
+def find_app(environment: Environment, name: object) -> App:
     """Return the App called ``name`` in ``environment``.
 
     :raises DefinitionError: its definition is wrong.
@@ -214,13 +238,13 @@ def find_app(environment, name):
     return environment.apps[name]
 
 
-def refuse_clash(environment, app):
+def refuse_clash(environment: Environment, app: App) -> None:
     """Raise DefinitionError if ``app`` cannot be beside another app of ``environment``."""
     if app.name in environment.clashing:
         raise DefinitionError(environment.clashing[app.name])
 
 
-def find_name(environment, name):
+def find_name(environment: Environment, name: object) -> str:
     """Return ``name`` if ``environment`` has an app with this name. Its definition may be wrong.
 
     :raises Refused: there is no such app.
@@ -234,7 +258,7 @@ def find_name(environment, name):
     return name
 
 
-def known_by_name(environment, name):
+def known_by_name(environment: Environment, name: object) -> App:
     """Return the App called ``name``, without settings if its definition is wrong.
 
     This is for verbs that look at instances or remove them. They need no definition.
@@ -242,15 +266,15 @@ def known_by_name(environment, name):
     :raises Refused: there is no such app.
     """
     name = find_name(environment, name)
-    return environment.apps.get(name) or App(name=name, source=None, run="")
+    return environment.apps.get(name) or App(name=name, source=appdefinition.NO_SOURCE, run="")
 
 
-def _node(name, raw, where, mistakes):
+def _node(name: str, raw: Mapping[str, Any], where: str, mistakes: Mistakes) -> Node:
     at = f"{where}:nodes:{words.name(name)}:address"
     found = mistakes.attempt(addresses.of_node, raw["address"], at, default="")
     return Node(name, found, tuple(raw.get("roles", ())), raw.get("zone", ""))
 
 
-def _upstream(dns, at, mistakes):
+def _upstream(dns: Mapping[str, Any], at: str, mistakes: Mistakes) -> tuple[tuple[str, int | None], ...]:
     servers = enumerate(dns.get("upstream") or ())
     return tuple(mistakes.attempt(addresses.server, text, f"{at}:{number}") for number, text in servers)

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
 
 from ..core import addresses, analysis, bluegreen, bounds, durations, hooks, placeholders, traffic, urls, words
 from ..core.errors import DefinitionError, Mistakes
 from ..core.model import App, Frontend, PortRange, Probe, Source, Stop
 from . import instancefiles, stops, strategies
 from .inheritance import merge
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping
+
+    from ..core.model import Gate
 
 # Folders that the unit of an app may not write to, and folders that it finds empty. See runtime/systemd.py.
 PROTECTED = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/efi", "/etc", "/home", "/root", "/run")
@@ -25,9 +31,17 @@ CHECKS, TESTS = ("http", "tcp"), ("http", "tcp", "command")
 ONLY = {"archive": {"strip", "headers", "token_file"}, "pip": {"requirements", "python", "index"}}
 # They stand in for wrong ports, and for a wrong check or test. Nothing else of the app is wrong because of them.
 ANY_PORT, ANY_PROBE = PortRange(1, 1), Probe("command", "true")
+# A node that may not run an app knows neither its source nor its command. Nobody asks such an App for its source.
+NO_SOURCE: Any = None
 
 
-def parse(name, raw, env, where, fit=lambda app: None):
+def parse(
+    name: str,
+    raw: Mapping[str, Any],
+    env: Mapping[str, Any],
+    where: str,
+    fit: Callable[[App], None] = lambda app: None,
+) -> App:
     """Return the App called ``name``.
 
     :param raw: its definition, merged with its settings in the environment.
@@ -55,17 +69,16 @@ def parse(name, raw, env, where, fit=lambda app: None):
     return app
 
 
-def _app(name, raw, at, attempt):
+def _app(name: str, raw: Mapping[str, Any], at: str, attempt: Callable[..., Any]) -> App:
     """Return the App that ``raw`` describes, without its strategy. See Mistakes.attempt for ``attempt``."""
     return App(
         name=name,
-        # A node that may not run the app knows neither its source nor its command.
-        source=attempt(_source, raw["source"], f"{at}:source") if "source" in raw else None,
+        source=attempt(_source, raw["source"], f"{at}:source") if "source" in raw else NO_SOURCE,
         run=raw.get("run", ""),
         version=raw.get("version", ""),
-        instances=raw.get("instances", 1),
+        instances=raw.get("instances", App.instances),
         user=raw.get("user", "") or attempt(_default_user, name, at, default=""),
-        data=attempt(_data, raw.get("data", False), f"{at}:data", default=True),
+        data=attempt(_data, raw.get("data", App.data), f"{at}:data", default=True),
         packages=tuple(raw.get("packages", ())),
         states=tuple(raw.get("states", ())),
         config=dict(raw.get("config", {})),
@@ -89,7 +102,7 @@ def _app(name, raw, at, attempt):
     )
 
 
-def _check_recreate(app, at):
+def _check_recreate(app: App, at: str) -> None:
     """Raise DefinitionError if ``app`` stops the old instance first, and has more or less than one port."""
     if app.recreate and (app.ports is None or len(app.ports) != 1):
         raise DefinitionError(
@@ -98,14 +111,14 @@ def _check_recreate(app, at):
         )
 
 
-def _default_user(name, at):
+def _default_user(name: str, at: str) -> str:
     user = f"app-{name}"
     if len(user) > 32:
         raise DefinitionError(f"{at}:user: the default `{user}` is too long. Write a name of at most 32 characters.")
     return user
 
 
-def _source(raw, at):
+def _source(raw: Mapping[str, Any], at: str) -> Source:
     kinds = [k for k in ("archive", "pip") if k in raw]
     if len(kinds) != 1:
         found = " and ".join(kinds) or "neither"
@@ -123,7 +136,7 @@ def _source(raw, at):
         kind,
         raw[kind],
         sha256=raw.get("sha256"),
-        strip=raw.get("strip", 0),
+        strip=raw.get("strip", Source.strip),
         requirements=tuple(raw.get("requirements", ())),
         python=raw.get("python", ""),
         index=raw.get("index", ""),
@@ -134,7 +147,7 @@ def _source(raw, at):
     )
 
 
-def _check_credentials(raw, at):
+def _check_credentials(raw: Mapping[str, Any], at: str) -> None:
     """Raise DefinitionError if a source has several logins, a login that is never asked for, or a login in a URL."""
     mistakes = Mistakes()
     ways = [key for key in ("token_file", "netrc") if key in raw]
@@ -154,7 +167,7 @@ def _check_credentials(raw, at):
     mistakes.refuse()
 
 
-def _ports(raw, at):
+def _ports(raw: int | str | None, at: str) -> PortRange | None:
     if raw is None:
         return None
     first, last = (raw, raw) if isinstance(raw, int) else (int(p) for p in raw.split("-"))
@@ -163,7 +176,7 @@ def _ports(raw, at):
     return PortRange(first, last)
 
 
-def _data(value, at):
+def _data(value: bool | str, at: str) -> bool | str:
     """Return the folder for the data of an app. True means the usual folder, False means none.
 
     :raises DefinitionError: systemd does not let an app keep data there.
@@ -180,11 +193,11 @@ def _data(value, at):
     return str(path)
 
 
-def _env_value(value):
+def _env_value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _frontend(raw, at):
+def _frontend(raw: Mapping[str, Any] | None, at: str) -> Frontend | None:
     if raw is None:
         return None
     given = {key: raw[key] for key in ("port", "mode") if key in raw}
@@ -197,7 +210,7 @@ def _frontend(raw, at):
     return Frontend(**given, trusted_proxies=trusted)
 
 
-def probe(raw, at, timeout=Probe.timeout, allowed=CHECKS):
+def probe(raw: Mapping[str, Any], at: str, timeout: float = Probe.timeout, allowed: tuple[str, ...] = CHECKS) -> Probe:
     """Return the Probe that a check or a test describes.
 
     :param at: its key path, for messages.
@@ -213,19 +226,20 @@ def probe(raw, at, timeout=Probe.timeout, allowed=CHECKS):
     if kind == "command" and raw.get("from", "node") != "node":
         raise DefinitionError(f"{at}:from: a command runs where the release is installed. Write `node`.")
     defaults = (("interval", Probe.interval), ("timeout", timeout))
-    times = {key: durations.positive(raw.get(key, default), f"{at}:{key}") for key, default in defaults}
+    interval, wait = (durations.positive(raw.get(key, default), f"{at}:{key}") for key, default in defaults)
     http = raw["http"] if kind == "http" and isinstance(raw["http"], dict) else {}
     return Probe(
         kind=kind,
         target=http.get("path") or ("" if kind == "tcp" else raw[kind]),
-        origin=raw.get("from", "node"),
-        status=http.get("status", 200),
+        origin=raw.get("from", Probe.origin),
+        status=http.get("status", Probe.status),
         contains=http.get("contains", ""),
-        **times,
+        interval=interval,
+        timeout=wait,
     )
 
 
-def _gates(raw, env, at, where):
+def _gates(raw: Mapping[str, Any], env: Mapping[str, Any], at: str, where: str) -> tuple[Gate, ...]:
     """Return the gates of an app, or the gates of its environment if it has none of its own."""
     own, of_environment = raw.get("strategy") or {}, env.get("strategy") or {}
     written, at = (own, at) if "analysis" in own else (of_environment, where)
@@ -234,9 +248,10 @@ def _gates(raw, env, at, where):
     return analysis.gates(written.get("analysis", ()), f"{at}:strategy:analysis", usable)
 
 
-def _check_placeholders(app, at):
+def _check_placeholders(app: App, at: str) -> None:
     """Raise DefinitionError if a text of ``app`` has a placeholder that is not filled in there."""
-    mistakes, missing = Mistakes(), {}
+    mistakes = Mistakes()
+    missing: dict[str, str] = {}
     # A source that is wrong is None here, as it is on a node that may not run the app and has no command.
     texts = [("run", app.run)] if app.source or app.run else []
     texts += [(words.path(("env", k), {"env": app.env}), v) for k, v in app.env.items()]
@@ -266,7 +281,7 @@ def _check_placeholders(app, at):
     mistakes.refuse()
 
 
-def _refuse_placeholders(text, at, allowed=()):
+def _refuse_placeholders(text: str, at: str, allowed: Collection[str] = ()) -> None:
     """Raise DefinitionError if ``text`` has a placeholder that is not ``allowed``. Other braces are no placeholders."""
     for name in analysis.PLACEHOLDER.findall(text):
         if name in placeholders.PLACEHOLDERS and name not in allowed:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ..core import urls
 from ..core.model import Probe
 
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator
 
-def of(app):
+    from ..core.model import App, Environment
+
+
+def of(app: App) -> list[str]:
     """Return the warnings on the definition of ``app``."""
     return [*unseen_hang(app), *_same_question(app), *_open_login(app), *_open_digest(app)]
 
 
-def of_environment(environment):
+def of_environment(environment: Environment) -> list[str]:
     """Return the warnings on the definition of ``environment``, without its apps."""
     webhook = environment.webhook
-    login = webhook and next((key for key in ("token_file", "headers") if getattr(webhook, key)), "")
-    hosts = urls.plain_hosts(webhook.url) if login else ()
+    login = next((key for key in ("token_file", "headers") if getattr(webhook, key, None)), "")
+    hosts = urls.plain_hosts(webhook.url) if webhook and login else ()
     return [_readable(f"notify:webhook:{login} of {environment.name}", host) for host in hosts]
 
 
-def unseen_hang(app):
+def unseen_hang(app: App) -> Iterator[str]:
     """Warn of checks that cannot fail within min_healthy_time when a release hangs."""
     hold, slow = app.strategy.min_healthy_time, max(_checks(app), key=lambda c: c.interval + c.timeout)
     needed = slow.interval + slow.timeout
@@ -31,7 +38,7 @@ def unseen_hang(app):
         )
 
 
-def _same_question(app):
+def _same_question(app: App) -> Iterator[str]:
     """Warn if all tests ask the same questions as the checks."""
     paths = {c.target for c in _checks(app) if c.kind == "http"}
     if app.tests and all(t.kind == "tcp" or _asks_one_of(paths, t) for t in app.tests):
@@ -42,9 +49,10 @@ def _same_question(app):
         )
 
 
-def _open_login(app):
+def _open_login(app: App) -> Iterator[str]:
     """Warn of logins that everybody on the way can read. Only the owner of a network knows whether that is allowed."""
-    source, sent = app.source, []
+    source = app.source
+    sent: list[tuple[str, str]] = []
     given = [key for key in ("headers", "token_file", "netrc") if getattr(source, key)] if source else []
     if given:
         places = [source.location] if source.kind == "archive" else [source.index, *source.requirements]
@@ -56,14 +64,14 @@ def _open_login(app):
         yield _readable(f"{key} of {app.name}", host)
 
 
-def _readable(where, host):
+def _readable(where: str, host: str) -> str:
     return (
         f"the login in {where} goes to {host} over http: everybody on the way can read it. Write https:// if the server"
         " has it"
     )
 
 
-def _open_digest(app):
+def _open_digest(app: App) -> Iterator[str]:
     """Warn of a digest that somebody on the way can replace together with the archive."""
     digest = app.source.sha256 if app.source else None
     for host in urls.plain_hosts(digest) if isinstance(digest, str) else ():
@@ -73,9 +81,10 @@ def _open_digest(app):
         )
 
 
-def _asks_one_of(paths, test):
-    return test.kind == "http" and test.target in paths and not test.contains and 200 <= test.status < 300
+def _asks_one_of(paths: Collection[str], test: Probe) -> bool:
+    asks = test.kind == "http" and test.target in paths and not test.contains
+    return asks and (test.status is None or 200 <= test.status < 300)
 
 
-def _checks(app):
+def _checks(app: App) -> tuple[Probe, ...]:
     return app.checks or (Probe("tcp", ""),)

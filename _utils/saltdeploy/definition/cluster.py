@@ -6,10 +6,17 @@ The configuration is for Consul 1.17 and newer: https://developer.hashicorp.com/
 from __future__ import annotations
 
 import uuid
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ..core import addresses, names
 from ..core.errors import DefinitionError
 from .inheritance import mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    # The names and the addresses for the certificate of a node.
+    Identity = tuple[tuple[str, str], tuple[str, str]]
 
 SERVER = "consul-server"
 DATACENTER = "dc1"
@@ -19,22 +26,81 @@ ETC, DATA = "/etc/consul.d", "/var/lib/consul"
 NAMESPACE = uuid.UUID("6f1d1b9e-5a1f-4a52-9f3c-3a4b6c0e7d21")
 
 
-def wanted(environment):
+class Pair(TypedDict):
+    """A certificate and its key, in PEM."""
+
+    certificate: str
+    key: str
+
+
+class Tokens(TypedDict):
+    """The tokens of an environment's Consul.
+
+    :param agents: node -> the token of its agent.
+    :param apps: app -> its token.
+    """
+
+    management: str
+    deployer: str
+    nodes: str
+    dns: str
+    agents: Mapping[str, str]
+    apps: Mapping[str, str]
+
+
+class Secrets(TypedDict):
+    """The secrets of an environment's Consul.
+
+    :param gossip: the key of the gossip between agents.
+    :param certificates: node -> its certificate.
+    """
+
+    gossip: str
+    ca: Pair
+    certificates: Mapping[str, Pair]
+    tokens: Tokens
+
+
+class Token(TypedDict):
+    """A token as Consul shall have it.
+
+    :param rights: its roles or identities, in the words of Consul's API.
+    """
+
+    accessor: str
+    secret: str
+    description: str
+    rights: dict[str, Any]
+
+
+class Acl(TypedDict):
+    """The access control of an environment's Consul.
+
+    :param policies: name -> rules.
+    :param roles: name -> the names of its policies.
+    """
+
+    policies: dict[str, str]
+    roles: dict[str, list[str]]
+    tokens: list[Token]
+
+
+def wanted(environment: object) -> bool:
     """Return whether highstate sets up the Consul of this environment (a resolved mapping)."""
     return isinstance(environment, dict) and isinstance(environment.get("consul"), dict)
 
 
-def datacenter(environment):
+def datacenter(environment: Mapping[str, Any]) -> str:
     """Return the name of its datacenter."""
-    return environment["consul"].get("datacenter", DATACENTER)
+    return str(environment["consul"].get("datacenter", DATACENTER))
 
 
-def servers(environment):
+def servers(environment: Mapping[str, Any]) -> list[str]:
     """Return the names of the nodes that are Consul servers, in the order of the definition."""
     return [name for name, node in environment["nodes"].items() if SERVER in (node.get("roles") or ())]
 
 
-def identities(name, environment):
+def identities(name: str, environment: Mapping[str, Any]) -> dict[str, Identity]:
     """Return ``{node: (names, addresses)}`` for the certificate of each node.
 
     :raises DefinitionError: it has no server, or an address is no IP address.
@@ -53,18 +119,20 @@ def identities(name, environment):
     return found
 
 
-def discovery_of_master(environment, token, ca):
+def discovery_of_master(environment: Mapping[str, Any], token: str, ca: object) -> dict[str, Any]:
     """Return the ``discovery`` of the environment for the master: its servers, as deployer."""
     urls = [f"https://{addresses.join(_address(environment, n), HTTPS)}" for n in servers(environment)]
     return {"consul": {"servers": urls, "token": token, "ca": str(ca)}}
 
 
-def discovery_of_node(token):
+def discovery_of_node(token: str) -> dict[str, Any]:
     """Return the ``discovery`` of the environment for a node: its own agent."""
     return {"consul": {"token": token}}
 
 
-def node(name, environment, minion, secrets, apps):
+def node(
+    name: str, environment: Mapping[str, Any], minion: str, secrets: Secrets, apps: Iterable[str]
+) -> dict[str, Any]:
     """Return all data that the node ``minion`` needs to be part of this environment's Consul, with its secrets.
 
     :param apps: the names of the apps that may run there.
@@ -86,21 +154,21 @@ def node(name, environment, minion, secrets, apps):
     return about
 
 
-def named(apps):
+def named(apps: Iterable[object]) -> list[str]:
     """Return the names in ``apps`` that can be an app's name. Only these apps have a token, and are in a policy."""
     return sorted(app for app in apps if isinstance(app, str) and names.NAME.fullmatch(app))
 
 
-def _address(environment, minion):
+def _address(environment: Mapping[str, Any], minion: str) -> str:
     return addresses.canonical(environment["nodes"][minion]["address"])
 
 
-def _config(environment, minion, secrets):
+def _config(environment: Mapping[str, Any], minion: str, secrets: Secrets) -> dict[str, Any]:
     """Return the agent's configuration as a mapping."""
     server, all_servers = minion in servers(environment), servers(environment)
     own = _address(environment, minion)
     tokens = secrets["tokens"]
-    config = {
+    config: dict[str, Any] = {
         "node_name": minion,
         "datacenter": datacenter(environment),
         "data_dir": DATA,
@@ -141,8 +209,8 @@ def _config(environment, minion, secrets):
     return config
 
 
-def acl(name, environment, tokens):
-    """Return the policies, roles and tokens of an environment: ``{"policies", "roles", "tokens"}``.
+def acl(name: str, environment: Mapping[str, Any], tokens: Tokens) -> Acl:
+    """Return the policies, roles and tokens of an environment.
 
     Each role has one policy and one token. Agents and apps have tokens with identities instead.
     """
@@ -152,7 +220,7 @@ def acl(name, environment, tokens):
     catalog = _rule("node_prefix", "", "read") + _rule("service_prefix", "", "read")
     read = catalog + _rule("agent_prefix", "", "read")
     record = f"deploy/{name}/"
-    rules = {
+    rules: dict[Literal["deployer", "nodes", "dns"], str] = {
         # The deployer publishes nothing itself: nodes do. It locks, waits, and writes the record.
         "deployer": read
         + _rule("session_prefix", "", "write")
@@ -180,10 +248,10 @@ def acl(name, environment, tokens):
     }
 
 
-def _token(description, secret, **rights):
+def _token(description: str, secret: str, **rights: Any) -> Token:
     accessor = str(uuid.uuid5(NAMESPACE, secret))
     return {"accessor": accessor, "secret": secret, "description": description, "rights": rights}
 
 
-def _rule(kind, name, policy):
+def _rule(kind: str, name: str, policy: str) -> str:
     return f'{kind} "{name}" {{ policy = "{policy}" }}\n'

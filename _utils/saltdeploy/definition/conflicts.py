@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from ..core import addresses, words
@@ -9,8 +10,15 @@ from ..core.errors import Mistakes
 from ..core.model import AGENT
 from .inheritance import mapping
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
 
-def check(where, environment):
+    from ..core.model import App
+
+Value = TypeVar("Value")
+
+
+def check(where: str, environment: Mapping[str, Any]) -> None:
     """Raise DefinitionError, with all mistakes, if nodes have the same address or a text is no URL.
 
     :param where: the key path of the environment.
@@ -28,7 +36,7 @@ def check(where, environment):
     mistakes.refuse()
 
 
-def of_apps(where, apps):
+def of_apps(where: str, apps: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
     """Return the apps that cannot be beside another app: ``{app: why}``. Both apps of a pair are in it.
 
     Nobody knows which of the two is right. The older app may serve clients.
@@ -36,7 +44,7 @@ def of_apps(where, apps):
     :param where: the key path of the environment.
     :param apps: its apps, merged and of the right shape.
     """
-    found = {}
+    found: dict[str, list[str]] = {}
     ports = {app: mapping(settings, "frontend").get("port") for app, settings in apps.items()}
     for app, other, port in _pairs((a, p) for a, p in ports.items() if isinstance(p, int)):
         said = f"apps:{app}:frontend:port: {port} is the port of the frontend of {other}, too. Write another port."
@@ -53,13 +61,14 @@ def of_apps(where, apps):
     return {app: "\n".join(said) for app, said in found.items()}
 
 
-def circle(name, required, apps):
+def circle(name: str, required: Iterable[str], apps: Mapping[str, App]) -> list[str]:
     """Return the names of the apps that require one another, from ``name`` to ``name``, or [] if none do.
 
     :param required: the requirements of ``name`` to look at.
     :param apps: all apps by name, each with its ``requires``.
     """
-    ways, seen = [[name, other] for other in required], set()
+    ways = [[name, other] for other in required]
+    seen: set[str] = set()
     while ways:
         way = ways.pop(0)
         if way[-1] == name:
@@ -70,7 +79,7 @@ def circle(name, required, apps):
     return []
 
 
-def _no_urls(consul):
+def _no_urls(consul: Mapping[str, Any]) -> Iterator[str]:
     """Yield the keys of Consul's URLs whose values are no URLs."""
     urls = [(f"servers:{number}", url) for number, url in enumerate(consul.get("servers", ()))]
     for key, url in [*urls, ("agent", consul.get("agent", AGENT))]:
@@ -86,12 +95,12 @@ def _no_urls(consul):
             yield key
 
 
-def _data(app):
+def _data(app: Mapping[str, Any]) -> str | None:
     folder = app.get("data")
     return folder.rstrip("/") if isinstance(folder, str) else None
 
 
-def _pairs(values):
+def _pairs(values: Iterable[tuple[str, Value | None]]) -> Iterator[tuple[str, str, Value]]:
     """Yield ``(name, other, value)`` for each two names with the same value, in both orders.
 
     :param values: pairs of name and value. None is no value.
@@ -101,9 +110,10 @@ def _pairs(values):
         yield first, name, value
 
 
-def _twice(pairs):
+def _twice(pairs: Iterable[tuple[str, Value | None]]) -> dict[str, tuple[str, Value]]:
     """Return the names whose value an earlier name has, too: ``{name: (the first name with it, the value)}``."""
-    first, found = {}, {}
+    first: dict[Value, str] = {}
+    found: dict[str, tuple[str, Value]] = {}
     for name, value in pairs:
         if value is not None and first.setdefault(value, name) != name:
             found[name] = (first[value], value)

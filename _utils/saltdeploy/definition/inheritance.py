@@ -5,22 +5,29 @@ from __future__ import annotations
 import copy
 import math
 import re
+from typing import TYPE_CHECKING, Any
 
 from ..core import advice, bounds, events, words
 from ..core.errors import DefinitionError, Refused
 from ..core.words import nearest, shown
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping, Sequence
+
+    # Environments as they are written: name -> anything, until it is validated.
+    Environments = Mapping[str, Any]
 
 # A node gets this text in place of an app's settings if the app's file may be left out. Nobody knows then where the app
 # may run. A text is no definition, so the node refuses the app until the file is right again.
 WITHHELD = "withheld: a file of apps is left out"
 
 
-def resolve(environments, name, broken=()):
+def resolve(environments: Environments, name: str, broken: Container[str] = ()) -> dict[str, Any]:
     """Return the raw mapping of an environment with ``based_on`` merged in and ``scale`` applied.
 
     :param broken: apps that are not scaled, because their settings are wrong.
     """
-    raw = {}
+    raw: dict[str, Any] = {}
     for link in reversed(chain(environments, name)):
         own = {k: v for k, v in environments[link].items() if k not in ("based_on", "scale", "nodes")}
         raw = merge(raw, own)
@@ -36,14 +43,15 @@ def resolve(environments, name, broken=()):
     return raw
 
 
-def used(environments, links):
+def used(environments: Environments, links: Sequence[str]) -> dict[str, Any]:
     """Return ``{name: raw}`` of the environments ``links`` without the parts that the first of them does not use.
 
     The nodes of a base are its own. Of its ``notify``, only the keys that no later environment replaces are used.
 
     :param links: the first environment and its bases, see :func:`chain`.
     """
-    found, later = {}, {}
+    found: dict[str, Any] = {}
+    later: dict[str, Any] = {}
     for number, link in enumerate(links):
         raw = environments[link]
         if number and isinstance(raw, dict):
@@ -55,7 +63,7 @@ def used(environments, links):
     return found
 
 
-def _left(base, over):
+def _left(base: Any, over: Mapping[str, Any]) -> Any:
     """Return the part of ``base`` that stays visible if ``over`` is laid over it, see :func:`merge`."""
     if not isinstance(base, dict):
         return base if not over else {}
@@ -68,17 +76,17 @@ def _left(base, over):
     return left
 
 
-def _is_plain(app, settings, broken):
+def _is_plain(app: object, settings: object, broken: Container[str]) -> bool:
     """Return whether the settings of an app in an environment may be used: their shape is right, as far as is known."""
     return isinstance(app, str) and app not in broken and isinstance(settings or {}, dict)
 
 
-def _is_whole(value):
+def _is_whole(value: object) -> bool:
     """Return whether ``value`` can be scaled. Validation refuses any other number of instances, of that app only."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def own_environment(environments, minion):
+def own_environment(environments: Environments, minion: str) -> dict[str, Any]:
     """Return ``{"environments": {name: resolved}}`` for the only environment that lists ``minion``.
 
     This is all of ``environments`` that a node's pillar holds: no base, no other environment.
@@ -97,7 +105,7 @@ def own_environment(environments, minion):
         raise bounds.misshapen(f"environments:{words.name(mine[0])}", exc) from None
 
 
-def named(pillar, key):
+def named(pillar: Mapping[str, Any], key: str) -> dict[str, Any]:
     """Return the mapping of names under ``key``, which may be absent, without names that are not text.
 
     :raises DefinitionError: it is no mapping, or none of its names is text.
@@ -111,48 +119,49 @@ def named(pillar, key):
     return usable
 
 
-def no_text(name):
+def no_text(name: object) -> str:
     """Return the message on a name that is not text."""
     return f"the name {shown(name)} is not text. Quote it.{words.reading(name)}"
 
 
-def chain(environments, name, broken_files=None):
+def chain(environments: Environments, name: str, broken_files: Mapping[str, str] | None = None) -> list[str]:
     """Return the names of an environment and of its bases, itself first.
 
     :param broken_files: file -> why it is left out, for messages.
     :raises DefinitionError: a base is not there, there are too many, or they go round in a circle.
     """
-    found = []
-    while name:
-        if name in found:
-            raise DefinitionError(f"environments:{name}:based_on: goes round in a circle: {' > '.join([*found, name])}")
+    found: list[str] = []
+    link: Any = name
+    while link:
+        if link in found:
+            raise DefinitionError(f"environments:{link}:based_on: goes round in a circle: {' > '.join([*found, link])}")
         if len(found) == bounds.BASES:
             raise DefinitionError(
                 f"environments:{found[0]}:based_on: at most {bounds.BASES} may be based on one another"
             )
-        if not isinstance(name, str) or name not in environments:
+        if not isinstance(link, str) or link not in environments:
             raise DefinitionError(
-                f"environments:{words.name((found or [name])[-1])}:based_on: there is no environment {shown(name)}"
-                f"{nearest(name, environments)}. Defined: {words.listed(environments)}.{left_out(broken_files or {})}"
+                f"environments:{words.name((found or [link])[-1])}:based_on: there is no environment {shown(link)}"
+                f"{nearest(link, environments)}. Defined: {words.listed(environments)}.{left_out(broken_files or {})}"
             )
-        found.append(name)
-        env = environments[name]
-        name = env.get("based_on") if isinstance(env, dict) else None
+        found.append(link)
+        env = environments[link]
+        link = env.get("based_on") if isinstance(env, dict) else None
     return found
 
 
-def unread(pillar):
+def unread(pillar: Mapping[str, Any]) -> dict[str, str]:
     """Return the files that are left out of pillar, as ``{file: why}``, or {} if none is."""
     found = pillar.get("saltdeploy_broken")
     return {str(file): str(why) for file, why in found.items()} if isinstance(found, dict) else {}
 
 
-def unusable(name):
+def unusable(name: object) -> str:
     """Return the key of an environment among the files that are left out: see :func:`unread`."""
     return f"environments:{words.name(name)}"
 
 
-def left_out(files, name=""):
+def left_out(files: Mapping[str, str], name: str = "") -> str:
     """Return the sentences on the files that are left out, each with a space before it.
 
     :param name: the missing name. If a file is called so, only that file is named.
@@ -162,7 +171,7 @@ def left_out(files, name=""):
     return "".join(f" Left out is {file}: {why.rstrip('.')}." for file, why in sorted(files.items()))
 
 
-def merge(base, over):
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
     """Return ``base`` with ``over`` laid over it, mapping by mapping."""
     merged = dict(base)
     for key, value in over.items():
@@ -171,7 +180,7 @@ def merge(base, over):
     return merged
 
 
-def mapping(env, key):
+def mapping(env: object, key: str) -> dict[str, Any]:
     """Return the mapping that ``env`` has under ``key``, or an empty mapping if it has none."""
     value = env.get(key) if isinstance(env, dict) else None
     return value if isinstance(value, dict) else {}

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from ..core.errors import Mistakes
 from ..core.words import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 RECORD, START, LOG = "instance.json", "start", "log"
 # The watcher of an app without ports, and the note on the things that an instance waits for until it is ready.
@@ -17,13 +21,14 @@ PROCESS = ".process"
 TAKEN = re.compile(r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.waiting|\.process|\..*\.partial")
 
 
-def check(config, at):
+def check(config: Iterable[str], at: str) -> None:
     """Raise DefinitionError if a target of ``config`` is a file of ours, no file at all, or another target's folder.
 
-    :param config: path below the instance's folder -> template.
+    :param config: paths below the instance's folder.
     :param at: its key path, for messages.
     """
-    paths, mistakes = {}, Mistakes()
+    mistakes = Mistakes()
+    paths: dict[PurePosixPath, str] = {}
     for target in config:
         path = PurePosixPath(target)
         if not path.parts:

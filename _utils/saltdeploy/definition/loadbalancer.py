@@ -7,9 +7,15 @@ has room for.
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, TypedDict
 
 from ..core.errors import DefinitionError, Refused
 from ..core.words import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from ..core.model import App, Environment
 
 # Where highstate writes HAProxy's configuration.
 HAPROXY = "/etc/haproxy/haproxy.cfg"
@@ -19,21 +25,34 @@ ROLE = "loadbalancer"
 LEAST = 32
 
 
-def room(app):
-    """Return how many instances of a release of ``app`` (a model.App) a load balancer sends requests to."""
+class HaproxyFrontend(TypedDict):
+    """A frontend of HAProxy, as plain data.
+
+    :param timeout: in milliseconds.
+    :param slots: the number of HAProxy's slots for instances of the app.
+    """
+
+    app: str
+    port: int
+    mode: str
+    timeout: int
+    trusted_proxies: list[str]
+    slots: int
+
+
+def room(app: App) -> int:
+    """Return how many instances of a release of ``app`` a load balancer sends requests to."""
     return max(LEAST, 2 * app.instances)
 
 
-def slots(app):
+def slots(app: App) -> int:
     """Return the number of HAProxy's slots for ``app``: the old and the new release are there side by side."""
     return 2 * room(app)
 
 
-def frontends(environment):
-    """Return HAProxy's frontends for the apps of ``environment``, as plain data.
+def frontends(environment: Environment) -> list[HaproxyFrontend]:
+    """Return HAProxy's frontends for the apps of ``environment``, in the order of the apps' names.
 
-    :returns: a list of ``{"app", "port", "mode", "timeout", "trusted_proxies", "slots"}``, in the order of the apps'
-        names. ``timeout`` is in milliseconds.
     :raises DefinitionError: the definition of an app is wrong, or two apps cannot be beside one another. HAProxy keeps
         its configuration until the mistake is fixed. Without its frontend, a serving app would be lost to its clients.
     """
@@ -55,13 +74,13 @@ def frontends(environment):
     ]
 
 
-def slots_in(configuration, app):
+def slots_in(configuration: str, app: str) -> int:
     """Return the number of slots for the app named ``app`` in HAProxy's ``configuration``, a text, or 0."""
     found = re.search(rf"^\s*server-template {re.escape(app)}- ([0-9]+) ", configuration, re.MULTILINE)
     return int(found[1]) if found else 0
 
 
-def lacking(app, count, found):
+def lacking(app: App, count: int, found: Mapping[str, int]) -> list[str]:
     """Return a sentence with a command for each load balancer that has no room yet for ``count`` instances.
 
     :param found: node -> the number of slots for ``app`` that HAProxy has there.
@@ -75,7 +94,7 @@ def lacking(app, count, found):
     ]
 
 
-def refuse_beyond(environment, app, count):
+def refuse_beyond(environment: Environment, app: App, count: int) -> None:
     """Raise Refused if ``count`` instances of ``app`` are more than the load balancers of ``environment`` take."""
     if not app.frontend or count <= room(app):
         return

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from ..core import durations
 from ..core.errors import DefinitionError
 from ..core.model import Stop
 from ..core.words import shown
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 # The time in which an instance must end, in seconds. supervisord counts whole seconds. A deployment waits for the end,
 # and holds the lock meanwhile.
 LEAST, MOST = 1.0, 3600.0
 
 
-def parse(raw, at):
+def parse(raw: Mapping[str, Any], at: str) -> Stop:
     """Return the Stop that ``stop: {…}`` describes.
 
     :param raw: the mapping as it is written. The schema has accepted it.

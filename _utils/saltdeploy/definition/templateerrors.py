@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+from typing import TYPE_CHECKING
 
 import jinja2
 import yaml
@@ -11,6 +12,9 @@ from salt.exceptions import SaltException
 
 from ..core import tracebacks, words
 from . import yamlfile
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 # Salt's messages on a name that is not found, or on wrong Jinja: their quotes are names, and no values.
 NAMED = ("Jinja variable", "Jinja syntax error", "Specified SLS")
@@ -30,7 +34,7 @@ SLS = re.compile(r"SLS '?(?:[\w-]+:)?([\w./-]+)'?")
 UNRENDERED = re.compile(r"Rendering SLS '?[^' ]+'? failed(?:, render error)?:\s*(.*)", re.DOTALL)
 
 
-def mistake(exc):
+def mistake(exc: Exception) -> str:
     """Return the message of ``exc``, raised by one of Salt's renderers: ``line 3: Jinja variable 'x' is undefined``."""
     error = getattr(exc, "error", exc)
     if isinstance(error, yaml.YAMLError):
@@ -45,14 +49,14 @@ def mistake(exc):
     return f"{f'line {line}: ' if line else ''}{said}"
 
 
-def sls_mistake(text):
+def sls_mistake(text: str) -> str:
     """Return Salt's message on a mistake in an SLS: the name of the SLS, its line if known, and the problem."""
     unrendered, sls = UNRENDERED.match(text), SLS.search(text)
     said = first_line(words.without_traceback(unrendered[1] if unrendered else text))
     return f"{sls[1]}: {said}" if sls and sls[1] not in said else said
 
 
-def first_line(text):
+def first_line(text: str) -> str:
     """Return the first line of Salt's message on a mistake, with the number of the mistake's line if Salt says it.
 
     The lines after it show the template, which may have secrets.
@@ -65,7 +69,7 @@ def first_line(text):
 
 
 @contextlib.contextmanager
-def quiet():
+def quiet() -> Iterator[None]:
     """Keep Salt's messages on mistakes in a template out of the log: they show the template, which may have secrets."""
 
     with words.unlogged(*LOGGERS):

@@ -9,12 +9,30 @@ import itertools
 import json
 import math
 import re
+from typing import TYPE_CHECKING, Any, Protocol
 
 from ..core import advice, bounds, words
 from ..core.errors import DefinitionError, Refused
 from ..core.words import nearest
 from . import yamlfile
 from .schema import OF_NODE, PILLAR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from types import ModuleType
+
+    class SchemaError(Protocol):
+        """An error of jsonschema, as far as messages need it."""
+
+        absolute_path: Sequence[str | int]
+        absolute_schema_path: Sequence[str | int]
+        schema_path: Sequence[str | int]
+        schema: Mapping[str, Any]
+        validator: str
+        validator_value: Any
+        instance: Any
+        context: Sequence[SchemaError]
+
 
 # How many mistakes of an app, or of the environment, are looked for, and how many a message lists.
 MISTAKES, TOLD = 100, 12
@@ -26,7 +44,7 @@ SEALED = (
 ENVIRONMENT = ""
 
 
-def problems(definitions, schema=PILLAR):
+def problems(definitions: Mapping[str, Any], schema: Mapping[str, Any] = PILLAR) -> dict[str, list[str]]:
     """Return the mistakes in ``{"apps": …, "environments": …}``: ``{app: sentences}``, without apps that are right.
 
     The environment itself is under ``""``. An app's mistakes are in no other app's sentences.
@@ -42,56 +60,56 @@ def problems(definitions, schema=PILLAR):
     return {part if isinstance(part, str) else words.shown(part): said for part, said in found.items() if said}
 
 
-def problems_again(definitions):
+def problems_again(definitions: Mapping[str, Any]) -> dict[str, list[str]] | None:
     """Return :func:`problems` of definitions that the master has checked, or None if the node has no jsonschema."""
     return problems(definitions, OF_NODE) if importlib.util.find_spec("jsonschema") else None
 
 
-def listed(sentences):
+def listed(sentences: Sequence[str]) -> str:
     """Return sentences as a message: each on its line, the first 12 of them."""
     more = len(sentences) - TOLD
     rest = [f"… and {more}{' or' if len(sentences) >= MISTAKES else ''} more"] if more > 0 else []
     return "\n".join([*sentences[:TOLD], *rest])
 
 
-def digest(definitions):
+def digest(definitions: Mapping[str, Any]) -> str:
     """Return a digest that is the same only for the same definitions, with keys as text, and the same schema."""
     return f"{_digest(definitions)} by {_schema()}"
 
 
 @functools.cache
-def _schema():
+def _schema() -> str:
     return _digest(PILLAR)
 
 
-def _digest(value):
+def _digest(value: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(value, default=repr).encode()).hexdigest()
 
 
-def _parts(definitions):
+def _parts(definitions: Mapping[str, Any]) -> dict[Any, dict[str, Any]]:
     """Return the definitions in parts: ``{"": without any app, app: all that is written of it}``."""
     apps, environments = definitions["apps"], definitions["environments"]
     rest = {n: _without_apps(e) for n, e in environments.items()}
-    parts = {ENVIRONMENT: {"environments": rest}}
+    parts: dict[Any, dict[str, Any]] = {ENVIRONMENT: {"environments": rest}}
     for app in dict.fromkeys([*apps, *(a for e in environments.values() for a in _apps(e))]):
         placed = {n: {"nodes": {}, "apps": {app: _apps(e)[app]}} for n, e in environments.items() if app in _apps(e)}
         parts[app] = {**({"apps": {app: apps[app]}} if app in apps else {}), "environments": placed}
     return parts
 
 
-def _without_apps(environment):
+def _without_apps(environment: Any) -> Any:
     """Return an environment without its apps, except apps that are no mapping: they are the environment's mistake."""
     if not isinstance(environment, dict) or not isinstance(environment.get("apps"), dict):
         return environment
     return {key: value for key, value in environment.items() if key != "apps"}
 
 
-def _apps(environment):
+def _apps(environment: object) -> dict[Any, Any]:
     apps = environment.get("apps") if isinstance(environment, dict) else None
     return apps if isinstance(apps, dict) else {}
 
 
-def _problems(validator, definitions):
+def _problems(validator: Any, definitions: Mapping[str, Any]) -> list[str]:
     try:
         bounds.check(definitions)
     except DefinitionError as exc:
@@ -106,17 +124,17 @@ def _problems(validator, definitions):
 
 
 @functools.cache
-def _validator(jsonschema):
+def _validator(jsonschema: ModuleType) -> Any:
     """Return the validator without Python's and YAML's leniency: a last newline, 3.0 as integer, .nan and .inf."""
 
-    def pattern(_validator, wanted, instance, _schema):
+    def pattern(_validator: Any, wanted: str, instance: object, _schema: Any) -> Iterator[Exception]:
         if isinstance(instance, str) and not re.search(wanted.replace("$", r"\Z"), instance):
             yield jsonschema.ValidationError("has another form")
 
-    def number(_checker, value):
+    def number(_checker: Any, value: object) -> bool:
         return integer(_checker, value) or (isinstance(value, float) and math.isfinite(value))
 
-    def integer(_checker, value):
+    def integer(_checker: Any, value: object) -> bool:
         return isinstance(value, int) and not isinstance(value, bool)
 
     draft = jsonschema.Draft202012Validator
@@ -124,7 +142,7 @@ def _validator(jsonschema):
     return jsonschema.validators.extend(draft, {"pattern": pattern}, type_checker=types)
 
 
-def _explain(error, definitions):
+def _explain(error: SchemaError, definitions: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence on each mistake that an error of jsonschema is about, with its key path."""
     path, allowed, value = words.path(error.absolute_path, definitions), error.schema, error.instance
     if "propertyNames" in error.absolute_schema_path:
@@ -152,7 +170,7 @@ LIMITS = {
 }
 
 
-def _misnamed(error, definitions):
+def _misnamed(error: SchemaError, definitions: Mapping[str, Any]) -> str:
     """Return a sentence on a key of a wrong form, without a value that is a part of it."""
     allowed, key, keys = error.schema, error.instance, error.absolute_path
     if _space(key) or not advice.may_be_shown(allowed, key):
@@ -160,14 +178,16 @@ def _misnamed(error, definitions):
     return f"{words.path(keys, definitions)}: {advice.wrong(allowed, key)}{_space(key)}"
 
 
-def _space(key):
+def _space(key: object) -> str:
     """Return the advice for a key that has its value in it, or an empty text for any other key."""
     if words.without_value(key) == key:
         return ""
     return " YAML needs a colon and a space between a key and its value."
 
 
-def _unknown(keys, allowed, value, definitions):
+def _unknown(
+    keys: Iterable[object], allowed: Mapping[str, Any], value: Mapping[Any, Any], definitions: Mapping[str, Any]
+) -> Iterator[str]:
     known = sorted(allowed.get("properties", {}))
     for stray in sorted(set(value) - set(known), key=str):
         about = words.odd(stray) if isinstance(stray, str) else words.reading(stray)
@@ -179,16 +199,17 @@ def _unknown(keys, allowed, value, definitions):
             yield f"{path}: unknown key{said}.{_space(stray)} Allowed here: {', '.join(known)}"
 
 
-def _renamed(allowed, old, value):
+def _renamed(allowed: Mapping[str, Any], old: str, value: object) -> str:
     """Return the present name of the key ``old``, with its value if that has another name, too."""
     name = allowed["renamed"][old]
     values = allowed["properties"][name].get("renamed", {})
     return f"{name}: {values[value]}" if isinstance(value, str) and value in values else name
 
 
-def _meant(error):
+def _meant(error: SchemaError) -> list[SchemaError]:
     """Return the errors of the form that was meant, of several allowed forms: only one is a mapping or a list."""
     options = error.schema["anyOf"]
-    kind = {dict: "object", list: "array"}.get(type(error.instance))
+    kinds: dict[type, str] = {dict: "object", list: "array"}
+    kind = kinds.get(type(error.instance))
     chosen = [number for number, option in enumerate(options) if kind and option.get("type") == kind]
     return [inner for inner in error.context if inner.schema_path[0] in chosen]

@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import yaml
 
 from ..core import bounds, words
 from ..core.errors import DefinitionError
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+    from yaml import SafeLoader
+else:
+    # The loader in C, where PyYAML has it.
+    SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 MERGE = "tag:yaml.org,2002:merge"
 TIMESTAMP = "tag:yaml.org,2002:timestamp"
@@ -18,14 +28,19 @@ QUOTED = re.compile(r"""'.*'|".*"|`.*`""")
 PLAIN = re.compile(r"[A-Za-z0-9_./+~-]{1,60}")
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+class _Loader(SafeLoader):
     """A loader to which timestamps are text, as in Salt's own loader, and a key that is there twice is an error."""
 
-    def __init__(self, stream):
-        super().__init__(stream)
-        self._looked_at = set()
+    yaml_constructors: ClassVar[dict[Any, Any]] = {
+        **SafeLoader.yaml_constructors,
+        TIMESTAMP: SafeLoader.construct_yaml_str,
+    }
 
-    def flatten_mapping(self, node):
+    def __init__(self, stream: str) -> None:
+        super().__init__(stream)
+        self._looked_at: set[int] = set()
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
         # After a node is flattened, the keys that it merges are among its own.
         if id(node) not in self._looked_at:
             self._looked_at.add(id(node))
@@ -35,10 +50,7 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
             raise _OurOwn(None, None, "merges too many keys", node.start_mark)
 
 
-_Loader.add_constructor(TIMESTAMP, _Loader.construct_yaml_str)
-
-
-def shebang(path):
+def shebang(path: str | os.PathLike[str]) -> str:
     """Return the renderers in the first line of the file ``path`` (``#!yaml|gpg``), or an empty text."""
     try:
         with open(path, "rb") as file:
@@ -48,7 +60,7 @@ def shebang(path):
     return first[2:].decode("utf-8", "replace").strip() if first.startswith(b"#!") else ""
 
 
-def load(path):
+def load(path: str | os.PathLike[str]) -> Any:
     """Return the data in the YAML file ``path``.
 
     :raises DefinitionError: it cannot be read, is too large or is no YAML. The message has the file, and the line if
@@ -66,7 +78,7 @@ def load(path):
     raise DefinitionError(f"{path}: {said}")
 
 
-def _read(path):
+def _read(path: str | os.PathLike[str]) -> str:
     try:
         with open(path, "rb") as file:
             raw = file.read(bounds.FILE + 1)
@@ -81,16 +93,21 @@ def _read(path):
     raise DefinitionError(f"{path}: is not UTF-8: {place}")
 
 
-def problem(exc):
+def problem(exc: Exception) -> str:
     """Return PyYAML's message, with the line, and without its quotes from the text: they may be secret."""
     mark, said = getattr(exc, "problem_mark", None), getattr(exc, "problem", None) or ""
     if not isinstance(exc, _OurOwn):
         said = QUOTED.sub("something", said)
-    line = f"line {mark.line + 1}: " if mark else ""
-    return words.message(f"is not YAML: {line}{said or 'a value is not as its tag says'}.")
+    return words.message(f"is not YAML: {_line(mark)}{said or 'a value is not as its tag says'}.")
 
 
-def _jinja(text, exc):
+def _line(mark: object) -> str:
+    """Return the line of PyYAML's ``mark`` for a message, or an empty text if there is no mark."""
+    number = getattr(mark, "line", None)
+    return "" if number is None else f"line {number + 1}: "
+
+
+def _jinja(text: str, exc: Exception) -> str:
     """Return the message on ``exc`` if Jinja in ``text`` caused it, else an empty text."""
     mark = getattr(exc, "problem_mark", None)
     for number, line in enumerate(text.splitlines(), 1):
@@ -102,12 +119,12 @@ def _jinja(text, exc):
     return ""
 
 
-def is_ciphertext(value):
+def is_ciphertext(value: object) -> bool:
     """Return whether ``value`` is text with a gpg message in it."""
     return isinstance(value, str) and CIPHERTEXT in value
 
 
-def ciphertexts(value, keys=()):
+def ciphertexts(value: object, keys: tuple[object, ...] = ()) -> Iterator[tuple[object, ...]]:
     """Yield the key path of each gpg message in ``value``, plain data."""
     if isinstance(value, dict):
         for key, inner in value.items():
@@ -123,12 +140,12 @@ class _OurOwn(yaml.constructor.ConstructorError):
     """A mistake that this module finds: its message quotes keys only."""
 
 
-def _measure(path, text):
+def _measure(path: str | os.PathLike[str], text: str) -> None:
     """Raise DefinitionError on a text that would overflow the stack of the C parser, or grow by too many aliases."""
     depth = aliases = 0
     said = ""
     try:
-        for event in yaml.parse(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+        for event in yaml.parse(text, Loader=SafeLoader):
             depth += isinstance(event, (yaml.MappingStartEvent, yaml.SequenceStartEvent))
             depth -= isinstance(event, (yaml.MappingEndEvent, yaml.SequenceEndEvent))
             aliases += isinstance(event, yaml.AliasEvent)
@@ -137,7 +154,7 @@ def _measure(path, text):
             if aliases > bounds.ALIASES:
                 said = f"more than {bounds.ALIASES} aliases (*name)"
             if said:
-                said = f"line {event.start_mark.line + 1}: {said}"
+                said = f"{_line(event.start_mark)}{said}"
                 break
     except yaml.YAMLError as exc:
         said = _jinja(text, exc) or problem(exc)
@@ -145,8 +162,8 @@ def _measure(path, text):
         raise DefinitionError(f"{path}: {said}")
 
 
-def _no_key_twice(node):
-    seen = set()
+def _no_key_twice(node: yaml.MappingNode) -> None:
+    seen: set[tuple[str, str]] = set()
     for key, value in node.value:
         if key.tag == MERGE and isinstance(value, yaml.SequenceNode) and len(value.value) > bounds.MERGED:
             raise _OurOwn(None, None, f"`<<` merges more than {bounds.MERGED} mappings", key.start_mark)
@@ -156,6 +173,6 @@ def _no_key_twice(node):
             seen.add((key.tag, key.value))
 
 
-def _key(key):
+def _key(key: str) -> str:
     """Return a key for a message, and nothing of it if it may be more than a name."""
     return f"the key {words.shown(key)}" if PLAIN.fullmatch(key) else "a key"

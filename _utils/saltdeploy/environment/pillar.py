@@ -161,7 +161,7 @@ def _secrets(
     identities: secretstore.Identities,
     apps: Mapping[str, Any],
     node: str,
-) -> secretstore.Kept:
+) -> cluster.Secrets:
     """Return the secrets of an environment, see secretstore.Secrets.get.
 
     :raises DefinitionError: they cannot be read, or cannot be written. No other environment needs them.

@@ -16,44 +16,18 @@ import secrets
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import DefinitionError
 from ..system import filelocks
 from ..system.files import write_file
 from . import certificates
 
+if TYPE_CHECKING:
+    from ..definition import cluster
+
 # The names and the addresses of the certificate of each node.
 Identities = Mapping[str, tuple[Sequence[str], Sequence[str]]]
-
-
-class Tokens(TypedDict):
-    """The tokens of an environment's Consul (UUIDs).
-
-    :param agents: the token of the agent of each node.
-    :param apps: the token of each app that has a token of its own.
-    """
-
-    management: str
-    deployer: str
-    nodes: str
-    dns: str
-    agents: dict[str, str]
-    apps: dict[str, str]
-
-
-class Kept(TypedDict):
-    """The secrets of an environment.
-
-    :param gossip: the key of the gossip between agents, in base64.
-    :param ca: the certificate authority.
-    :param certificates: the certificate of each node.
-    """
-
-    gossip: str
-    ca: certificates.Pair
-    certificates: dict[str, certificates.Pair]
-    tokens: Tokens
 
 
 def folder(opts: Mapping[str, Any]) -> Path:
@@ -87,7 +61,7 @@ class Secrets:
         apps: Iterable[str],
         now: datetime.datetime | None = None,
         node: str | None = None,
-    ) -> Kept:
+    ) -> cluster.Secrets:
         """Return this environment's secrets, after making those that are missing or are about to expire.
 
         :param apps: names of the apps that have a token of their own.
@@ -103,7 +77,7 @@ class Secrets:
 
     def _get(
         self, environment: str, identities: Identities, apps: Iterable[str], now: datetime.datetime, node: str | None
-    ) -> Kept:
+    ) -> cluster.Secrets:
         with self._alone():
             path = self.folder / f"{environment}.json"
             before = _read(path)
@@ -145,7 +119,7 @@ def _complete(
     apps: Iterable[str],
     now: datetime.datetime,
     only: str | None,
-) -> Kept:
+) -> cluster.Secrets:
     tokens = before.get("tokens", {})
     agents, of_apps = tokens.get("agents", {}), tokens.get("apps", {})
     ca = before.get("ca") or certificates.authority(f"saltdeploy {environment}", now)

@@ -78,26 +78,26 @@ class Notifier:
         self.journal.observer = self.journal.wave = None
         try:
             self._phases.cut()
-            self._tell_end(exc)
-            for problem in filter(None, (self._bus.problem, self._hook and self._hook.close())):
-                self.journal.warn(problem)
+            self._tell_end(exc, round(time.monotonic() - self._begun, 3))
+            for problem in (self._bus.problem, self._hook.close() if self._hook else ""):
+                if problem:
+                    self.journal.warn(problem)
         except INTERRUPTS:  # the run's changes stay, and its result must still be reported
             self.journal.warn("interrupted while the last events were sent: they may not have arrived")
 
-    def _tell_end(self, exc: BaseException | None) -> None:
-        seconds = round(time.monotonic() - self._begun, 3)
-        if self._result is None:
-            why = "it was interrupted" if isinstance(exc, INTERRUPTS) else tracebacks.told(exc)
-            told = {"outcome": "refused", "retcode": REFUSED, "error": why, "verdict": f"nothing was changed: {why}"}
+    def _tell_end(self, exc: BaseException | None, seconds: float) -> None:
+        if self._result:
+            outcome, code = self._result["outcome"], self._result["retcode"]
+            error, verdict = self._result["why"], self._result["verdict"]
         else:
-            result = self._result
-            told = {key: result[key] for key in ("outcome", "retcode", "verdict")}
-            told["error"] = result["why"]
-        told["error"], told["verdict"] = events.shortened(told["error"]), events.shortened(told["verdict"])
+            outcome, code = "refused", REFUSED
+            error = tracebacks.told(exc) if exc and not isinstance(exc, INTERRUPTS) else "it was interrupted"
+            verdict = f"nothing was changed: {error}"
         nodes = sorted(self._phases.touched)
-        if told["outcome"] == "paused":
-            self._tell("paused", nodes=nodes, outcome="paused")
-        self._tell("end", nodes=nodes, seconds=seconds, **told)
+        if outcome == "paused":
+            self._tell("paused", nodes=nodes, outcome=outcome)
+        texts = {"error": events.shortened(error), "verdict": events.shortened(verdict)}
+        self._tell("end", nodes=nodes, seconds=seconds, outcome=outcome, retcode=code, **texts)
 
     def _tell(self, what: str, **data: Any) -> None:
         self._count += 1

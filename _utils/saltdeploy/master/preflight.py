@@ -75,7 +75,7 @@ def observe(site: Site, journal: Journal, deployment: str | None = None) -> Obse
     )
 
 
-def _refresh(fleet: Fleet, nodes: Iterable[str]) -> dict[str, str]:
+def _refresh(fleet: Fleet, nodes: Collection[str]) -> dict[str, str]:
     """Have the master forget its cached pillars. Return node -> the reason why its pillar may be old."""
     replies = fleet.run("saltutil.refresh_pillar", nodes, wait=True, timeout=REFRESH, deadline=TALK_DEADLINE)
     # Salt answers the same whether the pillar came in time or not, so only the time tells.

@@ -28,7 +28,7 @@ def held() -> Iterator[Callable[[], None]]:
         if came:
             number, frame = came.pop()
             came.clear()
-            handlers[number](number, frame)
+            handlers[signal.Signals(number)](number, frame)
 
     for number in handlers:
         signal.signal(number, lambda *what: came.append(what))

@@ -191,5 +191,12 @@ def _row(endpoint: Endpoint, state: State, replaced: Collection[str], notes: Ite
 
 
 def _lost(node: str, i: str) -> Row:
-    row = {"id": i, "node": node, "version": version_of(i), "address": "", "state": State.LOST.value}
-    return {**row, "notes": [], "health": ""}
+    return {
+        "id": i,
+        "node": node,
+        "version": version_of(i),
+        "address": "",
+        "state": State.LOST.value,
+        "notes": [],
+        "health": "",
+    }

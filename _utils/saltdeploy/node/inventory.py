@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .. import definition
 from ..core import names, shapes
-from ..core.model import App, Instance, parts_of
+from ..core.model import App, Instance, parts_of, undefined
 from ..definition import loadbalancer, stops
 from ..discovery.registration import CANDIDATE
 from ..system import processes
@@ -83,7 +83,7 @@ class Inventory:
         """Return the App called ``name``. Without a valid definition it has no settings, and can still be stopped."""
         if name in self.environment.names:
             return definition.known_by_name(self.environment, name)
-        return App(names.app(name), None, "")
+        return undefined(names.app(name))
 
     def instances(self, name: str) -> list[Instance]:
         """Return the Instances of app ``name`` on this node. Only discovery or the supervisor may know some of them."""

@@ -72,7 +72,7 @@ def service(minion: str, pillar: Mapping[str, Any], name: str, **given: Any) -> 
     )
 
 
-def frontends(minion: str, pillar: Mapping[str, Any]) -> list[dict[str, Any]]:
+def frontends(minion: str, pillar: Mapping[str, Any]) -> list[loadbalancer.HaproxyFrontend]:
     """Return the frontends of a load balancer on ``minion``, see loadbalancer.frontends.
 
     :raises Refused: the minion is a node of no environment.

@@ -8,10 +8,11 @@ from ..core.errors import Refused
 from . import explain
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from collections.abc import Set as AbstractSet
 
     from ..core.model import Instance
+    from ..core.records import Record
     from .model import Desired, Move, Observed
 
 
@@ -20,14 +21,14 @@ def nodes(desired: Desired, observed: Observed) -> Mapping[str, str]:
     return observed.data if desired.app.data else {}
 
 
-def recorded(desired: Desired, observed: Observed, record: Mapping[str, Collection[str]] | None) -> Sequence[str]:
+def recorded(desired: Desired, observed: Observed, record: Record | None) -> Sequence[str]:
     """Return the nodes that the record names as nodes with data.
 
     With ``move``, the operator gave up data that is missing now.
     """
     if not desired.app.data:
         return ()
-    before = () if desired.move else (record or {}).get("data", ())
+    before = record["data"] if record and "data" in record and not desired.move else []
     return sorted({n for n, folder in observed.data.items() if folder}.union(before))
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 from saltdeploy.core import placeholders
-from saltdeploy.core.model import PortRange, Probe, Stop
+from saltdeploy.core.model import PortRange, Probe
 
 from tests.support.definitions import ARCHIVE, complaint, mistake, pillar, shop
 
@@ -44,15 +44,6 @@ def test_ports(written, ports):
     assert shop({"ports": written}).ports == ports
 
 
-def test_how_an_app_is_stopped():
-    assert shop({"stop": {"timeout": "20s"}}, {"stop": {"signal": "INT"}}).stop == Stop("INT", 20.0)
-
-
-def test_files_of_the_app_s_own_may_be_called_as_it_likes():
-    config = {".env": "salt://a", "etc/start": "salt://b", "log.conf": "salt://c"}
-    assert shop({"config": config}).config == config
-
-
 def test_doubled_braces_are_braces():
     app = shop({"env": {"JSON": '{{"port": {port}}}'}})
     assert placeholders.fill(app.env["JSON"], {"port": 80}) == '{"port": 80}'
@@ -66,11 +57,6 @@ def test_in_place_is_for_an_app_with_one_port():
     assert message.startswith("environments:test:strategy:type: recreate is for an app with one port, and shop has")
     assert "`rolling` in apps:shop:strategy:type" in message
     assert "and shop has none" in complaint({"run": "a", "strategy": {"type": "recreate"}}, without="ports")
-
-
-def test_the_error_of_an_environment_s_strategy_points_there():
-    message = mistake(pillar(strategy={"min_healthy_time": "10m"}))
-    assert message.startswith("environments:test:strategy: min_healthy_time (600s)")
 
 
 def test_a_name_too_long_for_a_user():
@@ -109,21 +95,12 @@ def test_a_name_too_long_for_a_user():
             "checks:0:interval: 0 is too short. Write more than 0 and at most 30 days.",
         ),
         ({"tests": [{"tcp": True, "timeout": "0s"}]}, "tests:0:timeout: '0s' is too short. Write more than 0"),
-        ({"strategy": {"min_healthy_time": "10m"}}, "strategy: min_healthy_time (600s) < healthy_deadline (300s)"),
-        (
-            {"strategy": {"healthy_deadline": "20m"}},
-            "strategy: min_healthy_time (10s) < healthy_deadline (1200s) <= progress",
-        ),
-        ({"strategy": {"waves": [2, 1]}}, "strategy:waves: [2, 1]: sizes are cumulative and must grow"),
-        ({"strategy": {"waves": [1, "50%", "25%"]}}, "strategy:waves: [1, '50%', '25%']: sizes are cumulative"),
         (
             {"strategy": {"type": "recreate"}},
             "strategy:type: recreate is for an app with one port, and shop has 20000-20009. Write `rolling`",
         ),
         ({"ports": "30-20"}, "ports: `30-20` is not a range"),
         ({"ports": "1-65536"}, "ports: `1-65536` is not a range"),
-        ({"stop": {"timeout": "0s"}}, "stop:timeout: '0s' is too short. Write 1s to 1h"),
-        ({"stop": {"timeout": "61m"}}, "stop:timeout: '61m' is too long. Write 1s to 1h"),
         (
             {"env": {"A": "{nope}"}},
             "env:A: unknown placeholder (did you mean `node`?) at character 1. Allowed: address, port,",
@@ -134,24 +111,6 @@ def test_a_name_too_long_for_a_user():
 )
 def test_mistakes_of_meaning(app, message):
     assert complaint(app).startswith(message)
-
-
-@pytest.mark.parametrize(
-    "config, message",
-    [
-        ({"instance.json": "salt://a"}, "found 'instance.json', but saltdeploy has a file"),
-        ({"./start": "salt://a"}, "found './start', but saltdeploy has a file start of"),
-        ({"log": "salt://a"}, "found 'log', but saltdeploy has a file log of its own"),
-        ({"log.1": "salt://a"}, "found 'log.1', but saltdeploy has a file log.1 of its"),
-        ({".start.partial": "salt://a"}, "found '.start.partial', but saltdeploy has"),
-        ({".watcher.py": "salt://a"}, "found '.watcher.py', but saltdeploy has a file"),
-        ({".": "salt://a"}, "found '.', which is the instance's folder itself"),
-        ({"a/b": "salt://a", "a//b": "salt://b"}, "'a/b' and 'a//b' are the same file. Keep one."),
-        ({"a": "salt://a", "a/b": "salt://b"}, "'a' is a file, and 'a/b' is in it."),
-    ],
-)
-def test_files_of_an_instance_that_are_not_the_app_s(config, message):
-    assert complaint({"config": config}).startswith(f"config: {message}")
 
 
 # -- the login of a source --------------------------------------------------------------------

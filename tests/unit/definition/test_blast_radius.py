@@ -7,7 +7,7 @@ import pytest
 from saltdeploy import definition
 from saltdeploy.core.errors import DefinitionError, Refused
 from saltdeploy.core.model import App
-from saltdeploy.definition import conflicts, validation
+from saltdeploy.definition import validation
 from saltdeploy.environment import appfiles, environmentfiles
 from saltdeploy.environment import pillar as pillars
 from saltdeploy.node.host import Host
@@ -214,17 +214,3 @@ def test_a_node_remembers_what_was_wrong_and_what_was_not(tmp_path, monkeypatch)
     (tmp_path / ".validated").write_text("digest of an earlier version by another")
     assert "cart" in definition.load_own("web1", pillar, host.mistakes.find).broken
     assert looked == [1, 1]
-
-
-@pytest.mark.parametrize(
-    "requires, circle",
-    [
-        ({"shop": ["cart"], "cart": ["shop"]}, ["shop", "cart", "shop"]),
-        ({"shop": ["shop"]}, ["shop", "shop"]),
-        ({"shop": ["a"], "a": ["b"], "b": ["shop", "a"]}, ["shop", "a", "b", "shop"]),
-        ({"shop": ["a", "db"], "a": ["b"], "b": ["a"]}, []),
-    ],
-)
-def test_apps_that_require_one_another(requires, circle):
-    apps = {name: App(name, None, "", requires=tuple(others)) for name, others in requires.items()}
-    assert conflicts.circle("shop", apps["shop"].requires, apps) == circle

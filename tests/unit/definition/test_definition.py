@@ -1,16 +1,14 @@
 """A pillar in, an Environment out, and a message for each mistake in pillar."""
 
 import copy
-import sys
 
 import pytest
 from saltdeploy import definition
-from saltdeploy.core import words
 from saltdeploy.core.errors import DefinitionError, Refused
 from saltdeploy.core.model import Node, PortRange, Source, Strategy
 from saltdeploy.definition import appdefinition
 
-from tests.support.definitions import ARCHIVE, NODES, SHOP, complaint, mistake, pillar, shop
+from tests.support.definitions import ARCHIVE, NODES, SHOP, mistake, pillar, shop
 
 
 def test_load_fills_in_defaults():
@@ -57,13 +55,6 @@ def test_a_node_may_be_in_a_zone():
     assert mistake(pillar(nodes=nodes)).endswith(
         "nodes:web2:zone: 2 is not a name. Write a name: a-z, 0-9 and -, at most 53 characters, for example shop. Quote a number."
     )
-
-
-def test_jsonschema_is_needed_on_the_master_only(monkeypatch):
-    monkeypatch.setitem(sys.modules, "jsonschema", None)
-    with pytest.raises(Refused, match="jsonschema is not installed on the master"):
-        definition.load(pillar())
-    assert definition.load_own("web1", pillar()).apps["shop"].ports == PortRange(20000, 20009)
 
 
 # -- which environment ------------------------------------------------------------------------
@@ -238,161 +229,6 @@ def test_urls_elsewhere_may_have_a_password():
 # -- mistakes ---------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "app, message",
-    [
-        ({"prots": 80}, "prots: unknown key (did you mean `ports`?). Allowed here: checks, config,"),
-        ({"checks": [{"http": "/", "intervall": 1}]}, "checks:0:intervall: unknown key (did you mean `interval`?)"),
-        ({"run": 5}, "run: found a number. Write text: quote a number."),
-        ({"run": ""}, "run: the text is empty. Write at least 1 character."),
-        ({"instances": 0}, "instances: 0 is too small. Write at least 1."),
-        ({"instances": "3"}, "instances: '3' is not a whole number. Write the number without quotes: 3."),
-        ({"instances": 3.0}, "instances: 3.0 is not a whole number. Write a whole number: 3."),
-        ({"version": 1.4}, "version: 1.4 was read as a number, and digits may be lost (3.10 becomes 3.1). Write the"),
-        (
-            {"version": "1.0\n"},
-            "version: '1.0\\n' is not a version. Write a version: letters, digits and . _ + ~ -, at",
-        ),
-        ({"ports": "80"}, "ports: '80' is not a port or a range of ports. Write the port without quotes: 80."),
-        (
-            {"env": {"A B": "1"}},
-            "env:key number 1: found text of another form. Write the name of a variable: letters, digits",
-        ),
-        (
-            {"env": {1: "1"}},
-            "env:key number 1: found a number. Write the name of a variable: letters, digits and _. Quote",
-        ),
-        ({"env": {"A": ["1"]}}, "env:A: found a list. Write text, a number, true or false."),
-        (
-            {"config": {"../x": "salt://x"}},
-            "config: '../x' is not a path. Write a path below the instance's folder, without .., for",
-        ),
-        (
-            {"config": {"etc/..": "salt://x"}},
-            "config: 'etc/..' is not a path. Write a path below the instance's folder, without .., for",
-        ),
-        (
-            {"config": {"/etc/x": "salt://x"}},
-            "config: '/etc/x' is not a path. Write a path below the instance's folder, without .., for",
-        ),
-        ({"config": {"x": "/etc/x"}}, "config:x: found text of another form. Write a salt:// URL of a template."),
-        ({"user": "Root"}, "user: 'Root' is not a user. Write a user of the system: a-z, 0-9, _ and -, at most 32"),
-        ({"requires": "postgres"}, "requires: found text. Write a list."),
-        (
-            {"strategy": {"drain": "soon"}},
-            "strategy:drain: 'soon' is not a duration. Write a number of seconds, or a number with a",
-        ),
-        ({"strategy": {"keep_releases": 0}}, "strategy:keep_releases: 0 is too small. Write at least 1."),
-        ({"stop": {"signal": "KILL"}}, "stop:signal: 'KILL' is not allowed here. Write one of TERM, INT"),
-        (
-            {"strategy": {"keep_releases": "5"}},
-            "strategy:keep_releases: '5' is not a whole number. Write the number without quotes: 5.",
-        ),
-        (
-            {"strategy": {"drain": -1}},
-            "strategy:drain: -1 is not a duration. Write a number of seconds, or a number with a unit:",
-        ),
-        (
-            {"strategy": {"drain": float("inf")}},
-            "strategy:drain: inf is not a duration. Write a number of seconds, or a number with a",
-        ),
-        (
-            {"strategy": {"waves": ["0%"]}},
-            "strategy:waves:0: '0%' is not a number of nodes or a percentage. Write a number of nodes,",
-        ),
-        ({"strategy": {"type": "in-place"}}, "strategy:type: 'in-place' is not allowed here. Write recreate."),
-        ({"strategy": {"type": "beside"}}, "strategy:type: 'beside' is not allowed here. Write rolling."),
-        (
-            {"strategy": {"canary_weight": "candidate", "pause": 1}},
-            "strategy:canary_weight: 'candidate' is not a canary's traffic. Write none.",
-        ),
-        ({"strategy": {"replace": "in_place"}}, "strategy:replace: unknown key. Write `type: recreate`."),
-        ({"strategy": {"replace": "blue_green"}}, "strategy:replace: unknown key. Write `type`."),
-        ({"strategy": {"canary": "candidate"}}, "strategy:canary: unknown key. Write `canary_weight: none`."),
-        ({"strategy": {"canary": "5%"}}, "strategy:canary: unknown key. Write `canary_weight`."),
-        ({"strategy": {"min_healthy": 5}}, "strategy:min_healthy: unknown key. Write `min_healthy_time`."),
-        ({"strategy": {"grace": 5}}, "strategy:grace: unknown key. Write `deregister_delay`."),
-        ({"strategy": {"warm": 5}}, "strategy:warm: unknown key. Write `keep_old`."),
-        (
-            {"strategy": {"auto_revert": "no"}},
-            "strategy:auto_revert: 'no' is not true or false. Write true or false, without quotes.",
-        ),
-        ({"checks": [{"tcp": False}]}, "checks:0:tcp: found true or false. Write true."),
-        (
-            {"tests": [{"tcp": True, "from": "moon"}]},
-            "tests:0:from: 'moon' is not allowed here. Write one of node, peer, master.",
-        ),
-        (
-            {"source": {"archive": "ftp://a"}},
-            "source:archive: found text of another form. Write a URL (https://, http://, salt://,",
-        ),
-        (
-            {"source": {"pip": "a", "sha256": {"1": "short"}}},
-            "source:sha256:1: found text of another form. Write a SHA-256: 64 hexadecimal digits.",
-        ),
-        (
-            {"source": {"pip": "a", "sha256": {1.4: "a" * 64}}},
-            "source:sha256: 1.4 was read as a number, and digits may be lost (3.10 becomes 3.1). Write",
-        ),
-        ({"ports": None}, "ports: None is not a port or a range of ports. Write a port, or a range first-last, for"),
-    ],
-)
-def test_schema_mistakes(app, message):
-    assert complaint(app).startswith(message)
-
-
-@pytest.mark.parametrize(
-    "change, message",
-    [
-        ({"apps": [{"shop": SHOP}]}, "apps: found a list. Write a mapping of name to definition."),
-        ({"apps": "shop"}, "apps: found text. Write a mapping of name to definition."),
-        ({"apps": {8080: SHOP}}, "apps: the name 8080 is not text. Quote it."),
-        ({"apps": {"shop": None}}, "apps:shop: found nothing. Write a mapping."),
-        ({"environments": [{"test": {}}]}, "environments: found a list. Write a mapping of name to definition."),
-        ({"environments": {"test": None}}, "environments:test: found nothing. Write a mapping."),
-        ({"environments": {"test": {"apps": {}}}}, "environments:test:nodes: is missing"),
-        ({"environments": {"test": {"nodes": {"w": {}}}}}, "environments:test:nodes:w:address: is missing"),
-        ({"environments": {"test": {"nodes": ["w"]}}}, "environments:test:nodes: found a list. Write a mapping."),
-        (
-            {"environments": {"test": {"nodes": {}, "apps": ["shop"]}}},
-            "environments:test:apps: found a list. Write a mapping.",
-        ),
-        (
-            {"environments": {"test": {"nodes": {}, "apps": {"shop": "1.0"}}}},
-            "environments:test:apps:shop: found text. Write a mapping.",
-        ),
-        (
-            {"environments": {"test": {"nodes": {}, "apps": {"shpo": {}}}}},
-            "environments:test:apps:shpo: there is no such app (did you mean `shop`?)",
-        ),
-        (
-            {"environments": {"test": {"nodes": {}, "scale": 0}}},
-            "environments:test:scale: 0 is too small. Write more than 0.",
-        ),
-        (
-            {"environments": {"test": {"nodes": {}, "discovery": {"consul": {"servers": []}}}}},
-            "environments:test:discovery:consul:servers: the list is empty. Write at least 1.",
-        ),
-    ],
-)
-def test_malformed_pillar(change, message):
-    assert mistake({**pillar(), **change}).startswith(message)
-
-
-def test_all_mistakes_are_told_each_on_its_line():
-    """Whatever their kind; several unknown keys too."""
-    message = mistake(pillar({"instances": 0, "user": "Root", "prots": 80, "evn": {}}))
-    assert [line.partition(": ")[0] for line in message.splitlines()] == [
-        "apps:shop:evn",
-        "apps:shop:prots",
-        "apps:shop:instances",
-        "apps:shop:user",
-    ]
-    assert mistake(pillar({"env": {f"A{n:03}": [] for n in range(50)}})).endswith(
-        "A011: found a list. Write text, a number, true or false.\n… and 38 more"
-    )
-
-
 def paths(message):
     return [line.partition(": ")[0] for line in message.splitlines()]
 
@@ -504,51 +340,6 @@ def test_a_password_in_a_url_hides_no_other_mistake():
     secrets = {"apps:shop:source:requirements:0", "apps:shop:source:requirements:1"}
     assert set(paths(mistake(pillar({"source": source, "run": "x {prot}"})))) == {*secrets, "apps:shop:run"}
     assert set(paths(mistake(pillar({"source": source, "prots": 80})))) == {*secrets, "apps:shop:prots"}
-
-
-@pytest.mark.parametrize("name", ["Shop", "my_shop", "-shop", "shop-", "shop\n", "s" * 54, "sh.op"])
-def test_app_names_are_dns_labels(name):
-    given = pillar()
-    given["apps"][name] = given["apps"].pop("shop")
-    given["environments"]["test"]["apps"] = {name: {}}
-    assert mistake(given).startswith(f"apps: {words.shown(name)} is not a name. Write a name")
-
-
-def test_the_longest_app_name_leaves_room_for_its_candidate():
-    given = pillar({"user": "shop"})
-    given["apps"]["s" * 53] = given["apps"].pop("shop")
-    given["environments"]["test"]["apps"] = {"s" * 53: {}}
-    (app,) = definition.load(given).apps.values()
-    assert len(app.candidate) == 63
-
-
-def test_no_app_is_named_as_the_candidates_of_another():
-    both = pillar()
-    both["apps"]["shop-candidate"] = both["apps"]["shop"]
-    both["environments"]["test"]["apps"]["shop-candidate"] = {}
-    why = (
-        "environments:test:apps:shop-candidate: candidates of shop have this name in discovery. Rename shop-candidate."
-    )
-    assert definition.load(both).clashing == {"shop-candidate": why, "shop": why}
-    del both["environments"]["test"]["apps"]["shop"]
-    assert list(definition.load(both).apps) == ["shop-candidate"]
-
-
-def test_data_of_one_app_is_no_other_apps():
-    wrong = pillar({"data": "/srv/one"})
-    wrong["apps"]["till"] = {**SHOP, "data": "/srv/one/"}
-    wrong["environments"]["test"]["apps"]["till"] = {}
-    assert definition.load(wrong).clashing == {
-        "till": "apps:till:data: /srv/one is the data folder of shop, too. Name another folder.",
-        "shop": "apps:shop:data: /srv/one is the data folder of till, too. Name another folder.",
-    }
-
-
-@pytest.mark.parametrize("token", ["geheim\n", 4711])
-def test_a_token_that_is_wrong_is_not_shown(token):
-    message = mistake(pillar(discovery={"consul": {"token": token}}))
-    assert message.startswith("environments:test:discovery:consul:token: found ")
-    assert "geheim" not in message and "4711" not in message
 
 
 def test_a_test_from_a_peer_needs_a_peer():

@@ -230,18 +230,6 @@ def test_a_look_alike_is_named():
         definition.load(PILLAR, "t\u0435st")
 
 
-def test_two_frontends_on_one_port():
-    pillar = copy.deepcopy(PILLAR)
-    pillar["apps"]["cart"] = {**SHOP, "user": "cart"}
-    pillar["environments"]["test"]["apps"]["cart"] = {"version": "1.0"}
-    assert is_definition_or_refused(pillar) == ""
-    clashing = definition.load(pillar, "test").clashing
-    assert clashing["cart"].startswith("apps:cart:frontend:port: 80 is the port of the frontend of shop, too")
-    assert clashing["shop"].startswith("apps:shop:frontend:port: 80 is the port of the frontend of cart, too")
-    pillar["environments"]["test"]["apps"]["cart"]["frontend"] = {"port": 81}
-    assert definition.load(pillar, "test").clashing == {}
-
-
 def test_a_long_chain_of_environments():
     chain = {f"e{n}": {"based_on": f"e{n + 1}", "nodes": {}} for n in range(bounds.BASES + 1)}
     with pytest.raises(DefinitionError, match="at most 16 may be based on one another"):

@@ -34,7 +34,7 @@ def nodes(installing: Iterable[str], observed: Observed, version: str) -> list[s
 def may_change(app: App) -> bool:
     """Return whether a file of digests, and not the definition, determines the content of a release."""
     digests = app.source.sha256
-    return app.source.kind == "archive" and not isinstance(digests, dict) and not DIGEST.fullmatch(digests)
+    return app.source.kind == "archive" and isinstance(digests, str) and not DIGEST.fullmatch(digests)
 
 
 def check(

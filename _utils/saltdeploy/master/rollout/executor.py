@@ -207,7 +207,7 @@ class Deployment:
         except PhaseFailed as exc:
             self._lose(exc, counts)
             self._start_back({node: counts[node] for node in exc.problems})
-            replies = exc.values
+            replies = dict(exc.values)
         return [Instance(**i) for value in replies.values() for i in value["instances"]]
 
     def _start_back(self, counts: dict[str, int]) -> None:

@@ -74,7 +74,7 @@ class Hooks:
             return
         there = {node: nodes.get(node, ())} if isinstance(nodes, dict) else [node]
         self._mark("started", phase, hook, node)
-        seen = {}
+        seen: dict[str, Any] = {}
         try:
             self._run(phase, [hook], there, seen)
         except LockLost:

@@ -203,8 +203,8 @@ def _get(gate: Gate, url: str, params: Mapping[str, str] | None = None) -> tuple
 
 def _reason(exc: BaseException) -> str:
     """Return the root cause of an exception of requests, because its own message is long."""
-    while exc.__cause__ or exc.__context__:
-        exc = exc.__cause__ or exc.__context__
+    while deeper := exc.__cause__ or exc.__context__:
+        exc = deeper
     # The messages of requests and its libraries have the URL, which may contain a token.
     text = getattr(exc, "strerror", None) or (str(exc) if tracebacks.is_open(type(exc)) else type(exc).__name__)
     return "connection refused" if isinstance(exc, ConnectionRefusedError) else text[: analysis.SHOWN]

@@ -93,7 +93,7 @@ class Site:
         ours, strangers = membership.divide(
             self.discovery.instances(self.app.name), self.app.name, self.environment, self.known
         )
-        registered = {n: set() for n in observed.releases}
+        registered: dict[str, set[str]] = {n: set() for n in observed.releases}
         for i in observed.instances:
             registered.setdefault(i.node, set()).update([i.id] if i.published else ())
         stale = membership.stale(ours, registered)

@@ -46,7 +46,7 @@ def run(session: Session, name: object, env: object, version: object, settle: ob
     return {**about, "hooks": list(found.values()), "verdict": "\n".join(lines) or none, "retcode": DONE}
 
 
-def _marks(backend: Backend, prefix: str, version: str | None) -> dict[str, dict[str, Any]]:
+def _marks(backend: Backend, prefix: str, version: str | None) -> dict[str, hooks.Mark]:
     """Return all marks of an app, or of a release of it, by their complete keys."""
     found = hooks.usable(backend.read_all(hooks.marks_key(prefix)))
     return {key: mark for key, mark in sorted(found.items()) if version in (None, _version(prefix, key))}
@@ -56,7 +56,7 @@ def _version(prefix: str, key: str) -> str:
     return key.removeprefix(hooks.marks_key(prefix)).partition("/")[0]
 
 
-def _settled(marks: Mapping[str, dict[str, Any]], settle: object, owner: str) -> tuple[dict[str, Any], Collection[str]]:
+def _settled(marks: Mapping[str, hooks.Mark], settle: object, owner: str) -> tuple[dict[str, Any], Collection[str]]:
     """Return the entries to write and the keys to remove."""
     if settle == "again":
         return {}, list(marks)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...core import arguments, names, words
 from ...core.errors import DONE, REVERTED, Refused
@@ -21,7 +21,7 @@ def run(
     """Return the last lines that instances of app ``name`` printed: ``{node: {id: text}}``."""
     environment, app = session.known(name, env, looking=True)
     chosen = arguments.nodes(environment, app, nodes)
-    wanted = {
+    wanted: dict[str, Any] = {
         "instances": None if instance is None else [names.instance(instance)],
         "lines": arguments.count("lines", lines, None, arguments.LINES),
         "since": None if since is None else arguments.since(since),

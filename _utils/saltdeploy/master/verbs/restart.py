@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -114,9 +114,8 @@ def _places(ids: Ids) -> Places:
 
 def _in_turn(wave: Ids, up: Collection[tuple[str, str]]) -> Iterator[Ids]:
     """Yield the parts of a wave that are out at once: an instance of each node. Idle instances come first."""
-    order: Mapping[str, Sequence[str]] = {
-        node: sorted(ids, key=lambda i, node=node: (node, i) in up) for node, ids in wave.items()
-    }
+    idle = {node: [i for i in ids if (node, i) not in up] for node, ids in wave.items()}
+    order = {node: [*idle[node], *(i for i in ids if (node, i) in up)] for node, ids in wave.items()}
     for turn in range(most(wave)):
         yield {node: ids[turn : turn + 1] for node, ids in order.items() if len(ids) > turn}
 

@@ -17,7 +17,7 @@ import salt.pillar
 from ... import definition, discovery
 from ...core import arguments, bluegreen, names, records, words
 from ...core.errors import Refused, unchanged
-from ...core.model import App, Environment, Source
+from ...core.model import App, Environment, undefined
 from ...definition import cautions, inheritance, templateerrors
 from .. import preflight
 from ..journal import Journal
@@ -27,8 +27,8 @@ from .appsite import Site
 if TYPE_CHECKING:
     from ...planning.model import Observed
 
-# The first part of a mistake's message. Only an operator who asks for that app needs the remedy.
-FIRST = re.compile(r".*?(?=\. |\n|$)", re.DOTALL)
+# The end of the first part of a mistake's message. Only an operator who asks for that app needs the remedy.
+FIRST = re.compile(r"\. |\n")
 # How Salt says that it could not render a file of pillar.
 SLS = re.compile(r"Rendering (SLS '[^']+') failed, render error:\s*(.*)", re.DOTALL)
 
@@ -78,38 +78,35 @@ class Session:
         :param looking: the verb changes nothing, so it may choose the only environment that has the app.
         :param starts: the verb starts instances at the operator's request. An app that clashes with another is refused.
         """
-        environment, name = self._named(name, env, looking)
-        app = definition.find_app(environment, name)
+        environment, word = self._environment_of(name, env, looking)
+        app = definition.find_app(environment, definition.find_name(environment, word))
         if starts:
             definition.refuse_clash(environment, app)
-        elif name in environment.clashing:
-            self.warn(words.message(environment.clashing[name]))
+        elif app.name in environment.clashing:
+            self.warn(words.message(environment.clashing[app.name]))
         return environment, app
 
     def known(self, name: object, env: object, looking: bool = False) -> tuple[Environment, App]:
         """Return the environment, and an app by its name alone, because its own definition may be wrong."""
-        environment, name = self._named(name, env, looking)
-        return environment, definition.known_by_name(environment, name)
+        environment, word = self._environment_of(name, env, looking)
+        return environment, definition.known_by_name(environment, definition.find_name(environment, word))
 
     def defined_or_not(self, name: object, env: object, looking: bool = False) -> tuple[Environment, App]:
         """Return the environment, and the app, or a stand-in if the environment does not define the app."""
-        environment, word = self._environment_of(name, env, looking), arguments.word(name)
+        environment, word = self._environment_of(name, env, looking)
         if not names.NAME.fullmatch(word):
             definition.find_name(environment, word)  # Its message names a similar app.
         other = stand_in(word)
         return environment, environment.apps.get(other.name, other)
 
-    def _named(self, name: object, env: object, looking: bool) -> tuple[Environment, str]:
-        environment = self._environment_of(name, env, looking)
-        return environment, definition.find_name(environment, arguments.word(name))
-
-    def _environment_of(self, name: object, env: object, looking: bool) -> Environment:
-        if not name:
+    def _environment_of(self, name: object, env: object, looking: bool) -> tuple[Environment, str]:
+        """Return the environment, and the name of the app as text."""
+        word = arguments.one_name(name) if name else None
+        if not word:
             raise Refused("which app? Say its name first, for example: salt-run deploy.app shop")
-        name = arguments.one_name(name)
-        environment = self.environment(env, name, choose=looking)
-        self.warn_of_others(environment, name)
-        return environment
+        environment = self.environment(env, word, choose=looking)
+        self.warn_of_others(environment, word)
+        return environment, word
 
     # -- warnings -----------------------------------------------------------------------------
 
@@ -122,7 +119,7 @@ class Session:
         """Warn of the mistakes in other definitions, in one line. They do not stop the verb."""
         others = {app: why for app, why in environment.broken.items() if app != name}
         files = {} if name in environment.broken else environment.unread
-        wrong = [f"{what} ({FIRST.match(why)[0].rstrip('.')})" for what, why in {**files, **others}.items()]
+        wrong = [f"{what} ({FIRST.split(why, 1)[0].rstrip('.')})" for what, why in {**files, **others}.items()]
         if wrong:
             self.warn(words.message(f"left out, because of mistakes in them: {', '.join(wrong)}"))
 
@@ -200,7 +197,7 @@ def _with_errors(pillar: Mapping[str, Any]) -> dict[str, Any]:
 
 def stand_in(name: str) -> App:
     """Return an App without a definition, to remove its instances. Raises Refused if ``name`` is no app's name."""
-    return App(names.app(name), Source("", ""), "")
+    return undefined(names.app(name))
 
 
 def owner(user: object = None) -> str:

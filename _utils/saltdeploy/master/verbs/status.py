@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def run(session: Session, name: object, env: object) -> Result:
     """Return the state of an app, or of all apps, in discovery and in the record, even without a definition."""
-    word = None if name is None or name == "" else arguments.word(name)
+    word = arguments.one_name(name) or None
     environment = session.environment(env, word)
     session.warn_of_others(environment, word)
     with discovery.connect(environment.discovery) as backend:

@@ -150,7 +150,7 @@ def test_an_app_that_clashes_with_another_is_not_started_and_can_be_operated(ver
     def reach(*args, **kwargs):
         raise reached
 
-    made = call(_environment_of=lambda *args: environment, site=reach, whole_site=reach)
+    made = call(_environment_of=lambda *args: (environment, "shop"), site=reach, whole_site=reach)
     monkeypatch.setattr(promote, "paused_release", reach)
     with pytest.raises(Refused) as caught:
         verb.run(made, **arguments_of(verb))
@@ -163,7 +163,7 @@ def test_an_app_that_clashes_with_another_is_not_started_and_can_be_operated(ver
 def test_a_name_that_cannot_be_one_is_told_the_similar_name(name):
     found = Environment("e", {}, {"shop": make_app()})
     with pytest.raises(Refused, match=r"did you mean `shop`"):
-        call(_environment_of=lambda *args: found).defined_or_not(name, None)
+        call(_environment_of=lambda *args: (found, name)).defined_or_not(name, None)
 
 
 @pytest.mark.parametrize(
