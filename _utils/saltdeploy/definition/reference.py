@@ -95,7 +95,7 @@ def _duration(seconds: float) -> str:
     return f"{seconds / unit:g}{UNITS[unit]}"
 
 
-def _allowed(allowed: dict[str, Any]) -> str:
+def _allowed(allowed: forms.Schema) -> str:
     """Return the values that a schema allows, in words."""
     for section in schema.SECTIONS:
         if allowed.get("properties", {}).keys() == section.keys.keys():

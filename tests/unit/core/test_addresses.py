@@ -150,3 +150,8 @@ def test_name_servers_are_taken_apart():
     assert environment.upstream == (("10.0.0.53", None), ("fd00::53", 5353))
     with pytest.raises(DefinitionError, match="^environments:test:dns:upstream:1: 'one.dns.lan' is not the address"):
         definition.load(pillar("10.0.0.1", dns={"upstream": ["10.0.0.53", "one.dns.lan"]}))
+
+
+def test_an_address_with_a_leading_zero():
+    with pytest.raises(DefinitionError, match="four numbers up to 255, and none begins with a 0"):
+        addresses.of_node("010.0.0.1", "at")

@@ -303,6 +303,40 @@ def test_a_server_that_drips_is_left_alone_in_time():
         thread.join()
 
 
+# -- kinds ------------------------------------------------------------------------------------
+
+
+def test_each_kind_asks_in_its_way():
+    asked = []
+
+    def get(url, params=None):
+        asked.append((url, params))
+        return 200, json.dumps(vector("0.5") if params else {"rate": 0.5})
+
+    ways = analysis.Ways(get, lambda command: (0, f"{command}\n0.5"))
+    gates = [
+        gate("http", url="http://a/{version}", pointer="/rate"),
+        gate("prometheus", url="http://b/", query="rate(x{app='{app}'})"),
+        gate("command", command="./errors", maximum=5),
+    ]
+    assert [analysis.KINDS[g.kind].measure(g, VALUES, ways) for g in gates] == measured(0.5, 0.5, 0.5)
+    assert asked == [("http://a/1.0%2Bb2", None), ("http://b/api/v1/query", {"query": "rate(x{app='shop'})"})]
+
+
+@pytest.mark.parametrize(
+    "kind, answer, words",
+    [
+        ("http", (302, ""), "status 302, expected 2xx"),
+        ("prometheus", (502, "<html>"), "status 502, expected 200"),
+        ("prometheus", (400, '{"status": "error", "errorType": "bad_data", "error": "x"}'), "bad_data: x"),
+        ("command", None, "there is no instance to run the command at"),
+    ],
+)
+def test_a_kind_without_a_number_is_inconclusive(kind, answer, words):
+    with pytest.raises(Inconclusive, match=words):
+        analysis.KINDS[kind].measure(gate(kind), VALUES, analysis.Ways(lambda *_: answer))
+
+
 # -- measuring --------------------------------------------------------------------------------
 
 

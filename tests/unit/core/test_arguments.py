@@ -45,7 +45,7 @@ def test_seconds(given, seconds):
     assert arguments.seconds("timeout", given) == seconds
 
 
-@pytest.mark.parametrize("given", [0, -1, True, None, "long", "0s"])
+@pytest.mark.parametrize("given", [0, -1, True, None, "long", "0s", float("nan"), 10**400, -(10**400)])
 def test_what_is_no_number_of_seconds(given):
     with pytest.raises(Refused, match="timeout=.*: a number of seconds, or a number with a unit"):
         arguments.seconds("timeout", given)

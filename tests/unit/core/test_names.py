@@ -3,13 +3,10 @@
 import re
 
 import pytest
-from saltdeploy.core import addresses, advice, names
-from saltdeploy.core.errors import NOT_REVERTED, REVERTED, DefinitionError, Refused
-from saltdeploy.definition import schema
+from saltdeploy.core import names
+from saltdeploy.core.errors import NOT_REVERTED, REVERTED, Refused
 from saltdeploy.master.verbs import guard
 from saltdeploy.node import localservices
-
-from tests.support.definitions import complaint
 
 
 def refused(function, *args, **kwargs):
@@ -31,41 +28,6 @@ def test_names_are_explained_in_words():
     assert refused(localservices.service, "web1", {}, "db", address="a b").endswith(
         "is not an address. Write an IP address."
     )
-
-
-ADDRESS = schema.ENVIRONMENTS["additionalProperties"]["properties"]["nodes"]["additionalProperties"]["properties"][
-    "address"
-]
-
-
-@pytest.mark.parametrize(
-    "value, said",
-    [
-        ("10.0.0.11/24", "Write the address alone: 10.0.0.11."),
-        ("[fd00::11]", "Write the address alone: fd00::11."),
-        ("web_1", "Write an IP address, IPv4 or IPv6, for example 10.0.0.11."),
-    ],
-)
-def test_the_advice_on_an_address_is_one_that_is_taken(value, said):
-    assert advice.wrong(ADDRESS, value) == f"'{value}' is not an address. {said}"
-
-
-def test_an_address_with_a_leading_zero():
-    with pytest.raises(DefinitionError, match="four numbers up to 255, and none begins with a 0"):
-        addresses.of_node("010.0.0.1", "at")
-
-
-@pytest.mark.parametrize(
-    "wrong, said",
-    [
-        ({"resources": {"memory": 512}}, "512 is not a size. Write a size with its unit: 512M."),
-        ({"resources": {"memory": 536870912}}, "Write the number of bytes in quotes: '536870912'."),
-        ({"packages": "python3"}, "'python3' is not a list. Write a list: [python3]."),
-        ({"checks": [{"command": "x"}]}, "checks:0"),
-    ],
-)
-def test_the_advice_on_a_value(wrong, said):
-    assert said in complaint(wrong)
 
 
 @pytest.mark.parametrize("force, code", [(False, REVERTED), (True, NOT_REVERTED)])

@@ -25,6 +25,7 @@ ENTRY = {
     "record": RECORD,
 }
 JUNK = [0, "", "x", [], [RECORD], True, 1e400, {}, {"nodes": 1}, {**RECORD, "nodes": []}, {**RECORD, "time": math.nan}]
+JUNK += [{**RECORD, "time": value} for value in (math.inf, -1, True, 10**400, -(10**400))]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ import copy
 
 import pytest
 from saltdeploy import definition
-from saltdeploy.core import placeholders, words
+from saltdeploy.core import words
 from saltdeploy.core.errors import Refused
 from saltdeploy.definition import inheritance, schema, yamlfile
 
@@ -215,11 +215,3 @@ def test_what_has_a_form_says_it_in_words(keys, part):
     if "pattern" in part and "anyOf" not in part and "title" not in part:
         above = [p for k, p in APP + ENVIRONMENT if k == keys and "anyOf" in p]
         assert above and "description" in above[0], keys
-
-
-def test_a_command_names_its_placeholder_and_its_place_and_not_the_rest():
-    with pytest.raises(
-        Refused, match=r"unknown placeholder \{prot\} \(did you mean `port`\?\) at character 17"
-    ) as caught:
-        placeholders.check("./x --key Gehe1 {prot}", "apps:shop:run")
-    assert "Gehe1" not in str(caught.value)

@@ -6,7 +6,7 @@ import os
 import time
 
 import pytest
-from saltdeploy.core import limits, urls
+from saltdeploy.core import limits
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.model import App, Source, Strategy
 from saltdeploy.node.host import Host
@@ -362,100 +362,3 @@ def test_no_secret_is_left_on_the_node(tmp_path):
     assert "hunter2" not in str(raised.value)
     assert planted(tmp_path) == []
     assert list((tmp_path / "srv/.downloads").glob("*.partial"))
-
-
-# -- URLs of definitions ----------------------------------------------------------------------
-
-BAD = [
-    "https://joe:hunter2@host/x",
-    "https://hunter2@host/x",
-    "http://:hunter2@host/x",
-    "HTTPS://joe:hunter2@host",
-    "https://joe:hun/ter2@host/x",
-    "git+https://joe:hunter2@host/x@v1",
-    "git+ssh://git:hunter2@host/x",
-    "--index-url https://joe:hunter2@host/simple",
-    "--extra-index-url=https://__token__:hunter2@host/simple",
-    "-f https://hunter2@host/wheels",
-    "shop @ https://joe:hunter2@host/shop.whl",
-    "ftp://joe:hunter2@host/x",
-]
-GOOD = [
-    "https://host/x@v1",
-    "https://host:8443/x?a=b@c",
-    "http://[::1]:8500/x",
-    "http://{address}:8500",
-    "salt://shop@1.0/shop.tar",
-    "file:///srv/joe@host/x",
-    "git+ssh://git@host/x@v1",
-    "shop @ https://host/shop.whl",
-    "joe@host",
-    "gunicorn==23.0.0",
-]
-
-
-BAD_COMMANDS = [
-    "psql postgres://u:hunter2@db/x",
-    "psql 'POSTGRES://u:hunter2@db/x'",
-    'sh -c "psql \\"postgres://u:hunter2@db/x\\" -c 1"',
-    "./x --db=redis://:hunter2@db:6379/0",
-    "./x --db mysql+pymysql://u:hun/ter2@db/x",
-    "./x amqp://u:hun@ter2@mq//",
-    "./x amqp://u:2222@mq//",
-    "./x mongodb://u:hun#ter2@a:1,b:2/x",
-    "./x db://u:[hunter2]@db/x",
-    "git clone https://hunter2@host/x",
-    "./x git+https://hunter2@host/x",
-    "./x http://a:80 --db db://u:hunter2@db/x",
-    "sh -c 'x db://u:${{PASSWORD:-hunter2}}@db/x'",
-    "sh -c 'x db://u:$PASSWORD.hunter2@db/x'",
-]
-GOOD_COMMANDS = [
-    "psql postgres://u@db/x",
-    "psql postgres://db/x",
-    "sh -c 'psql postgres://u:$PASSWORD@db/x'",
-    "sh -c 'psql \"postgres://u:${{PASSWORD}}@db/x\"'",
-    "sh -c 'psql postgres://u:$(cat /run/password)@db/x'",
-    "sh -c 'psql postgres://u:$(</run/password)@db/x'",
-    "sh -c 'psql postgres://$USER:$PASSWORD@db/x'",
-    "curl http://{address}:{port}/x@v1",
-    "sh -c 'curl http://$ADDRESS:$PORT/x@v1'",
-    "sh -c 'curl http://[$ADDRESS]:$PORT/x@v1'",
-    "curl http://[::1]:8080/x@v1",
-    "curl http://localhost:8080/x?mail=joe@host",
-    'curl -d {{"url":"http://a:80","mail":"joe@host"}} http://a',
-    "git clone ssh://git@host/x",
-    "mail joe@host -s a:b",
-    "./x --at http://a:80 joe@host",
-]
-
-
-@pytest.mark.parametrize(
-    "found, texts",
-    [(urls.has_secret, {True: BAD, False: GOOD}), (urls.has_password, {True: BAD_COMMANDS, False: GOOD_COMMANDS})],
-    ids=["in a URL", "in a command"],
-)
-def test_a_secret_is_found(found, texts):
-    assert [(text, found(text)) for some in texts.values() for text in some] == [
-        (text, bad) for bad, some in texts.items() for text in some
-    ]
-
-
-@pytest.mark.parametrize("piece", ["a://", "a.", "[", "a://b:c", "a://@", "$A", "a://$A"])
-def test_a_long_command_is_looked_through_at_once(piece):
-    began = time.monotonic()
-    urls.has_password((piece * 30_000)[:30_000] + "@")
-    assert time.monotonic() - began < 2
-
-
-@pytest.mark.parametrize(
-    "url, shown",
-    [
-        ("https://host/x?token=hunter2#hunter2", "https://host/x"),
-        ("https://joe:hunter2@host/x", "https://host/x"),
-        ("salt://shop@1.0/x", "salt://shop@1.0/x"),
-        ("/srv/x?#y", "/srv/x?#y"),
-    ],
-)
-def test_what_is_shown_of_a_url(url, shown):
-    assert urls.public(url) == shown

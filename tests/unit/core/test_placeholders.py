@@ -1,0 +1,65 @@
+"""Placeholders in texts of a definition: they are filled in, and a mistake is named by its place."""
+
+import pytest
+from saltdeploy.core import placeholders
+from saltdeploy.core.errors import DefinitionError, Refused
+
+
+def test_a_command_names_its_placeholder_and_its_place_and_not_the_rest():
+    with pytest.raises(
+        Refused, match=r"unknown placeholder \{prot\} \(did you mean `port`\?\) at character 17"
+    ) as caught:
+        placeholders.check("./x --key Gehe1 {prot}", "apps:shop:run")
+    assert "Gehe1" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["hunter2{prot}", "hunter2{", "hunter2}", "{hunter2!r}", "{hunter2 }"])
+def test_nothing_of_another_text_is_shown(text):
+    with pytest.raises(DefinitionError) as caught:
+        placeholders.check(text, "apps:shop:env:PASSWORD", command=False)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text, names",
+    [
+        ("x", []),
+        ("x {port} {port} {address}", ["port", "port", "address"]),
+        ("x {{port}}", []),
+        ("x {{{port}}}", ["port"]),
+    ],
+)
+def test_the_placeholders_of_a_valid_text(text, names):
+    assert placeholders.check(text, "run") == names == placeholders.used(text)
+
+
+@pytest.mark.parametrize(
+    "text, problem",
+    [
+        ("x {{port}", "character 9 is a brace that belongs to no placeholder"),
+        ("x {nope}", "unknown placeholder {nope} at character 3"),
+        ("x {version}", "unknown placeholder {version} at character 3. Allowed: port."),
+    ],
+)
+def test_other_placeholders_are_refused(text, problem):
+    with pytest.raises(DefinitionError) as caught:
+        placeholders.check(text, "run", allowed=("port",))
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text, filled",
+    [
+        ("{app} {port}", "shop {port}"),
+        ("{{app}} {{{app}}}", "{app} {shop}"),
+        ("{ {app}", "{ shop"),
+        ("{}", "{}"),
+    ],
+)
+def test_placeholders_that_are_not_known_yet_stay(text, filled):
+    assert placeholders.fill_known(text, {"app": "shop"}) == filled
+
+
+def test_all_filled_in_is_the_same_both_ways():
+    text, values = "{{x}} {app}:{port}", {"app": "shop", "port": 80}
+    assert placeholders.fill(text, values) == placeholders.fill_known(text, values) == "{x} shop:80"
