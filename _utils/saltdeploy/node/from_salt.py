@@ -13,6 +13,7 @@ import salt.utils.url
 
 from ..core.errors import Failed
 from ..definition import templateerrors
+from .host import Host
 from .lifecycle import Lifecycle
 
 # How long Salt itself waits until a minion has loaded its pillar, in seconds.
@@ -26,10 +27,20 @@ def lifecycle(opts, pillar, functions):
     :param pillar: the minion's pillar.
     :param functions: ``__salt__``.
     """
+    settings = _settings(pillar, functions)
+    return Lifecycle(opts["id"], pillar, settings, partial(_fetch, opts, functions), partial(_render, functions))
+
+
+def host(opts, pillar, functions):
+    """Return the Host of this node, which need not be a node of an environment. See :func:`lifecycle`."""
+    settings = _settings(pillar, functions)
+    return Host(opts["id"], **({"root": settings["root"]} if "root" in settings else {}))
+
+
+def _settings(pillar, functions):
     # config.get would look into another pillar, which may be older than ``pillar``.
     own = functions["config.get"]("saltdeploy", {}, omit_pillar=True, omit_master=True)
-    settings = own or pillar.get("saltdeploy") or {}
-    return Lifecycle(opts["id"], pillar, settings, partial(_fetch, opts, functions), partial(_render, functions))
+    return own or pillar.get("saltdeploy") or {}
 
 
 def refreshed(opts, pillar, functions):
