@@ -22,7 +22,7 @@ import time
 import saltdeploy
 from saltdeploy import loader
 from saltdeploy.core import arguments, names
-from saltdeploy.node import from_salt, ondemand, requiredfiles, restoration, statestart, superseded
+from saltdeploy.node import cleaning, from_salt, ondemand, requiredfiles, restoration, statestart, superseded
 
 __virtual__ = loader.virtual
 
@@ -536,3 +536,24 @@ def restore(name, instances=None, after=None):
     lifecycle = _lifecycle()
     ids = restoration.missing(lifecycle, name)[0] if instances is None else _parse_ids(instances)
     return _answer(lifecycle, restoration.restore(lifecycle, name, ids, arguments.text("after", after)))
+
+
+def clean(test=False):
+    """
+    Retire the instances of all apps on this node, and remove all releases. Data folders, users and packages stay. It is
+    an error if a deployment is not finished, or if its record has instances on this node.
+
+    Returns ``{"instances", "releases", "folders", "data", "warnings"}``. The first two are mappings of app to a list.
+    ``folders`` are the paths that were removed, and ``data`` the paths that stay.
+
+    test
+        True changes nothing and returns what would be removed.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.clean test=True
+    """
+    host = from_salt.host(__opts__, __pillar__, __salt__)
+    return cleaning.clean(host, _lifecycle, arguments.flag("test", test))

@@ -9,7 +9,7 @@ configures.
 
 from saltdeploy import loader
 from saltdeploy.core import arguments, names
-from saltdeploy.node import from_salt, localservices, reweigh
+from saltdeploy.node import from_salt, leaving, localservices, reweigh
 
 __virtual__ = loader.virtual
 
@@ -288,6 +288,28 @@ def deregister(service_id):
     with _agent() as agent:
         agent.withdraw(localservices.identifier(service_id))
     return service_id
+
+
+def leave(test=False):
+    """
+    Have this node's Consul agent leave its cluster and end. Returns False if no agent that saltdeploy set up runs here.
+
+    It is an error if the agent is needed. It has services then, or the resolver or the load balancer of this node asks
+    it. Or it is a server, and the environment still has it as a server, or the others would have no quorum.
+
+    test
+        True changes nothing, and only looks whether the agent may leave.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.leave test=True
+    """
+    service = leaving.Service(
+        lambda: bool(__salt__["service.status"](leaving.SERVICE)), lambda: __salt__["service.reload"](leaving.SERVICE)
+    )
+    return leaving.leave(__opts__["id"], __pillar__, service, arguments.flag("test", test))
 
 
 def _public(kwargs):

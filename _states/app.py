@@ -188,6 +188,32 @@ def absent(name, version=None):
     return ret
 
 
+def cleaned(name):
+    """
+    Ensure that no instance of any app runs here, and that no release is installed. Instances are retired as in a
+    deployment. Data folders stay, and the comment has their paths.
+
+    The state fails if a deployment is not finished, or if its record has instances on this node. Highstate would bring
+    such instances back. The comment has the command that moves them.
+
+    name
+        The name of the state.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": "no app is here"}
+    try:
+        found = __salt__["app.clean"](test=__opts__["test"])
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return _failed(ret, exc)
+    parts = (("stopped", found["instances"]), ("removed", found["releases"]), ("folders", found["folders"]))
+    ret["changes"] = {k: v for k, v in parts if v}
+    stays = [f"data stay in {', '.join(found['data'])}"] if found["data"] else []
+    if ret["changes"] and __opts__["test"]:
+        return _would(ret, words.joined(["remove all apps", *stays]))
+    _warn(ret, found["warnings"])
+    ret["comment"] = words.joined(["all apps were removed" if ret["changes"] else ret["comment"], *stays])
+    return ret
+
+
 def _warn(ret, warnings):
     """Add ``warnings`` to a state's result, unless they are empty: Salt counts an empty list as a warning."""
     if warnings:

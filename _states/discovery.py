@@ -123,6 +123,25 @@ def _unready(passing):
     return f"not healthy: {', '.join(failing)}. See deploy.status" if failing else ""
 
 
+def left(name):
+    """
+    Ensure that this node's Consul agent has left its cluster, if saltdeploy set it up. The state fails if the agent is
+    needed, and the comment says by which part. See :py:func:`discovery.leave <saltdeploy_modules.discovery.leave>`.
+
+    name
+        The name of the state.
+    """
+    ret = {"name": name, "changes": {}, "result": True, "comment": "no agent of saltdeploy runs here"}
+    try:
+        if not __salt__["discovery.leave"](test=__opts__["test"]):
+            return ret
+    except (CommandExecutionError, SaltInvocationError) as exc:
+        return {**ret, "result": False, "comment": str(exc)}
+    if __opts__["test"]:
+        return {**ret, "result": None, "changes": {"left": name}, "comment": "Would leave the cluster"}
+    return {**ret, "changes": {"left": name}, "comment": "the agent has left the cluster"}
+
+
 def resolved(name, deadline=60):
     """
     Wait until this node resolves a name to an IPv4 or IPv6 address, as all programs on the node do.

@@ -14,6 +14,13 @@ dnsmasq:
     - watch:
       - file: /etc/dnsmasq.d/saltdeploy.conf
 
+{#- Says to `dns.clean` that the package was not there before. #}
+/var/lib/saltdeploy-installed-dnsmasq:
+  file.managed:
+    - replace: false
+    - onchanges:
+      - pkg: dnsmasq
+
 /etc/dnsmasq.d/saltdeploy.conf:
   file.managed:
     - contents: |

@@ -19,6 +19,13 @@ systemd-resolved:
     - watch:
       - file: /etc/systemd/resolved.conf.d/saltdeploy.conf
 
+{#- Says to `dns.clean` that the package was not there before. #}
+/var/lib/saltdeploy-installed-systemd-resolved:
+  file.managed:
+    - replace: false
+    - onchanges:
+      - pkg: systemd-resolved
+
 /etc/systemd/resolved.conf.d/saltdeploy.conf:
   file.managed:
     - contents: |

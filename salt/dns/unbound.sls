@@ -15,6 +15,13 @@ unbound:
     - watch:
       - file: /etc/unbound/unbound.conf.d/saltdeploy.conf
 
+{#- Says to `dns.clean` that the package was not there before. #}
+/var/lib/saltdeploy-installed-unbound:
+  file.managed:
+    - replace: false
+    - onchanges:
+      - pkg: unbound
+
 /etc/unbound/unbound.conf.d/saltdeploy.conf:
   file.managed:
     - contents: |

@@ -27,7 +27,7 @@ RUNNER = {
 }
 RUNNER |= {"status", "history", "test", "logs", "exec", "hooks", "unlock"}
 APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "logs", "command", "observe"}
-APP |= {"restore", "missing"}
+APP |= {"restore", "missing", "clean"}
 
 
 def public(loader, name):
@@ -50,8 +50,8 @@ def test_runner_is_loaded_with_examples(runners):
 
 
 def test_states_are_loaded(states):
-    assert public(states, "app") == {"installed", "running", "deployed", "absent", "room", "defined"}
-    assert public(states, "discovery") == {"published", "withdrawn", "ready", "resolved"}
+    assert public(states, "app") == {"installed", "running", "deployed", "absent", "room", "defined", "cleaned"}
+    assert public(states, "discovery") == {"published", "withdrawn", "ready", "resolved", "left"}
     assert public(states, "consul_acl") == {"bootstrapped", "policy", "role", "token", "tokens_known"}
 
 

@@ -116,7 +116,7 @@ def _allowed(allowed: forms.Schema) -> str:
     return ", ".join(SIMPLE[t] for t in types) + _limits(allowed)
 
 
-def _limits(allowed: dict[str, Any]) -> str:
+def _limits(allowed: forms.Schema) -> str:
     low, high = allowed.get("minimum"), allowed.get("maximum")
     if "exclusiveMinimum" in allowed:
         return f", more than {allowed['exclusiveMinimum']}, at most {high}"

@@ -16,6 +16,7 @@ import salt.utils.url
 
 from ..core.errors import Failed
 from ..definition import templateerrors
+from .host import Host
 from .lifecycle import Lifecycle
 
 # How long Salt itself waits until a minion has loaded its pillar, in seconds.
@@ -28,10 +29,20 @@ Functions = Mapping[str, Callable[..., Any]]
 
 def lifecycle(opts: Options, pillar: Pillar, functions: Functions) -> Lifecycle:
     """Return the Lifecycle of this node."""
+    settings = _settings(pillar, functions)
+    return Lifecycle(opts["id"], pillar, settings, partial(_fetch, opts, functions), partial(_render, functions))
+
+
+def host(opts: Options, pillar: Pillar, functions: Functions) -> Host:
+    """Return the Host of this node, which need not be a node of an environment."""
+    settings = _settings(pillar, functions)
+    return Host(opts["id"], **({"root": settings["root"]} if "root" in settings else {}))
+
+
+def _settings(pillar: Pillar, functions: Functions) -> Mapping[str, Any]:
     # config.get would look into another pillar, which may be older than ``pillar``.
     own = functions["config.get"]("saltdeploy", {}, omit_pillar=True, omit_master=True)
-    settings = own or pillar.get("saltdeploy") or {}
-    return Lifecycle(opts["id"], pillar, settings, partial(_fetch, opts, functions), partial(_render, functions))
+    return own or pillar.get("saltdeploy") or {}
 
 
 def refresh(opts: Options, pillar: Pillar, functions: Functions) -> dict[str, Any]:
