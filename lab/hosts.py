@@ -152,7 +152,7 @@ class Lab:
 
     @property
     def gateway(self):
-        """This machine's address in the network."""
+        """The address of this machine in the network."""
         return str(ipaddress.ip_network(self.facts["network"])[1])
 
     # -- hosts --------------------------------------------------------------------------------
@@ -402,6 +402,7 @@ def _mounts(folder):
 
 
 def wait_for(true, seconds, what):
+    """Wait until ``true()`` holds, for ``seconds`` at most. Raises ToolError that ``what`` did not come."""
     deadline = time.monotonic() + seconds
     while not true():
         if time.monotonic() > deadline:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Desired(Protocol):
-    """The state that a deployment is to reach: see planner.Desired."""
+    """The state that a deployment is to reach: see planning.model.Desired."""
 
     @property
     def app(self) -> App: ...
@@ -23,7 +23,7 @@ class Desired(Protocol):
 
 
 class Observed(Protocol):
-    """The state that was observed, a dataclass: see planner.Observed."""
+    """The state that was observed, a dataclass: see planning.model.Observed."""
 
     __dataclass_fields__: ClassVar[dict[str, Any]]
 
@@ -34,7 +34,7 @@ class Observed(Protocol):
 
 
 class Wave(Protocol):
-    """Nodes that are handled together: see planner.Wave."""
+    """Nodes that are handled together: see planning.model.Wave."""
 
     @property
     def start(self) -> Mapping[str, int]: ...
@@ -47,7 +47,7 @@ class Wave(Protocol):
 
 
 class Plan(Protocol):
-    """The steps of a deployment: see planner.Plan."""
+    """The steps of a deployment: see planning.model.Plan."""
 
     @property
     def install(self) -> Sequence[str]: ...
@@ -58,7 +58,7 @@ class Plan(Protocol):
 
 
 class Identity(Protocol):
-    """The id of a deployment, and its owner: see executor.Identity."""
+    """The id of a deployment, and its owner: see rollout.context.Identity."""
 
     @property
     def id(self) -> str: ...

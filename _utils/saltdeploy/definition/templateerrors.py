@@ -71,6 +71,5 @@ def first_line(text: str) -> str:
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Keep Salt's messages on mistakes in a template out of the log: they show the template, which may have secrets."""
-
     with words.unlogged(*LOGGERS):
         yield

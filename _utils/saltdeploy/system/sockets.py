@@ -1,4 +1,4 @@
-"""This node's TCP sockets, from proc(5)'s ``/proc/net/tcp``.
+"""The TCP sockets of this node, from proc(5)'s ``/proc/net/tcp``.
 
 psutil is not used, because it asks every process for its sockets. That takes a tenth of a second and more.
 """

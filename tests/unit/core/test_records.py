@@ -2,12 +2,10 @@
 
 import json
 from dataclasses import asdict
-from types import SimpleNamespace
 
 import pytest
 from saltdeploy.core import records
 from saltdeploy.master.journal import Step
-from saltdeploy.master.rollout.ledger import Recording
 
 
 def entry(version, verb="deploy", retcode=0, recorded=None, **more):
@@ -131,19 +129,3 @@ def test_an_entry_with_too_many_steps_is_kept_without_them():
     cut = records.cut(whole(steps=steps(10_000, 1000)))
     assert len(json.dumps(cut)) <= records.LIMIT
     assert (cut["steps"], cut["warnings"]) == ([], ["this entry was too long: its steps and its plan are left out"])
-
-
-@pytest.mark.parametrize(
-    "runs, release",
-    [
-        ({"web1": ["shop_1.0_80"], "web2": ["shop_2.0_81"]}, "2.0"),
-        # The old one was brought back: it is what serves, whatever was to be.
-        ({"web1": ["shop_1.0_80"], "web2": []}, "1.0"),
-        ({"web1": ["shop_1.0_80", "shop_0.9_81"], "web2": ["shop_1.0_80"]}, "1.0"),
-        ({}, "2.0"),
-    ],
-)
-def test_the_recorded_release_is_the_one_that_serves(runs, release):
-    recording = Recording()
-    recording.runs, recording.desired = runs, SimpleNamespace(version="2.0")
-    assert recording._release() == release
