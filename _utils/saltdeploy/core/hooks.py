@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 from . import durations, placeholders, shapes, words
 from .errors import Mistakes, Refused
 from .model import Hook
+from .phases import STEPS
 from .versions import argument
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ def lines(app: App, plan: Plan, marks: Mapping[str, Mark], values: Mapping[str, 
         f"hook {phase}: {_command(hook, values)},"
         f" {_where(marks.get(key(phase, hook))) if hook.once else 'on each node'}"
         for phase, some in app.hooks.items()
-        if doing[phase.partition("_")[2]]
+        if doing[STEPS[phase]]
         for hook in some
     ]
 

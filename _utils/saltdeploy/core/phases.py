@@ -2,5 +2,6 @@
 
 from __future__ import annotations
 
-# A hook runs before or after each of these steps, in this order.
-PHASES = tuple(f"{when}_{what}" for what in ("install", "start", "publish", "retire") for when in ("before", "after"))
+# A hook runs before or after each step, in this order. Each phase with its step.
+STEPS = {f"{when}_{step}": step for step in ("install", "start", "publish", "retire") for when in ("before", "after")}
+PHASES = tuple(STEPS)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 LATEST = 1e11
 # The largest weight that an SRV record can have.
 HEAVIEST = 65535
+Shape = Mapping[str, Callable[[object], bool]]
 
 
 def _whole(value: object) -> TypeGuard[int]:
@@ -45,6 +46,10 @@ def _time(value: object) -> bool:
 def _release(value: object) -> bool:
     """Return whether ``value`` is a release, or empty because there was no release before."""
     return value == "" or names.is_version(value)
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
 
 
 def _mapping(value: object) -> TypeGuard[dict[Any, Any]]:
@@ -72,7 +77,6 @@ def _weights(value: object) -> bool:
 
 
 # Key -> whether its value can be used. All these keys must be there, except the keys in OPTIONAL.
-Shape = Mapping[str, Callable[[object], bool]]
 RECORD: Shape = {
     "version": names.is_version,
     "deployment": _text,
@@ -93,6 +97,7 @@ PAUSED: Shape = {
     "canary": _text,
     "weights": _weights,
     "candidates": _mapping,
+    "move": _flag,
 }
 FROZEN: Shape = {
     "version": names.is_version,
@@ -124,7 +129,7 @@ MARK: Shape = {
     "owner": _text,
     "time": _time,
 }
-OPTIONAL = ("canary", "weights", "candidates", "verb", "left", "data", "tolerated", "digests")
+OPTIONAL = ("canary", "weights", "candidates", "move", "verb", "left", "data", "tolerated", "digests")
 PARTS = {"paused": PAUSED, "frozen": FROZEN, "warm": WARM}
 
 

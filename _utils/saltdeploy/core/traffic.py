@@ -136,7 +136,7 @@ def share(endpoints: Iterable[Endpoint], version: str) -> float | None:
 def refuse_unseen(app: App, endpoints: Iterable[Endpoint], observed: Iterable[str]) -> None:
     """Raise Refused if ``app`` asks for a share, and an instance serves on a node that was not ``observed``."""
     unseen = sorted({e.minion for e in endpoints} - set(observed))
-    if unseen and app.strategy.canary_weight.endswith("%"):
+    if unseen and app.strategy.canary_weight not in (FULL, NONE):
         raise Refused(
             f"apps:{app.name}:strategy:canary_weight: {app.strategy.canary_weight} is a share of all that serves,"
             f" and instances on {', '.join(unseen)} cannot be weighed: start the minion there, leave nodes= out, or say"

@@ -33,6 +33,7 @@ JUNK += [{**RECORD, "time": value} for value in (math.inf, -1, True, 10**400, -(
     [
         RECORD,
         {**RECORD, "paused": PAUSED},
+        {**RECORD, "paused": {**PAUSED, "move": True}},
         {**RECORD, "frozen": FROZEN},
         {**RECORD, "digests": {"1.0": "a" * 64}},
         {**RECORD, "x": 1},
@@ -77,6 +78,7 @@ def test_of_a_record_with_one_bad_id_the_others_are_used(bad):
     [
         ("paused", {**PAUSED, "since": "x"}),
         ("paused", {**PAUSED, "weights": {"1.0": "x"}}),
+        ("paused", {**PAUSED, "move": "false"}),
         ("paused", []),
         ("frozen", {**FROZEN, "why": None}),
         ("warm", {"until": "x", "nodes": {}}),
