@@ -172,7 +172,7 @@ class Releases:
                 return {"installed": False, "digest": digest, "now": digest, "packages": [], "warnings": warnings}
             now = ""
             with contextlib.suppress(Failed, Refused):  # an installed release does not need its source any more
-                now = choose(app.source).published(version, Path(folder), fetch)
+                now = choose(app.source).current_digest(version, Path(folder), fetch)
         recorded = nodefiles.release_record(self.path(app.name, version))
         digest, packages = recorded.get("artifact", ""), recorded.get("packages", [])
         return {"installed": True, "digest": digest, "now": now, "packages": packages, "warnings": []}

@@ -44,7 +44,7 @@ class Archive:
             return [key for key in same if not same[key]]
         return base.changes(wanted, there)
 
-    def published(self, version: str, folder: Path, fetch: base.Fetch) -> str:
+    def current_digest(self, version: str, folder: Path, fetch: base.Fetch) -> str:
         return "" if self.known_digest(version) else self.find_digest(version, folder, fetch)
 
     def check(

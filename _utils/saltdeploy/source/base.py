@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Origin(TypedDict):
-    """The parts of a definition that determine the content of a release. It holds no secrets.
+    """The parts of an archive's or a project's definition that determine the content of a release.
 
     :param sha256: the digest of this release, or the place that has it. None if the definition has neither.
     """
@@ -81,8 +81,8 @@ class Source(Protocol):
     def missing(self) -> Iterator[str]:
         """Yield a clause for each file or program that this node lacks to install any release."""
 
-    def origin(self, version: str) -> Origin:
-        """Return the data that identifies a release, to be recorded with it."""
+    def origin(self, version: str) -> Mapping[str, object]:
+        """Return the data that identifies a release, to be recorded with it. It holds no secrets."""
 
     def changes(self, version: str, recorded: Mapping[str, Any]) -> list[str]:
         """Return the keys of the definition that are about other content than the installed release.
@@ -90,10 +90,10 @@ class Source(Protocol):
         :param recorded: its record: its ``origin``, and the data that :meth:`install` returned.
         """
 
-    def published(self, version: str, folder: Path, fetch: Fetch) -> str:
-        """Return the digest that somebody else than the definition gives to the artifact now.
+    def current_digest(self, version: str, folder: Path, fetch: Fetch) -> str:
+        """Return the digest that the artifact has now. Empty if the definition itself determines the content.
 
-        It is empty if the definition determines the content, or if the artifact has no digest.
+        A source also returns an empty text if its artifacts have no digest.
 
         :param folder: an empty folder, for files that are needed meanwhile.
         """

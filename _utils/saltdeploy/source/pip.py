@@ -57,7 +57,7 @@ class Pip:
     def changes(self, version: str, recorded: Mapping[str, Any]) -> list[str]:
         return base.changes(self.origin(version), recorded["origin"])
 
-    def published(self, version: str, folder: Path, fetch: base.Fetch) -> str:
+    def current_digest(self, version: str, folder: Path, fetch: base.Fetch) -> str:
         return ""
 
     def check(

@@ -455,8 +455,8 @@ def test_without_a_digest_in_the_definition_the_location_decides():
 
 def test_only_a_file_of_digests_may_give_another_digest_now(tmp_path):
     (tmp_path / "sums").write_text(ONE)
-    assert archive(sha256=f"{tmp_path}/sums").published("1.0", tmp_path, None) == ONE
-    assert archive(sha256={"1.0": OTHER}).published("1.0", tmp_path, None) == ""
+    assert archive(sha256=f"{tmp_path}/sums").current_digest("1.0", tmp_path, None) == ONE
+    assert archive(sha256={"1.0": OTHER}).current_digest("1.0", tmp_path, None) == ""
 
 
 # -- before an installation -------------------------------------------------------------------

@@ -302,7 +302,7 @@ def test_the_check_changes_nothing_and_asks_for_the_reserve(tmp_path, monkeypatc
 
 
 def test_nobody_but_the_definition_determines_the_content(tmp_path):
-    assert Pip(Source("pip", "shop")).published("1.0", tmp_path, None) == ""
+    assert Pip(Source("pip", "shop")).current_digest("1.0", tmp_path, None) == ""
 
 
 def test_programs_and_files_that_are_missing_here(tmp_path):
