@@ -27,7 +27,12 @@ Functions = Mapping[str, Callable[..., Any]]
 
 
 def lifecycle(opts: Options, pillar: Pillar, functions: Functions) -> Lifecycle:
-    """Return the Lifecycle of this node."""
+    """Return the Lifecycle of this node.
+
+    :param opts: the minion's options.
+    :param pillar: the minion's pillar.
+    :param functions: ``__salt__``.
+    """
     # config.get would look into another pillar, which may be older than ``pillar``.
     own = functions["config.get"]("saltdeploy", {}, omit_pillar=True, omit_master=True)
     settings = own or pillar.get("saltdeploy") or {}

@@ -7,7 +7,6 @@ from saltdeploy.core import addresses, advice, names
 from saltdeploy.core.errors import NOT_REVERTED, REVERTED, DefinitionError, Refused
 from saltdeploy.definition import schema
 from saltdeploy.master.verbs import guard
-from saltdeploy.node import localservices
 
 from tests.support.definitions import complaint
 
@@ -26,11 +25,6 @@ def test_names_are_explained_in_words():
     assert refused(names.version, "../x").startswith("version: '../x' is not a version. Write a version: letters, ")
     assert refused(names.version, 3.1) == f"version 3.1: it was read as a number. {names.AS_TEXT}"
     assert refused(names.host, "a b") == "'a b' is no name of a host. Write letters, digits and . -"
-    assert "Write a name of a-z, 0-9 and -: my-db." in refused(localservices.service, "web1", {}, "my_db")
-    assert refused(localservices.identifier, "a/b").endswith("Write at most 255 letters, digits and . _ ~ + = : @ -")
-    assert refused(localservices.service, "web1", {}, "db", address="a b").endswith(
-        "is not an address. Write an IP address."
-    )
 
 
 ADDRESS = schema.ENVIRONMENTS["additionalProperties"]["properties"]["nodes"]["additionalProperties"]["properties"][
