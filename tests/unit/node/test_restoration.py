@@ -22,7 +22,7 @@ def test_one_bad_id_in_the_record_keeps_no_good_one_from_being_restored(node):
     [one] = serves(node)
     node.runtime.up.clear()
     recorded(node, a=["../x", one, 5, "blog_1_1"])
-    assert restoration.missing(node, "web") == ([one], "")
+    assert restoration.find_missing(node, "web") == ([one], "")
     may_pass(node)
     assert restoration.restore(node, "web", [one]) == [one]
     assert node.host.instances.recorded("web")[0].deployment == RESTORED
@@ -34,8 +34,8 @@ def test_an_instance_that_serves_without_its_record_is_left_to_a_deployment(node
     [one] = serves(node)
     recorded(node, a=[one])
     (node.host.instances.folder(one) / "instance.json").write_text(lost)
-    assert restoration.missing(node, "web") == ([], "") and restoration.restore(node, "web", [one]) == []
-    [warning] = restoration.warnings(node, "web")
+    assert restoration.find_missing(node, "web") == ([], "") and restoration.restore(node, "web", [one]) == []
+    [warning] = restoration.find_warnings(node, "web")
     assert warning.startswith(f"{one} serves on a") and "salt-run deploy.app web env=e replaces it" in warning
     assert there(node) == {one}
 
