@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import definition
 from ..core import names, shapes
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from ..discovery.backend import Backend
     from ..runtime.base import Runtime, State
     from .host import Host
+
+# An app without a definition has no source, and nobody asks it for one.
+NO_SOURCE: Any = None
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ class Inventory:
         """Return the App called ``name``. Without a valid definition it has no settings, and can still be stopped."""
         if name in self.environment.names:
             return definition.known_by_name(self.environment, name)
-        return App(names.app(name), None, "")
+        return App(names.app(name), NO_SOURCE, "")
 
     def instances(self, name: str) -> list[Instance]:
         """Return the Instances of app ``name`` on this node. Only discovery or the supervisor may know some of them."""
