@@ -367,7 +367,7 @@ def crashed(name, instances=None):
 
         salt web1 app.crashed shop
     """
-    return _lifecycle().crashed(name, _parse_ids(instances))
+    return _lifecycle().find_crashed(name, _parse_ids(instances))
 
 
 def test(name, instances=None):
@@ -478,8 +478,8 @@ def missing(name):
         salt web1 app.missing shop
     """
     lifecycle = _lifecycle()
-    ids, reason = restoration.missing(lifecycle, name)
-    warnings = restoration.warnings(lifecycle, name)
+    ids, reason = restoration.find_missing(lifecycle, name)
+    warnings = restoration.find_warnings(lifecycle, name)
     return {"instances": ids, "reason": reason, "superseded": superseded.find(lifecycle, name), "warnings": warnings}
 
 
@@ -534,7 +534,7 @@ def restore(name, instances=None, after=None):
         salt web1 app.restore shop
     """
     lifecycle = _lifecycle()
-    ids = restoration.missing(lifecycle, name)[0] if instances is None else _parse_ids(instances)
+    ids = restoration.find_missing(lifecycle, name)[0] if instances is None else _parse_ids(instances)
     return _answer(lifecycle, restoration.restore(lifecycle, name, ids, arguments.text("after", after)))
 
 

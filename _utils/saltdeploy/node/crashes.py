@@ -27,10 +27,10 @@ def note(host: Host, runtime: Runtime, instance: str) -> None:
 
 def since_publication(host: Host, runtime: Runtime, instances: Sequence[str]) -> list[str]:
     """Return those ids of ``instances`` whose processes are not the processes at their publication."""
-    return [i for i in instances if _noted(host, i) not in (None, _processes(runtime, i))]
+    return [i for i in instances if _read_note(host, i) not in (None, _processes(runtime, i))]
 
 
-def _noted(host: Host, instance: str) -> list[Any] | None:
+def _read_note(host: Host, instance: str) -> list[Any] | None:
     """Return the processes at the publication of ``instance``. None means that nobody noted them."""
     # An older version of saltdeploy may have published it.
     noted = nodefiles.read(host.instances.folder(instance) / instancefiles.PROCESS)

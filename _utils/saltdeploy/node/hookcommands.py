@@ -53,7 +53,7 @@ def run(
     outcome: Outcome = {"node": lifecycle.host.node, "ran": [], "problem": "", "failed": None, "ended": True}
     try:
         app = lifecycle.app(name)
-        chosen = _chosen(app, phase, keys, lifecycle.host.node)
+        chosen = _choose(app, phase, keys, lifecycle.host.node)
         with _place(lifecycle, app, phase, version, instances) as (folder, values, env, user):
             for key, hook in chosen.items():
                 words = [placeholders.fill(word, values) for word in shlex.split(hook.command)]
@@ -67,7 +67,7 @@ def run(
     return outcome
 
 
-def _chosen(app: App, phase: str, keys: Sequence[str], node: str) -> dict[str, Hook]:
+def _choose(app: App, phase: str, keys: Sequence[str], node: str) -> dict[str, Hook]:
     """Return ``{key: Hook}``, in the order of ``keys``."""
     here = {hooks.key(phase, hook): hook for hook in app.hooks.get(phase, ())}
     if set(keys) - set(here):

@@ -134,7 +134,7 @@ class Instances:
             return self._free_number(app, slot, avoid)
         taken = self.ports_taken(address) | set(avoid)
         for port in app.ports if slot is None else (slot,):
-            if port not in taken and _bindable(address, port):
+            if port not in taken and _can_bind(address, port):
                 return port
         if slot is not None:
             raise Failed(f"port {slot} is not free on {self.node} for {app.name}. Stop the process that uses it.")
@@ -151,7 +151,7 @@ class Instances:
         return slot if slot is not None else next(n for n in range(len(taken) + 1) if n not in taken)
 
     def _watch_port(self, address: str) -> int:
-        return portless.port(self.ports_taken(address), lambda number: _bindable(address, number))
+        return portless.port(self.ports_taken(address), lambda number: _can_bind(address, number))
 
     def ports(self) -> set[int]:
         """Return the ports of all instances on this node, also of instances that do not listen."""
@@ -175,7 +175,7 @@ def _can_be_instance(name: str) -> bool:
     return names.is_instance(name) and slot_of(name) in names.SLOTS
 
 
-def _bindable(address: str, port: int) -> bool:
+def _can_bind(address: str, port: int) -> bool:
     """Return whether a process could listen at ``address`` and ``port``.
 
     :raises Failed: this node has no such address.

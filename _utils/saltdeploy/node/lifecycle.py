@@ -239,7 +239,7 @@ class Lifecycle:
         self._await_results(app, ids)
         return ids
 
-    def crashed(self, name: str, ids: Collection[str] | None) -> dict[str, str]:
+    def find_crashed(self, name: str, ids: Collection[str] | None) -> dict[str, str]:
         """Return ``{id: last lines}`` of the instances ``ids`` whose process has ended since their publication."""
         app, chosen = self.app(name), {i.id: i for i in self.select(name, ids)}
         crashed = crashes.since_publication(self.host, self.runtime, list(chosen))

@@ -65,9 +65,9 @@ def execute(
         code, output = commands.execute(words, launch.release, launch.env, app.user, timeout)
     except commands.CommandFailed as exc:
         code, output = None, str(exc)
-    return {"instance": instance, "code": code, "output": _end_of(output)}
+    return {"instance": instance, "code": code, "output": _shorten(output)}
 
 
-def _end_of(output: str) -> str:
+def _shorten(output: str) -> str:
     cut = len(output) - OUTPUT
     return output if cut <= 0 else f"… (the first {cut} characters are cut)\n{output[-OUTPUT:]}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
 
 
-def record(lifecycle: Lifecycle, name: str) -> tuple[records.Record | None, list[str]]:
+def read_record(lifecycle: Lifecycle, name: str) -> tuple[records.Record | None, list[str]]:
     """Return the record of app ``name``, None if there is none, and its unusable parts in sentences."""
     return patiently(lambda: records.read(lifecycle.discovery, _prefix(lifecycle, name)))
 
@@ -27,14 +27,14 @@ def is_locked(lifecycle: Lifecycle, name: str) -> bool:
     return bool(lifecycle.discovery.read(records.lock_key(_prefix(lifecycle, name)))[2])
 
 
-def missing(lifecycle: Lifecycle, name: str) -> tuple[list[str], str]:
+def find_missing(lifecycle: Lifecycle, name: str) -> tuple[list[str], str]:
     """Return the instances that the record has for this node and that do not serve here with the recorded weight.
 
     :returns: ``(ids, reason)``. The reason says why there is nothing to do, or is empty.
     """
     if is_locked(lifecycle, name):
         return [], f"{name} is being deployed: nothing is restored meanwhile"
-    found, problems = record(lifecycle, name)
+    found, problems = read_record(lifecycle, name)
     if not found:
         environment = lifecycle.environment.name
         return [], joined([f"the record has nothing of {name} in {environment}", *problems])
@@ -46,9 +46,9 @@ def missing(lifecycle: Lifecycle, name: str) -> tuple[list[str], str]:
     return [*lost, *(i for i in wrong if i not in lost)], ""
 
 
-def warnings(lifecycle: Lifecycle, name: str) -> list[str]:
+def find_warnings(lifecycle: Lifecycle, name: str) -> list[str]:
     """Return sentences on unusable parts of the record, and on serving instances that highstate leaves alone."""
-    return [*record(lifecycle, name)[1], *lifecycle.inventory.warn_of_odd(name)]
+    return [*read_record(lifecycle, name)[1], *lifecycle.inventory.warn_of_odd(name)]
 
 
 def restore(lifecycle: Lifecycle, name: str, ids: Collection[str], after: str | None = None) -> list[str]:
@@ -59,7 +59,7 @@ def restore(lifecycle: Lifecycle, name: str, ids: Collection[str], after: str | 
     :raises Failed: some instances do not come back. The other instances are back.
     """
     restored = _restore_lost(lifecycle, name, ids, after)
-    found, _ = record(lifecycle, name)
+    found, _ = read_record(lifecycle, name)
     weighed = reweigh.weigh(lifecycle, name, {i: traffic.weight_of(found, i) for i in ids})
     return [*restored, *(i for i in weighed if i not in restored)]
 
@@ -94,7 +94,7 @@ def _restore(lifecycle: Lifecycle, name: str, instance: str, after: str | None) 
     lifecycle.retire(name, [instance], drain=0)
     # The installed release is the release that ran, even if the definition has changed since.
     if version not in lifecycle.host.releases.versions(name):
-        found, _ = record(lifecycle, name)
+        found, _ = read_record(lifecycle, name)
         digests = found.get("digests", {}) if found else {}
         lifecycle.install(name, version, digests.get(version, ""))
     result = lifecycle.start_installed(lifecycle.app(name), version, 1, RESTORED, slots=[int(slot)])
@@ -119,7 +119,7 @@ def _refuse_empty_data(lifecycle: Lifecycle, name: str, instance: str) -> None:
     app, host = lifecycle.app(name), lifecycle.host
     if not app.data or host.data.has_any(app):
         return
-    found, _ = record(lifecycle, name)
+    found, _ = read_record(lifecycle, name)
     if found and host.node in found.get("data", ()):
         raise Refused(
             f"{instance} is not restored on {host.node}: {name} had data there, and {host.data.path(app)} is empty."

@@ -23,7 +23,7 @@ def find(lifecycle: Lifecycle, name: str) -> list[str]:
     """
     if restoration.is_locked(lifecycle, name):
         return []
-    record, problems = restoration.record(lifecycle, name)
+    record, problems = restoration.read_record(lifecycle, name)
     if not record or problems or {"paused", "frozen"} & set(record):
         return []
     node, named = lifecycle.host.node, {(n, i) for n, some in record["nodes"].items() for i in some}

@@ -6,7 +6,6 @@ import pytest
 from saltdeploy.core import names
 from saltdeploy.core.errors import NOT_REVERTED, REVERTED, Refused
 from saltdeploy.master.verbs import guard
-from saltdeploy.node import localservices
 
 
 def refused(function, *args, **kwargs):
@@ -23,11 +22,6 @@ def test_names_are_explained_in_words():
     assert refused(names.version, "../x").startswith("version: '../x' is not a version. Write a version: letters, ")
     assert refused(names.version, 3.1) == f"version 3.1: it was read as a number. {names.AS_TEXT}"
     assert refused(names.host, "a b") == "'a b' is no name of a host. Write letters, digits and . -"
-    assert "Write a name of a-z, 0-9 and -: my-db." in refused(localservices.service, "web1", {}, "my_db")
-    assert refused(localservices.identifier, "a/b").endswith("Write at most 255 letters, digits and . _ ~ + = : @ -")
-    assert refused(localservices.service, "web1", {}, "db", address="a b").endswith(
-        "is not an address. Write an IP address."
-    )
 
 
 @pytest.mark.parametrize("force, code", [(False, REVERTED), (True, NOT_REVERTED)])

@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from saltdeploy.core import records, traffic
 from saltdeploy.core.errors import DefinitionError, Refused
 from saltdeploy.core.model import NORMAL_WEIGHT, Strategy
-from saltdeploy.node import localservices
 from saltdeploy.planning import planner
 from saltdeploy.planning.explain import lines
 
@@ -302,9 +301,3 @@ def test_the_record_of_a_pause_as_it_always_was():
     assert "is paused after its first wave, for" in records.paused("shop", "e", made)
     assert traffic.weight_of(made, "shop_2_81") == traffic.weight_of(None, "shop_2_81") == NORMAL_WEIGHT
     assert traffic.watched(make_app(), made) == ("shop", {("a", "shop_2_81")})
-
-
-@pytest.mark.parametrize("weight", [0, 65536, "5", 1.0, True])
-def test_a_weight_that_discovery_cannot_have(weight):
-    with pytest.raises(Refused, match="of postgres is not a whole number from 1 to 65535"):
-        localservices.check_weight("postgres", weight)

@@ -137,31 +137,6 @@ def test_where_it_listens_instead_is_told(waiting, port, elsewhere):
     )
 
 
-HERE = ("127.0.0.1", 100)
-
-
-@pytest.mark.parametrize(
-    "found, said",
-    [
-        (None, ""),
-        ([HERE], ""),
-        ([("0.0.0.0", 100)], ""),
-        ([("127.0.0.1", 99), ("::", 100)], ""),
-        ([], "the process listens on no TCP port"),
-        ([("::1", 99), ("10.0.0.1", 98)], "the process listens on [::1]:99, 10.0.0.1:98, and {port} is 100"),
-        ([("10.0.0.1", 100)], "the process listens on 10.0.0.1:100, and {address} is 127.0.0.1"),
-    ],
-)
-def test_the_hint(found, said):
-    assert listeners.hint(replace(instance("a"), address="127.0.0.1", port=100), found) == said
-
-
-def test_a_process_that_has_ended_listens_nowhere_one_can_see():
-    process = subprocess.Popen(["true"])
-    process.wait()
-    assert listeners.of(process.pid) is None
-
-
 def test_a_first_deployment_gives_up_on_what_is_steadily_wrong(waiting, server):
     server.status = 404
     ready, _ = waiting(server.server_port, first_deadline=0.3)

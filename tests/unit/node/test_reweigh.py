@@ -95,15 +95,15 @@ def test_a_weight_that_is_not_the_record_s_is_missing():
     """…and the record of no pause has the normal one for all; one that is in no record is left alone."""
     wrong, right = instance("web1", OLD, 100), instance("web1", NEW, 101, weight=2560)
     stranger = instance("web1", NEW, 109)
-    assert restoration.missing(Node(wrong, right, stranger), "shop") == (["shop_1.0_100"], "")
-    assert restoration.missing(Node(wrong, right, lost=["shop_1.0_100"]), "shop") == (["shop_1.0_100"], "")
+    assert restoration.find_missing(Node(wrong, right, stranger), "shop") == (["shop_1.0_100"], "")
+    assert restoration.find_missing(Node(wrong, right, lost=["shop_1.0_100"]), "shop") == (["shop_1.0_100"], "")
     unpaused = {key: RECORD[key] for key in RECORD if key != "paused"}
-    assert restoration.missing(Node(wrong, right, record=unpaused), "shop") == (["shop_2.0_101"], "")
+    assert restoration.find_missing(Node(wrong, right, record=unpaused), "shop") == (["shop_2.0_101"], "")
 
 
 def test_nothing_is_missing_while_somebody_deploys():
     node = Node(instance("web1", OLD, 100), holder="a session")
-    assert restoration.missing(node, "shop") == ([], "shop is being deployed: nothing is restored meanwhile")
+    assert restoration.find_missing(node, "shop") == ([], "shop is being deployed: nothing is restored meanwhile")
 
 
 def test_what_is_restored_gets_the_weight_of_the_record():
