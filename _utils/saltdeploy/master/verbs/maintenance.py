@@ -167,7 +167,7 @@ class Operations(Verbs):
                     lines=lines or ["nothing to do: there is nothing of it"],
                     changes=bool(lines),
                     act=lambda lock, identity: self._remove(site, ids, releases, record, lock, identity),
-                    verdict=lambda result: _removed(result, explain.data(observed)),
+                    verdict=lambda result: _removed(result, explain.data_folders(observed)),
                     removes=True,
                 )
 
