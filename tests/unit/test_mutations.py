@@ -177,8 +177,8 @@ MUTATIONS = [
     planner(
         "test_publication_never_leaves_fewer_and_may_be_cut_off",
         "instances yet to be published count as serving already",
-        "in _waves(desired, counts, old, len(good), observed.zone, {}):",
-        "in _waves(desired, counts, old, len(good) + len(candidates), observed.zone, {}):",
+        "in in_waves(desired, counts, old, len(good), observed.zone, {}):",
+        "in in_waves(desired, counts, old, len(good) + len(candidates), observed.zone, {}):",
     ),
     strategies(
         "test_blue_green_nothing_is_withdrawn_before_all_that_is_new_serves",

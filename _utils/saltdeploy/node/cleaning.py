@@ -124,7 +124,7 @@ def _needed(lifecycle: Lifecycle, app: str) -> list[str]:
     node, environment = lifecycle.host.node, lifecycle.environment.name
     if restoration.is_locked(lifecycle, app):
         return [f"{app} is being deployed. Wait for the end of the deployment, then apply app.clean again."]
-    record, wrong = restoration.record(lifecycle, app)
+    record, wrong = restoration.read_record(lifecycle, app)
     if wrong or not record:
         return wrong
     unfinished = records.paused(app, environment, record) or hooks.frozen(app, environment, record)

@@ -216,7 +216,7 @@ def data_left(desired: Desired, observed: Observed, left: Sequence[str]) -> str:
     )
 
 
-def data(observed: Observed) -> str:
+def data_folders(observed: Observed) -> str:
     """Say where the data of an app is, or return an empty text if there is no data."""
     return _folders(observed, sorted(observed.data))
 

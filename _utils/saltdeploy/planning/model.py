@@ -43,7 +43,7 @@ class Desired:
     move: bool = False
 
     def is_current(self, instance: Instance) -> bool:
-        """Whether ``instance`` is as desired. An instance that is not is old, and has to be replaced."""
+        """Return whether ``instance`` is of the desired release. All other instances are old."""
         return instance.version == self.version
 
 

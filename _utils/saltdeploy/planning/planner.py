@@ -16,8 +16,7 @@ from ..core.errors import Refused
 from . import affinity, explain
 from .model import Desired, Observed, Plan, Wave, by_node, ids_by_node
 from .sets import Change, compare, divide, is_serving, is_waiting, without
-from .strategies import STRATEGIES, flip, sized
-from .strategies import waves as _waves
+from .strategies import STRATEGIES, flip, in_waves, sized
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -111,7 +110,7 @@ def publication(desired: Desired, observed: Observed) -> Plan:
     else:
         adopted = by_node(candidates)
         counts = {node: len(adopted[node]) for node in desired.nodes if node in adopted}
-        for wave in _waves(desired, counts, old, len(good), observed.zone, {}):
+        for wave in in_waves(desired, counts, old, len(good), observed.zone, {}):
             waves.append(Wave({}, wave.retire, {n: adopted[n] for n in wave.start}))
     return Plan(
         clean=ids_by_node(gone),

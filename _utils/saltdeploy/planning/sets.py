@@ -44,7 +44,7 @@ class Change:
     :param kept: instances that stay as they are.
     :param again: warm instances that are published again.
     :param missing: how many instances are started, in addition to these.
-    :param before: the published instances that count when the new ones are placed, also those whose process died.
+    :param before: published instances that the new ones may take the place of, also after the death of their process.
     :param old: serving instances that are not kept.
     :param retired: the part of ``old`` that goes.
     :param leftovers: idle instances that are of no use, and are stopped first.

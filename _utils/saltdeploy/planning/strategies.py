@@ -77,10 +77,10 @@ def _in_turn(
     """Return the waves of ``rolling`` and ``recreate``."""
     adopted = _adoptions(change.kept, observed.zone) if desired.adopt else ()
     staying = len(change.kept) + sum(i.healthy for i in change.old) - sum(i.healthy for i in change.retired)
-    return (*adopted, *waves(desired, start, change.retired, staying, observed.zone, replace))
+    return (*adopted, *in_waves(desired, start, change.retired, staying, observed.zone, replace))
 
 
-def waves(
+def in_waves(
     desired: Desired,
     start: Mapping[str, int],
     old: Sequence[Instance],

@@ -57,7 +57,7 @@ def run(session: Session, name: object, env: object, confirm: bool, test: bool, 
                 lines=lines or ["nothing to do: there is nothing of it"],
                 changes=bool(lines),
                 act=lambda lock, identity: act(jobs, site, ids, releases, record, lock, identity),
-                verdict=lambda result: _verdict(result, explain.data(observed)),
+                verdict=lambda result: _verdict(result, explain.data_folders(observed)),
                 removes=True,
             )
 
