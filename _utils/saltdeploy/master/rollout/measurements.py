@@ -12,12 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 import requests
 
 from ...core import analysis, tracebacks, words
-from ...core.analysis import Inconclusive, Measurement
+from ...core.analysis import Inconclusive, Measurement, Ways
 from ...core.errors import Failed
 from ...core.redaction import hidden
 from ..remote import answers
@@ -98,9 +99,10 @@ class _Run:
 
     def _begin(self, gate: Gate) -> None:
         """Begin a measurement. It arrives after ``timeout`` at the latest."""
-        if gate.kind == "command":
+        if analysis.KINDS[gate.kind].on_node:
             began = time.monotonic()
-            self.arrived.put((gate.name, began, attempt(lambda: self._command(gate))))
+            ways = Ways(partial(_get, gate), partial(self._run, gate))
+            self.arrived.put((gate.name, began, attempt(lambda: _measure(gate, self.values, ways))))
         else:
             # A daemon thread: if the run ends first, it does not wait for the answer.
             threading.Thread(target=self._ask, args=[gate], name=f"measure {gate.name}", daemon=True).start()
@@ -109,21 +111,24 @@ class _Run:
         began = time.monotonic()
         self.arrived.put((gate.name, began, attempt(lambda: ask(gate, self.values, self.asking))))
 
-    def _command(self, gate: Gate) -> Measurement:
+    def _run(self, gate: Gate, command: str) -> tuple[int | None, str]:
+        """Run a command at an instance of the wave. Return exit code and output."""
         node, instance = self.where.node, self.where.instance
-        job = (self.app.name, gate.command, instance, gate.timeout)
+        job = (self.app.name, command, instance, gate.timeout)
         deadline = gate.timeout + TALK_DEADLINE
         replies = self.jobs.fleet.run("app.command", [node], *job, placeholders=True, deadline=deadline)
         reply = answers.compared(replies, lambda value: answers.command(value, instance))[node]
         if not reply.ok:
             raise Inconclusive(f"{node}: {reply.error}")
-        return analysis.from_command(gate, reply.value["code"], hidden(reply.value["output"], self.app.env))
+        return reply.value["code"], hidden(reply.value["output"], self.app.env)
 
     def _tell(self, gate: Gate, taken: Sequence[Measurement], seconds: float) -> None:
         good = analysis.good(gate, taken[-1])
         said = f"{gate.name} {len(taken)}/{gate.count}: {taken[-1]}"
         wanted = "" if good else f", wanted is {analysis.condition(gate)}"
-        self.jobs.journal.add(PHASE, self.where.node if gate.command else "", said + wanted, seconds, good)
+        self.jobs.journal.add(
+            PHASE, self.where.node if analysis.KINDS[gate.kind].on_node else "", said + wanted, seconds, good
+        )
 
 
 def _until(due: Mapping[str, float], now: float) -> float:
@@ -147,7 +152,7 @@ def attempt(measure: Callable[[], Measurement]) -> Measurement:
 
 
 def ask(gate: Gate, values: Mapping[str, str], asking: dict[str, threading.Thread] | None = None) -> Measurement:
-    """Take one measurement of an ``http`` or ``prometheus`` gate. It is inconclusive if ``timeout`` is over.
+    """Take one measurement from the master. It is inconclusive if ``timeout`` is over.
 
     :param values: the values of the gate's placeholders.
     :param asking: gate's name -> the thread of its last request. While that request still gets bytes of an answer,
@@ -156,10 +161,11 @@ def ask(gate: Gate, values: Mapping[str, str], asking: dict[str, threading.Threa
     asking = {} if asking is None else asking
     if gate.name in asking and asking[gate.name].is_alive():
         return Measurement(None, "the request before is not answered yet")
-    take = {"http": _http, "prometheus": _prometheus}[gate.kind]
     answers: queue.SimpleQueue[Measurement] = queue.SimpleQueue()
     # The library requests applies its timeout to each read. A server that drips bytes would never reach it.
-    thread = threading.Thread(target=lambda: answers.put(attempt(lambda: take(gate, values))), daemon=True)
+    thread = threading.Thread(
+        target=lambda: answers.put(attempt(lambda: _measure(gate, values, Ways(partial(_get, gate))))), daemon=True
+    )
     asking[gate.name] = thread
     thread.start()
     try:
@@ -168,20 +174,9 @@ def ask(gate: Gate, values: Mapping[str, str], asking: dict[str, threading.Threa
         return Measurement(None, f"no whole answer within {gate.timeout:g}s")
 
 
-def _http(gate: Gate, values: Mapping[str, str]) -> Measurement:
-    status, text = _get(gate, analysis.filled_url(gate.url, values))
-    if not 200 <= status < 300:
-        raise Inconclusive(f"status {status}, expected 2xx")
-    return Measurement(analysis.from_json(text, gate.pointer))
-
-
-def _prometheus(gate: Gate, values: Mapping[str, str]) -> Measurement:
-    url = f"{analysis.filled_url(gate.url, values).rstrip('/')}/api/v1/query"
-    status, text = _get(gate, url, {"query": analysis.fill(gate.query, values)})
-    # Errors of a query have another status, and the body names the problem.
-    if status != 200 and not text.lstrip().startswith("{"):
-        raise Inconclusive(f"status {status}, expected 200")
-    return Measurement(analysis.from_prometheus(text))
+def _measure(gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
+    """Take one measurement, as the kind of ``gate`` does it."""
+    return analysis.KINDS[gate.kind].measure(gate, values, ways)
 
 
 def _get(gate: Gate, url: str, params: Mapping[str, str] | None = None) -> tuple[int, str]:
