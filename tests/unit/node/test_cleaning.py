@@ -11,7 +11,7 @@ from saltdeploy.node import cleaning, readiness
 from saltdeploy.node.lifecycle import Lifecycle
 
 from tests.support.apps import Archives
-from tests.unit.node.test_lifecycle import Discovery, Runtime, recorded, registered, serves
+from tests.support.onenode import Discovery, Runtime, recorded, registered, serves
 
 
 @pytest.fixture
