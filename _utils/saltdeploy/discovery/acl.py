@@ -5,13 +5,12 @@ The API is that of Consul 1.4 and newer: https://developer.hashicorp.com/consul/
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..core.errors import DiscoveryUnavailable, Failed
-from .consul import Consul
+from .consul import Consul, parsed
 
 POLL = 0.5
 LINKS = ("Policies", "Roles")
@@ -92,7 +91,7 @@ class Acl(Consul):
             return None
         if response.code != 200:
             raise Failed(f"Consul: {path}: {response.code} {response.body.strip()[:200]}")
-        found: dict[str, Any] = json.loads(response.body)
+        found: dict[str, Any] = parsed(response, path)
         return found
 
     def _ensure(self, kind: str, found: dict[str, Any] | None, wanted: Mapping[str, Any]) -> dict[str, Any]:

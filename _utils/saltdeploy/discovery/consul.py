@@ -187,7 +187,7 @@ class Consul:
         response = self._call("get", f"/v1/health/service/{name}", params)
         if response.code != 200:
             raise _failure(response, f"read service {name}")
-        found = [_endpoint(e) for e in json.loads(response.body)]
+        found = [_endpoint(e) for e in parsed(response, f"read service {name}")]
         return int(response.headers["X-Consul-Index"]), sorted(found, key=lambda e: (e.node, e.id))
 
     def services(self) -> dict[str, tuple[str, ...]]:
@@ -228,7 +228,7 @@ class Consul:
             return None, 0, None
         if response.code != 200:
             raise _failure(response, f"read key {key}")
-        entry = json.loads(response.body)[0]
+        entry = parsed(response, f"read key {key}")[0]
         return _value(entry), entry["ModifyIndex"], entry.get("Session")
 
     def read_all(self, prefix: str) -> dict[str, Any]:
@@ -243,7 +243,7 @@ class Consul:
         response = self._call("get", f"/v1/kv/{prefix}", [("recurse", "1"), ("consistent", "1")])
         if response.code not in (200, 404):
             raise _failure(response, f"read keys {prefix}")
-        found = json.loads(response.body) if response.code == 200 else []
+        found = parsed(response, f"read keys {prefix}") if response.code == 200 else []
         ordered = sorted(found, key=lambda e: (e["CreateIndex"], e["Key"]))
         return [(e["Key"], _value(e)) for e in ordered]
 
@@ -252,7 +252,7 @@ class Consul:
         response = self._call("get", f"/v1/kv/{prefix}", [("keys", "1"), ("consistent", "1")])
         if response.code not in (200, 404):
             raise _failure(response, f"read keys {prefix}")
-        return json.loads(response.body) if response.code == 200 else []
+        return parsed(response, f"read keys {prefix}") if response.code == 200 else []
 
     def write(
         self,
@@ -326,13 +326,13 @@ class Consul:
         response = self._call("get", path, params)
         if response.code != 200:
             raise _failure(response, path)
-        return json.loads(response.body)
+        return parsed(response, path)
 
     def _put(self, path: str, params: Sequence[Parameter] | None = None, body: Any = None) -> Any:
         response = self._call("put", path, params, body)
         if response.code != 200:
             raise _failure(response, path)
-        return json.loads(response.body) if response.body.strip() else None
+        return parsed(response, path) if response.body.strip() else None
 
     def _call(self, verb: str, path: str, params: Sequence[Parameter] | None = None, body: Any = None) -> Response:
         """Ask the clients in turn, the client that answered last first, and read from a client that can answer.
@@ -465,6 +465,15 @@ def _reason(exc: Exception) -> str:
             return known.lower()
     system = re.search(r"\[Errno -?\d+\] ([\w ]+)", text)
     return system[1].lower() if system else text[:200]
+
+
+def parsed(response: Response, what: str) -> Any:
+    """Return the JSON document in ``response``. Raises DiscoveryUnavailable if it is none, as from a proxy."""
+    try:
+        return json.loads(response.body)
+    except ValueError:
+        shown = " ".join(response.body.split())[:100]
+        raise DiscoveryUnavailable(f"{what}: the answer is not Consul's ({shown}…): see discovery:consul.") from None
 
 
 def _failure(response: Response, what: str) -> Failed:

@@ -81,7 +81,7 @@ def test_what_is_corrected_is_allowed():
 
 
 def schema_problem(strategy):
-    return [error.message for error in jsonschema.Draft7Validator(schema.STRATEGY).iter_errors(strategy)]
+    return [error.message for error in jsonschema.Draft7Validator(schema.STRATEGY.schema).iter_errors(strategy)]
 
 
 @pytest.mark.parametrize(

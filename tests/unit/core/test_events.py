@@ -2,7 +2,6 @@
 
 import pytest
 from saltdeploy.core import events
-from saltdeploy.core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED
 from saltdeploy.master.journal import Step
 
 
@@ -63,22 +62,6 @@ def test_a_test_touches_no_node(phases):
     phases.begin("test", ["a"])
     phases.begin("start", ["b"])
     assert phases.touched == {"b"}
-
-
-@pytest.mark.parametrize(
-    "result, outcome",
-    [
-        ({"retcode": DONE, "record": None}, "done"),
-        ({"retcode": DONE}, "done"),
-        ({"retcode": DONE, "record": {"paused": {"from": "1"}}}, "paused"),
-        # It has failed, whatever was paused before.
-        ({"retcode": REVERTED, "record": {"paused": {"from": "1"}}}, "reverted"),
-        ({"retcode": NOT_REVERTED, "record": {}}, "not_reverted"),
-        ({"retcode": REFUSED}, "refused"),
-    ],
-)
-def test_the_outcome_of_a_run(result, outcome):
-    assert events.outcome(result) == outcome
 
 
 def test_an_error_is_cut_to_a_length_that_a_chat_shows():

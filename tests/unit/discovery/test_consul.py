@@ -223,6 +223,24 @@ def test_keys(serve):
     assert "keys=1" in asked[0][1]
 
 
+@pytest.mark.parametrize(
+    "path, ask",
+    [
+        ("/v1/kv/a", lambda client: client.read("a")),
+        ("/v1/kv/a/", lambda client: client.keys("a/")),
+        ("/v1/kv/a/", lambda client: client.read_all("a/")),
+        ("/v1/health/service/web", lambda client: client.instances("web")),
+        ("/v1/status/leader", lambda client: client.leader()),
+        ("/v1/catalog/services", lambda client: client.services()),
+    ],
+)
+def test_a_page_in_place_of_an_answer_is_told(serve, path, ask):
+    """A proxy sends it, or another service has the port."""
+    url, _ = serve({f"GET {path}": (200, "<html>Sign in</html>")})
+    with consul.Consul([url]) as client, pytest.raises(DiscoveryUnavailable, match=r"not Consul's \(<html>Sign in"):
+        ask(client)
+
+
 def test_the_environment_of_consul_s_tools_is_no_matter(serve, monkeypatch):
     url, asked = serve(LEADER)
     monkeypatch.setenv("CONSUL_HTTP_ADDR", "127.0.0.1:1")
