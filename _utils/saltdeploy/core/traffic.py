@@ -70,7 +70,7 @@ def check(strategy, at):
 def canary(desired, serving, starting):
     """Return the Canary of a release that will be paused, or None if all instances get equal shares.
 
-    :param desired: a planning.model.Desired.
+    :param desired: a planner.Desired.
     :param serving: the instances that serve by now.
     :param starting: how many more instances of the release will serve during the pause.
     :raises Refused: no weights give it the wanted share.
