@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import itertools
 import re
@@ -312,7 +313,7 @@ def test_a_mutation_that_has_lost_its_place_is_noticed():
 
 
 def test_the_module_itself_stays_as_it_is():
-    before = sys.modules["saltdeploy.planning.planner"]
+    before = importlib.import_module("saltdeploy.planning.planner")
     copy = properties("saltdeploy.planning.planner")
     assert copy.plan is not before.plan
     assert sys.modules["saltdeploy.planning.planner"] is before is sys.modules["saltdeploy.planning"].planner
