@@ -435,7 +435,7 @@ def exec_(name=None, command=None, env=None, instance=None, node=None, timeout=6
 
         salt-run deploy.exec shop './bin/shop --version'
     """
-    return verbs.command.run(_session(), name, command, env, instance, node, timeout)
+    return verbs.execute.run(_session(), name, command, env, instance, node, timeout)
 
 
 @_verb

@@ -7,8 +7,8 @@ it means that nothing was changed.
 from . import (
     abort,
     check,
-    command,
     deploy,
+    execute,
     history,
     hooks,
     logs,
@@ -28,8 +28,8 @@ from . import (
 __all__ = [
     "abort",
     "check",
-    "command",
     "deploy",
+    "execute",
     "history",
     "hooks",
     "logs",
