@@ -51,6 +51,12 @@ saltdeploy {{ name }} is stopped:
     - enable: false
     - failhard: true
 
+{#- Before the package, which removes its folder if it is empty. #}
+saltdeploy {{ name }} configuration:
+  file.absent:
+    - name: {{ config }}
+    - failhard: true
+
 saltdeploy {{ name }} is removed:
   pkg.purged:
     - name: {{ name }}
@@ -58,17 +64,18 @@ saltdeploy {{ name }} is removed:
 
 saltdeploy {{ name }} files:
   file.absent:
-    - names: {{ [config, installed] | json }}
+    - name: {{ installed }}
 {%- elif salt['file.file_exists'](config) %}
 
-saltdeploy {{ name }} files:
+saltdeploy {{ name }} configuration:
   file.absent:
     - name: {{ config }}
+    - failhard: true
 
 saltdeploy {{ name }} runs on:
   service.running:
     - name: {{ name }}
     - watch:
-      - file: saltdeploy {{ name }} files
+      - file: saltdeploy {{ name }} configuration
 {%- endif %}
 {%- endfor %}

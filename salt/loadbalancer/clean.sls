@@ -5,11 +5,16 @@
 {%- set ours = salt['file.contains'](config, 'Written by saltdeploy') %}
 {%- set files = [before, installed] %}
 {%- if salt['file.file_exists'](installed) and (ours or not salt['file.file_exists'](config)) %}
-{%- set files = [config, before, installed] %}
 saltdeploy haproxy is stopped:
   service.dead:
     - name: haproxy
     - enable: false
+    - failhard: true
+
+{#- Before the package, which removes its folder if it is empty. #}
+saltdeploy haproxy configuration:
+  file.absent:
+    - names: {{ [config, before] | json }}
     - failhard: true
 
 saltdeploy haproxy is removed:
