@@ -192,12 +192,31 @@ def test_a_command_shows_what_it_printed_and_how_it_ended(outputters):
 
 
 def test_history_says_what_was_done(outputters):
-    entry = {"verb": "rollback", "version": "1.0", "retcode": 0, "began": 0, "seconds": 4.2, "owner": "ann", "why": ""}
+    entry = {
+        "verb": "rollback",
+        "version": "1.0",
+        "outcome": "done",
+        "began": 0,
+        "seconds": 4.2,
+        "owner": "ann",
+        "why": "",
+    }
     history = {"app": "web", "environment": "site", "history": [{**entry, "reason": "broken"}], "warnings": []}
     shown = outputters["deploy"](history)
     head, row = shown.splitlines()[1:]
     assert head.split() == ["when", "what", "release", "outcome", "took", "by", "reason"]
     assert row.split()[2:] == ["rollback", "1.0", "done", "4.2", "s", "ann", "broken"]
+
+
+def test_a_row_of_status_has_its_notes(outputters):
+    row = {"id": "web_1.0_80", "node": "web1", "version": "1.0", "address": "a", "state": "published", "health": "ok"}
+    app = {"app": "web", "version": "1.0", "deployment": "d1", "time": 0, "lock": "", "paused": "", "drift": ""}
+    app |= {"warm": "", "frozen": "", "share": None, "warnings": []}
+    app["instances"] = [{**row, "notes": ["with weight 5 and not 6", "not in the record"]}]
+    app["strangers"] = [{**row, "node": "web9", "state": "foreign", "notes": ["not registered by saltdeploy"]}]
+    shown = outputters["deploy"]({"apps": [app], "environment": "site", "retcode": 0}).splitlines()
+    assert "published, with weight 5 and not 6, not in the record" in shown[2] and "none of it" not in shown[0]
+    assert "not registered by saltdeploy" in shown[3] and "foreign" not in shown[3]
 
 
 def test_status_says_where_the_definition_differs(outputters):

@@ -110,6 +110,15 @@ def test_every_page_is_in_the_table_of_contents():
     }
 
 
+def test_each_howto_has_the_same_parts():
+    parts = ("Prerequisites", "Verify", "Undo", "See also")
+    for page in (DOCS / "howto").glob("*.rst"):
+        text = page.read_text()
+        missing = [part for part in parts if not re.search(rf"^{part}\n-+$", text, re.MULTILINE)]
+        assert (page.name, missing) == (page.name, [])
+        assert re.search(r"\n=+\n\nGoal: ", text) and re.search(r"^#\. ", text, re.MULTILINE), page.name
+
+
 def test_the_files_to_open_for_a_change_are_there():
     text = (ROOT / "CONTRIBUTING.md").read_text()
     rows = [row for row in text.splitlines() if row.startswith("| ")][1:]

@@ -35,7 +35,7 @@ STATES = jinja2.Template((ROOT / "salt/top.sls").read_text())
 @pytest.fixture(scope="module")
 def production():
     """The environment that docs/howto/own-master.rst shows."""
-    [block] = re.findall(r"\n   environments:\n((?:    .*\n)+)", PAGE)
+    [block] = re.findall(r"\n +environments:\n((?:       .*\n)+)", PAGE)
     return yaml.safe_load(block)["production"]
 
 
