@@ -133,7 +133,7 @@ def content(response: requests.Response) -> Iterator[bytes]:
     :raises BrokenOff, Overdue: as :func:`answer`.
     """
     # The reader of urllib3 is not used, because it takes a line of any length for the size of a chunk.
-    body: http.client.HTTPResponse = response.raw._original_response  # type: ignore[assignment]  # an answer has one
+    body: http.client.HTTPResponse = response.raw._original_response
     while True:
         try:
             piece = body.read1(1 << 16)
