@@ -9,7 +9,9 @@ configures.
 
 from saltdeploy import loader
 from saltdeploy.core import arguments, names
-from saltdeploy.node import from_salt, leaving, localservices, reweigh
+from saltdeploy.core.model import DIGEST
+from saltdeploy.discovery.registration import sealed
+from saltdeploy.node import from_salt, leaving, localservices, registrations, reweigh
 
 __virtual__ = loader.virtual
 
@@ -20,6 +22,12 @@ def _lifecycle():
 
 def _agent():
     return localservices.agent(__opts__["id"], __pillar__)
+
+
+def _service(name, given):
+    """Return the Service that :py:func:`register` registers, with its digest."""
+    service = localservices.service(__opts__["id"], __pillar__, name, **_public(given))
+    return sealed(service, from_salt.host(__opts__, __pillar__, __salt__).key)
 
 
 def _parse_ids(value):
@@ -74,6 +82,35 @@ def weigh(name, weights, deployment=None, after=None):
     """
     checked, step = localservices.check_weights(__opts__["id"], weights), arguments.step(deployment, after)
     return reweigh.weigh(_lifecycle(), name, checked, *step)
+
+
+def register_again(name, instances=None, deployment=None, after=None, back=False, test=False):
+    """
+    Register published instances of an app as they are defined now. They run on, and clients find them all the time. It
+    is an error if a check of the new registration does not pass. Then nothing is changed. Returns their ids.
+
+    name
+        The app.
+    instances
+        Ids, or a mapping of minion id to ids. By default all instances of the app on this node.
+    deployment
+        The deployment whose step this is. It is an error if its revert has begun on this node.
+    after
+        The deployment whose steps this undoes. This node refuses its later steps.
+    back
+        True registers them as they were before the deployment ``after``.
+    test
+        True only runs the checks of the new registration.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.register_again shop
+    """
+    ids, step = _parse_ids(instances), arguments.step(deployment, after)
+    back, test = arguments.flag("back", back), arguments.flag("test", test)
+    return registrations.register_again(_lifecycle(), name, ids, *step, back, test)
 
 
 def withdraw(name, instances=None, held=True, deployment=None, after=None):
@@ -223,7 +260,7 @@ def registered(service_id):
     """
     with _agent() as agent:
         found = agent.registered().get(localservices.identifier(service_id))
-    return None if found is None else found.meta.get("digest", "")
+    return None if found is None else found.meta.get(DIGEST, "")
 
 
 def digest(name, **service):
@@ -236,7 +273,7 @@ def digest(name, **service):
 
         salt db1 discovery.digest postgres port=5432
     """
-    return localservices.service(__opts__["id"], __pillar__, name, **_public(service)).digest
+    return _service(name, service).meta[DIGEST]
 
 
 def register(name, **service):
@@ -266,10 +303,10 @@ def register(name, **service):
 
         salt db1 discovery.register postgres port=5432 checks='[{tcp: true}]'
     """
-    registration = localservices.service(__opts__["id"], __pillar__, name, **_public(service))
+    found = _service(name, service)
     with _agent() as agent:
-        agent.publish(registration)
-    return registration.id
+        agent.publish(found)
+    return found.id
 
 
 def deregister(service_id):

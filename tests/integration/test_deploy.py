@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 import requests
 
 from tests.support import apps
+from tests.support.dns import a_records as dns
 from tests.support.site import last_document, until
 from tooling.requestloop import RequestLoop
 
@@ -325,16 +325,3 @@ def test_a_real_app_from_the_package_index(deploy, agents, pillar, define):
     for address, port, _ in agents.passing("httpbin").values():
         assert requests.get(f"http://{address}:{port}/get?a=b", timeout=10).json()["args"] == {"a": "b"}
     deploy("withdraw", "httpbin", "confirm=True")
-
-
-def dns(agents, name):
-    """Return the A records that web1's agent answers for ``name``."""
-    question = b"\x12\x34\x01\x00\x00\x01\x00\x00\x00\x00\x00\x00"
-    question += b"".join(bytes([len(p)]) + p.encode() for p in name.split(".")) + b"\0\x00\x01\x00\x01"
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.settimeout(5)
-        client.sendto(question, (agents.nodes["web1"], 8600))
-        answer = client.recv(4096)
-    # Each answer: a pointer to the name, type A, class, TTL, length 4, address.
-    records = answer[len(question) :].split(b"\xc0\x0c\x00\x01\x00\x01")[1:]
-    return {".".join(map(str, r[6:10])) for r in records}

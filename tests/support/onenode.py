@@ -56,16 +56,21 @@ class Discovery:
 
     def __init__(self):
         self.services, self.keys, self.elsewhere, self.locked = {}, {}, [], None
+        self.checks = {}
 
     def publish(self, service):
-        about = {"address": service.address, "port": service.port or 0, "meta": service.meta}
-        self.services[service.id] = SimpleNamespace(id=service.id, weight=1, **about)
+        about = {"address": service.address, "port": service.port or 0, "meta": service.meta, "tags": service.tags}
+        self.services[service.id] = SimpleNamespace(id=service.id, name=service.name, weight=1, **about)
+        self.checks[service.id] = len(service.checks)
 
     def withdraw(self, one):
         self.services.pop(one, None)
 
     def registered(self):
         return dict(self.services)
+
+    def check_counts(self):
+        return dict(self.checks)
 
     def unmeasured(self, ids):
         return []
@@ -112,7 +117,9 @@ def may_pass(node):
 
 
 def registered(node, one, **meta):
-    node.discovery.services[one] = SimpleNamespace(id=one, address="127.0.0.1", port=0, meta=meta, weight=1)
+    node.discovery.services[one] = SimpleNamespace(
+        id=one, name="web", address="127.0.0.1", port=0, tags=(), meta=meta, weight=1
+    )
 
 
 def serves(node, deployment="d1"):

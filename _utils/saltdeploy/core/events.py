@@ -23,6 +23,7 @@ EVENTS = (
     "test",
     "publish",
     "weigh",
+    "register",
     "healthy",
     "measure",
     "retire",

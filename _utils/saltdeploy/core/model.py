@@ -13,6 +13,10 @@ SEPARATOR = "_"
 # The weight of an instance in discovery. All serving instances have weights of this size, never Consul's default of 1.
 # Otherwise the instances whose weight changes first would have all the traffic until the others follow.
 NORMAL_WEIGHT = 25600
+# The keys of the metadata in discovery that each instance has. A definition adds others.
+OWN_META = ("app", "version", "environment", "deployment", "minion")
+# The key of the metadata with the digest of the registration.
+DIGEST = "digest"
 # The URL of a node's own Consul agent, if the environment names no other.
 AGENT = "http://127.0.0.1:8500"
 # A number of nodes, or a percentage of them as text: ``50%``.
@@ -198,6 +202,18 @@ class Frontend:
 
 
 @dataclass(frozen=True)
+class Registration:
+    """The parts of an instance's registration that its definition adds. Placeholders are filled in for each instance.
+
+    :param tags: further tags.
+    :param meta: further metadata.
+    """
+
+    tags: tuple[str, ...] = ()
+    meta: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class App:
     """An app as one environment wants it: its definition merged with the environment's settings.
 
@@ -226,6 +242,7 @@ class App:
     cpu: str = ""
     frontend: Frontend | None = None
     stop: Stop = Stop()
+    service: Registration = field(default_factory=Registration)
 
     @property
     def recreate(self) -> bool:
@@ -336,6 +353,8 @@ class Instance:
     :param watch: the port on which its watcher answers whether it runs, if the app has no ports. None means no watcher.
     :param recorded: whether its node has a file of its own about it. Without it, the file is lost or this is a copy.
     :param healthy: whether discovery has it as passing, while it is published. Only the master can tell.
+    :param outdated: the parts of its registration that differ from its definition, as text: ``tags, checks``. Empty if
+        none differs, or if it is not published.
     """
 
     id: str
@@ -354,6 +373,7 @@ class Instance:
     watch: int | None = None
     recorded: bool = True
     healthy: bool = True
+    outdated: str = ""
 
     @property
     def good(self) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import addresses, analysis, bluegreen, bounds, durations, hooks, placeholders, traffic, urls, words
 from ..core.errors import DefinitionError, Mistakes
-from ..core.model import App, Frontend, PortRange, Probe, Source, Stop
+from ..core.model import DIGEST, OWN_META, App, Frontend, PortRange, Probe, Registration, Source, Stop
 from . import instancefiles, stops, strategies
 from .inheritance import merge
 
@@ -99,7 +99,15 @@ def _app(name: str, raw: Mapping[str, Any], at: str, attempt: Callable[..., Any]
         cpu=raw.get("resources", {}).get("cpu", ""),
         frontend=attempt(_frontend, raw.get("frontend"), f"{at}:frontend"),
         stop=attempt(stops.parse, raw.get("stop", {}), f"{at}:stop", default=Stop()),
+        service=attempt(_registration, raw.get("service", {}), f"{at}:service", default=Registration()),
     )
+
+
+def _registration(raw: Mapping[str, Any], at: str) -> Registration:
+    taken = sorted({DIGEST, *OWN_META} & set(raw.get("meta", {})))
+    if taken:
+        raise DefinitionError(f"{at}:meta:{taken[0]}: saltdeploy itself has this key. Choose another name.")
+    return Registration(tuple(raw.get("tags", ())), dict(raw.get("meta", {})))
 
 
 def _check_recreate(app: App, at: str) -> None:

@@ -17,8 +17,12 @@ RECORD, START, LOG = "instance.json", "start", "log"
 WATCHER, WAITING = ".watcher.py", ".waiting"
 # The processes of the instance at its publication.
 PROCESS = ".process"
+# The registration that clients find, and the registration that it replaced.
+REGISTERED, BEFORE = ".registered", ".registered-before"
 # A file has a name with .partial until it is complete. supervisord numbers the logs that it puts aside.
-TAKEN = re.compile(r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.waiting|\.process|\..*\.partial")
+TAKEN = re.compile(
+    r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.waiting|\.process|\.registered(-before)?|\..*\.partial"
+)
 
 
 def check(config: Iterable[str], at: str) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from ..core import addresses
@@ -35,11 +33,6 @@ class Service:
     checks: tuple[Probe, ...] = ()
     expires: float | None = None
     weight: int | None = None
-
-    @property
-    def digest(self) -> str:
-        """A digest of the whole registration, to tell whether it changed (checks read back empty)."""
-        return hashlib.sha256(json.dumps(asdict(self), sort_keys=True).encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True)
@@ -100,6 +93,9 @@ class Backend(Protocol):
 
     def registered(self) -> dict[str, Endpoint]:
         """Return the services of this node by id."""
+
+    def check_counts(self) -> dict[str, int]:
+        """Return how many checks each service of this node has, by id. A service without checks may be missing."""
 
     def unmeasured(self, ids: Iterable[str]) -> list[str]:
         """Return those of ``ids`` for which a check has not run since their registration."""

@@ -11,6 +11,7 @@ import base64
 import json
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeVar
 from urllib.parse import urlsplit
@@ -109,7 +110,8 @@ class Consul:
 
     def publish(self, service: Service) -> None:
         """Register ``service`` with the agent, as passing, because it was tested a moment ago."""
-        self._put("/v1/agent/service/register", body=_registration(service))
+        # Otherwise a check that the registration before had, and this has not, would stay.
+        self._put("/v1/agent/service/register", [("replace-existing-checks", "true")], _registration(service))
 
     def withdraw(self, service_id: str) -> None:
         """Deregister ``service_id`` from the agent. An unknown id is no error: it is withdrawn."""
@@ -127,6 +129,10 @@ class Consul:
             )
             for i, s in services.items()
         }
+
+    def check_counts(self) -> dict[str, int]:
+        """Return how many checks each of the agent's own services has, by id."""
+        return dict(Counter(c["ServiceID"] for c in self._get("/v1/agent/checks").values() if c["ServiceID"]))
 
     def unmeasured(self, ids: Iterable[str]) -> list[str]:
         """Return which of the agent's own services ``ids`` pass only because they were registered so.
@@ -377,7 +383,7 @@ def _registration(service: Service) -> dict[str, Any]:
         "Name": service.name,
         "Address": service.address,
         "Tags": list(service.tags),
-        "Meta": {**service.meta, "digest": service.digest},
+        "Meta": service.meta,
         "Checks": [_check(service, probe) for probe in service.checks],
     }
     if service.port is not None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
 
 # The files of a node that belong to no single app.
-SHARED = (".downloads", ".lock", ".validated")
+SHARED = (".downloads", ".key", ".lock", ".validated")
 DATA = "data"
 
 

@@ -11,18 +11,24 @@
     <root>/<app>/instances/<id>/instance.json  release, port and deployment of an instance, and whether it is tested.
     <root>/<app>/data/                         data of the app, unless its definition names another folder.
     <root>/.downloads/                         archives that came over HTTP (see artifacts).
+    <root>/.key                                the key of digests that this node gives away, for root only.
 """
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from pathlib import Path
 
+from ..system import filelocks
+from ..system.files import explained, make_folder, write_file
 from .datafolders import DataFolders
 from .instances import Instances
 from .mistakecache import NodeMistakes
 from .releases import Releases
 from .turns import Turns
 
+KEY, LOCK = ".key", ".lock"
 DEFAULT_ROOT = "/srv/saltdeploy"
 
 
@@ -40,3 +46,19 @@ class Host:
         self.turns = Turns(node, self.root)
         self.data = DataFolders(node, self.root)
         self.mistakes = NodeMistakes(self.root)
+
+    @property
+    def key(self) -> bytes:
+        """A random key that does not leave the node. It is made when first needed.
+
+        With another key, all registrations differ from their digests, and the next deployment registers them again.
+        """
+        path = self.root / KEY
+        with explained():
+            with contextlib.suppress(FileNotFoundError):
+                return path.read_bytes()
+            make_folder(self.root)
+            with filelocks.hold(self.root / LOCK):
+                if not path.exists():
+                    write_file(path, secrets.token_hex(32), 0o600)
+                return path.read_bytes()

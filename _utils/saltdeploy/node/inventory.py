@@ -11,6 +11,7 @@ from .. import definition
 from ..core import names, shapes
 from ..core.model import App, Instance, parts_of, undefined
 from ..definition import loadbalancer, stops
+from ..discovery import registration
 from ..discovery.registration import CANDIDATE
 from ..system import processes
 
@@ -69,7 +70,7 @@ class Inventory:
         """Return the state of app ``name`` on this node."""
         app, broken, instances = self.app(name), self.host.instances.broken(name), self.instances(name)
         return Observation(
-            instances=instances,
+            instances=self._compare(app, instances),
             stop_timeouts=self.stop_timeouts([i.id for i in instances]),
             releases=self.host.releases.versions(name),
             ports_taken=sorted(self.host.instances.ports_taken(self.node.address)),
@@ -77,6 +78,23 @@ class Inventory:
             slots=self._slots(name),
             warnings=self._warnings(app, broken),
         )
+
+    def outdated(self, name: str | None = None) -> dict[str, str]:
+        """Return the parts of registrations that differ from the definition, by instance, of ``name`` or all apps."""
+        chosen = [name] if name else sorted(self.environment.apps)
+        found = (self._compare(self.app(app), self.instances(app)) for app in chosen)
+        return {i.id: i.outdated for instances in found for i in instances if i.outdated}
+
+    def _compare(self, app: App, instances: list[Instance]) -> list[Instance]:
+        """Return ``instances``, in which each published instance names the parts of its registration that differ."""
+        published = [i for i in instances if i.published and i.recorded]
+        # A node that may not run an app does not know the definition of its registration.
+        if not published or app.name not in self.environment.apps or app.source is None:
+            return instances
+        seen, counts = self.registered(app.name), self.discovery.check_counts()
+        wanted = (registration.of(app, i, self.environment.name, self.host.key) for i in published)
+        found = {s.id: ", ".join(registration.differences(s, seen[s.id], counts.get(s.id, 0))) for s in wanted}
+        return [replace(i, outdated=found.get(i.id, "")) for i in instances]
 
     def stop_timeouts(self, ids: Iterable[str]) -> dict[str, float]:
         """Return id -> seconds that an instance has to end. Its unit may be of an earlier definition."""

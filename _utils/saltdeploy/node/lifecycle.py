@@ -23,7 +23,7 @@ from ..discovery import registration
 from ..discovery.registration import CANDIDATE
 from ..runtime import choose
 from ..system import filelocks, probes
-from . import crashes, nodefiles, readiness
+from . import crashes, nodefiles, readiness, registrations
 from .host import Host
 from .inventory import Inventory
 from .launch import Launch
@@ -33,7 +33,7 @@ from .termination import Ending
 if TYPE_CHECKING:
     from ..core.model import App, Instance
     from ..discovery import Endpoint
-    from ..discovery.backend import Backend
+    from ..discovery.backend import Backend, Service
     from ..runtime.base import Runtime
     from .launch import Fetch, Render
 
@@ -171,7 +171,7 @@ class Lifecycle:
         with self.host.turns.starting(app.name, deployment):
             self.host.instances.save(replace(instance, tested=True))
             self.discovery.publish(
-                registration.of(app, instance, self.environment.name, candidate=True, expires=expires)
+                registration.of(app, instance, self.environment.name, self.host.key, candidate=True, expires=expires)
             )
         return []
 
@@ -231,13 +231,18 @@ class Lifecycle:
             if instance.id not in states or not states[instance.id].running:
                 raise Refused(f"{instance.id} on {self.host.node} does not run, so it is not published. See app.logs.")
         for instance in (replace(i, held=False, weight=weight or i.weight) for i in chosen):
-            self.discovery.publish(registration.of(app, instance, self.environment.name))
+            self._register(instance, registration.of(app, instance, self.environment.name, self.host.key))
             self.discovery.withdraw(instance.id + CANDIDATE)
             self.host.instances.save(instance)
             crashes.note(self.host, self.runtime, instance.id)
         ids = [i.id for i in chosen]
-        self._await_results(app, ids)
+        self.await_results(app, ids)
         return ids
+
+    def _register(self, instance: Instance, service: Service) -> None:
+        """Register ``instance`` for clients, and keep its registration."""
+        self.discovery.publish(service)
+        registrations.keep(self.host, instance.id, service)
 
     def find_crashed(self, name: str, ids: Collection[str] | None) -> dict[str, str]:
         """Return ``{id: last lines}`` of the instances ``ids`` whose process has ended since their publication."""
@@ -250,7 +255,7 @@ class Lifecycle:
         lines = self.runtime.logs(launch.unit, LOG_LINES, most=LOG_BYTES)
         return hidden(lines, launch.own_env)
 
-    def _await_results(self, app: App, ids: Iterable[str]) -> None:
+    def await_results(self, app: App, ids: Iterable[str]) -> None:
         """Wait until each check of ``ids`` has run. Before that, discovery shows the status of the registration.
 
         The wait ends after the time that the slowest check may take, also if the agent keeps no output of checks
@@ -265,7 +270,7 @@ class Lifecycle:
         app, chosen = self.app(name), self.select(name, ids)
         self._withdraw(name, [i.id for i in chosen])
         for instance in chosen:
-            self.discovery.publish(registration.of(app, instance, self.environment.name, candidate=True))
+            self.discovery.publish(registration.of(app, instance, self.environment.name, self.host.key, candidate=True))
         # This comes last, so that a disk that cannot be written does not keep the instances in use.
         for instance in chosen:
             self.host.instances.save(replace(instance, held=held))

@@ -35,6 +35,9 @@ def lines(plan: Plan, app: str, version: str) -> list[str]:
     if plan.install:
         out.append(f"install {app} {version} on {', '.join(plan.install)}")
     out += [f"give other weights in discovery: {traffic.listed(plan.weigh)}"] if plan.weigh else []
+    for again in plan.register:
+        parts = (f"{i} on {node} ({what})" for node, ids in again.items() for i, what in ids.items())
+        out.append(f"register again, without a restart: {', '.join(parts)}")
     for number, wave in enumerate(plan.waves, 1):
         verbs = "start, test and publish" if plan.publish else "start and test, without publishing,"
         if wave.replace:
@@ -63,8 +66,9 @@ def actions(plan: Plan, observed: Observed, version: str) -> dict[str, Any]:
     :param observed: the state that the plan was made from.
     :param version: the release that the plan is for.
     :returns: ``from`` (the releases that serve now), ``to``, ``install`` (nodes), ``clean`` and ``weigh`` (by node),
-        ``moves``, ``waves``, ``publish``, ``measure`` (names of gates), ``paused`` and ``canary``. A wave has ``start``
-        (node to number of instances), and ``adopt``, ``replace``, ``withdraw`` and ``retire`` (node to ids).
+        ``register`` (a list of node to id to the parts that differ), ``moves``, ``waves``, ``publish``, ``measure``
+        (names of gates), ``paused`` and ``canary``. A wave has ``start`` (node to number of instances), and ``adopt``,
+        ``replace``, ``withdraw`` and ``retire`` (node to ids).
     """
     return {
         "from": sorted({i.version for i in observed.instances if i.published and i.running}),
@@ -72,6 +76,7 @@ def actions(plan: Plan, observed: Observed, version: str) -> dict[str, Any]:
         "install": list(plan.install),
         "clean": _lists(plan.clean),
         "weigh": plan.weigh,
+        "register": list(plan.register),
         "moves": [{"source": m.source, "target": m.target, "reason": _reason(m)} for m in plan.moves],
         "waves": [
             {

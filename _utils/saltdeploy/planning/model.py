@@ -133,6 +133,8 @@ class Plan:
     :param paused: whether more is to follow after the operator says so. It is planned again then.
     :param canary: the traffic of the new release during a pause. None means the usual traffic of an instance.
     :param weigh: per node, the serving ids that get another weight in discovery, before the waves.
+    :param register: per node, the ids that stay and are registered again, before the waves, each with the parts of its
+        registration that differ. Each of them is a wave.
     :param analysis: the names of the measurements of each wave.
     :param sick: per node, the ids that are retired because discovery has them as unhealthy.
     :param moves: the instances that come to another node than the node of the instance that they replace.
@@ -147,6 +149,7 @@ class Plan:
     paused: bool = False
     canary: Canary | None = None
     weigh: dict[str, dict[str, int]] = field(default_factory=dict)
+    register: tuple[dict[str, dict[str, str]], ...] = ()
     analysis: tuple[str, ...] = ()
     sick: dict[str, tuple[str, ...]] = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
@@ -154,7 +157,7 @@ class Plan:
     unused: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.clean or self.install or self.waves or self.weigh or self.paused)
+        return bool(self.clean or self.install or self.waves or self.weigh or self.register or self.paused)
 
     @property
     def concerned(self) -> tuple[str, ...]:

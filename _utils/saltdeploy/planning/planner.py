@@ -62,12 +62,20 @@ def _plan(desired: Desired, observed: Observed) -> Plan:
         paused=paused,
         canary=canary,
         weigh=traffic.changed(weighed if desired.publish else [], desired.version, canary),
+        register=_outdated(desired, change) if desired.publish else (),
         analysis=() if hidden else _measured(desired),
         sick=ids_by_node(i for i in change.retired if not i.healthy),
         moves=moves,
         empty=empty,
         unused=affinity.unused(desired, observed, had, after),
     )
+
+
+def _outdated(desired: Desired, change: Change) -> tuple[dict[str, dict[str, str]], ...]:
+    """Return the kept instances to register again, in waves of the strategy's sizes."""
+    outdated = by_node(i for i in change.kept if i.published and i.outdated)
+    waves = sized(list(outdated), desired.app.strategy.waves)
+    return tuple({node: {i.id: i.outdated for i in outdated[node]} for node in nodes} for nodes in waves)
 
 
 def _is_paused(desired: Desired, change: Change, start: dict[str, int]) -> bool:

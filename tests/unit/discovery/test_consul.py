@@ -27,7 +27,7 @@ def test_registration():
         "Address": "10.0.0.1",
         "Port": 80,
         "Tags": ["test", "1"],
-        "Meta": {"app": "shop", "digest": SERVICE.digest},
+        "Meta": {"app": "shop"},
         "Checks": [
             {
                 "Name": "http /health",

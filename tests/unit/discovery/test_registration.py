@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from saltdeploy.core.model import App, Probe, Source, Strategy
-from saltdeploy.discovery import registration
+from saltdeploy.core.model import App, Probe, Registration, Source, Strategy
+from saltdeploy.discovery import Endpoint, Service, registration
 from saltdeploy.node import portless
 
 from tests.support.fleet import instance
 
+KEY = b"a node's own key"
+
 
 def test_the_check_is_of_the_watcher_and_the_service_has_no_port():
     app = App("shop", Source("pip", "shop"), "run")
-    service = registration.of(app, watched(), "e")
+    service = registration.of(app, watched(), "e", KEY)
     assert service.port is None
     [check] = service.checks
     assert (check.kind, check.target, check.port) == ("http", "/running", 32001)
@@ -24,7 +26,7 @@ def test_the_check_is_of_the_watcher_and_the_service_has_no_port():
 
 def test_what_an_older_version_has_started_has_no_check():
     app = App("shop", Source("pip", "shop"), "run")
-    assert registration.of(app, watched(None), "e").checks == ()
+    assert registration.of(app, watched(None), "e", KEY).checks == ()
 
 
 def watched(number=32001):
@@ -37,7 +39,7 @@ APP = App("shop", Source("pip", "shop"), "run", checks=(CHECK,), strategy=Strate
 
 
 def test_an_instance_says_where_it_comes_from():
-    service = registration.of(APP, instance("web1", "1.0", 20001), "site")
+    service = registration.of(APP, instance("web1", "1.0", 20001), "site", KEY)
     assert (service.name, service.tags, service.checks) == ("shop", ("site", "1.0"), (CHECK,))
     assert service.meta["minion"] == "web1" and service.meta["environment"] == "site"
     assert service.expires is None
@@ -45,13 +47,13 @@ def test_an_instance_says_where_it_comes_from():
 
 def test_a_candidate_has_a_name_that_no_client_looks_for():
     found = instance("web1", "1.0", 20001)
-    service = registration.of(APP, found, "site", candidate=True, expires=600.0)
+    service = registration.of(APP, found, "site", KEY, candidate=True, expires=600.0)
     assert (service.name, service.id) == ("shop-candidate", f"{found.id}_candidate")
     assert service.expires == 600.0
 
 
 def test_an_instance_with_a_port_is_checked_by_a_connection_if_its_app_has_no_check():
-    service = registration.of(replace(APP, checks=()), instance("web1", "1.0", 20001), "site")
+    service = registration.of(replace(APP, checks=()), instance("web1", "1.0", 20001), "site", KEY)
     assert [check.kind for check in service.checks] == ["tcp"]
 
 
@@ -59,3 +61,71 @@ def test_an_instance_with_a_port_is_checked_by_a_connection_if_its_app_has_no_ch
 def test_a_first_result_comes_within_an_interval_and_a_timeout(deadline, seconds):
     app = replace(APP, strategy=Strategy(healthy_deadline=deadline))
     assert registration.first_result(app) == seconds
+
+
+def test_a_definition_adds_tags_and_metadata_with_its_placeholders():
+    added = Registration(("web", "Host(`{app}.example.com`)", "{id}"), {"team": "red", "at": "{address}:{port}"})
+    service = registration.of(replace(APP, service=added), instance("web1", "1.0", 20001), "site", KEY)
+    assert service.tags == ("site", "1.0", "web", "Host(`shop.example.com`)", "{id}")
+    assert (service.meta["team"], service.meta["at"], service.meta["app"]) == ("red", "127.0.0.1:20001", "shop")
+
+
+# -- whether it is as defined -------------------------------------------------------------------
+
+SERVICE = Service("shop_1_80", "shop", "10.0.0.1", 80, ("test", "1"), {"app": "shop"}, (CHECK,))
+
+
+def digest(service, key=KEY):
+    return registration.sealed(service, key).meta["digest"]
+
+
+def test_the_digest_is_of_the_whole_registration_and_of_the_key_of_the_node():
+    changes = [
+        {"id": "x"},
+        {"name": "x"},
+        {"address": "x"},
+        {"port": 81},
+        {"tags": ("test",)},
+        {"meta": {"app": "x"}},
+        {"checks": (replace(CHECK, interval=1.0),)},
+        {"expires": 1.0},
+        {"weight": 2},
+    ]
+    digests = {digest(replace(SERVICE, **change)) for change in changes}
+    assert digest(SERVICE) == digest(replace(SERVICE))
+    assert len(digests | {digest(SERVICE), digest(SERVICE, b"another node's")}) == len(changes) + 2
+
+
+def test_the_digest_does_not_depend_on_the_order_of_metadata():
+    one, other = (dict.fromkeys(keys, "v") for keys in ("ab", "ba"))
+    assert digest(replace(SERVICE, meta=one)) == digest(replace(SERVICE, meta=other))
+
+
+def seen(service, **changes):
+    found = Endpoint(service.id, service.name, "web1", service.address, service.port, service.tags, service.meta)
+    return replace(found, **changes)
+
+
+@pytest.mark.parametrize(
+    "app, changes, count, parts",
+    [
+        ({}, {}, 1, []),
+        ({}, {"weight": 5}, 1, []),  # weights are put right by themselves
+        ({"service": Registration(("web",))}, {}, 1, ["tags"]),
+        ({"service": Registration(meta={"team": "red"})}, {}, 1, ["meta"]),
+        ({"service": Registration(("web",), {"team": "red"})}, {}, 1, ["tags", "meta"]),
+        ({"checks": (replace(CHECK, target="/ready"),)}, {}, 1, ["checks"]),
+        ({"checks": (CHECK, Probe("tcp", ""))}, {}, 1, ["checks"]),
+        ({"checks": (CHECK, Probe("tcp", "")), "service": Registration(("web",))}, {}, 1, ["tags", "checks"]),
+        # By hand:
+        ({}, {"tags": ("site",)}, 1, ["tags"]),
+        ({}, {"meta": {}}, 1, ["meta"]),
+        ({}, {"name": "other"}, 1, ["name"]),
+        ({}, {}, 0, ["checks"]),
+    ],
+)
+def test_the_parts_of_a_registration_that_differ_are_named(app, changes, count, parts):
+    there = instance("web1", "1.0", 20001)
+    registered = registration.of(APP, there, "site", KEY)
+    wanted = registration.of(replace(APP, **app), there, "site", KEY)
+    assert registration.differences(wanted, seen(registered, **changes), count) == parts

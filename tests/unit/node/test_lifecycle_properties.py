@@ -39,6 +39,7 @@ class Node:
         self.agent = {i.id: self._endpoint(i.id) for i in instances if i.published}
         self.catalog = dict(self.agent)
         self.instances = self.releases = self.turns = self.data = self
+        self.key = b"its own"
 
     @staticmethod
     def _endpoint(one, name="shop"):

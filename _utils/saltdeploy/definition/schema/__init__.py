@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ...core.forms import A_NAME
 from .analysis import ANALYSIS, MEASURED, PROMETHEUS
-from .app import APP, FRONTEND, RESOURCES, STOP
+from .app import APP, FRONTEND, RESOURCES, SERVICE, STOP
 from .consul import CLUSTER, CONSUL, DISCOVERY, DNS
 from .environment import ENVIRONMENT, NODE
 from .hooks import HOOK, HOOKS
@@ -23,7 +23,23 @@ from .strategy import STRATEGY
 
 # All mappings with fixed keys, each with a table in the reference.
 SECTIONS = (
-    *(APP, SOURCE, CHECK, TEST, HTTP, HOOKS, HOOK, RESOURCES, STOP, FRONTEND, STRATEGY, ANALYSIS, MEASURED, PROMETHEUS),
+    *(
+        APP,
+        SOURCE,
+        CHECK,
+        TEST,
+        HTTP,
+        HOOKS,
+        HOOK,
+        RESOURCES,
+        STOP,
+        SERVICE,
+        FRONTEND,
+        STRATEGY,
+        ANALYSIS,
+        MEASURED,
+        PROMETHEUS,
+    ),
     *(ENVIRONMENT, NODE, DISCOVERY, CONSUL, CLUSTER, DNS, NOTIFY, WEBHOOK),
 )
 

@@ -51,6 +51,27 @@ STOP = Section(
     defaults=vars(Stop),
 )
 
+SERVICE = Section(
+    "service",
+    {
+        "tags": Key(
+            {"type": "array", "items": text("a tag", "a text on one line", r"^[^\x00-\x1f\x7f]{1,255}$", "web")},
+            (
+                "Tags beside the environment's name and the version, for programs such as Traefik, Fabio or Prometheus."
+                " The placeholders ``{version}``, ``{app}``, ``{environment}``, ``{node}``, ``{address}`` and"
+                " ``{port}`` work in it. Any other brace stays."
+            ),
+        ),
+        "meta": Key(
+            mapping(
+                text("a text", "a text on one line, of at most 512 characters", r"^[^\x00-\x1f\x7f]{0,512}$", "blue"),
+                text("a key", "letters, digits, _ and -, at most 128", r"^[A-Za-z0-9_-]{1,128}$", "team"),
+            ),
+            "Metadata of each instance, with the same placeholders. saltdeploy itself has some keys.",
+        ),
+    },
+)
+
 FRONTEND = Section(
     "frontend",
     {
@@ -239,6 +260,10 @@ APP = Section(
         "strategy": Key(
             STRATEGY.schema,
             "The differences of this app from the environment's strategy.",
+        ),
+        "service": Key(
+            SERVICE.schema,
+            "Additions to the registration of each instance in discovery.",
         ),
         "version": Key(
             A_VERSION,

@@ -107,6 +107,7 @@ class Progress:
     :param retired: the instances that were retired or withdrawn after others took their place.
     :param withdrawn: those of them that run on, warm.
     :param waiting: the candidates of the current wave.
+    :param registered: the instances that were registered again, in order.
     :param weighed: whether the serving instances got other weights in discovery.
     """
 
@@ -117,4 +118,5 @@ class Progress:
     retired: dict[str, Sequence[str]] = field(default_factory=dict)
     withdrawn: Ids = field(default_factory=dict)
     waiting: Ids = field(default_factory=dict)
+    registered: list[Ids] = field(default_factory=list)
     weighed: bool = False

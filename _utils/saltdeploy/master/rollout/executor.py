@@ -62,6 +62,7 @@ class Deployment:
             self._clean(plan.clean)
             self._install(plan.install)
             self._weigh(plan.weigh)
+            self._register(plan.register)
             for number, wave in enumerate(plan.waves, 1):
                 self.jobs.journal.wave = number
                 self._wave(wave, hookphases.starts_last(plan, number, self.ledger.runs, self.desired))
@@ -127,6 +128,19 @@ class Deployment:
             self.progress.weighed = True
             step = steps.weigh(self.app, weights)
             self._step(*step.job, **step.options)
+
+    def _register(self, waves: Sequence[Mapping[str, Collection[str]]]) -> None:
+        """Register instances again that stay, wave by wave. Before that, all nodes run the checks that are to come."""
+        groups = [{node: list(ids) for node, ids in wave.items()} for wave in waves]
+        if groups:
+            step = steps.register(self.app, {node: ids for group in groups for node, ids in group.items()}, test=True)
+            self._step(*step.job, **step.options)
+        for ids in groups:
+            self.lock.check()
+            self.progress.registered.append(ids)
+            step = steps.register(self.app, ids)
+            self._step(*step.job, **step.options)
+            health.wait(self.jobs, self.discovery, self.app, ids, time.monotonic() + self.strategy.progress_deadline)
 
     def _weights(self) -> dict[str, int]:
         """Return version -> weight if the serving instances by now have other weights than normal."""

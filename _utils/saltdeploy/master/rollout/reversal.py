@@ -90,6 +90,7 @@ class Reversal:
         problems = self._attempt(steps.withdraw(app, adopted, held=held, deadline=stop_deadline(app, adopted)))
         problems += self._stop_new(self.progress.started_on)
         problems += self._weigh_back()
+        problems += self._register_back()
         if self.ledger.record is not self.ledger.before or self.progress.published:
             problems += self.ledger.try_write(self.ledger.before)
         return problems
@@ -99,6 +100,11 @@ class Reversal:
         if not self.progress.weighed and not (self.progress.retired and traffic.unusual(self.weights)):
             return []
         return self._attempt(steps.weigh(self.context.app, self.weights))
+
+    def _register_back(self) -> list[str]:
+        """Register the instances that stayed as they were registered before."""
+        app, waves = self.context.app, self.progress.registered
+        return [problem for ids in waves for problem in self._attempt(steps.register(app, ids, back=True))]
 
     def _stop_new(self, nodes: Collection[str]) -> list[str]:
         """Stop the instances that this deployment started on ``nodes``."""

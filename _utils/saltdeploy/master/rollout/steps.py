@@ -54,6 +54,13 @@ def weigh(app: App, weights: Mapping[str, Mapping[str, int]]) -> Step:
     return _step("weigh", "discovery.weigh", app, weights, answer, deadline=deadline)
 
 
+def register(app: App, ids: Ids, **options: Any) -> Step:
+    """Register the published instances ``ids`` as they are defined now."""
+    deadline = publish_deadline(app) + most(ids) * sum(check.timeout for check in app.checks)
+    options = {"deadline": deadline, **options}
+    return _step("register", "discovery.register_again", app, ids, answers.exactly(ids), **options)
+
+
 def restore(app: App, ids: Ids) -> Step:
     """Start the retired instances ``ids`` again, and publish them."""
     each = app.strategy.healthy_deadline + first_result(app) + 2 * app.stop.timeout
