@@ -86,23 +86,6 @@ def instances(name=None):
     return {i: {**dataclasses.asdict(instance), "state": state} for i, (instance, state) in found.items()}
 
 
-def outdated(name=None):
-    """
-    Return the published instances whose registration differs from their definition: ``{id: parts}``. The parts are
-    ``tags``, ``meta`` or ``checks``, with commas.
-
-    name
-        The app. By default all apps.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt '*' app.outdated shop
-    """
-    return _lifecycle().inventory.outdated(name)
-
-
 def releases(name):
     """
     Return the versions of an app that are installed on this node.

@@ -112,9 +112,6 @@ class NoMaster:
     def run(self, *args, **kwargs):
         raise Failed("the Salt master does not answer")
 
-    def aside(self, *args):
-        return {}
-
 
 @pytest.fixture
 def runner(runners, opts, monkeypatch):
@@ -122,7 +119,7 @@ def runner(runners, opts, monkeypatch):
     opts["pillar"]["environments"]["site"]["discovery"]["consul"]["servers"] = ["http://127.0.0.1:1"]
     compiled = SimpleNamespace(compile_pillar=lambda: opts["pillar"])
     monkeypatch.setattr("saltdeploy.master.verbs.session.salt.pillar.Pillar", lambda *args: compiled)
-    for module in ("session", "logs", "execute", "status"):
+    for module in ("session", "logs", "execute"):
         monkeypatch.setattr(f"saltdeploy.master.verbs.{module}.Fleet", NoMaster)
     return runners
 

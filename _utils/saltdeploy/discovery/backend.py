@@ -42,6 +42,8 @@ class Endpoint:
     :param status: passing, warning or critical: the worst of its checks.
     :param output: the output of a check that has this status. It is empty while all checks pass.
     :param alive: whether the agent of its node answers.
+    :param checks: name, interval and timeout of each of its own checks, in the order of names. The times are in
+        seconds, None if the catalog does not have them.
     """
 
     id: str
@@ -55,6 +57,7 @@ class Endpoint:
     weight: int = 1
     output: str = ""
     alive: bool = True
+    checks: tuple[tuple[str, float | None, float | None], ...] = ()
 
     @property
     def minion(self) -> str:

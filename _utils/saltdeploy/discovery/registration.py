@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, replace
 
 from ..core import analysis
-from ..core.model import DIGEST, OWN_META, App, Instance, Probe
+from ..core.model import DIGEST, OWN_META, App, Instance, Probe, slot_of
 from .backend import Endpoint, Service
 
 # The end of an instance's id in discovery while it is a candidate.
@@ -86,18 +86,49 @@ def sealed(service: Service, key: bytes) -> Service:
 def differences(wanted: Service, seen: Endpoint, count: int) -> list[str]:
     """Return the parts in which a registration differs from ``wanted``: ``name``, ``tags``, ``meta`` or ``checks``.
 
-    :param seen: the registration as the agent has it.
+    :param seen: the registration as the node's own agent has it.
     :param count: how many checks the agent has for it.
     """
-    digest, meta = seen.meta.get(DIGEST), {k: v for k, v in seen.meta.items() if k != DIGEST}
-    found = []
-    if seen.name != wanted.name:
-        found.append("name")
-    if tuple(seen.tags) != wanted.tags:
-        found.append("tags")
-    if meta != {k: v for k, v in wanted.meta.items() if k != DIGEST}:
-        found.append("meta")
+    found = _plain_differences(wanted, seen)
     # A part that somebody has changed by hand is not in the digest.
-    if count != len(wanted.checks) or (digest != wanted.meta[DIGEST] and not found):
+    if count != len(wanted.checks) or (seen.meta.get(DIGEST) != wanted.meta[DIGEST] and not found):
         found.append("checks")
     return found
+
+
+def differences_in_catalog(app: App, endpoint: Endpoint, environment: str) -> list[str]:
+    """Return the same of an instance of ``app`` in the catalog. The catalog does not have all facts on checks."""
+    meta, port = endpoint.meta, endpoint.port or None
+    instance = Instance(
+        id=endpoint.id,
+        node=endpoint.minion,
+        app=app.name,
+        version=meta.get("version", ""),
+        slot=slot_of(endpoint.id),
+        address=endpoint.address,
+        port=port,
+        deployment=meta.get("deployment", ""),
+    )
+    found = _plain_differences(of(app, instance, environment, b""), endpoint)
+    # The port of a watcher is known to its node only.
+    wanted = app.checks or (Probe("tcp", "") if port else Probe("http", "/running"),)
+    if sorted(check_name(c) for c in wanted) != [name for name, _, _ in endpoint.checks]:
+        # An older version of saltdeploy may have started it, without a watcher.
+        found += ["checks"] if port or endpoint.checks else []
+    elif any(
+        (interval, timeout) not in ((None, None), (c.interval, c.timeout))
+        for c, (_, interval, timeout) in zip(sorted(wanted, key=check_name), endpoint.checks)
+    ):
+        found.append("checks")
+    return found
+
+
+def check_name(check: Probe) -> str:
+    """Return the name of a check in discovery."""
+    return f"{check.kind} {check.target}".strip()
+
+
+def _plain_differences(wanted: Service, seen: Endpoint) -> list[str]:
+    theirs, ours = ({k: v for k, v in meta.items() if k != DIGEST} for meta in (seen.meta, wanted.meta))
+    differs = {"name": seen.name != wanted.name, "tags": tuple(seen.tags) != wanted.tags, "meta": theirs != ours}
+    return [part for part, is_so in differs.items() if is_so]

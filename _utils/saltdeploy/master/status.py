@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..core import addresses, bluegreen, hooks, names, records, shapes, traffic
 from ..core.model import App, Environment, version_of
+from ..discovery import registration
 from . import membership
 from .lock import held
 from .membership import Kind, instance
@@ -76,7 +77,8 @@ def of_app(
     published, strangers = membership.divide(discovery.instances(app.name), app.name, environment)
     candidates, _ = membership.divide(discovery.instances(app.candidate), app.name, environment)
     elsewhere = {(s.endpoint.minion, instance(s.endpoint)) for s in strangers}
-    rows, wrong = _rows(record, published, candidates, replaced, elsewhere), environment.broken.get(app.name, "")
+    rows = _rows(app, environment, record, published, candidates, replaced, elsewhere)
+    wrong = environment.broken.get(app.name, "")
     return {
         "app": app.name,
         "defined": app.name in environment.names,
@@ -111,6 +113,8 @@ def undefined(discovery: Backend, environment: Environment) -> list[str]:
 
 
 def _rows(
+    app: App,
+    environment: Environment,
     record: Record,
     published: Iterable[Endpoint],
     candidates: Iterable[Endpoint],
@@ -120,7 +124,7 @@ def _rows(
     """Return a row for each instance in discovery or in the record, except the strangers ``elsewhere``."""
     recorded = {(node, i) for node, ids in record["nodes"].items() for i in ids}
     warm = bluegreen.recorded(record)
-    rows = [_row(e, State.PUBLISHED, replaced, _differences(e, record, recorded)) for e in published]
+    rows = [_row(e, State.PUBLISHED, replaced, _differences(e, app, environment, record, recorded)) for e in published]
     serving = {(row["node"], row["id"]) for row in rows}
     for e in candidates:
         it = (e.minion, instance(e))
@@ -130,9 +134,14 @@ def _rows(
     return rows + [_lost(node, i) for node, i in sorted(recorded - there - set(elsewhere))]
 
 
-def _differences(endpoint: Endpoint, record: Record, recorded: Places) -> list[str]:
-    """Return how a published instance differs from the record."""
+def _differences(endpoint: Endpoint, app: App, environment: Environment, record: Record, recorded: Places) -> list[str]:
+    """Return how a published instance differs from its definition and from the record."""
     wanted, notes = traffic.weight_of(record, endpoint.id), []
+    outdated = (
+        registration.differences_in_catalog(app, endpoint, environment.name) if app.name in environment.apps else []
+    )
+    if outdated:
+        notes.append(f"{', '.join(outdated)} not as defined")
     if endpoint.weight != wanted:
         notes.append(f"with weight {endpoint.weight} and not {wanted}")
     if (endpoint.minion, endpoint.id) not in recorded:

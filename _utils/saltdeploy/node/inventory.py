@@ -79,12 +79,6 @@ class Inventory:
             warnings=self._warnings(app, broken),
         )
 
-    def outdated(self, name: str | None = None) -> dict[str, str]:
-        """Return the parts of registrations that differ from the definition, by instance, of ``name`` or all apps."""
-        chosen = [name] if name else sorted(self.environment.apps)
-        found = (self._compare(self.app(app), self.instances(app)) for app in chosen)
-        return {i.id: i.outdated for instances in found for i in instances if i.outdated}
-
     def _compare(self, app: App, instances: list[Instance]) -> list[Instance]:
         """Return ``instances``, in which each published instance names the parts of its registration that differ."""
         published = [i for i in instances if i.published and i.recorded]

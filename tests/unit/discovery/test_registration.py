@@ -129,3 +129,35 @@ def test_the_parts_of_a_registration_that_differ_are_named(app, changes, count, 
     registered = registration.of(APP, there, "site", KEY)
     wanted = registration.of(replace(APP, **app), there, "site", KEY)
     assert registration.differences(wanted, seen(registered, **changes), count) == parts
+
+
+def in_catalog(app=APP, times=(3.0, 4.0), **changes):
+    service = registration.of(app, instance("web1", "1.0", 20001), "site", KEY)
+    checks = tuple(sorted((registration.check_name(check), *times) for check in service.checks))
+    return seen(service, **{"node": "web1", "checks": checks, **changes})
+
+
+@pytest.mark.parametrize(
+    "app, changes, parts",
+    [
+        ({}, {}, []),
+        ({}, {"times": (None, None)}, []),  # Consul before 1.10 does not tell them
+        ({"checks": ()}, {"app": replace(APP, checks=()), "times": (2.0, 5.0)}, []),
+        ({"service": Registration(("web",), {"team": "red"})}, {}, ["tags", "meta"]),
+        ({"checks": (replace(CHECK, target="/ready"),)}, {}, ["checks"]),
+        ({"checks": (replace(CHECK, interval=9.0),)}, {}, ["checks"]),
+        ({"checks": (CHECK, Probe("tcp", ""))}, {}, ["checks"]),
+        ({}, {"tags": ("by hand",)}, ["tags"]),
+        ({}, {"checks": ()}, ["checks"]),
+    ],
+)
+def test_the_catalog_tells_the_master_which_parts_differ(app, changes, parts):
+    assert registration.differences_in_catalog(replace(APP, **app), in_catalog(**changes), "site") == parts
+
+
+def test_an_app_without_ports_has_a_watcher_that_the_master_does_not_know():
+    app = App("shop", Source("pip", "shop"), "run")
+    service = registration.of(app, watched(), "e", KEY)
+    endpoint = seen(service, node="a", port=0, checks=(("http /running", 2.0, 5.0),))
+    assert registration.differences_in_catalog(app, endpoint, "e") == []
+    assert registration.differences_in_catalog(app, replace(endpoint, checks=()), "e") == []

@@ -100,15 +100,6 @@ def crashed(value: Any, asked: Collection[str]) -> str:
     return "" if right else f"found {shown(value)}, the last lines of some of {', '.join(asked)} are expected"
 
 
-def outdated(value: Any) -> str:
-    """Compare the answer of ``app.outdated``: id -> the parts of its registration that differ."""
-    parts = {"name", "tags", "meta", "checks"}
-    right = isinstance(value, dict) and all(
-        names.is_instance(i) and _is(text, str) and set(text.split(", ")) <= parts for i, text in value.items()
-    )
-    return "" if right else f"found {shown(value)}, the differing parts of registrations are expected"
-
-
 def of_app(name: str) -> Answer:
     """Return the same as :func:`exactly`, for a job on all instances of an app."""
     mine = f"instances of {name}"

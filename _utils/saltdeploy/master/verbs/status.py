@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ... import definition, discovery
 from ...core import arguments
 from ...core.errors import DONE
 from .. import status
-from ..remote import answers
-from ..remote.fleet import Fleet
 from .session import stand_in
 
 if TYPE_CHECKING:
@@ -32,19 +30,4 @@ def run(session: Session, name: object, env: object) -> Result:
             chosen = [stand_in(word) if word in undefined else definition.known_by_name(environment, word)]
         replaced = backend.replaced()
         apps = [status.of_app(backend, environment, app, replaced) for app in chosen]
-    _add_outdated(session, apps, word)
     return {"environment": environment.name, "apps": apps, "retcode": DONE}
-
-
-def _add_outdated(session: Session, apps: list[dict[str, Any]], name: str | None) -> None:
-    """Note the differences between registrations and definitions, as far as nodes answer within seconds."""
-    rows = [row for app in apps for row in app["instances"] if row["state"] == status.State.PUBLISHED]
-    nodes = sorted({row["node"] for row in rows})
-    if not nodes:
-        return
-    with Fleet(session.opts) as fleet:
-        found = fleet.aside("app.outdated", nodes, *([name] if name else []))
-    for row in rows:
-        parts = found.get(row["node"], {})
-        if not answers.outdated(parts) and row["id"] in parts:
-            row["notes"].append(f"{parts[row['id']]} not as defined")
