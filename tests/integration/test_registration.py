@@ -36,7 +36,7 @@ def test_other_tags_and_metadata_are_registered_without_a_restart_and_without_a_
     target.define({"service": {"tags": ["web", "v-{version}"], "meta": {"team": "red", "at": "{node}"}}})
     assert "tags, meta not as defined" in target.run("status")
     plan = target.run("plan", f"version='{version}'")
-    assert "register again, without a restart: " in plan and "(tags, meta)" in plan and "retire" not in plan
+    assert "register again, without a restart: " in plan and "(tags, meta)" in plan and "wave 1" not in plan
     with watched(target.agents, DNS) as found:
         output = target.deploy(version)
     assert found == [addresses], "clients did not find an instance for a moment"

@@ -169,6 +169,12 @@ MUTATIONS = [
         "install=tuple(n for n in start if desired.version not in observed.releases.get(n, ()))",
         "install=tuple(desired.nodes)",
     ),
+    planner(
+        "test_the_plan_leads_to_what_is_desired",
+        "a registration that differs from its definition is left as it is",
+        "register=_outdated(desired, change) if desired.publish else ()",
+        "register=()",
+    ),
     sets(
         "test_a_run_cut_off_anywhere_is_simply_run_again",
         "candidates that an interrupted run left behind are forgotten",
@@ -215,6 +221,12 @@ MUTATIONS = [
         "test_whatever_fails_of_a_canary_all_weigh_what_they_did",
         "a canary that fails leaves its weights behind",
         "        problems += self._weigh_back()\n",
+        "",
+    ),
+    reversal(
+        "test_whatever_fails_what_stays_is_registered_as_before",
+        "a deployment that fails leaves the new registrations behind",
+        "        problems += self._register_back()\n",
         "",
     ),
     reversal(

@@ -6,7 +6,7 @@ import pytest
 from saltdeploy.core.errors import Refused
 from saltdeploy.core.model import PortRange
 from saltdeploy.planning.explain import lines
-from saltdeploy.planning.model import Wave
+from saltdeploy.planning.model import Plan, Wave
 from saltdeploy.planning.planner import everything, installed, plan, prunable, publication, restarts
 
 from tests.support.fleet import NEW, OLD, THREE, desire, held, in_place, instance, observe
@@ -292,3 +292,31 @@ def test_a_large_fleet_is_planned_in_a_moment(wanted):
     twice = observe(*(instance(node, NEW, slot) for node in nodes for slot in (100, 101)))
     kept = plan(wanted(len(nodes), nodes), twice)
     assert sum(len(ids) for wave in kept.waves for ids in wave.retire.values()) == len(nodes)
+
+
+# -- registrations ------------------------------------------------------------------------------
+
+
+def test_what_stays_is_registered_again_in_waves():
+    there = [instance(n, NEW, outdated="tags") for n in THREE[:2]] + [instance("web3", NEW, outdated="checks")]
+    made = plan(desire(3), observe(*there))
+    assert made == Plan(
+        {},
+        (),
+        (),
+        True,
+        register=(
+            {"web1": {"shop_2.0_100": "tags"}},
+            {"web2": {"shop_2.0_100": "tags"}, "web3": {"shop_2.0_100": "checks"}},
+        ),
+    )
+    assert made and lines(made, "shop", NEW) == [
+        "register again, without a restart: shop_2.0_100 on web1 (tags)",
+        "register again, without a restart: shop_2.0_100 on web2 (tags), shop_2.0_100 on web3 (checks)",
+    ]
+
+
+def test_what_goes_or_waits_is_not_registered_again():
+    going, waiting = instance("web1", OLD, outdated="tags"), instance("web2", NEW, published=False, outdated="tags")
+    assert plan(desire(1), observe(going, waiting)).register == ()
+    assert plan(desire(1, publish=False), observe(instance("web1", NEW, outdated="tags"))).register == ()

@@ -38,6 +38,7 @@ FOUND = [
     COPIED,
     {"version": NEW},
     {"version": NEW},
+    {"version": NEW, "outdated": "tags, checks"},
     {"version": NEW, "healthy": False},
     {"version": NEW, "tested": False},
     {"version": NEW, "running": False},
@@ -361,6 +362,8 @@ def test_the_plan_leads_to_what_is_desired(drawn):
         pass
     assert_reached(world, desired, before)
     if desired.publish:
+        there = [i for i in world.there() if i.published and i.version == desired.version and i.node in desired.nodes]
+        assert not any(i.outdated for i in there), "it is not registered as it is defined"
         assert plan(desired, world.observed()) == Plan({}, (), (), True)
 
 

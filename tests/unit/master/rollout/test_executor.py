@@ -1,6 +1,7 @@
 """The executor's way back, on a fleet that is simulated job by job, with a fault in any of them."""
 
 import time
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -41,6 +42,8 @@ class Fleet:
         self.begin = self.add = self.warn = self.say = lambda *args: None
         self.fleet = SimpleNamespace(run=lambda name, nodes, *_, deadline: {node: Reply(node, {}) for node in nodes})
         self.held, self.restarted = [], []
+        # How often each instance was registered again, and not back.
+        self.again = Counter()
         self.dies, self.dead, self.retired_after = dies, set(), []
         self.late, self.delay, self.on_its_way, self.ended, self.refused = late, delay, None, set(), []
 
@@ -55,6 +58,7 @@ class Fleet:
             self.on_its_way = phase, nodes, deployment, weight
             raise KeyboardInterrupt
         self.held += [kwargs["held"]] if phase == "withdraw" else []
+        self.options = kwargs
         fails = sorted(nodes)[-1] if number in self.faults else None
         for node in sorted(nodes):
             if node != fails:
@@ -108,6 +112,15 @@ class Fleet:
         for one in ids[node]:
             assert self.instances[node, one], "weighed what is not published"
             self.weights[node, one] = ids[node][one]
+
+    def register(self, node, ids, _):
+        """A node goes back only where the deployment registered something again."""
+        for one in ids[node]:
+            assert self.instances[node, one], "registered what is not published"
+            if self.options.get("back"):
+                self.again[node, one] = 0
+            elif not self.options.get("test"):
+                self.again[node, one] += 1
 
     def publish(self, node, ids, _):
         for one in ids[node]:
@@ -670,3 +683,34 @@ def test_a_run_after_which_nothing_is_published_has_not_succeeded():
     run, made = deployment(fleet, ["a"], ("100%",), "rolling")
     with pytest.raises(NotReverted, match="nothing of shop 2.0 is published"):
         run.run(replace(made, install=(), waves=()))
+
+
+@given(st.integers(0, 9), st.booleans())
+def test_whatever_fails_what_stays_is_registered_as_before(number, interrupted):
+    """Some instances of the release are there already, and another one is to be replaced."""
+    there = [*(instance(n, NEW, 101, outdated="tags") for n in "ab"), instance("c")]
+    fleet = Fleet(there, **{"interrupts" if interrupted else "faults": [number]})
+    run, _ = deployment(fleet, list("abc"), (1, "100%"), "rolling")
+    run.before = fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}
+    run.change(serving=there)
+    made = plan(run.context.desired, observe(*there))
+    assert [sorted(ids) for ids in made.register] == [["a"], ["b"]]
+    before = dict(fleet.instances)
+    try:
+        run.run(made)
+    except Failed as exc:
+        event(f"failed in {fleet.ran[number][0]}")
+        assert type(exc) is Failed and fleet.instances == before and not any(fleet.again.values())
+    else:
+        event("succeeded")
+        assert fleet.again == {("a", there[0].id): 1, ("b", there[1].id): 1}
+
+
+def test_the_checks_to_come_are_run_on_all_nodes_before_any_is_registered():
+    there = [instance(n, NEW, 101, outdated="checks") for n in "abc"]
+    fleet = Fleet(there, faults=[0])
+    run, _ = deployment(fleet, list("abc"), (1, "100%"), "rolling")
+    run.change(serving=there)
+    with pytest.raises(Failed, match="register on c: fault"):
+        run.run(plan(run.context.desired, observe(*there)))
+    assert fleet.ran[0] == ("register", ["a", "b", "c"]) and not any(fleet.again.values())
