@@ -9,7 +9,7 @@ configures.
 
 from saltdeploy import loader
 from saltdeploy.core import arguments, names
-from saltdeploy.node import from_salt, leaving, localservices, reweigh
+from saltdeploy.node import from_salt, localservices, reweigh
 
 __virtual__ = loader.virtual
 
@@ -306,6 +306,8 @@ def leave(test=False):
 
         salt web1 discovery.leave test=True
     """
+    from saltdeploy.node import leaving  # it needs the library of Consul, whose absence __virtual__ tells
+
     service = leaving.Service(
         lambda: bool(__salt__["service.status"](leaving.SERVICE)), lambda: __salt__["service.reload"](leaving.SERVICE)
     )
