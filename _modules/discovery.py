@@ -11,7 +11,7 @@ from saltdeploy import loader
 from saltdeploy.core import arguments, names
 from saltdeploy.core.model import DIGEST
 from saltdeploy.discovery.registration import sealed
-from saltdeploy.node import from_salt, leaving, localservices, registrations, reweigh
+from saltdeploy.node import from_salt, localservices, registrations, reweigh
 
 __virtual__ = loader.virtual
 
@@ -343,6 +343,8 @@ def leave(test=False):
 
         salt web1 discovery.leave test=True
     """
+    from saltdeploy.node import leaving  # it needs the library of Consul, whose absence __virtual__ tells
+
     service = leaving.Service(
         lambda: bool(__salt__["service.status"](leaving.SERVICE)), lambda: __salt__["service.reload"](leaving.SERVICE)
     )

@@ -120,7 +120,7 @@ def _history(data, colors):
             _when(h["began"]),
             h.get("verb", "deploy"),
             h["version"],
-            OUTCOMES.get(h.get("outcome"), ""),
+            OUTCOMES.get(h.get("outcome", CODES.get(h["retcode"])), ""),
             _seconds(h["seconds"]),
             h["owner"],
             h["reason"],
@@ -152,6 +152,8 @@ def _paint(text, color, colors):
     return f"{colors[color]}{text}{colors['ENDC']}" if colors.get(color) else text
 
 
+# The outcome of a run whose entry does not have it, by its exit code.
+CODES = {0: "done", 1: "reverted", 2: "not_reverted"}
 # The outcomes of runs, in the table of the history.
 OUTCOMES = {
     "done": "done",

@@ -24,7 +24,6 @@ import urllib.parse
 from salt.exceptions import SaltException, SaltInvocationError
 from saltdeploy import loader
 from saltdeploy.core import advice, bounds, names, tracebacks, words
-from saltdeploy.discovery.acl import LINKS, Acl
 
 __virtual__ = loader.virtual
 
@@ -47,7 +46,7 @@ def bootstrapped(name, secret, deadline=120):
         return {**ret, "comment": "Would bootstrap access control if nobody did", "result": None}
     try:
         _check(url=name, secret=secret)
-        with Acl([name], token=secret) as acl:
+        with _acl().Acl([name], token=secret) as acl:
             done = acl.bootstrap(secret, names.deadline(deadline))
     except SaltException as exc:
         return {**ret, "result": False, "comment": _problem(exc)}
@@ -139,11 +138,17 @@ def tokens_known(name, accessors, management, url=URL):
     return _ensure(name, management, url, ensure, accessors=accessors)
 
 
+def _acl():
+    from saltdeploy.discovery import acl  # it needs the library of Consul, whose absence __virtual__ tells
+
+    return acl
+
+
 def _ensure(name, management, url, ensure, **given):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{words.name(name)} is as wanted"}
     try:
         _check(name=name, management=management, url=url, **given)
-        with Acl([url], token=management) as acl:
+        with _acl().Acl([url], token=management) as acl:
             acl.dry = __opts__["test"]
             ret["changes"] = ensure(acl)
     except SaltException as exc:
@@ -187,7 +192,7 @@ def _is_rights(value):
     return isinstance(value, dict) and all(
         isinstance(some, list)
         and all(isinstance(one, dict) and all(map(_is_text, one)) for one in some)
-        and (key not in LINKS or all(_is_text(one.get("Name")) for one in some))
+        and (key not in _acl().LINKS or all(_is_text(one.get("Name")) for one in some))
         for key, some in value.items()
     )
 

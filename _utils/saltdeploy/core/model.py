@@ -46,7 +46,7 @@ class Source:
 
     :param kind: ``archive`` or ``pip``.
     :param location: a URL or a project name.
-    :param sha256: a digest, a place that has it, or version -> one of these.
+    :param sha256: a digest, a place that has it, or version -> digest.
     :param index: the package index of ``pip``. Empty means the index that the node's pip knows.
     :param headers: headers for the archive's server. Secret.
     :param token_file: a file on the node with a token, sent as ``Authorization: Bearer``. Empty means no file.

@@ -164,6 +164,7 @@ class Entry(_Entry, total=False):
     serving: Serving | None
     untrue: str
     acted: int
+    outcome: str
     verdict: str
 
 

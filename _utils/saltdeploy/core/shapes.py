@@ -119,6 +119,7 @@ ENTRY: Shape = {
     "why": _text,
     "verb": _text,
     "left": _text,
+    "outcome": _text,
 }
 MARK: Shape = {
     "state": _text,
@@ -129,7 +130,7 @@ MARK: Shape = {
     "owner": _text,
     "time": _time,
 }
-OPTIONAL = ("canary", "weights", "candidates", "move", "verb", "left", "data", "tolerated", "digests")
+OPTIONAL = ("canary", "weights", "candidates", "move", "verb", "left", "outcome", "data", "tolerated", "digests")
 PARTS = {"paused": PAUSED, "frozen": FROZEN, "warm": WARM}
 
 

@@ -114,7 +114,7 @@ class Lock:
                 return
             process = holder.get("process") if isinstance(holder, dict) else None
             if session and not is_dead(process):
-                raise Refused(held(holder, {key: str(self.info.get(key)) for key in ("app", "environment")}))
+                raise Refused(held(holder, {key: self.info.get(key, "") for key in ("app", "environment")}))
             if time.monotonic() > give_up:
                 raise Refused(f"the deployment lock {self.key} cannot be had within {ACQUIRE_DEADLINE:g}s. Run again.")
             if session:

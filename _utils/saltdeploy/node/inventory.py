@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from .. import definition
 from ..core import names, shapes
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from .host import Host
 
 # An app without a definition has no source, and nobody asks it for one.
-NO_SOURCE: Any = None
 
 
 @dataclass(frozen=True)

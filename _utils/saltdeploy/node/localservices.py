@@ -181,7 +181,9 @@ def _refuse_misshapen(name: str, given: Mapping[str, Any]) -> None:
 
 def _check(raw: Any, at: str) -> Probe:
     """Return the Probe that ``raw`` describes. Raise Refused for anything that is not a check."""
-    if not isinstance(raw, dict) or not all(fits(raw[key]) for key, fits in CHECK.items() if key in raw):
+    # If it has no kind, or two, the message of a definition says so.
+    single = isinstance(raw, dict) and len({"http", "tcp"} & set(raw)) == 1
+    if not isinstance(raw, dict) or (single and not all(fits(raw[key]) for key, fits in CHECK.items() if key in raw)):
         raise Refused(f"{at}: {shown(raw)} is not a check. Write a check as in the definition of an app.")
     return appdefinition.probe(raw, at)
 

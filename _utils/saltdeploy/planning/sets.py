@@ -102,7 +102,7 @@ def compare(desired: Desired, observed: Observed) -> Change:
     sets, data = divide(desired, observed), affinity.nodes(desired, observed)
     usable = {*(sets.good if desired.publish else sets.waiting), *(sets.waiting if desired.adopt else ())}
     kept = spread_out(usable, desired.instances, observed.zone, data)
-    reusable = sets.reusable if desired.publish else ()
+    reusable = without(sets.reusable, kept) if desired.publish else ()
     again = spread_out(reusable, desired.instances - len(kept), observed.zone, data)
     missing = desired.instances - len(kept) - len(again)
     old = without(sets.serving, kept)

@@ -1,0 +1,91 @@
+"""A published instance is registered again as it is defined now, or as it was before."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from saltdeploy.core.errors import Failed
+from saltdeploy.core.model import Probe, Registration
+from saltdeploy.node import registrations
+
+from tests.support.onenode import make_node, serves, start
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    return make_node(tmp_path, monkeypatch)
+
+
+def define(node, **changes):
+    node.environment.apps["web"] = replace(node.environment.apps["web"], **changes)
+
+
+def tags(node, one):
+    return node.discovery.services[one].tags
+
+
+def outdated(node):
+    return {i.id: i.outdated for i in node.inventory.observe("web").instances}
+
+
+def test_it_gets_what_its_definition_says_now_and_runs_on(node):
+    [one] = serves(node)
+    assert outdated(node) == {one: ""}
+    define(node, service=Registration(("blue",), {"team": "red"}))
+    assert outdated(node) == {one: "tags, meta"}
+    assert registrations.register_again(node, "web", [one], "d2") == [one]
+    assert tags(node, one) == ("e", "1.0", "blue") and node.runtime.up == {one}
+    assert outdated(node) == {one: ""}
+
+
+def test_it_gets_back_what_it_had_before_that_deployment(node):
+    [one] = serves(node)
+    define(node, service=Registration(("blue",)))
+    registrations.register_again(node, "web", [one], "d2")
+    define(node, service=Registration(("green",)))
+    registrations.register_again(node, "web", [one], "d3")
+    registrations.register_again(node, "web", [one], "d3")  # a second step of the same deployment
+    assert registrations.register_again(node, "web", [one], after="d3", back=True) == [one]
+    assert tags(node, one) == ("e", "1.0", "blue")
+    # Where the step of a deployment never came, nothing goes back.
+    assert registrations.register_again(node, "web", [one], after="d4", back=True) == [one]
+    assert tags(node, one) == ("e", "1.0", "blue")
+
+
+def test_a_check_that_does_not_pass_is_told_and_nothing_is_registered(node):
+    [one] = serves(node)
+    define(node, service=Registration(("blue",)), checks=(Probe("http", "/health", port=9),))
+    with pytest.raises(Failed, match=rf"{one}: GET http://127.0.0.1:9/health: connection refused"):
+        registrations.register_again(node, "web", [one], "d2")
+    assert tags(node, one) == ("e", "1.0")
+
+
+def test_a_dry_run_changes_nothing(node):
+    [one] = serves(node)
+    define(node, service=Registration(("blue",)))
+    assert registrations.register_again(node, "web", [one], "d2", test=True) == [one]
+    assert tags(node, one) == ("e", "1.0")
+
+
+def test_a_candidate_is_not_published_by_it(node):
+    (node.host.releases.path("web", "1.0") / "good").mkdir()
+    result = start(node)
+    ids = [i.id for i in result.instances]
+    assert registrations.register_again(node, "web", ids, "d2") == []
+    assert set(node.discovery.services) == {f"{i}_candidate" for i in ids}
+
+
+def test_the_files_of_a_registration_are_for_root_only(node):
+    [one] = serves(node)
+    define(node, service=Registration(("blue",)))
+    registrations.register_again(node, "web", [one], "d2")
+    folder = node.host.instances.folder(one)
+    for path in (folder / ".registered", folder / ".registered-before", node.host.root / ".key"):
+        assert path.stat().st_mode & 0o777 == 0o600, path
+
+
+def test_without_its_key_a_node_registers_all_again(node):
+    [one] = serves(node)
+    (node.host.root / ".key").unlink()
+    assert outdated(node) == {one: "checks"}
