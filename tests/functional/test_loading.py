@@ -206,6 +206,9 @@ def test_history_says_what_was_done(outputters):
     head, row = shown.splitlines()[1:]
     assert head.split() == ["when", "what", "release", "outcome", "took", "by", "reason"]
     assert row.split()[2:] == ["rollback", "1.0", "done", "4.2", "s", "ann", "broken"]
+    # An earlier version of saltdeploy wrote no outcome.
+    del history["history"][0]["outcome"]
+    assert outputters["deploy"](history) == shown
 
 
 def test_a_row_of_status_has_its_notes(outputters):
