@@ -196,6 +196,7 @@ def test_history_says_what_was_done(outputters):
         "verb": "rollback",
         "version": "1.0",
         "outcome": "done",
+        "retcode": 0,
         "began": 0,
         "seconds": 4.2,
         "owner": "ann",
