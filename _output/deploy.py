@@ -103,12 +103,16 @@ def _app(app, environment, colors):
     else:
         head = f"{name} in {environment}"
     found = [(i, [i["state"], *i["notes"]]) for i in app["instances"]] + [(i, i["notes"]) for i in app["strangers"]]
-    rows = [(i["node"], i["version"], i["address"], ", ".join(state), i["health"]) for i, state in found]
+    rows = [(i["node"], i["version"], i["address"], ", ".join(state), _health(i)) for i, state in found]
     lines = [head, *_table(("node", "release", "address", "state", "health"), rows)]
     share = app["share"]
     gets = "" if share is None else f"{app['version']} gets {share:.1%} of the traffic, by weights"
     said = (app["drift"], app["paused"], app["frozen"], gets, app["warm"], app["lock"], *app["warnings"])
     return "\n".join([*lines, *(_paint(sentence, "YELLOW", colors) for sentence in said if sentence)])
+
+
+def _health(row):
+    return ": ".join(filter(None, [row["health"], row.get("output")]))
 
 
 def _history(data, colors):

@@ -13,12 +13,17 @@ from typing import TYPE_CHECKING
 
 from ..core import shapes
 from ..core.errors import Refused
+from ..core.redaction import hidden
 from ..core.versions import argument
 from ..discovery import Endpoint
 from ..discovery.registration import CANDIDATE
 
 if TYPE_CHECKING:
-    from ..core.model import Environment
+    from ..core.model import App, Environment
+
+
+# How much of a check's output is shown, in characters. The output may be a complete page.
+SHOWN = 200
 
 
 class Kind(str, enum.Enum):
@@ -88,6 +93,11 @@ def stale(ours: Iterable[Endpoint], registered: Mapping[str, Collection[str]]) -
 def instance(endpoint: Endpoint) -> str:
     """Return the id of the instance that ``endpoint`` is, candidate or not."""
     return endpoint.id.removesuffix(CANDIDATE)
+
+
+def check_output(endpoint: Endpoint, app: App) -> str:
+    """Return the beginning of the output of a check that does not pass, without the values of the app's ``env``."""
+    return " ".join(hidden(endpoint.output, app.env).split()).removeprefix("HTTP ")[:SHOWN]
 
 
 def _placed(endpoint: Endpoint, environment: Environment) -> Endpoint:

@@ -12,7 +12,7 @@ from ..core.model import App, Environment, version_of
 from ..discovery import registration
 from . import membership
 from .lock import held
-from .membership import Kind, instance
+from .membership import Kind, check_output, instance
 
 if TYPE_CHECKING:
     from ..core.records import Record, Warm
@@ -50,6 +50,7 @@ class Row(TypedDict):
     :param state: a value of State.
     :param notes: sentences on the difference between discovery and the record, or the environment of another instance.
     :param health: the status in discovery, empty for a lost instance.
+    :param output: the beginning of the output of a check that does not pass, empty if all pass.
     """
 
     id: str
@@ -59,6 +60,7 @@ class Row(TypedDict):
     state: str
     notes: list[str]
     health: str
+    output: str
 
 
 def of_app(
@@ -88,7 +90,7 @@ def of_app(
         "desired": None if wrong else app.instances,
         "drift": f"its definition is wrong: {wrong}" if wrong else _drift(app, environment, current, len(published)),
         "instances": rows,
-        "strangers": [_stranger(s, environment.name, replaced) for s in strangers],
+        "strangers": [_stranger(app, s, environment.name, replaced) for s in strangers],
         "lock": held(shapes.holder(holder), {"app": app.name, "environment": environment.name}) if session else "",
         "paused": records.paused(app.name, environment.name, current),
         "frozen": hooks.frozen(app.name, environment.name, current),
@@ -124,12 +126,14 @@ def _rows(
     """Return a row for each instance in discovery or in the record, except the strangers ``elsewhere``."""
     recorded = {(node, i) for node, ids in record["nodes"].items() for i in ids}
     warm = bluegreen.recorded(record)
-    rows = [_row(e, State.PUBLISHED, replaced, _differences(e, app, environment, record, recorded)) for e in published]
+    rows = [
+        _row(app, e, State.PUBLISHED, replaced, _differences(e, app, environment, record, recorded)) for e in published
+    ]
     serving = {(row["node"], row["id"]) for row in rows}
     for e in candidates:
         it = (e.minion, instance(e))
         withdrawn = State.WITHDRAWN if it in recorded - serving else State.CANDIDATE
-        rows.append(_row(e, State.WARM if it in warm else withdrawn, replaced))
+        rows.append(_row(app, e, State.WARM if it in warm else withdrawn, replaced))
     there = {(row["node"], row["id"]) for row in rows}
     return rows + [_lost(node, i) for node, i in sorted(recorded - there - set(elsewhere))]
 
@@ -149,7 +153,7 @@ def _differences(endpoint: Endpoint, app: App, environment: Environment, record:
     return notes
 
 
-def _stranger(stranger: Stranger, environment: str, replaced: Collection[str]) -> Row:
+def _stranger(app: App, stranger: Stranger, environment: str, replaced: Collection[str]) -> Row:
     """Return the row of a service that is no instance of the app in the environment."""
     state = STRANGERS.get(stranger.kind, State.OTHER)
     note = {
@@ -157,7 +161,7 @@ def _stranger(stranger: Stranger, environment: str, replaced: Collection[str]) -
         State.FOREIGN: "not registered by saltdeploy",
         State.OTHER: f"of environment {stranger.environment}",
     }
-    return _row(stranger.endpoint, state, replaced, [note[state]])
+    return _row(app, stranger.endpoint, state, replaced, [note[state]])
 
 
 def _warm(record: Record, rows: Iterable[Row]) -> Warm | None:
@@ -186,7 +190,7 @@ def _drift(app: App, environment: Environment, current: Record | None, published
     return f"the definition differs: it says {'; '.join(wrong)}" if wrong else ""
 
 
-def _row(endpoint: Endpoint, state: State, replaced: Collection[str], notes: Iterable[str] = ()) -> Row:
+def _row(app: App, endpoint: Endpoint, state: State, replaced: Collection[str], notes: Iterable[str] = ()) -> Row:
     lost = ", but its agent does not have it" if endpoint.node in replaced else ""
     return {
         "id": instance(endpoint),
@@ -196,6 +200,7 @@ def _row(endpoint: Endpoint, state: State, replaced: Collection[str], notes: Ite
         "state": state.value,
         "notes": list(notes),
         "health": f"{endpoint.status}{lost}",
+        "output": check_output(endpoint, app),
     }
 
 
@@ -208,4 +213,5 @@ def _lost(node: str, i: str) -> Row:
         "state": State.LOST.value,
         "notes": [],
         "health": "",
+        "output": "",
     }

@@ -1,5 +1,7 @@
 """In what a definition differs from what is deployed."""
 
+from dataclasses import replace
+
 import pytest
 from saltdeploy.core.model import App, Environment, Node, Source
 from saltdeploy.discovery import Endpoint
@@ -121,3 +123,15 @@ def test_a_service_whose_name_is_no_app_s_is_not_asked_for():
 
     assert status.undefined(Strangers({}, name="shop"), Environment("e", SITE, {"shop": object()})) == []
     assert asked == ["blog-candidate"]
+
+
+def test_a_check_that_does_not_pass_is_told_by_its_output():
+    output = "HTTP GET http://10.0.0.1:80/health: 503 Service Unavailable Output: no database,\n  tried hunter2-secret"
+    sick = Endpoint(
+        "shop_1.0_80", "shop", "web1", "10.0.0.1", 80, meta={"minion": "web1"}, status="critical", output=output
+    )
+    app = App("shop", Source("pip", "shop"), "run", env={"PASSWORD": "hunter2-secret"})
+    row = status._row(app, sick, status.State.PUBLISHED, ())
+    assert row["health"] == "critical"
+    assert row["output"] == "GET http://10.0.0.1:80/health: 503 Service Unavailable Output: no database, tried ***"
+    assert status._row(app, replace(sick, output="x" * 999), status.State.PUBLISHED, ())["output"] == "x" * 200

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from ...core.errors import Failed
-from ...core.redaction import hidden
 from ...core.words import by_problem, joined
 from ...discovery import registration
 from ...discovery.registration import CANDIDATE
 from ...planning.explain import listed
+from .. import membership
 from ..remote import answers
 from ..remote.jobs import TALK_DEADLINE, ids_by_node
 
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 SEEN = 10.0
 # How often the journal names the instances that are not healthy yet, in seconds.
 WORD = 10.0
-# How much of a check's output is shown, in characters. The output may be a complete page.
-SHOWN = 200
 
 
 def still(journal: Journal, discovery: Backend, app: App, instances: Sequence[Instance]) -> None:
@@ -204,5 +202,4 @@ class _Catalog:
         if (node, instance) not in self._seen:
             return f"not in the catalog of Consul: see the log of its agent on {node}"
         endpoint = self._seen[node, instance]
-        said = " ".join(hidden(endpoint.output, self.app.env).split()).removeprefix("HTTP ")
-        return f"{endpoint.status}: {said[:SHOWN] or 'no check has run yet'}"
+        return f"{endpoint.status}: {membership.check_output(endpoint, self.app) or 'no check has run yet'}"
