@@ -103,7 +103,7 @@ def test_a_worker_that_does_not_run_on_is_refused_and_one_that_is_stopped_is_cri
     subprocess.run([*control, "stop", f"app-{instance}"], check=True)
     until(lambda: len(worker.agents.passing(WORKER)) == 1, 10, "the stopped worker to be found no more")
     [row] = [r for r in worker.cli.result("status", WORKER)["apps"][0]["instances"] if r["node"] == node]
-    assert row["health"] == "critical" and "/health" in row["output"]
+    assert row["health"] == "critical" and "/running" in row["output"]
     worker.run("remove", "confirm=True")
 
 
