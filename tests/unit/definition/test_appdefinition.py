@@ -193,6 +193,8 @@ PATH = {"path": "/"}
             "tests:0:http:method: 'get' is not allowed here. Write one of GET",
         ),
         ({"tests": [{"http": {**PATH, "host": "a b"}}]}, "tests:0:http:host: found text of another form. Write a host"),
+        ({"tests": [{"https": {**PATH, "host": "a..b"}}]}, "tests:0:https:host: found text of another form."),
+        ({"tests": [{"https": {**PATH, "host": "a" * 64}}]}, "tests:0:https:host: found text of another form."),
         ({"tests": [{"https": {"host": "a"}}]}, "tests:0:https:path: is missing."),
         ({"checks": [{"tcp": True, "failures_before_critical": 0}]}, "checks:0:failures_before_critical: 0 is too"),
         ({"tests": [{"tcp": True, "failures_before_critical": 2}]}, "tests:0:failures_before_critical: unknown key"),

@@ -218,7 +218,15 @@ def test_another_server_gets_no_secret(web, raw):
 
 @pytest.mark.parametrize(
     "location, told",
-    [("/", "more than 10 redirects"), ("ftp://x/", "no URL of http or https"), ("http://[/", "is no URL")],
+    [
+        ("/", "more than 10 redirects"),
+        ("ftp://x/", "no URL of http or https"),
+        ("http://[/", "is no URL"),
+        (f"http://{'a' * 64}.example.com/", "is no URL"),
+        ("http://a..b/", "is no URL"),
+        ("http://a:99999/", "is no URL"),
+        ("http://a\x00b/", "no URL of http or https"),
+    ],
 )
 def test_redirects_that_lead_nowhere(web, location, told):
     values, pages, _ = web

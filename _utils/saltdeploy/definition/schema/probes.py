@@ -17,6 +17,7 @@ STATUSES = {
 }
 # The headers of a request, of a check, a test or a gate.
 HEADERS = mapping({"type": "string", "writeOnly": True}, HEADER)
+LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 RESULTS = {"type": "integer", "minimum": 1, "maximum": 100}
 
 HTTP = Section(
@@ -47,7 +48,7 @@ HTTP = Section(
             text(
                 "a host",
                 "a host name, with or without a port: shop.example.com",
-                r"^[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?(:[0-9]{1,5})?$",
+                rf"^(?=.{{1,253}}$){LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?$",
             ),
             (
                 "The ``Host`` header. With ``https``, the certificate must be valid for this name, and the server gets"

@@ -114,9 +114,10 @@ def _moved(place: Place, location: str) -> Place:
     try:
         parts = urllib.parse.urlsplit(urllib.parse.urljoin(str(place), location))
         port = parts.port or (443 if parts.scheme == "https" else 80)
+        (parts.hostname or "").encode("idna")
     except ValueError as exc:
         raise http.client.HTTPException("a redirect to a place that is no URL") from exc
-    if parts.scheme not in ("http", "https") or not parts.hostname:
+    if parts.scheme not in ("http", "https") or not parts.hostname or not parts.hostname.isprintable():
         raise http.client.HTTPException("a redirect to a place that is no URL of http or https")
     return Place(parts.scheme, parts.hostname, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else ""))
 
