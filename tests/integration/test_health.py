@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import subprocess
 import sys
+import time
 
 import psutil
 import pytest
+from saltdeploy.environment import certificates
 
 from tests.support import apps
 from tests.support.site import until
@@ -118,3 +121,70 @@ def test_a_wrong_port_is_told_while_it_is_waited_for(target):
         re.match(r"web3: shop_1\.[01]_\d+ is not ready after \d+s: check `http /health`: GET ", line) for line in told
     )
     assert any(line.startswith("start    web3: shop_1.") and "is not ready after 13s: " in line for line in told)
+
+
+@pytest.fixture(scope="module")
+def certificate(folder):
+    """The paths of a certificate of ``shop.example.com``, with its key, and of its CA."""
+    now = datetime.datetime.now(datetime.timezone.utc)
+    ca = certificates.authority("test", now)
+    pair = certificates.issue(ca, ["shop.example.com"], [], now)
+    (folder / "pair.pem").write_text(pair["certificate"] + pair["key"])
+    (folder / "ca.pem").write_text(ca["certificate"])
+    return str(folder / "pair.pem"), str(folder / "ca.pem")
+
+
+def checks(target):
+    """Return ``{(node, name): status}`` of the checks of the app's instances."""
+    return {(c["Node"], c["Name"]): c["Status"] for c in target.ask(f"/v1/health/checks/{NAME}?consistent")}
+
+
+def test_https_checks_and_tests_with_a_login(target, certificate):
+    """The node and Consul ask with the same request. Whoever asks otherwise gets a 401, and nobody reads the token."""
+    pair, ca = certificate
+    token = "a-token-of-this-test"
+    request = {"host": "shop.example.com", "headers": {"X-Token": token}}
+    check = {"https": {"path": "/health", "insecure": True, **request}, "interval": "1s"}
+    verified = {"path": "/selftest", "ca": ca, "status": ["2xx", 304], "contains": "release secure", **request}
+    app = {"env": {"TLS": pair, "TOKEN": token}, "checks": [check], "tests": [{"https": verified}]}
+    for version in ("secure", "locked"):
+        target.archives.make(version)
+    target.define(app)
+    if target.ask("/v1/agent/self")["Config"]["Version"].startswith("1.8."):
+        output = target.deploy("secure", code=1)
+        assert "because its agent is too old" in output and "secure" not in target.traces().versions
+        return
+    output = target.deploy("secure")
+    assert target.traces().versions == ["secure"] * 3
+    found = checks(target)
+    assert len(found) == 3 and {name for _, name in found} == {"https /health"}
+    assert set(found.values()) == {"passing"}
+    assert target.agents.passing(NAME).keys() == target.traces().published.keys()
+
+    wrong = {**check, "https": {**check["https"], "headers": {"X-Token": "another-token"}}}
+    target.define({**app, "checks": [wrong]}, {"healthy_deadline": "4s"})
+    output += target.deploy("locked", code=1)
+    assert "check `https /health`: GET https://" in output and "status 401, expected 2xx" in output
+    assert target.traces().versions == ["secure"] * 3
+    assert token not in output and "another-token" not in output
+
+
+def test_a_check_may_fail_some_times_before_it_is_critical(target):
+    """…and must pass some times before it passes again."""
+    check = {"http": "/health", "interval": "1s", "timeout": "1s", "failures_before_critical": 3}
+    target.archives.make("patient")
+    target.define({"checks": [{**check, "success_before_passing": 2}], "env": {}})
+    target.deploy("patient")
+    [(address, port, _)] = [where for (n, _), where in target.traces().published.items() if n == "web3"]
+    listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+    [pid] = {c.pid for c in listening if c.laddr == (address, port)}
+    process = psutil.Process(pid)
+    process.suspend()
+    try:
+        # The third failure is there after four seconds at the earliest, the first after two at the latest.
+        time.sleep(3.5)
+        assert len(target.agents.passing(NAME)) == 3
+        until(lambda: len(target.agents.passing(NAME)) == 2, 20, "the third failure to count")
+    finally:
+        process.resume()
+    until(lambda: len(target.agents.passing(NAME)) == 3, 20, "the instance to pass again")

@@ -9,8 +9,11 @@ import tarfile
 from pathlib import Path
 
 SERVER = '''#!/usr/bin/env python3
-"""serve ADDRESS PORT: answers what the file `behaviour` beside it says."""
-import http.server, os, pathlib, socket, sys, threading, time
+"""serve ADDRESS PORT: answers what the file `behaviour` beside it says.
+
+TLS is a file with certificate and key, and TOKEN the header X-Token that each request must have.
+"""
+import http.server, os, pathlib, socket, ssl, sys, threading, time
 
 began = time.monotonic()
 HERE = pathlib.Path(__file__).resolve().parent.parent
@@ -33,6 +36,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         status = behaviour.get("status" + self.path, 200)
         if self.headers["User-Agent"] == "Consul Health Check":
             status = behaviour.get("consul", status)
+        if self.headers["X-Token"] != os.environ.get("TOKEN"):
+            status = 401
         data = pathlib.Path(os.environ.get("DATA", "/nowhere")) / "state"
         if self.path == "/data" and not data.exists():
             status = 404
@@ -50,7 +55,12 @@ class Server(http.server.ThreadingHTTPServer):
     address_family = socket.AF_INET6 if ":" in sys.argv[1] else socket.AF_INET
 
 
-Server((sys.argv[1], int(sys.argv[2])), Handler).serve_forever()
+server = Server((sys.argv[1], int(sys.argv[2])), Handler)
+if "TLS" in os.environ:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(os.environ["TLS"])
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+server.serve_forever()
 '''
 
 

@@ -224,7 +224,7 @@ class Http:
     on_node = exit_code = False
 
     def fields(self, raw: Any, at: str) -> dict[str, Any]:
-        return {"url": raw["url"], "headers": _headers(raw.get("headers", {}), at), "pointer": raw["json"]}
+        return {"url": raw["url"], "headers": headers(raw.get("headers", {}), at), "pointer": raw["json"]}
 
     def check(self, gate: Gate, at: str, usable: Sequence[str]) -> None:
         _check_url(gate, at)
@@ -242,7 +242,7 @@ class Prometheus:
     on_node = exit_code = False
 
     def fields(self, raw: Any, at: str) -> dict[str, Any]:
-        return {"url": raw["url"], "headers": _headers(raw.get("headers", {}), at), "query": raw["query"]}
+        return {"url": raw["url"], "headers": headers(raw.get("headers", {}), at), "query": raw["query"]}
 
     def check(self, gate: Gate, at: str, usable: Sequence[str]) -> None:
         _check_url(gate, at)
@@ -327,17 +327,17 @@ def _gate(raw: Mapping[str, Any], at: str) -> Gate:
     return gate
 
 
-def _headers(raw: Mapping[str, str], at: str) -> dict[str, str]:
+def headers(raw: Mapping[str, str], at: str) -> dict[str, str]:
     """Return headers without the newline that YAML leaves at the end of a block.
 
     :raises DefinitionError: a header has a character that is not allowed. The message shows no value: it may be secret.
     """
-    headers = {name: value.strip() for name, value in raw.items()}
-    for name, value in headers.items():
+    found = {name: value.strip() for name, value in raw.items()}
+    for name, value in found.items():
         if not (value.isascii() and value.isprintable()):
             path = words.path(("headers", name), {"headers": raw})
             raise DefinitionError(f"{at}:{path}: has a character that is not allowed. Write printable ASCII.")
-    return headers
+    return found
 
 
 def _check(gate: Gate, at: str) -> None:

@@ -66,21 +66,53 @@ class Source:
 
 
 @dataclass(frozen=True)
+class Request:
+    """The request of an HTTP probe that is more than a path.
+
+    :param host: the ``Host`` header, and the name that a certificate must have. Empty takes the instance's address.
+    :param headers: further headers. Secret.
+    :param body: the text to send. Secret.
+    :param redirects: whether redirects are followed.
+    :param ca: a file with the CA certificates to verify by. Empty takes those of the machine.
+    :param insecure: whether any certificate is accepted.
+    """
+
+    host: str = ""
+    method: str = "GET"
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    body: str = field(default="", repr=False)
+    redirects: bool = False
+    ca: str = ""
+    insecure: bool = False
+
+
+@dataclass(frozen=True)
 class Probe:
     """A check, which Consul runs during publication, or a test, which must pass before it. Times in seconds.
 
-    :param status: the HTTP status that is expected. None means any status of 2xx, as in Consul.
+    :param status: the accepted HTTP statuses, also classes such as ``3xx``. None means any status of 2xx, as in Consul.
     :param port: the TCP port to ask. None means the instance's own port.
+    :param request: the request of an HTTP probe. None means a GET request for the target.
+    :param success_before_passing: how many good results in a row make a critical check pass.
+    :param failures_before_critical: how many bad results in a row make a passing check critical.
     """
 
     kind: str
     target: str
     origin: str = "node"
-    status: int | None = 200
+    status: int | tuple[int | str, ...] | None = 200
     contains: str = ""
     interval: float = 2.0
     timeout: float = 5.0
     port: int | None = None
+    request: Request | None = None
+    success_before_passing: int = 1
+    failures_before_critical: int = 1
+
+    def accepts(self, status: int) -> bool:
+        """Return whether an answer with this HTTP status is right."""
+        wanted = self.status if isinstance(self.status, tuple) else ("2xx" if self.status is None else self.status,)
+        return status in wanted or f"{status // 100}xx" in wanted
 
     def describe(self) -> str:
         """Return the probe in a few words, for messages."""

@@ -11,7 +11,18 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import addresses, analysis, bluegreen, bounds, durations, hooks, placeholders, traffic, urls, words
 from ..core.errors import DefinitionError, Mistakes
-from ..core.model import DIGEST, OWN_META, App, Frontend, PortRange, Probe, Registration, Source, Stop
+from ..core.model import (
+    DIGEST,
+    OWN_META,
+    App,
+    Frontend,
+    PortRange,
+    Probe,
+    Registration,
+    Request,
+    Source,
+    Stop,
+)
 from . import instancefiles, stops, strategies
 from .inheritance import merge
 
@@ -26,7 +37,19 @@ CLEARED = ("/tmp", "/var/tmp", "/proc", "/sys", "/dev")
 # The timeout of a test, in seconds, if its definition has none.
 TEST_TIMEOUT = 10.0
 # The kinds of checks, and of tests.
-CHECKS, TESTS = ("http", "tcp"), ("http", "tcp", "command")
+CHECKS, TESTS = ("http", "https", "tcp"), ("http", "https", "tcp", "command")
+HTTP = ("http", "https")
+# The keys of an HTTP request without which it is a path alone, for the registration of a check.
+PLAIN = {"path", "status", "contains"}
+# The headers that come from elsewhere -> the key that they come from.
+FRAME = {"host": "host", "content-length": "body", "transfer-encoding": "body"}
+# The keys of an HTTP request that only a test can have -> why, and what to do.
+OF_TESTS = {
+    "status": "Consul accepts each status of 2xx in a check, and no other. Leave it out, or write a test with it.",
+    "contains": "Consul does not look for text in a check. Leave it out, or write a test with it.",
+    "ca": "Consul verifies by the certificates of its node. Add the CA to them, write `insecure: true`, or write a"
+    " test with it.",
+}
 # The keys that have a meaning with one kind of source only.
 ONLY = {"archive": {"strip", "headers", "token_file"}, "pip": {"requirements", "python", "index"}}
 # They stand in for wrong ports, and for a wrong check or test. Nothing else of the app is wrong because of them.
@@ -235,16 +258,55 @@ def probe(raw: Mapping[str, Any], at: str, timeout: float = Probe.timeout, allow
         raise DefinitionError(f"{at}:from: a command runs where the release is installed. Write `node`.")
     defaults = (("interval", Probe.interval), ("timeout", timeout))
     interval, wait = (durations.positive(raw.get(key, default), f"{at}:{key}") for key, default in defaults)
-    http = raw["http"] if kind == "http" and isinstance(raw["http"], dict) else {}
+    http = raw[kind] if kind in HTTP and isinstance(raw[kind], dict) else {}
+    if http:
+        _check_request(http, kind, f"{at}:{kind}", allowed)
+    request = None
+    if kind == "https" or set(http) - PLAIN:
+        given = {key: value for key, value in http.items() if key not in PLAIN}
+        if "headers" in given:
+            given["headers"] = analysis.headers(given["headers"], f"{at}:{kind}")
+        request = Request(**given)
     return Probe(
         kind=kind,
         target=http.get("path") or ("" if kind == "tcp" else raw[kind]),
         origin=raw.get("from", Probe.origin),
-        status=http.get("status", Probe.status),
+        status=_status(http.get("status", Probe.status)) if "command" in allowed else Probe.status,
         contains=http.get("contains", ""),
         interval=interval,
         timeout=wait,
+        request=request,
+        success_before_passing=raw.get("success_before_passing", Probe.success_before_passing),
+        failures_before_critical=raw.get("failures_before_critical", Probe.failures_before_critical),
     )
+
+
+def _status(raw: Any) -> int | tuple[int | str, ...] | None:
+    if raw == "2xx":
+        return None
+    return tuple(raw) if isinstance(raw, list) else raw if isinstance(raw, int) else (raw,)
+
+
+def _check_request(http: Mapping[str, Any], kind: str, at: str, allowed: tuple[str, ...]) -> None:
+    """Raise DefinitionError if the request of an HTTP check or test has keys that cannot be used together, or there.
+
+    :param allowed: the kinds that may be there, which tell a check from a test.
+    """
+    mistakes = Mistakes()
+    for key, why in OF_TESTS.items() if "command" not in allowed else ():
+        if key in http and http[key] != "2xx":
+            mistakes.add(f"{at}:{key}: {why}")
+    for key in ("ca", "insecure"):
+        if key in http and kind == "http":
+            mistakes.add(f"{at}:{key}: has no meaning without TLS. Write `https` in place of `http`, or remove it.")
+    if "ca" in http and http.get("insecure"):
+        mistakes.add(f"{at}:insecure: accepts any certificate, so `ca` has no meaning. Remove one of them.")
+    if "contains" in http and http.get("method") == "HEAD":
+        mistakes.add(f"{at}:contains: an answer to HEAD has no text. Remove it, or write another `method`.")
+    for name in http.get("headers", ()):
+        if name.lower() in FRAME:
+            mistakes.add(f"{at}:headers:{name}: is made from `{FRAME[name.lower()]}`. Write that, and not the header.")
+    mistakes.refuse()
 
 
 def _gates(raw: Mapping[str, Any], env: Mapping[str, Any], at: str, where: str) -> tuple[Gate, ...]:
@@ -275,13 +337,13 @@ def _check_placeholders(app: App, at: str) -> None:
             elif name == "port" and app.ports is None:
                 missing.setdefault("ports", f"{key} uses {{port}}.")
     for number, check in enumerate(app.checks):
-        mistakes.attempt(_refuse_placeholders, check.target, f"{at}:checks:{number}:http")
+        mistakes.attempt(_refuse_placeholders, check.target, f"{at}:checks:{number}:{check.kind}")
     for number, test in enumerate(app.tests):
-        if test.kind == "http":
-            place = f"{at}:tests:{number}:http"
+        if test.kind in HTTP:
+            place = f"{at}:tests:{number}:{test.kind}"
             mistakes.attempt(_refuse_placeholders, test.target, place, placeholders.ELSEWHERE)
             mistakes.attempt(_refuse_placeholders, test.contains, f"{place}:contains", placeholders.ELSEWHERE)
-    listens = [p for p in (*app.checks, *app.tests) if p.kind in ("http", "tcp")]
+    listens = [p for p in (*app.checks, *app.tests) if p.kind in CHECKS]
     if listens and app.ports is None:
         missing.setdefault("ports", f"the {listens[0].kind} check or test needs a port.")
     for key, why in missing.items():

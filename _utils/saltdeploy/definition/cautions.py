@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..core import urls
 from ..core.model import Probe
+from .appdefinition import HTTP
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -28,20 +29,29 @@ def of_environment(environment: Environment) -> list[str]:
 
 def unseen_hang(app: App) -> Iterator[str]:
     """Warn of checks that cannot fail within min_healthy_time when a release hangs."""
-    hold, slow = app.strategy.min_healthy_time, max(_checks(app), key=lambda c: c.interval + c.timeout)
-    needed = slow.interval + slow.timeout
+    hold, slow = app.strategy.min_healthy_time, max(_checks(app), key=_until_critical)
+    needed, times = _until_critical(slow), slow.failures_before_critical
     if hold < needed:
         yield (
             f"a release of {app.name} that hangs is not noticed before the old one is retired: min_healthy_time is"
-            f" {hold:g}s, and the check `{slow.describe()}` needs up to {needed:g}s for it (interval"
+            f" {hold:g}s, and the check `{slow.describe()}` needs up to {needed:g}s for it ({_times(times)}interval"
             f" {slow.interval:g}s and timeout {slow.timeout:g}s)"
         )
 
 
+def _until_critical(check: Probe) -> float:
+    return (check.interval + check.timeout) * check.failures_before_critical
+
+
+def _times(count: int) -> str:
+    return f"{count} times " if count > 1 else ""
+
+
 def _same_question(app: App) -> Iterator[str]:
     """Warn if all tests ask the same questions as the checks."""
-    paths = {c.target for c in _checks(app) if c.kind == "http"}
-    if app.tests and all(t.kind == "tcp" or _asks_one_of(paths, t) for t in app.tests):
+    checks = [c for c in _checks(app) if c.kind in HTTP]
+    if app.tests and all(t.kind == "tcp" or _asks_as_one_of(checks, t) for t in app.tests):
+        paths = {c.target for c in checks}
         what = " and ".join(sorted(paths & {t.target for t in app.tests})) or "whether the port is listened on"
         yield (
             f"the tests of {app.name} only repeat its checks ({what}): a release that answers this and fails"
@@ -81,9 +91,9 @@ def _open_digest(app: App) -> Iterator[str]:
         )
 
 
-def _asks_one_of(paths: Collection[str], test: Probe) -> bool:
-    asks = test.kind == "http" and test.target in paths and not test.contains
-    return asks and (test.status is None or 200 <= test.status < 300)
+def _asks_as_one_of(checks: Collection[Probe], test: Probe) -> bool:
+    same = any((c.kind, c.target, c.request) == (test.kind, test.target, test.request) for c in checks)
+    return same and not test.contains and any(test.accepts(status) for status in range(200, 300))
 
 
 def _checks(app: App) -> tuple[Probe, ...]:

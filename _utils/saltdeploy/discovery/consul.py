@@ -23,7 +23,7 @@ from urllib3.exceptions import NewConnectionError
 
 from ..core import addresses
 from ..core.errors import DiscoveryUnavailable, Failed
-from ..core.model import Probe
+from ..core.model import Probe, Request
 from .backend import ELECTION, PAUSE, Endpoint, Service
 from .registration import check_name
 
@@ -374,9 +374,16 @@ class Consul:
 # Seconds of each unit of a duration as Go writes it.
 UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
 # The place that the agent asks, by the kind of the check.
-TARGETS: dict[str, Callable[[str, Probe], dict[str, str]]] = {
-    "http": lambda where, probe: {"HTTP": f"http://{where}{probe.target}"},
+TARGETS: dict[str, Callable[[str, Probe], dict[str, object]]] = {
+    "http": lambda where, probe: _request(where, probe),
+    "https": lambda where, probe: _request(where, probe),
     "tcp": lambda where, probe: {"TCP": where},
+}
+# What an agent lacks if it refuses a field of a check -> what to do.
+LACKS = {
+    "DisableRedirects": "It follows the redirects of each check. Update it to 1.12, or write `redirects: true` into the"
+    " check's request",
+    "TLSServerName": "It cannot send `host` in an https check. Update it to 1.10, or write `http` or `tcp`",
 }
 
 
@@ -407,14 +414,41 @@ def _registration(service: Service) -> dict[str, Any]:
     return body
 
 
-def _check(service: Service, probe: Probe) -> dict[str, str]:
+def _check(service: Service, probe: Probe) -> dict[str, object]:
     return {
         **TARGETS[probe.kind](addresses.join(service.address, probe.port or service.port), probe),
         "Name": check_name(probe),
         "Interval": f"{probe.interval:g}s",
         "Timeout": f"{probe.timeout:g}s",
         "Status": "passing",
+        **_thresholds(probe),
     }
+
+
+def _request(where: str, probe: Probe) -> dict[str, object]:
+    """Return the request of an HTTP check: the URL alone, if its definition has no more."""
+    found: dict[str, object] = {"HTTP": f"{probe.kind}://{where}{probe.target}"}
+    request = probe.request
+    if request is None:
+        return found
+    headers = {**request.headers, **({"Host": request.host} if request.host else {})}
+    given: dict[str, object] = {
+        "Header": {name: [value] for name, value in headers.items()},
+        "Method": request.method if request.method != Request.method else "",
+        "Body": request.body,
+        "DisableRedirects": not request.redirects,
+        "TLSSkipVerify": request.insecure,
+        "TLSServerName": request.host.partition(":")[0] if probe.kind == "https" else "",
+    }
+    return {**found, **{key: value for key, value in given.items() if value}}
+
+
+def _thresholds(probe: Probe) -> dict[str, object]:
+    given = {
+        "SuccessBeforePassing": probe.success_before_passing,
+        "FailuresBeforeCritical": probe.failures_before_critical,
+    }
+    return {key: value for key, value in given.items() if value > 1}
 
 
 def _endpoint(entry: Mapping[str, Any]) -> Endpoint:
@@ -506,5 +540,8 @@ def _failure(response: Response, what: str) -> Failed:
         return DiscoveryUnavailable(
             f"Consul has no leader: it could not {what} ({body}). More than half of its servers must run."
         )
+    unknown = re.search(r'unknown field "(\w+)"', body)
+    if unknown and unknown[1] in LACKS:
+        return Failed(f"Consul could not {what}, because its agent is too old: {body}. {LACKS[unknown[1]]}.")
     kind = DiscoveryUnavailable if response.code >= 500 else Failed
     return kind(f"Consul could not {what}: {response.code} {body}")

@@ -211,6 +211,8 @@ def elsewhere(about: Any) -> Any:
     kept = {key: _known(value, known[key]) for key, value in about.items() if key in ELSEWHERE}
     if isinstance(kept.get("tests"), list):
         kept["tests"] = [t for t in kept["tests"] if isinstance(t, dict) and t.get("from") == "peer"]
+    if isinstance(kept.get("checks"), list):
+        kept["checks"] = [_without_login(check) for check in kept["checks"]]
     return unmeasured(kept)
 
 
@@ -224,6 +226,16 @@ def _known(value: Any, part: Mapping[str, Any]) -> Any:
         items: Mapping[str, Any] = next((each["items"] for each in parts if "items" in each), {})
         return [_known(inner, items) for inner in value]
     return value
+
+
+def _without_login(check: Any) -> Any:
+    """Return a check without the parts of its request that may be secret. Only nodes of the app register it."""
+    if not isinstance(check, dict):
+        return check
+    return {
+        key: {k: v for k, v in value.items() if k not in ("headers", "body")} if isinstance(value, dict) else value
+        for key, value in check.items()
+    }
 
 
 def unmeasured(about: Any) -> Any:

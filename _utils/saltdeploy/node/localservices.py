@@ -182,9 +182,11 @@ def _refuse_misshapen(name: str, given: Mapping[str, Any]) -> None:
 def _check(raw: Any, at: str) -> Probe:
     """Return the Probe that ``raw`` describes. Raise Refused for anything that is not a check."""
     # If it has no kind, or two, the message of a definition says so.
-    single = isinstance(raw, dict) and len({"http", "tcp"} & set(raw)) == 1
+    single = isinstance(raw, dict) and len({*appdefinition.CHECKS} & set(raw)) == 1
     if not isinstance(raw, dict) or (single and not all(fits(raw[key]) for key, fits in CHECK.items() if key in raw)):
-        raise Refused(f"{at}: {shown(raw)} is not a check. Write a check as in the definition of an app.")
+        raise Refused(
+            f"{at}: {shown(_without_requests(raw))} is not a check. Write a check as in the definition of an app."
+        )
     return appdefinition.probe(raw, at)
 
 
@@ -192,9 +194,48 @@ def _is_duration(value: Any) -> bool:
     return isinstance(value, (int, float)) or (isinstance(value, str) and bool(arguments.DURATION.fullmatch(value)))
 
 
+def _without_requests(raw: Any) -> Any:
+    """Return a check without the mappings in it: there may be secrets."""
+    return {key: value for key, value in raw.items() if not isinstance(value, dict)} if isinstance(raw, dict) else raw
+
+
+def _is_request(value: Any) -> bool:
+    if not isinstance(value, dict):
+        return isinstance(value, str)
+    return "path" in value and all(key in REQUEST and REQUEST[key](part) for key, part in value.items())
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_flag(value: Any) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is int and value >= 1
+
+
+# Key of the request of a check -> whether its value can be used.
+REQUEST: dict[str, Callable[[Any], bool]] = {
+    "path": _is_text,
+    "status": lambda value: isinstance(value, (int, str, list)),
+    "contains": _is_text,
+    "host": _is_text,
+    "method": _is_text,
+    "headers": lambda value: isinstance(value, dict) and all(map(_is_text, [*value, *value.values()])),
+    "body": _is_text,
+    "redirects": _is_flag,
+    "ca": _is_text,
+    "insecure": _is_flag,
+}
 # Key of a check -> whether its value can be used.
 CHECK: dict[str, Callable[[Any], bool]] = {
-    "http": lambda value: isinstance(value, str),
+    "http": _is_request,
+    "https": _is_request,
+    "success_before_passing": _is_number,
+    "failures_before_critical": _is_number,
     "tcp": lambda value: value is True,
     "interval": _is_duration,
     "timeout": _is_duration,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Failed
-from ..core.model import Probe
+from ..core.model import Probe, Request
 from ..core.words import joined
 from ..definition import instancefiles
 from ..discovery import registration
@@ -104,8 +104,11 @@ def _before(host: Host, instance: str, deployment: str | None) -> Service | None
     if not isinstance(found, dict) or found.get("deployment") != deployment:
         return None
     service = found["service"]
-    checks = tuple(Probe(**probe) for probe in service["checks"])
-    return Service(**{**service, "tags": tuple(service["tags"]), "checks": checks})
+    return Service(**{**service, "tags": tuple(service["tags"]), "checks": tuple(map(_probe, service["checks"]))})
+
+
+def _probe(found: Mapping[str, Any]) -> Probe:
+    return Probe(**{**found, "request": Request(**found["request"]) if found["request"] else None})
 
 
 def _path(host: Host, instance: str, name: str) -> Path:

@@ -2,7 +2,7 @@
 
 import pytest
 from saltdeploy import definition
-from saltdeploy.core.model import Environment, Node, PortRange
+from saltdeploy.core.model import Environment, Node, PortRange, Probe
 
 from tests.support.definitions import pillar, shop
 
@@ -38,3 +38,11 @@ def test_who_may_not_run_an_app_is_told_with_what_would_let_it():
     assert environment.barred(special)["web3"] == (
         "web3 has no roles and not gpu or db: to run shop there, add gpu to its roles"
     )
+
+
+def test_a_probe_accepts_its_statuses():
+    def accepted(status):
+        return [s for s in (200, 204, 302, 429) if Probe("http", "/", status=status).accepts(s)]
+
+    assert accepted(200) == [200] and accepted(None) == [200, 204] == accepted(("2xx",))
+    assert accepted((204, "3xx")) == [204, 302]

@@ -2,7 +2,7 @@
 
 import pytest
 from saltdeploy.core import placeholders
-from saltdeploy.core.model import PortRange, Probe
+from saltdeploy.core.model import PortRange, Probe, Request
 
 from tests.support.definitions import ARCHIVE, complaint, mistake, pillar, shop
 
@@ -84,10 +84,10 @@ def test_a_name_too_long_for_a_user():
             {"source": {"pip": "a", "sha256": "a" * 64}},
             "source:sha256: one digest has no meaning with `pip`. Write a digest",
         ),
-        ({"checks": [{}]}, "checks:0: needs exactly one of http and tcp, found none"),
+        ({"checks": [{}]}, "checks:0: needs exactly one of http, https and tcp, found none"),
         (
             {"tests": [{"http": "/", "tcp": True}]},
-            "tests:0: needs exactly one of http, tcp and command, found http and tcp",
+            "tests:0: needs exactly one of http, https, tcp and command, found http and tcp",
         ),
         ({"tests": [{"command": "x", "from": "peer"}]}, "tests:0:from: a command runs where the release is installed"),
         (
@@ -111,6 +111,101 @@ def test_a_name_too_long_for_a_user():
 )
 def test_mistakes_of_meaning(app, message):
     assert complaint(app).startswith(message)
+
+
+# -- requests of checks and tests -------------------------------------------------------------
+
+
+def test_a_path_alone_has_no_details():
+    app = shop({"checks": [{"http": "/health"}], "tests": [{"http": {"path": "/", "status": 204, "contains": "x"}}]})
+    assert app.checks == (Probe("http", "/health"),)
+    assert app.tests == (Probe("http", "/", status=204, contains="x", timeout=10.0),)
+    assert shop({"checks": [{"http": {"path": "/health", "status": "2xx"}}]}).checks == app.checks
+
+
+def test_the_request_of_a_check_and_of_a_test():
+    request = {"host": "shop.example.com", "method": "POST", "headers": {"X-Token": "hunter2\n"}, "body": "b"}
+    app = shop(
+        {
+            "checks": [
+                {"https": {"path": "/health", **request, "insecure": True}, "failures_before_critical": 3},
+                {"https": "/health"},
+                {"tcp": True, "success_before_passing": 2},
+            ],
+            "tests": [
+                {"https": {"path": "/", "ca": "/etc/ca.pem", "redirects": True, "status": [200, "3xx"]}},
+                {"http": {"path": "/", "status": "2xx"}},
+                {"http": {"path": "/", "status": "4xx"}},
+            ],
+        }
+    )
+    asked = Request("shop.example.com", "POST", {"X-Token": "hunter2"}, "b", insecure=True)
+    assert app.checks == (
+        Probe("https", "/health", request=asked, failures_before_critical=3),
+        Probe("https", "/health", request=Request()),
+        Probe("tcp", "", success_before_passing=2),
+    )
+    secure, *others = app.tests
+    assert secure.request == Request(ca="/etc/ca.pem", redirects=True)
+    assert [t.status for t in app.tests] == [(200, "3xx"), None, ("4xx",)] and not any(t.request for t in others)
+    assert "hunter2" not in repr(app)
+
+
+PATH = {"path": "/"}
+
+
+@pytest.mark.parametrize(
+    "app, message",
+    [
+        (
+            {"checks": [{"http": {**PATH, "contains": "x"}}]},
+            "checks:0:http:contains: Consul does not look for text in a check. Leave it out, or write a test with it.",
+        ),
+        ({"checks": [{"https": {**PATH, "status": [200]}}]}, "checks:0:https:status: Consul accepts each status of"),
+        ({"checks": [{"https": {**PATH, "ca": "/ca"}}]}, "checks:0:https:ca: Consul verifies by the certificates of"),
+        ({"tests": [{"http": {**PATH, "insecure": True}}]}, "tests:0:http:insecure: has no meaning without TLS. Write"),
+        ({"tests": [{"http": {**PATH, "ca": "/ca"}}]}, "tests:0:http:ca: has no meaning without TLS. Write `https`"),
+        (
+            {"tests": [{"https": {**PATH, "ca": "/ca", "insecure": True}}]},
+            "tests:0:https:insecure: accepts any certificate, so `ca` has no meaning.",
+        ),
+        (
+            {"tests": [{"http": {**PATH, "contains": "x", "method": "HEAD"}}]},
+            "tests:0:http:contains: an answer to HEAD has no text.",
+        ),
+        (
+            {"tests": [{"http": {**PATH, "headers": {"host": "x"}}}]},
+            "tests:0:http:headers:host: is made from `host`. Write that, and not the header.",
+        ),
+        (
+            {"checks": [{"http": {**PATH, "headers": {"X": "gehe\u00ef1m"}}}]},
+            "checks:0:http:headers:X: has a character that is not allowed. Write printable ASCII.",
+        ),
+        ({"checks": [{"https": "/{version}"}]}, "checks:0:https: the placeholder {version} is not filled in here."),
+        ({"tests": [{"https": "/{release}"}]}, "tests:0:https: the placeholder {release} is not filled in here."),
+        ({"tests": [{"http": {**PATH, "status": "2x"}}]}, "tests:0:http:status: '2x' is not a status. Write a status,"),
+        ({"tests": [{"http": {**PATH, "status": []}}]}, "tests:0:http:status: the list is empty."),
+        ({"tests": [{"http": {**PATH, "status": 99}}]}, "tests:0:http:status: 99 is not a status. Write a status,"),
+        (
+            {"tests": [{"http": {**PATH, "method": "get"}}]},
+            "tests:0:http:method: 'get' is not allowed here. Write one of GET",
+        ),
+        ({"tests": [{"http": {**PATH, "host": "a b"}}]}, "tests:0:http:host: found text of another form. Write a host"),
+        ({"tests": [{"https": {**PATH, "host": "a..b"}}]}, "tests:0:https:host: found text of another form."),
+        ({"tests": [{"https": {**PATH, "host": "a" * 64}}]}, "tests:0:https:host: found text of another form."),
+        ({"tests": [{"https": {"host": "a"}}]}, "tests:0:https:path: is missing."),
+        ({"checks": [{"tcp": True, "failures_before_critical": 0}]}, "checks:0:failures_before_critical: 0 is too"),
+        ({"tests": [{"tcp": True, "failures_before_critical": 2}]}, "tests:0:failures_before_critical: unknown key"),
+    ],
+)
+def test_mistakes_in_a_request(app, message):
+    assert complaint(app).startswith(message)
+
+
+def test_an_https_check_needs_a_port():
+    assert "ports: is missing, and the https check or test needs a port." in complaint(
+        {"checks": [{"https": "/"}], "run": "./shop"}, without="ports"
+    )
 
 
 # -- the login of a source --------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from saltdeploy.core.model import Environment, Gate, Probe, Source, Webhook
+from saltdeploy.core.model import Environment, Gate, Probe, Request, Source, Webhook
 from saltdeploy.definition import cautions
 
 from tests.support.fleet import make_app
@@ -37,6 +37,22 @@ def test_a_check_that_is_slower_than_min_healthy():
     assert cautions.of(app([HEALTH, slow], min_healthy_time=13.0)) == []
     [warning] = cautions.of(app(min_healthy_time=1.0))
     assert "the check `tcp` needs up to 7s" in warning
+
+
+def test_a_check_that_may_fail_some_times():
+    patient = Probe("https", "/health", interval=1.0, timeout=3.0, failures_before_critical=3)
+    [warning] = cautions.of(app([HEALTH, patient], min_healthy_time=11.0))
+    assert warning.endswith("`https /health` needs up to 12s for it (3 times interval 1s and timeout 3s)")
+    assert cautions.of(app([HEALTH, patient], min_healthy_time=12.0)) == []
+
+
+def test_a_test_with_another_request_is_no_repetition():
+    asked = Request(method="POST")
+    same = Probe("http", "/health", request=asked)
+    assert cautions.of(app([HEALTH], [same])) == [] == cautions.of(app([HEALTH], [replace(HEALTH, kind="https")]))
+    [warning] = cautions.of(app([same], [replace(same, status=(204,))]))
+    assert warning.startswith(f"{SAME} (/health)")
+    assert cautions.of(app([same], [replace(same, status=("4xx",))])) == []
 
 
 @pytest.mark.parametrize(

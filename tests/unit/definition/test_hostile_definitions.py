@@ -33,7 +33,11 @@ SHOP = {
     "roles": ["app"],
     "resources": {"memory": "1M", "cpu": "50%"},
     "frontend": {"port": 80, "mode": "http"},
-    "checks": [{"http": "/health", "interval": "1s"}, {"tcp": True}],
+    "checks": [
+        {"http": "/health", "interval": "1s"},
+        {"tcp": True},
+        {"https": {"path": "/", "host": "a", "headers": {"X": "y"}, "body": "z"}, "failures_before_critical": 2},
+    ],
     "tests": [{"http": {"path": "/", "status": 200, "contains": "x"}, "from": "peer", "timeout": 3}, {"command": "x"}],
     "strategy": {"waves": [1, "50%"], "pause": "manual", "drain": "5s", "auto_revert": False, "keep_releases": 2},
 }

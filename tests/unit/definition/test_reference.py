@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from saltdeploy import definition
-from saltdeploy.core.model import Gate, Probe, Strategy
+from saltdeploy.core.model import Gate, Probe, Request, Strategy
 from saltdeploy.definition import appdefinition, reference, schema
 from saltdeploy.definition.schema.keys import Key, Section
 
@@ -87,12 +87,13 @@ def test_an_empty_definition_has_the_defaults_that_the_tables_show():
     ).apps["shop"]
     assert app.user == "app-shop"
     test = asdict(app.tests[0])
+    request = {**vars(Request), **asdict(Request()), "status": test["status"]}
     found = {
         "app": asdict(app),
         "source": asdict(app.source),
         "check": asdict(app.checks[0]),
         "test": {**test, "from": test["origin"]},
-        "http": test,
+        "http": request,
         "hook": asdict(app.hooks["before_start"][0]),
         "stop": asdict(app.stop),
         "frontend": asdict(app.frontend),

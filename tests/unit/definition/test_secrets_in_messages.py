@@ -202,8 +202,9 @@ def test_what_may_be_a_secret_is_not_open():
     found = {
         keys for keys, part in APP + ENVIRONMENT if secret & {k for k in keys if isinstance(k, str)} and is_open(part)
     }
-    numbers = {"status", "strip", "max", "min", "port"}
-    versions = {keys for keys in found if keys[-1] in numbers or "consul" in keys[:3]}
+    # Numbers, true or false, and words from a list.
+    plain = {"status", "strip", "max", "min", "port", "method", "redirects", "insecure"}
+    versions = {keys for keys in found if plain & set(keys[-2:]) or "consul" in keys[:3]}
     assert found - versions == set()
 
 

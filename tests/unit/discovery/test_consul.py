@@ -11,6 +11,7 @@ import pytest
 from saltdeploy import discovery
 from saltdeploy.core.errors import DiscoveryUnavailable, Failed, Refused
 from saltdeploy.core.model import AGENT, Probe
+from saltdeploy.definition import appdefinition
 from saltdeploy.discovery import Endpoint, Service, consul
 
 CHECK = Probe("http", "/health", interval=0.5, timeout=3.0)
@@ -491,3 +492,72 @@ def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatc
 def test_a_url_without_a_host_is_no_agent_that_answers():
     with consul.Consul(["http://"]) as client, pytest.raises(DiscoveryUnavailable, match="Consul does not answer"):
         client.keys("deploy/")
+
+
+# -- checks with details ----------------------------------------------------------------------
+
+
+def checks_of(raw):
+    return tuple(appdefinition.probe(check, "checks") for check in raw)
+
+
+def test_a_registration_without_details_is_as_it_was():
+    """Byte for byte."""
+    checks = checks_of([{"http": "/health", "interval": 1}, {"http": "/b?c=1", "timeout": "3s"}, {"tcp": True}])
+    service = replace(SERVICE, checks=checks, weight=25600)
+    assert json.dumps(consul._registration(service)) == (
+        '{"ID": "shop_1_80", "Name": "shop", "Address": "10.0.0.1", "Tags": ["test", "1"], "Meta": {"app": "shop"},'
+        ' "Checks": [{"HTTP": "http://10.0.0.1:80/health", "Name": "http /health",'
+        ' "Interval": "1s", "Timeout": "5s", "Status": "passing"}, {"HTTP": "http://10.0.0.1:80/b?c=1", "Name":'
+        ' "http /b?c=1", "Interval": "2s", "Timeout": "3s", "Status": "passing"}, {"TCP": "10.0.0.1:80", "Name": "tcp",'
+        ' "Interval": "2s", "Timeout": "5s", "Status": "passing"}], "Port": 80, "Weights": {"Passing": 25600,'
+        ' "Warning": 25600}}'
+    )
+
+
+def registered(check):
+    [found] = consul._registration(replace(SERVICE, checks=checks_of([check])))["Checks"]
+    return {k: v for k, v in found.items() if k not in ("Interval", "Timeout", "Status")}
+
+
+def test_a_check_with_a_request():
+    request = {"path": "/h", "host": "shop.example.com:8443", "method": "PUT", "headers": {"X": "hunter2"}, "body": "b"}
+    assert registered({"https": {**request, "insecure": True, "redirects": True}}) == {
+        "Name": "https /h",
+        "HTTP": "https://10.0.0.1:80/h",
+        "Header": {"X": ["hunter2"], "Host": ["shop.example.com:8443"]},
+        "Method": "PUT",
+        "Body": "b",
+        "TLSSkipVerify": True,
+        "TLSServerName": "shop.example.com",
+    }
+    assert registered({"https": "/h"}) == {
+        "Name": "https /h",
+        "HTTP": "https://10.0.0.1:80/h",
+        "DisableRedirects": True,
+    }
+    assert registered({"http": {"path": "/h", "host": "shop.example.com"}}) == {
+        "Name": "http /h",
+        "HTTP": "http://10.0.0.1:80/h",
+        "Header": {"Host": ["shop.example.com"]},
+        "DisableRedirects": True,
+    }
+
+
+def test_a_check_with_thresholds():
+    assert registered({"tcp": True, "success_before_passing": 2, "failures_before_critical": 3}) == {
+        "Name": "tcp",
+        "TCP": "10.0.0.1:80",
+        "SuccessBeforePassing": 2,
+        "FailuresBeforeCritical": 3,
+    }
+    assert registered({"tcp": True, "success_before_passing": 1}) == {"Name": "tcp", "TCP": "10.0.0.1:80"}
+
+
+@pytest.mark.parametrize("field, advice", [("DisableRedirects", "`redirects: true`"), ("TLSServerName", "`host`")])
+def test_an_agent_that_is_too_old_for_a_check(serve, field, advice):
+    said = f'Request decode failed: json: unknown field "{field}"'
+    url, _ = serve({"PUT /v1/agent/service/register": (400, said)})
+    with consul.Consul([url]) as client, pytest.raises(Failed, match="because its agent is too old") as caught:
+        client.publish(SERVICE)
+    assert said in str(caught.value) and advice in str(caught.value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from saltdeploy.core.model import App, Probe, Registration, Source, Strategy
+from saltdeploy.core.model import App, Probe, Registration, Request, Source, Strategy
 from saltdeploy.discovery import Endpoint, Service, registration
 from saltdeploy.node import portless
 
@@ -88,6 +88,8 @@ def test_the_digest_is_of_the_whole_registration_and_of_the_key_of_the_node():
         {"tags": ("test",)},
         {"meta": {"app": "x"}},
         {"checks": (replace(CHECK, interval=1.0),)},
+        {"checks": (replace(CHECK, request=Request(headers={"X-Token": "a"})),)},
+        {"checks": (replace(CHECK, request=Request(headers={"X-Token": "b"})),)},
         {"expires": 1.0},
         {"weight": 2},
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import Probe
+from saltdeploy.core.model import Probe, Request
 from saltdeploy.node import localservices
 
 PILLAR = {
@@ -69,6 +69,12 @@ def test_a_service_has_what_is_given():
         {"tcp": True, "interval": None},
         {"http": "/", "timeout": {}},
         {"http": "/", "timeout": "1.2.3s"},
+        {"https": 5},
+        {"tcp": True, "failures_before_critical": "3"},
+        {"tcp": True, "success_before_passing": 0},
+        {"http": {"path": "/", "headers": {"X": 5}}},
+        {"http": {"path": "/", "redirect": True}},
+        {"https": {"host": "x"}},
     ],
 )
 def test_anything_that_is_not_a_check_is_named(check):
@@ -76,11 +82,24 @@ def test_anything_that_is_not_a_check_is_named(check):
     assert said.startswith("service postgres: check 1: ") and "is not a check. Write a check as in" in said
 
 
+def test_a_check_may_have_a_request():
+    request = {"path": "/h", "headers": {"X": "hunter2"}, "method": "HEAD", "redirects": True}
+    [check] = service(port=1, checks=[{"https": request, "failures_before_critical": 3}]).checks
+    asked = Request(method="HEAD", headers={"X": "hunter2"}, redirects=True)
+    assert check == Probe("https", "/h", request=asked, failures_before_critical=3)
+
+
+def test_a_wrong_check_is_told_without_its_request():
+    said = refused(service, port=1, checks=[{"https": {"headers": {"X": "hunter2"}}, "interval": "soon"}])
+    assert "hunter2" not in said and "{'interval': 'soon'} is not a check" in said
+
+
 @pytest.mark.parametrize(
     "check, said",
     [
-        ({}, "needs exactly one of http and tcp, found none"),
-        ({"tcp": True, "http": "/"}, "needs exactly one of http and tcp"),
+        ({"http": {"path": "/", "contains": "x"}}, "check 0:http:contains: Consul does not look for text in a check"),
+        ({}, "needs exactly one of http, https and tcp, found none"),
+        ({"tcp": True, "http": "/"}, "needs exactly one of http, https and tcp"),
         ({"tcp": True, "interval": 0}, "is too short"),
     ],
 )

@@ -11,7 +11,7 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from saltdeploy.core.model import Probe
+from saltdeploy.core.model import Probe, Request
 from saltdeploy.node import listeners, readiness
 from saltdeploy.node.host import Host
 from saltdeploy.node.readiness import Readiness
@@ -95,6 +95,22 @@ def test_what_passes_its_checks_is_ready(waiting, server):
     server.status = 204
     ready, host = waiting(server.server_port)
     assert wait(ready, 5) is None and readiness.notes(host, "shop") == {}
+
+
+def test_a_check_is_asked_with_its_request(waiting, server):
+    """Consul asks in the same way once the instance is published."""
+    server.status = 200
+    asked = Request(headers={"X-Token": "hunter2"}, host="shop.example.com")
+    heard = []
+    server.RequestHandlerClass.parse_request = lambda self: (
+        BaseHTTPRequestHandler.parse_request(self) and heard.append(dict(self.headers)) is None
+    )
+    ready, _ = waiting(server.server_port, checks=(Probe("http", "/health", request=asked),))
+    assert wait(ready, 5) is None
+    assert (heard[0]["Host"], heard[0]["X-Token"]) == ("shop.example.com", "hunter2")
+    ready, _ = waiting(server.server_port, checks=(Probe("https", "/health", request=asked),))
+    told = wait(ready, 0.2)
+    assert "check `https /health`: GET https://127.0.0.1:" in told and "hunter2" not in told
 
 
 @pytest.mark.parametrize("state", [None, State(running=False, failed=True, detail="exited")])

@@ -2,13 +2,18 @@
 
 import time
 
-from saltdeploy.core.model import Probe
+from saltdeploy.core.model import Probe, Request
 
-ADDRESS = "127.0.0.1"
+ADDRESS, CERTIFIED = "127.0.0.1", "127.0.0.2"
 
 
 def probe(kind, target="", timeout=5.0, **more):
     return Probe(kind, target, timeout=timeout, **more)
+
+
+def requesting(kind, target="/", timeout=5.0, status=200, contains="", **request):
+    """Return an HTTP probe with these keys of a request."""
+    return Probe(kind, target, timeout=timeout, status=status, contains=contains, request=Request(**request))
 
 
 def ok(result):

@@ -1,12 +1,14 @@
 """HTTP probes against real servers: good ones, wrong ones, and those that never end."""
 
+import contextlib
+import socket
 import threading
 
 import pytest
 from saltdeploy.system import probes
 from saltdeploy.system.probes import httpprobe
 
-from tests.unit.system.probing import ADDRESS, drip, ok, probe, problem, wait_until
+from tests.unit.system.probing import ADDRESS, CERTIFIED, drip, ok, probe, problem, requesting, wait_until
 
 
 def test_http(web):
@@ -127,3 +129,173 @@ def test_http_leaves_no_thread_behind(web, raw):
     for _ in range(5):
         probes.run(probe("http", "/", timeout=60), values)
     assert wait_until(lambda: not set(threading.enumerate()) - before)
+
+
+# -- requests with more than a path -----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "status, expected",
+    [((200, 204), None), (None, None), (("2xx",), None), ((418, "2xx"), None), ((200, "3xx"), "200 or 3xx")],
+)
+def test_several_statuses(web, status, expected):
+    values, pages, _ = web
+    pages["/"] = (204, {}, b"")
+    result = probes.run(probe("http", "/", status=status), values)
+    if expected:
+        assert problem(result).endswith(f"status 204, expected {expected}")
+    else:
+        assert ok(result) == "status 204"
+
+
+def test_host_headers_method_and_body(web):
+    values, _, asked = web
+    headers = {"X-Token": "hunter2", "user-agent": "me", "Content-Type": "text/plain"}
+    ok(probes.run(requesting("http", method="POST", host="shop.example.com", headers=headers, body="Grüße"), values))
+    [(path, sent)] = asked
+    assert (path, sent["method"], sent["body"]) == ("/", "POST", "Grüße".encode())
+    assert (sent["Host"], sent["X-Token"], sent["user-agent"]) == ("shop.example.com", "hunter2", "me")
+    assert "User-Agent" not in sent and sent["Connection"] == "close"
+
+
+def test_head(web):
+    values, _, _ = web
+    assert ok(probes.run(requesting("http", method="HEAD"), values)) == "status 200"
+    assert problem(probes.run(requesting("http", "/gone", method="HEAD"), values)).startswith("HEAD http://")
+
+
+def test_an_answer_that_repeats_a_secret_is_told_without_it(web):
+    values, pages, _ = web
+    long = b"x" * (httpprobe.SHOWN - 3)
+    pages["/"] = (200, {}, long + b"hunter2 secretbody")
+    pages["/moved"] = (302, {"Location": "/login?token=hunter2"}, b"")
+    secret = {"headers": {"Authorization": "Bearer hunter2"}, "body": "secretbody", "method": "POST"}
+    for path in ("/", "/moved"):
+        told = problem(probes.run(requesting("http", path, contains="nobody", **secret), values))
+        assert "hun" not in told and "secretbody" not in told and told.startswith("POST http://")
+    assert "(a redirect to /login?token=***)" in told
+
+
+def test_secrets_of_a_request_are_in_no_representation():
+    made = requesting("http", headers={"X": "hunter2"}, body="hunter3")
+    assert "hunter" not in repr(made) and "hunter" not in made.describe()
+
+
+def test_redirects_are_followed_if_the_definition_says_so(web):
+    values, pages, asked = web
+    pages["/old"] = (302, {"Location": "new?a=1"}, b"")
+    pages["/new?a=1"] = (307, {"Location": f"http://{ADDRESS}:{values['port']}/"}, b"")
+    pages["/kept"] = (308, {"Location": "/"}, b"")
+    request = {"method": "POST", "body": "b", "headers": {"X-Token": "t"}, "redirects": True}
+    assert ok(probes.run(requesting("http", "/old", contains="Welcome", **request), values)) == "status 200"
+    methods = [(path, sent.get("method"), sent["X-Token"]) for path, sent in asked]
+    assert methods == [("/old", "POST", "t"), ("/new?a=1", None, "t"), ("/", None, "t")]
+    asked.clear()
+    ok(probes.run(requesting("http", "/kept", **request), values))
+    assert [(sent["method"], sent["body"]) for _, sent in asked] == [("POST", b"b")] * 2
+
+
+def test_another_server_gets_no_secret(web, raw):
+    values, pages, _ = web
+    heard = []
+
+    def answer(connection):
+        connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+        heard.append(True)
+
+    other = raw(answer)
+    pages["/"] = (307, {"Location": f"http://{ADDRESS}:{other['port']}/"}, b"")
+    sent = []
+    real = httpprobe._exchange
+    httpprobe._exchange = lambda *args: (sent.append(args[2]), real(*args))[1]
+    try:
+        request = {"method": "POST", "body": "b", "host": "h", "headers": {"X": "t"}, "redirects": True}
+        ok(probes.run(requesting("http", **request), values))
+    finally:
+        httpprobe._exchange = real
+    assert heard and (sent[1].method, sent[1].headers, sent[1].host, sent[1].body) == ("POST", {}, "", "")
+
+
+@pytest.mark.parametrize(
+    "location, told",
+    [
+        ("/", "more than 10 redirects"),
+        ("ftp://x/", "no URL of http or https"),
+        ("http://[/", "is no URL"),
+        (f"http://{'a' * 64}.example.com/", "is no URL"),
+        ("http://a..b/", "is no URL"),
+        ("http://a:99999/", "is no URL"),
+        ("http://a\x00b/", "no URL of http or https"),
+    ],
+)
+def test_redirects_that_lead_nowhere(web, location, told):
+    values, pages, _ = web
+    pages["/"] = (302, {"Location": location}, b"")
+    assert told in problem(probes.run(requesting("http", redirects=True), values))
+
+
+# -- TLS --------------------------------------------------------------------------------------
+
+
+def test_https_verifies_the_address_or_the_host(secure):
+    values, ca, asked = secure
+    certified = {**values, "address": CERTIFIED}
+    assert ok(probes.run(requesting("https", ca=ca), certified)) == "status 200"
+    assert ok(probes.run(requesting("https", ca=ca, host="shop.example.com:8443"), values)) == "status 200"
+    assert asked == [(None, f"{CERTIFIED}:{values['port']}"), ("shop.example.com", "shop.example.com:8443")]
+    detail = problem(probes.run(requesting("https", "/x", ca=ca), values))
+    assert detail.startswith(f"GET https://{ADDRESS}:{values['port']}/x: its certificate is not accepted: IP address")
+    assert detail.endswith("Write a name that it is valid for as `host`.")
+    detail = problem(probes.run(requesting("https", ca=ca, host="other.example.com"), values))
+    assert "its certificate is not accepted: Hostname mismatch" in detail
+
+
+def test_https_takes_no_unknown_certificate_unless_it_is_insecure(secure, tmp_path):
+    values, _, asked = secure
+    for request in ({}, {"host": "shop.example.com"}):
+        detail = problem(probes.run(requesting("https", **request), values))
+        assert "its certificate is not accepted: unable to get local issuer certificate." in detail
+    assert asked == []
+    assert ok(probes.run(requesting("https", insecure=True), values)) == "status 200"
+    assert ok(probes.run(requesting("https", insecure=True, host="any"), values)) == "status 200"
+
+
+def test_https_by_the_certificates_of_the_machine(secure, monkeypatch):
+    """Consul reads a file of the distribution, and Salt's Python may know another."""
+    values, ca, _ = secure
+    monkeypatch.setattr(httpprobe, "SYSTEM_CAS", ("/nowhere", ca))
+    assert ok(probes.run(probe("https", "/"), {**values, "address": CERTIFIED})) == "status 200"
+
+
+def test_a_file_of_cas_that_cannot_be_used_is_named(secure, tmp_path):
+    values, _, _ = secure
+    (tmp_path / "empty").write_text("no certificate")
+    detail = problem(probes.run(requesting("https", ca=f"{tmp_path}/none"), values))
+    assert detail.endswith(f"cannot read the CA certificates in {tmp_path}/none: No such file or directory")
+    detail = problem(probes.run(requesting("https", ca=f"{tmp_path}/empty"), values))
+    assert detail.endswith(f"{tmp_path}/empty has no CA certificate in PEM")
+
+
+def test_https_of_a_server_without_tls(web):
+    values, _, _ = web
+    assert "SSL" in problem(probes.run(requesting("https"), values))
+
+
+@pytest.mark.parametrize("first", [b"", b"\x16\x03\x03\x40\x00"], ids=["nothing", "a record"])
+def test_https_cuts_off_a_server_that_drips_its_handshake(raw, first):
+    result = probes.run(requesting("https", timeout=0.3), raw(lambda c: drip(c, first)))
+    assert "GET https://" in problem(result, at_most=2)
+
+
+def test_https_cuts_off_an_answer_that_drips(certificate):
+    context, _ = certificate
+    with socket.create_server((ADDRESS, 0)) as server:
+
+        def talk():
+            with contextlib.suppress(OSError), context.wrap_socket(server.accept()[0], server_side=True) as connection:
+                drip(connection, b"HTTP/1.1 200 OK\r\nX-Long: ")
+
+        threading.Thread(target=talk, daemon=True).start()
+        where = {"address": ADDRESS, "port": server.getsockname()[1]}
+        result = probes.run(requesting("https", timeout=0.5, insecure=True), where)
+    assert "no whole answer within 0.5s" in problem(result, at_most=2)

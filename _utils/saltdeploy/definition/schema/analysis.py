@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ...core.forms import A_NAME, DURATION
 from ...core.model import Gate
-from .keys import HEADER, Key, Section, mapping
+from .keys import Key, Section
+from .probes import HEADERS
 
 # A password in a URL would end in messages and logs.
 BARE_URL = r"^https?://[^/?#@\s]+"
-HEADERS = mapping({"type": "string", "writeOnly": True}, HEADER)
 
 MEASURED = Section(
     "measured",

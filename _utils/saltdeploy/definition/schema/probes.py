@@ -2,21 +2,129 @@
 
 from __future__ import annotations
 
-from ...core.forms import DURATION
-from ...core.model import Probe
+from ...core.forms import DURATION, text
+from ...core.model import Probe, Request
 from ..appdefinition import TEST_TIMEOUT
-from .keys import ROOTED, Key, Section
+from .keys import HEADER, ROOTED, Key, Section, mapping
+
+STATUS = {"type": "integer", "minimum": 100, "maximum": 599}
+CLASS = text("a class of statuses", "a class of statuses: 1xx, 2xx, 3xx, 4xx or 5xx", "^[1-5]xx$")
+STATUSES = {
+    "title": "a status",
+    "description": "a status, a class of statuses such as 2xx, or a list of these",
+    "examples": ["2xx"],
+    "anyOf": [STATUS, CLASS, {"type": "array", "items": {"anyOf": [STATUS, CLASS]}, "minItems": 1}],
+}
+# The headers of a request, of a check, a test or a gate.
+HEADERS = mapping({"type": "string", "writeOnly": True}, HEADER)
+LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+RESULTS = {"type": "integer", "minimum": 1, "maximum": 100}
+
+HTTP = Section(
+    "http",
+    {
+        "path": Key(
+            ROOTED,
+            (
+                "The path, with a query if there is one. In a test, the placeholders ``{version}``, ``{app}``,"
+                " ``{environment}``, ``{node}``, ``{address}`` and ``{port}`` work in it. Any other brace stays."
+            ),
+            required=True,
+        ),
+        "status": Key(
+            STATUSES,
+            "The accepted statuses of an answer, as ``200``, ``[200, 204]`` or ``2xx``. Only in tests.",
+            default="200",
+            reason=(
+                "An existing page answers with it. An empty answer (204) or a redirect is no page. A check belongs to"
+                " Consul, which accepts any 2xx and nothing else."
+            ),
+        ),
+        "contains": Key(
+            {"type": "string"},
+            "Text that the answer must contain, with the same placeholders as ``path``. Only in tests.",
+        ),
+        "host": Key(
+            text(
+                "a host",
+                "a host name, with or without a port: shop.example.com",
+                rf"^(?=.{{1,253}}$){LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?$",
+            ),
+            (
+                "The ``Host`` header. With ``https``, the certificate must be valid for this name, and the server gets"
+                " it as SNI. Without this key, it is the instance's address. An ``https`` check with it needs Consul"
+                " 1.10."
+            ),
+        ),
+        "method": Key(
+            {"enum": ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]},
+            "The method of the request.",
+            default="GET",
+            reason=(
+                "It changes nothing in an app that follows HTTP. Consul repeats a check every ``interval``, at each"
+                " instance."
+            ),
+        ),
+        "headers": Key(
+            HEADERS,
+            (
+                "Further headers, for example for a login. They are sent as they are written. See"
+                " :ref:`secrets of a request <request-secrets>`."
+            ),
+        ),
+        "body": Key(
+            {"type": "string", "writeOnly": True},
+            "Text that is sent as it is written. Give its ``Content-Type`` in ``headers``.",
+        ),
+        "redirects": Key(
+            {"type": "boolean"},
+            (
+                "Whether redirects are followed, ten at most. Another server gets neither ``headers`` nor ``body`` from"
+                " a test. Without redirects, a check with any of the keys from ``host`` on needs Consul 1.12. Consul"
+                " follows the redirects of an ``http`` check that is a path alone."
+            ),
+            default="false",
+            reason="A redirect may lead to another instance, or to a login page that always answers.",
+        ),
+        "ca": Key(
+            text("a path", "a path that begins with /", "^/"),
+            (
+                "A file with CA certificates in PEM that the certificate must be signed by, on the machine that runs"
+                " the test. Only in tests, with ``https``. Without it, the CA certificates of that machine count."
+            ),
+        ),
+        "insecure": Key(
+            {"type": "boolean"},
+            "Whether any certificate is accepted. Only with ``https``.",
+            default="false",
+            reason=(
+                "A wrong or expired certificate would break clients too, so it should fail a test. Write ``true`` for a"
+                " certificate that no client verifies."
+            ),
+        ),
+    },
+    defaults={**vars(Request), "status": Probe.status},
+)
+
+PATH_OR_MORE = {"description": "a path, or a mapping with path and more", "anyOf": [ROOTED, HTTP.schema]}
 
 CHECK = Section(
     "check",
     {
         "http": Key(
-            ROOTED,
-            "A path. The answer must have a status of 2xx.",
+            PATH_OR_MORE,
+            (
+                "A request to the instance, see :ref:`http <definition-http>`. The answer must have a status of 2xx. To"
+                " Consul, 429 is a warning."
+            ),
+        ),
+        "https": Key(
+            PATH_OR_MORE,
+            "The same with TLS. Consul verifies the certificate by the CA certificates of its node.",
         ),
         "tcp": Key(
             {"const": True},
-            "A connection to the instance's port must succeed. Give one of ``http`` and ``tcp``.",
+            "A connection to the instance's port must succeed.",
         ),
         "interval": Key(
             DURATION,
@@ -39,46 +147,39 @@ CHECK = Section(
                 " retires the old release. A shorter time would take out instances that are slow under load."
             ),
         ),
-    },
-    defaults=vars(Probe),
-)
-
-HTTP = Section(
-    "http",
-    {
-        "path": Key(
-            ROOTED,
+        "success_before_passing": Key(
+            RESULTS,
             (
-                "The path, with a query if there is one. The placeholders ``{version}``, ``{app}``, ``{environment}``,"
-                " ``{node}``, ``{address}`` and ``{port}`` work in it. Any other brace stays."
+                "The number of good results in a row after which a critical check passes again. The first result after"
+                " a registration counts at once."
             ),
-            required=True,
+            default="1",
+            reason="An instance that answers again serves clients again, without a delay.",
         ),
-        "status": Key(
-            {"type": "integer", "minimum": 100, "maximum": 599},
-            "The status that the answer must have.",
-            default="200",
-            reason=(
-                "An existing page answers with it. An empty answer (204) or a redirect is no page. A check belongs to"
-                " Consul and accepts any 2xx."
+        "failures_before_critical": Key(
+            RESULTS,
+            (
+                "The number of bad results in a row after which a passing check becomes critical. The first result"
+                " after a registration counts at once. ``min_healthy_time`` must be longer than so many times"
+                " ``interval`` and ``timeout`` together."
             ),
-        ),
-        "contains": Key(
-            {"type": "string"},
-            "Text that the answer must contain, with the same placeholders as ``path``.",
+            default="1",
+            reason="Clients get no instance that failed a check. Raise it for a check that fails by chance.",
         ),
     },
     defaults=vars(Probe),
 )
-
-PATH_OR_MORE = {"description": "a path, or path, status and contains", "anyOf": [ROOTED, HTTP.schema]}
 
 TEST = Section(
     "test",
     {
         "http": Key(
             PATH_OR_MORE,
-            "A GET request to the instance. Redirects are not followed, because they may lead to another instance.",
+            "A request to the instance, see :ref:`http <definition-http>`. A path alone is a GET request.",
+        ),
+        "https": Key(
+            PATH_OR_MORE,
+            "The same with TLS. The certificate is verified, and the instance's address or ``host`` must be in it.",
         ),
         "tcp": Key(
             {"const": True},

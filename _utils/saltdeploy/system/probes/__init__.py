@@ -17,7 +17,7 @@ from .tcpprobe import Tcp
 __all__ = ["KINDS", "Kind", "ProbeFailed", "Result", "ask", "run", "run_from", "until_its_end"]
 
 # Each kind of check and test by the name that it has in definitions.
-KINDS: dict[str, Kind] = {"http": Http(), "tcp": Tcp(), "command": Command()}
+KINDS: dict[str, Kind] = {"http": Http("http"), "https": Http("https"), "tcp": Tcp(), "command": Command()}
 
 
 class Result(TypedDict):
