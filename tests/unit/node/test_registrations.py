@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy.core.errors import Failed
-from saltdeploy.core.model import Probe, Registration
+from saltdeploy.core.model import Probe, Registration, Request
+from saltdeploy.discovery import registration
 from saltdeploy.node import registrations
 
 from tests.support.onenode import make_node, serves, start
@@ -51,6 +52,19 @@ def test_it_gets_back_what_it_had_before_that_deployment(node):
     # Where the step of a deployment never came, nothing goes back.
     assert registrations.register_again(node, "web", [one], after="d4", back=True) == [one]
     assert tags(node, one) == ("e", "1.0", "blue")
+
+
+def test_a_registration_that_is_brought_back_has_the_requests_of_its_checks(node):
+    """They may hold a login."""
+    [one] = serves(node)
+    asked = Probe("http", "/health", request=Request(headers={"X-Token": "hunter2"}), failures_before_critical=2)
+    service = registration.of(node.app("web"), node.select("web", [one])[0], "e", node.host.key)
+    registrations.keep(node.host, one, replace(service, checks=(asked,)))
+    registrations.register_again(node, "web", [one], "d2")
+    published = []
+    node.discovery.publish = published.append
+    registrations.register_again(node, "web", [one], after="d2", back=True)
+    assert [found.checks for found in published] == [(asked,)]
 
 
 def test_a_check_that_does_not_pass_is_told_and_nothing_is_registered(node):
