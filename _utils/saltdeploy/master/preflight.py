@@ -155,7 +155,8 @@ def health(discovery: Backend, desired: Desired, observed: Observed, journal: Jo
 
     missing = sick(discovery.instances(app.name, passing=True)) if serving else []
     if any(i.version == desired.version and i.node in desired.nodes for i in missing):
-        seconds = min(max((c.interval for c in app.checks), default=0.0) + ANSWER, app.strategy.healthy_deadline)
+        slowest = max((c.interval * c.success_before_passing for c in app.checks), default=0.0)
+        seconds = min(slowest + ANSWER, app.strategy.healthy_deadline)
         journal.say(f"not healthy in discovery: {_which(missing)}. Waiting {seconds:g}s for its checks")
         deadline = time.monotonic() + seconds
         passed = discovery.wait(app.name, lambda found: not sick(found), deadline, passing=True)
