@@ -172,7 +172,7 @@ MUTATIONS = [
     planner(
         "test_the_plan_leads_to_what_is_desired",
         "a registration that differs from its definition is left as it is",
-        "register=_outdated(desired, change) if desired.publish else ()",
+        "register=_outdated(desired, change) if desired.publish and desired.register else ()",
         "register=()",
     ),
     sets(

@@ -27,6 +27,7 @@ class Desired:
         on.
     :param adopt: publish the candidates that such a pause left, after they pass their tests again.
     :param analysis: measure each wave, as the strategy says, before the instances that it replaces are retired.
+    :param register: whether instances that stay are registered again if their registration differs from the definition.
     :param move: whether instances may leave their nodes to be spread evenly, and an app may leave its data.
     """
 
@@ -41,6 +42,7 @@ class Desired:
     adopt: bool = False
     analysis: bool = False
     move: bool = False
+    register: bool = True
 
     def is_current(self, instance: Instance) -> bool:
         """Return whether ``instance`` is of the desired release. All other instances are old."""

@@ -62,7 +62,7 @@ def _plan(desired: Desired, observed: Observed) -> Plan:
         paused=paused,
         canary=canary,
         weigh=traffic.changed(weighed if desired.publish else [], desired.version, canary),
-        register=_outdated(desired, change) if desired.publish else (),
+        register=_outdated(desired, change) if desired.publish and desired.register else (),
         analysis=() if hidden else _measured(desired),
         sick=ids_by_node(i for i in change.retired if not i.healthy),
         moves=moves,

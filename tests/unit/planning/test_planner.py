@@ -320,3 +320,4 @@ def test_what_goes_or_waits_is_not_registered_again():
     going, waiting = instance("web1", OLD, outdated="tags"), instance("web2", NEW, published=False, outdated="tags")
     assert plan(desire(1), observe(going, waiting)).register == ()
     assert plan(desire(1, publish=False), observe(instance("web1", NEW, outdated="tags"))).register == ()
+    assert not plan(desire(1, register=False), observe(instance("web1", NEW, outdated="tags")))

@@ -56,4 +56,4 @@ def _before(site: Site, observed: Observed, record: Record) -> Desired:
     # The deployment may have been on some nodes only. The other nodes keep their instances.
     good = sum(i.good and i.version == origin for i in observed.instances)
     # Data that the new release wrote may be left on nodes where nothing ran before. That needs no second confirmation.
-    return Desired(app, origin, max(paused["before"], good), site.nodes, move=bool(app.data))
+    return Desired(app, origin, max(paused["before"], good), site.nodes, move=bool(app.data), register=False)

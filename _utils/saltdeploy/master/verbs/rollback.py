@@ -48,7 +48,7 @@ def run(
             # Never fewer than serve now, because somebody may have scaled up for a reason.
             count = max(app.instances, sum(i.good and i.version == current for i in observed.instances))
             preferred = sorted(site.nodes, key=lambda n: target not in observed.releases.get(n, ()))
-            desired = Desired(app, target, count, tuple(preferred), tests=not skip_tests, move=move)
+            desired = Desired(app, target, count, tuple(preferred), tests=not skip_tests, move=move, register=False)
             said = f", rolled back from {current}"
             return rollouttask.decide(session, site, observed, desired, planner.plan, said, current)
 

@@ -36,7 +36,8 @@ def run(
             site.refuse_strangers(observed)
             preflight.refuse_unseen(site)
             version = versions.check(app, record["version"])
-            desired = Desired(app, version, count, site.nodes, move=move)
+            # A changed definition is deployed by deploy.app.
+            desired = Desired(app, version, count, site.nodes, move=move, register=False)
             differs = f". The definition says {app.instances}: so will the next deploy.app without instances="
             said = differs if count != app.instances else ""
             return rollouttask.decide(session, site, observed, desired, planner.plan, said)
