@@ -203,7 +203,7 @@ MUTATIONS = [
         "test_whatever_fails_all_is_as_before_and_enough_served_all_the_time",
         "old instances are retired before the new ones are published",
         "self._publish(candidates)",
-        "self._stop_old(wave.retire); self._publish(candidates); wave = replace(wave, retire={})",
+        "self._stop_old(wave.retire); wave.retire.clear(); self._publish(candidates)",
     ),
     executor(
         "test_a_run_in_which_an_instance_dies_is_reverted_and_retires_nothing_more",
