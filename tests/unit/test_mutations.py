@@ -29,9 +29,10 @@ TESTS = {
     "saltdeploy.planning.strategies": "saltdeploy.planning.planner",
     "saltdeploy.planning.placement": "saltdeploy.planning.strategies",
     "saltdeploy.planning.affinity": "saltdeploy.planning.planner",
-    "saltdeploy.master.rollout.executor": "tests.unit.master.rollout.test_executor",
+    "saltdeploy.master.rollout.executor": "tests.support.rollout",
     "saltdeploy.master.rollout.reversal": "saltdeploy.master.rollout.executor",
     "saltdeploy.master.rollout.budget": "saltdeploy.master.rollout.executor",
+    "tests.support.rollout": "tests.unit.master.rollout.test_executor",
     "saltdeploy.node.lifecycle": "tests.unit.node.test_lifecycle_properties",
     "saltdeploy.node.restoration": "tests.unit.node.test_lifecycle_properties",
 }
@@ -51,7 +52,7 @@ class Mutation:
 
 
 planner, explain, sets, strategies, placement, affinity, executor, reversal, budget, lifecycle, restoration = (
-    partial(Mutation, module) for module in TESTS
+    partial(Mutation, module) for module in TESTS if module.startswith("saltdeploy.")
 )
 
 MUTATIONS = [

@@ -25,8 +25,8 @@ from saltdeploy.planning.planner import plan
 
 from tests.support.definitions import mistake, pillar
 from tests.support.fleet import NEW, OLD, Desired, instance, make_app, observe
-from tests.unit.master.rollout.test_executor import Case
-from tests.unit.master.rollout.test_executor import Fleet as Simulated
+from tests.support.rollout import Case
+from tests.support.rollout import Fleet as Simulated
 
 NOTHING = Measurement(None, "no data")
 VALUES = {"app": "shop", "version": "1.0+b2", "environment": "test"}

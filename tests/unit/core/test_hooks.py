@@ -17,7 +17,7 @@ from saltdeploy.planning.planner import plan
 
 from tests.support.definitions import complaint, shop
 from tests.support.fleet import NEW, desire, instance, make_app, observe
-from tests.unit.master.rollout.test_executor import Fleet, deployment
+from tests.support.rollout import Fleet, deployment
 
 PREFIX = "deploy/site/shop/"
 WHO = Identity("d1", "ann@deploy1")

@@ -9,7 +9,6 @@ from saltdeploy.core.model import Node
 from saltdeploy.master.remote import answers
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.remote.jobs import Jobs, PhaseFailed
-from saltdeploy.master.rollout.budget import Budget
 
 from tests.support.fleet import NEW, instance, make_app
 
@@ -123,14 +122,6 @@ def test_an_error_that_all_nodes_have_is_told_once():
         " install on web3, web4: shop cannot be installed: full"
     )
     assert failed.value.nodes == list(errors) and failed.value.problems["web3"] == full.format("web3")
-
-
-def test_nodes_that_a_deployment_goes_on_without_are_told_by_phase_and_problem():
-    budget = Budget("100%", ["web1", "web2", "web3", "web4"])
-    budget.spend(PhaseFailed("install", {"web1": "no room."}, {}), ["web1", "web2", "web3", "web4"])
-    budget.spend(PhaseFailed("start", {"web2": "no room.", "web3": "no room."}, {}), ["web2", "web3", "web4"])
-    budget.problems.append("stop on web3: does not answer")
-    assert budget.told() == "install on web1: no room; start on web2, web3: no room; stop on web3: does not answer"
 
 
 HOOKS = {"before_start-1": "./migrate", "before_start-2": "./warm"}
