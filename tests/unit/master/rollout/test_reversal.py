@@ -125,3 +125,26 @@ def test_what_was_not_healthy_before_is_restored_and_not_waited_for():
     with pytest.raises(Failed, match="start on b: fault") as failed:
         run.run(plan(run.context.desired, observe(*there)))
     assert type(failed.value) is Failed and fleet.instances == before
+
+
+def test_without_auto_revert_the_new_ones_stay():
+    fleet = Fleet([instance(n) for n in "ab"], faults=[2])  # after install and start
+    run, made = deployment(fleet, ["a", "b"], ("100%",), "rolling")
+    strategy = replace(run.context.strategy, auto_revert=False)
+    app = replace(run.context.app, strategy=strategy)
+    run.change(desired=replace(run.context.desired, app=app))
+    with pytest.raises(
+        NotReverted, match="auto_revert is off, so the new instances stay as they are, after: publish on b"
+    ):
+        run.run(made)
+    assert [phase for phase, _ in fleet.ran] == ["install", "start", "publish"]
+
+
+def test_without_auto_revert_nothing_is_left_where_nothing_was_started():
+    fleet = Fleet([instance(n) for n in "ab"], faults=[0])
+    run, made = deployment(fleet, ["a", "b"], ("100%",), "rolling")
+    app = replace(run.context.app, strategy=replace(run.context.strategy, auto_revert=False))
+    run.change(desired=replace(run.context.desired, app=app))
+    with pytest.raises(Failed, match="^install on b: fault$") as failed:
+        run.run(made)
+    assert type(failed.value) is Failed
