@@ -20,7 +20,7 @@ from pathlib import Path
 import jinja2
 import pytest
 import yaml
-from saltdeploy import definition, loader
+from saltdeploy import definition
 from saltdeploy.core import addresses
 from saltdeploy.definition import cautions, cluster
 from saltdeploy.environment.secretstore import Secrets
@@ -168,30 +168,3 @@ def test_the_relay_tells_a_chat_what_the_webhook_sends(monkeypatch):
         for each in (chat, server):
             each.shutdown()
             each.server_close()
-
-
-@pytest.mark.parametrize("library", loader.PACKAGES)
-def test_a_library_that_is_missing_is_named_by_each_module(library):
-    """Salt asks ``__virtual__`` only of a module that it could import."""
-    paths = [path for kind in loader.KINDS for path in sorted((ROOT / f"_{kind}").glob("*.py"))]
-    paths = [str(path) for path in paths if "__virtual__" in path.read_text()]
-    code = f"""
-import importlib.util, sys
-find = importlib.util.find_spec
-class Hidden:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == {library!r}:
-            raise ModuleNotFoundError(f"No module named {{name}}", name=name)
-sys.meta_path.insert(0, Hidden())
-importlib.util.find_spec = lambda name, package=None: None if name == {library!r} else find(name, package)
-for path in {paths}:
-    spec = importlib.util.spec_from_file_location("module", path)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    print(path, module.__virtual__())
-"""
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "_utils"), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=False)
-    assert done.returncode == 0, done.stderr
-    said = (False, f"Run `salt-pip install {loader.PACKAGES[library]}` on this machine.")
-    assert done.stdout.splitlines() == [f"{path} {said}" for path in paths]

@@ -129,3 +129,10 @@ def test_an_entry_with_too_many_steps_is_kept_without_them():
     cut = records.cut(whole(steps=steps(10_000, 1000)))
     assert len(json.dumps(cut)) <= records.LIMIT
     assert (cut["steps"], cut["warnings"]) == ([], ["this entry was too long: its steps and its plan are left out"])
+
+
+def test_what_is_frozen_is_no_good_release():
+    record = {"version": "1", "nodes": {"a": ["i"]}}
+    restarted = {"verb": "restart", "version": "1", "retcode": 0, "record": record}
+    assert records.last_good([restarted], "2") == restarted
+    assert records.last_good([{**restarted, "record": {**record, "frozen": {"why": "x"}}}], "2") is None

@@ -141,3 +141,11 @@ def test_each_outcome_of_a_deployment_has_its_sentence(end):
     }
     text = verdict(end, {"nodes": {}, "beside": []}, record=record, acted=DONE, untrue="clients find nothing")
     assert [other for other, part in parts.items() if part in text] == [end]
+
+
+def test_the_verdict_says_that_it_is_frozen():
+    about = {"version": "2.0", "why": "x", "by": "me", "deployment": "d", "reason": "", "since": 0}
+    result = {"app": "shop", "version": "2.0", "environment": "e", "outcome": "frozen", "why": "frozen: x"}
+    record = {"version": "1", "nodes": {}, "frozen": about}
+    said = outcome.verdict({**result, "record": record, "serving": {"nodes": {}, "beside": []}}, None, "")
+    assert "is FROZEN half way" in said and said.endswith("In discovery: nothing is published")

@@ -1,11 +1,15 @@
 """A plan in sentences, and as plain data."""
 
 import json
+from dataclasses import replace
 
+from saltdeploy.core.model import Strategy
 from saltdeploy.planning.explain import actions, lines
+from saltdeploy.planning.model import Desired
 from saltdeploy.planning.planner import plan, publication
 
-from tests.support.fleet import NEW, OLD, THREE, desire, in_place, instance, observe
+from tests.support.fleet import NEW, OLD, THREE, desire, in_place, instance, make_app, observe
+from tests.support.gates import gate, named
 
 
 def test_lines_tell_the_plan_in_the_order_of_execution():
@@ -54,3 +58,18 @@ def test_in_place_a_single_instance_is_down_meanwhile_and_the_plan_says_so():
         " shop is down there until the new one is published",
         "wave 1: start, test and publish 1 on web1",
     ]
+
+
+def test_the_plan_says_what_is_measured():
+    app = replace(make_app(), strategy=Strategy(analysis=(gate(), named("latency", gate()))))
+    there = observe(*[instance(n) for n in ("a", "b")])
+    desired = Desired(app, NEW, 2, ("a", "b"), analysis=True)
+    told = lines(plan(desired, there), "shop", NEW)
+    assert told[1:4] == [
+        "wave 1: start, test and publish 1 on a",
+        "wave 1: measure errors, latency",
+        "wave 1: retire shop_1.0_100 on a",
+    ]
+    for other in ({"analysis": False}, {"publish": False}):
+        unmeasured = plan(Desired(app, NEW, 2, ("a", "b"), **{"analysis": True, **other}), there)
+        assert "measure" not in " ".join(lines(unmeasured, "shop", NEW))

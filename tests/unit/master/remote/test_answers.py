@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-
 import pytest
 from saltdeploy.core.model import Node
 from saltdeploy.master.remote import answers
-from saltdeploy.master.remote.fleet import Reply
-from saltdeploy.master.remote.jobs import Jobs, PhaseFailed
-from saltdeploy.master.rollout.budget import Budget
 
 from tests.support.fleet import NEW, instance, make_app
 
@@ -101,38 +96,6 @@ def test_not_testing_is_not_passing(value, right):
     assert (answers.tests({"web1": {"shop_1.0_100": 2}})("web1", value) == "") == right
 
 
-def jobs_of(*replies):
-    """Return Jobs on nodes that give these replies."""
-    by_node = {reply.node: reply for reply in replies}
-    fleet = SimpleNamespace(run=lambda *args, on_reply, **kwargs: [on_reply(r) for r in replies] and by_node)
-    return Jobs(fleet, SimpleNamespace(begin=lambda *args: None, add=lambda *args: None))
-
-
-def test_an_error_that_all_nodes_have_is_told_once():
-    """Also where each node names itself, and without the period that would stand before a semicolon."""
-    missing, full = (
-        "salt://shop.tar.gz: is not on the master: see its file_roots.",
-        "shop cannot be installed on {}: full.",
-    )
-    errors = {"web1": missing, "web2": missing, "web3": full, "web4": full}
-    jobs = jobs_of(*(Reply(node, None, error.format(node)) for node, error in errors.items()))
-    with pytest.raises(PhaseFailed) as failed:
-        jobs.run("install", "state.apply", list(errors), "app.release", told=str)
-    assert str(failed.value) == (
-        "install on web1, web2: salt://shop.tar.gz: is not on the master: see its file_roots;"
-        " install on web3, web4: shop cannot be installed: full"
-    )
-    assert failed.value.nodes == list(errors) and failed.value.problems["web3"] == full.format("web3")
-
-
-def test_nodes_that_a_deployment_goes_on_without_are_told_by_phase_and_problem():
-    budget = Budget("100%", ["web1", "web2", "web3", "web4"])
-    budget.spend(PhaseFailed("install", {"web1": "no room."}, {}), ["web1", "web2", "web3", "web4"])
-    budget.spend(PhaseFailed("start", {"web2": "no room.", "web3": "no room."}, {}), ["web2", "web3", "web4"])
-    budget.problems.append("stop on web3: does not answer")
-    assert budget.told() == "install on web1: no room; start on web2, web3: no room; stop on web3: does not answer"
-
-
 HOOKS = {"before_start-1": "./migrate", "before_start-2": "./warm"}
 RAN = {"node": "web1", "ran": ["./migrate", "./warm"], "problem": "", "failed": None, "ended": True}
 
@@ -204,15 +167,3 @@ def test_sentences_logs_and_commands():
     ran = {"instance": "shop_1.0_100", "code": None, "output": ""}
     assert answers.command(ran, "shop_1.0_100") == ""
     assert answers.command(ran, "shop_1.0_101") and answers.command({**ran, "app": "till"}, "shop_1.0_100")
-
-
-def test_a_phase_fails_on_the_node_whose_answer_is_wrong_and_names_it():
-    jobs = jobs_of(Reply("web1", ["shop_1.0_100"]), Reply("web2", []))
-    ids = {"web1": ["shop_1.0_100"], "web2": ["shop_1.0_100"]}
-    with pytest.raises(PhaseFailed) as failed:
-        jobs.run("publish", "discovery.publish", ids, "shop", ids, told=", ".join, answer=answers.exactly(ids))
-    assert failed.value.nodes == ["web2"] and failed.value.values == {"web1": ["shop_1.0_100"]}
-    assert str(failed.value) == (
-        "publish on web2: its answer is not to be believed: it was asked for shop_1.0_100, and says []."
-        " Look at that node, or run: salt '*' saltutil.sync_all"
-    )

@@ -1,11 +1,9 @@
 """What a minion's answer means: no answer is a failure, and a failure is told in one sentence."""
 
 import pytest
-from saltdeploy.master.journal import Journal
 from saltdeploy.master.remote import fleet
 from saltdeploy.master.remote import fleet as module
 from saltdeploy.master.remote.fleet import UNKNOWN, Fleet, Reply, _reply
-from saltdeploy.master.remote.jobs import Jobs
 
 SILENT = "does not answer: is its salt-minion running?"
 
@@ -213,32 +211,3 @@ def test_while_a_job_lasts_it_is_asked_who_has_not_answered(monkeypatch):
     monkeypatch.setattr(fleet, "_answers", answers)
     fleet.run("app.start", ["web1", "web2"], on_wait=asked.append)
     assert asked == [["web1", "web2"], ["web2"]]
-
-
-class Waiting:
-    """Stands for a fleet whose job lasts for a while."""
-
-    def run(self, function, nodes, *args, on_wait=lambda nodes: None, on_reply, **_):
-        on_wait(["web2"])
-        return {}
-
-    def aside(self, function, nodes, *args):
-        assert (function, nodes, args) == ("app.waiting", ["web2"], ("shop",))
-        return self.word
-
-
-@pytest.mark.parametrize(
-    "function, word, said",
-    [
-        ("app.start", {"web2": {"shop_1.0_80": "is not ready"}}, ["web2: shop_1.0_80 is not ready"]),
-        ("app.restore", {"web2": {"shop_1.0_80": "x" * 10000}}, ["web2: shop_1.0_80 " + "x" * 600]),
-        ("app.start", {"web2": {}}, []),
-        ("app.start", {"web2": ["no", "mapping"]}, []),
-        ("app.stop", {"web2": {"shop_1.0_80": "is not ready"}}, []),
-    ],
-)
-def test_what_instances_wait_for_is_told(function, word, said):
-    fleet, events = Waiting(), []
-    fleet.word = word
-    Jobs(fleet, Journal(events.append)).run("start", function, ["web2"], "shop", told=str)
-    assert [event["say"] for event in events if "say" in event] == said
