@@ -28,10 +28,10 @@ POLL = 0.02
 
 
 class Forks:
-    """Starts commands as forks of one process, which is started with the first of them."""
+    """Starts commands as forks of one process, which is started with the first of them. Threads can share one."""
 
     def __init__(self):
-        self._server = None
+        self._server, self._asking = None, threading.Lock()
 
     def start(self, words, env, stdout, stderr):
         """Start a command; return a :class:`Fork`.
@@ -40,15 +40,16 @@ class Forks:
         :param env: its environment.
         :param stdout: subprocess.PIPE, or a file; ``stderr`` as subprocess takes it.
         """
-        if self._server is None or self._server.poll() is not None:
-            self._listen()
         read, write = os.pipe() if stdout == subprocess.PIPE else (None, os.dup(stdout.fileno()))
         errors = os.open(os.devnull, os.O_WRONLY) if stderr == subprocess.DEVNULL else os.dup(write)
         ours, theirs = socket.socketpair()
         try:
             request = json.dumps({"words": words, "env": env, "cwd": os.getcwd()}).encode()
-            socket.send_fds(self._control, [len(request).to_bytes(4, "big")], [theirs.fileno(), write, errors])
-            self._control.sendall(request)
+            with self._asking:
+                if self._server is None or self._server.poll() is not None:
+                    self._listen()
+                socket.send_fds(self._control, [len(request).to_bytes(4, "big")], [theirs.fileno(), write, errors])
+                self._control.sendall(request)
         finally:
             theirs.close()
             os.close(write)
