@@ -145,7 +145,7 @@ def by_problem(problems: Mapping[str, str], lead: str = "") -> str:
     """
     nodes: dict[str, list[str]] = {}
     for node, problem in problems.items():
-        nodes.setdefault(re.sub(rf" on {re.escape(node)}(?![\w.-])", "", problem), []).append(node)
+        nodes.setdefault(re.sub(rf" on {re.escape(node)}(?!\.?[\w-])", "", problem), []).append(node)
     return joined(
         f"{lead}{', '.join(sorted(some))}: {problem if len(some) > 1 else problems[some[0]]}"
         for problem, some in nodes.items()

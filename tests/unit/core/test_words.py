@@ -28,6 +28,7 @@ def test_sentences_become_one_text_without_a_period_before_a_semicolon(texts, ex
         ({"web1": "no.", "web2": "no."}, "web1, web2: no."),
         ({"web1": "no.", "web2": "other."}, "web1: no; web2: other."),
         ({"web1": "full on web1", "web2": "full on web2"}, "web1, web2: full"),
+        ({"web1": "full on web1.", "web2": "full on web2."}, "web1, web2: full."),
         ({"web1": "full on web1", "web2": "full on web1"}, "web1: full on web1; web2: full on web1"),
         ({"web1": "full on web1.a", "web1.a": "full on web1.a"}, "web1: full on web1.a; web1.a: full on web1.a"),
         ({"web1": "full on web1"}, "web1: full on web1"),
