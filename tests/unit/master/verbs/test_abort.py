@@ -7,11 +7,12 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from saltdeploy.core.errors import DONE, Refused
 from saltdeploy.master.verbs import abort, rollouttask, task
 from saltdeploy.master.verbs.task import Task
 
-from tests.support.fleet import instance, make_app, observe
-from tests.support.verbs import PAUSED, call
+from tests.support.fleet import held, instance, make_app, observe
+from tests.support.verbs import ABOUT, PAUSED, call, recorded
 
 
 @pytest.mark.parametrize("data", [True, False])
@@ -35,3 +36,33 @@ def test_an_abort_is_not_refused_where_the_new_release_has_written_data(data, mo
     abort.run(made, "shop", None, False, None)
     [(move, made)] = plans
     assert move is data and made.waves[-1].retire == {"web2": (new.id,)} and not made.empty
+
+
+def test_an_abort_is_refused_if_nobody_knows_what_served_before(here):
+    """The first deployment of an app has nothing to go back to."""
+    new = instance("web1", "2.0")
+    made = here(new, record=recorded("2.0", {"web1": [new.id]}, paused={**ABOUT, "from": ""}))
+    with pytest.raises(Refused) as refused:
+        abort.run(made.session, "shop", None, False, None)
+    assert str(refused.value) == (
+        "the record does not say which release served before 2.0, so abort cannot go back."
+        " Deploy the old release by its version: salt-run deploy.app shop version=… env=e"
+    )
+
+
+@pytest.mark.parametrize("record", [None, recorded("1.0", {"web1": ["shop_1.0_100"]})])
+def test_without_a_pause_and_without_candidates_there_is_nothing_to_abort(here, record):
+    made = here(*([instance("web1")] if record else []), record=record)
+    with pytest.raises(Refused, match=r"^nothing of shop is paused in e, and no candidate waits\.$"):
+        abort.run(made.session, "shop", None, False, None)
+
+
+def test_without_a_pause_only_the_candidates_are_stopped(here):
+    old, candidate = instance("web1"), held("web2")
+    made = here(old, candidate, record=recorded("1.0", {"web1": [old.id]}))
+    result = abort.run(made.session, "shop", None, False, None)
+    assert made.minions.jobs == [("app.stop", "shop", {"web2": (candidate.id,)})]
+    assert (result["retcode"], result["verdict"]) == (
+        DONE,
+        "the candidates of shop are stopped in e: 1 instance of 1.0 on web1",
+    )
