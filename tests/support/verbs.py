@@ -85,7 +85,7 @@ class Catalog:
         return bool(until(self.instances(name, passing)))
 
     def read(self, key):
-        return self.values.get(key), self.indexes.get(key, int(key in self.values)), self.holders.get(key)
+        return self.values.get(key), self._index(key), self.holders.get(key)
 
     def read_all(self, prefix):
         return dict(self.entries(prefix))
@@ -105,7 +105,7 @@ class Catalog:
         return True
 
     def replace(self, key, value, index):
-        if self.read(key)[1] != index:
+        if self._index(key) != index:
             return False
         self.values[key], self.indexes[key] = value, index + 1
         return True
@@ -125,6 +125,9 @@ class Catalog:
 
     def release(self, key, session):
         self.holders.pop(key, None)
+
+    def _index(self, key):
+        return self.indexes.get(key, int(key in self.values))
 
 
 class Minions:

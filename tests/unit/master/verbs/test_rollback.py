@@ -67,21 +67,24 @@ def test_a_release_that_is_named_may_be_older_than_the_history(here):
     assert "back from shop 2.0 to 1.0, which the history has no more" in made.said()
 
 
-def test_releases_that_it_passes_over_are_named(here):
-    """One failed and was reverted after 2.0 was deployed. Another was left by an earlier rollback."""
-    history = [entry("1.0"), entry("1.5"), entry("1.0", verb="rollback", left="1.5"), entry("2.0")]
+def test_a_release_that_was_reverted_after_the_present_one_is_named(here):
     failed = entry("3.0", retcode=1, record=RECORD)
-    result = back(here(NEW, record=RECORD, releases=INSTALLED, history=[*history, failed]))
+    result = back(here(NEW, record=RECORD, releases=INSTALLED, history=[entry("1.0"), entry("2.0"), failed]))
     assert (result["version"], result["warnings"]) == (
         "1.0",
-        [
-            "shop 3.0 failed and was reverted before: clients have 2.0. This goes below it, to 1.0.",
-        ],
+        ["shop 3.0 failed and was reverted before: clients have 2.0. This goes below it, to 1.0."],
     )
-    left = [entry("1.0"), entry("1.5"), entry("2.0"), entry("1.5", verb="rollback", left="2.0")]
+
+
+def test_a_release_that_an_earlier_rollback_left_is_named(here):
     old = instance("web1", "1.5")
-    made = here(old, record=recorded("1.5", {"web1": [old.id]}), releases=INSTALLED, history=left)
-    assert back(made)["version"] == "1.0"
+    history = [entry("1.0"), entry("1.5"), entry("2.0"), entry("1.5", verb="rollback", left="2.0")]
+    made = here(old, record=recorded("1.5", {"web1": [old.id]}), releases=INSTALLED, history=history)
+    result = back(made)
+    assert (result["version"], result["warnings"]) == (
+        "1.0",
+        ["shop 2.0 is passed over: a rollback left it, and nobody deployed it again since."],
+    )
 
 
 def test_it_starts_as_many_as_serve_now(here):
