@@ -84,6 +84,12 @@ class Catalog:
     def wait(self, name, until, deadline, passing=False):
         return bool(until(self.instances(name, passing)))
 
+    def services(self):
+        return {e.name: (e.meta["environment"],) for e in self.found}
+
+    def replaced(self):
+        return set()
+
     def read(self, key):
         return self.values.get(key), self._index(key), self.holders.get(key)
 
@@ -180,7 +186,7 @@ class Here:
             self.catalog.values[f"{self.prefix}history/{number:03}"] = one
         self.serve(*(i for i in instances if i.published))
         self.session = Session({}, self.events.append, user="ann")
-        self.session._environment_of = lambda name, env, looking: (self.environment, name)
+        self.session.environment = lambda env, app=None, choose=True: self.environment
         self.session.observe = self._observe
 
     def serve(self, *instances):

@@ -11,7 +11,7 @@ from saltdeploy.core.model import Environment, Node
 from saltdeploy.master.verbs import promote, task
 
 from tests.support.fleet import make_app, observe
-from tests.support.verbs import PAUSED, call
+from tests.support.verbs import PAUSED, call, recorded
 
 
 @pytest.mark.parametrize("record", [{"version": "1.0", "nodes": {}}, {}, {**PAUSED, "paused": {"since": 1}}])
@@ -39,3 +39,10 @@ def test_who_paused_on_all_nodes_is_told_of_others_that_serve_when_it_goes_on(no
     monkeypatch.setattr(promote, "paused_release", lambda *args: ("1.0", {"nodes": nodes, "instances": 2}))
     monkeypatch.setattr(task, "carry_out", lambda *args: {})
     assert (promote.run(made, "shop", None, False, None), seen) == ({}, [chosen])
+
+
+@pytest.mark.parametrize("record", [None, recorded("1.0", {"web1": ["shop_1.0_100"]})])
+def test_without_a_paused_deployment_there_is_nothing_to_promote(here, record):
+    with pytest.raises(Refused) as refused:
+        promote.run(here(record=record).session, "shop", None, False, None)
+    assert str(refused.value) == ("no deployment of shop is paused in e: see salt-run deploy.status shop env=e")

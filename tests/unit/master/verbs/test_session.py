@@ -12,7 +12,7 @@ from saltdeploy.master.verbs import session
 from saltdeploy.master.verbs.session import Session
 
 from tests.support.fleet import make_app, observe
-from tests.support.verbs import Foreign, call, site_with
+from tests.support.verbs import Foreign, call, recorded, site_with
 
 
 @pytest.mark.parametrize("acts, told", [(True, ["hangs"]), (False, ["hangs", "the login in source:token_file"])])
@@ -57,3 +57,46 @@ def test_data_that_the_record_has_and_a_node_has_not_is_lost(monkeypatch):
     monkeypatch.setattr(session.preflight, "observe", lambda *args: observe(data={"web2": "/data"}))
     seen = Session({}).observe(here)
     assert seen.lost == {"web1"} and seen.data == {"web2": "/data", "web3": "", "web4": ""}
+
+
+@pytest.mark.parametrize("name", [None, ""])
+def test_a_verb_needs_the_name_of_an_app(here, name):
+    with pytest.raises(Refused, match="^which app\\? Say its name first, for example: salt-run deploy.app shop$"):
+        here().session.definitions(name, None)
+
+
+def test_a_warning_is_given_once(here):
+    made = here()
+    made.session.warn("beware")
+    made.session.warn("beware")
+    assert made.session.journal.warnings == ["beware"] and made.said() == ["warning: beware"]
+
+
+def test_an_app_with_a_wrong_definition_is_known_by_its_name_alone(here):
+    made = here()
+    made.environment.broken["till"] = "apps:till:ports: is wrong"
+    assert made.session.known("till", None)[1].name == "till"
+    with pytest.raises(Refused, match="apps:till:ports: is wrong"):
+        made.session.definitions("till", None)
+
+
+def test_an_app_that_is_not_defined_has_a_stand_in(here):
+    made = here()
+    assert made.session.defined_or_not("shop", None)[1] is made.app
+    assert made.session.defined_or_not("till", None)[1].name == "till"
+
+
+def test_the_nodes_that_the_record_names_must_answer_and_others_may_be_gone(here):
+    made = here(record=recorded("1.0", {"web2": ["shop_1.0_100"], "web9": ["shop_1.0_101"]}))
+    with made.session.whole_site(made.environment, made.app) as site:
+        assert (site.nodes, site.needed, site.choice) == (("web1", "web2", "web3"), ("web2",), False)
+    assert made.session.journal.warnings == ["web9 is no node of e any more: its instances are not seen."]
+
+
+def test_what_an_app_requires_must_be_there_to_go_on_and_not_to_go_back(here):
+    made = here(app=replace(make_app(), requires=("database",)))
+    with pytest.raises(Refused, match="^shop requires database, which discovery does not have healthy"):
+        with made.session.site(made.environment, made.app):
+            pass
+    with made.session.site(made.environment, made.app, back=True) as site:
+        assert site.app.requires == ("database",)
