@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy.core.errors import DONE, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
+from saltdeploy.core.errors import DONE, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Failed, Refused
 from saltdeploy.discovery import Endpoint
+from saltdeploy.master.outcome import Outcome
 from saltdeploy.master.verbs import abort, deploy, promote
 from saltdeploy.master.verbs.session import Session
 
@@ -130,3 +133,43 @@ def test_a_service_of_others_is_refused_unless_it_is_to_stay(here):
         plan(made)
     result = plan(made, keep=True)
     assert any("legacy on web1" in warning for warning in result["warnings"])
+
+
+@pytest.fixture
+def measured(here, monkeypatch):
+    """Return ``call(failure="", canary="full")``, which returns the problem at the end of a pause, and the measured."""
+
+    def call(failure="", canary="full"):
+        made, seen = here(), []
+
+        def run(jobs, app, where, check):
+            seen.append((where.version, where.node, where.instance))
+            if failure:
+                raise Failed(failure)
+
+        monkeypatch.setattr(deploy.measurements, "run", run)
+        monkeypatch.setattr(deploy, "Fleet", lambda opts: made.minions)
+        service = made.app.candidate if canary == "none" else made.app.name
+        new = {("web2", "shop_2.0_101"), ("web1", "shop_2.0_100")}
+        return deploy._measure(made.session, made.environment, made.app, service, new, made.catalog), seen
+
+    return call
+
+
+def test_at_the_end_of_a_pause_it_is_measured_once_more(measured):
+    assert measured() == ("", [("2.0", "web1", "shop_2.0_100")])
+    assert measured("errors: 0.2 is above 0.1")[0] == "at the end of the pause, errors: 0.2 is above 0.1"
+
+
+def test_candidates_have_no_clients_to_measure(measured):
+    assert measured("never asked", canary="none") == ("", [])
+
+
+@pytest.mark.parametrize("pause, code", [(math.inf, DONE), (30.0, REVERTED)])
+def test_only_a_pause_for_a_time_is_waited_out(here, monkeypatch, pause, code):
+    app = make_app()
+    made = here(app=replace(app, strategy=replace(app.strategy, pause=pause)))
+    monkeypatch.setattr(deploy.task, "carry_out", lambda *args: {**RESULT, "outcome": Outcome.PAUSED.value})
+    monkeypatch.setattr(deploy, "_wait_out", lambda *args: {**args[-1], "retcode": REVERTED})
+    result = deploy.run(made.session, "shop", None, "2.0", None, None, True, False, False, None, False)
+    assert result["retcode"] == code

@@ -10,8 +10,8 @@ from saltdeploy.core.errors import Refused
 from saltdeploy.core.model import Environment, Node
 from saltdeploy.master.verbs import promote, task
 
-from tests.support.fleet import make_app, observe
-from tests.support.verbs import PAUSED, call, recorded
+from tests.support.fleet import instance, make_app, observe
+from tests.support.verbs import ABOUT, PAUSED, call, recorded
 
 
 @pytest.mark.parametrize("record", [{"version": "1.0", "nodes": {}}, {}, {**PAUSED, "paused": {"since": 1}}])
@@ -46,3 +46,16 @@ def test_without_a_paused_deployment_there_is_nothing_to_promote(here, record):
     with pytest.raises(Refused) as refused:
         promote.run(here(record=record).session, "shop", None, False, None)
     assert str(refused.value) == ("no deployment of shop is paused in e: see salt-run deploy.status shop env=e")
+
+
+def test_the_rest_of_a_paused_deployment_is_what_it_was_to_be(here):
+    """The instances and the nodes are those of the operator who paused it."""
+    old, new = instance("web1"), instance("web2", "2.0")
+    paused = {**ABOUT, "nodes": ["web1", "web2"], "instances": 2}
+    record = recorded("2.0", {"web1": [old.id], "web2": [new.id]}, paused=paused)
+    made = here(old, new, record=record, releases={"web1": ["1.0", "2.0"], "web2": ["2.0"]})
+    result = promote.run(made.session, "shop", None, True, None)
+    assert (result["version"], result["plan"]) == (
+        "2.0",
+        ["wave 1: start, test and publish 1 on web1", f"wave 1: retire {old.id} on web1"],
+    )

@@ -100,3 +100,34 @@ def test_what_an_app_requires_must_be_there_to_go_on_and_not_to_go_back(here):
             pass
     with made.session.site(made.environment, made.app, back=True) as site:
         assert site.app.requires == ("database",)
+
+
+@pytest.fixture
+def environment(monkeypatch):
+    """Return ``read(pillar, env=None, app=None)``: the Environment that a session finds in this pillar."""
+
+    def read(pillar, env=None, app=None):
+        made = SimpleNamespace(compile_pillar=lambda: pillar)
+        monkeypatch.setattr(session.salt.pillar, "Pillar", lambda opts, grains, name, env: made)
+        return Session({"id": "master_master"}).environment(env, app)
+
+    return read
+
+
+def test_a_master_without_environments_is_told_where_to_define_them(environment):
+    with pytest.raises(Refused) as refused:
+        environment({})
+    assert str(refused.value) == (
+        "this master's own pillar has no environments: in pillar/top.sls, give 'master_master' (its id)"
+        " environments.all, and define one in pillar/environments/."
+    )
+
+
+def test_a_file_that_salt_could_not_render_is_named_without_what_it_contains(environment):
+    error = "Rendering SLS 'environments.e' failed, render error:\nJinja variable 'x' is undefined; line 3\n---\nGehe1m"
+    with pytest.raises(Refused) as refused:
+        environment({"_errors": [error, "Specified SLS 'apps.mail' is not available"]})
+    text = str(refused.value)
+    assert "Gehe1m" not in text
+    assert "Left out is SLS 'environments.e': Jinja variable 'x' is undefined; line 3." in text
+    assert "Left out is pillar (2): Specified SLS 'apps.mail' is not available." in text
