@@ -4,8 +4,7 @@ import re
 
 import pytest
 from saltdeploy.core import names
-from saltdeploy.core.errors import NOT_REVERTED, REVERTED, Refused
-from saltdeploy.master.verbs import guard
+from saltdeploy.core.errors import Refused
 
 
 def refused(function, *args, **kwargs):
@@ -22,13 +21,3 @@ def test_names_are_explained_in_words():
     assert refused(names.version, "../x").startswith("version: '../x' is not a version. Write a version: letters, ")
     assert refused(names.version, 3.1) == f"version 3.1: it was read as a number. {names.AS_TEXT}"
     assert refused(names.host, "a b") == "'a b' is no name of a host. Write letters, digits and . -"
-
-
-@pytest.mark.parametrize("force, code", [(False, REVERTED), (True, NOT_REVERTED)])
-def test_an_internal_error_of_unlock_is_a_danger_only_with_force(force, code):
-    def unlock(name=None, env=None, force=False, *extra, **kwargs):
-        raise ValueError("broken")
-
-    result = guard.result(unlock, ("shop",), {"force": force})
-    assert result["retcode"] == code
-    assert ("may be unfinished" in result["verdict"]) is force

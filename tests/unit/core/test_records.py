@@ -92,6 +92,19 @@ def test_what_got_stuck_half_way_is_what_a_rollback_leaves():
     assert records.running([entry("1"), entry("2", retcode=2)], record) == "1"
 
 
+@pytest.mark.parametrize(
+    "record, release",
+    [
+        ({}, None),
+        ({"version": "1.0"}, "1.0"),
+        ({"version": "2.0", "paused": {"from": "1.0"}}, "1.0"),
+        ({"version": "2.0", "frozen": {"why": "a hook"}}, None),
+    ],
+)
+def test_the_release_that_users_have_for_good(record, release):
+    assert records.settled(record) == release
+
+
 @pytest.mark.parametrize("there, gone", [(0, 0), (49, 0), (50, 1), (200, 151)])
 def test_the_history_is_bounded(there, gone):
     keys = [f"history/{n:04}" for n in range(there)]

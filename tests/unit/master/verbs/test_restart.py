@@ -1,11 +1,11 @@
-"""A restart: nothing more is taken out once an instance that was counted on is gone."""
+"""A restart: of which instances, and nothing more is taken out once an instance that was counted on is gone."""
 
 from __future__ import annotations
 
 import contextlib
 
 import pytest
-from saltdeploy.core.errors import DONE, NOT_REVERTED
+from saltdeploy.core.errors import DONE, NOT_REVERTED, Refused
 from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import outcome, preflight
@@ -18,6 +18,7 @@ from saltdeploy.master.verbs.appsite import Site
 from saltdeploy.master.verbs.session import Session
 
 from tests.support.fleet import instance, make_app, observe
+from tests.support.verbs import recorded
 
 RECORD = {"version": "1.0", "deployment": "d0", "time": 0, "nodes": {}}
 A, B = ("a", "shop_1.0_100"), ("b", "shop_1.0_101")
@@ -145,3 +146,21 @@ def test_an_instance_that_dies_later_is_no_success(restart, second):
 def test_an_instance_that_is_not_healthy_comes_first_and_counts_from_then_on(restart, there):
     code, verdict, nodes = restart(*there, sick=[B])
     assert (code, nodes.jobs[:1], len(nodes.jobs)) == (DONE, [[B]], 2), verdict
+
+
+def test_where_nothing_is_published_there_is_nothing_to_restart(here):
+    made = here(instance("web1", published=False), record=recorded("1.0", {}))
+    with pytest.raises(Refused, match="^nothing of shop is published in e: nothing to restart"):
+        verb.run(made.session, "shop", None, True, False, None)
+
+
+def test_the_only_instance_is_restarted_only_with_confirmation(here):
+    one = instance("web1")
+    made = here(one, record=recorded("1.0", {"web1": [one.id]}))
+    with pytest.raises(Refused) as refused:
+        verb.run(made.session, "shop", None, False, False, None)
+    assert str(refused.value) == (
+        "users have one instance of shop only, and none while it restarts: say so with confirm=True, or run more first:"
+        " salt-run deploy.scale shop instances=2 env=e"
+    )
+    assert verb.run(made.session, "shop", None, False, True, None)["plan"] == [f"wave 1: restart {one.id} on web1"]
