@@ -57,6 +57,6 @@ def _instance(state: Mapping[str, Any], instance: str | None, node: str | None) 
     fitting = [r for r in rows if instance in (None, r["id"]) and node in (None, r["node"])]
     if not fitting or (instance is None and fitting[0]["state"] in UNPUBLISHED):
         there = ", ".join(f"{r['id']} on {r['node']} ({r['state']})" for r in rows)
-        asked = " ".join(filter(None, [instance, node and f"on {node}"])) or "that is published"
+        asked = " ".join(filter(None, [instance, node and f"on {node}", "" if instance else "is published"]))
         raise Refused(f"no instance of {state['app']} {asked}. There are: {there or 'none'}. Say instance= and node=")
     return fitting[0]["node"], fitting[0]["id"]

@@ -31,6 +31,6 @@ def run(session: Session, name: object, env: object, force: bool) -> Result:
         if not backend.replace(key, {**holder, "taken_by": session.owner}, index):
             raise Refused(f"the lock of {app.name} changed hands meanwhile: see who has it now, without force=True.")
         backend.destroy_session(locked)
-    run = f"the run of {holder['owner']}" if holder.get("owner") else "the run that held it"
+    run = f"The run of {holder['owner']}" if holder.get("owner") else "The run that held it"
     verdict = f"{app.name} in {environment.name} is unlocked. {run} can write nothing more."
     return {"app": app.name, "verdict": verdict, "retcode": DONE}

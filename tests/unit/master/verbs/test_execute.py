@@ -53,7 +53,7 @@ def test_a_candidate_is_taken_only_by_its_id(command):
     with pytest.raises(Refused) as refused:
         command({}, there=there, node="web3")
     assert str(refused.value) == (
-        f"no instance of shop on web3. There are: {FIRST.id} on web1 (published), {CANDIDATE.id} on web3 (candidate)."
+        f"no instance of shop on web3 is published. There are: {FIRST.id} on web1 (published), {CANDIDATE.id} on web3 (candidate)."
         " Say instance= and node="
     )
 
@@ -62,7 +62,7 @@ def test_where_nothing_is_published_the_choice_is_the_operator_s(command):
     with pytest.raises(Refused) as refused:
         command({}, there=(CANDIDATE,))
     assert str(refused.value) == (
-        f"no instance of shop that is published. There are: {CANDIDATE.id} on web3 (candidate). Say instance= and node="
+        f"no instance of shop is published. There are: {CANDIDATE.id} on web3 (candidate). Say instance= and node="
     )
 
 
@@ -70,7 +70,7 @@ def test_an_instance_that_discovery_does_not_have_runs_no_command(command):
     """The record has it, and nobody knows whether it runs."""
     with pytest.raises(Refused) as refused:
         command({}, there=(), lost=(FIRST,))
-    assert str(refused.value) == "no instance of shop that is published. There are: none. Say instance= and node="
+    assert str(refused.value) == "no instance of shop is published. There are: none. Say instance= and node="
 
 
 def test_a_command_that_fails_is_told_by_its_code(command):

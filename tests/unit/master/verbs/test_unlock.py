@@ -35,7 +35,7 @@ def test_without_force_the_holder_is_shown(locked):
 
 def test_with_force_the_lock_is_free_and_says_who_took_it(locked):
     result = unlock.run(locked.session, "shop", None, True)
-    assert result["verdict"] == "shop in e is unlocked. the run of bob@master can write nothing more."
+    assert result["verdict"] == "shop in e is unlocked. The run of bob@master can write nothing more."
     assert locked.catalog.holders == {}
     assert locked.catalog.values[KEY] == {**HOLDER, "taken_by": locked.session.owner}
 
@@ -43,7 +43,7 @@ def test_with_force_the_lock_is_free_and_says_who_took_it(locked):
 def test_a_holder_that_cannot_be_read_is_unlocked_too(locked):
     locked.catalog.values[KEY] = "anything"
     result = unlock.run(locked.session, "shop", None, True)
-    assert result["verdict"] == "shop in e is unlocked. the run that held it can write nothing more."
+    assert result["verdict"] == "shop in e is unlocked. The run that held it can write nothing more."
 
 
 def test_a_lock_that_changed_hands_meanwhile_stays(locked):
