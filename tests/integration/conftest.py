@@ -114,7 +114,7 @@ def target(minions, agents, pillar, cli, folder):
     """An app that faults are done to, with two good releases, and one that a fault hits in its tests."""
     archives = apps.Archives(folder / "target")
     for version in ("1.0", "1.1"):
-        archives.make(version, **{"status/nowhere": 404})
+        archives.make(version)
     archives.make("slow", **{"delay/selftest": 1.5})
     return Target(agents, pillar, archives, cli)
 

@@ -33,7 +33,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         time.sleep(float(behaviour.get("delay" + self.path, 0)))
         if time.monotonic() - began > float(behaviour.get("hangs" + self.path, "inf")):
             time.sleep(3600)
-        status = behaviour.get("status" + self.path, 200)
+        status = behaviour.get("status" + self.path, 404 if self.path == "/nowhere" else 200)
         if self.headers["User-Agent"] == "Consul Health Check":
             status = behaviour.get("consul", status)
         if self.headers["X-Token"] != os.environ.get("TOKEN"):
