@@ -97,7 +97,9 @@ def test_what_somebody_changed_by_hand_is_named_and_put_right(target, users, rel
     keys = {"ID": i, "Name": NAME, "Address": one["Address"], "Port": one["Port"], "Meta": one["Meta"]}
     body = {**keys, "Tags": ["by hand"], "Weights": one["Weights"]}
     requests.put(f"{target.agents.url(node)}/v1/agent/service/register", json=body, timeout=10).raise_for_status()
-    requests.put(f"{target.agents.url(node)}/v1/agent/check/deregister/service:{i}", timeout=10).raise_for_status()
+    checks = requests.get(f"{target.agents.url(node)}/v1/agent/checks", timeout=10).json()
+    [check] = [check for check, about in checks.items() if about["ServiceID"] == i]
+    requests.put(f"{target.agents.url(node)}/v1/agent/check/deregister/{check}", timeout=10).raise_for_status()
     assert "tags, checks not as defined" in target.run("status")
     target.deploy(version)
     assert registrations(target) == there and {len(checks) for checks in health(target).values()} == {1}

@@ -60,7 +60,9 @@ class Discovery:
 
     def publish(self, service):
         about = {"address": service.address, "port": service.port or 0, "meta": service.meta, "tags": service.tags}
-        self.services[service.id] = SimpleNamespace(id=service.id, name=service.name, weight=1, **about)
+        self.services[service.id] = SimpleNamespace(
+            id=service.id, name=service.name, weight=service.weight or 1, **about
+        )
         self.checks[service.id] = len(service.checks)
 
     def withdraw(self, one):
@@ -76,15 +78,14 @@ class Discovery:
         return []
 
     def wait(self, name, until, deadline):
-        return until([])
+        return until(self.instances(name))
 
     def read(self, key):
         return self.keys.get(key), 1, self.locked
 
     def instances(self, name, passing=False):
-        mine = [
-            Endpoint(i, name, "a", "", 0, meta={"minion": "a"}) for i in self.services if not i.endswith("candidate")
-        ]
+        found = [s for i, s in self.services.items() if not i.endswith("candidate")]
+        mine = [Endpoint(s.id, name, "a", "", 0, meta={**s.meta, "minion": "a"}) for s in found]
         return [*mine, *self.elsewhere]
 
 

@@ -23,7 +23,7 @@ from urllib3.exceptions import NewConnectionError
 
 from ..core import addresses
 from ..core.errors import DiscoveryUnavailable, Failed
-from ..core.model import Probe, Request
+from ..core.model import DIGEST, Probe, Request
 from .backend import ELECTION, PAUSE, Endpoint, Service
 from .registration import check_name
 
@@ -394,7 +394,7 @@ def _registration(service: Service) -> dict[str, Any]:
         "Address": service.address,
         "Tags": list(service.tags),
         "Meta": service.meta,
-        "Checks": [_check(service, probe) for probe in service.checks],
+        "Checks": [_check(service, number, probe) for number, probe in enumerate(service.checks)],
     }
     if service.port is not None:
         body["Port"] = service.port
@@ -414,8 +414,11 @@ def _registration(service: Service) -> dict[str, Any]:
     return body
 
 
-def _check(service: Service, probe: Probe) -> dict[str, object]:
+def _check(service: Service, number: int, probe: Probe) -> dict[str, object]:
+    # A check of the same id takes over the last result, also if it asks something else. So a changed one needs an own.
+    own = {"CheckID": f"{service.id}:{service.meta[DIGEST]}:{number}"} if DIGEST in service.meta else {}
     return {
+        **own,
         **TARGETS[probe.kind](addresses.join(service.address, probe.port or service.port), probe),
         "Name": check_name(probe),
         "Interval": f"{probe.interval:g}s",

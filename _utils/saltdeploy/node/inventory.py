@@ -86,7 +86,11 @@ class Inventory:
             return instances
         seen, counts = self.registered(app.name), self.discovery.check_counts()
         wanted = (registration.of(app, i, self.environment.name, self.host.key) for i in published)
-        found = {s.id: ", ".join(registration.differences(s, seen[s.id], counts.get(s.id, 0))) for s in wanted}
+        found = {
+            s.id: ", ".join(registration.differences(s, seen[s.id], counts.get(s.id, 0)))
+            for s in wanted
+            if s.id in seen
+        }
         return [replace(i, outdated=found.get(i.id, "")) for i in instances]
 
     def stop_timeouts(self, ids: Iterable[str]) -> dict[str, float]:

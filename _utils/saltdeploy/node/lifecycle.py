@@ -239,6 +239,16 @@ class Lifecycle:
         self.await_results(app, ids)
         return ids
 
+    def reweigh(self, name: str, instance: str, weight: int) -> None:
+        """Give a published instance of app ``name`` another weight. The rest of its registration stays as it is."""
+        kept = registrations.kept(self.host, instance)
+        if kept is None:  # an older saltdeploy has published it
+            self.publish(name, [instance], weight)
+            return
+        [chosen] = self.select(name, [instance])
+        self._register(chosen, replace(kept, weight=weight))
+        self.host.instances.save(replace(chosen, weight=weight))
+
     def _register(self, instance: Instance, service: Service) -> None:
         """Register ``instance`` for clients, and keep its registration."""
         self.discovery.publish(service)

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..core import deadlines
 from ..core.errors import Failed
-from ..core.model import Probe, Request
+from ..core.model import DIGEST, Probe, Request
 from ..core.words import joined
 from ..definition import instancefiles
 from ..discovery import registration
@@ -22,6 +24,7 @@ from . import nodefiles
 
 if TYPE_CHECKING:
     from ..core.model import App, Instance
+    from ..discovery.backend import Endpoint
     from .host import Host
     from .lifecycle import Lifecycle
 
@@ -39,6 +42,11 @@ def keep(host: Host, instance: str, service: Service) -> None:
             path.unlink(missing_ok=True)
 
 
+def kept(host: Host, instance: str) -> Service | None:
+    """Return the kept registration of an instance, given its id, or None if there is none."""
+    return _service(nodefiles.read(_path(host, instance, instancefiles.REGISTERED)))
+
+
 def register_again(
     lifecycle: Lifecycle,
     name: str,
@@ -54,26 +62,57 @@ def register_again(
     :param after: the deployment whose steps this step reverts.
     :param back: register them as they were before the step of ``after``.
     :param test: only run the checks of the new registration, and change nothing.
-    :raises Failed: a check of a new registration does not pass. Nothing was changed.
+    :raises Failed: a check of a new registration does not pass, and nothing was changed; or clients do not get a new
+        registration; or one cannot be brought back, because it was not kept.
     """
     app = lifecycle.app(name)
     with lifecycle.alone(name, deployment, after):
         published = lifecycle.inventory.registered(name)
         chosen = [replace(i, weight=published[i.id].weight) for i in lifecycle.select(name, ids) if i.id in published]
         if back:
-            services = {i.id: service for i in chosen if (service := _before(lifecycle.host, i.id, after))}
+            _bring_back(lifecycle, app, chosen, after)
         else:
             _check(lifecycle, app, chosen)
-            key, environment = lifecycle.host.key, lifecycle.environment.name
-            services = {i.id: registration.of(app, i, environment, key) for i in chosen}
-        if not test:
-            for instance, service in services.items():
-                if not back:
-                    _keep_before(lifecycle.host, instance, deployment)
-                lifecycle.discovery.publish(service)
-                keep(lifecycle.host, instance, service)
-            lifecycle.await_results(app, list(services))
+            if not test:
+                _replace(lifecycle, app, chosen, deployment)
     return sorted(i.id for i in chosen)
+
+
+def _replace(lifecycle: Lifecycle, app: App, instances: Collection[Instance], deployment: str | None) -> None:
+    for instance in instances:
+        _keep_before(lifecycle.host, instance.id, deployment)
+    key, environment = lifecycle.host.key, lifecycle.environment.name
+    _register(lifecycle, app, [registration.of(app, i, environment, key) for i in instances])
+
+
+def _bring_back(lifecycle: Lifecycle, app: App, instances: Collection[Instance], deployment: str | None) -> None:
+    """Register instances as they were before ``deployment``. What it did not change stays as it is."""
+    before = {i: _before(lifecycle.host, i.id, deployment) for i in instances}
+    changed = {i: found for i, found in before.items() if found is not None}
+    services = {i: service for i, found in changed.items() if (service := _service(found["service"]))}
+    _register(lifecycle, app, [replace(service, weight=i.weight) for i, service in services.items()])
+    lost = sorted(i.id for i in changed if i not in services)
+    if lost:
+        raise Failed(
+            f"the registration before was not kept, so it cannot be brought back: {', '.join(lost)}. Put the definition"
+            " back, and deploy again"
+        )
+
+
+def _register(lifecycle: Lifecycle, app: App, services: Collection[Service]) -> None:
+    """Register ``services``, and wait until clients get them as they are now."""
+    for service in services:
+        lifecycle.discovery.publish(service)
+        keep(lifecycle.host, service.id, service)
+    wanted = {(s.id, s.meta.get(DIGEST)) for s in services}
+
+    def arrived(found: Iterable[Endpoint]) -> bool:
+        return wanted <= {(e.id, e.meta.get(DIGEST)) for e in found if e.minion == lifecycle.host.node}
+
+    if wanted and not lifecycle.discovery.wait(app.name, arrived, time.monotonic() + deadlines.CATALOG):
+        which = ", ".join(sorted(s.id for s in services))
+        raise Failed(f"clients do not get the new registration within {deadlines.CATALOG:g}s: {which}")
+    lifecycle.await_results(app, [s.id for s in services])
 
 
 def _check(lifecycle: Lifecycle, app: App, instances: Collection[Instance]) -> None:
@@ -93,18 +132,22 @@ def _check(lifecycle: Lifecycle, app: App, instances: Collection[Instance]) -> N
 def _keep_before(host: Host, instance: str, deployment: str | None) -> None:
     """Keep the registration that a step of ``deployment`` replaces, unless an earlier step of it has done so."""
     path, before = (_path(host, instance, name) for name in (instancefiles.REGISTERED, instancefiles.BEFORE))
-    if path.exists() and (nodefiles.read(before) or {}).get("deployment") != deployment:
+    if _before(host, instance, deployment) is None:
         with explained():
             write_file(before, json.dumps({"deployment": deployment, "service": nodefiles.read(path)}), 0o600)
 
 
-def _before(host: Host, instance: str, deployment: str | None) -> Service | None:
-    """Return the registration of an instance before ``deployment`` replaced it, None if it did not."""
+def _before(host: Host, instance: str, deployment: str | None) -> dict[str, Any] | None:
+    """Return what is kept of an instance's registration before ``deployment``, None if that did not replace it."""
     found = nodefiles.read(_path(host, instance, instancefiles.BEFORE))
-    if not isinstance(found, dict) or found.get("deployment") != deployment:
+    return found if isinstance(found, dict) and found.get("deployment") == deployment else None
+
+
+def _service(found: Any) -> Service | None:
+    """Return the Service that a file has, or None if it has none."""
+    if not isinstance(found, dict):
         return None
-    service = found["service"]
-    return Service(**{**service, "tags": tuple(service["tags"]), "checks": tuple(map(_probe, service["checks"]))})
+    return Service(**{**found, "tags": tuple(found["tags"]), "checks": tuple(map(_probe, found["checks"]))})
 
 
 def _probe(found: Mapping[str, Any]) -> Probe:

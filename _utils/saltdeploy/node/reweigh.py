@@ -24,7 +24,7 @@ def weigh(
     with lifecycle.alone(name, deployment, after):
         changed = find_wrong(lifecycle, name, weights)
         for instance in changed:
-            lifecycle.publish(name, [instance], weights[instance])
+            lifecycle.reweigh(name, instance, weights[instance])
     return changed
 
 

@@ -12,7 +12,7 @@ from saltdeploy import discovery
 from saltdeploy.core.errors import DiscoveryUnavailable, Failed, Refused
 from saltdeploy.core.model import AGENT, Probe
 from saltdeploy.definition import appdefinition
-from saltdeploy.discovery import Endpoint, Service, consul
+from saltdeploy.discovery import Endpoint, Service, consul, registration
 
 CHECK = Probe("http", "/health", interval=0.5, timeout=3.0)
 SERVICE = Service("shop_1_80", "shop", "10.0.0.1", 80, ("test", "1"), {"app": "shop"}, (CHECK,))
@@ -53,6 +53,20 @@ def test_checks_of_an_ipv6_address():
     assert registration["Checks"][0]["HTTP"] == "http://[fd00::11]:80/health"
     assert registration["Checks"][1]["TCP"] == "[fd00::11]:80"
     assert consul._endpoint(entry(Address="fd00::11")).host == "[fd00::11]"
+
+
+def test_a_changed_check_has_an_id_of_its_own():
+    """Consul would give it the last result of the check before."""
+
+    def ids(service):
+        return [check["CheckID"] for check in consul._registration(registration.sealed(service, b"key"))["Checks"]]
+
+    two = replace(SERVICE, checks=(Probe("tcp", ""), Probe("http", "/health")))
+    other = replace(SERVICE, checks=(Probe("tcp", ""), Probe("http", "/ready")))
+    assert len(set(ids(two)) | set(ids(other))) == 4
+    weighed = replace(registration.sealed(two, b"key"), weight=5)
+    assert [check["CheckID"] for check in consul._registration(weighed)["Checks"]] == ids(two)
+    assert all(check.startswith(SERVICE.id + ":") for check in ids(two))
 
 
 def test_registration_with_a_weight():

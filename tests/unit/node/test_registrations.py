@@ -8,7 +8,7 @@ import pytest
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.model import Probe, Registration, Request
 from saltdeploy.discovery import registration
-from saltdeploy.node import registrations
+from saltdeploy.node import registrations, reweigh
 
 from tests.support.onenode import make_node, serves, start
 
@@ -65,6 +65,47 @@ def test_a_registration_that_is_brought_back_has_the_requests_of_its_checks(node
     node.discovery.publish = published.append
     registrations.register_again(node, "web", [one], after="d2", back=True)
     assert [found.checks for found in published] == [(asked,)]
+
+
+def test_a_registration_that_was_not_kept_is_told_and_the_others_are_brought_back(node):
+    """An older saltdeploy kept none."""
+    serves(node)
+    one, other = sorted(serves(node))
+    (node.host.instances.folder(one) / ".registered").unlink()
+    define(node, service=Registration(("blue",)))
+    registrations.register_again(node, "web", [one, other], "d2")
+    with pytest.raises(Failed, match=f"the registration before was not kept, so it cannot be brought back: {one}. Put"):
+        registrations.register_again(node, "web", [one, other], after="d2", back=True)
+    assert tags(node, one) == ("e", "1.0", "blue") and tags(node, other) == ("e", "1.0")
+
+
+def test_another_weight_changes_nothing_else_and_stays(node):
+    [one] = serves(node)
+    define(node, service=Registration(("blue",)), checks=(Probe("http", "/health", port=9),))
+    assert reweigh.weigh(node, "web", {one: 100}) == [one]
+    assert (tags(node, one), node.discovery.services[one].weight) == (("e", "1.0"), 100)
+    assert outdated(node) == {one: "tags, checks"}
+    define(node, checks=())
+    registrations.register_again(node, "web", [one], "d2")
+    reweigh.weigh(node, "web", {one: 25600})
+    registrations.register_again(node, "web", [one], after="d2", back=True)
+    assert (tags(node, one), node.discovery.services[one].weight) == (("e", "1.0"), 25600)
+
+
+def test_clients_get_it_before_the_step_ends(node, monkeypatch):
+    [one] = serves(node)
+    define(node, service=Registration(("blue",)))
+    old = node.discovery.instances("web")
+    monkeypatch.setattr(node.discovery, "wait", lambda name, until, deadline: until(old))
+    with pytest.raises(Failed, match=f"clients do not get the new registration within 60s: {one}"):
+        registrations.register_again(node, "web", [one], "d2")
+
+
+def test_an_instance_that_is_withdrawn_meanwhile_is_not_compared(node, monkeypatch):
+    [one] = serves(node)
+    both = iter([dict(node.discovery.services), {}, {}])
+    monkeypatch.setattr(node.discovery, "registered", lambda: next(both))
+    assert outdated(node) == {one: ""}
 
 
 def test_a_check_that_does_not_pass_is_told_and_nothing_is_registered(node):

@@ -103,8 +103,10 @@ class Reversal:
 
     def _register_back(self) -> list[str]:
         """Register the instances that stayed as they were registered before."""
-        app, waves = self.context.app, self.progress.registered
-        return [problem for ids in waves for problem in self._attempt(steps.register(app, ids, back=True))]
+        app, problems = self.context.app, []
+        for ids in self.progress.registered:
+            problems += self._attempt(steps.register(app, ids, back=True)) or self._not_found(ids)
+        return problems
 
     def _stop_new(self, nodes: Collection[str]) -> list[str]:
         """Stop the instances that this deployment started on ``nodes``."""

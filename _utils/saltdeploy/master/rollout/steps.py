@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ...core import deadlines
 from ...core.model import App
 from ...discovery.registration import first_result
 from ..remote import answers
@@ -56,7 +57,7 @@ def weigh(app: App, weights: Mapping[str, Mapping[str, int]]) -> Step:
 
 def register(app: App, ids: Ids, **options: Any) -> Step:
     """Register the published instances ``ids`` as they are defined now."""
-    deadline = publish_deadline(app) + most(ids) * sum(check.timeout for check in app.checks)
+    deadline = publish_deadline(app) + deadlines.CATALOG + most(ids) * sum(check.timeout for check in app.checks)
     options = {"deadline": deadline, **options}
     return _step("register", "discovery.register_again", app, ids, answers.exactly(ids), **options)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core import deadlines
 from saltdeploy.core.model import Probe
 from saltdeploy.definition import stops
 from saltdeploy.master.remote.jobs import TALK_DEADLINE, publish_deadline, stop_deadline, told_ids
@@ -65,7 +66,7 @@ def test_who_publishes_has_the_time_of_the_first_checks():
 
 def test_who_registers_again_runs_the_checks_of_each_instance_before_that():
     checked = replace(APP, checks=(Probe("tcp", "", timeout=4.0), Probe("tcp", "", timeout=5.0)))
-    assert steps.register(checked, IDS).options["deadline"] == publish_deadline(checked) + 2 * 9
+    assert steps.register(checked, IDS).options["deadline"] == publish_deadline(checked) + deadlines.CATALOG + 2 * 9
 
 
 def test_who_only_withdraws_has_the_usual_time():
