@@ -51,9 +51,9 @@ HTTP = Section(
                 rf"^(?=.{{1,253}}$){LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?$",
             ),
             (
-                "The ``Host`` header. With ``https``, the certificate must be valid for this name, and the server gets"
-                " it as SNI. Without this key, it is the instance's address. An ``https`` check with it needs Consul"
-                " 1.10."
+                "The ``Host`` header. With ``https``, the certificate must have this name in its ``subjectAltName``."
+                " Its common name does not count. The server gets the name as SNI. Without this key, it is the"
+                " instance's address. An ``https`` check with it needs Consul 1.10."
             ),
         ),
         "method": Key(

@@ -176,24 +176,25 @@ def _context(ca: str, insecure: bool) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
-    if not ca:
-        context = ssl.create_default_context()
-        found = next((file for file in SYSTEM_CAS if os.path.exists(file)), None)
-        if found and found != ssl.get_default_verify_paths().cafile:
-            context.load_verify_locations(found)
-        return context
     try:
-        return ssl.create_default_context(cafile=ca)
+        context = ssl.create_default_context(cafile=ca or None)
     except ssl.SSLError as exc:
         raise OSError(f"{ca} has no CA certificate in PEM") from exc
     except OSError as exc:
         raise OSError(f"cannot read the CA certificates in {ca}: {exc.strerror}") from exc
+    # Consul is written in Go, which never looks at the common name of a certificate.
+    context.hostname_checks_common_name = False
+    if not ca:
+        found = next((file for file in SYSTEM_CAS if os.path.exists(file)), None)
+        if found and found != ssl.get_default_verify_paths().cafile:
+            context.load_verify_locations(found)
+    return context
 
 
 def _reason(exc: OSError | http.client.HTTPException) -> str:
     if not isinstance(exc, ssl.SSLCertVerificationError):
         return str(exc)[:SHOWN]
-    advice = " Write a name that it is valid for as `host`." if exc.verify_code in OTHER_NAME else ""
+    advice = " Write a name from its subjectAltName as `host`." if exc.verify_code in OTHER_NAME else ""
     return f"its certificate is not accepted: {exc.verify_message.rstrip('.')}.{advice}"[:SHOWN]
 
 
