@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ...core import addresses, analysis
+from ...core import addresses, analysis, redaction
 from ...core.model import Probe, Request
-from ...core.redaction import hidden
 from .base import SHOWN, ProbeFailed
 
 # How much of an answer is read, in bytes.
@@ -200,10 +199,7 @@ def _reason(exc: OSError | http.client.HTTPException) -> str:
 
 def _without_secrets(text: str, request: Request) -> str:
     """Return ``text`` without the header values and the body of ``request``, which an answer may repeat."""
-    secrets = {"body": request.body, **request.headers}
-    # The last word of a header is its secret: `Bearer …`.
-    secrets.update({f"{name} ": value.rpartition(" ")[2] for name, value in request.headers.items()})
-    return hidden(text, secrets)
+    return redaction.without(text, redaction.of_request(request))
 
 
 def _unexpected(probe: Probe, response: http.client.HTTPResponse, body: bytes, request: Request) -> str:
