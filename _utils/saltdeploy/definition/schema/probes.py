@@ -80,8 +80,9 @@ HTTP = Section(
             {"type": "boolean"},
             (
                 "Whether redirects are followed, ten at most. Another server gets neither ``headers`` nor ``body`` from"
-                " a test. Without redirects, a check with any of the keys from ``host`` on needs Consul 1.12. Consul"
-                " follows the redirects of an ``http`` check that is a path alone."
+                " a test. Without redirects, each ``https`` check needs Consul 1.12, and so does an ``http`` check with"
+                " any of the keys from ``host`` on. Consul follows the redirects of an ``http`` check that is a path"
+                " alone."
             ),
             default="false",
             reason="A redirect may lead to another instance, or to a login page that always answers.",
@@ -120,7 +121,10 @@ CHECK = Section(
         ),
         "https": Key(
             PATH_OR_MORE,
-            "The same with TLS. Consul verifies the certificate by the CA certificates of its node.",
+            (
+                "The same with TLS. Consul verifies the certificate by the CA certificates of its node. It follows"
+                " redirects only with ``redirects: true``. Otherwise it must be 1.12 or newer, also for a path alone."
+            ),
         ),
         "tcp": Key(
             {"const": True},
