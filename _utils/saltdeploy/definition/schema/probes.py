@@ -18,7 +18,9 @@ STATUSES = {
 # The headers of a request, of a check, a test or a gate.
 HEADERS = mapping({"type": "string", "writeOnly": True}, HEADER)
 LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-RESULTS = {"type": "integer", "minimum": 1, "maximum": 100}
+# How many results in a row may change the status of a check, at most.
+MOST_RESULTS = 100
+RESULTS = {"type": "integer", "minimum": 1, "maximum": MOST_RESULTS}
 
 HTTP = Section(
     "http",
