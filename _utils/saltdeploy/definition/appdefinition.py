@@ -36,6 +36,13 @@ PROTECTED = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/efi", "/etc",
 CLEARED = ("/tmp", "/var/tmp", "/proc", "/sys", "/dev")
 # The timeout of a test, in seconds, if its definition has none.
 TEST_TIMEOUT = 10.0
+# The keys of metadata that each instance has, and the beginning of the keys that Consul reserves.
+SALTDEPLOY_META, CONSUL_META = (*OWN_META, DIGEST), "consul-"
+# How many keys of metadata Consul allows, and how many of them a definition may have.
+CONSUL_KEYS = 64
+MOST_META = CONSUL_KEYS - len(SALTDEPLOY_META)
+# How long a value of metadata may be for Consul, in bytes of UTF-8.
+META_BYTES = 512
 # The kinds of checks, and of tests.
 CHECKS, TESTS = ("http", "https", "tcp"), ("http", "https", "tcp", "command")
 HTTP = ("http", "https")
@@ -127,10 +134,22 @@ def _app(name: str, raw: Mapping[str, Any], at: str, attempt: Callable[..., Any]
 
 
 def _registration(raw: Mapping[str, Any], at: str) -> Registration:
-    taken = sorted({DIGEST, *OWN_META} & set(raw.get("meta", {})))
-    if taken:
-        raise DefinitionError(f"{at}:meta:{taken[0]}: saltdeploy itself has this key. Choose another name.")
-    return Registration(tuple(raw.get("tags", ())), dict(raw.get("meta", {})))
+    meta, mistakes = dict(raw.get("meta", {})), Mistakes()
+    for key, text in meta.items():
+        size, place = len(text.encode(errors="surrogatepass")), f"{at}:{words.path(('meta', key))}"
+        if key in SALTDEPLOY_META:
+            mistakes.add(f"{place}: saltdeploy itself has this key. Choose another name.")
+        elif key.startswith(CONSUL_META):
+            mistakes.add(f"{place}: Consul reserves keys that begin with `{CONSUL_META}`. Choose another name.")
+        if size > META_BYTES:
+            mistakes.add(f"{place}: the text has {size} bytes in UTF-8. Write at most {META_BYTES}.")
+    if len(meta) > MOST_META:
+        mistakes.add(
+            f"{at}:meta: has {len(meta)} keys. Write at most {MOST_META}, because Consul takes {CONSUL_KEYS} and"
+            f" saltdeploy itself has {len(SALTDEPLOY_META)}."
+        )
+    mistakes.refuse()
+    return Registration(tuple(raw.get("tags", ())), meta)
 
 
 def _check_recreate(app: App, at: str) -> None:

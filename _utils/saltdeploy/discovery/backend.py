@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, Optional, Protocol, TypeVar
 
 from ..core import addresses
 from ..core.model import Probe
@@ -13,6 +13,8 @@ from ..core.model import Probe
 ELECTION = 15.0
 # The time between two tries during an election, in seconds.
 PAUSE = 0.2
+# The name of a check, its interval and its timeout in seconds. The times are None if the catalog does not have them.
+CheckFacts = tuple[str, Optional[float], Optional[float]]
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,7 @@ class Endpoint:
     :param status: passing, warning or critical: the worst of its checks.
     :param output: the output of a check that has this status. It is empty while all checks pass.
     :param alive: whether the agent of its node answers.
-    :param checks: name, interval and timeout of each of its own checks, in the order of names. The times are in
-        seconds, None if the catalog does not have them.
+    :param checks: the facts on each of its own checks, see :func:`registration.check_facts`.
     """
 
     id: str
@@ -57,7 +58,7 @@ class Endpoint:
     weight: int = 1
     output: str = ""
     alive: bool = True
-    checks: tuple[tuple[str, float | None, float | None], ...] = ()
+    checks: tuple[CheckFacts, ...] = ()
 
     @property
     def minion(self) -> str:

@@ -25,7 +25,7 @@ from ..core import addresses
 from ..core.errors import DiscoveryUnavailable, Failed
 from ..core.model import DIGEST, Probe, Request
 from .backend import ELECTION, PAUSE, Endpoint, Service
-from .registration import check_name
+from .registration import check_facts, check_name
 
 CONNECT_TIMEOUT = 2.0
 # During leader loss an agent answers a registration after 7 to 14 seconds.
@@ -372,7 +372,7 @@ class Consul:
 
 
 # Seconds of each unit of a duration as Go writes it.
-UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001}
+UNITS = {"h": 3600.0, "m": 60.0, "s": 1.0, "ms": 0.001, "µs": 0.000001}
 # The place that the agent asks, by the kind of the check.
 TARGETS: dict[str, Callable[[str, Probe], dict[str, object]]] = {
     "http": lambda where, probe: _request(where, probe),
@@ -470,19 +470,17 @@ def _endpoint(entry: Mapping[str, Any]) -> Endpoint:
         weight=_weight(service),
         output=worst.get("Output", "") if worst["Status"] != "passing" else "",
         alive=all(c["Status"] != "critical" for c in entry["Checks"] if c.get("CheckID") == AGENT_CHECK),
-        checks=tuple(
-            sorted(
-                (c["Name"], _seconds(c.get("Interval")), _seconds(c.get("Timeout")))
-                for c in entry["Checks"]
-                if c.get("ServiceID") == service["ID"]
-            )
+        checks=check_facts(
+            (c["Name"], _seconds(c.get("Interval")), _seconds(c.get("Timeout")))
+            for c in entry["Checks"]
+            if c.get("ServiceID") == service["ID"]
         ),
     )
 
 
 def _seconds(text: str | None) -> float | None:
     """Return a duration as Go writes it (``1m30s``, ``500ms``) in seconds, None if there is none."""
-    parts = re.findall(r"([0-9.]+)(h|ms|m|s)", text or "")
+    parts = re.findall(r"([0-9.]+)(h|ms|µs|m|s)", text or "")
     return sum(float(number) * UNITS[unit] for number, unit in parts) if parts else None
 
 

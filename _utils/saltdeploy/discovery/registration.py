@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, replace
 
 from ..core import analysis
 from ..core.model import DIGEST, OWN_META, App, Instance, Probe, slot_of
-from .backend import Endpoint, Service
+from .backend import CheckFacts, Endpoint, Service
 
 # The end of an instance's id in discovery while it is a candidate.
 CANDIDATE = "_candidate"
@@ -112,20 +113,31 @@ def differences_in_catalog(app: App, endpoint: Endpoint, environment: str) -> li
     found = _plain_differences(of(app, instance, environment, b""), endpoint)
     # The port of a watcher is known to its node only.
     wanted = app.checks or (Probe("tcp", "") if port else Probe("http", "/running"),)
-    if sorted(check_name(c) for c in wanted) != [name for name, _, _ in endpoint.checks]:
+    ours = check_facts((check_name(c), c.interval, c.timeout) for c in wanted)
+    if [name for name, _, _ in ours] != [name for name, _, _ in endpoint.checks]:
         # An older version of saltdeploy may have started it, without a watcher.
         found += ["checks"] if port or endpoint.checks else []
-    elif any(
-        (interval, timeout) not in ((None, None), (c.interval, c.timeout))
-        for c, (_, interval, timeout) in zip(sorted(wanted, key=check_name), endpoint.checks)
-    ):
+    elif any(theirs[1:] not in ((None, None), mine[1:]) for mine, theirs in zip(ours, endpoint.checks)):
         found.append("checks")
     return found
+
+
+def check_facts(checks: Iterable[CheckFacts]) -> tuple[CheckFacts, ...]:
+    """Return name, interval and timeout of each check, in an order that depends on nothing else.
+
+    A time has the six digits that discovery gets.
+    """
+    rounded = ((name, _rounded(interval), _rounded(timeout)) for name, interval, timeout in checks)
+    return tuple(sorted(rounded, key=lambda facts: (facts[0], facts[1] or 0.0, facts[2] or 0.0)))
 
 
 def check_name(check: Probe) -> str:
     """Return the name of a check in discovery."""
     return f"{check.kind} {check.target}".strip()
+
+
+def _rounded(seconds: float | None) -> float | None:
+    return None if seconds is None else float(f"{seconds:g}")
 
 
 def _plain_differences(wanted: Service, seen: Endpoint) -> list[str]:

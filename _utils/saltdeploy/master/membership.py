@@ -11,9 +11,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..core import shapes
+from ..core import redaction, shapes
 from ..core.errors import Refused
-from ..core.redaction import hidden
 from ..core.versions import argument
 from ..discovery import Endpoint
 from ..discovery.registration import CANDIDATE
@@ -96,8 +95,13 @@ def instance(endpoint: Endpoint) -> str:
 
 
 def check_output(endpoint: Endpoint, app: App) -> str:
-    """Return the beginning of the output of a check that does not pass, without the values of the app's ``env``."""
-    return " ".join(hidden(endpoint.output, app.env).split()).removeprefix("HTTP ")[:SHOWN]
+    """Return the beginning of the output of a check that does not pass.
+
+    It is without the values of the app's ``env``, and without the headers and bodies of its checks.
+    """
+    requests = [check.request for check in app.checks if check.request]
+    secrets = [*app.env.values(), *(secret for request in requests for secret in redaction.of_request(request))]
+    return " ".join(redaction.without(endpoint.output, secrets).split()).removeprefix("HTTP ")[:SHOWN]
 
 
 def _placed(endpoint: Endpoint, environment: Environment) -> Endpoint:

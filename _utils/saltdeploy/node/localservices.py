@@ -14,8 +14,10 @@ from ..core import addresses, advice, arguments, bounds, forms, names
 from ..core.errors import DefinitionError, Refused
 from ..core.model import Probe
 from ..core.words import name as said
-from ..core.words import odd, shown
+from ..core.words import nearest, odd, shown, without_value
 from ..definition import appdefinition, loadbalancer
+from ..definition.schema.keys import HEADER
+from ..definition.schema.probes import HTTP, MOST_RESULTS
 
 if TYPE_CHECKING:
     from ..discovery.backend import Backend
@@ -181,13 +183,45 @@ def _refuse_misshapen(name: str, given: Mapping[str, Any]) -> None:
 
 def _check(raw: Any, at: str) -> Probe:
     """Return the Probe that ``raw`` describes. Raise Refused for anything that is not a check."""
+    if isinstance(raw, dict):
+        _refuse_unknown_keys(raw, [*CHECK], at)
+        for kind in appdefinition.HTTP:
+            if isinstance(raw.get(kind), dict):
+                _refuse_unknown_keys(raw[kind], [*REQUEST], f"{at}:{kind}")
     # If it has no kind, or two, the message of a definition says so.
     single = isinstance(raw, dict) and len({*appdefinition.CHECKS} & set(raw)) == 1
     if not isinstance(raw, dict) or (single and not all(fits(raw[key]) for key, fits in CHECK.items() if key in raw)):
         raise Refused(
             f"{at}: {shown(_without_requests(raw))} is not a check. Write a check as in the definition of an app."
         )
+    for kind in appdefinition.HTTP:
+        if kind in raw:
+            _refuse_other_forms(raw[kind] if isinstance(raw[kind], dict) else {"path": raw[kind]}, f"{at}:{kind}")
     return appdefinition.probe(raw, at)
+
+
+def _refuse_unknown_keys(raw: Mapping[Any, Any], known: list[str], at: str) -> None:
+    for key in raw:
+        if key not in known:
+            allowed = ", ".join(k for k in known if k not in appdefinition.OF_TESTS)
+            stray = said(without_value(key))
+            raise Refused(f"{at}: unknown key {stray}{nearest(key, known)}. Allowed: {allowed}.")
+
+
+def _refuse_other_forms(request: Mapping[str, Any], at: str) -> None:
+    """Raise Refused on a value of ``request`` that the schema of definitions does not allow."""
+    for key in ("path", "host", "method"):
+        if key in request and not _matches(HTTP.keys[key].schema, request[key]):
+            raise Refused(f"{at}:{key}: {advice.wrong(HTTP.keys[key].schema, request[key])}")
+    for name in request.get("headers", ()):
+        if not _matches(HEADER, name):
+            raise Refused(f"{at}:headers: {advice.wrong(HEADER, name)}")
+
+
+def _matches(form: forms.Schema, value: str) -> bool:
+    if "enum" in form:
+        return value in form["enum"]
+    return bool(re.search(form["pattern"].replace("$", r"\Z"), value))
 
 
 def _is_duration(value: Any) -> bool:
@@ -214,7 +248,7 @@ def _is_flag(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) is int and value >= 1
+    return type(value) is int and 1 <= value <= MOST_RESULTS
 
 
 # Key of the request of a check -> whether its value can be used.

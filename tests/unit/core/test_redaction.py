@@ -1,7 +1,8 @@
 """Secrets of an app in what it prints."""
 
 import pytest
-from saltdeploy.core.redaction import hidden
+from saltdeploy.core.model import Request
+from saltdeploy.core.redaction import hidden, of_request, without
 
 ENV = {"PASSWORD": "hunter2", "DB": "postgres://shop:s%40fer3@db/shop", "PORT": "8080", "MODE": "true", "EMPTY": ""}
 
@@ -18,6 +19,11 @@ ENV = {"PASSWORD": "hunter2", "DB": "postgres://shop:s%40fer3@db/shop", "PORT": 
 )
 def test_values_are_hidden_wherever_they_stand(printed, shown):
     assert hidden(printed, ENV) == shown
+
+
+def test_a_request_has_its_secrets_in_headers_and_body():
+    request = Request(headers={"Authorization": "Bearer hunter2"}, body="secretbody")
+    assert without("Bearer hunter2, hunter2, secretbody, Bearer", of_request(request)) == "***, ***, ***, Bearer"
 
 
 def test_a_value_in_another_value_leaves_no_rest():

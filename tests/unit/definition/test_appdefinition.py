@@ -2,9 +2,12 @@
 
 import pytest
 from saltdeploy.core import placeholders
-from saltdeploy.core.model import PortRange, Probe, Request
+from saltdeploy.core.model import PortRange, Probe, Registration, Request
+from saltdeploy.definition import appdefinition
+from saltdeploy.discovery import registration
 
 from tests.support.definitions import ARCHIVE, complaint, mistake, pillar, shop
+from tests.support.fleet import instance
 
 
 def test_environment_values_are_text():
@@ -111,6 +114,43 @@ def test_a_name_too_long_for_a_user():
 )
 def test_mistakes_of_meaning(app, message):
     assert complaint(app).startswith(message)
+
+
+# -- the registration -------------------------------------------------------------------------
+
+
+def test_metadata_up_to_the_limits_of_consul():
+    meta = {f"k{n}": "v" for n in range(appdefinition.MOST_META - 2)}
+    meta.update({"k" * 128: "\u00e9" * 256, "Consul-x": ""})
+    assert shop({"service": {"tags": ["web"], "meta": meta}}).service == Registration(("web",), meta)
+
+
+def test_a_registration_has_as_many_keys_as_consul_allows():
+    app = shop({"service": {"meta": {f"k{n}": "v" for n in range(appdefinition.MOST_META)}}})
+    service = registration.of(app, instance("web1", "1.0", 20001), "site", b"key")
+    assert len(service.meta) == appdefinition.CONSUL_KEYS == 64
+
+
+@pytest.mark.parametrize(
+    "meta, message",
+    [
+        ({"digest": "x"}, "meta:digest: saltdeploy itself has this key. Choose another name."),
+        (
+            {"consul-x": "v"},
+            "meta:consul-x: Consul reserves keys that begin with `consul-`. Choose another name.",
+        ),
+        ({"u": "\u00e9" * 257}, "meta:u: the text has 514 bytes in UTF-8. Write at most 512."),
+        ({"u": "e" * 513}, "meta:u: the text has 513 bytes in UTF-8. Write at most 512."),
+        ({"u": "a\n"}, "meta:u: 'a\\n' is not a text. Write a text on one line"),
+        ({"k" * 129: "v"}, f"meta: '{'k' * 56}… is not a key. Write letters, digits, _ and -, at most 128"),
+        (
+            {f"k{n}": "v" for n in range(59)},
+            "meta: has 59 keys. Write at most 58, because Consul takes 64 and saltdeploy itself has 6.",
+        ),
+    ],
+)
+def test_metadata_that_consul_refuses(meta, message):
+    assert complaint({"service": {"meta": meta}}).startswith(f"service:{message}")
 
 
 # -- requests of checks and tests -------------------------------------------------------------

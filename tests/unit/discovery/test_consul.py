@@ -118,6 +118,16 @@ def test_an_endpoint_without_an_address_has_its_node_s():
     assert consul._endpoint(entry(Address="", Tags=None)).address == "10.0.0.9"
 
 
+@pytest.mark.parametrize(
+    "text, seconds",
+    [("700ms", 0.7), ("500µs", 0.0005), ("1m30.5s", 90.5), ("1h0m0s", 3600.0), ("", None), (None, None)],
+)
+def test_an_endpoint_has_the_times_of_its_checks(text, seconds):
+    found = entry()
+    found["Checks"] = [{"Name": "tcp", "Status": "passing", "ServiceID": "s1", "Interval": "2s", "Timeout": text}]
+    assert consul._endpoint(found).checks == (("tcp", 2.0, seconds),)
+
+
 def test_the_minion_of_an_endpoint_is_who_published_it():
     assert consul._endpoint(entry()).minion == "n1"
     assert consul._endpoint(entry(Meta={"minion": "web1"})).minion == "web1"

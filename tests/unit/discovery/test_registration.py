@@ -135,7 +135,7 @@ def test_the_parts_of_a_registration_that_differ_are_named(app, changes, count, 
 
 def in_catalog(app=APP, times=(3.0, 4.0), **changes):
     service = registration.of(app, instance("web1", "1.0", 20001), "site", KEY)
-    checks = tuple(sorted((registration.check_name(check), *times) for check in service.checks))
+    checks = registration.check_facts((registration.check_name(check), *times) for check in service.checks)
     return seen(service, **{"node": "web1", "checks": checks, **changes})
 
 
@@ -155,6 +155,26 @@ def in_catalog(app=APP, times=(3.0, 4.0), **changes):
 )
 def test_the_catalog_tells_the_master_which_parts_differ(app, changes, parts):
     assert registration.differences_in_catalog(replace(APP, **app), in_catalog(**changes), "site") == parts
+
+
+def test_checks_are_compared_in_the_same_order_and_with_the_same_digits():
+    slow, fast = replace(CHECK, interval=10.0, timeout=0.7), replace(CHECK, interval=5.0, timeout=1.23456789)
+    app = replace(APP, checks=(slow, fast))
+    endpoint = replace(
+        in_catalog(app),
+        checks=registration.check_facts([("http /health", 10.0, 700 * 0.001), ("http /health", 5.0, 1.23457)]),
+    )
+    assert registration.differences_in_catalog(app, endpoint, "site") == []
+    other = replace(app, checks=(slow, replace(fast, timeout=1.3)))
+    assert registration.differences_in_catalog(other, endpoint, "site") == ["checks"]
+
+
+def test_facts_of_checks_without_times_have_an_order_too():
+    assert registration.check_facts([("tcp", 2.0, 5.0), ("tcp", None, None), ("http /", None, None)]) == (
+        ("http /", None, None),
+        ("tcp", None, None),
+        ("tcp", 2.0, 5.0),
+    )
 
 
 def test_an_app_without_ports_has_a_watcher_that_the_master_does_not_know():

@@ -2,7 +2,7 @@
 
 import pytest
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import Environment, Node
+from saltdeploy.core.model import App, Environment, Node, Probe, Request, Source
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import membership
 from saltdeploy.master.membership import Kind
@@ -64,6 +64,18 @@ def test_what_an_agent_does_not_have_is_stale_where_it_was_asked():
     ours = [endpoint("shop_1.0_80"), endpoint("shop_1.0_81"), endpoint("shop_1.0_80", minion="web2")]
     found = membership.stale(ours, {"web1": {"shop_1.0_80"}})
     assert [(s.kind, s.endpoint.id) for s in found] == [(Kind.STALE, "shop_1.0_81")]
+
+
+def test_the_output_of_a_check_is_shown_without_secrets():
+    checks = (
+        Probe("http", "/", request=Request(headers={"Authorization": "Bearer hunter2"}, body="secretbody")),
+        Probe("https", "/b", request=Request(headers={"X-Key": "topsecret"})),
+        Probe("tcp", ""),
+    )
+    app = App("shop", Source("pip", "shop"), "run", env={"PASSWORD": "geheim!"}, checks=checks)
+    found = endpoint(output="HTTP GET http://10.0.0.1/: 401\n Output: hunter2 topsecret\nsecretbody geheim!")
+    assert membership.check_output(found, app) == "GET http://10.0.0.1/: 401 Output: *** *** *** ***"
+    assert membership.check_output(endpoint(output="x" * 1000), app) == "x" * membership.SHOWN
 
 
 def refused(*found, stale=(), **options):

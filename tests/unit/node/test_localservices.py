@@ -72,8 +72,8 @@ def test_a_service_has_what_is_given():
         {"https": 5},
         {"tcp": True, "failures_before_critical": "3"},
         {"tcp": True, "success_before_passing": 0},
+        {"tcp": True, "success_before_passing": 101},
         {"http": {"path": "/", "headers": {"X": 5}}},
-        {"http": {"path": "/", "redirect": True}},
         {"https": {"host": "x"}},
     ],
 )
@@ -105,6 +105,38 @@ def test_a_wrong_check_is_told_without_its_request():
 )
 def test_a_check_that_is_wrong_has_the_message_of_a_definition(check, said):
     assert said in refused(service, port=1, checks=[check])
+
+
+@pytest.mark.parametrize(
+    "check, said",
+    [
+        (
+            {"http": "/", "failure_before_critical": 3},
+            "check 0: unknown key failure_before_critical (did you mean `failures_before_critical`?). Allowed: http,"
+            " https, success_before_passing, failures_before_critical, tcp, interval, timeout.",
+        ),
+        ({"http": "/", "headers": {"A": "hunter2"}}, "check 0: unknown key headers. Allowed: http, https,"),
+        ({"http": "/", 5: 6}, "check 0: unknown key 5. Allowed: http,"),
+        (
+            {"http": {"path": "/", "redirect": True}},
+            "check 0:http: unknown key redirect (did you mean `redirects`?). Allowed: path, host, method, headers,"
+            " body, redirects, insecure.",
+        ),
+        ({"http": "health"}, "check 0:http:path: found text of another form. Write a path that begins with /."),
+        ({"https": {"path": "x"}}, "check 0:https:path: found text of another form. Write a path that begins with /."),
+        ({"http": {"path": "/", "host": "a\nb"}}, "check 0:http:host: found text of another form. Write a host name"),
+        ({"http": {"path": "/", "host": "a\n"}}, "check 0:http:host: found text of another form. Write a host name"),
+        ({"http": {"path": "/", "method": "get"}}, "check 0:http:method: 'get' is not "),
+        (
+            {"http": {"path": "/", "headers": {"A\nB": "hunter2"}}},
+            "check 0:http:headers: found text of another form.",
+        ),
+        ({"http": {"path": "/", "headers": {"A": "b\nhunter2"}}}, "check 0:http:headers:A: has a character"),
+    ],
+)
+def test_unknown_keys_and_other_forms_are_refused_by_name(check, said):
+    found = refused(service, port=1, checks=[check])
+    assert found.startswith(f"service postgres: {said}") and "hunter2" not in found
 
 
 def test_a_fault_of_ours_is_no_wrong_check(monkeypatch):

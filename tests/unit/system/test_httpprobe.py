@@ -1,10 +1,13 @@
 """HTTP probes against real servers: good ones, wrong ones, and those that never end."""
 
 import contextlib
+import datetime
 import socket
+import ssl
 import threading
 
 import pytest
+from saltdeploy.environment import certificates
 from saltdeploy.system import probes
 from saltdeploy.system.probes import httpprobe
 
@@ -245,9 +248,28 @@ def test_https_verifies_the_address_or_the_host(secure):
     assert asked == [(None, f"{CERTIFIED}:{values['port']}"), ("shop.example.com", "shop.example.com:8443")]
     detail = problem(probes.run(requesting("https", "/x", ca=ca), values))
     assert detail.startswith(f"GET https://{ADDRESS}:{values['port']}/x: its certificate is not accepted: IP address")
-    assert detail.endswith("Write a name that it is valid for as `host`.")
+    assert detail.endswith("Write a name from its subjectAltName as `host`.")
     detail = problem(probes.run(requesting("https", ca=ca, host="other.example.com"), values))
     assert "its certificate is not accepted: Hostname mismatch" in detail
+
+
+def test_a_common_name_does_not_count(tmp_path):
+    """Consul does not accept such a certificate either."""
+    pair = certificates.authority("shop.example.com", datetime.datetime.now(datetime.timezone.utc))
+    (tmp_path / "pair.pem").write_text(pair["certificate"] + pair["key"])
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "pair.pem")
+    with socket.create_server((ADDRESS, 0)) as server:
+
+        def talk():
+            with contextlib.suppress(OSError), context.wrap_socket(server.accept()[0], server_side=True) as connection:
+                connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n")
+
+        threading.Thread(target=talk, daemon=True).start()
+        where = {"address": ADDRESS, "port": server.getsockname()[1]}
+        asked = requesting("https", host="shop.example.com", ca=str(tmp_path / "pair.pem"))
+        detail = problem(probes.run(asked, where))
+    assert "its certificate is not accepted: Hostname mismatch" in detail and "from its subjectAltName" in detail
 
 
 def test_https_takes_no_unknown_certificate_unless_it_is_insecure(secure, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ...core.forms import A_NAME, A_VERSION, DURATION, FOLDER, INSIDE, INSTANCES, USER, text
 from ...core.model import App, Frontend, Stop
+from ..appdefinition import CONSUL_META, META_BYTES, MOST_META, SALTDEPLOY_META
 from .hooks import HOOKS
 from .keys import WORDS, Key, Section, mapping
 from .probes import CHECK, TEST
@@ -64,10 +65,21 @@ SERVICE = Section(
         ),
         "meta": Key(
             mapping(
-                text("a text", "a text on one line, of at most 512 characters", r"^[^\x00-\x1f\x7f]{0,512}$", "blue"),
+                text(
+                    "a text",
+                    f"a text on one line, of at most {META_BYTES} bytes in UTF-8",
+                    r"^[^\x00-\x1f\x7f]*$",
+                    "blue",
+                ),
                 text("a key", "letters, digits, _ and -, at most 128", r"^[A-Za-z0-9_-]{1,128}$", "team"),
             ),
-            "Metadata of each instance, with the same placeholders. saltdeploy itself has some keys.",
+            (
+                f"Metadata of each instance, with the same placeholders, at most {MOST_META} keys. The keys"
+                f" {', '.join(f'``{key}``' for key in SALTDEPLOY_META)} belong to saltdeploy. Keys that begin with"
+                f" ``{CONSUL_META}`` belong to Consul. A text has at most {META_BYTES} bytes in UTF-8. The text with"
+                " its placeholders filled in counts. If that is too long, Consul refuses it, and the deployment fails"
+                " and is reverted."
+            ),
         ),
     },
 )

@@ -18,7 +18,9 @@ STATUSES = {
 # The headers of a request, of a check, a test or a gate.
 HEADERS = mapping({"type": "string", "writeOnly": True}, HEADER)
 LABEL = "[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
-RESULTS = {"type": "integer", "minimum": 1, "maximum": 100}
+# How many results in a row may change the status of a check, at most.
+MOST_RESULTS = 100
+RESULTS = {"type": "integer", "minimum": 1, "maximum": MOST_RESULTS}
 
 HTTP = Section(
     "http",
@@ -51,9 +53,9 @@ HTTP = Section(
                 rf"^(?=.{{1,253}}$){LABEL}(\.{LABEL})*(:[0-9]{{1,5}})?$",
             ),
             (
-                "The ``Host`` header. With ``https``, the certificate must be valid for this name, and the server gets"
-                " it as SNI. Without this key, it is the instance's address. An ``https`` check with it needs Consul"
-                " 1.10."
+                "The ``Host`` header. With ``https``, the certificate must have this name in its ``subjectAltName``."
+                " Its common name does not count. The server gets the name as SNI. Without this key, it is the"
+                " instance's address. An ``https`` check with it needs Consul 1.10."
             ),
         ),
         "method": Key(
@@ -80,8 +82,9 @@ HTTP = Section(
             {"type": "boolean"},
             (
                 "Whether redirects are followed, ten at most. Another server gets neither ``headers`` nor ``body`` from"
-                " a test. Without redirects, a check with any of the keys from ``host`` on needs Consul 1.12. Consul"
-                " follows the redirects of an ``http`` check that is a path alone."
+                " a test. Without redirects, each ``https`` check needs Consul 1.12, and so does an ``http`` check with"
+                " any of the keys from ``host`` on. Consul follows the redirects of an ``http`` check that is a path"
+                " alone."
             ),
             default="false",
             reason="A redirect may lead to another instance, or to a login page that always answers.",
@@ -120,7 +123,10 @@ CHECK = Section(
         ),
         "https": Key(
             PATH_OR_MORE,
-            "The same with TLS. Consul verifies the certificate by the CA certificates of its node.",
+            (
+                "The same with TLS. Consul verifies the certificate by the CA certificates of its node. It follows"
+                " redirects only with ``redirects: true``. Otherwise it must be 1.12 or newer, also for a path alone."
+            ),
         ),
         "tcp": Key(
             {"const": True},

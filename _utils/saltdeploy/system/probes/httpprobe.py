@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from ...core import addresses, analysis
+from ...core import addresses, analysis, redaction
 from ...core.model import Probe, Request
-from ...core.redaction import hidden
 from .base import SHOWN, ProbeFailed
 
 # How much of an answer is read, in bytes.
@@ -176,33 +175,31 @@ def _context(ca: str, insecure: bool) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         return context
-    if not ca:
-        context = ssl.create_default_context()
-        found = next((file for file in SYSTEM_CAS if os.path.exists(file)), None)
-        if found and found != ssl.get_default_verify_paths().cafile:
-            context.load_verify_locations(found)
-        return context
     try:
-        return ssl.create_default_context(cafile=ca)
+        context = ssl.create_default_context(cafile=ca or None)
     except ssl.SSLError as exc:
         raise OSError(f"{ca} has no CA certificate in PEM") from exc
     except OSError as exc:
         raise OSError(f"cannot read the CA certificates in {ca}: {exc.strerror}") from exc
+    # Consul is written in Go, which never looks at the common name of a certificate.
+    context.hostname_checks_common_name = False
+    if not ca:
+        found = next((file for file in SYSTEM_CAS if os.path.exists(file)), None)
+        if found and found != ssl.get_default_verify_paths().cafile:
+            context.load_verify_locations(found)
+    return context
 
 
 def _reason(exc: OSError | http.client.HTTPException) -> str:
     if not isinstance(exc, ssl.SSLCertVerificationError):
         return str(exc)[:SHOWN]
-    advice = " Write a name that it is valid for as `host`." if exc.verify_code in OTHER_NAME else ""
+    advice = " Write a name from its subjectAltName as `host`." if exc.verify_code in OTHER_NAME else ""
     return f"its certificate is not accepted: {exc.verify_message.rstrip('.')}.{advice}"[:SHOWN]
 
 
 def _without_secrets(text: str, request: Request) -> str:
     """Return ``text`` without the header values and the body of ``request``, which an answer may repeat."""
-    secrets = {"body": request.body, **request.headers}
-    # The last word of a header is its secret: `Bearer …`.
-    secrets.update({f"{name} ": value.rpartition(" ")[2] for name, value in request.headers.items()})
-    return hidden(text, secrets)
+    return redaction.without(text, redaction.of_request(request))
 
 
 def _unexpected(probe: Probe, response: http.client.HTTPResponse, body: bytes, request: Request) -> str:
