@@ -127,6 +127,9 @@ CROWDED = deployments(worlds(found=(STRANGER, STRANGER, {"version": OLD}, {"vers
 # Much of it has to be replaced, some of it sooner.
 SICK = deployments(worlds(found=({"version": OLD}, {"version": OLD, "healthy": False})))
 
+# Much of it has a successor, and nodes are added.
+REPLACED = deployments(worlds(found=(*[{"version": OLD}] * 4, {"version": NEW}, {"version": NEW, "healthy": False})))
+
 
 def plan_or_skip(desired, world, planner=plan):
     try:
@@ -143,7 +146,7 @@ def floor(world, desired):
     return 0 if world.serving() == 1 else max(1, least - least // 2)
 
 
-@given(st.one_of(BESIDE, IN_PLACE, IN_PLACE, BLUE_GREEN))
+@given(st.one_of(deployments(), REPLACED, IN_PLACE))
 def test_never_fewer_serve_than_served_before_or_are_desired(drawn):
     """…or half as many, in place."""
     world, desired = drawn
@@ -162,10 +165,6 @@ def test_what_is_published_and_runs_is_never_cleaned(drawn):
     cleaned = {(node, one) for node, ids in made.clean.items() for one in ids}
     event(f"cleans {bool(cleaned)}, lost {any(i.published and not i.recorded for i in world.there())}")
     assert not [key for key in cleaned if world.instances[key].published and world.instances[key].running]
-
-
-# Much of it has a successor, and nodes are added.
-REPLACED = deployments(worlds(found=(*[{"version": OLD}] * 4, {"version": NEW}, {"version": NEW, "healthy": False})))
 
 
 @given(st.one_of(IN_WAVES, REPLACED))
