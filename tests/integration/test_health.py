@@ -29,10 +29,10 @@ def releases(target):
 
 @pytest.fixture(scope="module")
 def worker(minions, agents, pillar, cli, folder):
-    """An app without ports: release 1.0 runs on, ``exits`` does so for four seconds at a time."""
+    """An app without ports: release 1.0 runs on, ``exits`` does so for eight seconds at a time."""
     archives = apps.Archives(folder / "worker")
     archives.make("1.0", lives=3600)
-    archives.make("exits", lives=4)
+    archives.make("exits", lives=8)
     return Target(agents, pillar, archives, cli, WORKER)
 
 
@@ -96,9 +96,9 @@ def test_a_worker_that_does_not_run_on_is_refused_and_one_that_is_stopped_is_cri
     worker.deploy("1.0")
     before = worker.agents.passing(WORKER)
     assert len(before) == 2 and {port for _, port, _ in before.values()} == {0}
-    define(min_healthy_time="8s", healthy_deadline="20s")
+    define(min_healthy_time="12s", healthy_deadline="30s")
     output = worker.deploy("exits", code=1)
-    assert "did not stay healthy in discovery for 8s: worker_exits_" in output
+    assert "did not stay healthy in discovery for 12s: worker_exits_" in output
     assert worker.agents.passing(WORKER) == before
     node, instance = min(before)
     supervisor = worker.agents.folder / node / "supervisord.conf"
