@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
+
+from tests.support.background import beside
 
 
 def a_records(agents, name):
@@ -24,19 +25,14 @@ def a_records(agents, name):
 @contextlib.contextmanager
 def watched(agents, name):
     """Ask for ``name`` every 20 milliseconds. Yield the sets of addresses that were found, without repetitions."""
-    found, ended = [], threading.Event()
+    found = []
 
-    def ask():
-        while not ended.is_set():
+    def ask(over):
+        while not over.is_set():
             seen = a_records(agents, name)
             if not found or found[-1] != seen:
                 found.append(seen)
             time.sleep(0.02)
 
-    thread = threading.Thread(target=ask, daemon=True)
-    thread.start()
-    try:
+    with beside(ask):
         yield found
-    finally:
-        ended.set()
-        thread.join()

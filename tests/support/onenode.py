@@ -89,13 +89,16 @@ class Discovery:
         return [*mine, *self.elsewhere]
 
 
-def make_node(tmp_path, monkeypatch):
-    """Return the Lifecycle of a node with release 1.0 of an app without ports, that nothing can be asked of."""
+def make_node(tmp_path, monkeypatch, **changes):
+    """Return the Lifecycle of a node with release 1.0 of an app without ports, that nothing can be asked of.
+
+    :param changes: further keys of the app's definition.
+    """
     monkeypatch.setattr(readiness, "SETTLE", 0.0)
     monkeypatch.setattr(registration, "_running", lambda instance: ())
     archives = Archives(tmp_path / "archives")
     archives.make("1.0")
-    app = {**archives.app(), "run": "sleep 60", "checks": [], "tests": [TEST]}
+    app = {**archives.app(), "run": "sleep 60", "checks": [], "tests": [TEST], **changes}
     del app["ports"]
     environment = {"nodes": {"a": {"address": "127.0.0.1"}}, "apps": {"web": {"version": "1.0"}}}
     pillar = {"apps": {"web": app}, "environments": {"e": environment}}

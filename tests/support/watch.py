@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import threading
 import time
 from collections import defaultdict
 from dataclasses import dataclass
 
 import requests
 
+from tests.support.background import beside
 from tests.support.site import until
 
 
@@ -37,9 +37,9 @@ def watch(url, service):
 
     :param url: a Consul agent's.
     """
-    moments, over = [_now(url, service)], threading.Event()
+    moments = [_now(url, service)]
 
-    def follow():
+    def follow(over):
         index = 0
         while not over.is_set():
             try:
@@ -49,14 +49,9 @@ def watch(url, service):
                 index = 0
                 over.wait(0.1)
 
-    thread = threading.Thread(target=follow, daemon=True)
-    thread.start()
-    try:
+    with beside(follow):
         yield moments
-    finally:
-        over.set()
-        thread.join()
-        moments.append(_now(url, service))
+    moments.append(_now(url, service))
 
 
 def _now(url, service):

@@ -6,30 +6,15 @@ import time
 
 import pytest
 from saltdeploy.core.errors import DiscoveryUnavailable, Refused
-from saltdeploy.discovery import registration
-from saltdeploy.node import cleaning, readiness
-from saltdeploy.node.lifecycle import Lifecycle
+from saltdeploy.node import cleaning
 
-from tests.support.apps import Archives
-from tests.support.onenode import Discovery, Runtime, recorded, registered, serves
+from tests.support.onenode import make_node, recorded, registered, serves
 
 
 @pytest.fixture
 def node(tmp_path, monkeypatch):
     """The Lifecycle of a node with release 1.0 of an app that keeps data."""
-    monkeypatch.setattr(readiness, "SETTLE", 0.0)
-    monkeypatch.setattr(registration, "_running", lambda instance: ())
-    archives = Archives(tmp_path / "archives")
-    archives.make("1.0")
-    tests = [{"command": "rmdir good"}]
-    app = {**archives.app(), "run": "sleep 60", "checks": [], "tests": tests, "strategy": {"drain": 0}, "data": True}
-    del app["ports"]
-    environment = {"nodes": {"a": {"address": "127.0.0.1"}}, "apps": {"web": {"version": "1.0"}}}
-    pillar = {"apps": {"web": app}, "environments": {"e": environment}}
-    made = Lifecycle("a", pillar, {"root": str(tmp_path / "srv")}, None, None)
-    made._runtime, made._discovery = Runtime(), Discovery()
-    made.install("web", "1.0")
-    return made
+    return make_node(tmp_path, monkeypatch, strategy={"drain": 0}, data=True)
 
 
 def clean(node, test=False):
