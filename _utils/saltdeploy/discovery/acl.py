@@ -10,13 +10,13 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..core.errors import DiscoveryUnavailable, Failed
-from .consul import Consul, parsed
+from .consulhttp import Connection, parsed
 
 POLL = 0.5
 LINKS = ("Policies", "Roles")
 
 
-class Acl(Consul):
+class Acl(Connection):
     """The access control of a Consul.
 
     While ``dry`` is set, changes are only reported.
@@ -36,9 +36,9 @@ class Acl(Consul):
         until = time.monotonic() + deadline
         while True:
             try:
-                if self._call("get", "/v1/acl/token/self").code == 200:
+                if self.call("get", "/v1/acl/token/self").code == 200:
                     return False
-                response = self._call("put", "/v1/acl/bootstrap", body={"BootstrapSecret": secret})
+                response = self.call("put", "/v1/acl/bootstrap", body={"BootstrapSecret": secret})
                 if response.code == 200:
                     return True
                 why = f"{response.code} {response.body.strip()[:200]}"
@@ -75,17 +75,17 @@ class Acl(Consul):
 
     def tokens(self, prefix: str) -> dict[str, str]:
         """Return ``{accessor: description}`` of the tokens whose description begins with ``prefix``."""
-        found = self._get("/v1/acl/tokens")
+        found = self.get("/v1/acl/tokens")
         return {t["AccessorID"]: t["Description"] for t in found if t["Description"].startswith(prefix)}
 
     def remove_token(self, accessor: str) -> None:
         """Remove a token."""
-        response = self._call("delete", f"/v1/acl/token/{accessor}")
+        response = self.call("delete", f"/v1/acl/token/{accessor}")
         if response.code != 200:
             raise Failed(f"Consul did not remove token {accessor}: {response.code} {response.body.strip()[:200]}")
 
     def _find(self, path: str) -> dict[str, Any] | None:
-        response = self._call("get", path)
+        response = self.call("get", path)
         # An unknown id is a 403 before Consul 1.16 ("ACL not found"), an unknown name a 404.
         if response.code == 404 or "ACL not found" in response.body or "Cannot find" in response.body:
             return None
@@ -103,9 +103,9 @@ class Acl(Consul):
         elif found:
             # The id cannot change. All the rest is sent as a whole.
             ident = found["AccessorID"] if kind == "token" else found["ID"]
-            self._put(f"/v1/acl/{kind}/{ident}", body=wanted)
+            self.put(f"/v1/acl/{kind}/{ident}", body=wanted)
         else:
-            self._put(f"/v1/acl/{kind}", body=wanted)
+            self.put(f"/v1/acl/{kind}", body=wanted)
         differs.pop("SecretID", None)
         return {"old": found and {k: found.get(k) for k in differs}, "new": differs}
 

@@ -64,15 +64,15 @@ class Agent(Consul):
 
     def seen(self, own: str) -> Seen:
         """Return the Seen of the agent with the name ``own``."""
-        members = self._get("/v1/agent/members")
+        members = self.get("/v1/agent/members")
         alive = [m["Name"] for m in members if m["Status"] == ALIVE and m["Tags"].get("role") == "consul"]
         services = sorted(i for i in self.registered() if i != SERVICE)
-        return Seen(services, len(self._get("/v1/status/peers")), sorted(n for n in alive if n != own))
+        return Seen(services, len(self.get("/v1/status/peers")), sorted(n for n in alive if n != own))
 
     def leave(self) -> bool:
         """Have the agent leave and end. Return False if it does not know the token yet."""
         try:
-            response = self._call("put", "/v1/agent/leave")
+            response = self.call("put", "/v1/agent/leave")
         except DiscoveryUnavailable:  # it ends before it answers
             return True
         if response.code not in (200, 403):

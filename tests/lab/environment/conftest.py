@@ -152,7 +152,7 @@ class Environment:
     def members(self):
         """Return how many agents are alive."""
         with self.consul() as consul, contextlib.suppress(Failed):  # while a server comes up
-            return sum(member["Status"] == 1 for member in consul._get("/v1/agent/members"))
+            return sum(member["Status"] == 1 for member in consul.get("/v1/agent/members"))
         return 0
 
 

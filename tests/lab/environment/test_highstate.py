@@ -32,8 +32,8 @@ def test_blank_hosts_become_an_environment(environment, first_highstate):
         assert ("haproxy" in states) == (node == BALANCER)
         assert ("access control" in states) == (node == WEBS[0])
     with environment.consul() as consul:
-        peers = consul._get("/v1/status/peers")
-        members = {m["Name"] for m in consul._get("/v1/agent/members") if m["Status"] == 1}
+        peers = consul.get("/v1/status/peers")
+        members = {m["Name"] for m in consul.get("/v1/agent/members") if m["Status"] == 1}
     assert len(peers) == 3 and members == set(ROLES)
 
 

@@ -80,8 +80,8 @@ def test_of_nodes_that_were_taken_out_of_service_nothing_is_left(serving):
 
     # Nobody lists them, and the others serve.
     with serving.consul() as consul:
-        nodes = {node["Node"] for node in consul._get("/v1/catalog/nodes")}
-        assert nodes == {MASTER, *WEBS[:2]} and len(consul._get("/v1/status/peers")) == 2
+        nodes = {node["Node"] for node in consul.get("/v1/catalog/nodes")}
+        assert nodes == {MASTER, *WEBS[:2]} and len(consul.get("/v1/status/peers")) == 2
     assert {node for node, _ in serving.published()} == set(WEBS[:2])
     until(lambda: serving.members() == 3, 10, "the others to be alive")
 
