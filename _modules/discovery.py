@@ -11,7 +11,7 @@ from saltdeploy import loader
 from saltdeploy.core import arguments, names
 from saltdeploy.core.model import DIGEST
 from saltdeploy.discovery.registration import sealed
-from saltdeploy.node import from_salt, localservices, registrations, reweigh
+from saltdeploy.node import from_salt, localservices, publication, registrations, reweigh
 
 __virtual__ = loader.virtual
 
@@ -58,7 +58,7 @@ def publish(name, instances=None, weight=None, deployment=None, after=None):
     lifecycle, checked = _lifecycle(), localservices.check_weight(name, weight)
     ids, step = _parse_ids(instances), arguments.step(deployment, after)
     with lifecycle.alone(name, *step):
-        return lifecycle.publish(name, ids, checked)
+        return publication.publish(lifecycle, name, ids, checked, as_before=after is not None)
 
 
 def weigh(name, weights, deployment=None, after=None):
@@ -138,7 +138,7 @@ def withdraw(name, instances=None, held=True, deployment=None, after=None):
     """
     lifecycle, ids, step = _lifecycle(), _parse_ids(instances), arguments.step(deployment, after)
     with lifecycle.alone(name, *step):
-        return lifecycle.withdraw(name, ids, held)
+        return publication.withdraw(lifecycle, name, ids, held)
 
 
 def leader():

@@ -46,6 +46,7 @@ def over(tests, name, module):
     """Return a copy of the module ``tests`` that has imported ``module`` for ``name``."""
     spec = importlib.util.find_spec(tests)
     copy = importlib.util.module_from_spec(spec)
-    with standing_in(name, module):
+    # A dataclass looks its own module up by name.
+    with standing_in(tests, copy), standing_in(name, module):
         spec.loader.exec_module(copy)
     return copy

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.model import Stop
 from saltdeploy.discovery import Endpoint, registration
-from saltdeploy.node import readiness, statestart
+from saltdeploy.node import publication, readiness, statestart
 from saltdeploy.node.lifecycle import Lifecycle
 from saltdeploy.node.turns import STATE
 from saltdeploy.runtime import State
@@ -130,7 +130,7 @@ def serves(node, deployment="d1"):
     """Have the node publish an instance."""
     may_pass(node)
     node.start("web", "1.0", 1, deployment, held=True)
-    return node.publish("web", weight=25600)
+    return publication.publish(node, "web", weight=25600)
 
 
 def recorded(node, **nodes):

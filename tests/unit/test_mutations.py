@@ -33,6 +33,7 @@ TESTS = {
     "saltdeploy.master.rollout.reversal": "saltdeploy.master.rollout.executor",
     "saltdeploy.master.rollout.budget": "saltdeploy.master.rollout.executor",
     "tests.support.rollout": "tests.unit.master.rollout.test_executor",
+    "saltdeploy.node.publication": "saltdeploy.node.lifecycle",
     "saltdeploy.node.lifecycle": "tests.unit.node.test_lifecycle_properties",
     "saltdeploy.node.restoration": "tests.unit.node.test_lifecycle_properties",
 }
@@ -51,7 +52,7 @@ class Mutation:
     new: str
 
 
-planner, explain, sets, strategies, placement, affinity, executor, reversal, budget, lifecycle, restoration = (
+planner, explain, sets, strategies, placement, affinity, executor, reversal, budget, publication, _, restoration = (
     partial(Mutation, module) for module in TESTS if module.startswith("saltdeploy.")
 )
 
@@ -248,13 +249,13 @@ MUTATIONS = [
         "for node, some in self.without(ids).items():",
         "for node, some in ids.items():",
     ),
-    lifecycle(
+    publication(
         "test_nothing_stops_that_users_may_still_be_sent_to",
         "an instance is stopped before the catalog has confirmed that it is withdrawn",
-        "if waited_for and not self.discovery.wait(",
-        "if not waited_for and not self.discovery.wait(",
+        "if waited_for and not lifecycle.discovery.wait(",
+        "if not waited_for and not lifecycle.discovery.wait(",
     ),
-    lifecycle(
+    publication(
         "test_nothing_stops_that_users_may_still_be_sent_to",
         "what the agent has forgotten is not waited for at a second try",
         "if i in registered or here.get(i, i in strays)]",
@@ -266,11 +267,11 @@ MUTATIONS = [
         "if state and state.running and any(",
         "if not state and any(",
     ),
-    lifecycle(
+    publication(
         "test_only_what_runs_and_has_passed_its_tests_is_published",
         "what has not passed its tests is published",
-        "            if not instance.tested:\n",
-        "            if instance.tested is None:\n",
+        "        if not instance.tested:\n",
+        "        if instance.tested is None:\n",
     ),
 ]
 

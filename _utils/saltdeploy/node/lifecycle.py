@@ -20,10 +20,9 @@ from ..core.redaction import hidden
 from ..core.words import joined
 from ..definition import instancefiles
 from ..discovery import registration
-from ..discovery.registration import CANDIDATE
 from ..runtime import choose
 from ..system import filelocks, probes
-from . import crashes, nodefiles, readiness, registrations
+from . import crashes, nodefiles, publication, readiness
 from .host import Host
 from .inventory import Inventory
 from .launch import Launch
@@ -32,8 +31,7 @@ from .termination import Ending
 
 if TYPE_CHECKING:
     from ..core.model import App, Instance
-    from ..discovery import Endpoint
-    from ..discovery.backend import Backend, Service
+    from ..discovery.backend import Backend
     from ..runtime.base import Runtime
     from .launch import Fetch, Render
 
@@ -216,44 +214,6 @@ class Lifecycle:
         results = [probes.run(t, launch.values, launch.env, app.user) for t in app.tests if t.origin == "node"]
         return [{**result, "detail": hidden(result["detail"], launch.own_env)} for result in results]
 
-    # -- publishing ---------------------------------------------------------------------------
-
-    def publish(self, name: str, ids: Collection[str] | None = None, weight: int | None = None) -> list[str]:
-        """Register tested instances for clients. Return their ids when discovery has run all checks.
-
-        :param weight: the weight of each instance. None keeps the present weight.
-        :raises Refused: an instance is not tested, or does not run.
-        """
-        app, chosen, states = self.app(name), self.select(name, ids), self.runtime.states()
-        for instance in chosen:
-            if not instance.tested:
-                raise Refused(f"{instance.id} on {self.host.node} has not passed its tests: it is not published.")
-            if instance.id not in states or not states[instance.id].running:
-                raise Refused(f"{instance.id} on {self.host.node} does not run, so it is not published. See app.logs.")
-        for instance in (replace(i, held=False, weight=weight or i.weight) for i in chosen):
-            self._register(instance, registration.of(app, instance, self.environment.name, self.host.key))
-            self.discovery.withdraw(instance.id + CANDIDATE)
-            self.host.instances.save(instance)
-            crashes.note(self.host, self.runtime, instance.id)
-        ids = [i.id for i in chosen]
-        self.await_results(app, ids)
-        return ids
-
-    def reweigh(self, name: str, instance: str, weight: int) -> None:
-        """Give a published instance of app ``name`` another weight. The rest of its registration stays as it is."""
-        kept = registrations.kept(self.host, instance)
-        if kept is None:  # an older saltdeploy has published it
-            self.publish(name, [instance], weight)
-            return
-        [chosen] = self.select(name, [instance])
-        self._register(chosen, replace(kept, weight=weight))
-        self.host.instances.save(replace(chosen, weight=weight))
-
-    def _register(self, instance: Instance, service: Service) -> None:
-        """Register ``instance`` for clients, and keep its registration."""
-        self.discovery.publish(service)
-        registrations.keep(self.host, instance.id, service)
-
     def find_crashed(self, name: str, ids: Collection[str] | None) -> dict[str, str]:
         """Return ``{id: last lines}`` of the instances ``ids`` whose process has ended since their publication."""
         app, chosen = self.app(name), {i.id: i for i in self.select(name, ids)}
@@ -264,56 +224,6 @@ class Lifecycle:
         """Return the last lines that an instance printed, without the values of its ``env``."""
         lines = self.runtime.logs(launch.unit, LOG_LINES, most=LOG_BYTES)
         return hidden(lines, launch.own_env)
-
-    def await_results(self, app: App, ids: Iterable[str]) -> None:
-        """Wait until each check of ``ids`` has run. Before that, discovery shows the status of the registration.
-
-        The wait ends after the time that the slowest check may take, also if the agent keeps no output of checks
-        (``discard_check_output``).
-        """
-        deadline = time.monotonic() + registration.first_result(app)
-        while self.discovery.unmeasured(ids) and time.monotonic() < deadline:
-            time.sleep(POLL)
-
-    def withdraw(self, name: str, ids: Collection[str] | None = None, held: bool = True) -> list[str]:
-        """Deregister instances, which run on as candidates. Return their ids when the catalog has none of them."""
-        app, chosen = self.app(name), self.select(name, ids)
-        self._withdraw(name, [i.id for i in chosen])
-        for instance in chosen:
-            self.discovery.publish(registration.of(app, instance, self.environment.name, self.host.key, candidate=True))
-        # This comes last, so that a disk that cannot be written does not keep the instances in use.
-        for instance in chosen:
-            self.host.instances.save(replace(instance, held=held))
-        return [i.id for i in chosen]
-
-    def _withdraw(self, name: str, ids: Sequence[str]) -> list[str]:
-        """Deregister ``ids``. When the catalog has none of them, return the ids that clients may have used."""
-        registered = self.inventory.registered(name)
-        here = {i.id: i.tested for i in self.host.instances.recorded(name)}
-        strays = {*self.host.instances.strays(name), *self.runtime.states()}
-        for instance in ids:
-            for service in (instance, instance + CANDIDATE):
-                if service in registered:
-                    self.discovery.withdraw(service)
-        # Without a leader the agent forgets a service and the catalog keeps it. So a second try must wait, too. Only an
-        # instance that has passed its tests was ever in the catalog.
-        waited_for = [i for i in ids if i in registered or here.get(i, i in strays)]
-        published = {i for i in ids if i in registered}
-        # A registration may be from a time when this minion had another name, or from another program.
-        places = {self.node.address, *(registered[i].address for i in published)}
-
-        def gone(found: list[Endpoint]) -> bool:
-            mine = (e for e in found if e.minion == self.host.node or e.address in places)
-            seen = {e.id for e in mine if e.id in waited_for}
-            published.update(seen)
-            return not seen
-
-        if waited_for and not self.discovery.wait(name, gone, time.monotonic() + deadlines.CATALOG):
-            raise DiscoveryUnavailable(
-                f"{', '.join(sorted(published))}: still in the catalog {deadlines.CATALOG:g}s after it was withdrawn on"
-                f" {self.host.node}: nothing was stopped. See `consul monitor` there."
-            )
-        return sorted(published)
 
     # -- stopping -----------------------------------------------------------------------------
 
@@ -375,12 +285,12 @@ class Lifecycle:
                 f"no instance of {name}: {', '.join(others)}. See its instances:"
                 f" salt {self.host.node} app.instances {name}"
             )
-        published = self._withdraw(name, ids)
+        published = publication.deregister(self, name, ids)
         # Drain all of them. An instance that another run has just withdrawn may still have clients.
         self._drain([here[i] for i in ids if i in here], drain, deregister_delay if published else 0)
         problems = self._end(name, ids, here)
         # An instance that was still being tested may have become a candidate during the drain.
-        self._withdraw(name, ids)
+        publication.deregister(self, name, ids)
         if problems:
             raise Failed(joined(problems))
         return ids
@@ -432,7 +342,7 @@ class Lifecycle:
         return [i.id for i in chosen]
 
     def _restart(self, app: App, instance: Instance) -> None:
-        published = self._withdraw(app.name, [instance.id])
+        published = publication.deregister(self, app.name, [instance.id])
         if published:
             self._drain([instance], app.strategy.drain, app.strategy.deregister_delay)
         warning = self.ending.stop(instance.id, instance.address, instance.port)
@@ -442,7 +352,7 @@ class Lifecycle:
         if failures:
             raise Failed(joined(failures))
         if published:
-            self.publish(app.name, [instance.id])
+            publication.publish(self, app.name, [instance.id], as_before=True)
 
     # -- helpers ------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ from ..core import names, records, traffic
 from ..core.errors import DiscoveryUnavailable, Failed, Refused
 from ..core.words import joined
 from ..discovery import patiently
-from . import reweigh
+from . import publication, reweigh
 from .turns import RESTORED
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def _restore_lost(lifecycle: Lifecycle, name: str, ids: Collection[str], after: 
 def _restore(lifecycle: Lifecycle, name: str, instance: str, after: str | None) -> None:
     state = lifecycle.runtime.states().get(instance)
     if state and state.running and any(i.id == instance and i.tested for i in lifecycle.host.instances.recorded(name)):
-        lifecycle.publish(name, [instance])  # only discovery has lost it
+        publication.publish(lifecycle, name, [instance], as_before=True)  # only discovery has lost it
         return
     version, slot = instance.removeprefix(f"{name}_").rsplit("_", 1)
     _refuse_slot(lifecycle, name, instance, int(slot))
@@ -101,7 +101,7 @@ def _restore(lifecycle: Lifecycle, name: str, instance: str, after: str | None) 
     if not result.ok:
         lifecycle.retire(name, [instance], drain=0)
         raise Failed(joined(result.failures))
-    lifecycle.publish(name, [instance])
+    publication.publish(lifecycle, name, [instance])
 
 
 def _refuse_slot(lifecycle: Lifecycle, name: str, instance: str, slot: int) -> None:

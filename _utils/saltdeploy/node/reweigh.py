@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from . import publication
+
 if TYPE_CHECKING:
     from .lifecycle import Lifecycle
 
@@ -24,7 +26,7 @@ def weigh(
     with lifecycle.alone(name, deployment, after):
         changed = find_wrong(lifecycle, name, weights)
         for instance in changed:
-            lifecycle.reweigh(name, instance, weights[instance])
+            publication.publish(lifecycle, name, [instance], weights[instance], as_before=True)
     return changed
 
 

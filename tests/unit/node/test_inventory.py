@@ -11,6 +11,7 @@ from types import SimpleNamespace
 import pytest
 from saltdeploy.core.errors import DiscoveryUnavailable
 from saltdeploy.core.model import Stop
+from saltdeploy.node import publication
 
 from tests.support.onenode import break_record, make_node, may_pass, registered, serves, start, there
 
@@ -108,7 +109,7 @@ def serving(node):
     """The node with an instance that is published."""
     may_pass(node)
     assert start(node).ok
-    node.publish("web")
+    publication.publish(node, "web")
     return node
 
 

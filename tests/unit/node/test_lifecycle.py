@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.model import Probe
+from saltdeploy.node import publication
 
 from tests.support.onenode import break_record, make_node, may_pass, start, there
 
@@ -49,14 +50,14 @@ def test_all_instances_are_those_that_are_broken_too(node):
 def test_what_cannot_be_recorded_is_withdrawn_all_the_same(node, monkeypatch):
     may_pass(node)
     start(node)
-    node.publish("web")
+    publication.publish(node, "web")
 
     def save(instance):
         raise Failed("instance.json: Read-only file system.")
 
     monkeypatch.setattr(node.host.instances, "save", save)
     with pytest.raises(Failed, match="Read-only file system"):
-        node.withdraw("web")
+        publication.withdraw(node, "web")
     assert list(node.discovery.services) == ["web_1.0_0_candidate"]
 
 

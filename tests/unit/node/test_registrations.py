@@ -8,7 +8,7 @@ import pytest
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.model import Probe, Registration, Request
 from saltdeploy.discovery import registration
-from saltdeploy.node import registrations, reweigh
+from saltdeploy.node import registrationfiles, registrations, reweigh
 
 from tests.support.onenode import make_node, serves, start
 
@@ -59,7 +59,7 @@ def test_a_registration_that_is_brought_back_has_the_requests_of_its_checks(node
     [one] = serves(node)
     asked = Probe("http", "/health", request=Request(headers={"X-Token": "hunter2"}), failures_before_critical=2)
     service = registration.of(node.app("web"), node.select("web", [one])[0], "e", node.host.key)
-    registrations.keep(node.host, one, replace(service, checks=(asked,)))
+    registrationfiles.keep(node.host, one, replace(service, checks=(asked,)))
     registrations.register_again(node, "web", [one], "d2")
     published = []
     node.discovery.publish = published.append

@@ -10,7 +10,7 @@ from saltdeploy.core.model import NORMAL_WEIGHT, App, Environment, Source
 from saltdeploy.core.model import Node as Node_
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import status
-from saltdeploy.node import restoration, reweigh
+from saltdeploy.node import publication, restoration, reweigh
 
 from tests.support.fleet import NEW, OLD, instance, make_app
 
@@ -31,6 +31,19 @@ RECORD = {
         "weights": {OLD: 5120, NEW: 2560},
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def _publishes(monkeypatch):
+    """Each of them is registered as it was before."""
+
+    def publish(node, name, ids, weight=None, as_before=False):
+        assert as_before
+        node.publish(ids, weight)
+
+    monkeypatch.setattr(publication, "publish", publish)
+
+
 OTHERS = {"published": False}, {"running": False}, {"tested": False}
 
 
@@ -68,12 +81,9 @@ class Node:
     def find_lost(self, name, ids):
         return [i for i in ids if i in self._lost]
 
-    def publish(self, name, ids):
+    def publish(self, ids, weight):
         self._lost = [i for i in self._lost if i not in ids]
-        self.done.append(ids)
-
-    def reweigh(self, name, one, weight):
-        self.done.append((one, weight))
+        self.done.append((ids, weight))
 
     def read(self, key):
         if key.endswith("/lock"):
@@ -85,7 +95,7 @@ class Node:
 def test_only_what_has_another_weight_is_registered_again():
     node = Node(instance("web1", OLD, 100, weight=5120), instance("web1", NEW, 101))
     assert reweigh.weigh(node, "shop", {"shop_1.0_100": 5120, "shop_2.0_101": 2560}) == ["shop_2.0_101"]
-    assert node.done == [("shop_2.0_101", 2560)]
+    assert node.done == [(["shop_2.0_101"], 2560)]
 
 
 @pytest.mark.parametrize("flags", OTHERS)
@@ -112,7 +122,7 @@ def test_nothing_is_missing_while_somebody_deploys():
 def test_what_is_restored_gets_the_weight_of_the_record():
     node = Node(instance("web1", OLD, 100), instance("web1", NEW, 101, weight=1), lost=["shop_2.0_101"])
     assert restoration.restore(node, "shop", ["shop_2.0_101", "shop_1.0_100"]) == ["shop_2.0_101", "shop_1.0_100"]
-    assert node.done == [["shop_2.0_101"], ("shop_1.0_100", 5120), ("shop_2.0_101", 2560)]
+    assert node.done == [(["shop_2.0_101"], None), (["shop_1.0_100"], 5120), (["shop_2.0_101"], 2560)]
 
 
 class Backend:
@@ -157,4 +167,4 @@ def test_an_election_is_waited_out():
 
     node.read = read
     assert restoration.restore(node, "shop", ["shop_1.0_100"]) == ["shop_1.0_100"]
-    assert node.done == [["shop_1.0_100"], ("shop_1.0_100", 5120)]
+    assert node.done == [(["shop_1.0_100"], None), (["shop_1.0_100"], 5120)]

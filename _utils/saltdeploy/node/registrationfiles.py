@@ -1,0 +1,68 @@
+"""The registrations of this node's instances as files: as each is, and as it was before a deployment changed it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..core.model import Probe, Request
+from ..definition import instancefiles
+from ..discovery.backend import Service
+from ..system.files import explained, write_file
+from . import nodefiles
+
+if TYPE_CHECKING:
+    from .host import Host
+
+log = logging.getLogger(__name__)
+
+
+def keep(host: Host, instance: str, registered: Service) -> None:
+    """Keep the registration of an instance, given its id. If that fails, only a revert cannot bring it back."""
+    path = _path(host, instance, instancefiles.REGISTERED)
+    try:
+        write_file(path, json.dumps(asdict(registered)), 0o600)
+    except OSError as exc:
+        log.warning("The registration of %s was not kept: %s", instance, exc.strerror)
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+
+
+def kept(host: Host, instance: str) -> Service | None:
+    """Return the kept registration of an instance, given its id, or None if there is none."""
+    return service(nodefiles.read(_path(host, instance, instancefiles.REGISTERED)))
+
+
+def keep_before(host: Host, instance: str, deployment: str | None) -> None:
+    """Keep the registration that a step of ``deployment`` replaces, unless an earlier step of it has done so."""
+    path, file = (_path(host, instance, name) for name in (instancefiles.REGISTERED, instancefiles.BEFORE))
+    if before(host, instance, deployment) is None:
+        with explained():
+            write_file(file, json.dumps({"deployment": deployment, "service": nodefiles.read(path)}), 0o600)
+
+
+def before(host: Host, instance: str, deployment: str | None) -> dict[str, Any] | None:
+    """Return what is kept of an instance's registration before ``deployment``, None if that did not replace it."""
+    found = nodefiles.read(_path(host, instance, instancefiles.BEFORE))
+    return found if isinstance(found, dict) and found.get("deployment") == deployment else None
+
+
+def service(found: Any) -> Service | None:
+    """Return the Service that a file has, or None if it has none, or one of another version of saltdeploy."""
+    try:
+        return Service(**{**found, "tags": tuple(found["tags"]), "checks": tuple(map(_probe, found["checks"]))})
+    except (KeyError, TypeError):
+        return None
+
+
+def _probe(found: Mapping[str, Any]) -> Probe:
+    return Probe(**{**found, "request": Request(**found["request"]) if found["request"] else None})
+
+
+def _path(host: Host, instance: str, name: str) -> Path:
+    return host.instances.folder(instance) / name
