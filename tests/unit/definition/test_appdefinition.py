@@ -230,6 +230,15 @@ PATH = {"path": "/"}
             {"tests": [{"http": {**PATH, "method": "get"}}]},
             "tests:0:http:method: 'get' is not allowed here. Write one of GET",
         ),
+        (
+            {"tests": [{"http": "/a b"}]},
+            "tests:0:http: found text. Write a path that begins with /, without blanks, or a mapping",
+        ),
+        ({"checks": [{"http": {"path": "/a\nb"}}]}, "checks:0:http:path: found text of another form. Write a path"),
+        (
+            {"tests": [{"https": {**PATH, "ca": "/a\nb"}}]},
+            "tests:0:https:ca: found text of another form. Write a path that begins with /, in one line.",
+        ),
         ({"tests": [{"http": {**PATH, "host": "a b"}}]}, "tests:0:http:host: found text of another form. Write a host"),
         ({"tests": [{"https": {**PATH, "host": "a..b"}}]}, "tests:0:https:host: found text of another form."),
         ({"tests": [{"https": {**PATH, "host": "a" * 64}}]}, "tests:0:https:host: found text of another form."),

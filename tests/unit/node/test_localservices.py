@@ -122,8 +122,14 @@ def test_a_check_that_is_wrong_has_the_message_of_a_definition(check, said):
             "check 0:http: unknown key redirect (did you mean `redirects`?). Allowed: path, host, method, headers,"
             " body, redirects, insecure.",
         ),
-        ({"http": "health"}, "check 0:http:path: found text of another form. Write a path that begins with /."),
-        ({"https": {"path": "x"}}, "check 0:https:path: found text of another form. Write a path that begins with /."),
+        (
+            {"http": "health"},
+            "check 0:http:path: found text of another form. Write a path that begins with /, without blanks.",
+        ),
+        (
+            {"https": {"path": "x"}},
+            "check 0:https:path: found text of another form. Write a path that begins with /, without blanks.",
+        ),
         ({"http": {"path": "/", "host": "a\nb"}}, "check 0:http:host: found text of another form. Write a host name"),
         ({"http": {"path": "/", "host": "a\n"}}, "check 0:http:host: found text of another form. Write a host name"),
         ({"http": {"path": "/", "method": "get"}}, "check 0:http:method: 'get' is not "),

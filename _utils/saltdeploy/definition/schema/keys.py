@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 # They hold no secret, so messages quote them.
 WORDS = {"type": "array", "items": {"type": "string"}, "examples": [["python3"]]}
-ROOTED = text("a path", "a path that begins with /", "^/")
+# A path in a URL, and the path of a file.
+ROOTED = text("a path", "a path that begins with /, without blanks", r"^/\S*$")
+FILE = text("a path", "a path that begins with /, in one line", r"^/[^\n]*$")
 PLACE = r"^(salt|https?|file)://|^/"
 # A header may be secret: no message shows a value that is writeOnly.
 HEADER = text("the name of a header", "the name of a header: letters, digits and -", r"^[A-Za-z0-9-]+$", writeOnly=True)

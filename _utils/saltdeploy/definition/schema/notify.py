@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.events import EVENTS
 from ...core.forms import text
-from .keys import HEADER, Key, Section, mapping
+from .keys import FILE, HEADER, Key, Section, mapping
 
 WEBHOOK = Section(
     "webhook",
@@ -26,7 +26,7 @@ WEBHOOK = Section(
             "Further headers of each request.",
         ),
         "token_file": Key(
-            text("a path", "a path that begins with /", "^/", writeOnly=True),
+            {**FILE, "writeOnly": True},
             (
                 "Path of a file on the master. The master sends its content as ``Authorization: Bearer …``. It reads"
                 " the file for each event, and ``deploy.check`` warns if the master cannot read it."

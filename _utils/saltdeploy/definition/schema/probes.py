@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...core.forms import DURATION, text
 from ...core.model import Probe, Request
 from ..appdefinition import TEST_TIMEOUT
-from .keys import HEADER, ROOTED, Key, Section, mapping
+from .keys import FILE, HEADER, ROOTED, Key, Section, mapping
 
 STATUS = {"type": "integer", "minimum": 100, "maximum": 599}
 CLASS = text("a class of statuses", "a class of statuses: 1xx, 2xx, 3xx, 4xx or 5xx", "^[1-5]xx$")
@@ -90,7 +90,7 @@ HTTP = Section(
             reason="A redirect may lead to another instance, or to a login page that always answers.",
         ),
         "ca": Key(
-            text("a path", "a path that begins with /", "^/"),
+            FILE,
             (
                 "A file with CA certificates in PEM that the certificate must be signed by, on the machine that runs"
                 " the test. Only in tests, with ``https``. Without it, the CA certificates of that machine count."
@@ -109,7 +109,10 @@ HTTP = Section(
     defaults={**vars(Request), "status": Probe.status},
 )
 
-PATH_OR_MORE = {"description": "a path, or a mapping with path and more", "anyOf": [ROOTED, HTTP.schema]}
+PATH_OR_MORE = {
+    "description": "a path that begins with /, without blanks, or a mapping with path and more",
+    "anyOf": [ROOTED, HTTP.schema],
+}
 
 CHECK = Section(
     "check",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.forms import A_VERSION, text
 from ...core.model import Source
-from .keys import HEADER, PLACE, Key, Section, mapping
+from .keys import FILE, HEADER, PLACE, Key, Section, mapping
 
 DIGEST = text("a SHA-256", "a SHA-256: 64 hexadecimal digits", r"^[0-9a-fA-F]{64}$")
 SECRET_HEADERS = {
@@ -101,14 +101,14 @@ SOURCE = Section(
             ),
         ),
         "token_file": Key(
-            text("a path", "a path that begins with /", "^/"),
+            FILE,
             (
                 "A file on each node with a token. The node sends it as ``Authorization: Bearer``, to the same server"
                 " as ``headers``. ``archive`` over HTTP only."
             ),
         ),
         "netrc": Key(
-            text("a path", "a path that begins with /", "^/"),
+            FILE,
             (
                 "A netrc file on each node, in the format of curl and pip. Each server gets its own login. saltdeploy"
                 " does not use the entry ``default``."
