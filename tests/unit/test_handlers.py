@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # What catches a message of ours, if only by the way.
 WIDE = {"TypeError", "WRONG_SHAPE"}
 OURS = {"Refused", "DefinitionError", "SaltInvocationError", "SaltException"}
-# What raises one of ours, called by name: constructors of text and numbers do not.
+# Called by name, these raise none of ours: such are the constructors of text, numbers and plain dataclasses.
 PLAIN = {
     *(
         "loads",
@@ -30,6 +30,7 @@ PLAIN = {
     ),
     *("bind", "SaltInvocationError", "shown", "message", "misshapen", "Refused", "Inconclusive", "DefinitionError"),
     *("_note", "stat", "_finite", "startswith", "items", "parts"),
+    *("Service", "tuple", "map"),
 }
 
 
