@@ -18,12 +18,10 @@ The state tree uses these states on one server of an environment, with the secre
 No state returns a secret.
 """
 
-import re
-import urllib.parse
-
-from salt.exceptions import SaltException, SaltInvocationError
+from salt.exceptions import SaltException
 from saltdeploy import loader
-from saltdeploy.core import advice, bounds, names, tracebacks, words
+from saltdeploy.core import names, tracebacks, words
+from saltdeploy.discovery import aclarguments
 
 __virtual__ = loader.virtual
 
@@ -45,7 +43,7 @@ def bootstrapped(name, secret, deadline=120):
     if __opts__["test"]:
         return {**ret, "comment": "Would bootstrap access control if nobody did", "result": None}
     try:
-        _check(url=name, secret=secret)
+        aclarguments.check(url=name, secret=secret)
         with _acl().Acl([name], token=secret) as acl:
             done = acl.bootstrap(secret, names.deadline(deadline))
     except SaltException as exc:
@@ -147,7 +145,7 @@ def _acl():
 def _ensure(name, management, url, ensure, **given):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{words.name(name)} is as wanted"}
     try:
-        _check(name=name, management=management, url=url, **given)
+        aclarguments.check(name=name, management=management, url=url, **given)
         with _acl().Acl([url], token=management) as acl:
             acl.dry = __opts__["test"]
             ret["changes"] = ensure(acl)
@@ -157,56 +155,6 @@ def _ensure(name, management, url, ensure, **given):
         done = (None, f"Would change {name}") if __opts__["test"] else (True, f"{name} was changed")
         ret["result"], ret["comment"] = done
     return ret
-
-
-def _check(**given):
-    """Raise SaltInvocationError if an argument cannot be used. The message does not show it: it may be a secret."""
-    bounds.check(given)
-    for key, value in given.items():
-        form, fits = FORMS.get(key, TEXT)
-        if not fits(value):
-            raise SaltInvocationError(f"{key}: found {advice.kind(value)}. Write {form}.")
-
-
-def _is_text(value):
-    return isinstance(value, str)
-
-
-def _is_token(value):
-    return isinstance(value, str) and re.fullmatch("[!-~]*", value) is not None
-
-
-def _is_url(value):
-    try:
-        parts = urllib.parse.urlsplit(value) if isinstance(value, str) and value.isascii() else None
-        return parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # the port is no number, or a bracket is missing
-        return False
-
-
-def _is_texts(value):
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _is_rights(value):
-    return isinstance(value, dict) and all(
-        isinstance(some, list)
-        and all(isinstance(one, dict) and all(map(_is_text, one)) for one in some)
-        and (key not in _acl().LINKS or all(_is_text(one.get("Name")) for one in some))
-        for key, some in value.items()
-    )
-
-
-# Argument -> its form in words, and whether a value has it. All others are texts.
-TEXT = ("text", _is_text)
-FORMS = {
-    "management": ("a token, without spaces", _is_token),
-    "secret": ("a token, without spaces", _is_token),
-    "url": ("a URL that begins with http:// or https://", _is_url),
-    "policies": ("a list of names", _is_texts),
-    "accessors": ("a list of ids", _is_texts),
-    "rights": ("a mapping of text to lists of mappings", _is_rights),
-}
 
 
 def _problem(exc):

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..core.errors import DiscoveryUnavailable, Failed
+from .aclarguments import LINKS
 from .consulhttp import Connection, parsed
 
 POLL = 0.5
-LINKS = ("Policies", "Roles")
 
 
 class Acl(Connection):
