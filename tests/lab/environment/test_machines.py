@@ -7,6 +7,8 @@ tested; an exit code that is the truth; and a next run that needs no repair.
 from __future__ import annotations
 
 import os
+import shutil
+import time
 
 import pytest
 from saltdeploy.master.lock import TTL
@@ -14,11 +16,15 @@ from saltdeploy.master.lock import TTL
 from lab import hosts
 from tests.lab.environment.conftest import MASTER, NAME, WEBS, Watch, main_pid
 from tests.support.site import until
+from tooling import ToolError
 
 pytestmark = pytest.mark.skipif(bool(hosts.lacking()) and "CI" not in os.environ, reason=hosts.lacking())
 
 NEW = "slow"
 FAULTY = WEBS[1]
+# So long an instance starts, and so long, at most, an agent that is back takes to send its results, in seconds: measured
+# with Consul 1.8.7, see docs/howto/operating.rst.
+SLOW, SYNC = 40, 5
 # All nodes in one wave, so that each phase is on all of them.
 STRATEGY = {"waves": ["100%"], "min_healthy_time": "3s", "healthy_deadline": "20s"}
 # No user is there to wait for.
@@ -84,6 +90,42 @@ def test_power_cut(serving, old, phase):
     serving.host(FAULTY).boot()
     serving.site.await_minions([FAULTY])
     serving.highstate(FAULTY)
+
+
+def test_a_slow_instance_is_found_once_it_answers_after_a_power_cut(serving, old):
+    """Consul's servers tell the last results of before the cut until the agent is back and has sent its own."""
+    host = serving.host(FAULTY)
+    [instance] = [instance for node, instance in serving.published() if node == FAULTY]
+    [unit] = host.run("systemctl", "list-units", "--plain", "--no-legend", f"app-{NAME}_*").split()[:1]
+    drop_in = host.root / "etc/systemd/system" / f"{unit}.d"
+    drop_in.mkdir()
+    (drop_in / "slow.conf").write_text(f"[Service]\nExecStartPre=/bin/sleep {SLOW}\n")
+
+    def found():
+        return (FAULTY, instance) in serving.published()
+
+    def starts():
+        try:
+            return host.attempt("systemctl", "is-active", unit)[1].strip() == "activating"
+        except ToolError:  # its init is not there yet
+            return False
+
+    try:
+        host.kill()
+        until(lambda: not found(), 60, "Consul to notice that the node is away")
+        host.start()
+        until(starts, 60, "its instance to be started")
+        until(lambda: serving.members() == 5, SLOW - 2 * SYNC, "all Consul agents to be alive")
+        time.sleep(SYNC)
+        looks = 0
+        while starts():
+            assert not found() or not starts()
+            looks += 1
+        assert looks > 1
+        until(found, 60, "Consul to find it healthy")
+    finally:
+        shutil.rmtree(drop_in)
+        host.run("systemctl", "daemon-reload")
 
 
 def test_the_agent_of_a_node_is_restarted(serving, old):
