@@ -31,6 +31,10 @@ def _lifecycle(pillar=None):
     return from_salt.lifecycle(__opts__, __pillar__ if pillar is None else pillar, __salt__)
 
 
+def _refreshed(wanted):
+    return from_salt.refresh(__opts__, __pillar__, __salt__) if arguments.flag("refresh", wanted) else None
+
+
 def _parse_ids(value):
     return names.instances(from_salt.part(__opts__, value))
 
@@ -39,11 +43,15 @@ def _answer(lifecycle, ids):
     return {"instances": ids, "warnings": lifecycle.warnings}
 
 
-def observe(name, refresh=False, deployment=None):
+def observe(name, refresh=False, deployment=None, compare=None):
     """
     Return the state of app ``name`` on this node for a deployment. It has the app's instances, the seconds that each
     instance has to stop, the installed releases, the data folder and the ports in use. It also has the faults of this
     node, and whether the node applies states now.
+
+    ``editions`` has the releases whose settings are kept here, ``1.4.2`` or ``1.4.2@7`` with the number of the
+    settings. Each has the keys of the settings that differ from the definition of now, as text without values, or None
+    if they were not compared.
 
     name
         The app.
@@ -51,6 +59,9 @@ def observe(name, refresh=False, deployment=None):
         True refreshes the pillar first. With ``pillar_cache``, the master sends the pillar that it has cached.
     deployment
         The run that has the app's lock. From now on, this node refuses jobs of earlier runs.
+    compare
+        The release whose settings are compared with the definition, as are the settings of the instances here. By
+        default nothing is compared.
 
     CLI Example:
 
@@ -58,15 +69,36 @@ def observe(name, refresh=False, deployment=None):
 
         salt web1 app.observe shop
     """
-    pillar = from_salt.refresh(__opts__, __pillar__, __salt__) if arguments.flag("refresh", refresh) else None
-    lifecycle, run = _lifecycle(pillar), arguments.text("deployment", deployment)
+    compare = None if compare is None else names.version(compare)
+    lifecycle, run = _lifecycle(_refreshed(refresh)), arguments.text("deployment", deployment)
     if run:
         lifecycle.host.turns.begin(names.app(name), run)
     return {
-        **dataclasses.asdict(lifecycle.inventory.observe(name)),
+        **dataclasses.asdict(lifecycle.observe(name, compare)),
         "saltdeploy": saltdeploy.__version__,
         "applying_states": bool(__salt__["saltutil.is_running"]("state.*")),
     }
+
+
+def changed(apps, refresh=False):
+    """
+    Return how the settings of the instances on this node differ from those that they would be started with now:
+    ``{app: {release: text}}``. A release with numbered settings is ``1.4.2@7``. The text has the keys that differ, as
+    ``env: LOG_LEVEL; run``, and no values. It is empty if nothing differs.
+
+    apps
+        A list of their names.
+    refresh
+        True refreshes the pillar first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.changed '[shop]'
+    """
+    lifecycle = _lifecycle(_refreshed(refresh))
+    return {name: lifecycle.compare(name, "")[0] for name in map(names.app, names.keys("apps", apps))}
 
 
 def instances(name=None):
@@ -237,7 +269,7 @@ def install(name, version, digest="", deployment=None):
     return lifecycle.install(name, version, digest)
 
 
-def start(name, version, count=1, deployment="manual", held=True, slots=None, tests=True, leave=True):
+def start(name, version, count=1, deployment="manual", held=True, slots=None, tests=True, leave=True, as_before=False):
     """
     Start candidates of an installed release, wait until they are ready, and run the tests from the node.
 
@@ -259,6 +291,9 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
         True leaves failed instances as they are, so that you can look at them. False stops them. It also stops all
         other untested instances of the release that this deployment left. ``failures`` have the last lines of each
         instance's log.
+    as_before
+        True starts them with the settings that this node has kept of ``version``, which may have the number of its
+        settings: ``1.4.2@7``. By default they get the settings of the definition.
 
     Returns ``{"ok", "instances", "failures", "warnings"}``.
 
@@ -271,6 +306,7 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
     count = names.whole("count", from_salt.part(__opts__, count) or 0, 0, names.INSTANCES)
     slots, deployment = names.slots(slots), arguments.text("deployment", deployment)
     lifecycle, options = _lifecycle(), {"held": held, "slots": slots, "tests": tests}
+    options["as_before"] = arguments.flag("as_before", as_before)
     if arguments.flag("leave", leave):
         result = lifecycle.start(name, version, count, deployment, **options)
     else:

@@ -82,7 +82,7 @@ def _logs(data, colors):
 
 
 def _plan(data, _colors):
-    head = " ".join(str(data[k]) for k in ("app", "version") if data.get(k))
+    head = " ".join(_release(data[k]) for k in ("app", "version") if data.get(k))
     return "\n".join([f"{head} in {data['environment']}, the plan:", *(f"  {line}" for line in data["plan"])])
 
 
@@ -95,7 +95,7 @@ def _app(app, environment, colors):
     name = app["app"]
     if app["deployment"]:
         deployed = f"deployed {_when(app['time'])} ({app['deployment']})"
-        head = f"{name} {app['version']} in {environment}, {deployed}"
+        head = f"{name} {_release(app['version'])} in {environment}, {deployed}"
         if not any(i["state"] == "published" for i in app["instances"]):
             head = f"{head}: none of it is published"
     elif app["defined"]:
@@ -103,12 +103,18 @@ def _app(app, environment, colors):
     else:
         head = f"{name} in {environment}"
     found = [(i, [i["state"], *i["notes"]]) for i in app["instances"]] + [(i, i["notes"]) for i in app["strangers"]]
-    rows = [(i["node"], i["version"], i["address"], ", ".join(state), _health(i)) for i, state in found]
+    rows = [(i["node"], _release(i["version"]), i["address"], ", ".join(state), _health(i)) for i, state in found]
     lines = [head, *_table(("node", "release", "address", "state", "health"), rows)]
     share = app["share"]
-    gets = "" if share is None else f"{app['version']} gets {share:.1%} of the traffic, by weights"
+    gets = "" if share is None else f"{_release(app['version'])} gets {share:.1%} of the traffic, by weights"
     said = (app["drift"], app["paused"], app["frozen"], gets, app["warm"], app["lock"], *app["warnings"])
     return "\n".join([*lines, *(_paint(sentence, "YELLOW", colors) for sentence in said if sentence)])
+
+
+def _release(version):
+    """Return a release for people: ``1.4.2 (settings 7)`` for ``1.4.2@7``."""
+    release, _, number = str(version).partition("@")
+    return f"{release} (settings {number})" if number else release
 
 
 def _health(row):
@@ -123,7 +129,7 @@ def _history(data, colors):
         (
             _when(h["began"]),
             h.get("verb", "deploy"),
-            h["version"],
+            _release(h["version"]),
             OUTCOMES.get(h.get("outcome", CODES.get(h["retcode"])), ""),
             _seconds(h["seconds"]),
             h["owner"],

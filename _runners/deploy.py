@@ -216,22 +216,29 @@ def rollback(
     test=False,
     reason="",
     move=False,
+    settings=None,
     *extra,
     **kwargs,
 ):
     """
-    Deploy the last good release before the current one, as :py:func:`app` would: with tests, in waves,
-    reverted if it fails. The number of instances is the definition's, or the present number if that is larger.
+    Deploy the last good release before the current one with the settings that it had, as :py:func:`app` would: with
+    tests, in waves, reverted if it fails. The number of instances is the definition's, or the present number if that is
+    larger.
 
-    The last good release is the newest other release that the history has as published. A release that a rollback
-    left is not good until it is deployed again. If the last deployment failed and was reverted, the release before it
-    serves. The rollback then goes to a release before the serving release, and a warning says so.
+    The last good release is the newest other release that the history has as published. The same release with other
+    settings counts as another. A release that a rollback left is not good until it is deployed again. If the last
+    deployment failed and was reverted, the release before it serves. The rollback then goes to a release before the
+    serving release, and a warning says so.
 
     Nodes that still have the release come first. Instances that a blue-green deployment keeps warm are published
     without a start.
 
     version
-        Go back to this release instead. It must still be installed.
+        Go back to this release instead, with the last settings that it had. It must still be installed.
+    settings
+        Go back to the settings with this number, which :py:func:`history` shows. ``version=1.4.2 settings=0`` are the
+        settings that 1.4.2 was first deployed with. A node that has not kept them starts with the settings of now, and
+        the plan says so.
     nodes
         Only these nodes. Instances on other nodes are left alone.
     skip_tests
@@ -245,7 +252,7 @@ def rollback(
 
         salt-run deploy.rollback shop reason='checkout is broken'
     """
-    return verbs.rollback.run(_session(), name, env, version, nodes, skip_tests, test, reason, move)
+    return verbs.rollback.run(_session(), name, env, version, nodes, skip_tests, test, reason, move, settings)
 
 
 @_verb

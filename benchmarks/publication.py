@@ -29,6 +29,7 @@ import salt.client
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
 
+from saltdeploy.core.model import slot_of
 from saltdeploy.node.lifecycle import Lifecycle
 
 from benchmarks.deploy import site
@@ -125,7 +126,7 @@ class Master:
         self._job("discovery.withdraw", APP, [self._id])
 
     def register(self):
-        body = json.dumps(bare(self._address, int(self._id.rsplit("_", 1)[1])))
+        body = json.dumps(bare(self._address, slot_of(self._id)))
         self._job("http.query", f"{self._url}/v1/agent/service/register", method="PUT", data=body)
 
     def deregister(self):

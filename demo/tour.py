@@ -19,6 +19,8 @@ ENVIRONMENT, APP = "demo", "httpbin"
 # The definition says the second. The bad one does not start with the packages that the definition pins.
 FIRST, SECOND, BAD, NEXT = "0.10.1", "0.10.2", "0.7.0", "0.10.4"
 PATH = "/get"
+# A setting of the app, and its values.
+DEFINITION, THREADS = "environments/demo.sls", ("2", "4")
 # Seconds: an interrupted deployment's lock ends by itself; a published instance answers; the loop goes on after.
 LOCK, ANSWER, AFTER = 90, 15, 1.0
 # salt-run's exit code of a deployment that failed and changed nothing.
@@ -47,7 +49,7 @@ Stop it: make demo-down. Your own app comes next: docs/tutorial/own-app.rst
 
 
 def show(cluster, progress):
-    """Deploy two releases and a bad one, the last two under requests; say what to try next.
+    """Deploy two releases, a bad one and another setting, the last three under requests; say what to try next.
 
     :raises ToolError: a deployment did not end as it should, or a request failed.
     """
@@ -64,8 +66,27 @@ def show(cluster, progress):
     with _requests("the failed deployment", SECOND):
         _salt_run(cluster, "deploy.app", APP, f"version={BAD}", code=REVERTED)
         print(f"(exit code {REVERTED}: failed and reverted, as it should be)", flush=True)
+    old, new = _threads(cluster)
+    if old:
+        _title("4. Change a setting of the release that runs, while requests come in")
+        _edit(cluster, old, new)
+        with _requests("the change of a setting", SECOND):
+            _salt_run(cluster, "deploy.app", APP)
     _salt_run(cluster, "deploy.status")
     print("\n" + TRY_NEXT, end="", flush=True)
+
+
+def _threads(cluster):
+    """Return the number of threads in the definition, and another; twice nothing if its user has taken it out."""
+    text = (cluster.places.pillar / DEFINITION).read_text()
+    return next(((old, new) for old, new in zip(THREADS, THREADS[::-1]) if f"--threads={old}" in text), ("", ""))
+
+
+def _edit(cluster, old, new):
+    """Change the number of threads in the definition, as its user would."""
+    path = cluster.places.pillar / DEFINITION
+    print(f"\n$ sed -i s/--threads={old}/--threads={new}/ .demo/pillar/{DEFINITION}", flush=True)
+    path.write_text(path.read_text().replace(f"--threads={old}", f"--threads={new}"))
 
 
 def _title(text):

@@ -36,8 +36,8 @@ def old(target):
     return max(target.traces().versions, default="")
 
 
-def define(target, tests=None, **strategy):
-    app = {"ports": PORT, **({"tests": tests} if tests else {})}
+def define(target, tests=None, env=None, **strategy):
+    app = {"ports": PORT, **({"tests": tests} if tests else {}), **({"env": env} if env else {})}
     target.define(app, {"type": "recreate", "deregister_delay": "300ms", **strategy})
 
 
@@ -47,6 +47,22 @@ def in_order(output, *words):
     for word in words:
         assert word in output[at:], f"{word!r} is not there, or not in its place:\n{output}"
         at = output.index(word, at) + len(word)
+
+
+def test_other_settings_and_the_way_back(target, users):
+    """The successor has the port and the release of the instance that it replaces, and another id."""
+    before, ids = old(target), dict(target.traces().published)
+    define(target, env={"KIND": "tried"}, tests=[{"command": "sh -c 'test {node}-$KIND != web2-tried'"}])
+    output = target.deploy(before, code=1)
+    assert "all is as before" in output and dict(target.traces().published) == ids
+    define(target, env={"KIND": "new"})
+    output = target.deploy(before)
+    in_order(
+        output, "(env: KIND)", f"first retire {NAME}_{before}_{PORT} on web1", "retire   web1: ", "publish  web1: "
+    )
+    assert all(i.startswith(f"{NAME}_{before}_{PORT}-") for _, i in target.traces().published)
+    target.run("rollback")
+    assert dict(target.traces().published) == ids
 
 
 def test_an_upgrade(target, users):

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 from saltdeploy.core import bluegreen
 from saltdeploy.core.errors import Failed, LockLost
-from saltdeploy.core.model import NORMAL_WEIGHT, Environment, PortRange, instance_id
+from saltdeploy.core.model import NORMAL_WEIGHT, Environment, PortRange, instance_id, slot_of, version_of
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.remote.jobs import PhaseFailed
@@ -67,7 +67,9 @@ class Fleet:
         if self.late is not None and number == self.late + self.delay:
             self.arrive()
         if number == self.dies:
-            self.dead = set(sorted(key for key, seen in self.instances.items() if seen and f"_{NEW}_" in key[1])[:1])
+            self.dead = set(
+                sorted(key for key, seen in self.instances.items() if seen and version_of(key[1]) == NEW)[:1]
+            )
         if number in self.interrupts:
             raise KeyboardInterrupt
         if fails:
@@ -102,8 +104,8 @@ class Fleet:
         pass
 
     def start(self, node, counts, _):
-        taken = {one.rsplit("_")[-1] for at, one in self.instances if at == node}
-        slot = next(s for s in range(100, 106) if str(s) not in taken)
+        taken = {slot_of(one) for at, one in self.instances if at == node}
+        slot = next(s for s in range(100, 106) if s not in taken)
         self._add(node, instance_id("shop", NEW, slot), False)
         started = instance(node, NEW, slot, published=False, deployment="d")
         return {"instances": [started.__dict__], "failures": []}
@@ -144,7 +146,7 @@ class Fleet:
     def stop(self, node, _, deployment):
         assert deployment == "d"
         for at, one in list(self.instances):
-            if at == node and f"_{NEW}_" in one:
+            if at == node and version_of(one) == NEW:
                 del self.instances[at, one]
                 self.weights.pop((at, one), None)
 
@@ -206,13 +208,13 @@ class Case:
         self.make(plan).run()
 
 
-def deployment(fleet, nodes, waves, replacing, ports=None, max_failures=0):
+def deployment(fleet, nodes, waves, replacing, ports=None, max_failures=0, old=OLD):
     """Return the Case of the new release on all ``nodes``, each of which has an old instance; and its plan."""
     app = make_app(ports or (ONE if replacing == "recreate" else RANGE), waves, replacing)
     app = replace(app, strategy=replace(app.strategy, max_failures=max_failures))
-    there = [instance(n) for n in nodes]
+    there = [instance(n, old) for n in nodes]
     desired = Desired(app, NEW, len(nodes), tuple(nodes))
-    fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}
+    fleet.record = {"version": old, "nodes": {i.node: [i.id] for i in there}}
     return Case(fleet, app, desired, there, nodes), plan(desired, observe(*there))
 
 

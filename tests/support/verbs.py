@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from saltdeploy.core.model import Environment, Node
+from saltdeploy.core.model import Environment, Node, instance_id
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs.appsite import Site
@@ -57,7 +57,7 @@ def recorded(version, nodes, **more):
 
 def entry(version, nodes=None, **more):
     """Return an entry of the history: the deployment of ``version``, which is done unless ``more`` says otherwise."""
-    record = recorded(version, nodes or {"web1": [f"shop_{version}_100"]})
+    record = recorded(version, nodes or {"web1": [instance_id("shop", version, 100)]})
     about = {"verb": "deploy", "owner": "ann", "reason": "", "began": 1.0, "seconds": 1.0, "why": ""}
     return {**about, "version": version, "retcode": 0, "record": record, **more}
 
@@ -171,6 +171,7 @@ class Here:
     :param instances: the instances on the nodes. Clients find the published ones.
     :param record: the record of the app, None for none.
     :param history: entries, the oldest first.
+    :param seen: the other facts of observe. Without ``editions``, nothing differs from the definition.
     """
 
     prefix = "deploy/e/shop/"
@@ -179,7 +180,7 @@ class Here:
         self.app, self.events = app or make_app(), []
         self.environment = Environment("e", {n: Node(n, "127.0.0.1", ("app",)) for n in THREE}, {"shop": self.app})
         self.minions, self.catalog = minions or Minions(), Catalog(keys)
-        self.observed = observe(*instances, **seen)
+        self.observed = observe(*instances, **{"editions": self._editions(instances, **seen), **seen})
         if record:
             self.catalog.values[f"{self.prefix}current"] = record
         for number, one in enumerate(history):
@@ -203,6 +204,11 @@ class Here:
     def said(self):
         """Return the texts that the operator saw meanwhile."""
         return [event["say"] for event in self.events if "say" in event]
+
+    def _editions(self, instances, releases=None, **_):
+        """Return what nodes say that have kept the settings of all that they have, and nothing has changed since."""
+        there = {*(i.version for i in instances), *(r for some in (releases or {}).values() for r in some)}
+        return {node: dict.fromkeys(there, "") for node in THREE}
 
     def _observe(self, site, deployment=None):
         site.known = frozenset((i.node, i.id) for i in self.observed.instances)

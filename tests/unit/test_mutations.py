@@ -29,6 +29,7 @@ TESTS = {
     "saltdeploy.planning.strategies": "saltdeploy.planning.planner",
     "saltdeploy.planning.placement": "saltdeploy.planning.strategies",
     "saltdeploy.planning.affinity": "saltdeploy.planning.planner",
+    "saltdeploy.planning.editions": "tests.unit.planning.test_editions",
     "saltdeploy.master.rollout.executor": "tests.support.rollout",
     "saltdeploy.master.rollout.reversal": "saltdeploy.master.rollout.executor",
     "saltdeploy.master.rollout.budget": "saltdeploy.master.rollout.executor",
@@ -52,9 +53,21 @@ class Mutation:
     new: str
 
 
-planner, explain, sets, strategies, placement, affinity, executor, reversal, budget, publication, _, restoration = (
-    partial(Mutation, module) for module in TESTS if module.startswith("saltdeploy.")
-)
+(
+    planner,
+    explain,
+    sets,
+    strategies,
+    placement,
+    affinity,
+    editions,
+    executor,
+    reversal,
+    budget,
+    publication,
+    _,
+    restoration,
+) = (partial(Mutation, module) for module in TESTS if module.startswith("saltdeploy."))
 
 MUTATIONS = [
     strategies(
@@ -74,6 +87,42 @@ MUTATIONS = [
         "what serves is stopped at once, neither withdrawn nor seen gone",
         "leftovers=tuple(i for i in sets.idle if i not in staying)",
         "leftovers=tuple(i for i in observed.instances if i not in staying)",
+    ),
+    sets(
+        "test_the_plan_leads_to_what_is_desired",
+        "an instance with other settings is taken for a current one",
+        "if desired.is_current(i) and i.node in here]",
+        "if i.version.startswith(desired.release) and i.node in here]",
+    ),
+    editions(
+        "test_settings_that_are_taken_again_are_the_same_everywhere",
+        "settings count as the same if any node has them as defined",
+        "there.get(edition, True) and not differs",
+        "there.get(edition, False) or not differs",
+    ),
+    editions(
+        "test_other_settings_get_a_number_that_nothing_ever_had",
+        "a number that only a failed deployment had is given again",
+        "editions.following([*seen, *(i.version for i in observed.instances), *known()])",
+        "editions.following([*seen, *(i.version for i in observed.instances)])",
+    ),
+    editions(
+        "test_settings_that_are_the_same_are_not_given_another_number",
+        "each deployment brings in settings of its own",
+        "    if same:\n",
+        "    if same[1:]:\n",
+    ),
+    editions(
+        "test_settings_that_run_are_preferred",
+        "older settings that are the same are preferred to those that run",
+        "key=lambda edition: (edition in running, editions.settings(edition))",
+        "key=lambda edition: editions.settings(edition)",
+    ),
+    editions(
+        "test_what_is_deployed_is_chosen_again",
+        "of settings that are the same, those that do not run are taken",
+        "return max(same, key=",
+        "return min(same, key=",
     ),
     sets(
         "test_what_is_published_and_runs_is_never_cleaned",
@@ -168,13 +217,13 @@ MUTATIONS = [
     planner(
         "test_the_plan_leads_to_what_is_desired",
         "a second run installs again, so its plan is not empty",
-        "install=tuple(n for n in start if desired.version not in observed.releases.get(n, ()))",
+        "install=tuple(n for n in start if desired.release not in observed.releases.get(n, ()))",
         "install=tuple(desired.nodes)",
     ),
     planner(
         "test_the_plan_leads_to_what_is_desired",
         "a registration that differs from its definition is left as it is",
-        "register=_outdated(desired, change) if desired.publish and desired.register else ()",
+        "register=_outdated(desired, staying) if desired.publish and desired.register else ()",
         "register=()",
     ),
     sets(

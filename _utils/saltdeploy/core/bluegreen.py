@@ -10,6 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from .editions import told as told_edition
 from .errors import DefinitionError, Mistakes
 from .model import version_of
 from .versions import argument
@@ -145,6 +146,6 @@ def told(app: str, environment: str, entry: Warm | None, now: float) -> str:
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry["until"]))
     if now >= entry["until"]:
         prune = f"salt-run deploy.prune {app} env={environment}"
-        return f"{app} {', '.join(versions)} was warm until {when}: {prune} retires it"
+        return f"{app} {', '.join(map(told_edition, versions))} was warm until {when}: {prune} retires it"
     how = " or ".join(f"salt-run deploy.rollback {app} {argument(v)} env={environment}" for v in versions)
-    return f"{app} {', '.join(versions)} runs on, warm, until {when}: {how} publishes it at once"
+    return f"{app} {', '.join(map(told_edition, versions))} runs on, warm, until {when}: {how} publishes it at once"

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from . import durations, placeholders, shapes, words
+from . import durations, editions, placeholders, shapes, words
 from .errors import Mistakes, Refused
 from .model import Hook
 from .phases import STEPS
@@ -193,13 +193,17 @@ def frozen(app: str, environment: str, record: Record | None) -> str:
     about = record.get("frozen") if record else None
     if not record or not about:
         return ""
-    on, back = f"deploy.app {app} {argument(about['version'])}", f"deploy.rollback {app}"
+    on, back = f"deploy.app {app} {argument(editions.release(about['version']))}", f"deploy.rollback {app}"
+    if about.get("as_before"):
+        # `deploy.app` would bring in the settings of now.
+        on = f"deploy.scale {app} instances=…"
     if record.get("paused"):
         on, back = f"deploy.promote {app}", f"deploy.abort {app}"
     on, back = f"{on} env={environment}", f"{back} env={environment}"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(about["since"]))
+    what = f"{app} {editions.told(about['version'])}"
     return (
-        f"{app} {about['version']} is FROZEN half way, since {when}, by {about['by']} ({about['deployment']}):"
+        f"{what} is FROZEN half way, since {when}, by {about['by']} ({about['deployment']}):"
         f" {about['why'].partition(chr(10))[0]}. Nothing was reverted. Look at it. To go on, run: salt-run {on}. To go"
         f" back, run: salt-run {back}"
     )

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 from urllib.parse import urlsplit
 
-# An instance's id is <app>_<version>_<slot>. An app name has no "_" and a slot is a number, so
-# the id is unambiguous. It serves as directory, unit, supervisord program and Consul service id.
-SEPARATOR = "_"
+from . import editions
+
+# An instance's id is <app>_<version>_<slot>, or <app>_<version>_<slot>-<number> if its settings have a number. An app
+# name has no "_" and a slot is a number, so the id is unambiguous. It serves as directory, unit, supervisord program
+# and Consul service id.
+SEPARATOR, NUMBERED = "_", "-"
 # The weight of an instance in discovery. All serving instances have weights of this size, never Consul's default of 1.
 # Otherwise the instances whose weight changes first would have all the traffic until the others follow.
 NORMAL_WEIGHT = 25600
@@ -380,6 +383,7 @@ def _roles(roles: tuple[str, ...]) -> str:
 class Instance:
     """A process of a release on a node, as observed.
 
+    :param version: its edition: the release, and the number of its settings if they have one.
     :param slot: its port, or an index if the app has no ports.
     :param weight: its weight in discovery, while it is published.
     :param watch: the port on which its watcher answers whether it runs, if the app has no ports. None means no watcher.
@@ -424,23 +428,26 @@ def may_run(app: Iterable[str], node: Iterable[str]) -> bool:
 
 
 def instance_id(app: str, version: str, slot: int) -> str:
-    """Return the id of the instance of ``app`` at ``version`` in ``slot``."""
-    return SEPARATOR.join((app, version, str(slot)))
+    """Return the id of the instance of ``app`` in ``slot``, given its release or edition ``version``."""
+    number = editions.settings(version)
+    place = f"{slot}{NUMBERED}{number}" if number else str(slot)
+    return SEPARATOR.join((app, editions.release(version), place))
 
 
 def slot_of(instance: str) -> int:
     """Return the slot in the id of an instance, or -1 for the stand-in of a hook."""
-    slot = instance.rpartition(SEPARATOR)[2]
+    slot = instance.rpartition(SEPARATOR)[2].partition(NUMBERED)[0]
     return int(slot) if slot.isdigit() else -1
 
 
 def version_of(instance: str) -> str:
-    """Return the version in the id of an instance."""
+    """Return the edition in the id of an instance: its release, and the number of its settings if they have one."""
     return parts_of(instance)[1]
 
 
 def parts_of(instance: str) -> tuple[str, str, int]:
-    """Return app, version and slot, which is a number, of the id of an instance."""
-    rest, _, slot = instance.rpartition(SEPARATOR)
-    app, _, version = rest.partition(SEPARATOR)
-    return app, version, int(slot)
+    """Return app, edition and slot, which is a number, of the id of an instance."""
+    rest, _, place = instance.rpartition(SEPARATOR)
+    app, _, release = rest.partition(SEPARATOR)
+    slot, _, number = place.partition(NUMBERED)
+    return app, editions.of(release, int(number or 0)), int(slot)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from . import advice, bounds, forms
+from . import advice, bounds, editions, forms
 from .errors import Refused
 from .phases import PHASES
 from .words import odd, shown
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 NAME, VERSION = re.compile(forms.NAME), re.compile(forms.VERSION)
 DIGEST = re.compile("[0-9a-fA-F]{64}")
-INSTANCE = re.compile(r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_([0-9]{1,5}|hook)")
+INSTANCE = re.compile(
+    r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_([0-9]{1,5}(-[1-9][0-9]{0,4})?|hook)"
+)
 # The most instances that `deploy.app` may ask for (see the schema), and all ports.
 INSTANCES, SLOTS = forms.INSTANCES["maximum"], range(65536)
 # More instances than a deployment has on a node, and more releases than a node has.
@@ -45,6 +47,11 @@ def version(value: object) -> str:
     if advice.is_number(value):
         raise Refused(f"version {shown(value)}: it was read as a number. {AS_TEXT}")
     raise Refused(f"version: {advice.wrong(forms.A_VERSION, value)}")
+
+
+def edition(value: object) -> str:
+    """Return ``value`` if it can be a version, or a version with a number of settings, else raise Refused."""
+    return value if editions.is_edition(value) else version(value)
 
 
 def is_version(value: object) -> TypeGuard[str]:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
-from . import shapes, traffic
+from . import editions, shapes, traffic
 from .errors import DONE, NOT_REVERTED, REVERTED
 
 if TYPE_CHECKING:
@@ -72,10 +72,12 @@ class _Frozen(TypedDict):
 class Frozen(_Frozen, total=False):
     """A deployment that stopped half way because a hook failed. Nothing was reverted.
 
-    ``weights`` has release -> weight of each instance, if that is not the normal weight.
+    ``weights`` has release -> weight of each instance, if that is not the normal weight. ``as_before`` says that the
+    instances start with settings that were deployed before.
     """
 
     weights: dict[str, int]
+    as_before: bool
 
 
 class Warm(TypedDict):
@@ -234,7 +236,7 @@ def paused(app: str, environment: str, record: Record | None) -> str:
     reason = f", reason: {about['reason']}" if about["reason"] else ""
     gets, seconds = traffic.told(about), time.time() - about["since"]
     return (
-        f"{app} {record['version']} is paused after its first wave{gets}, for {seconds:.0f}s, by"
+        f"{app} {editions.told(record['version'])} is paused after its first wave{gets}, for {seconds:.0f}s, by"
         f" {about['by']}{reason}: look at it, then salt-run deploy.promote {app} env={environment}, or"
         f" salt-run deploy.abort {app} env={environment}"
     )
@@ -294,11 +296,24 @@ def last_good(history: Iterable[Entry], current: str | None, left: Iterable[str]
             others.add(entry.get("left"))
         if entry["retcode"] != DONE:
             continue
-        finished = record and not (record.get("paused") or record.get("frozen"))
+        finished = record and not _is_unfinished(record)
         if record and finished and record["nodes"] and record["version"] not in others:
             return entry
         others.add(entry.get("left"))
     return None
+
+
+def good(history: Iterable[Entry]) -> list[str]:
+    """Return the editions that deployments published for good, the newest first.
+
+    :param history: entries, the newest first.
+    """
+    done = (entry["record"] for entry in history if entry["retcode"] == DONE)
+    return [record["version"] for record in done if record and record["nodes"] and not _is_unfinished(record)]
+
+
+def _is_unfinished(record: Record) -> bool:
+    return bool(record.get("paused") or record.get("frozen"))
 
 
 def passed(history: Collection[Entry], current: str, target: str) -> tuple[list[str], list[str]]:

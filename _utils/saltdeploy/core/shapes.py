@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from . import advice, names
+from . import advice, editions, names
 from .errors import DONE, REFUSED
-from .model import version_of
+from .model import slot_of, version_of
 from .words import name as said
 from .words import shown
 
@@ -45,7 +45,7 @@ def _time(value: object) -> bool:
 
 def _release(value: object) -> bool:
     """Return whether ``value`` is a release, or empty because there was no release before."""
-    return value == "" or names.is_version(value)
+    return value == "" or editions.is_edition(value)
 
 
 def _flag(value: object) -> bool:
@@ -78,7 +78,7 @@ def _weights(value: object) -> bool:
 
 # Key -> whether its value can be used. All these keys must be there, except the keys in OPTIONAL.
 RECORD: Shape = {
-    "version": names.is_version,
+    "version": editions.is_edition,
     "deployment": _text,
     "time": _time,
     "nodes": _mapping,
@@ -100,13 +100,14 @@ PAUSED: Shape = {
     "move": _flag,
 }
 FROZEN: Shape = {
-    "version": names.is_version,
+    "version": editions.is_edition,
     "why": _text,
     "by": _text,
     "reason": _text,
     "deployment": _text,
     "since": _time,
     "weights": _weights,
+    "as_before": _flag,
 }
 WARM: Shape = {"until": _time, "nodes": _mapping}
 ENTRY: Shape = {
@@ -130,7 +131,10 @@ MARK: Shape = {
     "owner": _text,
     "time": _time,
 }
-OPTIONAL = ("canary", "weights", "candidates", "move", "verb", "left", "outcome", "data", "tolerated", "digests")
+OPTIONAL = (
+    *("canary", "weights", "candidates", "move", "verb", "left", "outcome", "data", "tolerated", "digests"),
+    "as_before",
+)
 PARTS = {"paused": PAUSED, "frozen": FROZEN, "warm": WARM}
 
 
@@ -209,5 +213,4 @@ def is_of(value: object, app: str) -> TypeGuard[str]:
     """Return whether ``value`` can be the id of an instance of ``app``."""
     if not names.is_instance(value) or not value.startswith(f"{app}_"):
         return False
-    slot = value.rpartition("_")[2]
-    return slot.isdigit() and int(slot) in names.SLOTS and names.is_version(version_of(value))
+    return slot_of(value) in names.SLOTS and editions.is_edition(version_of(value))

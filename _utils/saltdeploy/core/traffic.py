@@ -130,7 +130,7 @@ def share(endpoints: Iterable[Endpoint], version: str) -> float | None:
     """
     passing = [e for e in endpoints if e.status == "passing"]
     total = sum(e.weight for e in passing)
-    return sum(e.weight for e in passing if e.meta.get("version") == version) / total if total else None
+    return sum(e.weight for e in passing if version_of(e.id) == version) / total if total else None
 
 
 def refuse_unseen(app: App, endpoints: Iterable[Endpoint], observed: Iterable[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from . import advice, forms, names
+from . import advice, editions, forms, names
 from .errors import Refused
 from .words import listed, nearest, odd, shown
 
@@ -27,6 +27,15 @@ def check(app: App, version: object) -> str:
             f" apps:{app.name}:source:sha256. Digests there: {listed(digests)}."
         )
     return found
+
+
+def recorded(app: App, edition: str) -> str:
+    """Return ``edition``, of which a record tells.
+
+    :raises Refused: the definition has digests of other versions only.
+    """
+    check(app, editions.release(edition))
+    return edition
 
 
 def usable(app: App, version: object) -> str:
@@ -62,5 +71,5 @@ def _quoted(app: App, number: float) -> str:
 
 
 def argument(version: str) -> str:
-    """Return ``version`` as an argument of a command, quoted so that YAML reads a text."""
+    """Return ``version``, a release or an edition, as an argument of a command, quoted so that YAML reads a text."""
     return f"version=\"'{version}'\""

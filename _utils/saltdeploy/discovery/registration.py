@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, replace
 
-from ..core import analysis
+from ..core import analysis, editions
 from ..core.model import DIGEST, OWN_META, App, Instance, Probe, slot_of
 from .backend import CheckFacts, Endpoint, Service
 
@@ -45,22 +45,23 @@ def of(
     :param candidate: whether it gets the name that clients do not look for.
     :param expires: seconds after which it leaves discovery by itself. None means never.
     """
+    release = editions.release(instance.version)
     values = {
         "app": app.name,
-        "version": instance.version,
+        "version": release,
         "environment": environment,
         "node": instance.node,
         "address": instance.address,
         "port": instance.port,
     }
     known = {name: value for name, value in values.items() if value is not None}
-    own = (app.name, instance.version, environment, instance.deployment, instance.node)
+    own = (app.name, release, environment, instance.deployment, instance.node)
     service = Service(
         id=instance.id + (CANDIDATE if candidate else ""),
         name=app.candidate if candidate else app.name,
         address=instance.address,
         port=instance.port,
-        tags=(environment, instance.version, *(analysis.fill(tag, known) for tag in app.service.tags)),
+        tags=(environment, release, *(analysis.fill(tag, known) for tag in app.service.tags)),
         meta={
             **{name: analysis.fill(text, known) for name, text in app.service.meta.items()},
             **dict(zip(OWN_META, own)),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from ..core import redaction, shapes
+from ..core import editions, redaction, shapes
 from ..core.errors import Refused
 from ..core.versions import argument
 from ..discovery import Endpoint
@@ -104,6 +104,14 @@ def check_output(endpoint: Endpoint, app: App) -> str:
     return " ".join(redaction.without(endpoint.output, secrets).split()).removeprefix("HTTP ")[:SHOWN]
 
 
+def without_answer(output: str) -> str:
+    """Return the output of a check without the answer of the app.
+
+    An app may repeat its secrets, and an instance may have others than those of the definition.
+    """
+    return output.partition(" Output: ")[0]
+
+
 def _placed(endpoint: Endpoint, environment: Environment) -> Endpoint:
     """Return ``endpoint`` with the minion that it is on, even if its registration does not name the minion."""
     if "minion" in endpoint.meta or endpoint.node in environment.nodes:
@@ -145,7 +153,7 @@ def refuse(
         if s.serves and s.kind not in tolerated:
             wrong.setdefault((s.kind, s.environment), []).append(s.endpoint)
     if wrong:
-        release = f" {argument(deployed)}" if deployed else ""
+        release = f" {argument(editions.release(deployed))}" if deployed else ""
         deploy = f"salt-run deploy.app {app}{release} env={environment}"
         said = [ADVICE[kind](ends, app, environment, its, deploy) for (kind, its), ends in wrong.items()]
         raise Refused(" ".join(said))

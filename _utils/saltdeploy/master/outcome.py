@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
-from ..core import bluegreen, hooks, records
+from ..core import bluegreen, editions, hooks, records
 from ..core.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed
 from ..core.model import version_of
 from ..core.versions import argument
@@ -166,7 +166,9 @@ def counted(ids: Mapping[str, Collection[str]]) -> str:
     counts = Counter(version_of(i) for some in ids.values() for i in some)
     if not counts:
         return "nothing is published"
-    parts = [f"{count} instance{'s' * (count != 1)} of {version}" for version, count in sorted(counts.items())]
+    parts = [
+        f"{count} instance{'s' * (count != 1)} of {editions.told(version)}" for version, count in sorted(counts.items())
+    ]
     return f"{' and '.join(parts)} on {', '.join(sorted(n for n, some in ids.items() if some))}"
 
 
@@ -175,7 +177,7 @@ def verdict(result: Mapping[str, Any], desired: Desired, said: str) -> str:
 
     :param said: a text to add if the deployment succeeds.
     """
-    what, where = f"{result['app']} {result['version']}", result["environment"]
+    what, where = f"{result['app']} {editions.told(result['version'])}", result["environment"]
     why, serve = first_line(result), running(result["serving"])
     end, record = result["outcome"], result["record"]
     if end == Outcome.UNTRUE:
@@ -183,7 +185,10 @@ def verdict(result: Mapping[str, Any], desired: Desired, said: str) -> str:
         return f"{what} {how} in {where}, but {result['untrue']}. Look now ({look_at(result)}). {why}".rstrip()
     if end == Outcome.INCOMPLETE:
         done = f"{what} is published in {where}, but for nodes that failed: {serve}"
-        again = f"salt-run deploy.app {result['app']} {argument(result['version'])} env={where}"
+        again = f"salt-run deploy.app {result['app']} {argument(editions.release(result['version']))} env={where}"
+        if desired.as_before:
+            # `deploy.app` would bring in the settings of now.
+            again = f"salt-run deploy.scale {result['app']} instances={desired.instances} env={where}"
         return f"{done}. Repair them, then {again} does the rest. {why}"
     if end == Outcome.FROZEN and record:
         return f"{hooks.frozen(result['app'], where, record)}. In discovery: {serve}"
@@ -206,7 +211,11 @@ def aborted(result: Mapping[str, Any], desired: Desired, paused: str) -> str:
     """Return the outcome of an abort in words. ``paused`` is the reverted release, empty for candidates."""
     if result["retcode"] != DONE:
         return verdict(result, desired, "")
-    what = f"{result['app']} {paused} is taken back" if paused else f"the candidates of {result['app']} are stopped"
+    what = (
+        f"{result['app']} {editions.told(paused)} is taken back"
+        if paused
+        else f"the candidates of {result['app']} are stopped"
+    )
     return f"{what} in {result['environment']}: {running(result['serving'])}"
 
 

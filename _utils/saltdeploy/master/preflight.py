@@ -46,7 +46,13 @@ def observe(site: Site, journal: Journal, deployment: str | None = None) -> Obse
     environment, app, fleet = site.environment, site.app, site.fleet
     stale = _refresh(fleet, environment.nodes) if fleet.opts.get("pillar_cache") else {}
     replies = fleet.run(
-        "app.observe", environment.nodes, app.name, refresh=True, deployment=deployment, deadline=2 * TALK_DEADLINE
+        "app.observe",
+        environment.nodes,
+        app.name,
+        refresh=True,
+        deployment=deployment,
+        compare=site.compare,
+        deadline=2 * TALK_DEADLINE,
     )
     site.answering = [n for n in environment.nodes if not replies[n].silent]
     site.observed = list(site.nodes) if site.chosen else site.answering
@@ -71,8 +77,16 @@ def observe(site: Site, journal: Journal, deployment: str | None = None) -> Obse
         data={node: folder for node in site.answering if (folder := _data(replies[node].value))},
         barred=environment.barred(app),
         stop_timeout=max((t for value in seen.values() for t in value["stop_timeouts"].values()), default=0.0),
+        # The settings on a node that was not chosen count, too.
+        editions={node: kept for node in site.answering if (kept := _editions(replies[node].value)) is not None},
         slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
     )
+
+
+def _editions(value: Any) -> dict[str, str | None] | None:
+    """Return the settings that a node has kept, None if its answer does not say."""
+    found = value.get("editions") if isinstance(value, dict) else None
+    return None if found is None or answers.changes(found) else found
 
 
 def _refresh(fleet: Fleet, nodes: Collection[str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypedDict
 
-from ..core import addresses, bluegreen, hooks, names, records, shapes, traffic
+from ..core import addresses, bluegreen, editions, hooks, names, records, shapes, traffic
 from ..core.model import App, Environment, version_of
 from ..discovery import registration
 from . import membership
@@ -51,6 +51,7 @@ class Row(TypedDict):
     :param notes: sentences on the difference between discovery and the record, or the environment of another instance.
     :param health: the status in discovery, empty for a lost instance.
     :param output: the beginning of the output of a check that does not pass, empty if all pass.
+    :param settings: the keys of the settings that differ from the definition, as text. Its node adds them, see changes.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Row(TypedDict):
     notes: list[str]
     health: str
     output: str
+    settings: str
 
 
 def of_app(
@@ -183,24 +185,26 @@ def _drift(app: App, environment: Environment, current: Record | None, published
     if not current:
         return ""
     wrong = []
-    if app.version and app.version != current["version"]:
-        wrong.append(f"release {app.version}, and {current['version']} is deployed")
+    if app.version and app.version != editions.release(current["version"]):
+        wrong.append(f"release {app.version}, and {editions.told(current['version'])} is deployed")
     if app.instances != published:
         wrong.append(f"{app.instances} instance{'s' * (app.instances != 1)}, and {published} published")
     return f"the definition differs: it says {'; '.join(wrong)}" if wrong else ""
 
 
 def _row(app: App, endpoint: Endpoint, state: State, replaced: Collection[str], notes: Iterable[str] = ()) -> Row:
+    meta = endpoint.meta
     lost = ", but its agent does not have it" if endpoint.node in replaced else ""
     return {
         "id": instance(endpoint),
         "node": endpoint.minion,
-        "version": endpoint.meta.get("version", ""),
+        "version": version_of(instance(endpoint)) if names.is_instance(instance(endpoint)) else meta.get("version", ""),
         "address": addresses.join(endpoint.address, endpoint.port),
         "state": state.value,
         "notes": list(notes),
         "health": f"{endpoint.status}{lost}",
         "output": check_output(endpoint, app),
+        "settings": "",
     }
 
 
@@ -214,4 +218,5 @@ def _lost(node: str, i: str) -> Row:
         "notes": [],
         "health": "",
         "output": "",
+        "settings": "",
     }

@@ -7,14 +7,14 @@ import os
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING
 
-from ..core import hooks, names, records
+from ..core import editions, hooks, names, records
 from ..core.errors import Refused
 from ..core.versions import argument
 from ..core.words import joined
 from ..discovery.registration import CANDIDATE
 from ..system import trees
 from ..system.files import explained
-from . import restoration, turns
+from . import restoration, settings, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -96,7 +96,7 @@ def _paths_of_apps(host: Host) -> list[Path]:
         releases = home / "releases"
         # Files of somebody else stay.
         builds = sorted(p for p in releases.glob("*") if p.is_symlink() or p.name.startswith("."))
-        found += [home / "instances", *builds, *(home / name for name in turns.FILES)]
+        found += [home / "instances", home / settings.FOLDER, *builds, *(home / name for name in turns.FILES)]
     return [path for path in found if os.path.lexists(path)]
 
 
@@ -133,9 +133,10 @@ def _needed(lifecycle: Lifecycle, app: str) -> list[str]:
     ids = record["nodes"].get(node, [])
     if not ids:
         return []
+    release = editions.release(record["version"])
     return [
         f"The record still has {', '.join(ids)} on {node}, so highstate would restore it. Give {node} a role that {app}"
-        f" does not ask for, then run: salt-run deploy.app {app} {argument(record['version'])} env={environment}."
+        f" does not ask for, then run: salt-run deploy.app {app} {argument(release)} env={environment}."
         f" To end {app} everywhere: salt-run deploy.remove {app} env={environment} confirm=True."
     ]
 

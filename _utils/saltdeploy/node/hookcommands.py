@@ -9,9 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from ..core import hooks, placeholders
+from ..core import editions, hooks, placeholders
 from ..core.errors import Failed, Refused
-from ..core.model import Instance, version_of
+from ..core.model import Instance, slot_of, version_of
 from ..core.redaction import hidden
 from ..system import commands
 from ..system.files import explained, make_folder
@@ -87,7 +87,7 @@ def _place(
     installing = phase == "before_install"
     there = host.releases.versions(app.name)
     if not installing and version not in there:
-        version = next((version_of(i) for i in instances if version_of(i) in there), version)
+        version = next((r for i in instances if (r := editions.release(version_of(i))) in there), version)
         if version not in there:
             raise Refused(f"{app.name} {version} is not installed on {host.node}, so no hook of {phase} can run there.")
     port = app.ports.first if app.ports else None
@@ -103,7 +103,7 @@ def _place(
         yield folder, launch.values, env, ""
         return
     try:
-        launch.write(lifecycle.render)
+        launch.write(launch.rendered(lifecycle.render))
         yield launch.release, launch.values, env, app.user
     finally:
         host.instances.forget(name)
@@ -112,7 +112,7 @@ def _place(
 def _env(env: Mapping[str, str], app: App, instances: Sequence[str]) -> dict[str, str]:
     """Return the environment of hooks: the release's ``env``, and the instances that the hooks are about."""
     own = {k: v for k, v in env.items() if k != "PORT" or k in app.env}
-    ports = [i.rpartition("_")[2] for i in instances] if app.ports else []
+    ports = [str(slot_of(i)) for i in instances] if app.ports else []
     return {"INSTANCES": " ".join(instances), "PORTS": " ".join(ports), **own}
 
 

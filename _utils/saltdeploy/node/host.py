@@ -9,6 +9,7 @@
     <root>/<app>/.run, .ended                  the current run of the app, and the runs that ended last.
     <root>/<app>/releases/<version>            link to .<version>@<random>/files, complete or absent.
     <root>/<app>/instances/<id>/instance.json  release, port and deployment of an instance, and whether it is tested.
+    <root>/<app>/settings/<release>/<n>-<slot>.json  the settings that an instance was started with, for root only.
     <root>/<app>/data/                         data of the app, unless its definition names another folder.
     <root>/.downloads/                         archives that came over HTTP (see artifacts).
     <root>/.key                                the key of digests that this node gives away, for root only.
@@ -26,6 +27,7 @@ from .datafolders import DataFolders
 from .instances import Instances
 from .mistakecache import NodeMistakes
 from .releases import Releases
+from .settings import Store
 from .turns import Turns
 
 KEY, LOCK = ".key", ".lock"
@@ -42,7 +44,8 @@ class Host:
     def __init__(self, node: str, root: Path | str = DEFAULT_ROOT) -> None:
         self.node, self.root = node, Path(root)
         self.instances = Instances(node, self.root)
-        self.releases = Releases(node, self.root, self.instances)
+        self.settings = Store(self.root)
+        self.releases = Releases(node, self.root, self.instances, self.settings)
         self.turns = Turns(node, self.root)
         self.data = DataFolders(node, self.root)
         self.mistakes = NodeMistakes(self.root)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core import addresses, names
+from ..core import addresses, editions, names
 from ..core.errors import Failed
 from ..core.model import Instance, instance_id, slot_of, version_of
 from ..definition import instancefiles
@@ -74,9 +74,9 @@ class Instances:
         return found, {i: wrong for i, wrong in broken.items() if _can_be_instance(i)}, lost
 
     def of_release(self, app: str, version: str) -> list[str]:
-        """Return the ids of the instances of a release, also of instances with a broken record."""
+        """Return the ids of the instances of a release with any settings, also of instances with a broken record."""
         here = [i.id for i in self.recorded(app)] + list(self.broken(app))
-        return [i for i in here if version_of(i) == version]
+        return [i for i in here if editions.release(version_of(i)) == version]
 
     def save(self, instance: Instance) -> None:
         """Write the record of ``instance``."""
@@ -102,17 +102,19 @@ class Instances:
         deployment: str,
         slot: int | None = None,
         avoid: Collection[int] = (),
+        first: Collection[int] = (),
     ) -> Instance:
         """Record a new instance. It takes a free port of the app, or a free number if the app has no ports.
 
         :param slot: the port or number to take. None takes any free port or number.
         :param avoid: the ports or numbers of instances that have no record here.
+        :param first: the ports or numbers to try first.
         :raises Failed: no port or number is free.
         """
         with contextlib.ExitStack() as held, explained():
             make_folder(self.root)
             held.enter_context(filelocks.hold(self.root / ".lock"))
-            slot = self._free_slot(app, address, slot, avoid)
+            slot = self._free_slot(app, address, slot, avoid, first)
             instance = Instance(
                 id=instance_id(app.name, version, slot),
                 node=self.node,
@@ -129,11 +131,14 @@ class Instances:
             self.save(instance)
         return instance
 
-    def _free_slot(self, app: App, address: str, slot: int | None, avoid: Collection[int]) -> int:
+    def _free_slot(
+        self, app: App, address: str, slot: int | None, avoid: Collection[int], first: Collection[int]
+    ) -> int:
         if app.ports is None:
-            return self._free_number(app, slot, avoid)
+            return self._free_number(app, slot, avoid, first)
         taken = self.ports_taken(address) | set(avoid)
-        for port in app.ports if slot is None else (slot,):
+        own = set(app.ports)
+        for port in [*(p for p in first if p in own), *app.ports] if slot is None else (slot,):
             if port not in taken and _can_bind(address, port):
                 return port
         if slot is not None:
@@ -143,12 +148,12 @@ class Instances:
             " process that uses one of these ports."
         )
 
-    def _free_number(self, app: App, slot: int | None, avoid: Collection[int]) -> int:
+    def _free_number(self, app: App, slot: int | None, avoid: Collection[int], first: Collection[int]) -> int:
         taken = {i.slot for i in self.recorded(app.name)} | {slot_of(i) for i in self.broken(app.name)}
         taken |= set(avoid)
         if slot in taken:
             raise Failed(f"slot {slot} of {app.name} is in use on {self.node}. Stop that instance first.")
-        return slot if slot is not None else next(n for n in range(len(taken) + 1) if n not in taken)
+        return slot if slot is not None else next(n for n in (*first, *range(len(taken) + 1)) if n not in taken)
 
     def _watch_port(self, address: str) -> int:
         return portless.port(self.ports_taken(address), lambda number: _can_bind(address, number))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -33,6 +33,8 @@ class Observation:
     :param releases: the versions that are installed.
     :param data: the path of the app's data folder, empty if it holds nothing.
     :param slots: how many instances the HAProxy here has slots for. None means that this is no load balancer.
+    :param editions: the editions whose settings are kept here -> the keys that differ from the definition of now, as
+        text. None if they were not compared.
     :param warnings: the faults of this node, in sentences.
     """
 
@@ -43,6 +45,7 @@ class Observation:
     data: str
     slots: int | None
     warnings: list[str]
+    editions: dict[str, str | None] = field(default_factory=dict)
 
 
 class Description(NamedTuple):

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..core import addresses, placeholders
+from ..core import addresses, editions, placeholders
 from ..core.errors import Refused
 from ..core.model import instance_id
 from ..definition import instancefiles
@@ -22,6 +22,7 @@ from . import portless
 if TYPE_CHECKING:
     from ..core.model import App, Instance
     from .host import Host
+    from .settings import Settings
 
 # ``fetch(url, path)`` brings a ``salt://`` file. Without a path it returns the size in bytes, None if nobody knows it.
 Fetch = Callable[[str, "Path | None"], "int | None"]
@@ -39,10 +40,10 @@ START = """\
 def values(app: App, host: Host, address: str, environment: str, version: str | None = None) -> dict[str, object]:
     """Return the placeholders as they might be for an instance of ``app`` that does not exist yet.
 
-    :param version: its release. None takes the release that the definition names.
+    :param version: its release or edition. None takes the release that the definition names.
     """
     slot = app.ports.first if app.ports else 0
-    version = version or app.version or "0"
+    version = editions.release(version or app.version or "0")
     found: dict[str, object] = {
         "address": address,
         "host": addresses.host(address),
@@ -58,12 +59,18 @@ def values(app: App, host: Host, address: str, environment: str, version: str | 
 
 
 class Launch:
-    """The launch of an instance of ``app`` on ``host``, in the environment with that name."""
+    """The launch of an instance of ``app`` on ``host``, in the environment with that name.
 
-    def __init__(self, app: App, instance: Instance, host: Host, environment: str) -> None:
-        self.app, self.instance, self.host = app, instance, host
+    :param settings: the settings to start it with. None takes the settings that ``app`` defines.
+    """
+
+    def __init__(
+        self, app: App, instance: Instance, host: Host, environment: str, settings: Settings | None = None
+    ) -> None:
+        self.app, self.instance, self.host = settings.over(app) if settings else app, instance, host
+        self.settings, app = settings, self.app
         self.folder = host.instances.folder(instance.id)
-        self.release = host.releases.path(app.name, instance.version)
+        self.release = host.releases.path(app.name, editions.release(instance.version))
         self.values: dict[str, object] = {
             **values(app, host, instance.address, environment, instance.version),
             "port": instance.port,
@@ -89,26 +96,35 @@ class Launch:
         start, log = self.folder / instancefiles.START, self.folder / instancefiles.LOG
         return Unit(self.instance.id, start, self.release, log, user, self.app.memory, self.app.cpu, self.app.stop)
 
+    def rendered(self, render: Render) -> dict[str, str]:
+        """Return the texts of ``config``, by their paths below the instance's folder.
+
+        :raises Refused: a path leaves that folder.
+        :raises Failed: a template cannot be rendered.
+        """
+        return {target: self._render(target, template, render) for target, template in self.app.config.items()}
+
     @explained()
-    def write(self, render: Render) -> None:
+    def write(self, config: Mapping[str, str]) -> None:
         """Write the configuration and the start script. Both may hold secrets, so only the app's user may read them.
 
-        :raises Refused: this node has no such user, or the app's data folder belongs to another user. Or a path in
-            ``config`` leaves the folder of the instance.
+        :param config: the texts of the configuration, as :meth:`rendered` returns them.
+        :raises Refused: this node has no such user, or the app's data folder belongs to another user.
         """
         owner = self._owner()
         self._close_folder(owner)
         if self.app.data:
             self.host.data.make(self.app, owner)
-        for target, template in self.app.config.items():
-            self._render(self.folder / target, template, render, owner)
+        for target, text in config.items():
+            make_folder((self.folder / target).parent)
+            write_file(self.folder / target, text, 0o600, owner)
         command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))
         user = self.app.user if owner else ""
         env = {**baseenv.base(user), **self.env, processes.MARK: str(self.folder)}
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in env.items())
         watched = self._write_watcher() if self.instance.watch else ""
-        text = START.format(watched=watched, exports=exports, command=command)
-        write_file(self.folder / instancefiles.START, text, 0o500, owner)
+        script = START.format(watched=watched, exports=exports, command=command)
+        write_file(self.folder / instancefiles.START, script, 0o500, owner)
 
     def _write_watcher(self) -> str:
         """Write the file of the watcher. Return the line that starts it."""
@@ -123,15 +139,15 @@ class Launch:
             os.chown(self.folder, 0, owner[1])
         self.folder.chmod(0o750)
 
-    def _render(self, path: Path, template: str, render: Render, owner: tuple[int, int] | None) -> None:
-        if ".." in path.parts:
-            raise Refused(f"config {path} leaves the folder of the instance.")
-        make_folder(path.parent)
+    @explained()
+    def _render(self, target: str, template: str, render: Render) -> str:
+        if ".." in Path(target).parts:
+            raise Refused(f"config {target} leaves the folder of the instance.")
         # Salt makes a file that all users may read, so the folder around it is private.
-        with tempfile.TemporaryDirectory(dir=path.parent) as private:
-            rendered = Path(private) / path.name
-            render(template, rendered, self.values)
-            write_file(path, rendered.read_text(), 0o600, owner)
+        with tempfile.TemporaryDirectory() as private:
+            path = Path(private) / Path(target).name
+            render(template, path, self.values)
+            return path.read_text()
 
     def _owner(self) -> tuple[int, int] | None:
         """Return the uid and gid of the app's user. None if this process may not give files away."""

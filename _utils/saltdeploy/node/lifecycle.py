@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import definition, discovery
-from ..core import deadlines, names, records
+from ..core import deadlines, editions, names, records
 from ..core.errors import DiscoveryUnavailable, Failed, Refused
 from ..core.model import slot_of
 from ..core.redaction import hidden
@@ -22,9 +22,10 @@ from ..definition import instancefiles
 from ..discovery import registration
 from ..runtime import choose
 from ..system import filelocks, probes
-from . import crashes, nodefiles, publication, readiness
+from . import crashes, nodefiles, preparation, publication, readiness
+from .comparison import Comparison
 from .host import Host
-from .inventory import Inventory
+from .inventory import Inventory, Observation
 from .launch import Launch
 from .readiness import POLL, Readiness
 from .termination import Ending
@@ -93,6 +94,37 @@ class Lifecycle:
         """Return the definition of app ``name``. Raise Refused if this environment does not have the app."""
         return definition.find_app(self.environment, name)
 
+    # -- observing ----------------------------------------------------------------------------
+
+    def observe(self, name: str, release: str | None = None) -> Observation:
+        """Return the state of app ``name`` on this node.
+
+        :param release: the release whose settings are compared with the definition, besides those of the instances
+            here. Empty compares those of the instances only, and None compares nothing.
+        """
+        seen = self.inventory.observe(name)
+        found: dict[str, str | None] = dict.fromkeys(self.host.settings.slots(name))
+        if release is None:
+            return replace(seen, editions=found)
+        compared, warnings = self.compare(name, release, seen.instances)
+        return replace(seen, editions={**found, **compared}, warnings=[*seen.warnings, *warnings])
+
+    def compare(
+        self, name: str, release: str, instances: Iterable[Instance] | None = None
+    ) -> tuple[dict[str, str], list[str]]:
+        """Return edition -> the settings that differ from the definition of app ``name``, and warnings.
+
+        :param release: as for :meth:`observe`.
+        :param instances: the instances here. None looks for them.
+        """
+        app = self.environment.apps.get(name)
+        # A node that may not run an app does not know its definition.
+        if app is None or app.source is None:
+            return {}, []
+        it = Comparison(app, self.host, self.node.address, self.environment.name, self.render)
+        found = it.editions(self.host.instances.recorded(name) if instances is None else instances, release)
+        return found, it.warnings
+
     # -- starting -----------------------------------------------------------------------------
 
     def install(self, name: str, version: str, digest: str | None = "") -> bool:
@@ -111,18 +143,23 @@ class Lifecycle:
         held: bool = False,
         slots: Sequence[int] | None = None,
         tests: bool = True,
+        as_before: bool = False,
     ) -> StartResult:
         """Start ``count`` candidates of a release and run the tests that are from the node itself.
 
+        :param version: the release, or the edition to start.
         :param held: keep them in discovery until they are published or stopped. Otherwise they leave it
             by themselves after the deployment's deadline.
         :param slots: the ports to take. None takes any free port.
         :param tests: False counts ready instances as tested.
+        :param as_before: start them with the settings that are kept of the edition, and not with those of the
+            definition.
         """
         app = self.app(name) if tests else replace(self.app(name), tests=())
-        if not self.host.releases.installed(app, version):
-            raise Refused(f"{name} {version} is not installed on {self.host.node}: run app.install first.")
-        return self.start_installed(app, version, count, deployment, held, slots)
+        release = editions.release(names.edition(version))
+        if not self.host.releases.installed(app, release):
+            raise Refused(f"{name} {release} is not installed on {self.host.node}: run app.install first.")
+        return self.start_installed(app, version, count, deployment, held, slots, as_before)
 
     def start_installed(
         self,
@@ -132,6 +169,7 @@ class Lifecycle:
         deployment: str,
         held: bool = False,
         slots: Sequence[int] | None = None,
+        as_before: bool = False,
     ) -> StartResult:
         """Start candidates as :meth:`start` does, from the installed release, of any origin."""
         deadline = time.monotonic() + app.strategy.healthy_deadline
@@ -141,14 +179,14 @@ class Lifecycle:
             avoid = {i.slot for i in self.inventory.instances(app.name) if i.running and not i.recorded}
             self.warnings += self.ending.sweep(app, self.node.address, self.inventory.in_use(app.name))
             wanted: Sequence[int | None] = slots or [None] * count
+            # Where its settings are kept for, an instance has all that it had.
+            first = self.host.settings.slots(app.name).get(version, ()) if as_before else ()
             for slot in wanted:
-                instance = self.host.instances.allocate(app, version, self.node.address, deployment, slot, avoid)
+                instance = self.host.instances.allocate(app, version, self.node.address, deployment, slot, avoid, first)
                 started.append(replace(instance, held=held))
             for instance in started:
                 self.host.instances.save(instance)
-                launch = self.launch(app, instance)
-                launch.write(self.render)
-                self.runtime.start(launch.unit)
+                self.runtime.start(preparation.write(self, app, instance, as_before).unit)
         for instance in started:
             failures += self._prove(app, instance, deadline, deployment)
         return StartResult(not failures, [self._record(i) for i in started], failures)
@@ -211,7 +249,7 @@ class Lifecycle:
 
     def _test(self, app: App, instance: Instance) -> list[probes.Result]:
         launch = self.launch(app, instance)
-        results = [probes.run(t, launch.values, launch.env, app.user) for t in app.tests if t.origin == "node"]
+        results = [probes.run(t, launch.values, launch.env, launch.app.user) for t in app.tests if t.origin == "node"]
         return [{**result, "detail": hidden(result["detail"], launch.own_env)} for result in results]
 
     def find_crashed(self, name: str, ids: Collection[str] | None) -> dict[str, str]:
@@ -370,5 +408,6 @@ class Lifecycle:
         return nodefiles.instance(self.host.instances.folder(instance.id) / instancefiles.RECORD)
 
     def launch(self, app: App, instance: Instance) -> Launch:
-        """Return the launch of an instance: the files that it is started from."""
-        return Launch(app, instance, self.host, self.environment.name)
+        """Return the launch of an instance: the files that it is started from, and its settings."""
+        kept = self.host.settings.read(app.name, instance.version, instance.slot)
+        return Launch(app, instance, self.host, self.environment.name, kept)

@@ -71,7 +71,7 @@ def read(path: Path) -> Any:
     """Return the content of the JSON file ``path``. None if it is missing, or incomplete after a power failure."""
     try:
         return json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -62,7 +62,7 @@ def execute(
     words = [placeholders.fill(word, launch.values) for word in words] if fill else words
     code: int | None
     try:
-        code, output = commands.execute(words, launch.release, launch.env, app.user, timeout)
+        code, output = commands.execute(words, launch.release, launch.env, launch.app.user, timeout)
     except commands.CommandFailed as exc:
         code, output = None, str(exc)
     return {"instance": instance, "code": code, "output": _shorten(output)}

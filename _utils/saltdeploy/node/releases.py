@@ -19,6 +19,7 @@ from ..system import disk, filelocks, files, trees
 from ..system.files import explained, make_folder, write_file
 from . import nodefiles, turns
 from .instances import Instances
+from .settings import Store
 
 if TYPE_CHECKING:
     from ..core.model import App
@@ -44,11 +45,15 @@ class Room(TypedDict):
 
 @dataclass
 class Releases:
-    """The releases on the minion ``node``, in its folder ``root``. A release stays while an instance needs it."""
+    """The releases on the minion ``node``, in its folder ``root``. A release stays while an instance needs it.
+
+    :param settings: the settings of its instances, which go with the release.
+    """
 
     node: str
     root: Path
     instances: Instances
+    settings: Store
 
     def path(self, app: str, version: str) -> Path:
         """Return the path of a release. It need not exist."""
@@ -224,6 +229,7 @@ class Releases:
                         f"{app} {version} is removed on {self.node}, except for its folder {build}. Remove that folder."
                     )
                 Artifacts(self.root, app, release.parent).tidy(self._digests())
+            self.settings.forget(app, version)
             self._remove_empty(app)
         return there
 

@@ -6,11 +6,12 @@ import os
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from ..core import names, records, traffic
+from ..core import editions, names, records, traffic
 from ..core.errors import DiscoveryUnavailable, Failed, Refused
+from ..core.model import parts_of
 from ..core.words import joined
 from ..discovery import patiently
-from . import publication, reweigh
+from . import preparation, publication, reweigh
 from .turns import RESTORED
 
 if TYPE_CHECKING:
@@ -86,18 +87,21 @@ def _restore(lifecycle: Lifecycle, name: str, instance: str, after: str | None) 
     if state and state.running and any(i.id == instance and i.tested for i in lifecycle.host.instances.recorded(name)):
         publication.publish(lifecycle, name, [instance], as_before=True)  # only discovery has lost it
         return
-    version, slot = instance.removeprefix(f"{name}_").rsplit("_", 1)
-    _refuse_slot(lifecycle, name, instance, int(slot))
+    _, edition, slot = parts_of(instance)
+    release = editions.release(edition)
+    _refuse_slot(lifecycle, name, instance, slot)
     _refuse_lost_data(lifecycle, name, instance)
     if after is None:
         _refuse_empty_data(lifecycle, name, instance)
     lifecycle.retire(name, [instance], drain=0)
     # The installed release is the release that ran, even if the definition has changed since.
-    if version not in lifecycle.host.releases.versions(name):
+    if release not in lifecycle.host.releases.versions(name):
         found, _ = read_record(lifecycle, name)
         digests = found.get("digests", {}) if found else {}
-        lifecycle.install(name, version, digests.get(version, ""))
-    result = lifecycle.start_installed(lifecycle.app(name), version, 1, RESTORED, slots=[int(slot)])
+        lifecycle.install(name, release, digests.get(release, ""))
+    app = lifecycle.app(name)
+    lifecycle.warnings += filter(None, [preparation.lost(lifecycle, app, instance, edition)])
+    result = lifecycle.start_installed(app, edition, 1, RESTORED, slots=[slot], as_before=True)
     if not result.ok:
         lifecycle.retire(name, [instance], drain=0)
         raise Failed(joined(result.failures))

@@ -19,6 +19,7 @@ def start(
     held: bool = False,
     slots: Sequence[int] | None = None,
     tests: bool = True,
+    as_before: bool = False,
 ) -> StartResult:
     """Start candidates as ``lifecycle.start`` does, then stop the failed instances of ``deployment``.
 
@@ -27,7 +28,7 @@ def start(
     :returns: the result of ``lifecycle.start``, without the stopped instances.
     """
     try:
-        result = lifecycle.start(name, version, count, deployment, held, slots, tests)
+        result = lifecycle.start(name, version, count, deployment, held, slots, tests, as_before)
     finally:
         running = {i for i, state in lifecycle.runtime.states().items() if state.running}
         here = lifecycle.host.instances.recorded(name)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ..core import traffic
+from ..core import editions, traffic
+from . import editions as choice
 from .model import Reason
 
 if TYPE_CHECKING:
@@ -20,9 +21,9 @@ def lines(plan: Plan, app: str, version: str) -> list[str]:
     """Return a Plan as a list of sentences, in the order of execution.
 
     :param app: the name of the app.
-    :param version: the release that the plan is for.
+    :param version: the edition that the plan is for.
     """
-    out = []
+    out, release, version = [], editions.release(version), editions.told(version)
     if plan.clean:
         out.append(f"stop instances that serve nobody: {listed(plan.clean)}")
     if plan.sick:
@@ -33,7 +34,7 @@ def lines(plan: Plan, app: str, version: str) -> list[str]:
     if plan.unused and plan.waves:
         out.append(f"{app} has data on {', '.join(plan.unused)}, where none of it runs then")
     if plan.install:
-        out.append(f"install {app} {version} on {', '.join(plan.install)}")
+        out.append(f"install {app} {release} on {', '.join(plan.install)}")
     out += [f"give other weights in discovery: {traffic.listed(plan.weigh)}"] if plan.weigh else []
     for again in plan.register:
         parts = (f"{i} on {node} ({what})" for node, ids in again.items() for i, what in ids.items())
@@ -60,19 +61,34 @@ def lines(plan: Plan, app: str, version: str) -> list[str]:
     return out or ["no changes: the deployed instances are as defined"]
 
 
-def actions(plan: Plan, observed: Observed, version: str) -> dict[str, Any]:
+def settings(plan: Plan, desired: Desired, observed: Observed) -> list[str]:
+    """Return sentences on the settings that a Plan changes, and on those that it cannot keep."""
+    by_keys: dict[str, list[str]] = {}
+    for node, ids in choice.changes(desired, observed).items() if not desired.as_before else ():
+        for i, keys in ids.items():
+            by_keys.setdefault(keys, []).append(f"{i} on {node}")
+    out = [f"the definition has other settings ({keys}) than {', '.join(some)}" for keys, some in by_keys.items()]
+    nodes = choice.lacking(desired, observed, plan.starting)
+    return [*out, choice.brought_in(desired, observed, nodes)] if nodes else out
+
+
+def actions(
+    plan: Plan, observed: Observed, version: str, settings: Mapping[str, Mapping[str, str]] | None = None
+) -> dict[str, Any]:
     """Return a Plan as plain data, for ``--out=json``.
 
     :param observed: the state that the plan was made from.
-    :param version: the release that the plan is for.
-    :returns: ``from`` (the releases that serve now), ``to``, ``install`` (nodes), ``clean`` and ``weigh`` (by node),
-        ``register`` (a list of node to id to the parts that differ), ``moves``, ``waves``, ``publish``, ``measure``
-        (names of gates), ``paused`` and ``canary``. A wave has ``start`` (node to number of instances), and ``adopt``,
-        ``replace``, ``withdraw`` and ``retire`` (node to ids).
+    :param version: the edition that the plan is for.
+    :param settings: node -> id -> the settings that differ, as text.
+    :returns: ``from`` (the releases that serve now), ``to``, ``settings`` (by node and id, as text without values),
+        ``install`` (nodes), ``clean`` and ``weigh`` (by node), ``register`` (a list of node to id to the parts that
+        differ), ``moves``, ``waves``, ``publish``, ``measure`` (names of gates), ``paused`` and ``canary``. A wave has
+        ``start`` (node to number of instances), and ``adopt``, ``replace``, ``withdraw`` and ``retire`` (node to ids).
     """
     return {
         "from": sorted({i.version for i in observed.instances if i.published and i.running}),
         "to": version,
+        "settings": {node: dict(ids) for node, ids in (settings or {}).items()},
         "install": list(plan.install),
         "clean": _lists(plan.clean),
         "weigh": plan.weigh,
@@ -139,7 +155,7 @@ def no_room(desired: Desired, observed: Observed, room: Mapping[str, float], mis
     app, ports = desired.app, desired.app.ports
     free = ", ".join(f"{room[n]} on {n}" for n in desired.nodes)
     return (
-        f"no room for {missing} more of {app.name} {desired.version} beside the running instances:"
+        f"no room for {missing} more of {app.name} {editions.told(desired.version)} beside the running instances:"
         f" ports {ports} have free {free}. Either {_make_room(desired, ports)}, or add nodes.{_allow(observed)}"
     )
 
@@ -167,7 +183,7 @@ def _make_room(desired: Desired, ports: PortRange | None) -> str:
 def no_candidate(desired: Desired) -> str:
     """Say that there is nothing to publish."""
     return (
-        f"no candidate of {desired.app.name} {desired.version} waits for publication:"
+        f"no candidate of {desired.app.name} {editions.told(desired.version)} waits for publication:"
         " deploy.app with publish=False starts it"
     )
 
@@ -178,8 +194,9 @@ def too_few(desired: Desired, there: int) -> str:
     :param there: how many it would leave.
     """
     return (
-        f"{there} of {desired.app.name} {desired.version} would be published, and {desired.instances} are desired:"
-        f" start as many first (deploy.app with publish=False), say instances=, or keep=True to keep the old ones."
+        f"{there} of {desired.app.name} {editions.told(desired.version)} would be published, and {desired.instances}"
+        " are desired: start as many first (deploy.app with publish=False), say instances=, or keep=True to keep the"
+        " old ones."
     )
 
 

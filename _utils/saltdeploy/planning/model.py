@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from ..core import editions
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 class Desired:
     """The state that a deployment is to reach.
 
-    :param version: the release to run.
+    :param version: the edition to run: a release, and the number of its settings if they have one.
     :param instances: how many instances of the release to run.
     :param nodes: the names of the nodes to run it on, in order of preference.
     :param publish: False leaves tested candidates, held for ``deploy.publish``.
@@ -28,6 +30,8 @@ class Desired:
     :param adopt: publish the candidates that such a pause left, after they pass their tests again.
     :param analysis: measure each wave, as the strategy says, before the instances that it replaces are retired.
     :param register: whether instances that stay are registered again if their registration differs from the definition.
+    :param as_before: whether instances start with the settings that nodes have kept of the edition, and not with those
+        of the definition.
     :param move: whether instances may leave their nodes to be spread evenly, and an app may leave its data.
     """
 
@@ -43,9 +47,15 @@ class Desired:
     analysis: bool = False
     move: bool = False
     register: bool = True
+    as_before: bool = False
+
+    @property
+    def release(self) -> str:
+        """The release to run, without the number of its settings."""
+        return editions.release(self.version)
 
     def is_current(self, instance: Instance) -> bool:
-        """Return whether ``instance`` is of the desired release. All other instances are old."""
+        """Return whether ``instance`` is of the desired release, with the desired settings. All others are old."""
         return instance.version == self.version
 
 
@@ -62,6 +72,8 @@ class Observed:
     :param barred: the nodes of the environment that may not run the app, each with the reason and the advice.
     :param slots: per load balancer, how many instances it has slots for.
     :param stop_timeout: the longest time that any of the instances has to end, in seconds.
+    :param editions: node -> edition whose settings are kept there -> the settings that differ from the definition of
+        now, as text. None if they were not compared.
     """
 
     instances: tuple[Instance, ...] = ()
@@ -74,6 +86,7 @@ class Observed:
     barred: dict[str, str] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
     stop_timeout: float = 0.0
+    editions: dict[str, dict[str, str | None]] = field(default_factory=dict)
 
     def zone(self, node: str) -> str:
         """Return the zone of ``node``."""
@@ -162,9 +175,14 @@ class Plan:
         return bool(self.clean or self.install or self.waves or self.weigh or self.register or self.paused)
 
     @property
+    def starting(self) -> tuple[str, ...]:
+        """The nodes that start instances."""
+        return tuple(dict.fromkeys(node for wave in self.waves for node in wave.start))
+
+    @property
     def concerned(self) -> tuple[str, ...]:
         """The nodes that install the release, or start it."""
-        return tuple(dict.fromkeys([*self.install, *(node for wave in self.waves for node in wave.start)]))
+        return tuple(dict.fromkeys([*self.install, *self.starting]))
 
 
 def by_node(instances: Iterable[Instance]) -> dict[str, tuple[Instance, ...]]:

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..core import traffic
+from ..core import editions, traffic
 from ..core.errors import Refused
 from . import affinity, explain
 from .model import Desired, Observed, Plan, Wave, by_node, ids_by_node
@@ -56,13 +56,13 @@ def _plan(desired: Desired, observed: Observed) -> Plan:
     weighed = [*change.kept, *(change.old if start or paused or not change.retired else ())]
     return Plan(
         clean=ids_by_node(change.leftovers),
-        install=tuple(n for n in start if desired.version not in observed.releases.get(n, ())),
+        install=tuple(n for n in start if desired.release not in observed.releases.get(n, ())),
         waves=waves,
         publish=desired.publish and not hidden,
         paused=paused,
         canary=canary,
         weigh=traffic.changed(weighed if desired.publish else [], desired.version, canary),
-        register=_outdated(desired, change) if desired.publish and desired.register else (),
+        register=_outdated(desired, staying) if desired.publish and desired.register else (),
         analysis=() if hidden else _measured(desired),
         sick=ids_by_node(i for i in change.retired if not i.healthy),
         moves=moves,
@@ -71,9 +71,9 @@ def _plan(desired: Desired, observed: Observed) -> Plan:
     )
 
 
-def _outdated(desired: Desired, change: Change) -> tuple[dict[str, dict[str, str]], ...]:
-    """Return the kept instances to register again, in waves of the strategy's sizes."""
-    outdated = by_node(i for i in change.kept if i.published and i.outdated)
+def _outdated(desired: Desired, staying: Iterable[Instance]) -> tuple[dict[str, dict[str, str]], ...]:
+    """Return the instances to register again among those that stay, in waves of the strategy's sizes."""
+    outdated = by_node(i for i in staying if desired.is_current(i) and i.published and i.outdated)
     waves = sized(list(outdated), desired.app.strategy.waves)
     return tuple({node: {i.id: i.outdated for i in outdated[node]} for node in nodes} for nodes in waves)
 
@@ -176,9 +176,9 @@ def refuse_lost(instances: Iterable[Instance]) -> None:
 def prunable(observed: Observed, keep: int, good: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Return node -> versions that may be removed, the oldest first, so that ``keep`` releases stay there in all.
 
-    :param good: versions that stay in any case, as do the versions of instances.
+    :param good: editions whose releases stay in any case, as do those of instances.
     """
-    staying = {*good, *(i.version for i in observed.instances)}
+    staying = set(map(editions.release, (*good, *(i.version for i in observed.instances))))
     going = {}
     for node, releases in sorted(observed.releases.items()):
         others = [r for r in releases if r not in staying]
@@ -189,7 +189,7 @@ def prunable(observed: Observed, keep: int, good: Iterable[str]) -> dict[str, tu
 
 
 def installed(observed: Observed, plan: Plan, version: str) -> Observed:
-    """Return ``observed`` as it is after the installations of ``plan``."""
+    """Return ``observed`` as it is after the installations of the release ``version`` by ``plan``."""
     new = {n: (*observed.releases.get(n, ()), version) for n in plan.install}
     return replace(observed, releases={**observed.releases, **new})
 

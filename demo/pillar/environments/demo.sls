@@ -14,5 +14,6 @@ environments:
       # The demo makes no account on your machine and installs no package.
       # Its check notices within min_healthy_time that a release hangs.
       httpbin: {version: 0.10.2, instances: 3, user: root, packages: [],
-                checks: [{http: /status/200, interval: 1s, timeout: 2s}]}
+                checks: [{http: /status/200, interval: 1s, timeout: 2s}],
+                env: {GUNICORN_CMD_ARGS: "--threads=2"}}
     strategy: {waves: [1, "100%"], min_healthy_time: 3s, drain: 5s}

@@ -9,7 +9,7 @@ warm up shop:
     - tgt: {{ newest.record.nodes | list | json }}
     - tgt_type: list
     - arg:
-      - {{ ['/usr/local/bin/warm-up', 'shop', newest.version] | json }}
+      - {{ ['/usr/local/bin/warm-up', 'shop', newest.version.split('@')[0]] | json }}
     - kwarg:
         python_shell: false
 {%- else %}

@@ -251,7 +251,7 @@ def test_what_a_plan_says():
 
 
 def endpoint(version, weight, status="passing", minion="a"):
-    return SimpleNamespace(meta={"version": version}, weight=weight, status=status, minion=minion)
+    return SimpleNamespace(id=f"shop_{version}_100", weight=weight, status=status, minion=minion)
 
 
 def test_the_share_is_of_what_passes():

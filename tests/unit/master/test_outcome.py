@@ -107,7 +107,7 @@ def test_where_discovery_does_not_answer_nobody_claims_to_know(monkeypatch):
 
 def verdict(end, serving, **result):
     given = {"app": "shop", "version": "2.0", "environment": "site", "why": "x", "record": RECORD, "changed": True}
-    desired = SimpleNamespace(publish=True, instances=1)
+    desired = SimpleNamespace(publish=True, instances=1, as_before=False)
     return outcome.verdict({**given, "serving": serving, "outcome": end.value, **result}, desired, "")
 
 

@@ -28,6 +28,7 @@ VALUE = {
     "releases": ["1.0"],
     "data": "",
     "slots": None,
+    "editions": {"1.0": None, "1.0@2": "env: LEVEL"},
 }
 APP = App("shop", Source("pip", "shop"), "run", ports=PortRange(100, 109), strategy=Strategy(healthy_deadline=5.0))
 
@@ -54,7 +55,15 @@ class Journal:
 def site(replies=(), opts=(), **changes):
     environment = Environment("e", {n: Node(n, "127.0.0.1") for n in NODES}, {"shop": APP})
     fleet = Fleet(dict(opts), {reply.node: reply for reply in replies})
-    given = {"nodes": NODES, "needed": NODES, "chosen": False, "choice": True, "answering": None, "observed": None}
+    given = {
+        "nodes": NODES,
+        "needed": NODES,
+        "chosen": False,
+        "choice": True,
+        "answering": None,
+        "observed": None,
+        "compare": None,
+    }
     return SimpleNamespace(environment=environment, app=APP, fleet=fleet, **{**given, **changes})
 
 
@@ -67,7 +76,7 @@ def test_all_that_answer_are_looked_at_in_one_job():
     observed = preflight.observe(here, journal)
     assert here.answering == here.observed == ["web1", "web3"] and set(observed.releases) == {"web1", "web3"}
     assert journal.warnings == ["web2 does not answer: its instances are not seen."]
-    assert here.fleet.jobs == [("app.observe", ("shop",), {"refresh": True, "deployment": None})]
+    assert here.fleet.jobs == [("app.observe", ("shop",), {"refresh": True, "deployment": None, "compare": None})]
 
 
 def test_what_nodes_warn_of_is_told_once():
@@ -157,7 +166,7 @@ def test_a_master_that_keeps_pillars_is_told_to_forget_them():
     preflight.observe(here, Journal())
     assert here.fleet.jobs == [
         ("saltutil.refresh_pillar", (), {"wait": True, "timeout": 45.0}),
-        ("app.observe", ("shop",), {"refresh": True, "deployment": None}),
+        ("app.observe", ("shop",), {"refresh": True, "deployment": None, "compare": None}),
     ]
 
 

@@ -49,7 +49,7 @@ def run(launched):
 
 def test_the_app_has_its_own_variables_and_none_of_the_supervisor(launched, app):
     made = launched(app)
-    made.write(render)
+    made.write(made.rendered(render))
     env, port = run(made), made.instance.port
     assert env["URL"] == f"http://127.0.0.1:{port}/'" and env["SALTDEPLOY_INSTANCE"] == str(made.folder)
     assert (env["ADDRESS"], env["PORT"], env["VERSION"]) == (ADDRESS, str(port), "1.0") and "DATA" not in env
@@ -58,13 +58,13 @@ def test_the_app_has_its_own_variables_and_none_of_the_supervisor(launched, app)
 
 def test_words_of_the_command_with_spaces_stay_words(launched, app):
     made = launched(replace(app, run="printf 'a b=%s\\n' 'it is {port}'"))
-    made.write(render)
+    made.write(made.rendered(render))
     assert run(made) == {"a b": f"it is {made.instance.port}"}
 
 
 def test_configuration_is_rendered_into_the_folder_and_nobody_else_may_read_it(launched, app):
     made = launched(replace(app, config={"etc/shop.ini": "salt://shop.ini"}))
-    made.write(render)
+    made.write(made.rendered(render))
     rendered = made.folder / "etc/shop.ini"
     assert rendered.read_text() == f"salt://shop.ini {made.instance.port} shop"
     assert rendered.stat().st_mode & 0o777 == 0o600 and made.folder.stat().st_mode & 0o777 == 0o750
@@ -73,25 +73,25 @@ def test_configuration_is_rendered_into_the_folder_and_nobody_else_may_read_it(l
 
 def test_configuration_outside_of_the_folder_is_refused(launched, app):
     with pytest.raises(Refused, match=r"leaves the folder of the instance"):
-        launched(replace(app, config={"../../x": "salt://x"})).write(render)
+        launched(replace(app, config={"../../x": "salt://x"})).rendered(render)
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 def test_a_user_that_the_node_does_not_have_is_named(launched, app):
     with pytest.raises(Refused, match=r"this node has no user nobody-of-ours\. Apply the state app\.release"):
-        launched(replace(app, user="nobody-of-ours")).write(render)
+        launched(replace(app, user="nobody-of-ours")).write({})
 
 
 def test_an_app_with_data_has_its_folder(launched, app, node):
     made = launched(replace(app, data=True, run="env"))
-    made.write(render)
+    made.write(made.rendered(render))
     folder = node.root / "shop" / "data"
     assert folder.is_dir() and run(made)["DATA"] == str(folder) == made.values["data"]
 
 
 def test_an_app_without_ports_has_a_watcher_beside_it(launched, app):
     made = launched(replace(app, ports=None, run="true", env={}))
-    made.write(render)
+    made.write(made.rendered(render))
     words = shlex.split((made.folder / "start").read_text())
     assert str(made.folder / ".watcher.py") in words and str(made.instance.watch) in words
     assert (made.folder / ".watcher.py").read_text().startswith('"""Answers over HTTP whether a process runs')

@@ -17,9 +17,10 @@ ONE = "web_1.0_0"
 def node(tmp_path, monkeypatch):
     made = make_node(tmp_path, monkeypatch)
     may_pass(made)
-    start(made)
     app = made.environment.apps["web"]
     made.environment.apps["web"] = replace(app, env={"COLOR": "blue"})
+    start(made)
+    made.environment.apps["web"] = replace(app, env={"COLOR": "of now"})
     return made
 
 
@@ -27,7 +28,7 @@ def run(node, command, **options):
     return ondemand.execute(node, "web", command, ONE, 10.0, **options)
 
 
-def test_a_command_runs_in_the_release_with_the_environment_of_the_app(node):
+def test_a_command_runs_in_the_release_with_the_environment_that_the_instance_was_started_with(node):
     found = run(node, "sh -c 'pwd; echo $COLOR; exit 3'")
     assert found == {"instance": ONE, "code": 3, "output": f"{node.host.releases.path('web', '1.0').resolve()}\nblue\n"}
 

@@ -51,7 +51,7 @@ def launched(tmp_path, name, watched=True):
     made = host.instances.allocate(app, "1.0", "127.0.0.1", "d")
     if not watched:
         made = replace(made, watch=None)
-    Launch(app, made, host, "e").write(None)
+    Launch(app, made, host, "e").write({})
     process = subprocess.Popen(
         [host.instances.folder(made.id) / "start"],
         cwd=tmp_path,

@@ -81,7 +81,7 @@ class Node:
         listen = f"{sys.executable} {self.host.root}/listen.py {self.port}"
         (self.host.root / "script").write_text(script.format(pid=path, listen=f"{listen} {path}"))
         launch = Launch(replace(self.app, run=f"sh {self.host.root}/script"), self.instance, self.host, "site")
-        launch.write(None)
+        launch.write({})
         cwd = self.host.root / "shop"
         process = subprocess.Popen([launch.unit.command], cwd=cwd, start_new_session=True)
         until(lambda: path.exists() and path.read_text().strip(), 20, "it to run")

@@ -321,3 +321,9 @@ def test_what_goes_or_waits_is_not_registered_again():
     assert plan(desire(1), observe(going, waiting)).register == ()
     assert plan(desire(1, publish=False), observe(instance("web1", NEW, outdated="tags"))).register == ()
     assert not plan(desire(1, register=False), observe(instance("web1", NEW, outdated="tags")))
+
+
+def test_with_keep_all_that_stay_are_registered_again():
+    there = [instance(node, NEW, outdated="tags") for node in THREE]
+    made = plan(desire(1, keep=True), observe(*there))
+    assert [list(ids) for ids in made.register] == [["web1"], ["web2", "web3"]] and not made.waves

@@ -12,7 +12,7 @@ from dataclasses import replace
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import PortRange
+from saltdeploy.core.model import PortRange, slot_of
 from saltdeploy.planning.explain import lines
 from saltdeploy.planning.model import Desired, Plan
 from saltdeploy.planning.planner import plan, publication
@@ -54,7 +54,9 @@ WAVES = st.sampled_from([(1, "100%"), ("100%",), (1, "25%", "50%"), (2, 3), ("1%
 
 @st.composite
 def worlds(draw, found=tuple(FOUND)):
-    """Draw nodes ("left" is in the environment no more) with something in some of their slots."""
+    """Draw nodes ("left" is in the environment no more) with something in some of their slots, often just what serves."""
+    usual = [{"version": OLD}] * 3
+    found = draw(st.sampled_from([found, found, (*usual, {"version": OLD, "healthy": False})]))
     ports = draw(st.sampled_from([RANGE, RANGE, None, PortRange(100, 101), ONE]))
     spots = st.tuples(st.sampled_from((*NODES, "left")), st.sampled_from(list(ports or RANGE)), st.sampled_from(found))
     drawn = draw(st.lists(spots, max_size=10, unique_by=lambda spot: spot[:2]))
@@ -97,9 +99,16 @@ def worlds_held(draw):
 @st.composite
 def worlds_with(draw, nodes, drawn, app):
     installed = {node: draw(st.sampled_from([(), (OLD,), (OLD, NEW)])) for node in nodes}
+    # An old instance is of another release, or has other settings.
+    old = draw(st.sampled_from([OLD, OLD, f"{NEW}@3"]))
+    there = [
+        (node, slot, {**flags, "version": old if flags.get("version", OLD) == OLD else NEW})
+        for node, slot, flags in drawn
+        if flags
+    ]
     return World(
         app,
-        [instance(node, slot=slot, **flags) for node, slot, flags in drawn if flags],
+        [instance(node, slot=slot, **flags) for node, slot, flags in there],
         {node: {slot for n, slot, flags in drawn if n == node and not flags and app.ports} for node in nodes},
         installed,
         {node: draw(st.sampled_from(["x", "y", ""])) for node in nodes} if draw(st.booleans()) else {},
@@ -240,7 +249,7 @@ def test_in_place_only_what_is_in_the_way_goes_first(drawn):
     replacing = [bool(wave.replace) for wave in waves if wave.start]
     assert replacing == sorted(replacing)
     for wave in waves:
-        assert all(ids[0].endswith("_100") and len(ids) == 1 for ids in wave.replace.values())
+        assert all(slot_of(ids[0]) == 100 and len(ids) == 1 for ids in wave.replace.values())
         assert not wave.replace or wave.replace.keys() == wave.start.keys(), "nodes with room wait for others"
 
 

@@ -153,7 +153,7 @@ def test_what_a_killed_supervisord_has_left_is_ended_through_the_next_one(tmp_pa
     instance = host.instances.allocate(app, "1.0", "127.0.0.1", "d1")
     host.releases.path("shop", "1.0").mkdir(parents=True)
     launch = Launch(app, instance, host, "site")
-    launch.write(None)
+    launch.write({})
     with supervisord(tmp_path) as (process, supervisor):
         supervisor.start(launch.unit)
         until((tmp_path / "up").exists, 20, "it to run")

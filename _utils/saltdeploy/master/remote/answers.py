@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
-from ...core import names
+from ...core import editions, names
 from ...core.model import Instance, instance_id
 from ...core.words import shown
 from ...definition import stops
@@ -37,6 +37,7 @@ OBSERVATION: dict[str, Types] = {
     "ports_taken": list,
     "data": str,
     "slots": (int, type(None)),
+    "editions": dict,
 }
 STARTED: dict[str, Types] = {"ok": bool, "instances": list, "failures": list}
 TESTED: dict[str, Types] = {"test": str, "ok": bool, "detail": str}
@@ -58,7 +59,21 @@ def observation(value: Any, app: App, node: Node) -> str:
         or _first(_wrong_instance(i, app, node) for i in value["instances"])
         or _twice([i["id"] for i in value["instances"]])
         or _wrong_timeouts(value)
+        or changes(value["editions"])
     )
+
+
+def changes(value: Any) -> str:
+    """Compare the settings that a node has kept: edition -> the keys that differ as text, or None."""
+    right = isinstance(value, dict) and all(map(editions.is_edition, value))
+    return "" if right and all(_is(t, (str, type(None))) for t in value.values()) else f"editions: found {shown(value)}"
+
+
+def changed(value: Any) -> str:
+    """Compare the value of ``app.changed``: app -> edition -> text."""
+    if not isinstance(value, dict) or not all(map(names.is_app, value)):
+        return f"found {shown(value)}, a mapping of apps is expected"
+    return _first(map(changes, value.values()))
 
 
 def started(value: Any, app: App, node: Node, version: str, count: int, deployment: str) -> str:

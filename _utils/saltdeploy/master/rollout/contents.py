@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ...core import records
+from ...core import editions, records
 from ...core.errors import Failed, Refused
 from ...core.model import version_of
 from ...core.names import DIGEST
@@ -65,7 +65,7 @@ def recorded(record: Record | None, observed: Observed) -> dict[str, str]:
 
     :param record: as records.read returns it, or None.
     """
-    named = {version_of(instance) for _, instance in outcome.places(record)}
+    named = {editions.release(version_of(instance)) for _, instance in outcome.places(record)}
     kept = named.union(*observed.releases.values())
     digests = (record or records.NOTHING).get("digests", {})
     return {release: digest for release, digest in digests.items() if release in kept}

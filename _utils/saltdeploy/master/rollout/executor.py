@@ -9,7 +9,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...core import addresses, bluegreen, traffic
+from ...core import addresses, bluegreen, editions, traffic
 from ...core.errors import LockLost, NotReverted, cause
 from ...core.model import NORMAL_WEIGHT, Instance, version_of
 from ...core.words import joined
@@ -43,7 +43,7 @@ class Deployment:
         self.reversal = Reversal(context, self.ledger, self.progress)
         self.acceptance = Acceptance(self.jobs, context.environment, self.app, context.answering)
         self.hooks = hookphases.Hooks(
-            self.jobs, self.discovery, context.prefix, self.app, self.desired.version, self.lock, context.identity
+            self.jobs, self.discovery, context.prefix, self.app, self.desired.release, self.lock, context.identity
         )
         # An operator looks at all candidates, so no node may fail.
         self.budget = Budget(self.strategy.max_failures if self.desired.publish else 0, self.desired.nodes)
@@ -81,7 +81,7 @@ class Deployment:
             raise Incomplete(self.budget.told(), self.ledger.record)
         wanted = self.desired.instances and plan.publish and not plan.paused
         if wanted and not hookphases.count(self.ledger.runs, self.desired):
-            raise NotReverted(f"nothing of {self.app.name} {self.desired.version} is published")
+            raise NotReverted(f"nothing of {self.app.name} {editions.told(self.desired.version)} is published")
 
     def _step(self, *job: Any, **options: Any) -> dict[str, Any]:
         """Run a job that a revert undoes. A node that has begun to revert refuses the job."""
@@ -97,7 +97,7 @@ class Deployment:
 
     def _install(self, nodes: Sequence[str]) -> None:
         self.hooks.run("before_install", nodes)
-        about = {"app": self.app.name, "version": self.desired.version}
+        about = {"app": self.app.name, "version": self.desired.release}
         about.update(digest=self.context.artifact, deployment=self.context.identity.id)
         try:
             self.jobs.run(
@@ -109,7 +109,7 @@ class Deployment:
                 queue=False,
                 on_busy=lambda node: self.jobs.journal.say(f"{node} applies states just now: its installation waits"),
                 deadline=self.strategy.progress_deadline,
-                told=lambda _: f"{self.app.name} {self.desired.version}",
+                told=lambda _: f"{self.app.name} {self.desired.release}",
             )
         except PhaseFailed as exc:
             self._lose(exc, nodes)
@@ -206,6 +206,7 @@ class Deployment:
                 count=counts,
                 held=not self.plan.publish,
                 tests=self.desired.tests,
+                as_before=self.desired.as_before,
                 deadline=min(self.strategy.healthy_deadline + slowest + TALK_DEADLINE, until - time.monotonic()),
                 told=told,
                 answer=lambda node, value: answers.started(
@@ -260,7 +261,7 @@ class Deployment:
 
         if self.desired.analysis:
             where = measurements.Where(
-                self.context.environment.name, self.desired.version, candidates[0].node, candidates[0].id
+                self.context.environment.name, self.desired.release, candidates[0].node, candidates[0].id
             )
             measurements.run(self.jobs, self.app, where, check)
 

@@ -202,4 +202,5 @@ class _Catalog:
         if (node, instance) not in self._seen:
             return f"not in the catalog of Consul: see the log of its agent on {node}"
         endpoint = self._seen[node, instance]
-        return f"{endpoint.status}: {membership.check_output(endpoint, self.app) or 'no check has run yet'}"
+        output = membership.without_answer(membership.check_output(endpoint, self.app))
+        return f"{endpoint.status}: {output or 'no check has run yet'}"

@@ -168,6 +168,7 @@ class Ledger:
             "deployment": identity.id,
             "since": time.time(),
             "weights": weights,
+            "as_before": desired.as_before,
         }
         new = hookphases.count(self.runs, desired)
         version = desired.version if new else old["version"] or desired.version

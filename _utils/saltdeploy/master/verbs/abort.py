@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...core import records, versions
+from ...core import editions, records, versions
 from ...core.errors import Refused
 from ...planning import planner
 from ...planning.model import Desired
@@ -49,11 +49,12 @@ def _before(site: Site, observed: Observed, record: Record) -> Desired:
     if not paused["from"]:
         version, env = record["version"], site.environment.name
         raise Refused(
-            f"the record does not say which release served before {version}, so abort cannot go back."
+            f"the record does not say which release served before {editions.told(version)}, so abort cannot go back."
             f" Deploy the old release by its version: salt-run deploy.app {app.name} version=… env={env}"
         )
-    origin = versions.check(app, paused["from"])
+    origin = versions.recorded(app, paused["from"])
     # The deployment may have been on some nodes only. The other nodes keep their instances.
     good = sum(i.good and i.version == origin for i in observed.instances)
     # Data that the new release wrote may be left on nodes where nothing ran before. That needs no second confirmation.
-    return Desired(app, origin, max(paused["before"], good), site.nodes, move=bool(app.data), register=False)
+    count, move = max(paused["before"], good), bool(app.data)
+    return Desired(app, origin, count, site.nodes, move=move, register=False, as_before=True)

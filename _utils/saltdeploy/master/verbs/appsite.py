@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from ...core import records
+from ...core import editions, records
 from ...core.errors import Refused
-from ...core.model import App, Environment
+from ...core.model import App, Environment, version_of
 from .. import membership
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Site:
     :param tolerated: services that an operator left to clients with ``keep``, by id and node.
     :param answering: nodes of the environment that answer. Empty until that is known.
     :param observed: nodes whose instances were looked at. Empty until that is known.
+    :param compare: the release whose settings on the nodes are compared with the definition. None compares nothing.
     """
 
     environment: Environment
@@ -53,6 +54,7 @@ class Site:
     tolerated: frozenset[str] = frozenset()
     answering: Sequence[str] = ()
     observed: Sequence[str] = ()
+    compare: str | None = None
 
     @property
     def prefix(self) -> str:
@@ -80,6 +82,14 @@ class Site:
     def history(self) -> list[Entry]:
         """Return the entries of the history, the newest first."""
         return self._used(records.history(self.discovery, self.prefix))
+
+    def editions(self) -> Iterator[str]:
+        """Yield the editions that record and history tell of."""
+        history = self.history()
+        for record in filter(None, (self.record(), *(entry["record"] for entry in history))):
+            yield record["version"]
+            yield from (version_of(i) for ids in record["nodes"].values() for i in ids)
+        yield from filter(editions.is_edition, (entry["version"] for entry in history))
 
     def _used(self, read: tuple[Found, list[str]]) -> Found:
         """Return the first of ``read``, and warn of the second, its problems."""

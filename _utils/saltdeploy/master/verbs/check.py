@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ...core import arguments, hooks, records, shapes, traffic, versions
 from ...core.errors import DONE, Refused
 from ...definition import loadbalancer
-from ...planning import explain, planner
+from ...planning import editions, explain, planner
 from ...planning.model import Desired
 from .. import notify, preflight
 from ..lock import held
@@ -28,6 +28,7 @@ def run(
     count = arguments.count("instances", instances, app.instances)
     loadbalancer.refuse_beyond(environment, app, count)
     with session.site(environment, app, nodes) as site:
+        site.compare = release
         holder, _, locked = site.discovery.read(records.lock_key(site.prefix))
         if locked:
             raise Refused(held(shapes.holder(holder), {"app": app.name, "environment": environment.name}))
@@ -39,8 +40,9 @@ def run(
         session.advise(site)
         for warning in (*loadbalancer.lacking(app, count, observed.slots), *notify.lacking(environment)):
             journal.warn(warning)
-        pause = records.pauses(app, release, site.record())
-        desired = Desired(app, release, count, site.nodes, pause=pause, analysis=True, move=move)
+        edition = editions.choose(observed, release, site.editions)
+        pause = records.pauses(app, edition, site.record())
+        desired = Desired(app, edition, count, site.nodes, pause=pause, analysis=True, move=move)
         plan = planner.plan(desired, preflight.health(site.discovery, desired, observed, journal))
         if app.hooks and (plan.install or plan.waves):
             marks = hookphases.marks(site.discovery, site.prefix, release)
@@ -59,8 +61,8 @@ def run(
         "environment": environment.name,
         "version": release,
         "verdict": verdict,
-        "plan": explain.lines(plan, app.name, release),
-        "actions": explain.actions(plan, observed, release),
+        "plan": [*explain.settings(plan, desired, observed), *explain.lines(plan, app.name, edition)],
+        "actions": explain.actions(plan, observed, edition, editions.changes(desired, observed)),
         "warnings": journal.warnings,
         "retcode": DONE,
     }

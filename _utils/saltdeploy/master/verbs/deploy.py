@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from ... import discovery
 from ...core import arguments, records, traffic, versions
+from ...core.editions import release
 from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused, cause
 from ...core.model import version_of
 from ...definition import loadbalancer
 from ...discovery.registration import CANDIDATE
-from ...planning import planner
+from ...planning import editions, planner
 from ...planning.model import Desired
 from .. import outcome, preflight
 from ..outcome import Outcome
@@ -45,10 +46,11 @@ def run(
 ) -> Result:
     """Deploy a release of app ``name``."""
     environment, app = session.definitions(name, env, starts=True)
-    release = versions.check(app, version)
+    wanted = versions.check(app, version)
     count = arguments.count("instances", instances, app.instances)
     loadbalancer.refuse_beyond(environment, app, count)
     with session.site(environment, app, nodes) as site:
+        site.compare = wanted
 
         def decide(observed: Observed) -> Task:
             site.not_paused()
@@ -56,17 +58,18 @@ def run(
             if publish and not keep:
                 preflight.refuse_unseen(site)
             traffic.refuse_unseen(app, site.discovery.instances(app.name, passing=True), site.observed)
-            pause = records.pauses(app, release, site.record())
+            edition = editions.choose(observed, wanted, site.editions)
+            pause = records.pauses(app, edition, site.record())
             session.advise(site, acts=not test)
             options: dict[str, Any] = {"pause": pause, "analysis": True, "move": move}
-            desired = Desired(app, release, count, site.nodes, publish, keep, **options)
+            desired = Desired(app, edition, count, site.nodes, publish, keep, **options)
 
             def make(desired: Desired, observed: Observed) -> Plan:
                 plan = planner.plan(desired, observed)
                 if plan.install or plan.waves:
-                    preflight.files(site.fleet, app, release, site.nodes, session.journal)
+                    preflight.files(site.fleet, app, wanted, site.nodes, session.journal)
                 if not plan.install and contents.may_change(app):
-                    contents.check(site.fleet, app, release, (), observed, site.record())
+                    contents.check(site.fleet, app, wanted, (), observed, site.record())
                 return plan
 
             return rollouttask.decide(session, site, observed, desired, make)
@@ -127,7 +130,7 @@ def _measure(
     if service != app.name:
         return ""  # candidates have no clients, so there is nothing to measure
     node, instance = min(new)
-    where = measurements.Where(environment.name, version_of(instance), node, instance)
+    where = measurements.Where(environment.name, release(version_of(instance)), node, instance)
     try:
         with Fleet(session.opts) as fleet:
             jobs = Jobs(fleet, session.journal)

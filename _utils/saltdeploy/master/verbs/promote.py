@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ... import discovery
 from ...core import records, versions
+from ...core.editions import release
 from ...core.errors import Refused
-from ...planning import planner
+from ...planning import editions, planner
 from ...planning.model import Desired
 from . import rollouttask, task
 
 if TYPE_CHECKING:
     from ...core.model import App, Environment
     from ...core.records import Paused
-    from ...planning.model import Observed
+    from ...planning.model import Observed, Plan
     from .session import Session
     from .task import Result, Task
 
@@ -27,6 +28,7 @@ def run(session: Session, name: object, env: object, test: bool, reason: object)
     # A choice of all nodes counts as no choice: then no other release may serve in the end.
     chosen = paused["nodes"] if set(paused["nodes"]) != set(environment.eligible(app)) else None
     with session.site(environment, app, chosen, choice=False) as site:
+        site.compare = release(version)
 
         def decide(observed: Observed) -> Task:
             if (site.record() or records.NOTHING).get("paused") != paused:
@@ -36,11 +38,30 @@ def run(session: Session, name: object, env: object, test: bool, reason: object)
                 )
             site.tell_strangers(observed)
             move = paused.get("move", False)
-            desired = Desired(app, version, paused["instances"], site.nodes, adopt=True, analysis=True, move=move)
+            options: dict[str, Any] = {"adopt": True, "analysis": True, "as_before": True, "move": move}
+            desired = Desired(app, version, paused["instances"], site.nodes, **options)
+
+            def make(desired: Desired, observed: Observed) -> Plan:
+                plan = planner.plan(desired, observed)
+                _refuse_changed(environment, desired, observed, plan)
+                return plan
+
             # The record changes in any case.
-            return replace(rollouttask.decide(session, site, observed, desired, planner.plan), changes=True)
+            return replace(rollouttask.decide(session, site, observed, desired, make), changes=True)
 
         return task.carry_out(session, site, "promote", decide, reason, test)
+
+
+def _refuse_changed(environment: Environment, desired: Desired, observed: Observed, plan: Plan) -> None:
+    """Raise Refused if nodes would start other settings than those that the first wave has shown to be good."""
+    app, what = desired.app.name, editions.differs(desired, observed)
+    nodes = editions.lacking(desired, observed, plan.starting)
+    if nodes and what:
+        raise Refused(
+            f"the definition of {app} has changed since its first wave ({what}), and {', '.join(nodes)} would start"
+            f" what it says now. Undo that change and promote then, or go back: salt-run deploy.abort {app}"
+            f" env={environment.name}"
+        )
 
 
 def paused_release(environment: Environment, app: App) -> tuple[str, Paused]:
@@ -52,4 +73,4 @@ def paused_release(environment: Environment, app: App) -> tuple[str, Paused]:
         raise Refused(
             f"no deployment of {app.name} is paused in {where}: see salt-run deploy.status {app.name} env={where}"
         )
-    return versions.check(app, record["version"]), record["paused"]
+    return versions.recorded(app, record["version"]), record["paused"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...core import arguments, versions
+from ...core import arguments, editions, versions
 from ...core.errors import Refused
 from ...definition import loadbalancer
 from ...planning import planner
@@ -42,12 +42,16 @@ def run(
             site.refuse_strangers(observed, keep)
             if not keep:
                 preflight.refuse_unseen(site)
-            waiting = sorted({i.version for i in observed.instances if i.held and not i.published})
-            if wanted is None and len(waiting) > 1:
-                chosen = " or ".join(map(versions.argument, waiting))
+            held = sorted((i for i in observed.instances if i.held and not i.published), key=lambda i: i.deployment)
+            waiting = [i.version for i in held]
+            releases = sorted(set(map(editions.release, waiting)))
+            if wanted is None and len(releases) > 1:
+                chosen = " or ".join(map(versions.argument, releases))
                 raise Refused(f"candidates of several releases wait. Choose one: {chosen}")
-            release = wanted or versions.check(app, waiting[0] if waiting else None)
-            desired = Desired(app, release, count, site.nodes, keep=keep, analysis=True, move=move)
+            release = wanted or versions.check(app, releases[0] if releases else None)
+            # Candidates with other settings than those of the newest deployment are old.
+            version = next((v for v in reversed(waiting) if editions.release(v) == release), release)
+            desired = Desired(app, version, count, site.nodes, keep=keep, analysis=True, move=move)
             return rollouttask.decide(session, site, observed, desired, planner.publication)
 
         return task.carry_out(session, site, "publish", decide, reason, test)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...core import records
+from ...core import editions, records
 from ...core.errors import DONE, Refused, cause
 from ...planning import planner
 from ...planning.explain import listed
@@ -121,7 +121,7 @@ def _in_turn(wave: Ids, up: Collection[tuple[str, str]]) -> Iterator[Ids]:
 
 
 def _verdict(result: Result) -> str:
-    what, where = f"{result['app']} {result['version']}".rstrip(), result["environment"]
+    what, where = f"{result['app']} {editions.told(result['version'])}".rstrip(), result["environment"]
     if result["retcode"] != DONE:
         look = outcome.look_at(result)
         why = result.get("untrue") or outcome.first_line(result)

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import TYPE_CHECKING
 
-from ...core import records, versions
+from ...core import editions, names, records, versions
 from ...core.errors import Refused
 from ...planning import planner
 from ...planning.model import Desired
 from . import rollouttask, task
 
 if TYPE_CHECKING:
+    from ...core.model import App
     from ...core.records import Entry
     from ...planning.model import Observed
     from .appsite import Site
@@ -30,43 +31,103 @@ def run(
     test: bool,
     reason: object,
     move: bool,
+    settings: object = None,
 ) -> Result:
-    """Roll app ``name`` back to the last good release, or to ``version``, which must still be installed."""
+    """Roll app ``name`` back to the last good release with the settings that it had, or to others.
+
+    :param version: the release, or the edition, which must still be installed. None means the last good one.
+    :param settings: the number of the settings. None means the last settings of the release.
+    """
     environment, app = session.definitions(name, env)
-    wanted = None if version is None else versions.check(app, version)
+    number = None if settings is None else names.whole("settings", settings, 0, editions.MOST)
+    wanted = None if version is None else _edition(app, version)
     with session.site(environment, app, nodes, back=True) as site:
 
         def decide(observed: Observed) -> Task:
             site.tell_strangers(observed)
             record, history = site.deployed(), site.history()
             current = records.running(history, record)
-            target = _retained(site, observed, wanted, current) if wanted else _last_good(site, history, current)
-            session.journal.say(f"back from {app.name} {current} to {target}{_published_when(history, target)}")
-            passed: tuple[list[str], list[str]] = ([], []) if wanted else records.passed(history, current, target)
+            chosen = wanted is not None or number is not None
+            target = (
+                _retained(site, observed, _find(site, observed, wanted, number, current), current)
+                if chosen
+                else _last_good(site, history, current)
+            )
+            there, back = editions.told(current), editions.told(target)
+            session.journal.say(f"back from {app.name} {there} to {back}{_published_when(history, target)}")
+            passed: tuple[list[str], list[str]] = ([], []) if chosen else records.passed(history, current, target)
             for sentence in _passing_over(app.name, current, target, *passed):
                 session.warn(sentence)
             # Never fewer than serve now, because somebody may have scaled up for a reason.
             count = max(app.instances, sum(i.good and i.version == current for i in observed.instances))
-            preferred = sorted(site.nodes, key=lambda n: target not in observed.releases.get(n, ()))
-            desired = Desired(app, target, count, tuple(preferred), tests=not skip_tests, move=move, register=False)
-            said = f", rolled back from {current}"
+            release = editions.release(target)
+            preferred = sorted(site.nodes, key=lambda n: release not in observed.releases.get(n, ()))
+            options = {"tests": not skip_tests, "move": move, "register": False, "as_before": True}
+            desired = Desired(app, target, count, tuple(preferred), **options)
+            said = f", rolled back from {there}"
             return rollouttask.decide(session, site, observed, desired, planner.plan, said, current)
 
         return task.carry_out(session, site, "rollback", decide, reason, test)
 
 
+def _edition(app: App, version: object) -> str:
+    """Return ``version``, a release or an edition of ``app``. Raises Refused if it cannot be one."""
+    return versions.recorded(app, version) if editions.is_edition(version) else versions.check(app, version)
+
+
+def _find(site: Site, observed: Observed, wanted: str | None, number: int | None, current: str) -> str:
+    """Return the edition that an operator means by a release, a number of settings, or both.
+
+    :raises Refused: nobody knows of these settings.
+    """
+    kept = {edition for there in observed.editions.values() for edition in there}
+    known = list(dict.fromkeys([*site.editions(), *sorted(kept, key=editions.settings, reverse=True)]))
+    release = editions.release(wanted) if wanted else None
+    if wanted and editions.MARK in wanted:
+        if number not in (None, editions.settings(wanted)):
+            raise Refused(f"version={wanted} has the number of other settings than settings={number}. Say one of them.")
+        number = editions.settings(wanted)
+    if number is None and release:
+        return _last_of(site, release, kept, current)
+    fitting = [e for e in known if editions.settings(e) == number and release in (None, editions.release(e))]
+    releases = sorted(set(fitting))
+    if len(releases) == 1:
+        return releases[0]
+    name, env = site.app.name, site.environment.name
+    look = f"See salt-run deploy.history {name} env={env}"
+    if releases:
+        raise Refused(f"settings={number}: several releases of {name} have it. Say which: version=…. {look}")
+    of = f" of {release}" if release else ""
+    raise Refused(f"settings={number}: nobody knows of such settings of {name}{of} in {env}. {look}")
+
+
+def _last_of(site: Site, release: str, kept: Collection[str], current: str) -> str:
+    """Return the newest edition of ``release`` that was good, or the running one if the history has no other.
+
+    :param kept: the editions whose settings nodes have kept.
+    """
+    good = [e for e in records.good(site.history()) if editions.release(e) == release and e != current]
+    if good or editions.release(current) == release:
+        return good[0] if good else current
+    there = [e for e in kept if editions.release(e) == release]
+    return release if release in there or not there else max(there, key=editions.settings)
+
+
 def _retained(site: Site, observed: Observed, version: str, current: str) -> str:
-    """Return ``version``. Raises Refused if it runs now, or if no node has it any more."""
+    """Return the edition ``version``. Raises Refused if it runs now, or if no node has its release any more."""
     name, env = site.app.name, site.environment.name
     if version == current:
         raise Refused(
-            f"{name} {version} is the release that runs in {env}: see salt-run deploy.history {name} env={env}"
+            f"{name} {editions.told(version)} is the release that runs in {env}: see salt-run deploy.history {name}"
+            f" env={env}"
         )
-    there = sorted({r for releases in observed.releases.values() for r in releases} - {current})
-    if version not in there:
+    there = sorted({r for releases in observed.releases.values() for r in releases})
+    release = editions.release(version)
+    if release not in there:
+        there = [r for r in there if r != editions.release(current)]
         raise Refused(
-            f"{name} {version} is installed on no node any more. Retained are: {', '.join(there) or 'none'}."
-            f" To install it again: salt-run deploy.app {name} {versions.argument(version)} env={env}"
+            f"{name} {release} is installed on no node any more. Retained are: {', '.join(there) or 'none'}."
+            f" To install it again: salt-run deploy.app {name} {versions.argument(release)} env={env}"
         )
     return version
 
@@ -77,21 +138,22 @@ def _last_good(site: Site, history: Sequence[Entry], current: str) -> str:
     if not entry or not entry["record"]:
         any_version, name, env = versions.argument("…"), site.app.name, site.environment.name
         raise Refused(
-            f"the history of {name} in {env} has no good release before {current}: name one that is installed still"
-            f" ({any_version}), or deploy one: salt-run deploy.app {name} {any_version} env={env}"
+            f"the history of {name} in {env} has no good release before {editions.told(current)}: name one that is"
+            f" installed still ({any_version}), or deploy one: salt-run deploy.app {name} {any_version} env={env}"
         )
-    return versions.check(site.app, entry["record"]["version"])
+    return versions.recorded(site.app, entry["record"]["version"])
 
 
 def _passing_over(name: str, current: str, target: str, reverted: Sequence[str], left: Sequence[str]) -> Iterator[str]:
     """Yield surprising effects of a rollback, as sentences for the operator: see records.passed."""
     if reverted:
         yield (
-            f"{name} {', '.join(reverted)} failed and was reverted before: clients have {current}. This goes"
-            f" below it, to {target}."
+            f"{name} {', '.join(map(editions.told, reverted))} failed and was reverted before: clients have"
+            f" {editions.told(current)}. This goes below it, to {editions.told(target)}."
         )
     if left:
-        yield f"{name} {', '.join(left)} is passed over: a rollback left it, and nobody deployed it again since."
+        what = ", ".join(map(editions.told, left))
+        yield f"{name} {what} is passed over: a rollback left it, and nobody deployed it again since."
 
 
 def _published_when(history: Sequence[Entry], version: str) -> str:

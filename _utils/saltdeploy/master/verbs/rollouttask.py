@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...core import hooks, records
 from ...core.errors import INTERRUPTS, Failed, NotReverted, cause
 from ...definition import loadbalancer
-from ...planning import affinity, explain, planner
+from ...planning import affinity, editions, explain, planner
 from .. import outcome, preflight
 from ..outcome import Ending, Outcome
 from ..remote.jobs import Jobs
@@ -43,14 +43,15 @@ def decide(
         session.journal.warn(warning)
     observed = preflight.health(site.discovery, desired, observed, session.journal)
     plan = make(desired, observed)
-    known = {"app": site.app.name, "version": desired.version, "environment": site.environment.name}
-    marks = hookphases.marks(site.discovery, site.prefix, desired.version) if site.app.hooks else {}
+    known = {"app": site.app.name, "version": desired.release, "environment": site.environment.name}
+    marks = hookphases.marks(site.discovery, site.prefix, desired.release) if site.app.hooks else {}
     if plan.install or plan.waves:
-        hooks.refuse_unknown(site.app.name, site.environment.name, desired.version, marks)
+        hooks.refuse_unknown(site.app.name, site.environment.name, desired.release, marks)
     left_serving = preflight.left(site) if plan.waves else []
     return Task(
         version=desired.version,
         lines=[
+            *explain.settings(plan, desired, observed),
             *explain.lines(plan, site.app.name, desired.version),
             *left_serving,
             *hooks.lines(site.app, plan, marks, known),
@@ -60,7 +61,7 @@ def decide(
         act=lambda lock, identity: _act(session.journal, site, observed, desired, plan, lock, identity, left),
         verdict=lambda result: outcome.verdict(result, desired, said),
         more={"left": left} if left else {},
-        actions=explain.actions(plan, observed, desired.version),
+        actions=explain.actions(plan, observed, desired.version, editions.changes(desired, observed)),
         publishes=desired.publish,
         keep=desired.keep,
         alone=not (desired.keep or plan.paused or site.chosen),
@@ -83,11 +84,11 @@ def _act(
     artifact = ""
     if plan.install:
         try:
-            artifact = _agreed(site, desired.version, plan.install, observed, digests.get(desired.version, ""))
+            artifact = _agreed(site, desired.release, plan.install, observed, digests.get(desired.release, ""))
         except Failed as exc:
             return Ending(Outcome.REVERTED, before, str(exc))
     if artifact:
-        digests[desired.version] = artifact
+        digests[desired.release] = artifact
     data = affinity.recorded(desired, observed, before)
     context = Context(
         jobs,
@@ -114,9 +115,9 @@ def _act(
     except Failed as exc:
         return Ending(Outcome.REVERTED, deployment.ledger.before, str(exc))
     if plan.install and site.app.source.kind == "pip":
-        _warn_of_packages(journal, site, desired.version, contents.nodes(plan.install, observed, desired.version))
+        _warn_of_packages(journal, site, desired.release, contents.nodes(plan.install, observed, desired.release))
     if plan and desired.publish:
-        now = planner.installed(observed, plan, desired.version)
+        now = planner.installed(observed, plan, desired.release)
         _tidy(journal, site, now, desired.version, left, lock, identity)
     paused = plan.paused and desired.publish
     return Ending(Outcome.PAUSED if paused else Outcome.DONE, deployment.ledger.record)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...core import arguments, records, versions
+from ...core import arguments, editions, records, versions
 from ...core.errors import Refused
 from ...definition import loadbalancer
 from ...planning import planner
@@ -28,6 +28,7 @@ def run(
         raise Refused(f"how many of {app.name}? Say instances=, the definition has {app.instances}.")
     loadbalancer.refuse_beyond(environment, app, count)
     with session.site(environment, app, choice=False) as site:
+        site.compare = editions.release(site.deployed()["version"])
 
         def decide(observed: Observed) -> Task:
             record = site.deployed()
@@ -35,9 +36,9 @@ def run(
                 raise Refused(records.paused(app.name, environment.name, record))
             site.refuse_strangers(observed)
             preflight.refuse_unseen(site)
-            version = versions.check(app, record["version"])
+            version = versions.recorded(app, record["version"])
             # A changed definition is deployed by deploy.app.
-            desired = Desired(app, version, count, site.nodes, move=move, register=False)
+            desired = Desired(app, version, count, site.nodes, move=move, register=False, as_before=True)
             differs = f". The definition says {app.instances}: so will the next deploy.app without instances="
             said = differs if count != app.instances else ""
             return rollouttask.decide(session, site, observed, desired, planner.plan, said)

@@ -17,7 +17,7 @@ import salt.pillar
 from ... import definition, discovery
 from ...core import arguments, bluegreen, names, records, words
 from ...core.errors import Refused, unchanged
-from ...core.model import App, Environment, undefined
+from ...core.model import App, Environment, undefined, version_of
 from ...definition import cautions, inheritance, templateerrors
 from .. import preflight
 from ..journal import Journal
@@ -174,8 +174,12 @@ class Session:
         had = (record or records.NOTHING).get("data", [])
         # If a node does not answer, only the record knows whether it has data of the app.
         unseen = {n: "" for n in {*had, *(record or records.NOTHING)["nodes"]} if n not in site.answering}
+        # Nobody can tell whether a node that does not answer has settings as defined.
+        silent = {n: ids for n, ids in (record or records.NOTHING)["nodes"].items() if n not in site.answering}
+        kept = {node: dict.fromkeys(map(version_of, ids)) for node, ids in silent.items()}
         return replace(
             observed,
+            editions={**kept, **observed.editions},
             warm=bluegreen.still(record, time.time()),
             data={**unseen, **observed.data},
             lost=frozenset(had) & set(site.answering) - set(observed.data),

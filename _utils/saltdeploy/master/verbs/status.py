@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from ... import definition, discovery
 from ...core import arguments
 from ...core.errors import DONE
-from .. import status
+from .. import changes, status
+from ..remote.fleet import Fleet
 from .session import stand_in
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def run(session: Session, name: object, env: object) -> Result:
-    """Return the state of an app, or of all apps, in discovery and in the record, even without a definition."""
+    """Return the state of an app, or of all apps, by discovery, record and nodes, even without a definition."""
     word = arguments.one_name(name) or None
     environment = session.environment(env, word)
     session.warn_of_others(environment, word)
@@ -30,4 +31,6 @@ def run(session: Session, name: object, env: object) -> Result:
             chosen = [stand_in(word) if word in undefined else definition.known_by_name(environment, word)]
         replaced = backend.replaced()
         apps = [status.of_app(backend, environment, app, replaced) for app in chosen]
+        with Fleet(session.opts) as fleet:
+            changes.add(fleet, environment, apps)
     return {"environment": environment.name, "apps": apps, "retcode": DONE}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...core import arguments
+from ...core import arguments, editions
 from ...core.errors import DONE, REVERTED, Failed, Refused
 from ..remote.jobs import Jobs
 from ..rollout.acceptance import Acceptance
@@ -23,7 +23,7 @@ def run(session: Session, name: object, env: object, version: object, nodes: obj
         # A warm instance is no candidate. It is tested only if its release is named.
         known = [i for i in observed.instances if i.running and i.recorded]
         running = [i for i in known if (release or (i.node, i.id) not in observed.warm)]
-        chosen = [i for i in running if release in (None, i.version)]
+        chosen = [i for i in running if release in (None, editions.release(i.version))]
         chosen = [i for i in chosen if not i.published] or chosen
         if not chosen:
             which = " ".join(filter(None, ["no instance of", app.name, release, "runs in", environment.name]))

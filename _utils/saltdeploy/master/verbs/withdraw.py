@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from ...core import arguments, records
+from ...core import arguments, editions, records
 from ...core.errors import DONE, INTERRUPTS, Failed, Refused, cause
 from ...planning import planner
 from .. import membership
@@ -45,7 +45,7 @@ def run(
 
         def decide(observed: Observed) -> Task:
             published = [i for i in observed.instances if i.published]
-            going = [i for i in published if release in (None, i.version)]
+            going = [i for i in published if release in (None, editions.release(i.version))]
             if not going:
                 raise Refused(f"nothing of {app.name} {release or ''} is published on {', '.join(site.nodes)}.")
             planner.refuse_lost(going)
@@ -55,7 +55,7 @@ def run(
             if not others - {(i.node, i.id) for i in going} and not (confirm or test):
                 raise Refused(f"no instance of {app.name} would be left for clients. To do it, say confirm=True.")
             return Task(
-                ", ".join(sorted({i.version for i in going})),
+                ", ".join(sorted({editions.told(i.version) for i in going})),
                 [f"withdraw {i.id} on {i.node}" for i in going],
                 True,
                 lambda lock, identity: act(Jobs(site.fleet, session.journal), site, going, lock, identity),

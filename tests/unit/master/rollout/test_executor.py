@@ -10,6 +10,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from saltdeploy.core import bluegreen
 from saltdeploy.core.errors import Failed, NotReverted
+from saltdeploy.core.model import version_of
 from saltdeploy.planning.planner import plan
 
 from tests.support.fleet import NEW, OLD, instance, observe
@@ -19,13 +20,21 @@ WAVES = st.sampled_from([(1, "100%"), ("100%",), (1, 2, "100%")])
 
 
 @given(
-    st.integers(1, 5), WAVES, st.sampled_from(["rolling", "recreate", "blue_green"]), st.integers(0, 25), st.booleans()
+    st.integers(1, 5),
+    WAVES,
+    st.sampled_from(["rolling", "recreate", "blue_green"]),
+    st.integers(0, 25),
+    st.booleans(),
+    # Another release, or the same with other settings.
+    st.sampled_from([OLD, f"{NEW}@1"]),
 )
-def test_whatever_fails_all_is_as_before_and_enough_served_all_the_time(count, waves, replace, number, interrupted):
+def test_whatever_fails_all_is_as_before_and_enough_served_all_the_time(
+    count, waves, replace, number, interrupted, old
+):
     nodes = list("abcde"[:count])
     fault = {"interrupts" if interrupted else "faults": [number]}
-    fleet = Fleet([instance(n) for n in nodes], **fault)
-    run, made = deployment(fleet, nodes, waves, replace)
+    fleet = Fleet([instance(n, old) for n in nodes], **fault)
+    run, made = deployment(fleet, nodes, waves, replace, old=old)
     before, record = dict(fleet.instances), fleet.record
     try:
         run.run(made)
@@ -38,7 +47,7 @@ def test_whatever_fails_all_is_as_before_and_enough_served_all_the_time(count, w
         event("succeeded")
         warm = bluegreen.recorded(fleet.record)
         assert warm == (set(before) if replace == "blue_green" else set())
-        assert all((f"_{NEW}_" in key[1]) == seen == (key not in warm) for key, seen in fleet.instances.items())
+        assert all((version_of(key[1]) == NEW) == seen == (key not in warm) for key, seen in fleet.instances.items())
     assert fleet.fewest >= (count if replace != "recreate" else (count + 1) // 2 if count > 1 else 0)
     assert not fleet.refused
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from saltdeploy import discovery
 from saltdeploy.master import notify
-from saltdeploy.master.verbs import execute, logs, session
+from saltdeploy.master.verbs import execute, logs, session, status
 
 from tests.support.verbs import Here
 
@@ -28,7 +28,7 @@ def here(monkeypatch):
         made = Here(*instances, **options)
         monkeypatch.setattr(discovery, "connect", lambda config: made.catalog)
         monkeypatch.setattr(notify, "Bus", Bus)
-        for module in (execute, logs, session):
+        for module in (execute, logs, session, status):
             monkeypatch.setattr(module, "Fleet", lambda opts: made.minions)
         return made
 

@@ -31,6 +31,7 @@ def test_a_check_warns_of_a_load_balancer_without_room_and_of_a_webhook_without_
         refuse_strangers=lambda observed: None,
         observed=None,
         record=lambda: {},
+        editions=lambda: (),
     )
     webhook = Webhook("https://chat.example.com/x", token_file=str(tmp_path / "token"))
     made = call(

@@ -34,7 +34,7 @@ def test_who_paused_on_all_nodes_is_told_of_others_that_serve_when_it_goes_on(no
     environment = Environment("e", {n: Node(n, n, ("app",)) for n in ("web1", "web2")}, {})
     made = call(
         definitions=lambda *args: (environment, make_app()),
-        site=lambda _environment, _app, nodes, choice: seen.append(nodes) or contextlib.nullcontext(None),
+        site=lambda _environment, _app, nodes, choice: seen.append(nodes) or contextlib.nullcontext(SimpleNamespace()),
     )
     monkeypatch.setattr(promote, "paused_release", lambda *args: ("1.0", {"nodes": nodes, "instances": 2}))
     monkeypatch.setattr(task, "carry_out", lambda *args: {})

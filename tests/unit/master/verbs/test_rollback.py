@@ -93,3 +93,83 @@ def test_it_starts_as_many_as_serve_now(here):
     made = here(*there, record=recorded("2.0", {i.node: [i.id] for i in there}), releases=INSTALLED)
     started = [line for line in back(made, "1.0")["plan"] if "start" in line]
     assert len(started) == 2
+
+
+NUMBERED = instance("web1", "2.0@4")
+
+
+def back_to(made, version=None, settings=None):
+    """Return version and plan of a dry run."""
+    found = rollback.run(made.session, "shop", None, version, None, False, True, None, False, settings)
+    return found["version"], found["plan"]
+
+
+def with_settings(here, **seen):
+    """Return an app whose release 2.0 was deployed with settings of its own, then with 2, 3, which failed, and 4."""
+    before = recorded("2.0@2", {"web1": ["shop_2.0_100-2"]})
+    history = [
+        entry("1.0@1"),
+        entry("2.0"),
+        entry("2.0@2"),
+        entry("2.0@3", retcode=1, record=before),
+        entry("2.0@4"),
+    ]
+    record = recorded("2.0@4", {"web1": [NUMBERED.id]})
+    return here(NUMBERED, record=record, releases=INSTALLED, history=history, **seen)
+
+
+def test_it_goes_back_to_the_settings_of_before(here):
+    version, plan = back_to(with_settings(here))
+    assert version == "2.0@2" and plan[-1] == "wave 1: retire shop_2.0_100-4 on web1"
+
+
+@pytest.mark.parametrize(
+    "version, settings, target",
+    [
+        (None, 1, "1.0@1"),
+        (None, 3, "2.0@3"),
+        ("2.0", 0, "2.0"),
+        # Not 3, which failed.
+        ("2.0", None, "2.0@2"),
+        ("2.0@3", None, "2.0@3"),
+        ("1.0", None, "1.0@1"),
+        ("1.5", None, "1.5"),
+    ],
+)
+def test_settings_are_found_by_release_and_number(here, version, settings, target):
+    assert back_to(with_settings(here), version, settings)[0] == target
+
+
+@pytest.mark.parametrize(
+    "version, settings, why",
+    [
+        (None, 9, "^settings=9: nobody knows of such settings of shop in e. See salt-run deploy.history shop env=e$"),
+        ("1.0", 4, "^settings=4: nobody knows of such settings of shop of 1.0 in e"),
+        (None, 0, "^settings=0: several releases of shop have it. Say which: version="),
+        (None, 4, r"^shop 2.0 \(settings 4\) is the release that runs in e"),
+        ("2.0@4", None, r"^shop 2.0 \(settings 4\) is the release that runs in e"),
+        ("2.0@2", 3, "^version=2.0@2 has the number of other settings than settings=3. Say one of them.$"),
+        (None, "4", "^settings='4': a whole number from 0 to 99999 is allowed"),
+        (None, -1, "^settings=-1: a whole number"),
+        ("2.0@x", None, "^version '2.0@x' is not usable"),
+    ],
+)
+def test_settings_that_cannot_be_found_are_refused(here, version, settings, why):
+    with pytest.raises(Refused, match=why):
+        back_to(with_settings(here), version, settings)
+
+
+def test_a_node_that_has_not_kept_the_settings_is_named_in_the_plan(here):
+    made = with_settings(here, editions={"web1": {"2.0@2": None, "2.0@4": ""}, "web2": {"2.0@2": None}})
+    assert "settings of now" not in str(back_to(made, settings=2)[1])
+    made = with_settings(here, editions={"web1": {"2.0@4": ""}})
+    assert back_to(made, settings=2)[1][0] == (
+        "web1: shop starts with the settings of now, because those of 2.0 (settings 2) are not kept there"
+    )
+
+
+def test_settings_that_failed_are_no_settings_to_go_back_to(here):
+    """Unless somebody says their number."""
+    failed = entry("2.0@3", retcode=1, record=RECORD)
+    made = here(NEW, record=RECORD, releases=INSTALLED, history=[entry("2.0"), failed])
+    assert refused(made, "2.0").startswith("shop 2.0 is the release that runs in e")

@@ -1,0 +1,49 @@
+"""The settings of instances that differ from their definition, which only their nodes can tell, for a status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ..planning.editions import NOT_KNOWN
+from . import membership
+from .remote import answers
+from .status import State
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..core.model import Environment
+    from .remote.fleet import Fleet
+
+# How long a status waits for the nodes, in seconds.
+DEADLINE = 15.0
+# The states of instances that were started with settings of the environment.
+OURS = (State.PUBLISHED.value, State.CANDIDATE.value, State.WARM.value, State.WITHDRAWN.value)
+
+
+def add(fleet: Fleet, environment: Environment, apps: Sequence[dict[str, Any]]) -> None:
+    """Add to the states of ``apps``, as status.of_app returns them, which settings of their instances differ.
+
+    One job asks all nodes with instances. A node that does not tell is named in the warnings of its apps.
+    """
+    rows = [(app, row) for app in apps if app["app"] in environment.apps for row in app["instances"]]
+    rows = [(app, row) for app, row in rows if row["state"] in OURS and row["node"] in environment.nodes]
+    if not rows:
+        return
+    asked = sorted({app["app"] for app, _ in rows})
+    nodes = sorted({row["node"] for _, row in rows})
+    # A run under way starts all its instances with the pillar that it began with.
+    refresh = not any(app["lock"] for app in apps)
+    replies = fleet.run("app.changed", nodes, asked, refresh=refresh, deadline=DEADLINE)
+    found = answers.compared(replies, answers.changed)
+    for app, row in rows:
+        reply = found[row["node"]]
+        differs = "" if reply.error else reply.value.get(app["app"], {}).get(row["version"], "")
+        row["settings"] = differs
+        if reply.error or "env" in differs or differs == NOT_KNOWN:
+            row["output"] = membership.without_answer(row["output"])
+        if differs:
+            row["notes"].append(f"settings not as defined ({differs})")
+        untold = f"{row['node']} does not say whether its settings are as defined: {reply.error}"
+        if reply.error and untold not in app["warnings"]:
+            app["warnings"].append(untold)

@@ -1,0 +1,156 @@
+"""The settings of instances: all that they were started from, besides their release. They never leave the node.
+
+Each is a file for root only, because it may hold secrets: ``<root>/<app>/settings/<release>/<number>-<slot>.json``. It
+stays as long as its release is installed, also when the instance is gone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from ..core import editions, names
+from ..core.model import App, Stop
+from ..definition import stops
+from ..system import trees
+from ..system.files import explained, make_folder, write_file
+from . import nodefiles
+
+FOLDER = "settings"
+FILE = re.compile(r"(?P<number>[0-9]{1,5})-(?P<slot>[0-9]{1,5})\.json")
+# The keys of a definition whose values are compared as a whole.
+WHOLE = ("run", "user", "data")
+# The difference of an instance whose settings nobody knows.
+UNKNOWN = "not known"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The part of a definition that reaches the process of an instance.
+
+    :param config: path below the instance's folder -> text of the rendered file.
+    """
+
+    run: str = field(repr=False)
+    env: dict[str, str] = field(repr=False)
+    config: dict[str, str] = field(repr=False)
+    user: str = ""
+    data: bool | str = False
+    memory: str = ""
+    cpu: str = ""
+    stop: Stop = field(default_factory=Stop)
+
+    def over(self, app: App) -> App:
+        """Return ``app`` with these settings in place of those of its definition."""
+        return replace(
+            app,
+            run=self.run,
+            env=self.env,
+            user=self.user,
+            data=self.data,
+            memory=self.memory,
+            cpu=self.cpu,
+            stop=self.stop,
+        )
+
+    def differences(self, other: Settings) -> list[str]:
+        """Return the keys of a definition in which ``other`` differs, without any value: ``env: LOG_LEVEL``."""
+        parts = {
+            "env": changed(self.env, other.env),
+            "config": changed(self.config, other.config),
+            "resources": [key for key in ("memory", "cpu") if getattr(self, key) != getattr(other, key)],
+            "stop": changed(asdict(self.stop), asdict(other.stop)),
+        }
+        return [
+            *(key for key in WHOLE if getattr(self, key) != getattr(other, key)),
+            *(f"{key}: {', '.join(keys)}" for key, keys in parts.items() if keys),
+        ]
+
+
+def of(app: App, config: Mapping[str, str]) -> Settings:
+    """Return the Settings that ``app`` defines, with the texts of its rendered ``config``."""
+    return Settings(app.run, dict(app.env), dict(config), app.user, app.data, app.memory, app.cpu, app.stop)
+
+
+def changed(mine: Mapping[str, object], others: Mapping[str, object]) -> list[str]:
+    """Return the sorted keys whose values differ between two mappings."""
+    return sorted(key for key in {*mine, *others} if mine.get(key) != others.get(key))
+
+
+class Store:
+    """The settings of all apps on a node, in its folder ``root``."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def keep(self, app: str, edition: str, slot: int, settings: Settings) -> None:
+        """Keep the settings of an instance.
+
+        :raises Failed: the file cannot be written.
+        """
+        path = self._path(app, edition, slot)
+        with explained():
+            make_folder(path.parent)
+            path.parent.chmod(0o700)
+            write_file(path, json.dumps(asdict(settings)), 0o600)
+
+    def read(self, app: str, edition: str, slot: int) -> Settings | None:
+        """Return the settings of an instance. None if they are lost, or incomplete after a power failure."""
+        return _parsed(nodefiles.read(self._path(app, edition, slot)))
+
+    def slots(self, app: str) -> dict[str, list[int]]:
+        """Return edition -> slots of all settings that are kept of ``app``, and can be read."""
+        found: dict[str, list[int]] = {}
+        for path in sorted((self.root / names.app(app) / FOLDER).glob("*/*.json")):
+            match = FILE.fullmatch(path.name)
+            if match and names.is_version(path.parent.name):
+                edition, slot = editions.of(path.parent.name, int(match["number"])), int(match["slot"])
+                if self.read(app, edition, slot):
+                    found.setdefault(edition, []).append(slot)
+        return found
+
+    def forget(self, app: str, release: str) -> None:
+        """Remove all settings of a release.
+
+        :raises Failed: they cannot be removed.
+        """
+        folder = self.root / names.app(app) / FOLDER
+        with explained():
+            if (folder / names.version(release)).exists():
+                trees.remove(folder / release)
+            if folder.is_dir() and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def _path(self, app: str, edition: str, slot: int) -> Path:
+        release, number = editions.release(names.edition(edition)), editions.settings(edition)
+        return self.root / names.app(app) / FOLDER / release / f"{number}-{slot}.json"
+
+
+def _parsed(found: Any) -> Settings | None:
+    """Return the Settings in the data of a file, or None if it has none."""
+    if not isinstance(found, dict) or set(found) != set(Settings.__dataclass_fields__):
+        return None
+    stop = found["stop"]
+    if not (
+        all(_are_texts([*found[key], *found[key].values()]) for key in ("env", "config") if _is_mapping(found[key]))
+        and all(_is_mapping(found[key]) for key in ("env", "config", "stop"))
+        and _are_texts(found[key] for key in ("run", "user", "memory", "cpu"))
+        and isinstance(found["data"], (bool, str))
+        and _are_texts([stop.get("signal")])
+        and isinstance(stop.get("timeout"), (int, float))
+        and 0 <= stop["timeout"] <= stops.MOST
+    ):
+        return None
+    return Settings(**{**found, "stop": Stop(stop["signal"], float(stop["timeout"]))})
+
+
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _are_texts(values: Iterable[object]) -> bool:
+    return all(isinstance(value, str) for value in values)
