@@ -42,15 +42,17 @@ def run(
             site.refuse_strangers(observed, keep)
             if not keep:
                 preflight.refuse_unseen(site)
-            held = sorted((i for i in observed.instances if i.held and not i.published), key=lambda i: i.deployment)
-            waiting = [i.version for i in held]
+            in_order = sorted(observed.instances, key=lambda i: i.deployment)
+            waiting = [i.version for i in in_order if i.held and not i.published]
             releases = sorted(set(map(editions.release, waiting)))
             if wanted is None and len(releases) > 1:
                 chosen = " or ".join(map(versions.argument, releases))
                 raise Refused(f"candidates of several releases wait. Choose one: {chosen}")
             release = wanted or versions.check(app, releases[0] if releases else None)
-            # Candidates with other settings than those of the newest deployment are old.
-            version = next((v for v in reversed(waiting) if editions.release(v) == release), release)
+            # Candidates with other settings than those of the newest deployment are old. A publication that was
+            # killed may have left none.
+            newest = [*(i.version for i in in_order if i.published), *waiting]
+            version = next((v for v in reversed(newest) if editions.release(v) == release), release)
             desired = Desired(app, version, count, site.nodes, keep=keep, analysis=True, move=move)
             return rollouttask.decide(session, site, observed, desired, planner.publication)
 

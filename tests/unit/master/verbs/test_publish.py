@@ -43,3 +43,15 @@ def test_a_paused_deployment_comes_first(here):
     made = here(OLD, NEW, record={**RECORD, "version": "2.0", "paused": ABOUT})
     with pytest.raises(Refused, match="^shop 2.0 is paused after its first wave"):
         published(made)
+
+
+def test_of_candidates_with_other_settings_those_of_the_newest_deployment_are_published(here):
+    """Their number may be the lower one: they are those of before again."""
+    first = instance("web2", "2.0@4", published=False, held=True, deployment="20261129-1")
+    second = instance("web3", "2.0@3", published=False, held=True, deployment="20261129-2")
+    result = published(here(OLD, first, second, record=RECORD))
+    assert result["version"] == "2.0@3" and f"publish {second.id} on web3" in str(result["plan"])
+    # What a killed run has published already is of these settings, too.
+    new = instance("web3", "2.0@3", deployment="20261129-2")
+    result = published(here(OLD, new, record=RECORD), "2.0")
+    assert result["version"] == "2.0@3" and f"retire {OLD.id} on web1" in str(result["plan"])
