@@ -145,7 +145,7 @@ def refuse(
     """Raise Refused, with advice, if clients of ``app`` get one of ``strangers``.
 
     :param app, environment: their names.
-    :param deployed: the release that the record has. An advised deployment must not change it.
+    :param deployed: the edition that the record has. An advised deployment must not change its release.
     :param tolerated: kinds that may stay.
     """
     wrong: dict[tuple[Kind, str], list[Endpoint]] = {}

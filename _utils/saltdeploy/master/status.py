@@ -1,4 +1,4 @@
-"""The state of an app in discovery and in the record, seen from the master, without asking a node."""
+"""The state of an app in discovery and in the record, seen from the master. Only changes.py asks nodes."""
 
 from __future__ import annotations
 
