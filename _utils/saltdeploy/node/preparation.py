@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core import editions
+from ..core.errors import Failed
 from ..core.model import Instance, instance_id
 from . import settings
 from .launch import Launch
@@ -56,12 +57,18 @@ def _kept(lifecycle: Lifecycle, app: App, instance: Instance) -> settings.Settin
 def _moved(lifecycle: Lifecycle, app: App, instance: Instance, slot: int, kept: settings.Settings) -> dict[str, str]:
     """Return the texts of ``config`` of settings that are kept for another ``slot``.
 
-    A file in which the slot makes no difference stays as it is kept. Any other is rendered as its template is now.
+    A file in which the slot makes no difference stays as it is kept. Any other is rendered as its template is now, if
+    that is possible.
     """
     other, port = instance_id(app.name, instance.version, slot), slot if app.ports else None
     stand_in = Instance(other, instance.node, app.name, instance.version, slot, instance.address, port)
-    there = _launch(lifecycle, app, stand_in, kept).rendered(lifecycle.render)
-    here = _launch(lifecycle, app, instance, kept).rendered(lifecycle.render)
+    try:
+        there = _launch(lifecycle, app, stand_in, kept).rendered(lifecycle.render)
+        here = _launch(lifecycle, app, instance, kept).rendered(lifecycle.render)
+    except Failed as exc:
+        # The way back from a broken template must not need it.
+        lifecycle.warnings.append(f"{instance.id} starts with the config of {other}: {exc}")
+        return kept.config
     moving = settings.changed(there, here)
     changed = [target for target in moving if there.get(target) != kept.config.get(target)]
     if changed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core.errors import Failed
 from saltdeploy.node import publication, restoration
 
 from tests.support.onenode import make_node, recorded
@@ -68,6 +69,20 @@ def test_in_another_place_only_files_that_are_about_the_place_are_rendered_again
         "web_1.0_2-1 starts with the config of now (own.ini changed since): that of web 1.0 (settings 1) is kept for"
         " other ports only."
     )
+
+
+def test_a_template_that_is_broken_now_is_not_needed_to_go_back(node):
+    started(node, "1.0@1")
+
+    def render(url, path, values):
+        raise Failed(f"{url}: is not on the master: see its file_roots.")
+
+    node.render = render
+    [instance] = node.start("web", "1.0@1", 1, "d", held=True, as_before=True).instances
+    assert (node.host.instances.folder(instance.id) / "web.ini").read_text() == "first"
+    assert node.warnings == [
+        f"{instance.id} starts with the config of web_1.0_0-1: salt://web.ini: is not on the master: see its file_roots."
+    ]
 
 
 def test_a_place_that_its_settings_are_kept_for_is_taken_first(node):
