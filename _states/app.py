@@ -13,8 +13,7 @@ that a deployment has replaced elsewhere. It changes nothing else, so it never u
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from saltdeploy import loader
-from saltdeploy.core import names, words
-from saltdeploy.core.editions import release
+from saltdeploy.core import editions, names, words
 
 __virtual__ = loader.virtual
 
@@ -86,7 +85,7 @@ def running(name, version, instances=1):
     try:
         _ = names.app(name), names.version(version), names.whole("instances", instances, 0, names.INSTANCES)
         observed = __salt__["app.observe"](name)["instances"]
-        there = [i for i in observed if release(i["version"]) == version and i["running"] and i["tested"]]
+        there = [i for i in observed if editions.release(i["version"]) == version and i["running"] and i["tested"]]
         missing = instances - len(there)
         if missing <= 0:
             ret["comment"] = f"{instances} of {name} {version} run"
@@ -174,7 +173,11 @@ def absent(name, version=None):
         ret["comment"] = (
             f"{names.app(name)} is absent" if version is None else f"{name} {names.version(version)} is absent"
         )
-        ids = [i["id"] for i in __salt__["app.observe"](name)["instances"] if version in (None, release(i["version"]))]
+        ids = [
+            i["id"]
+            for i in __salt__["app.observe"](name)["instances"]
+            if version in (None, editions.release(i["version"]))
+        ]
         releases = [r for r in __salt__["app.releases"](name) if version in (None, r)]
         if not ids and not releases:
             return ret

@@ -93,6 +93,21 @@ def test_a_state_that_cannot_look_fails_with_a_comment(states, state):
     assert "does not answer" in ret["comment"]
 
 
+def test_an_instance_with_numbered_settings_is_of_its_release(states, monkeypatch):
+    one = {"id": "web_1.0_80-7", "version": "1.0@7", "running": True, "tested": True}
+    stopped = []
+    fakes = {
+        "app.observe": lambda name: {"instances": [one]},
+        "app.releases": lambda name: ["1.0"],
+        "app.stop": lambda name, ids: stopped.extend(ids) or {"instances": ids, "warnings": []},
+        "app.remove": lambda name, version: True,
+    }
+    for state in ("running", "absent"):
+        monkeypatch.setitem(states[f"app.{state}"].__globals__, "__salt__", fakes)
+    assert states["app.running"]("web", "1.0")["comment"] == "1 of web 1.0 run"
+    assert states["app.absent"]("web", version="1.0")["result"] and stopped == ["web_1.0_80-7"]
+
+
 @pytest.mark.parametrize("told", [[], ["web_1.0_80 had to be killed"]], ids=["none", "one"])
 @pytest.mark.parametrize("state, arguments", [("running", ["1.0"]), ("deployed", []), ("absent", [])])
 def test_a_state_has_warnings_only_where_there_is_one(states, monkeypatch, state, arguments, told):
