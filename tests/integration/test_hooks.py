@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 
 import pytest
 import requests
@@ -96,8 +95,7 @@ def test_a_failing_hook_reverts_or_freezes(target, folder, releases):
 
     target.define({"hooks": {"before_publish": {"command": failing, "once": True, "on_failure": "freeze"}}})
     output = target.deploy(new, "reason=a try", code=2)
-    # Its env is another than that of the first try.
-    assert re.search(rf"{NAME} {new} \(settings \d+\) is FROZEN half way", output) and "Nothing was reverted" in output
+    assert f"{NAME} {new} is FROZEN half way" in output and "Nothing was reverted" in output
     frozen = target.traces()
     assert frozen.published == old.published and len(frozen.candidates) == 1 and not frozen.locked
     assert frozen.record["nodes"] == old.record["nodes"] and frozen.record["version"] == before

@@ -29,6 +29,7 @@ from .inventory import Inventory, Observation
 from .launch import Launch
 from .readiness import POLL, Readiness
 from .termination import Ending
+from .turns import NOBODY
 
 if TYPE_CHECKING:
     from ..core.model import App, Instance
@@ -331,6 +332,8 @@ class Lifecycle:
         publication.deregister(self, name, ids)
         if problems:
             raise Failed(joined(problems))
+        if deployment not in NOBODY:
+            self.host.settings.forget_of(name, deployment)
         return ids
 
     def _end(self, name: str, ids: Iterable[str], here: Mapping[str, Instance]) -> list[str]:

@@ -28,7 +28,9 @@ def write(lifecycle: Lifecycle, app: App, instance: Instance, as_before: bool) -
     launch = _launch(lifecycle, app, instance, kept)
     config = kept.config if kept else launch.rendered(lifecycle.render)
     launch.write(config)
-    lifecycle.host.settings.keep(app.name, instance.version, instance.slot, settings.of(launch.app, config))
+    lifecycle.host.settings.keep(
+        app.name, instance.version, instance.slot, settings.of(launch.app, config), instance.deployment
+    )
     return launch
 
 

@@ -87,16 +87,19 @@ class Store:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def keep(self, app: str, edition: str, slot: int, settings: Settings) -> None:
-        """Keep the settings of an instance.
+    def keep(self, app: str, edition: str, slot: int, settings: Settings, deployment: str) -> None:
+        """Keep the settings of an instance, unless they are kept already.
 
+        :param deployment: the deployment that brings them in.
         :raises Failed: the file cannot be written.
         """
         path = self._path(app, edition, slot)
+        if self.read(app, edition, slot) == settings:
+            return
         with explained():
             make_folder(path.parent)
             path.parent.chmod(0o700)
-            write_file(path, json.dumps(asdict(settings)), 0o600)
+            write_file(path, json.dumps({**asdict(settings), "deployment": deployment}), 0o600)
 
     def read(self, app: str, edition: str, slot: int) -> Settings | None:
         """Return the settings of an instance. None if they are lost, or incomplete after a power failure."""
@@ -105,7 +108,7 @@ class Store:
     def slots(self, app: str) -> dict[str, list[int]]:
         """Return edition -> slots of all settings that are kept of ``app``, and can be read."""
         found: dict[str, list[int]] = {}
-        for path in sorted((self.root / names.app(app) / FOLDER).glob("*/*.json")):
+        for path in self._files(app):
             match = FILE.fullmatch(path.name)
             if match and names.is_version(path.parent.name):
                 edition, slot = editions.of(path.parent.name, int(match["number"])), int(match["slot"])
@@ -125,6 +128,20 @@ class Store:
             if folder.is_dir() and not any(folder.iterdir()):
                 folder.rmdir()
 
+    def forget_of(self, app: str, deployment: str) -> None:
+        """Remove the settings that ``deployment`` has brought in, which is reverted.
+
+        :raises Failed: they cannot be removed.
+        """
+        with explained():
+            for path in self._files(app):
+                found = nodefiles.read(path)
+                if isinstance(found, dict) and found.get("deployment") == deployment:
+                    path.unlink(missing_ok=True)
+
+    def _files(self, app: str) -> list[Path]:
+        return sorted((self.root / names.app(app) / FOLDER).glob("*/*.json"))
+
     def _path(self, app: str, edition: str, slot: int) -> Path:
         release, number = editions.release(names.edition(edition)), editions.settings(edition)
         return self.root / names.app(app) / FOLDER / release / f"{number}-{slot}.json"
@@ -132,8 +149,9 @@ class Store:
 
 def _parsed(found: Any) -> Settings | None:
     """Return the Settings in the data of a file, or None if it has none."""
-    if not isinstance(found, dict) or set(found) != set(Settings.__dataclass_fields__):
+    if not isinstance(found, dict) or set(found) != {*Settings.__dataclass_fields__, "deployment"}:
         return None
+    found = {key: value for key, value in found.items() if key != "deployment"}
     stop = found["stop"]
     if not (
         all(_are_texts([*found[key], *found[key].values()]) for key in ("env", "config") if _is_mapping(found[key]))

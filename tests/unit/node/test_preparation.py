@@ -136,3 +136,14 @@ def test_they_go_with_the_release(node):
     assert node.host.settings.slots("web") == {"1.0@1": [0]}
     node.host.releases.remove("web", "1.0")
     assert not (node.host.root / "web").exists()
+
+
+def test_settings_of_a_reverted_deployment_are_forgotten(node):
+    """Else the next try of the release would have other settings than its first ones."""
+    started(node, "1.0")
+    node.start("web", "1.0@1", 1, "failed", held=True)
+    node.start("web", "1.0", 1, "failed", held=True, as_before=True)
+    assert set(node.host.settings.slots("web")) == {"1.0", "1.0@1"}
+    node.stop("web", deployment="failed", drain=0)
+    assert node.host.settings.slots("web") == {"1.0": [0]}
+    assert of(node, "web_1.0_0") == ("first", "first")

@@ -46,8 +46,8 @@ def test_they_are_laid_over_a_definition_that_has_changed_since():
 
 
 def test_what_is_kept_is_read_again_and_is_for_root_only(store, tmp_path):
-    store.keep("shop", "1.0", 8000, KEPT)
-    store.keep("shop", "1.0@7", 8001, replace(KEPT, data="/srv/data", stop=Stop("INT", 3.0)))
+    store.keep("shop", "1.0", 8000, KEPT, "d1")
+    store.keep("shop", "1.0@7", 8001, replace(KEPT, data="/srv/data", stop=Stop("INT", 3.0)), "d1")
     assert store.read("shop", "1.0", 8000) == KEPT
     assert store.read("shop", "1.0@7", 8001) == replace(KEPT, data="/srv/data", stop=Stop("INT", 3.0))
     assert store.slots("shop") == {"1.0": [8000], "1.0@7": [8001]}
@@ -63,7 +63,7 @@ def test_what_is_kept_is_read_again_and_is_for_root_only(store, tmp_path):
         "[]",
         "7",
         *(
-            json.dumps({**json.loads(json.dumps(KEPT, default=vars)), **change})
+            json.dumps({**json.loads(json.dumps(KEPT, default=vars)), "deployment": "d1", **change})
             for change in (
                 {"run": 7},
                 {"env": []},
@@ -78,13 +78,13 @@ def test_what_is_kept_is_read_again_and_is_for_root_only(store, tmp_path):
     ],
 )
 def test_a_broken_file_counts_as_lost(store, tmp_path, broken):
-    store.keep("shop", "1.0", 8000, KEPT)
+    store.keep("shop", "1.0", 8000, KEPT, "d1")
     (tmp_path / "shop/settings/1.0/0-8000.json").write_text(broken)
     assert store.read("shop", "1.0", 8000) is None
 
 
 def test_what_is_no_file_of_settings_is_left_out(store, tmp_path):
-    store.keep("shop", "1.0", 8000, KEPT)
+    store.keep("shop", "1.0", 8000, KEPT, "d1")
     for name in ("x.json", "0-8000.partial", "0-8000.json.1", "-1-2.json"):
         (tmp_path / "shop/settings/1.0" / name).write_text("{}")
     (tmp_path / "shop/settings/1.0@7").mkdir()
@@ -93,11 +93,19 @@ def test_what_is_no_file_of_settings_is_left_out(store, tmp_path):
 
 
 def test_they_go_with_their_release(store, tmp_path):
-    store.keep("shop", "1.0", 8000, KEPT)
-    store.keep("shop", "1.0@7", 8000, KEPT)
-    store.keep("shop", "1.1", 8000, KEPT)
+    store.keep("shop", "1.0", 8000, KEPT, "d1")
+    store.keep("shop", "1.0@7", 8000, KEPT, "d1")
+    store.keep("shop", "1.1", 8000, KEPT, "d1")
     store.forget("shop", "1.0")
     assert store.slots("shop") == {"1.1": [8000]}
     store.forget("shop", "1.1")
     store.forget("shop", "1.1")
     assert not (tmp_path / "shop/settings").exists()
+
+
+def test_what_a_reverted_deployment_has_brought_in_is_forgotten_and_nothing_else(store):
+    store.keep("shop", "1.0", 8000, KEPT, "d1")
+    store.keep("shop", "1.0", 8000, KEPT, "d2")
+    store.keep("shop", "1.0@1", 8000, KEPT, "d2")
+    store.forget_of("shop", "d2")
+    assert store.slots("shop") == {"1.0": [8000]}
