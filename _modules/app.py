@@ -22,7 +22,16 @@ import time
 import saltdeploy
 from saltdeploy import loader
 from saltdeploy.core import arguments, names
-from saltdeploy.node import cleaning, from_salt, ondemand, requiredfiles, restoration, statestart, superseded
+from saltdeploy.node import (
+    cleaning,
+    comparison,
+    from_salt,
+    ondemand,
+    requiredfiles,
+    restoration,
+    statestart,
+    superseded,
+)
 
 __virtual__ = loader.virtual
 
@@ -50,8 +59,8 @@ def observe(name, refresh=False, deployment=None, compare=None):
     node, and whether the node applies states now.
 
     ``editions`` has the releases whose settings are kept here, ``1.4.2`` or ``1.4.2@7`` with the number of the
-    settings. Each has the keys of the settings that differ from the definition of now, as text without values, or None
-    if they were not compared.
+    settings. Each has the settings that differ from the definition of now, or None if they were not compared:
+    ``{"env": ["LOG_LEVEL"], "run": []}`` has the keys of the definition, and the names below them, without any value.
 
     name
         The app.
@@ -74,7 +83,7 @@ def observe(name, refresh=False, deployment=None, compare=None):
     if run:
         lifecycle.host.turns.begin(names.app(name), run)
     return {
-        **dataclasses.asdict(lifecycle.observe(name, compare)),
+        **dataclasses.asdict(comparison.observe(lifecycle, name, compare)),
         "saltdeploy": saltdeploy.__version__,
         "applying_states": bool(__salt__["saltutil.is_running"]("state.*")),
     }
@@ -83,8 +92,8 @@ def observe(name, refresh=False, deployment=None, compare=None):
 def changed(apps, refresh=False):
     """
     Return how the settings of the instances on this node differ from those that they would be started with now:
-    ``{app: {release: text}}``. A release with numbered settings is ``1.4.2@7``. The text has the keys that differ, as
-    ``env: LOG_LEVEL; run``, and no values. It is empty if nothing differs.
+    ``{app: {release: {key: [name]}}}``. A release with numbered settings is ``1.4.2@7``. ``{"env": ["LOG_LEVEL"]}`` has
+    the keys of the definition that differ, and the names below them, without any value. It is empty if nothing differs.
 
     apps
         A list of their names.
@@ -98,7 +107,7 @@ def changed(apps, refresh=False):
         salt web1 app.changed '[shop]'
     """
     lifecycle = _lifecycle(_refreshed(refresh))
-    return {name: lifecycle.compare(name, "")[0] for name in map(names.app, names.keys("apps", apps))}
+    return {name: comparison.compare(lifecycle, name)[0] for name in map(names.app, names.keys("apps", apps))}
 
 
 def instances(name=None):

@@ -29,7 +29,7 @@ import salt.client
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
 
-from saltdeploy.core.model import slot_of
+from saltdeploy.core.instanceids import slot_of
 from saltdeploy.node.lifecycle import Lifecycle
 
 from benchmarks.deploy import site

@@ -65,8 +65,8 @@ def test_a_variable_a_secret_and_a_limit_are_rolled_out_and_rolled_back(target, 
     status = target.run("status")
     assert status.count("settings not as defined (env: LEVEL, PASSWORD)") == 3
     plan = last_document(target.run("plan", f"version='{version}'", "--out=json"))
-    changed = [text for ids in plan["actions"]["settings"].values() for text in ids.values()]
-    assert changed == ["env: LEVEL, PASSWORD"] * 3
+    changed = [keys for ids in plan["actions"]["settings"].values() for keys in ids.values()]
+    assert changed == [{"env": ["LEVEL", "PASSWORD"]}] * 3
     assert "the definition has other settings (env: LEVEL, PASSWORD) than" in plan["plan"][0]
     output = target.deploy(version)
     first = number(target)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import replace
 
-from saltdeploy.core.model import NORMAL_WEIGHT, App, Instance, PortRange, Source, Strategy, instance_id
+from saltdeploy.core.instanceids import instance_id
+from saltdeploy.core.model import NORMAL_WEIGHT, App, Instance, PortRange, Source, Strategy
 from saltdeploy.planning.model import Desired, Observed
 
 OLD, NEW = "1.0", "2.0"

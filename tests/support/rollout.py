@@ -9,7 +9,8 @@ from types import SimpleNamespace
 
 from saltdeploy.core import bluegreen
 from saltdeploy.core.errors import Failed, LockLost
-from saltdeploy.core.model import NORMAL_WEIGHT, Environment, PortRange, instance_id, slot_of, version_of
+from saltdeploy.core.instanceids import instance_id, slot_of, version_of
+from saltdeploy.core.model import NORMAL_WEIGHT, Environment, PortRange
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.remote.jobs import PhaseFailed

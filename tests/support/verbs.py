@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 
-from saltdeploy.core.model import Environment, Node, instance_id
+from saltdeploy.core.instanceids import instance_id
+from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs.appsite import Site
@@ -208,7 +209,7 @@ class Here:
     def _editions(self, instances, releases=None, **_):
         """Return what nodes say that have kept the settings of all that they have, and nothing has changed since."""
         there = {*(i.version for i in instances), *(r for some in (releases or {}).values() for r in some)}
-        return {node: dict.fromkeys(there, "") for node in THREE}
+        return {node: {edition: {} for edition in there} for node in THREE}
 
     def _observe(self, site, deployment=None):
         site.known = frozenset((i.node, i.id) for i in self.observed.instances)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from .editions import told as told_edition
 from .errors import DefinitionError, Mistakes
-from .model import version_of
+from .instanceids import version_of
 from .versions import argument
 
 if TYPE_CHECKING:

@@ -194,9 +194,9 @@ def frozen(app: str, environment: str, record: Record | None) -> str:
     if not record or not about:
         return ""
     on, back = f"deploy.app {app} {argument(editions.release(about['version']))}", f"deploy.rollback {app}"
-    if about.get("as_before"):
+    if "scale" in about:
         # `deploy.app` would bring in the settings of now.
-        on = f"deploy.scale {app} instances=…"
+        on = f"deploy.scale {app} instances={about['scale']}"
     if record.get("paused"):
         on, back = f"deploy.promote {app}", f"deploy.abort {app}"
     on, back = f"{on} env={environment}", f"{back} env={environment}"

@@ -7,12 +7,6 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 from urllib.parse import urlsplit
 
-from . import editions
-
-# An instance's id is <app>_<version>_<slot>, or <app>_<version>_<slot>-<number> if its settings have a number. An app
-# name has no "_" and a slot is a number, so the id is unambiguous. It serves as directory, unit, supervisord program
-# and Consul service id.
-SEPARATOR, NUMBERED = "_", "-"
 # The weight of an instance in discovery. All serving instances have weights of this size, never Consul's default of 1.
 # Otherwise the instances whose weight changes first would have all the traffic until the others follow.
 NORMAL_WEIGHT = 25600
@@ -425,29 +419,3 @@ def undefined(name: str) -> App:
 def may_run(app: Iterable[str], node: Iterable[str]) -> bool:
     """Return whether an app with the roles ``app`` may run on a node with the roles ``node``."""
     return bool(set(app or ("app",)) & set(node or ())) or not (app or node)
-
-
-def instance_id(app: str, version: str, slot: int) -> str:
-    """Return the id of the instance of ``app`` in ``slot``, given its release or edition ``version``."""
-    number = editions.settings(version)
-    place = f"{slot}{NUMBERED}{number}" if number else str(slot)
-    return SEPARATOR.join((app, editions.release(version), place))
-
-
-def slot_of(instance: str) -> int:
-    """Return the slot in the id of an instance, or -1 for the stand-in of a hook."""
-    slot = instance.rpartition(SEPARATOR)[2].partition(NUMBERED)[0]
-    return int(slot) if slot.isdigit() else -1
-
-
-def version_of(instance: str) -> str:
-    """Return the edition in the id of an instance: its release, and the number of its settings if they have one."""
-    return parts_of(instance)[1]
-
-
-def parts_of(instance: str) -> tuple[str, str, int]:
-    """Return app, edition and slot, which is a number, of the id of an instance."""
-    rest, _, place = instance.rpartition(SEPARATOR)
-    app, _, release = rest.partition(SEPARATOR)
-    slot, _, number = place.partition(NUMBERED)
-    return app, editions.of(release, int(number or 0)), int(slot)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from . import editions, shapes, traffic
 from .errors import DONE, NOT_REVERTED, REVERTED
+from .instanceids import version_of
 
 if TYPE_CHECKING:
     from .model import App
@@ -72,12 +73,12 @@ class _Frozen(TypedDict):
 class Frozen(_Frozen, total=False):
     """A deployment that stopped half way because a hook failed. Nothing was reverted.
 
-    ``weights`` has release -> weight of each instance, if that is not the normal weight. ``as_before`` says that the
-    instances start with settings that were deployed before.
+    ``weights`` has release -> weight of each instance, if that is not the normal weight. ``scale`` is the number
+    of desired instances, if they start with settings that were deployed before.
     """
 
     weights: dict[str, int]
-    as_before: bool
+    scale: int
 
 
 class Warm(TypedDict):
@@ -301,6 +302,19 @@ def last_good(history: Iterable[Entry], current: str | None, left: Iterable[str]
             return entry
         others.add(entry.get("left"))
     return None
+
+
+def known_editions(record: Record | None, history: Iterable[Entry]) -> list[str]:
+    """Return all editions that a record and the history tell of, first those that were published, the newest first."""
+    entries = list(history)
+    found = [
+        edition
+        for its in (record, *(entry["record"] for entry in entries))
+        if its
+        for edition in (its["version"], *(version_of(i) for ids in its["nodes"].values() for i in ids))
+    ]
+    tried = [entry["version"] for entry in entries if editions.is_edition(entry["version"])]
+    return list(dict.fromkeys([*found, *tried]))
 
 
 def good(history: Iterable[Entry]) -> list[str]:

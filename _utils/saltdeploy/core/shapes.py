@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from . import advice, editions, names
 from .errors import DONE, REFUSED
-from .model import slot_of, version_of
+from .instanceids import slot_of, version_of
 from .words import name as said
 from .words import shown
 
@@ -107,7 +107,7 @@ FROZEN: Shape = {
     "deployment": _text,
     "since": _time,
     "weights": _weights,
-    "as_before": _flag,
+    "scale": _count,
 }
 WARM: Shape = {"until": _time, "nodes": _mapping}
 ENTRY: Shape = {
@@ -133,7 +133,7 @@ MARK: Shape = {
 }
 OPTIONAL = (
     *("canary", "weights", "candidates", "move", "verb", "left", "outcome", "data", "tolerated", "digests"),
-    "as_before",
+    "scale",
 )
 PARTS = {"paused": PAUSED, "frozen": FROZEN, "warm": WARM}
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypedDict
 
 from .errors import DefinitionError, Refused
-from .model import NORMAL_WEIGHT, version_of
+from .instanceids import version_of
+from .model import NORMAL_WEIGHT
 
 if TYPE_CHECKING:
     from .model import App, Instance, Strategy

@@ -9,7 +9,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, replace
 
 from ..core import analysis, editions
-from ..core.model import DIGEST, OWN_META, App, Instance, Probe, slot_of
+from ..core.instanceids import slot_of
+from ..core.model import DIGEST, OWN_META, App, Instance, Probe
 from .backend import CheckFacts, Endpoint, Service
 
 # The end of an instance's id in discovery while it is a candidate.

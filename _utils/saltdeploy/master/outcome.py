@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import bluegreen, editions, hooks, records
 from ..core.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed
-from ..core.model import version_of
+from ..core.instanceids import version_of
 from ..core.versions import argument
 from ..discovery import patiently
 from . import membership

@@ -20,6 +20,7 @@ from .remote import answers, jobs
 from .remote.jobs import TALK_DEADLINE, ids_by_node
 
 if TYPE_CHECKING:
+    from ..core.changes import Changes
     from ..core.model import App, Environment
     from ..discovery.backend import Backend, Endpoint
     from ..planning.model import Desired
@@ -83,7 +84,7 @@ def observe(site: Site, journal: Journal, deployment: str | None = None) -> Obse
     )
 
 
-def _editions(value: Any) -> dict[str, str | None] | None:
+def _editions(value: Any) -> dict[str, Changes | None] | None:
     """Return the settings that a node has kept, None if its answer does not say."""
     found = value.get("editions") if isinstance(value, dict) else None
     return None if found is None or answers.changes(found) else found

@@ -1,4 +1,4 @@
-"""The state of an app in discovery and in the record, seen from the master. Only changes.py asks nodes."""
+"""The state of an app in discovery and in the record, seen from the master. Only settings.py asks nodes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,9 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..core import addresses, bluegreen, editions, hooks, names, records, shapes, traffic
-from ..core.model import App, Environment, version_of
+from ..core.changes import Changes
+from ..core.instanceids import version_of
+from ..core.model import App, Environment
 from ..discovery import registration
 from . import membership
 from .lock import held
@@ -51,7 +53,7 @@ class Row(TypedDict):
     :param notes: sentences on the difference between discovery and the record, or the environment of another instance.
     :param health: the status in discovery, empty for a lost instance.
     :param output: the beginning of the output of a check that does not pass, empty if all pass.
-    :param settings: the keys of the settings that differ from the definition, as text. Its node adds them, see changes.
+    :param settings: the settings that differ from the definition, which the nodes tell: see settings.
     """
 
     id: str
@@ -62,7 +64,7 @@ class Row(TypedDict):
     notes: list[str]
     health: str
     output: str
-    settings: str
+    settings: Changes
 
 
 def of_app(
@@ -204,7 +206,7 @@ def _row(app: App, endpoint: Endpoint, state: State, replaced: Collection[str], 
         "notes": list(notes),
         "health": f"{endpoint.status}{lost}",
         "output": check_output(endpoint, app),
-        "settings": "",
+        "settings": {},
     }
 
 
@@ -218,5 +220,5 @@ def _lost(node: str, i: str) -> Row:
         "notes": [],
         "health": "",
         "output": "",
-        "settings": "",
+        "settings": {},
     }

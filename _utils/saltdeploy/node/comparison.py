@@ -1,42 +1,73 @@
-"""Compares the settings that instances were started with with those that they would be started with now."""
+"""Compares the settings that instances were started with to those that they would be started with now."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..core import editions
+from ..core import changes, editions
+from ..core.changes import NOT_KEPT, Changes
 from ..core.errors import Failed, Refused
-from ..core.model import Instance, instance_id
+from ..core.instanceids import instance_id
+from ..core.model import Instance
 from . import settings
 from .launch import Launch
 
 if TYPE_CHECKING:
     from ..core.model import App
-    from .host import Host
-    from .launch import Render
+    from .inventory import Observation
+    from .lifecycle import Lifecycle
 
 # How long to wait between two renderings of a template, in seconds: a time in it has another second then.
 APART = 1.1
 
 
-class Comparison:
-    """The comparison of the editions of ``app`` on ``host`` with the definition of now.
+def observe(lifecycle: Lifecycle, name: str, release: str | None = None) -> Observation:
+    """Return the state of app ``name`` on this node, with the settings that are kept here.
 
-    :param address: the address of this node.
-    :param environment: the name of its environment.
+    :param release: the release whose settings are compared with the definition, besides those of the instances here.
+        Empty compares those of the instances only, and None compares nothing.
+    """
+    seen = lifecycle.inventory.observe(name)
+    found: dict[str, Changes | None] = dict.fromkeys(lifecycle.host.settings.slots(name))
+    if release is None:
+        return replace(seen, editions=found)
+    compared, warnings = compare(lifecycle, name, release, seen.instances)
+    return replace(seen, editions={**found, **compared}, warnings=[*seen.warnings, *warnings])
+
+
+def compare(
+    lifecycle: Lifecycle, name: str, release: str = "", instances: Iterable[Instance] | None = None
+) -> tuple[dict[str, Changes], list[str]]:
+    """Return edition -> the settings that differ from the definition of app ``name``, and warnings in sentences.
+
+    :param release: as for :func:`observe`.
+    :param instances: the instances here. None looks for them.
+    """
+    app = lifecycle.environment.apps.get(name)
+    # A node that may not run an app does not know its definition.
+    if app is None or app.source is None:
+        return {}, []
+    comparison = Comparison(lifecycle, app)
+    here = lifecycle.host.instances.recorded(name) if instances is None else instances
+    return comparison.editions(here, release), comparison.warnings
+
+
+class Comparison:
+    """The comparison of the editions of ``app`` on a node with the definition of now.
 
     ``warnings`` has sentences for the operator.
     """
 
-    def __init__(self, app: App, host: Host, address: str, environment: str, render: Render) -> None:
-        self.app, self.host, self.address, self.environment, self.render = app, host, address, environment, render
+    def __init__(self, lifecycle: Lifecycle, app: App) -> None:
+        self.lifecycle, self.app, self.host = lifecycle, app, lifecycle.host
         self.warnings: list[str] = []
         self._unstable: dict[str, bool] = {}
 
-    def editions(self, running: Iterable[Instance], release: str) -> dict[str, str]:
-        """Return edition -> the keys that differ now, as text: ``env: LOG_LEVEL; run``. Empty if none does.
+    def editions(self, running: Iterable[Instance], release: str) -> dict[str, Changes]:
+        """Return edition -> the keys that differ now.
 
         :param running: the instances on this node.
         :param release: also compare the settings that are kept of this release. Empty compares those of ``running``.
@@ -48,41 +79,47 @@ class Comparison:
         for edition, some in self.host.settings.slots(self.app.name).items():
             if edition not in slots and editions.release(edition) == release:
                 slots[edition] = some
-        found = {edition: self._differences(edition, some) for edition, some in slots.items()}
-        return {edition: "; ".join(dict.fromkeys(parts)) for edition, parts in found.items()}
+        return {
+            edition: changes.union(self._differences(edition, slot) for slot in some) for edition, some in slots.items()
+        }
 
-    def _differences(self, edition: str, slots: Iterable[int]) -> list[str]:
-        found = []
-        for slot in slots:
-            kept = self.host.settings.read(self.app.name, edition, slot)
-            if kept is None:
-                found.append(settings.UNKNOWN)
-            else:
-                found += kept.differences(settings.of(self.app, kept.config))
-                found += self._of_config(edition, slot, kept)
-        return found
+    def _differences(self, edition: str, slot: int) -> Changes:
+        kept = self.host.settings.read(self.app.name, edition, slot)
+        if kept is None:
+            return {NOT_KEPT: []}
+        files = self._files(edition, slot, kept)
+        return {**kept.differences(settings.of(self.app, kept.config)), **({"config": files} if files else {})}
 
-    def _of_config(self, edition: str, slot: int, kept: settings.Settings) -> list[str]:
+    def _files(self, edition: str, slot: int, kept: settings.Settings) -> list[str]:
         """Return the files of ``config`` that would have other texts now."""
         name, port = self.app.name, slot if self.app.ports else None
-        one = Instance(instance_id(name, edition, slot), self.host.node, name, edition, slot, self.address, port)
-        launch = Launch(self.app, one, self.host, self.environment)
-        try:
-            differing = settings.changed(kept.config, launch.rendered(self.render))
-            differing = [target for target in differing if not self._is_unstable(target, launch)]
-        except (Failed, Refused) as exc:
-            return [f"config ({exc})"]
-        return [f"config: {', '.join(differing)}"] if differing else []
+        address, environment = self.lifecycle.node.address, self.lifecycle.environment.name
+        one = Instance(instance_id(name, edition, slot), self.host.node, name, edition, slot, address, port)
+        launch = Launch(self.app, one, self.host, environment)
+        gone = [target for target in kept.config if target not in self.app.config]
+        return sorted([*gone, *(target for target in self.app.config if self._differs(target, launch, kept))])
 
-    def _is_unstable(self, target: str, launch: Launch) -> bool:
+    def _differs(self, target: str, launch: Launch, kept: settings.Settings) -> bool:
+        """Return whether a file of ``config`` would have another text now. A file that nobody can render differs."""
+        try:
+            now = launch.text(target, self.lifecycle.render)
+            return now != kept.config.get(target) and not self._is_unstable(target, launch, now)
+        except (Failed, Refused) as exc:
+            self._warn(f"config:{target} of {self.app.name} cannot be compared: {exc}")
+            return True
+
+    def _is_unstable(self, target: str, launch: Launch, now: str) -> bool:
         """Return whether a file of ``config`` is another text each time, for example because it has the time."""
         if target not in self._unstable:
-            before = launch.rendered(self.render).get(target)
             time.sleep(APART)
-            self._unstable[target] = launch.rendered(self.render).get(target) != before
+            self._unstable[target] = launch.text(target, self.lifecycle.render) != now
             if self._unstable[target]:
-                self.warnings.append(
+                self._warn(
                     f"config:{target} of {self.app.name} is another text each time that it is rendered, so nobody can"
                     " tell whether it has changed. Take what changes out of its template, for example the time."
                 )
         return self._unstable[target]
+
+    def _warn(self, text: str) -> None:
+        if text not in self.warnings:
+            self.warnings.append(text)

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ..core import editions, hooks, placeholders
 from ..core.errors import Failed, Refused
-from ..core.model import Instance, slot_of, version_of
+from ..core.instanceids import slot_of, version_of
+from ..core.model import Instance
 from ..core.redaction import hidden
 from ..system import commands
 from ..system.files import explained, make_folder

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from ..core import addresses, editions, names
 from ..core.errors import Failed
-from ..core.model import Instance, instance_id, slot_of, version_of
+from ..core.instanceids import instance_id, slot_of, version_of
+from ..core.model import Instance
 from ..definition import instancefiles
 from ..system import filelocks, files, sockets, trees
 from ..system.files import explained, make_folder, write_file

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from .. import definition
 from ..core import names, shapes
-from ..core.model import App, Instance, parts_of, undefined
+from ..core.changes import Changes
+from ..core.instanceids import parts_of
+from ..core.model import App, Instance, undefined
 from ..definition import loadbalancer, stops
 from ..discovery import registration
 from ..discovery.registration import CANDIDATE
@@ -33,8 +35,8 @@ class Observation:
     :param releases: the versions that are installed.
     :param data: the path of the app's data folder, empty if it holds nothing.
     :param slots: how many instances the HAProxy here has slots for. None means that this is no load balancer.
-    :param editions: the editions whose settings are kept here -> the keys that differ from the definition of now, as
-        text. None if they were not compared.
+    :param editions: the editions whose settings are kept here -> the keys that differ from the definition of now. None
+        if they were not compared.
     :param warnings: the faults of this node, in sentences.
     """
 
@@ -45,7 +47,7 @@ class Observation:
     data: str
     slots: int | None
     warnings: list[str]
-    editions: dict[str, str | None] = field(default_factory=dict)
+    editions: dict[str, Changes | None] = field(default_factory=dict)
 
 
 class Description(NamedTuple):

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ..core import addresses, editions, placeholders
 from ..core.errors import Refused
-from ..core.model import instance_id
+from ..core.instanceids import instance_id
 from ..definition import instancefiles
 from ..runtime import Unit
 from ..system import baseenv, processes
@@ -102,7 +102,7 @@ class Launch:
         :raises Refused: a path leaves that folder.
         :raises Failed: a template cannot be rendered.
         """
-        return {target: self._render(target, template, render) for target, template in self.app.config.items()}
+        return {target: self.text(target, render) for target in self.app.config}
 
     @explained()
     def write(self, config: Mapping[str, str]) -> None:
@@ -140,13 +140,14 @@ class Launch:
         self.folder.chmod(0o750)
 
     @explained()
-    def _render(self, target: str, template: str, render: Render) -> str:
+    def text(self, target: str, render: Render) -> str:
+        """Return the text of one file of ``config``, as :meth:`rendered` does."""
         if ".." in Path(target).parts:
             raise Refused(f"config {target} leaves the folder of the instance.")
         # Salt makes a file that all users may read, so the folder around it is private.
         with tempfile.TemporaryDirectory() as private:
             path = Path(private) / Path(target).name
-            render(template, path, self.values)
+            render(self.app.config[target], path, self.values)
             return path.read_text()
 
     def _owner(self) -> tuple[int, int] | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from .. import definition, discovery
 from ..core import deadlines, editions, names, records
 from ..core.errors import DiscoveryUnavailable, Failed, Refused
-from ..core.model import slot_of
+from ..core.instanceids import slot_of
 from ..core.redaction import hidden
 from ..core.words import joined
 from ..definition import instancefiles
@@ -23,9 +23,8 @@ from ..discovery import registration
 from ..runtime import choose
 from ..system import filelocks, probes
 from . import crashes, nodefiles, preparation, publication, readiness
-from .comparison import Comparison
 from .host import Host
-from .inventory import Inventory, Observation
+from .inventory import Inventory
 from .launch import Launch
 from .readiness import POLL, Readiness
 from .termination import Ending
@@ -94,37 +93,6 @@ class Lifecycle:
     def app(self, name: str) -> App:
         """Return the definition of app ``name``. Raise Refused if this environment does not have the app."""
         return definition.find_app(self.environment, name)
-
-    # -- observing ----------------------------------------------------------------------------
-
-    def observe(self, name: str, release: str | None = None) -> Observation:
-        """Return the state of app ``name`` on this node.
-
-        :param release: the release whose settings are compared with the definition, besides those of the instances
-            here. Empty compares those of the instances only, and None compares nothing.
-        """
-        seen = self.inventory.observe(name)
-        found: dict[str, str | None] = dict.fromkeys(self.host.settings.slots(name))
-        if release is None:
-            return replace(seen, editions=found)
-        compared, warnings = self.compare(name, release, seen.instances)
-        return replace(seen, editions={**found, **compared}, warnings=[*seen.warnings, *warnings])
-
-    def compare(
-        self, name: str, release: str, instances: Iterable[Instance] | None = None
-    ) -> tuple[dict[str, str], list[str]]:
-        """Return edition -> the settings that differ from the definition of app ``name``, and warnings.
-
-        :param release: as for :meth:`observe`.
-        :param instances: the instances here. None looks for them.
-        """
-        app = self.environment.apps.get(name)
-        # A node that may not run an app does not know its definition.
-        if app is None or app.source is None:
-            return {}, []
-        it = Comparison(app, self.host, self.node.address, self.environment.name, self.render)
-        found = it.editions(self.host.instances.recorded(name) if instances is None else instances, release)
-        return found, it.warnings
 
     # -- starting -----------------------------------------------------------------------------
 

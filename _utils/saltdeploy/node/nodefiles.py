@@ -7,7 +7,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from ..core.model import Instance, instance_id
+from ..core.instanceids import instance_id
+from ..core.model import Instance
 from ..system import files
 
 # The fields that the record of an Instance must have, and the types that a field may have there.

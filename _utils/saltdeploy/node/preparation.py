@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..core import editions
+from ..core import changes, editions
 from ..core.errors import Failed
-from ..core.model import Instance, instance_id
+from ..core.instanceids import instance_id
+from ..core.model import Instance
 from . import settings
 from .launch import Launch
 
@@ -71,7 +72,7 @@ def _moved(lifecycle: Lifecycle, app: App, instance: Instance, slot: int, kept: 
         # The way back from a broken template must not need it.
         lifecycle.warnings.append(f"{instance.id} starts with the config of {other}: {exc}")
         return kept.config
-    moving = settings.changed(there, here)
+    moving = changes.between(there, here)
     changed = [target for target in moving if there.get(target) != kept.config.get(target)]
     if changed:
         lifecycle.warnings.append(

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 
 from ..core import editions, names, records, traffic
 from ..core.errors import DiscoveryUnavailable, Failed, Refused
-from ..core.model import parts_of
+from ..core.instanceids import parts_of
 from ..core.words import joined
 from ..discovery import patiently
 from . import preparation, publication, reweigh
 from .turns import RESTORED
 
 if TYPE_CHECKING:
+    from ..core.model import App
     from .lifecycle import Lifecycle
 
 
@@ -90,16 +91,18 @@ def _restore(lifecycle: Lifecycle, name: str, instance: str, after: str | None) 
     _, edition, slot = parts_of(instance)
     release = editions.release(edition)
     _refuse_slot(lifecycle, name, instance, slot)
-    _refuse_lost_data(lifecycle, name, instance)
+    app, kept = lifecycle.app(name), lifecycle.host.settings.read(name, edition, slot)
+    # Its data is where it was, even if the definition has changed since.
+    app = kept.over(app) if kept else app
+    _refuse_lost_data(lifecycle, app, instance)
     if after is None:
-        _refuse_empty_data(lifecycle, name, instance)
+        _refuse_empty_data(lifecycle, app, instance)
     lifecycle.retire(name, [instance], drain=0)
     # The installed release is the release that ran, even if the definition has changed since.
     if release not in lifecycle.host.releases.versions(name):
         found, _ = read_record(lifecycle, name)
         digests = found.get("digests", {}) if found else {}
         lifecycle.install(name, release, digests.get(release, ""))
-    app = lifecycle.app(name)
     lifecycle.warnings += filter(None, [preparation.lost(lifecycle, app, instance, edition)])
     result = lifecycle.start_installed(app, edition, 1, RESTORED, slots=[slot], as_before=True)
     if not result.ok:
@@ -118,9 +121,9 @@ def _refuse_slot(lifecycle: Lifecycle, name: str, instance: str, slot: int) -> N
         )
 
 
-def _refuse_empty_data(lifecycle: Lifecycle, name: str, instance: str) -> None:
+def _refuse_empty_data(lifecycle: Lifecycle, app: App, instance: str) -> None:
     """Raise Refused if the app had data here, by the record, and its data folder is empty."""
-    app, host = lifecycle.app(name), lifecycle.host
+    name, host = app.name, lifecycle.host
     if not app.data or host.data.has_any(app):
         return
     found, _ = read_record(lifecycle, name)
@@ -132,9 +135,9 @@ def _refuse_empty_data(lifecycle: Lifecycle, name: str, instance: str) -> None:
         )
 
 
-def _refuse_lost_data(lifecycle: Lifecycle, name: str, instance: str) -> None:
+def _refuse_lost_data(lifecycle: Lifecycle, app: App, instance: str) -> None:
     """Raise Refused if the folder with the data of the app is gone. The instance would serve without its data."""
-    app, host = lifecycle.app(name), lifecycle.host
+    host = lifecycle.host
     if app.data and not os.path.lexists(host.data.path(app)):
         folder = host.data.path(app)
         raise Refused(

@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ..core import editions, names
+from ..core import changes, editions, names
+from ..core.changes import Changes
 from ..core.model import App, Stop
 from ..definition import stops
 from ..system import trees
@@ -22,10 +23,8 @@ from . import nodefiles
 
 FOLDER = "settings"
 FILE = re.compile(r"(?P<number>[0-9]{1,5})-(?P<slot>[0-9]{1,5})\.json")
-# The keys of a definition whose values are compared as a whole.
-WHOLE = ("run", "user", "data")
-# The difference of an instance whose settings nobody knows.
-UNKNOWN = "not known"
+# The keys of a definition whose values are compared as a whole, and the fields of which ``resources`` are made.
+WHOLE, RESOURCES = ("run", "user", "data"), ("memory", "cpu")
 
 
 @dataclass(frozen=True)
@@ -46,39 +45,27 @@ class Settings:
 
     def over(self, app: App) -> App:
         """Return ``app`` with these settings in place of those of its definition."""
-        return replace(
-            app,
-            run=self.run,
-            env=self.env,
-            user=self.user,
-            data=self.data,
-            memory=self.memory,
-            cpu=self.cpu,
-            stop=self.stop,
-        )
+        return replace(app, **{key: getattr(self, key) for key in DEFINED})
 
-    def differences(self, other: Settings) -> list[str]:
-        """Return the keys of a definition in which ``other`` differs, without any value: ``env: LOG_LEVEL``."""
+    def differences(self, other: Settings) -> Changes:
+        """Return the keys of a definition in which ``other`` differs."""
         parts = {
-            "env": changed(self.env, other.env),
-            "config": changed(self.config, other.config),
-            "resources": [key for key in ("memory", "cpu") if getattr(self, key) != getattr(other, key)],
-            "stop": changed(asdict(self.stop), asdict(other.stop)),
+            "env": changes.between(self.env, other.env),
+            "config": changes.between(self.config, other.config),
+            "resources": [key for key in RESOURCES if getattr(self, key) != getattr(other, key)],
+            "stop": changes.between(asdict(self.stop), asdict(other.stop)),
         }
-        return [
-            *(key for key in WHOLE if getattr(self, key) != getattr(other, key)),
-            *(f"{key}: {', '.join(keys)}" for key, keys in parts.items() if keys),
-        ]
+        whole: Changes = {key: [] for key in WHOLE if getattr(self, key) != getattr(other, key)}
+        return {**whole, **{key: names for key, names in parts.items() if names}}
+
+
+# The fields that are as the definition has them.
+DEFINED = [f.name for f in fields(Settings) if f.name != "config"]
 
 
 def of(app: App, config: Mapping[str, str]) -> Settings:
     """Return the Settings that ``app`` defines, with the texts of its rendered ``config``."""
-    return Settings(app.run, dict(app.env), dict(config), app.user, app.data, app.memory, app.cpu, app.stop)
-
-
-def changed(mine: Mapping[str, object], others: Mapping[str, object]) -> list[str]:
-    """Return the sorted keys whose values differ between two mappings."""
-    return sorted(key for key in {*mine, *others} if mine.get(key) != others.get(key))
+    return Settings(config=dict(config), **{key: getattr(app, key) for key in DEFINED})
 
 
 class Store:
@@ -149,7 +136,7 @@ class Store:
 
 def _parsed(found: Any) -> Settings | None:
     """Return the Settings in the data of a file, or None if it has none."""
-    if not isinstance(found, dict) or set(found) != {*Settings.__dataclass_fields__, "deployment"}:
+    if not isinstance(found, dict) or set(found) != {*DEFINED, "config", "deployment"}:
         return None
     found = {key: value for key, value in found.items() if key != "deployment"}
     stop = found["stop"]

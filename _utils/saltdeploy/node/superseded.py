@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core import bluegreen
-from ..core.model import version_of
+from ..core.instanceids import version_of
 from . import restoration
 from .turns import MANUAL, STATE
 

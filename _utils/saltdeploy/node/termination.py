@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..core.errors import Failed
-from ..core.model import slot_of
+from ..core.instanceids import slot_of
 from ..definition import instancefiles
 from ..system import processes, sockets
 from ..system.files import explained

@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core import editions
+from ..core.changes import NOT_KEPT, told, union
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
+    from ..core.changes import Changes
     from .model import Desired, Observed
-
-# The difference of an instance whose settings its node has not kept.
-NOT_KNOWN = "not known"
 
 
 def choose(observed: Observed, release: str, known: Callable[[], Iterable[str]]) -> str:
@@ -43,12 +42,12 @@ def _is_of(edition: str, release: str) -> bool:
     return editions.release(edition) == release
 
 
-def changes(desired: Desired, observed: Observed) -> dict[str, dict[str, str]]:
-    """Return node -> id -> the settings that differ, as text, of the instances of the desired release.
+def changed(desired: Desired, observed: Observed) -> dict[str, dict[str, Changes]]:
+    """Return node -> id -> the settings that differ, of the instances of the desired release.
 
     Only instances of another edition are in it.
     """
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, dict[str, Changes]] = {}
     for i in sorted(observed.instances, key=lambda i: (i.node, i.slot)):
         differs = observed.editions.get(i.node, {}).get(i.version)
         is_other = i.version != desired.version and editions.release(i.version) == editions.release(desired.version)
@@ -62,23 +61,27 @@ def lacking(desired: Desired, observed: Observed, nodes: Iterable[str]) -> list[
 
     A node without them is no problem if they are known to be those of the definition of now.
     """
-    if not desired.as_before or differs(desired, observed) == "":
+    if not desired.as_before or differs(desired, observed) == {}:
         return []
-    kept = observed.editions
-    return [node for node in nodes if kept.get(node, {}).get(desired.version, NOT_KNOWN) == NOT_KNOWN]
+    return [node for node in nodes if not _has_kept(observed, node, desired.version)]
 
 
-def differs(desired: Desired, observed: Observed) -> str | None:
+def _has_kept(observed: Observed, node: str, edition: str) -> bool:
+    kept = observed.editions.get(node, {})
+    return edition in kept and NOT_KEPT not in (kept[edition] or {})
+
+
+def differs(desired: Desired, observed: Observed) -> Changes | None:
     """Return how the desired settings differ from the definition of now, None if no node can tell."""
-    texts = [kept.get(desired.version) for kept in observed.editions.values()]
-    known = [text for text in texts if text not in (None, NOT_KNOWN)]
-    return next((text for text in known if text), "") if known else None
+    found = [kept.get(desired.version) for kept in observed.editions.values()]
+    known = [changes for changes in found if changes is not None and NOT_KEPT not in changes]
+    return union(known) if known else None
 
 
 def brought_in(desired: Desired, observed: Observed, nodes: Sequence[str]) -> str:
     """Say that ``nodes`` start instances with the settings of now."""
     what = differs(desired, observed)
-    differing = f", which differ in {what}" if what else ""
+    differing = f", which differ in {told(what)}" if what else ""
     return (
         f"{', '.join(nodes)}: {desired.app.name} starts with the settings of now{differing}, because those of"
         f" {editions.told(desired.version)} are not kept there"

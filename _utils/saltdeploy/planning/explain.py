@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from ..core import editions, traffic
+from ..core import changes, editions, traffic
 from . import editions as choice
 from .model import Reason
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
+    from ..core.changes import Changes
     from ..core.model import PortRange
     from .model import Desired, Move, Observed, Plan, Wave
 
@@ -64,26 +65,27 @@ def lines(plan: Plan, app: str, version: str) -> list[str]:
 def settings(plan: Plan, desired: Desired, observed: Observed) -> list[str]:
     """Return sentences on the settings that a Plan changes, and on those that it cannot keep."""
     by_keys: dict[str, list[str]] = {}
-    for node, ids in choice.changes(desired, observed).items() if not desired.as_before else ():
+    for node, ids in choice.changed(desired, observed).items() if not desired.as_before else ():
         for i, keys in ids.items():
-            by_keys.setdefault(keys, []).append(f"{i} on {node}")
+            by_keys.setdefault(changes.told(keys), []).append(f"{i} on {node}")
     out = [f"the definition has other settings ({keys}) than {', '.join(some)}" for keys, some in by_keys.items()]
     nodes = choice.lacking(desired, observed, plan.starting)
     return [*out, choice.brought_in(desired, observed, nodes)] if nodes else out
 
 
 def actions(
-    plan: Plan, observed: Observed, version: str, settings: Mapping[str, Mapping[str, str]] | None = None
+    plan: Plan, observed: Observed, version: str, settings: Mapping[str, Mapping[str, Changes]] | None = None
 ) -> dict[str, Any]:
     """Return a Plan as plain data, for ``--out=json``.
 
     :param observed: the state that the plan was made from.
     :param version: the edition that the plan is for.
-    :param settings: node -> id -> the settings that differ, as text.
-    :returns: ``from`` (the releases that serve now), ``to``, ``settings`` (by node and id, as text without values),
-        ``install`` (nodes), ``clean`` and ``weigh`` (by node), ``register`` (a list of node to id to the parts that
-        differ), ``moves``, ``waves``, ``publish``, ``measure`` (names of gates), ``paused`` and ``canary``. A wave has
-        ``start`` (node to number of instances), and ``adopt``, ``replace``, ``withdraw`` and ``retire`` (node to ids).
+    :param settings: node -> id -> the settings that differ.
+    :returns: ``from`` (the releases that serve now), ``to``, ``settings`` (by node and id: keys that differ, and the
+        names below them), ``install`` (nodes), ``clean`` and ``weigh`` (by node), ``register`` (a list of node to id to
+        the parts that differ), ``moves``, ``waves``, ``publish``, ``measure`` (names of gates), ``paused`` and
+        ``canary``. A wave has ``start`` (node to number of instances), and ``adopt``, ``replace``, ``withdraw`` and
+        ``retire`` (node to ids).
     """
     return {
         "from": sorted({i.version for i in observed.instances if i.published and i.running}),

@@ -11,6 +11,7 @@ from ..core import editions
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from ..core.changes import Changes
     from ..core.model import App, Instance
     from ..core.traffic import Canary
 
@@ -73,7 +74,7 @@ class Observed:
     :param slots: per load balancer, how many instances it has slots for.
     :param stop_timeout: the longest time that any of the instances has to end, in seconds.
     :param editions: node -> edition whose settings are kept there -> the settings that differ from the definition of
-        now, as text. None if they were not compared.
+        now. None if they were not compared.
     """
 
     instances: tuple[Instance, ...] = ()
@@ -86,7 +87,7 @@ class Observed:
     barred: dict[str, str] = field(default_factory=dict)
     slots: dict[str, int] = field(default_factory=dict)
     stop_timeout: float = 0.0
-    editions: dict[str, dict[str, str | None]] = field(default_factory=dict)
+    editions: dict[str, dict[str, Changes | None]] = field(default_factory=dict)
 
     def zone(self, node: str) -> str:
         """Return the zone of ``node``."""

@@ -28,7 +28,7 @@ VALUE = {
     "releases": ["1.0"],
     "data": "",
     "slots": None,
-    "editions": {"1.0": None, "1.0@2": "env: LEVEL"},
+    "editions": {"1.0": None, "1.0@2": {"env": ["LEVEL"]}},
 }
 APP = App("shop", Source("pip", "shop"), "run", ports=PortRange(100, 109), strategy=Strategy(healthy_deadline=5.0))
 

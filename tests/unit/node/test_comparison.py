@@ -6,11 +6,13 @@ import itertools
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core.changes import NOT_KEPT
 from saltdeploy.core.errors import Failed
+from saltdeploy.node import comparison
 
 from tests.support.onenode import make_node, may_pass, start
 
-INI, OTHER = {"etc/web.ini": "salt://web.ini"}, "config: etc/web.ini"
+INI, OTHER = {"etc/web.ini": "salt://web.ini"}, {"config": ["etc/web.ini"]}
 
 
 @pytest.fixture
@@ -29,17 +31,19 @@ def define(node, **changes):
 
 
 def compared(node, release="1.0"):
-    return node.compare("web", release)
+    return comparison.compare(node, "web", release)
 
 
 def test_nothing_has_changed(node):
-    assert compared(node) == ({"1.0": ""}, [])
-    assert node.observe("web").editions == {"1.0": None} and node.observe("web", "1.0").editions == {"1.0": ""}
+    assert compared(node) == ({"1.0": {}}, [])
+    assert comparison.observe(node, "web").editions == {"1.0": None} and comparison.observe(
+        node, "web", "1.0"
+    ).editions == {"1.0": {}}
 
 
 def test_what_has_changed_is_named(node):
     define(node, env={"LEVEL": "debug"}, memory="1G", config={})
-    assert compared(node) == ({"1.0": f"env: LEVEL; resources: memory; {OTHER}"}, [])
+    assert compared(node) == ({"1.0": {"env": ["LEVEL"], "resources": ["memory"], **OTHER}}, [])
     assert compared(node, "2.0") == compared(node, "")
 
 
@@ -52,7 +56,7 @@ def test_a_template_that_is_another_text_each_time_does_not_count_and_is_named(n
     number = itertools.count()
     node.render = lambda url, path, values: path.write_text(str(next(number)))
     found, [warning] = compared(node)
-    assert found == {"1.0": ""} and warning.startswith("config:etc/web.ini of web is another text each time")
+    assert found == {"1.0": {}} and warning.startswith("config:etc/web.ini of web is another text each time")
 
 
 def test_a_template_that_cannot_be_rendered_differs(node):
@@ -60,21 +64,25 @@ def test_a_template_that_cannot_be_rendered_differs(node):
         raise Failed(f"{url}: is not on the master: see its file_roots.")
 
     node.render = render
-    assert compared(node) == ({"1.0": "config (salt://web.ini: is not on the master: see its file_roots.)"}, [])
+    why = "config:etc/web.ini of web cannot be compared: salt://web.ini: is not on the master: see its file_roots."
+    assert compared(node) == ({"1.0": OTHER}, [why])
 
 
 def test_settings_that_are_lost_are_not_known(node):
     node.host.settings.forget("web", "1.0")
-    assert compared(node) == ({"1.0": "not known"}, []) and node.observe("web").editions == {}
+    assert compared(node) == ({"1.0": {NOT_KEPT: []}}, []) and comparison.observe(node, "web").editions == {}
 
 
 def test_settings_of_instances_that_are_gone_are_compared_for_their_release_only(node):
     node.stop("web", drain=0)
     define(node, env={})
-    assert compared(node) == ({"1.0": "env: LEVEL"}, []) and compared(node, "2.0") == compared(node, "") == ({}, [])
+    assert compared(node) == ({"1.0": {"env": ["LEVEL"]}}, []) and compared(node, "2.0") == compared(node, "") == (
+        {},
+        [],
+    )
 
 
 def test_an_app_that_is_not_defined_here_is_not_compared(node):
-    assert node.compare("till", "1.0") == ({}, [])
+    assert comparison.compare(node, "till", "1.0") == ({}, [])
     define(node, source=None)
-    assert compared(node) == ({}, []) and node.observe("web", "1.0").editions == {"1.0": None}
+    assert compared(node) == ({}, []) and comparison.observe(node, "web", "1.0").editions == {"1.0": None}

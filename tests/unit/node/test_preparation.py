@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core.changes import NOT_KEPT
 from saltdeploy.core.errors import Failed
-from saltdeploy.node import publication, restoration
+from saltdeploy.node import comparison, publication, restoration
 
 from tests.support.onenode import make_node, recorded
 
@@ -122,7 +123,8 @@ def test_a_node_that_has_lost_them_says_so_as_it_restores(node):
 def test_settings_that_cannot_be_read_are_lost(node, broken):
     started(node, "1.0@1")
     (node.host.root / "web/settings/1.0/1-0.json").write_text(broken)
-    assert node.compare("web", "1.0") == ({"1.0@1": "not known"}, []) and node.observe("web").editions == {}
+    assert comparison.compare(node, "web", "1.0") == ({"1.0@1": {NOT_KEPT: []}}, [])
+    assert comparison.observe(node, "web").editions == {}
     recorded(node, a=["web_1.0_0-1"])
     node.runtime.up.clear()
     define(node, "second")

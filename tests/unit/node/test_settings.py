@@ -21,15 +21,15 @@ def store(tmp_path):
 @pytest.mark.parametrize(
     "changes, config, differs",
     [
-        ({}, KEPT.config, []),
-        ({"run": "./serve"}, KEPT.config, ["run"]),
-        ({"env": {"LEVEL": "debug", "MORE": "1"}}, KEPT.config, ["env: LEVEL, MORE"]),
-        ({"env": {}}, {}, ["env: LEVEL", "config: etc/shop.ini"]),
-        ({"user": "root", "data": True}, KEPT.config, ["user", "data"]),
-        ({"memory": "", "cpu": "50%"}, KEPT.config, ["resources: memory, cpu"]),
-        ({"stop": Stop("INT", 10.0)}, KEPT.config, ["stop: signal"]),
+        ({}, KEPT.config, {}),
+        ({"run": "./serve"}, KEPT.config, {"run": []}),
+        ({"env": {"LEVEL": "debug", "MORE": "1"}}, KEPT.config, {"env": ["LEVEL", "MORE"]}),
+        ({"env": {}}, {}, {"env": ["LEVEL"], "config": ["etc/shop.ini"]}),
+        ({"user": "root", "data": True}, KEPT.config, {"user": [], "data": []}),
+        ({"memory": "", "cpu": "50%"}, KEPT.config, {"resources": ["memory", "cpu"]}),
+        ({"stop": Stop("INT", 10.0)}, KEPT.config, {"stop": ["signal"]}),
         # These reach no process.
-        ({"tests": (), "requires": ("db",), "instances": 7, "version": "2.0"}, KEPT.config, []),
+        ({"tests": (), "requires": ("db",), "instances": 7, "version": "2.0"}, KEPT.config, {}),
     ],
 )
 def test_what_differs_is_named_by_its_keys(changes, config, differs):

@@ -6,15 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from saltdeploy.core import editions as text
+from saltdeploy.core.changes import NOT_KEPT
 from saltdeploy.planning import editions
 from saltdeploy.planning.explain import actions, settings
 from saltdeploy.planning.model import Plan, Wave
 
 from tests.support.fleet import desire, instance, observe
 
-RELEASE, LEVEL = "2.0", "env: LEVEL"
+RELEASE, LEVEL, LOST = "2.0", {"env": ["LEVEL"]}, {NOT_KEPT: []}
 KEPT = st.dictionaries(
-    st.sampled_from(["2.0", "2.0@1", "2.0@4", "2.0@9", "1.0", "1.0@3"]), st.sampled_from(["", LEVEL, None, "not known"])
+    st.sampled_from(["2.0", "2.0@1", "2.0@4", "2.0@9", "1.0", "1.0@3"]), st.sampled_from([{}, LEVEL, None, LOST])
 )
 NODES = st.dictionaries(st.sampled_from(["a", "b", "c"]), KEPT)
 KNOWN = st.lists(st.sampled_from(["1.0", "1.0@2", "2.0@11", "0.9@20"]))
@@ -44,16 +45,18 @@ def test_other_settings_get_a_number_that_nothing_ever_had(kept, known):
 @given(NODES, KNOWN)
 def test_settings_that_are_the_same_are_not_given_another_number(kept, known):
     """Else a deployment would roll out what is there already."""
-    everywhere = {e: {some[e] for some in kept.values() if e in some} for e in ("2.0", "2.0@1", "2.0@4", "2.0@9")}
+    everywhere = {e: [some[e] for some in kept.values() if e in some] for e in ("2.0", "2.0@1", "2.0@4", "2.0@9")}
     # A node that may not run the app any more cannot tell.
-    same = [edition for edition, texts in everywhere.items() if "" in texts and texts <= {"", None}]
+    same = [
+        edition for edition, texts in everywhere.items() if {} in texts and all(text in ({}, None) for text in texts)
+    ]
     assert not same or chosen(kept, known=known) in same
 
 
 @given(NODES, KNOWN)
 def test_what_is_deployed_is_chosen_again(kept, known):
     found = chosen(kept, known=known)
-    after = {node: {**some, found: ""} for node, some in {"a": {}, "b": {}, "c": {}, **kept}.items()}
+    after = {node: {**some, found: {}} for node, some in {"a": {}, "b": {}, "c": {}, **kept}.items()}
     serving = [instance(node, found) for node in after]
     assert chosen(after, *serving, known=[*known, found]) == found
 
@@ -61,8 +64,8 @@ def test_what_is_deployed_is_chosen_again(kept, known):
 @given(NODES, st.sampled_from(["2.0", "2.0@1", "2.0@4"]))
 def test_settings_that_run_are_preferred(kept, serving):
     """…to newer ones that are the same, which would be rolled out for nothing. Without any, the newest are taken."""
-    kept = {"x": {"2.0": "", "2.0@1": "", "2.0@4": ""}, **kept}
-    is_same = all(some[serving] == "" for some in kept.values() if serving in some)
+    kept = {"x": {"2.0": {}, "2.0@1": {}, "2.0@4": {}}, **kept}
+    is_same = all(some[serving] == {} for some in kept.values() if serving in some)
     assert not is_same or chosen(kept, instance("x", serving)) == serving
     assert chosen({"x": kept["x"]}) == "2.0@4"
 
@@ -77,14 +80,14 @@ def test_a_release_that_only_nodes_have_that_cannot_tell_gets_a_number():
 
 def test_a_plan_names_the_instances_whose_settings_differ():
     there = [instance("web1", "2.0"), instance("web2", "2.0@1"), instance("web3", "1.0")]
-    kept = {"web1": {"2.0": LEVEL}, "web2": {"2.0@1": ""}, "web3": {"1.0": "run"}}
+    kept = {"web1": {"2.0": LEVEL}, "web2": {"2.0@1": {}}, "web3": {"1.0": {"run": []}}}
     desired, seen = desire(version="2.0@1"), observe(*there, editions=kept)
-    assert editions.changes(desired, seen) == {"web1": {"shop_2.0_100": LEVEL}}
+    assert editions.changed(desired, seen) == {"web1": {"shop_2.0_100": LEVEL}}
     empty = Plan({}, (), (), True)
     assert settings(empty, desired, seen) == [
         "the definition has other settings (env: LEVEL) than shop_2.0_100 on web1"
     ]
-    changed = editions.changes(desired, seen)
+    changed = editions.changed(desired, seen)
     assert actions(empty, seen, "2.0@1", changed)["settings"] == {"web1": {"shop_2.0_100": LEVEL}}
 
 
@@ -92,7 +95,7 @@ def test_a_plan_names_the_instances_whose_settings_differ():
     "kept, said",
     [
         # Nothing has changed since, so that a node that never had them takes the same.
-        ({"web1": {"2.0@1": ""}}, []),
+        ({"web1": {"2.0@1": {}}}, []),
         ({"web1": {"2.0@1": LEVEL}, "web2": {"2.0@1": LEVEL}}, []),
         (
             {"web1": {"2.0@1": LEVEL}},
@@ -103,7 +106,7 @@ def test_a_plan_names_the_instances_whose_settings_differ():
         ),
         (
             # Nobody has kept them, since they were started before settings were kept.
-            {"web1": {"2.0@1": "not known"}, "web2": {"2.0@1": "not known"}},
+            {"web1": {"2.0@1": LOST}, "web2": {"2.0@1": LOST}},
             ["web2: shop starts with the settings of now, because those of 2.0 (settings 1) are not kept there"],
         ),
         (

@@ -12,7 +12,8 @@ from dataclasses import replace
 from hypothesis import assume, event, given
 from hypothesis import strategies as st
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import PortRange, slot_of
+from saltdeploy.core.instanceids import slot_of
+from saltdeploy.core.model import PortRange
 from saltdeploy.planning.explain import lines
 from saltdeploy.planning.model import Desired, Plan
 from saltdeploy.planning.planner import plan, publication

@@ -11,7 +11,8 @@ from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 from ...core import editions, names
-from ...core.model import Instance, instance_id
+from ...core.instanceids import instance_id
+from ...core.model import Instance
 from ...core.words import shown
 from ...definition import stops
 
@@ -64,13 +65,21 @@ def observation(value: Any, app: App, node: Node) -> str:
 
 
 def changes(value: Any) -> str:
-    """Compare the settings that a node has kept: edition -> the keys that differ as text, or None."""
+    """Compare the settings that a node has kept: edition -> the keys that differ, each with names, or None."""
     right = isinstance(value, dict) and all(map(editions.is_edition, value))
-    return "" if right and all(_is(t, (str, type(None))) for t in value.values()) else f"editions: found {shown(value)}"
+    return "" if right and all(map(_are_changes, value.values())) else f"editions: found {shown(value)}"
+
+
+def _are_changes(value: Any) -> bool:
+    if value is None:
+        return True
+    return isinstance(value, dict) and all(
+        _is(key, str) and isinstance(some, list) and all(_is(name, str) for name in some) for key, some in value.items()
+    )
 
 
 def changed(value: Any) -> str:
-    """Compare the value of ``app.changed``: app -> edition -> text."""
+    """Compare the value of ``app.changed``: app -> edition -> keys, each with names."""
     if not isinstance(value, dict) or not all(map(names.is_app, value)):
         return f"found {shown(value)}, a mapping of apps is expected"
     return _first(map(changes, value.values()))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from ...core import editions, records
 from ...core.errors import Failed, Refused
-from ...core.model import version_of
+from ...core.instanceids import version_of
 from ...core.names import DIGEST
 from ...core.words import by_problem
 from .. import outcome

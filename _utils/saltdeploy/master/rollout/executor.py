@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...core import addresses, bluegreen, editions, traffic
 from ...core.errors import LockLost, NotReverted, cause
-from ...core.model import NORMAL_WEIGHT, Instance, version_of
+from ...core.instanceids import version_of
+from ...core.model import NORMAL_WEIGHT, Instance
 from ...core.words import joined
 from ..outcome import places
 from ..remote import answers

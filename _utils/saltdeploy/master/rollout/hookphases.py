@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...core import hooks
 from ...core.errors import INTERRUPTS, Failed, LockLost
-from ...core.model import version_of
+from ...core.instanceids import version_of
 from ..remote import answers
 from ..remote.jobs import TALK_DEADLINE
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from ...core import bluegreen, records, traffic
 from ...core.errors import INTERRUPTS, Failed, LockLost, cause
-from ...core.model import Instance, version_of
+from ...core.instanceids import version_of
+from ...core.model import Instance
 from ..outcome import places
 from ..remote.jobs import ids_by_node
 from . import hookphases
@@ -168,8 +169,9 @@ class Ledger:
             "deployment": identity.id,
             "since": time.time(),
             "weights": weights,
-            "as_before": desired.as_before,
         }
+        if desired.as_before:
+            frozen["scale"] = desired.instances
         new = hookphases.count(self.runs, desired)
         version = desired.version if new else old["version"] or desired.version
         record: Record = {**self.now(), "version": version, "frozen": frozen}

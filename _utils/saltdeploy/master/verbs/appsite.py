@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from ...core import editions, records
+from ...core import records
 from ...core.errors import Refused
-from ...core.model import App, Environment, version_of
+from ...core.model import App, Environment
 from .. import membership
 
 if TYPE_CHECKING:
@@ -83,13 +83,9 @@ class Site:
         """Return the entries of the history, the newest first."""
         return self._used(records.history(self.discovery, self.prefix))
 
-    def editions(self) -> Iterator[str]:
-        """Yield the editions that record and history tell of."""
-        history = self.history()
-        for record in filter(None, (self.record(), *(entry["record"] for entry in history))):
-            yield record["version"]
-            yield from (version_of(i) for ids in record["nodes"].values() for i in ids)
-        yield from filter(editions.is_edition, (entry["version"] for entry in history))
+    def editions(self) -> list[str]:
+        """Return the editions that record and history tell of."""
+        return records.known_editions(self.record(), self.history())
 
     def _used(self, read: tuple[Found, list[str]]) -> Found:
         """Return the first of ``read``, and warn of the second, its problems."""

@@ -62,7 +62,7 @@ def run(
         "version": release,
         "verdict": verdict,
         "plan": [*explain.settings(plan, desired, observed), *explain.lines(plan, app.name, edition)],
-        "actions": explain.actions(plan, observed, edition, editions.changes(desired, observed)),
+        "actions": explain.actions(plan, observed, edition, editions.changed(desired, observed)),
         "warnings": journal.warnings,
         "retcode": DONE,
     }

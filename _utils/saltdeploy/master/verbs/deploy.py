@@ -11,7 +11,7 @@ from ... import discovery
 from ...core import arguments, records, traffic, versions
 from ...core.editions import release
 from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused, cause
-from ...core.model import version_of
+from ...core.instanceids import version_of
 from ...definition import loadbalancer
 from ...discovery.registration import CANDIDATE
 from ...planning import editions, planner

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ... import discovery
 from ...core import records, versions
+from ...core.changes import told
 from ...core.editions import release
 from ...core.errors import Refused
 from ...planning import editions, planner
@@ -58,8 +59,8 @@ def _refuse_changed(environment: Environment, desired: Desired, observed: Observ
     nodes = editions.lacking(desired, observed, plan.starting)
     if nodes and what:
         raise Refused(
-            f"the definition of {app} has changed since its first wave ({what}), and {', '.join(nodes)} would start"
-            f" what it says now. Undo that change and promote then, or go back: salt-run deploy.abort {app}"
+            f"the definition of {app} has changed since its first wave ({told(what)}), and {', '.join(nodes)} would"
+            f" start what it says now. Undo that change and promote then, or go back: salt-run deploy.abort {app}"
             f" env={environment.name}"
         )
 

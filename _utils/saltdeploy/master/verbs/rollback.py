@@ -48,11 +48,11 @@ def run(
             record, history = site.deployed(), site.history()
             current = records.running(history, record)
             chosen = wanted is not None or number is not None
-            target = (
-                _retained(site, observed, _find(site, observed, wanted, number, current), current)
-                if chosen
-                else _last_good(site, history, current)
-            )
+            if chosen:
+                found = _find(site, observed, history, wanted, number, current)
+                target = _retained(site, observed, found, current)
+            else:
+                target = _last_good(site, history, current)
             there, back = editions.told(current), editions.told(target)
             session.journal.say(f"back from {app.name} {there} to {back}{_published_when(history, target)}")
             passed: tuple[list[str], list[str]] = ([], []) if chosen else records.passed(history, current, target)
@@ -75,38 +75,39 @@ def _edition(app: App, version: object) -> str:
     return versions.recorded(app, version) if editions.is_edition(version) else versions.check(app, version)
 
 
-def _find(site: Site, observed: Observed, wanted: str | None, number: int | None, current: str) -> str:
+def _find(
+    site: Site, observed: Observed, history: Sequence[Entry], wanted: str | None, number: int | None, current: str
+) -> str:
     """Return the edition that an operator means by a release, a number of settings, or both.
 
     :raises Refused: nobody knows of these settings.
     """
     kept = {edition for there in observed.editions.values() for edition in there}
-    known = list(dict.fromkeys([*site.editions(), *sorted(kept, key=editions.settings, reverse=True)]))
     release = editions.release(wanted) if wanted else None
     if wanted and editions.MARK in wanted:
         if number not in (None, editions.settings(wanted)):
             raise Refused(f"version={wanted} has the number of other settings than settings={number}. Say one of them.")
         number = editions.settings(wanted)
     if number is None and release:
-        return _last_of(site, release, kept, current)
-    fitting = [e for e in known if editions.settings(e) == number and release in (None, editions.release(e))]
-    releases = sorted(set(fitting))
-    if len(releases) == 1:
-        return releases[0]
+        return _last_of(history, release, kept, current)
+    known = kept.union(records.known_editions(site.record(), history))
+    fitting = sorted(e for e in known if editions.settings(e) == number and release in (None, editions.release(e)))
+    if len(fitting) == 1:
+        return fitting[0]
     name, env = site.app.name, site.environment.name
     look = f"See salt-run deploy.history {name} env={env}"
-    if releases:
+    if fitting:
         raise Refused(f"settings={number}: several releases of {name} have it. Say which: version=…. {look}")
     of = f" of {release}" if release else ""
     raise Refused(f"settings={number}: nobody knows of such settings of {name}{of} in {env}. {look}")
 
 
-def _last_of(site: Site, release: str, kept: Collection[str], current: str) -> str:
+def _last_of(history: Sequence[Entry], release: str, kept: Collection[str], current: str) -> str:
     """Return the newest edition of ``release`` that was good, or the running one if the history has no other.
 
     :param kept: the editions whose settings nodes have kept.
     """
-    good = [e for e in records.good(site.history()) if editions.release(e) == release and e != current]
+    good = [e for e in records.good(history) if editions.release(e) == release and e != current]
     if good or editions.release(current) == release:
         return good[0] if good else current
     there = [e for e in kept if editions.release(e) == release]

@@ -61,7 +61,7 @@ def decide(
         act=lambda lock, identity: _act(session.journal, site, observed, desired, plan, lock, identity, left),
         verdict=lambda result: outcome.verdict(result, desired, said),
         more={"left": left} if left else {},
-        actions=explain.actions(plan, observed, desired.version, editions.changes(desired, observed)),
+        actions=explain.actions(plan, observed, desired.version, editions.changed(desired, observed)),
         publishes=desired.publish,
         keep=desired.keep,
         alone=not (desired.keep or plan.paused or site.chosen),

@@ -17,7 +17,8 @@ import salt.pillar
 from ... import definition, discovery
 from ...core import arguments, bluegreen, names, records, words
 from ...core.errors import Refused, unchanged
-from ...core.model import App, Environment, undefined, version_of
+from ...core.instanceids import version_of
+from ...core.model import App, Environment, undefined
 from ...definition import cautions, inheritance, templateerrors
 from .. import preflight
 from ..journal import Journal

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ... import definition, discovery
 from ...core import arguments
 from ...core.errors import DONE
-from .. import changes, status
+from .. import settings, status
 from ..remote.fleet import Fleet
 from .session import stand_in
 
@@ -32,5 +32,5 @@ def run(session: Session, name: object, env: object) -> Result:
         replaced = backend.replaced()
         apps = [status.of_app(backend, environment, app, replaced) for app in chosen]
         with Fleet(session.opts) as fleet:
-            changes.add(fleet, environment, apps)
+            settings.add(fleet, environment, apps)
     return {"environment": environment.name, "apps": apps, "retcode": DONE}

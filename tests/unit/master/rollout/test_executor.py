@@ -10,7 +10,7 @@ from hypothesis import event, given
 from hypothesis import strategies as st
 from saltdeploy.core import bluegreen
 from saltdeploy.core.errors import Failed, NotReverted
-from saltdeploy.core.model import version_of
+from saltdeploy.core.instanceids import version_of
 from saltdeploy.planning.planner import plan
 
 from tests.support.fleet import NEW, OLD, instance, observe

@@ -160,9 +160,9 @@ def test_settings_that_cannot_be_found_are_refused(here, version, settings, why)
 
 
 def test_a_node_that_has_not_kept_the_settings_is_named_in_the_plan(here):
-    made = with_settings(here, editions={"web1": {"2.0@2": None, "2.0@4": ""}, "web2": {"2.0@2": None}})
+    made = with_settings(here, editions={"web1": {"2.0@2": None, "2.0@4": {}}, "web2": {"2.0@2": None}})
     assert "settings of now" not in str(back_to(made, settings=2)[1])
-    made = with_settings(here, editions={"web1": {"2.0@4": ""}})
+    made = with_settings(here, editions={"web1": {"2.0@4": {}}})
     assert back_to(made, settings=2)[1][0] == (
         "web1: shop starts with the settings of now, because those of 2.0 (settings 2) are not kept there"
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..planning.editions import NOT_KNOWN
+from ..core.changes import NOT_KEPT, told
 from . import membership
 from .remote import answers
 from .status import State
@@ -38,12 +38,12 @@ def add(fleet: Fleet, environment: Environment, apps: Sequence[dict[str, Any]]) 
     found = answers.compared(replies, answers.changed)
     for app, row in rows:
         reply = found[row["node"]]
-        differs = "" if reply.error else reply.value.get(app["app"], {}).get(row["version"], "")
+        differs = {} if reply.error else reply.value.get(app["app"], {}).get(row["version"]) or {}
         row["settings"] = differs
-        if reply.error or "env" in differs or differs == NOT_KNOWN:
+        if reply.error or {"env", NOT_KEPT} & set(differs):
             row["output"] = membership.without_answer(row["output"])
         if differs:
-            row["notes"].append(f"settings not as defined ({differs})")
+            row["notes"].append(f"settings not as defined ({told(differs)})")
         untold = f"{row['node']} does not say whether its settings are as defined: {reply.error}"
         if reply.error and untold not in app["warnings"]:
             app["warnings"].append(untold)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy.master import changes
+from saltdeploy.master import settings
 from saltdeploy.master.remote.fleet import Reply
 
 from tests.support.verbs import Minions
@@ -20,7 +20,7 @@ def row(node, version="1.0", state="published"):
 
 def told(*apps, **answers):
     minions = Minions(**{"app.changed": answers})
-    changes.add(minions, ENVIRONMENT, apps)
+    settings.add(minions, ENVIRONMENT, apps)
     return minions.jobs
 
 
@@ -30,12 +30,17 @@ def test_each_instance_has_the_settings_that_differ():
     jobs = told(
         shop,
         till,
-        web1={"shop": {"1.0": "env: LEVEL", "1.0@2": ""}},
-        web2={"shop": {"1.0": ""}, "till": {"1.0": "run"}},
+        web1={"shop": {"1.0": {"env": ["LEVEL"]}, "1.0@2": {}}},
+        web2={"shop": {"1.0": {}}, "till": {"1.0": {"run": []}}},
     )
     assert jobs == [("app.changed", ["shop", "till"])]
     assert [i["notes"] for i in shop["instances"]] == [["settings not as defined (env: LEVEL)"], [], []]
-    assert [i["settings"] for i in (*shop["instances"], *till["instances"])] == ["env: LEVEL", "", "", "run"]
+    assert [i["settings"] for i in (*shop["instances"], *till["instances"])] == [
+        {"env": ["LEVEL"]},
+        {},
+        {},
+        {"run": []},
+    ]
     # An answer of the app may have a secret of before.
     assert [i["output"].endswith("hunter2") for i in shop["instances"]] == [False, True, True]
 
@@ -45,7 +50,7 @@ def test_while_a_run_is_under_way_no_node_takes_in_another_pillar():
     asked = []
     fleet = SimpleNamespace(run=lambda *args, refresh, **options: asked.append(refresh) or {"web1": Reply("web1", {})})
     for lock in ("", "ann holds it"):
-        changes.add(fleet, ENVIRONMENT, [{**shop, "lock": lock}])
+        settings.add(fleet, ENVIRONMENT, [{**shop, "lock": lock}])
     assert asked == [True, False]
 
 
@@ -59,7 +64,8 @@ def test_what_is_not_there_or_not_of_the_environment_is_not_asked_for():
     "answer, why",
     [
         (Reply("web1", None, "does not answer", silent=True), "does not answer"),
-        ({"shop": {"../1.0": ""}}, "its answer is not to be believed: editions: found"),
+        ({"shop": {"../1.0": {}}}, "its answer is not to be believed: editions: found"),
+        ({"shop": {"1.0": {"env": [7]}}}, "its answer is not to be believed: editions: found"),
         ({"shop": {"1.0": 7}}, "its answer is not to be believed: editions: found"),
         ({"../shop": {}}, "its answer is not to be believed: found"),
         (["shop"], "its answer is not to be believed: found"),
