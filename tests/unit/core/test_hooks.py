@@ -131,4 +131,10 @@ def test_who_has_frozen_a_promotion_may_promote_again():
         "(d): x. Nothing" in said
         and "salt-run deploy.promote shop env=e. To go back, run: salt-run deploy.abort shop env=e" in said
     )
+    on = hooks.frozen("shop", "e", {"frozen": {**about, "version": "2@7"}})
+    assert "shop 2 (settings 7) is FROZEN" in on and "run: salt-run deploy.app shop version=\"'2'\" env=e" in on
+    # What goes back must not bring in the settings of now.
+    assert "run: salt-run deploy.scale shop instances=3 env=e" in hooks.frozen(
+        "shop", "e", {"frozen": {**about, "scale": 3}}
+    )
     assert hooks.frozen("shop", "e", None) == hooks.frozen("shop", "e", {"nodes": {}}) == ""

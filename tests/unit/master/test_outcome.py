@@ -105,9 +105,9 @@ def test_where_discovery_does_not_answer_nobody_claims_to_know(monkeypatch):
     assert outcome.running(None) == "discovery does not say which instances serve now"
 
 
-def verdict(end, serving, **result):
+def verdict(end, serving, as_before=False, **result):
     given = {"app": "shop", "version": "2.0", "environment": "site", "why": "x", "record": RECORD, "changed": True}
-    desired = SimpleNamespace(publish=True, instances=1, as_before=False)
+    desired = SimpleNamespace(publish=True, instances=1, as_before=as_before)
     return outcome.verdict({**given, "serving": serving, "outcome": end.value, **result}, desired, "")
 
 
@@ -123,6 +123,15 @@ def test_the_verdict_is_of_what_serves_and_not_of_the_record():
     assert said.startswith(
         "shop 2.0 was deployed in site, but clients do not find shop_2.0_80 on web2. Look now (salt-run"
     )
+
+
+@pytest.mark.parametrize(
+    "as_before, command",
+    [(False, "deploy.app shop version=\"'2.0'\" env=site"), (True, "deploy.scale shop instances=1 env=site")],
+)
+def test_what_does_the_rest_does_not_bring_in_other_settings(as_before, command):
+    said = verdict(Outcome.INCOMPLETE, {"nodes": {}, "beside": []}, as_before, version="2.0@4")
+    assert f"Repair them, then salt-run {command} does the rest" in said
 
 
 @pytest.mark.parametrize("end", Outcome)

@@ -120,6 +120,16 @@ def test_data_is_found_on_nodes_that_were_not_chosen_too():
     assert preflight.observe(site(replies, **chosen), Journal()).data == {"web3": "/data"}
 
 
+def test_settings_on_nodes_that_were_not_chosen_count_too():
+    """Else the same settings would have two numbers."""
+    chosen = {"nodes": ("web1",), "needed": ("web1",), "chosen": True}
+    replies = [Reply("web3", {"editions": {"1.0": {"run": []}}}), Reply("web2", {"editions": {"../1": None}})]
+    assert preflight.observe(site(replies, **chosen), Journal()).editions == {
+        "web1": VALUE["editions"],
+        "web3": {"1.0": {"run": []}},
+    }
+
+
 def serving(*places, **changes):
     """Return a site whose web3 does not answer and need not, and whose clients find shop 1.0 on ``places``."""
     changes = {"nodes": ("web1", "web2"), "observed": ["web1", "web2"], "answering": ["web1", "web2"], **changes}

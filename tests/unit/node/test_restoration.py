@@ -50,6 +50,18 @@ def test_an_app_is_not_restored_without_its_data(node, tmp_path):
     assert restoration.restore(node, "web", ["web_1.0_0"]) == ["web_1.0_0"]
 
 
+def test_an_app_is_restored_with_its_data_where_it_was(node, tmp_path):
+    """Also if the definition has another folder now, which nobody has deployed."""
+    old, new = tmp_path / "old", tmp_path / "new"
+    node.environment.apps["web"] = replace(node.app("web"), data=str(old))
+    serves(node)
+    node.environment.apps["web"] = replace(node.app("web"), data=str(new))
+    node.runtime.up.clear()
+    may_pass(node)
+    assert restoration.restore(node, "web", ["web_1.0_0"]) == ["web_1.0_0"]
+    assert old.is_dir() and not new.exists()
+
+
 def test_a_record_brings_nothing_to_a_port_that_its_app_does_not_have(node):
     node.environment.apps["web"] = replace(node.app("web"), ports=PortRange(20000, 20009))
     with pytest.raises(

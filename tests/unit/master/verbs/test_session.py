@@ -57,6 +57,8 @@ def test_data_that_the_record_has_and_a_node_has_not_is_lost(monkeypatch):
     monkeypatch.setattr(session.preflight, "observe", lambda *args: observe(data={"web2": "/data"}))
     seen = Session({}).observe(here)
     assert seen.lost == {"web1"} and seen.data == {"web2": "/data", "web3": "", "web4": ""}
+    # Nor can anybody tell which settings its instances have.
+    assert seen.editions == {"web4": {"1.0": None}}
 
 
 @pytest.mark.parametrize("name", [None, ""])
