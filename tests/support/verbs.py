@@ -179,6 +179,8 @@ class Here:
 
     def __init__(self, *instances, record=None, history=(), app=None, minions=None, keys=(), **seen):
         self.app, self.events = app or make_app(), []
+        # The release whose settings the nodes were asked to compare at last.
+        self.compared = None
         self.environment = Environment("e", {n: Node(n, "127.0.0.1", ("app",)) for n in THREE}, {"shop": self.app})
         self.minions, self.catalog = minions or Minions(), Catalog(keys)
         self.observed = observe(*instances, **{"editions": self._editions(instances, **seen), **seen})
@@ -212,6 +214,7 @@ class Here:
         return {node: {edition: {} for edition in there} for node in THREE}
 
     def _observe(self, site, deployment=None):
+        self.compared = site.compare
         site.known = frozenset((i.node, i.id) for i in self.observed.instances)
         site.answering = site.observed = list(site.nodes)
         return self.observed

@@ -66,3 +66,15 @@ def test_without_a_pause_only_the_candidates_are_stopped(here):
         DONE,
         "the candidates of shop are stopped in e: 1 instance of 1.0 on web1",
     )
+
+
+def test_an_abort_starts_what_was_lost_with_the_settings_that_it_had(here):
+    """A node that has not kept them is named."""
+    new = instance("web1", "2.0@4")
+    paused = {**ABOUT, "from": "2.0@3", "before": 1}
+    record = recorded("2.0@4", {"web1": [new.id]}, paused=paused)
+    made = here(new, record=record, releases={"web1": ["2.0"]}, editions={"web1": {"2.0@4": None}})
+    result = abort.run(made.session, "shop", None, True, None)
+    assert result["version"] == "2.0@3" and result["plan"][0] == (
+        "web1: shop starts with the settings of now, because those of 2.0 (settings 3) are not kept there"
+    )

@@ -96,3 +96,16 @@ def test_a_hook_whose_end_is_not_known_is_in_the_way(here):
 def test_what_nodes_doubt_is_a_warning(here):
     room = {"installed": False, "digest": "", "now": "", "packages": [], "warnings": ["the disk is nearly full"]}
     assert checked(here, room)["warnings"] == ["web1, web2: the disk is nearly full"]
+
+
+def test_other_settings_are_a_part_of_the_check(here):
+    old = instance("web1", "2.0")
+    room = {"installed": True, "digest": "", "now": "", "packages": []}
+    minions = Minions(**{"app.room": dict.fromkeys(THREE, room)})
+    record = recorded("2.0", {"web1": [old.id]})
+    made = here(
+        old, minions=minions, record=record, releases={"web1": ["2.0"]}, editions={"web1": {"2.0": {"run": []}}}
+    )
+    result = verbs.check.run(made.session, "shop", None, "2.0", 1, None, False)
+    assert made.compared == "2.0" and result["actions"]["to"] == "2.0@1"
+    assert result["plan"][0] == "the definition has other settings (run) than shop_2.0_100 on web1"

@@ -14,8 +14,8 @@ from saltdeploy.master.outcome import Outcome
 from saltdeploy.master.verbs import abort, deploy, promote
 from saltdeploy.master.verbs.session import Session
 
-from tests.support.fleet import instance, make_app
-from tests.support.verbs import PAUSED, recorded
+from tests.support.fleet import THREE, instance, make_app
+from tests.support.verbs import PAUSED, Minions, entry, recorded
 
 NEW = {**PAUSED, "nodes": {"web1": ["shop_2.0_100"]}}
 RESULT = {"app": "shop", "environment": "e", "record": NEW, "reason": "", "retcode": DONE}
@@ -173,3 +173,30 @@ def test_only_a_pause_for_a_time_is_waited_out(here, monkeypatch, pause, code):
     monkeypatch.setattr(deploy, "_wait_out", lambda *args: {**args[-1], "retcode": REVERTED})
     result = deploy.run(made.session, "shop", None, "2.0", None, None, True, False, False, None, False)
     assert result["retcode"] == code
+
+
+FILES = {"app.files": {node: {"problems": [], "warnings": []} for node in THREE}}
+
+
+def planned(made):
+    """Return version, plan and data of a dry run of release 1.0."""
+    result = deploy.run(made.session, "shop", None, "1.0", 1, None, True, True, False, None, False)
+    return result["version"], result["plan"], result["actions"]
+
+
+def test_other_settings_of_the_release_that_runs_are_rolled_out(here):
+    there = instance("web1")
+    options = {"record": recorded("1.0", {"web1": [there.id]}), "releases": {"web1": ["1.0"]}}
+    history = [entry("1.0"), entry("1.0@6", retcode=1)]
+    kept = {"web1": {"1.0": {"env": ["LEVEL"]}}}
+    made = here(there, minions=Minions(**FILES), history=history, editions=kept, **options)
+    version, plan, actions = planned(made)
+    assert (version, made.compared) == ("1.0@7", "1.0")
+    assert plan == [
+        "the definition has other settings (env: LEVEL) than shop_1.0_100 on web1",
+        "wave 1: start, test and publish 1 on web1",
+        "wave 1: retire shop_1.0_100 on web1",
+    ]
+    assert actions["settings"] == {"web1": {there.id: {"env": ["LEVEL"]}}}
+    made = here(there, editions={"web1": {"1.0": {}}}, **options)
+    assert planned(made)[:2] == ("1.0", ["no changes: the deployed instances are as defined"])

@@ -59,3 +59,23 @@ def test_the_rest_of_a_paused_deployment_is_what_it_was_to_be(here):
         "2.0",
         ["wave 1: start, test and publish 1 on web1", f"wave 1: retire {old.id} on web1"],
     )
+
+
+@pytest.mark.parametrize("differs", [None, {}, {"env": ["LEVEL"]}])
+def test_the_rest_starts_with_the_settings_of_the_first_wave(here, differs):
+    """A change meanwhile was shown to nobody, so that it is refused where a node would bring it in."""
+    old, new = instance("web1", "2.0"), instance("web2", "2.0@1")
+    record = recorded("2.0@1", {"web1": [old.id], "web2": [new.id]}, paused={**ABOUT, "from": "2.0", "instances": 2})
+    record["paused"]["nodes"] = ["web1", "web2"]
+    kept = {"web1": {"2.0": {}}, "web2": {"2.0@1": differs}}
+    made = here(old, new, record=record, releases={"web1": ["2.0"], "web2": ["2.0"]}, editions=kept)
+    if differs:
+        with pytest.raises(
+            Refused, match=r"changed since its first wave \(env: LEVEL\), and web1 would start what it says"
+        ):
+            promote.run(made.session, "shop", None, True, None)
+    else:
+        lines = promote.run(made.session, "shop", None, True, None)["plan"]
+        assert ("settings of now" in lines[0]) == (differs is None)
+        assert f"wave 1: retire {old.id} on web1" in lines
+    assert made.compared == "2.0"

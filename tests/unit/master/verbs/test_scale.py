@@ -39,3 +39,16 @@ def test_more_instances_of_the_recorded_release_are_started(here):
     result = scaled(here(ON_WEB1, record=RECORD, releases={"web1": ["1.0", "2.0"]}), 2)
     assert (result["retcode"], result["version"]) == (DONE, "1.0")
     assert result["plan"] == ["install shop 1.0 on web2", "wave 1: start, test and publish 1 on web2"]
+
+
+def test_an_edit_that_nobody_has_deployed_is_not_brought_in_without_a_word(here):
+    """Only web1 has kept the settings that are deployed."""
+    there = instance("web1", "1.0@3")
+    record = recorded("1.0@3", {"web1": [there.id]})
+    made = here(there, record=record, releases={"web1": ["1.0"]}, editions={"web1": {"1.0@3": {"env": ["LEVEL"]}}})
+    result = scaled(made, 2)
+    assert (result["version"], made.compared) == ("1.0@3", "1.0")
+    assert result["plan"][0] == (
+        "web2: shop starts with the settings of now, which differ in env: LEVEL, because those of 1.0 (settings 3) are"
+        " not kept there"
+    )
