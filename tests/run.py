@@ -8,12 +8,14 @@ Salt comes in two supported lines, the Consul client in two packages, Consul in 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import os
 import signal
 import subprocess
 import sys
 import tempfile
+from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -30,6 +32,8 @@ MAIN_PATH = ("tests/functional", "tests/integration/test_deploy.py", "-m", "main
 DAEMONLESS = ("tests/unit", "tests/functional")
 # As long as many others together.
 CRASHES = "tests/integration/test_crashes.py"
+# The other integration tests are run in as many shares.
+SHARES = 4
 # Where the nodes of the tests are that run beside others: see tests/support/site.py.
 OTHER_NETWORK = "127.0.2"
 NO_TESTS = 5
@@ -105,34 +109,49 @@ def newest_consul():
 
 
 def all_tests(arguments):
-    """Two at a time, for two cores.
+    """Two at a time, for two cores: each takes what is next as soon as it has ended the last.
 
-    The main path on the oldest that is supported, the kills at every step, the hosts, and all that needs no daemon; and
-    beside these the integration tests, which take as long.
+    The kills at every step, the integration tests in shares, the main path on the oldest that is supported, the hosts,
+    and all that needs no daemon.
     """
     oldest, newest = consul(OLDEST), newest_consul()
     old, new = test_python("3006", "py-consul"), test_python()
+    # What takes longest is first, so that both end at about the same time.
+    queue = deque(
+        [
+            (new, [CRASHES], newest),
+            *((new, files, newest) for files in shares()),
+            (old, MAIN_PATH, oldest),
+            (new, ["tests/lab"], newest),
+            *((new, [folder], None) for folder in DAEMONLESS),
+        ]
+    )
+
+    def work(**elsewhere):
+        codes = []
+        with contextlib.suppress(IndexError):
+            while True:
+                interpreter, tests, binary = queue.popleft()
+                codes.append(TESTS.run(interpreter, *tests, *arguments, consul=binary, **elsewhere))
+        return codes
+
     with tempfile.TemporaryFile("w+") as output:
-
-        def beside():
-            elsewhere = {"network": OTHER_NETWORK, "output": output}
-            return [
-                TESTS.run(old, *MAIN_PATH, *arguments, consul=oldest, **elsewhere),
-                TESTS.run(new, CRASHES, *arguments, consul=newest, **elsewhere),
-                TESTS.run(new, "tests/lab", *arguments, consul=newest, output=output),
-                TESTS.run(new, *DAEMONLESS, *arguments, output=output),
-            ]
-
         try:
             with ThreadPoolExecutor(1) as others:
-                codes = others.submit(beside)
-                code = TESTS.run(new, "tests/integration", f"--ignore={CRASHES}", *arguments, consul=newest)
-                codes = [code, *codes.result()]
+                codes = others.submit(work, network=OTHER_NETWORK, output=output)
+                codes = [*work(), *codes.result()]
         finally:
             # Also if this is stopped before its end.
             output.seek(0)
             print(output.read(), flush=True)
     return next((code for code in codes if code and not (code == NO_TESTS and arguments)), 0)
+
+
+def shares():
+    """Return the files of integration tests, in shares that take about as long. Each share starts daemons of its own."""
+    files = sorted(path.relative_to(REPOSITORY) for path in (REPOSITORY / "tests/integration").glob("test_*.py"))
+    files = [str(path) for path in files if str(path) != CRASHES]
+    return [files[start::SHARES] for start in range(SHARES)]
 
 
 def unit(arguments):

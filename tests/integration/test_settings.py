@@ -195,15 +195,15 @@ def test_settings_that_wait_for_an_operator_are_the_ones_that_are_promoted(targe
     version, strategy = releases[0], {"pause": "manual"}
     deployed(target, version, {"env": {"KIND": "old"}})
     old = number(target)
-    target.define({"env": {"KIND": "new"}}, strategy)
+    target.define({"env": {"KIND": "waiting"}}, strategy)
     assert "is paused after its first wave" in target.deploy(version)
-    assert {"old", "new"} == {process.environ()["KIND"] for process in listeners(target)}
+    assert {"old", "waiting"} == {process.environ()["KIND"] for process in listeners(target)}
     # Another edit meanwhile is not what the first wave has shown to be good.
-    target.define({"env": {"KIND": "newer"}}, strategy)
+    target.define({"env": {"KIND": "edited meanwhile"}}, strategy)
     assert "has changed since its first wave (env: KIND)" in target.run("promote", code=3)
-    target.define({"env": {"KIND": "new"}}, strategy)
+    target.define({"env": {"KIND": "waiting"}}, strategy)
     target.run("promote")
-    assert set(variables(target, "KIND").values()) == {"new"} and number(target) > old
+    assert set(variables(target, "KIND").values()) == {"waiting"} and number(target) > old
 
 
 def test_a_blue_set_of_settings_is_published_again_by_a_rollback(target, users, releases):

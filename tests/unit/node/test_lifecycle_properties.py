@@ -18,6 +18,7 @@ from saltdeploy.node import restoration
 
 # The publication of a lifecycle that is a copy is the one that the copy has: see tests.support.mutants.
 from saltdeploy.node.lifecycle import Lifecycle, publication
+from saltdeploy.node.settings import Store
 
 from tests.support.fleet import instance
 
@@ -41,7 +42,7 @@ class Node:
         self.agent = {i.id: self._endpoint(i.id) for i in instances if i.published}
         self.catalog = dict(self.agent)
         self.instances = self.releases = self.turns = self.data = self
-        self.key = b"its own"
+        self.settings, self.key = Store(Path(FOLDER.name)), b"its own"
 
     @staticmethod
     def _endpoint(one, name="shop"):
