@@ -83,7 +83,8 @@ def test_an_instance_that_dies_while_the_next_wave_runs_reverts_both(target, rel
 
 def test_a_worker_that_does_not_run_on_is_refused_and_one_that_is_stopped_is_critical(worker):
     quick = {"waves": ["100%"], "min_healthy_time": "500ms"}
-    plain = {"run": "./bin/serve", "ports": None, "checks": [], "tests": []}
+    also = {"service": {"name": "workers", "meta": {"team": "red"}}}
+    plain = {"run": "./bin/serve", "ports": None, "checks": [], "tests": [], **also}
 
     def define(**strategy):
         known = {k: v for k, v in worker.app(**plain).items() if v is not None}
@@ -105,9 +106,12 @@ def test_a_worker_that_does_not_run_on_is_refused_and_one_that_is_stopped_is_cri
     control = [sys.executable, "-m", "supervisor.supervisorctl", "-c", supervisor]
     subprocess.run([*control, "stop", f"app-{instance}"], check=True)
     until(lambda: len(worker.agents.passing(WORKER)) == 1, 10, "the stopped worker to be found no more")
+    # Its second name passes as long as it does itself, and goes with it.
+    until(lambda: len(worker.agents.passing("workers")) == 1, 5, "its second name to be found no more")
     [row] = [r for r in worker.cli.result("status", WORKER)["apps"][0]["instances"] if r["node"] == node]
     assert row["health"] == "critical" and "/running" in row["output"]
     worker.run("remove", "confirm=True")
+    assert worker.agents.passing("workers") == {}
 
 
 def test_a_wrong_port_is_told_while_it_is_waited_for(target):

@@ -7,11 +7,11 @@ import pytest
 import requests
 
 from tests.support.dns import watched
-from tests.support.site import last_document
+from tests.support.site import last_document, until
 from tests.support.target import NAME
 
 pytestmark = pytest.mark.usefixtures("users")
-DNS = f"{NAME}.service.consul"
+DNS, FRONT = f"{NAME}.service.consul", "front.service.consul"
 
 
 def registrations(target):
@@ -56,6 +56,42 @@ def test_other_tags_and_metadata_are_registered_without_a_restart_and_without_a_
         target.deploy(version)
     assert found == [addresses] and {len(one["Tags"]) for one in registrations(target).values()} == {2}
     assert processes(target) == instances
+
+
+def test_it_is_found_under_a_second_name_too(target, users, releases):
+    old, new = releases
+    instances, addresses = processes(target), set(target.agents.nodes.values())
+    target.define({"service": {"name": "front", "tags": ["web"]}})
+    assert "name not as defined" in target.run("status")
+    with watched(target.agents, DNS) as found, watched(target.agents, FRONT) as also:
+        target.deploy(old)
+        until(lambda: also[-1] == addresses, 5, "the second name in DNS")
+    assert found == [addresses] and processes(target) == instances
+    assert "not as defined" not in target.run("status")
+    assert {tuple(one["Tags"]) for one in registrations(target).values()} == {("site", old)}
+    assert {tags for _, tags in named(target)} == {("site", old, "web")}
+
+    # In a rollout, the second name has an instance at any time. Both names have the same instances in the end.
+    with watched(target.agents, DNS) as found, watched(target.agents, FRONT) as also:
+        target.deploy(new)
+    assert set() not in found and set() not in also
+    assert {i for i, _ in named(target)} == {f"{i}_named" for _, i in target.traces().published}
+
+    # Without the name, the tags are with the only name that is left.
+    target.define({"service": {"tags": ["web"]}})
+    with watched(target.agents, DNS) as found:
+        target.deploy(new)
+    assert found == [addresses] and named(target) == []
+    assert {tuple(one["Tags"]) for one in registrations(target).values()} == {("site", new, "web")}
+    target.define()
+    target.deploy(new)
+
+
+def named(target):
+    """Return id and tags of all services under the second name, as the catalog has them."""
+    url = target.agents.url("web1")
+    entries = requests.get(f"{url}/v1/health/service/front?consistent&passing", timeout=10).json()
+    return [(e["Service"]["ID"], tuple(e["Service"]["Tags"])) for e in entries]
 
 
 def test_other_checks_are_registered_and_run(target, users, releases):

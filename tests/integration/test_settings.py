@@ -11,17 +11,9 @@ import requests
 from tests.support.site import last_document, until
 from tests.support.target import NAME
 
-pytestmark = pytest.mark.usefixtures("users")
+pytestmark = [pytest.mark.usefixtures("users"), pytest.mark.settings]
 # Each start is another process, and the third node's does not pass its tests.
 FAULTY = "sh -c '[ {node} != web3 ] || export TOKEN=x; exec ./bin/serve {address} {port}'"
-
-
-@pytest.fixture(autouse=True, scope="module")
-def first_settings(target):
-    """Afterwards, the settings are the first ones of the release again."""
-    yield
-    target.define()
-    target.deploy(target.traces().versions[0])
 
 
 def processes(target):

@@ -84,7 +84,7 @@ class Discovery:
         return self.keys.get(key), 1, self.locked
 
     def instances(self, name, passing=False):
-        found = [s for i, s in self.services.items() if not i.endswith("candidate")]
+        found = [s for s in self.services.values() if s.name == name]
         mine = [Endpoint(s.id, name, "a", "", 0, meta={**s.meta, "minion": "a"}) for s in found]
         return [*mine, *self.elsewhere]
 

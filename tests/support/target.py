@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -136,11 +137,33 @@ class Target:
         return self._ask(path)
 
     def start_over(self, version):
-        """Stop all that runs, then deploy ``version``: on the first port of each node."""
+        """Stop all that runs, then deploy ``version`` with its first settings: on the first port of each node."""
         for command in (("saltutil.refresh_pillar", "wait=True"), ("app.stop", self.name, "drain=0")):
             code, output = self.cli.run("salt", "*", *command)
             assert code == 0, output
+        for path in self._settings():
+            path.unlink()
         self.deploy(version)
+
+    def has_first_settings(self):
+        """Return whether all that runs has the settings of the unchanged definition, without a number.
+
+        Nodes forget what they keep of other settings, so that these have none in the next deployment.
+        """
+        app, running = self.app(), {i for _, i in self.traces().published}
+        wanted = {"run": app["run"], "env": {}, "config": {}, "data": False, "memory": "", "cpu": ""}
+        for path in self._settings():
+            kept, (number, slot) = json.loads(path.read_text()), path.stem.split("-")
+            if number != "0" or any(kept[key] != value for key, value in wanted.items()):
+                numbered = f"-{number}" if number != "0" else ""
+                if f"{self.name}_{path.parent.name}_{slot}{numbered}" in running:
+                    return False
+                path.unlink()
+        return True
+
+    def _settings(self):
+        """Return the files of settings that nodes keep."""
+        return list(self.agents.folder.glob(f"*/srv/{self.name}/settings/*/*.json"))
 
     def start(self, version, *args, cli=None):
         """Start ``deploy.app``; return the Run."""

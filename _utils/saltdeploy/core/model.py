@@ -232,14 +232,17 @@ class Frontend:
 
 @dataclass(frozen=True)
 class Registration:
-    """The parts of an instance's registration that its definition adds. Placeholders are filled in for each instance.
+    """The additions of a definition to the registration of an instance. Placeholders are filled in for each instance.
 
     :param tags: further tags.
     :param meta: further metadata.
+    :param name: a second service that each instance is found as. It has the tags and the metadata then. Empty means
+        that there is none.
     """
 
     tags: tuple[str, ...] = ()
     meta: dict[str, str] = field(default_factory=dict)
+    name: str = ""
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,8 @@ def _fill(
                 good[name] = merge(apps[name], settings or {})
             else:  # This happens only on a node without jsonschema.
                 environment.broken[name] = f"apps:{words.name(name)}: is not a mapping."
-    environment.clashing.update(conflicts.of_apps(where, good))
+    allowed = raw["consul"].get("services") or [] if cluster.wanted(raw) else None
+    environment.clashing.update(conflicts.of_apps(where, good, allowed))
     for name, merged in good.items():
         mistakes = Mistakes(known.get(name, ()))
         try:

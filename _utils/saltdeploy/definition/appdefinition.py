@@ -149,7 +149,7 @@ def _registration(raw: Mapping[str, Any], at: str) -> Registration:
             f" saltdeploy itself has {len(SALTDEPLOY_META)}."
         )
     mistakes.refuse()
-    return Registration(tuple(raw.get("tags", ())), meta)
+    return Registration(tuple(raw.get("tags", ())), meta, raw.get("name", ""))
 
 
 def _check_recreate(app: App, at: str) -> None:

@@ -11,11 +11,13 @@ from ..core.model import AGENT
 from .inheritance import mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
 
     from ..core.model import App
 
 Value = TypeVar("Value")
+# The service of Consul's own servers.
+CONSUL = "consul"
 
 
 def check(where: str, environment: Mapping[str, Any]) -> None:
@@ -36,13 +38,16 @@ def check(where: str, environment: Mapping[str, Any]) -> None:
     mistakes.refuse()
 
 
-def of_apps(where: str, apps: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+def of_apps(
+    where: str, apps: Mapping[str, Mapping[str, Any]], allowed: Collection[str] | None = None
+) -> dict[str, str]:
     """Return the apps that cannot be beside another app: ``{app: why}``. Both apps of a pair are in it.
 
     Nobody knows which of the two is right. The older app may serve clients.
 
     :param where: the key path of the environment.
     :param apps: its apps, merged and of the right shape.
+    :param allowed: the services beside apps that its nodes may register. None means any.
     """
     found: dict[str, list[str]] = {}
     ports = {app: mapping(settings, "frontend").get("port") for app, settings in apps.items()}
@@ -55,10 +60,28 @@ def of_apps(where: str, apps: Mapping[str, Mapping[str, Any]]) -> dict[str, str]
             said = f"{where}:apps:{app}: candidates of {other} have this name in discovery. Rename {app}."
             for name in (app, other):
                 found.setdefault(name, []).append(said)
+    for app, settings in apps.items():
+        front = mapping(settings, "service").get("name")
+        wrong = _wrong_name(where, app, front, apps, allowed) if isinstance(front, str) else ""
+        if wrong:
+            found.setdefault(app, []).append(wrong)
     for app, other, folder in _pairs((a, _data(s)) for a, s in apps.items()):
         said = f"apps:{app}:data: {folder} is the data folder of {other}, too. Name another folder."
         found.setdefault(app, []).append(said)
     return {app: "\n".join(said) for app, said in found.items()}
+
+
+def _wrong_name(where: str, app: str, name: str, apps: Collection[str], allowed: Collection[str] | None) -> str:
+    """Return why an app cannot have the second name ``name`` in discovery, or an empty text."""
+    owner = "Consul" if name == CONSUL else name.removesuffix("-candidate")
+    if name == CONSUL or owner in apps:
+        return f"apps:{app}:service:name: {name} is the name of {owner} itself in discovery. Write another name."
+    if allowed is not None and name not in allowed:
+        return (
+            f"apps:{app}:service:name: the nodes of this environment may not register {name}. Add it to"
+            f" {where}:consul:services, and apply consul.acl on the first server."
+        )
+    return ""
 
 
 def circle(name: str, required: Iterable[str], apps: Mapping[str, App]) -> list[str]:

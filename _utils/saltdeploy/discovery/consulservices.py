@@ -21,6 +21,8 @@ TARGETS: dict[str, Callable[[str, Probe], dict[str, object]]] = {
     "http": lambda where, probe: _request(where, probe),
     "https": lambda where, probe: _request(where, probe),
     "tcp": lambda where, probe: {"TCP": where},
+    # It takes over the state of another service of the same agent, and has no times.
+    "alias": lambda where, probe: {"AliasService": probe.target},
 }
 
 
@@ -55,12 +57,12 @@ def registration(service: Service) -> dict[str, Any]:
 def _check(service: Service, number: int, probe: Probe) -> dict[str, object]:
     # A check of the same id takes over the last result, also if it asks something else. So a changed one needs an own.
     own = {"CheckID": f"{service.id}:{service.meta[DIGEST]}:{number}"} if DIGEST in service.meta else {}
+    times = {"Interval": f"{probe.interval:g}s", "Timeout": f"{probe.timeout:g}s"}
     return {
         **own,
         **TARGETS[probe.kind](addresses.join(service.address, probe.port or service.port), probe),
         "Name": check_name(probe),
-        "Interval": f"{probe.interval:g}s",
-        "Timeout": f"{probe.timeout:g}s",
+        **(times if probe.kind != "alias" else {}),
         "Status": "passing",
         **_thresholds(probe),
     }

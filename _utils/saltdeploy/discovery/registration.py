@@ -5,16 +5,23 @@ from __future__ import annotations
 import hashlib
 import hmac
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 
 from ..core import analysis, editions
 from ..core.instanceids import slot_of
-from ..core.model import DIGEST, OWN_META, App, Instance, Probe
+from ..core.model import DIGEST, OWN_META, App, Instance, Probe, Registration
 from .backend import CheckFacts, Endpoint, Service
 
 # The end of an instance's id in discovery while it is a candidate.
 CANDIDATE = "_candidate"
+# The end of its id under the other name that its app gives it.
+NAMED = "_named"
+
+
+def instance_of(service: str) -> str:
+    """Return the id of the instance that is registered under the id ``service``."""
+    return service.removesuffix(CANDIDATE).removesuffix(NAMED)
 
 
 def checks(app: App, instance: Instance) -> tuple[Probe, ...]:
@@ -39,14 +46,58 @@ def first_result(app: App) -> float:
 def of(
     app: App, instance: Instance, environment: str, key: bytes, candidate: bool = False, expires: float | None = None
 ) -> Service:
-    """Return the Service for ``instance``, with its digest.
+    """Return the Service for ``instance`` under its app's own name, with its digest.
+
+    A candidate has none of the tags and metadata of the definition. A program that reads tags in place of names, such
+    as Traefik or Fabio, would send requests to it.
 
     :param environment: the environment's name.
     :param key: the node's key, see :func:`sealed`.
     :param candidate: whether it gets the name that clients do not look for.
     :param expires: seconds after which it leaves discovery by itself. None means never.
     """
-    release = editions.release(instance.version)
+    service = Service(
+        id=instance.id + (CANDIDATE if candidate else ""),
+        name=app.candidate if candidate else app.name,
+        address=instance.address,
+        port=instance.port,
+        checks=checks(app, instance),
+        expires=expires,
+    )
+    return _described(service, app, instance, environment, key, not candidate and not app.service.name)
+
+
+def named(app: App, instance: Instance, environment: str, key: bytes) -> Service | None:
+    """Return the Service for ``instance`` under the other name that its app gives it, or None if it gives none.
+
+    It passes as long as the Service of :func:`of` passes. Parameters as for :func:`of`.
+    """
+    if not app.service.name:
+        return None
+    service = Service(
+        id=instance.id + NAMED,
+        name=app.service.name,
+        address=instance.address,
+        port=instance.port,
+        checks=(Probe("alias", instance.id),),
+    )
+    return _described(service, app, instance, environment, key, True)
+
+
+def all_of(app: App, instance: Instance, environment: str, key: bytes) -> list[Service]:
+    """Return the Services under which clients find ``instance``, its app's own name first. Parameters as for `of`."""
+    also = named(app, instance, environment, key)
+    return [of(app, instance, environment, key), *([also] if also else [])]
+
+
+def _described(
+    service: Service, app: App, instance: Instance, environment: str, key: bytes, additions: bool
+) -> Service:
+    """Return ``service`` with its tags, metadata, digest and weight.
+
+    :param additions: whether it has the tags and metadata of the definition.
+    """
+    release, added = editions.release(instance.version), app.service if additions else Registration()
     values = {
         "app": app.name,
         "version": release,
@@ -57,19 +108,9 @@ def of(
     }
     known = {name: value for name, value in values.items() if value is not None}
     own = (app.name, release, environment, instance.deployment, instance.node)
-    service = Service(
-        id=instance.id + (CANDIDATE if candidate else ""),
-        name=app.candidate if candidate else app.name,
-        address=instance.address,
-        port=instance.port,
-        tags=(environment, release, *(analysis.fill(tag, known) for tag in app.service.tags)),
-        meta={
-            **{name: analysis.fill(text, known) for name, text in app.service.meta.items()},
-            **dict(zip(OWN_META, own)),
-        },
-        checks=checks(app, instance),
-        expires=expires,
-    )
+    tags = (environment, release, *(analysis.fill(tag, known) for tag in added.tags))
+    meta = {name: analysis.fill(text, known) for name, text in added.meta.items()}
+    service = replace(service, tags=tags, meta={**meta, **dict(zip(OWN_META, own))})
     # Its weight is changed by itself, so it is not a part of the digest.
     return replace(sealed(service, key), weight=instance.weight)
 
@@ -86,12 +127,29 @@ def sealed(service: Service, key: bytes) -> Service:
     return replace(service, meta={**service.meta, DIGEST: digest})
 
 
-def differences(wanted: Service, seen: Endpoint, count: int) -> list[str]:
-    """Return the parts in which a registration differs from ``wanted``: ``name``, ``tags``, ``meta`` or ``checks``.
+def differences(
+    wanted: Iterable[Service], registered: Mapping[str, Endpoint], counts: Mapping[str, int], instance: str
+) -> list[str]:
+    """Return the parts in which an instance's registration differs from ``wanted``, see :func:`all_of`.
 
-    :param seen: the registration as the node's own agent has it.
-    :param count: how many checks the agent has for it.
+    A part is ``name``, ``tags``, ``meta`` or ``checks``. A service that is missing, or too many, differs in its name.
+
+    :param registered: id -> the services that the node's own agent has.
+    :param counts: id -> how many checks the agent has for a service.
+    :param instance: its id.
     """
+    services = {service.id: service for service in wanted}
+    found: list[str] = []
+    for service in (instance, instance + NAMED):
+        ours, theirs = services.get(service), registered.get(service)
+        if ours and theirs:
+            found += _differences(ours, theirs, counts.get(service, 0))
+        elif ours or theirs:
+            found.append("name")
+    return list(dict.fromkeys(found))
+
+
+def _differences(wanted: Service, seen: Endpoint, count: int) -> list[str]:
     found = _plain_differences(wanted, seen)
     # A part that somebody has changed by hand is not in the digest.
     if count != len(wanted.checks) or (seen.meta.get(DIGEST) != wanted.meta[DIGEST] and not found):
@@ -99,8 +157,12 @@ def differences(wanted: Service, seen: Endpoint, count: int) -> list[str]:
     return found
 
 
-def differences_in_catalog(app: App, endpoint: Endpoint, environment: str) -> list[str]:
-    """Return the same of an instance of ``app`` in the catalog. The catalog does not have all facts on checks."""
+def differences_in_catalog(app: App, endpoint: Endpoint, also: Endpoint | None, environment: str) -> list[str]:
+    """Return the same of an instance of ``app`` in the catalog. The catalog does not have all facts on checks.
+
+    :param endpoint: the instance under its app's own name.
+    :param also: the instance under the other name that its app gives it. None if it is not found there.
+    """
     meta, port = endpoint.meta, endpoint.port or None
     instance = Instance(
         id=endpoint.id,
@@ -112,7 +174,12 @@ def differences_in_catalog(app: App, endpoint: Endpoint, environment: str) -> li
         port=port,
         deployment=meta.get("deployment", ""),
     )
-    found = _plain_differences(of(app, instance, environment, b""), endpoint)
+    found, other = (
+        _plain_differences(of(app, instance, environment, b""), endpoint),
+        named(app, instance, environment, b""),
+    )
+    if other:
+        found += _plain_differences(other, also) if also else ["name"]
     # The port of a watcher is known to its node only.
     wanted = app.checks or (Probe("tcp", "") if port else Probe("http", "/running"),)
     ours = check_facts((check_name(c), c.interval, c.timeout) for c in wanted)
@@ -121,7 +188,7 @@ def differences_in_catalog(app: App, endpoint: Endpoint, environment: str) -> li
         found += ["checks"] if port or endpoint.checks else []
     elif any(theirs[1:] not in ((None, None), mine[1:]) for mine, theirs in zip(ours, endpoint.checks)):
         found.append("checks")
-    return found
+    return list(dict.fromkeys(found))
 
 
 def check_facts(checks: Iterable[CheckFacts]) -> tuple[CheckFacts, ...]:

@@ -15,7 +15,7 @@ from ..core import editions, redaction, shapes
 from ..core.errors import Refused
 from ..core.versions import argument
 from ..discovery import Endpoint
-from ..discovery.registration import CANDIDATE
+from ..discovery.registration import instance_of
 
 if TYPE_CHECKING:
     from ..core.model import App, Environment
@@ -91,7 +91,7 @@ def stale(ours: Iterable[Endpoint], registered: Mapping[str, Collection[str]]) -
 
 def instance(endpoint: Endpoint) -> str:
     """Return the id of the instance that ``endpoint`` is, candidate or not."""
-    return endpoint.id.removesuffix(CANDIDATE)
+    return instance_of(endpoint.id)
 
 
 def check_output(endpoint: Endpoint, app: App) -> str:

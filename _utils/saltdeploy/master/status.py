@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypedDict
 
@@ -82,8 +82,9 @@ def of_app(
     holder, _, session = discovery.read(records.lock_key(prefix))
     published, strangers = membership.divide(discovery.instances(app.name), app.name, environment)
     candidates, _ = membership.divide(discovery.instances(app.candidate), app.name, environment)
+    also = {(e.minion, instance(e)): e for e in discovery.instances(app.service.name)} if app.service.name else {}
     elsewhere = {(s.endpoint.minion, instance(s.endpoint)) for s in strangers}
-    rows = _rows(app, environment, record, published, candidates, replaced, elsewhere)
+    rows = _rows(app, environment, record, published, also, candidates, replaced, elsewhere)
     wrong = environment.broken.get(app.name, "")
     return {
         "app": app.name,
@@ -123,6 +124,7 @@ def _rows(
     environment: Environment,
     record: Record,
     published: Iterable[Endpoint],
+    also: Mapping[tuple[str, str], Endpoint],
     candidates: Iterable[Endpoint],
     replaced: Collection[str],
     elsewhere: Places,
@@ -131,7 +133,14 @@ def _rows(
     recorded = {(node, i) for node, ids in record["nodes"].items() for i in ids}
     warm = bluegreen.recorded(record)
     rows = [
-        _row(app, e, State.PUBLISHED, replaced, _differences(e, app, environment, record, recorded)) for e in published
+        _row(
+            app,
+            e,
+            State.PUBLISHED,
+            replaced,
+            _differences(e, also.get((e.minion, e.id)), app, environment, record, recorded),
+        )
+        for e in published
     ]
     serving = {(row["node"], row["id"]) for row in rows}
     for e in candidates:
@@ -142,11 +151,15 @@ def _rows(
     return rows + [_lost(node, i) for node, i in sorted(recorded - there - set(elsewhere))]
 
 
-def _differences(endpoint: Endpoint, app: App, environment: Environment, record: Record, recorded: Places) -> list[str]:
+def _differences(
+    endpoint: Endpoint, also: Endpoint | None, app: App, environment: Environment, record: Record, recorded: Places
+) -> list[str]:
     """Return how a published instance differs from its definition and from the record."""
     wanted, notes = traffic.weight_of(record, endpoint.id), []
     outdated = (
-        registration.differences_in_catalog(app, endpoint, environment.name) if app.name in environment.apps else []
+        registration.differences_in_catalog(app, endpoint, also, environment.name)
+        if app.name in environment.apps
+        else []
     )
     if outdated:
         notes.append(f"{', '.join(outdated)} not as defined")

@@ -11,7 +11,7 @@ from ..core import editions, hooks, names, records
 from ..core.errors import Refused
 from ..core.versions import argument
 from ..core.words import joined
-from ..discovery.registration import CANDIDATE
+from ..discovery.registration import instance_of
 from ..system import trees
 from ..system.files import explained
 from . import restoration, settings, turns
@@ -108,7 +108,7 @@ def _apps(host: Host, lifecycle: Lifecycle) -> list[str]:
     """Return the apps that files, the supervisor or discovery know on this node."""
     own = lifecycle.environment.name
     services = {i: e.meta.get("environment") for i, e in lifecycle.discovery.registered().items()}
-    mine = {i.removesuffix(CANDIDATE) for i, environment in services.items() if environment in (None, own)}
+    mine = {instance_of(i) for i, environment in services.items() if environment in (None, own)}
     ids = {i for i in {*mine, *lifecycle.runtime.states()} if names.is_instance(i)}
     return sorted({*(home.name for home in _homes(host)), *(i.split("_", 1)[0] for i in ids)})
 

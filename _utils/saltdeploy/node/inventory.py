@@ -14,7 +14,7 @@ from ..core.instanceids import parts_of
 from ..core.model import App, Instance, undefined
 from ..definition import loadbalancer, stops
 from ..discovery import registration
-from ..discovery.registration import CANDIDATE
+from ..discovery.registration import CANDIDATE, instance_of
 from ..system import processes
 
 if TYPE_CHECKING:
@@ -89,13 +89,9 @@ class Inventory:
         # A node that may not run an app does not know the definition of its registration.
         if not published or app.name not in self.environment.apps or app.source is None:
             return instances
-        seen, counts = self.registered(app.name), self.discovery.check_counts()
-        wanted = (registration.of(app, i, self.environment.name, self.host.key) for i in published)
-        found = {
-            s.id: ", ".join(registration.differences(s, seen[s.id], counts.get(s.id, 0)))
-            for s in wanted
-            if s.id in seen
-        }
+        seen, counts, place = self.registered(app.name), self.discovery.check_counts(), self.environment.name
+        wanted = {i.id: registration.all_of(app, i, place, self.host.key) for i in published if i.id in seen}
+        found = {i: ", ".join(registration.differences(some, seen, counts, i)) for i, some in wanted.items()}
         return [replace(i, outdated=found.get(i.id, "")) for i in instances]
 
     def stop_timeouts(self, ids: Iterable[str]) -> dict[str, float]:
@@ -112,7 +108,7 @@ class Inventory:
         """Return the Instances of app ``name`` on this node. Only discovery or the supervisor may know some of them."""
         registered, states = self.registered(name), self.runtime.states()
         known = {i.id: self._complete(i, registered, states) for i in self.host.instances.recorded(name)}
-        ids = {*self.host.instances.strays(name), *states, *(i.removesuffix(CANDIDATE) for i in registered)}
+        ids = {*self.host.instances.strays(name), *states, *map(instance_of, registered)}
         strays = (i for i in sorted(ids) if i not in known and shapes.is_of(i, name))
         return [*known.values(), *(self._stray(i, registered, states) for i in strays)]
 
@@ -132,13 +128,13 @@ class Inventory:
         Only the ids decide, also if another program registered the services. Another environment may have the same
         agent.
         """
-        found = {i: e for i, e in self.discovery.registered().items() if shapes.is_of(i.removesuffix(CANDIDATE), name)}
+        found = {i: e for i, e in self.discovery.registered().items() if shapes.is_of(instance_of(i), name)}
         return {i: e for i, e in found.items() if e.meta.get("environment") in (None, self.environment.name)}
 
     def in_use(self, name: str) -> set[str]:
         """Return the ids of instances of app ``name`` that the supervisor or discovery has. Clients may use them."""
         units = {i for i in self.runtime.states() if shapes.is_of(i, name)}
-        return units | {i.removesuffix(CANDIDATE) for i in self.registered(name)}
+        return units | set(map(instance_of, self.registered(name)))
 
     def find_lost(self, name: str, ids: Iterable[str]) -> list[str]:
         """Return those ``ids`` of app ``name`` that do not serve: not running or not published."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core import deadlines
-from ..core.errors import DiscoveryUnavailable, Refused
+from ..core.errors import DiscoveryUnavailable, Failed, Refused
+from ..core.model import DIGEST
 from ..discovery import registration
-from ..discovery.registration import CANDIDATE
+from ..discovery.registration import CANDIDATE, NAMED, instance_of
 from . import crashes, registrationfiles
 from .readiness import POLL
 
@@ -42,9 +43,11 @@ def publish(
         if instance.id not in states or not states[instance.id].running:
             raise Refused(f"{instance.id} on {host.node} does not run, so it is not published. See app.logs.")
     for instance in (replace(i, held=False, weight=weight or i.weight) for i in chosen):
-        kept = registrationfiles.kept(host, instance.id) if as_before else None
-        service = kept or registration.of(app, instance, lifecycle.environment.name, host.key)
-        register(lifecycle, replace(service, weight=instance.weight))
+        kept = registrationfiles.kept(host, instance.id) if as_before else []
+        services = kept or registration.all_of(app, instance, lifecycle.environment.name, host.key)
+        register(lifecycle, instance.id, [replace(service, weight=instance.weight) for service in services])
+        # The master waits until clients find the instance under its app's own name.
+        await_arrival(lifecycle, [service for service in services if service.id != instance.id])
         lifecycle.discovery.withdraw(instance.id + CANDIDATE)
         host.instances.save(instance)
         crashes.note(host, lifecycle.runtime, instance.id)
@@ -53,10 +56,28 @@ def publish(
     return found
 
 
-def register(lifecycle: Lifecycle, service: Service) -> None:
-    """Register an instance for clients, and keep its registration."""
-    lifecycle.discovery.publish(service)
-    registrationfiles.keep(lifecycle.host, service.id, service)
+def register(lifecycle: Lifecycle, instance: str, services: Collection[Service]) -> None:
+    """Register an instance, given its id, for clients as ``services``, and keep its registration."""
+    for service in services:
+        lifecycle.discovery.publish(service)
+    registrationfiles.keep(lifecycle.host, instance, services)
+
+
+def await_arrival(lifecycle: Lifecycle, services: Collection[Service]) -> None:
+    """Wait until clients get ``services`` of this node as they are now.
+
+    :raises Failed: they do not get them in time.
+    """
+    deadline = time.monotonic() + deadlines.CATALOG
+    for name in dict.fromkeys(service.name for service in services):
+        wanted = {(s.id, s.meta.get(DIGEST)) for s in services if s.name == name}
+
+        def arrived(found: list[Endpoint], wanted: set[tuple[str, str | None]] = wanted) -> bool:
+            return wanted <= {(e.id, e.meta.get(DIGEST)) for e in found if e.minion == lifecycle.host.node}
+
+        if not lifecycle.discovery.wait(name, arrived, deadline):
+            which = ", ".join(sorted(i for i, _ in wanted))
+            raise Failed(f"clients do not get the new registration within {deadlines.CATALOG:g}s: {which}")
 
 
 def await_results(lifecycle: Lifecycle, app: App, ids: Iterable[str]) -> None:
@@ -89,7 +110,8 @@ def deregister(lifecycle: Lifecycle, name: str, ids: Sequence[str]) -> list[str]
     here = {i.id: i.tested for i in lifecycle.host.instances.recorded(name)}
     strays = {*lifecycle.host.instances.strays(name), *lifecycle.runtime.states()}
     for instance in ids:
-        for service in (instance, instance + CANDIDATE):
+        # What passes as long as another service passes goes before that service.
+        for service in (instance + NAMED, instance, instance + CANDIDATE):
             if service in registered:
                 lifecycle.discovery.withdraw(service)
     # Without a leader the agent forgets a service and the catalog keeps it. So a second try must wait, too. Only an
@@ -101,13 +123,23 @@ def deregister(lifecycle: Lifecycle, name: str, ids: Sequence[str]) -> list[str]
 
     def gone(found: list[Endpoint]) -> bool:
         mine = (e for e in found if e.minion == lifecycle.host.node or e.address in places)
-        seen = {e.id for e in mine if e.id in waited_for}
+        seen = {i for i in (instance_of(e.id) for e in mine) if i in waited_for}
         published.update(seen)
         return not seen
 
-    if waited_for and not lifecycle.discovery.wait(name, gone, time.monotonic() + deadlines.CATALOG):
+    services = _names(lifecycle, name, ids, registered) if waited_for else []
+    deadline = time.monotonic() + deadlines.CATALOG
+    if not all(lifecycle.discovery.wait(service, gone, deadline) for service in services):
         raise DiscoveryUnavailable(
             f"{', '.join(sorted(published))}: still in the catalog {deadlines.CATALOG:g}s after it was withdrawn on"
             f" {lifecycle.host.node}: nothing was stopped. See `consul monitor` there."
         )
     return sorted(published)
+
+
+def _names(lifecycle: Lifecycle, name: str, ids: Iterable[str], registered: Mapping[str, Endpoint]) -> list[str]:
+    """Return the names of the services under which clients may find ``ids`` of app ``name``."""
+    also = {registered[i + NAMED].name for i in ids if i + NAMED in registered}
+    # In a second try the agent has forgotten a service that the catalog may still have.
+    kept = {service.name for i in ids for service in registrationfiles.kept(lifecycle.host, i)}
+    return [name, *sorted((also | kept) - {name})]

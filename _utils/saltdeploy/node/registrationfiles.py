@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,20 +22,23 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def keep(host: Host, instance: str, registered: Service) -> None:
-    """Keep the registration of an instance, given its id. If that fails, only a revert cannot bring it back."""
+def keep(host: Host, instance: str, registered: Iterable[Service]) -> None:
+    """Keep the registration of an instance, given its id. If that fails, only a revert cannot bring it back.
+
+    :param registered: the services under which clients find it.
+    """
     path = _path(host, instance, instancefiles.REGISTERED)
     try:
-        write_file(path, json.dumps(asdict(registered)), 0o600)
+        write_file(path, json.dumps(list(map(asdict, registered))), 0o600)
     except OSError as exc:
         log.warning("The registration of %s was not kept: %s", instance, exc.strerror)
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
 
 
-def kept(host: Host, instance: str) -> Service | None:
-    """Return the kept registration of an instance, given its id, or None if there is none."""
-    return service(nodefiles.read(_path(host, instance, instancefiles.REGISTERED)))
+def kept(host: Host, instance: str) -> list[Service]:
+    """Return the kept registration of an instance, given its id: its services, or none if nothing was kept."""
+    return services(nodefiles.read(_path(host, instance, instancefiles.REGISTERED)))
 
 
 def keep_before(host: Host, instance: str, deployment: str | None) -> None:
@@ -43,7 +46,7 @@ def keep_before(host: Host, instance: str, deployment: str | None) -> None:
     path, file = (_path(host, instance, name) for name in (instancefiles.REGISTERED, instancefiles.BEFORE))
     if before(host, instance, deployment) is None:
         with explained():
-            write_file(file, json.dumps({"deployment": deployment, "service": nodefiles.read(path)}), 0o600)
+            write_file(file, json.dumps({"deployment": deployment, "services": nodefiles.read(path)}), 0o600)
 
 
 def before(host: Host, instance: str, deployment: str | None) -> dict[str, Any] | None:
@@ -52,12 +55,16 @@ def before(host: Host, instance: str, deployment: str | None) -> dict[str, Any] 
     return found if isinstance(found, dict) and found.get("deployment") == deployment else None
 
 
-def service(found: Any) -> Service | None:
-    """Return the Service that a file has, or None if it has none, or one of another version of saltdeploy."""
+def services(found: Any) -> list[Service]:
+    """Return the Services that a file has. There are none if another version of saltdeploy wrote it."""
     try:
-        return Service(**{**found, "tags": tuple(found["tags"]), "checks": tuple(map(_probe, found["checks"]))})
+        return list(map(_service, found))
     except (KeyError, TypeError):
-        return None
+        return []
+
+
+def _service(found: Mapping[str, Any]) -> Service:
+    return Service(**{**found, "tags": tuple(found["tags"]), "checks": tuple(map(_probe, found["checks"]))})
 
 
 def _probe(found: Mapping[str, Any]) -> Probe:

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ..core import deadlines
 from ..core.errors import Failed
-from ..core.model import DIGEST
 from ..core.redaction import hidden
 from ..core.words import joined
 from ..discovery import registration
 from ..discovery.backend import Service
+from ..discovery.registration import NAMED
 from ..system import probes
 from . import publication, registrationfiles
 
 if TYPE_CHECKING:
     from ..core.model import App, Instance
-    from ..discovery.backend import Endpoint
     from .lifecycle import Lifecycle
 
 
@@ -58,16 +55,17 @@ def _replace(lifecycle: Lifecycle, app: App, instances: Collection[Instance], de
     for instance in instances:
         registrationfiles.keep_before(lifecycle.host, instance.id, deployment)
     key, environment = lifecycle.host.key, lifecycle.environment.name
-    _register(lifecycle, app, [registration.of(app, i, environment, key) for i in instances])
+    _register(lifecycle, app, {i.id: registration.all_of(app, i, environment, key) for i in instances})
 
 
 def _bring_back(lifecycle: Lifecycle, app: App, instances: Collection[Instance], deployment: str | None) -> None:
     """Register instances as they were before ``deployment``. What it did not change stays as it is."""
     before = {i: registrationfiles.before(lifecycle.host, i.id, deployment) for i in instances}
     changed = {i: found for i, found in before.items() if found is not None}
-    services = {i: service for i, found in changed.items() if (service := registrationfiles.service(found["service"]))}
-    _register(lifecycle, app, [replace(service, weight=i.weight) for i, service in services.items()])
-    lost = sorted(i.id for i in changed if i not in services)
+    services = {i: registrationfiles.services(found.get("services")) for i, found in changed.items()}
+    known = {i.id: [replace(service, weight=i.weight) for service in some] for i, some in services.items() if some}
+    _register(lifecycle, app, known)
+    lost = sorted(i.id for i in changed if i.id not in known)
     if lost:
         raise Failed(
             f"the registration before was not kept, so it cannot be brought back: {', '.join(lost)}. Put the definition"
@@ -75,19 +73,18 @@ def _bring_back(lifecycle: Lifecycle, app: App, instances: Collection[Instance],
         )
 
 
-def _register(lifecycle: Lifecycle, app: App, services: Collection[Service]) -> None:
-    """Register ``services``, and wait until clients get them as they are now."""
-    for service in services:
-        publication.register(lifecycle, service)
-    wanted = {(s.id, s.meta.get(DIGEST)) for s in services}
-
-    def arrived(found: Iterable[Endpoint]) -> bool:
-        return wanted <= {(e.id, e.meta.get(DIGEST)) for e in found if e.minion == lifecycle.host.node}
-
-    if wanted and not lifecycle.discovery.wait(app.name, arrived, time.monotonic() + deadlines.CATALOG):
-        which = ", ".join(sorted(s.id for s in services))
-        raise Failed(f"clients do not get the new registration within {deadlines.CATALOG:g}s: {which}")
-    publication.await_results(lifecycle, app, [s.id for s in services])
+def _register(lifecycle: Lifecycle, app: App, registrations: Mapping[str, Collection[Service]]) -> None:
+    """Register instances, ``{id: services}``, and wait until clients get them as they are now."""
+    registered = lifecycle.inventory.registered(app.name)
+    for instance, services in registrations.items():
+        publication.register(lifecycle, instance, services)
+    wanted = [service for services in registrations.values() for service in services]
+    publication.await_arrival(lifecycle, wanted)
+    kept = {service.id for service in wanted}
+    for unwanted in (instance + NAMED for instance in registrations):
+        if unwanted in registered and unwanted not in kept:
+            lifecycle.discovery.withdraw(unwanted)
+    publication.await_results(lifecycle, app, registrations)
 
 
 def _check(lifecycle: Lifecycle, app: App, instances: Collection[Instance]) -> None:

@@ -6,7 +6,7 @@ import pytest
 from saltdeploy import definition
 from saltdeploy.core.errors import DefinitionError
 from saltdeploy.core.model import App
-from saltdeploy.definition import conflicts
+from saltdeploy.definition import cluster, conflicts
 
 from tests.support.definitions import SHOP, pillar
 
@@ -42,6 +42,44 @@ def test_two_frontends_on_one_port():
     assert clashing["shop"].startswith("apps:shop:frontend:port: 80 is the port of the frontend of cart, too")
     both["environments"]["test"]["apps"]["cart"]["frontend"] = {"port": 81}
     assert definition.load(both).clashing == {}
+
+
+@pytest.mark.parametrize(
+    "name, why",
+    [
+        ("front", ""),
+        ("shop", "shop is the name of shop itself in discovery. Write another name."),
+        ("cart", "cart is the name of cart itself in discovery. Write another name."),
+        ("cart-candidate", "cart-candidate is the name of cart itself in discovery. Write another name."),
+        ("consul", "consul is the name of Consul itself in discovery. Write another name."),
+    ],
+)
+def test_a_second_name_is_nobody_elses_own(name, why):
+    both = pillar({"service": {"name": name}})
+    both["apps"]["cart"] = SHOP
+    both["environments"]["test"]["apps"]["cart"] = {}
+    assert definition.load(both).clashing == ({"shop": f"apps:shop:service:name: {why}"} if why else {})
+
+
+def test_apps_may_share_a_second_name():
+    both = pillar({"service": {"name": "front"}})
+    both["apps"]["cart"] = both["apps"]["shop"]
+    both["environments"]["test"]["apps"]["cart"] = {}
+    assert definition.load(both).clashing == {}
+
+
+@pytest.mark.parametrize("services, may", [(["postgres"], False), (["front"], True), (None, False)])
+def test_nodes_of_a_consul_with_access_control_may_register_a_second_name(services, may):
+    """Or Consul would refuse it in the middle of a deployment."""
+    allowed = {} if services is None else {"services": services}
+    one = pillar({"service": {"name": "front"}})
+    nodes = {name: {**about, "roles": [cluster.SERVER]} for name, about in one["environments"]["test"]["nodes"].items()}
+    one["environments"]["test"].update(consul={"version": "1.22.3", **allowed}, nodes=nodes)
+    why = (
+        "apps:shop:service:name: the nodes of this environment may not register front. Add it to"
+        " environments:test:consul:services, and apply consul.acl on the first server."
+    )
+    assert definition.load(one).clashing == ({} if may else {"shop": why})
 
 
 @pytest.mark.parametrize(

@@ -38,6 +38,11 @@ def test_registration_of_a_tcp_check():
     assert check == {"Name": "tcp", "TCP": "10.0.0.1:80", "Interval": "2s", "Timeout": "5s", "Status": "passing"}
 
 
+def test_a_check_that_takes_over_the_state_of_another_service_has_no_times():
+    (check,) = consulservices.registration(replace(SERVICE, checks=(Probe("alias", "shop_1_80"),)))["Checks"]
+    assert check == {"Name": "alias shop_1_80", "AliasService": "shop_1_80", "Status": "passing"}
+
+
 def test_checks_of_an_ipv6_address():
     service = replace(SERVICE, address="fd00::11", checks=(CHECK, Probe("tcp", "")))
     registration = consulservices.registration(service)

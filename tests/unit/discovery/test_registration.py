@@ -70,6 +70,28 @@ def test_a_definition_adds_tags_and_metadata_with_its_placeholders():
     assert (service.meta["team"], service.meta["at"], service.meta["app"]) == ("red", "127.0.0.1:20001", "shop")
 
 
+def test_a_program_that_reads_tags_finds_no_candidate():
+    """Traefik and Fabio send requests to each service with their tags, whatever its name is."""
+    added = Registration(("urlprefix-/shop",), {"team": "red"})
+    service = registration.of(replace(APP, service=added), instance("web1", "1.0", 20001), "site", KEY, candidate=True)
+    assert service.tags == ("site", "1.0") and "team" not in service.meta
+
+
+NAMED = replace(APP, service=Registration(("web",), {"team": "red"}, "front"))
+
+
+def test_an_instance_is_found_under_a_second_name_that_has_the_additions():
+    there = instance("web1", "1.0", 20001)
+    own, also = registration.all_of(NAMED, there, "site", KEY)
+    assert (own.id, own.name, own.tags) == (there.id, "shop", ("site", "1.0")) and "team" not in own.meta
+    assert (also.id, also.name, also.tags) == (f"{there.id}_named", "front", ("site", "1.0", "web"))
+    assert also.meta["team"] == "red" and (also.address, also.port) == (own.address, own.port)
+    # It passes as long as the first does, which has the checks.
+    assert own.checks == (CHECK,) and also.checks == (Probe("alias", there.id),)
+    assert registration.all_of(APP, there, "site", KEY) == [registration.of(APP, there, "site", KEY)]
+    assert {registration.instance_of(i) for i in (own.id, also.id, f"{own.id}_candidate")} == {there.id}
+
+
 # -- whether it is as defined -------------------------------------------------------------------
 
 SERVICE = Service("shop_1_80", "shop", "10.0.0.1", 80, ("test", "1"), {"app": "shop"}, (CHECK,))
@@ -128,9 +150,33 @@ def seen(service, **changes):
 )
 def test_the_parts_of_a_registration_that_differ_are_named(app, changes, count, parts):
     there = instance("web1", "1.0", 20001)
-    registered = registration.of(APP, there, "site", KEY)
-    wanted = registration.of(replace(APP, **app), there, "site", KEY)
-    assert registration.differences(wanted, seen(registered, **changes), count) == parts
+    registered = {there.id: seen(registration.of(APP, there, "site", KEY), **changes)}
+    wanted = registration.all_of(replace(APP, **app), there, "site", KEY)
+    assert registration.differences(wanted, registered, {there.id: count}, there.id) == parts
+
+
+@pytest.mark.parametrize(
+    "before, now, parts",
+    [
+        (NAMED, NAMED, []),
+        (APP, replace(APP, service=Registration(name="front")), ["name"]),
+        (replace(APP, service=Registration(name="front")), APP, ["name"]),
+        (NAMED, replace(NAMED, service=replace(NAMED.service, name="back")), ["name"]),
+        (NAMED, replace(NAMED, service=replace(NAMED.service, tags=())), ["tags"]),
+        # The additions go from the second name to the first.
+        (NAMED, replace(NAMED, service=replace(NAMED.service, name="")), ["tags", "meta", "name"]),
+        (NAMED, replace(NAMED, checks=(replace(CHECK, target="/ready"),)), ["checks"]),
+    ],
+)
+def test_so_are_the_parts_of_its_second_name(before, now, parts):
+    there = instance("web1", "1.0", 20001)
+    registered = {s.id: seen(s) for s in registration.all_of(before, there, "site", KEY)}
+    wanted = registration.all_of(now, there, "site", KEY)
+    assert registration.differences(wanted, registered, dict.fromkeys(registered, 1), there.id) == parts
+    own, also = in_catalog(before), registered.get(f"{there.id}_named")
+    # The master does not look for a name that the definition does not have.
+    told = [part for part in parts if part != "name" or now.service.name]
+    assert registration.differences_in_catalog(now, own, also if now.service.name else None, "site") == told
 
 
 def in_catalog(app=APP, times=(3.0, 4.0), **changes):
@@ -154,7 +200,7 @@ def in_catalog(app=APP, times=(3.0, 4.0), **changes):
     ],
 )
 def test_the_catalog_tells_the_master_which_parts_differ(app, changes, parts):
-    assert registration.differences_in_catalog(replace(APP, **app), in_catalog(**changes), "site") == parts
+    assert registration.differences_in_catalog(replace(APP, **app), in_catalog(**changes), None, "site") == parts
 
 
 def test_checks_are_compared_in_the_same_order_and_with_the_same_digits():
@@ -164,9 +210,9 @@ def test_checks_are_compared_in_the_same_order_and_with_the_same_digits():
         in_catalog(app),
         checks=registration.check_facts([("http /health", 10.0, 700 * 0.001), ("http /health", 5.0, 1.23457)]),
     )
-    assert registration.differences_in_catalog(app, endpoint, "site") == []
+    assert registration.differences_in_catalog(app, endpoint, None, "site") == []
     other = replace(app, checks=(slow, replace(fast, timeout=1.3)))
-    assert registration.differences_in_catalog(other, endpoint, "site") == ["checks"]
+    assert registration.differences_in_catalog(other, endpoint, None, "site") == ["checks"]
 
 
 def test_facts_of_checks_without_times_have_an_order_too():
@@ -181,5 +227,5 @@ def test_an_app_without_ports_has_a_watcher_that_the_master_does_not_know():
     app = App("shop", Source("pip", "shop"), "run")
     service = registration.of(app, watched(), "e", KEY)
     endpoint = seen(service, node="a", port=0, checks=(("http /running", 2.0, 5.0),))
-    assert registration.differences_in_catalog(app, endpoint, "e") == []
-    assert registration.differences_in_catalog(app, replace(endpoint, checks=()), "e") == []
+    assert registration.differences_in_catalog(app, endpoint, None, "e") == []
+    assert registration.differences_in_catalog(app, replace(endpoint, checks=()), None, "e") == []

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core.errors import DiscoveryUnavailable, Failed
 from saltdeploy.core.model import Registration
+from saltdeploy.discovery import Endpoint
 from saltdeploy.node import publication, restoration
 
 from tests.support.onenode import make_node, may_pass, recorded, serves
@@ -42,6 +44,45 @@ def test_where_nothing_is_kept_that_can_be_read_it_is_as_it_is_defined(node, kep
     (node.host.instances.folder("web_1.0_0") / ".registered").write_text(kept)
     publication.publish(node, "web", as_before=True)
     assert tags(node) == ("e", "1.0", "blue")
+
+
+@pytest.fixture
+def named(node):
+    """The same node, whose app is found under a second name, too."""
+    node.environment.apps["web"] = replace(node.environment.apps["web"], service=Registration(name="front"))
+    publication.withdraw(node, "web")
+    publication.publish(node, "web")
+    return node
+
+
+def test_it_is_found_under_its_second_name_as_long_as_it_is_published(named):
+    assert sorted(named.discovery.services) == ["web_1.0_0", "web_1.0_0_named"]
+    assert publication.withdraw(named, "web") == ["web_1.0_0"]
+    assert sorted(named.discovery.services) == ["web_1.0_0_candidate"]
+
+
+@pytest.mark.parametrize("tries", [1, 2])
+def test_nothing_goes_on_while_the_catalog_still_has_a_second_name(named, monkeypatch, tries):
+    """Without a leader, the agent forgets what the catalog still shows. So a second try waits, too."""
+    catalog = dict(named.discovery.services)
+    monkeypatch.setattr(
+        named.discovery,
+        "instances",
+        lambda name: [
+            Endpoint(s.id, name, "a", "", 0, meta=s.meta) for s in catalog.values() if s.name == name == "front"
+        ],
+    )
+    for _ in range(tries):
+        with pytest.raises(DiscoveryUnavailable, match="web_1.0_0: still in the catalog"):
+            publication.withdraw(named, "web")
+    assert "web_1.0_0_candidate" not in named.discovery.services
+
+
+def test_it_is_not_published_until_clients_find_it_under_its_second_name(named, monkeypatch):
+    publication.withdraw(named, "web")
+    monkeypatch.setattr(named.discovery, "instances", lambda name: [])
+    with pytest.raises(Failed, match="clients do not get the new registration within .*: web_1.0_0_named"):
+        publication.publish(named, "web")
 
 
 def test_a_restart_brings_in_nothing_that_was_not_deployed(node):

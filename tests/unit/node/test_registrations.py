@@ -40,6 +40,30 @@ def test_it_gets_what_its_definition_says_now_and_runs_on(node):
     assert outdated(node) == {one: ""}
 
 
+def test_a_second_name_comes_and_goes_without_a_restart(node):
+    [one] = serves(node)
+    also = f"{one}_named"
+    define(node, service=Registration(("blue",), name="front"))
+    assert outdated(node) == {one: "name"}
+    registrations.register_again(node, "web", [one], "d2")
+    assert (node.discovery.services[also].name, tags(node, also), tags(node, one)) == (
+        "front",
+        ("e", "1.0", "blue"),
+        ("e", "1.0"),
+    )
+    define(node, service=Registration(name="back"))
+    registrations.register_again(node, "web", [one], "d3")
+    assert (node.discovery.services[also].name, tags(node, also)) == ("back", ("e", "1.0"))
+    # As it was before, and before that it had none.
+    registrations.register_again(node, "web", [one], after="d3", back=True)
+    assert (node.discovery.services[also].name, tags(node, also)) == ("front", ("e", "1.0", "blue"))
+    define(node, service=Registration())
+    registrations.register_again(node, "web", [one], "d4")
+    assert also not in node.discovery.services and outdated(node) == {one: ""} and node.runtime.up == {one}
+    registrations.register_again(node, "web", [one], after="d4", back=True)
+    assert node.discovery.services[also].name == "front"
+
+
 def test_it_gets_back_what_it_had_before_that_deployment(node):
     [one] = serves(node)
     define(node, service=Registration(("blue",)))
@@ -59,7 +83,7 @@ def test_a_registration_that_is_brought_back_has_the_requests_of_its_checks(node
     [one] = serves(node)
     asked = Probe("http", "/health", request=Request(headers={"X-Token": "hunter2"}), failures_before_critical=2)
     service = registration.of(node.app("web"), node.select("web", [one])[0], "e", node.host.key)
-    registrationfiles.keep(node.host, one, replace(service, checks=(asked,)))
+    registrationfiles.keep(node.host, one, [replace(service, checks=(asked,))])
     registrations.register_again(node, "web", [one], "d2")
     published = []
     node.discovery.publish = published.append

@@ -55,12 +55,19 @@ STOP = Section(
 SERVICE = Section(
     "service",
     {
+        "name": Key(
+            A_NAME,
+            (
+                "A second name in discovery, beside the app's own: ``<name>.service.consul``. It passes as long as the"
+                " own name does. ``tags`` and ``meta`` then belong to the second name only. Apps may share it."
+            ),
+        ),
         "tags": Key(
             {"type": "array", "items": text("a tag", "a text on one line", r"^[^\x00-\x1f\x7f]{1,255}$", "web")},
             (
                 "Tags beside the environment's name and the version, for programs such as Traefik, Fabio or Prometheus."
-                " The placeholders ``{version}``, ``{app}``, ``{environment}``, ``{node}``, ``{address}`` and"
-                " ``{port}`` work in it. Any other brace stays."
+                " A candidate does not have them. The placeholders ``{version}``, ``{app}``, ``{environment}``,"
+                " ``{node}``, ``{address}`` and ``{port}`` work in it. Any other brace stays."
             ),
         ),
         "meta": Key(
@@ -275,7 +282,7 @@ APP = Section(
         ),
         "service": Key(
             SERVICE.schema,
-            "Additions to the registration of each instance in discovery.",
+            "Additions to the registration of each published instance in discovery.",
         ),
         "version": Key(
             A_VERSION,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ...core.errors import Failed
 from ...core.words import by_problem, joined
 from ...discovery import registration
-from ...discovery.registration import CANDIDATE
+from ...discovery.registration import instance_of
 from ...planning.explain import listed
 from .. import membership
 from ..remote import answers
@@ -41,7 +41,7 @@ def still(journal: Journal, discovery: Backend, app: App, instances: Sequence[In
     journal.begin("healthy", sorted(ids))
 
     def missing(found: Iterable[Endpoint]) -> set[tuple[str, str]]:
-        return wanted - {(e.minion, e.id.removesuffix(CANDIDATE)) for e in found}
+        return wanted - {(e.minion, instance_of(e.id)) for e in found}
 
     passed = discovery.wait(app.candidate, lambda found: not missing(found), began + SEEN, passing=True)
     sick = set() if passed else missing(discovery.instances(app.candidate, passing=True)) or wanted

@@ -13,7 +13,7 @@ from ...core.editions import release
 from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused, cause
 from ...core.instanceids import version_of
 from ...definition import loadbalancer
-from ...discovery.registration import CANDIDATE
+from ...discovery.registration import instance_of
 from ...planning import editions, planner
 from ...planning.model import Desired
 from .. import outcome, preflight
@@ -86,7 +86,7 @@ def _wait_out(session: Session, environment: Environment, app: App, result: Resu
     session.journal.say(f"paused for {app.strategy.pause:g}s: deploy.promote goes on at once, deploy.abort goes back")
 
     def lost(found: Sequence[Endpoint]) -> set[tuple[str, str]]:
-        return new - {(e.minion, e.id.removesuffix(CANDIDATE)) for e in found}
+        return new - {(e.minion, instance_of(e.id)) for e in found}
 
     try:
         with discovery.connect(environment.discovery) as backend:
