@@ -30,7 +30,7 @@ PLAIN = {
     ),
     *("bind", "SaltInvocationError", "shown", "message", "misshapen", "Refused", "Inconclusive", "DefinitionError"),
     *("_note", "stat", "_finite", "startswith", "items", "parts"),
-    *("Service", "tuple", "map"),
+    *("Service", "tuple", "map", "list"),
 }
 
 

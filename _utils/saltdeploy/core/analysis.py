@@ -9,13 +9,13 @@ import json
 import math
 import re
 import urllib.parse
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from . import durations, placeholders, words
+from . import durations, httprequests, placeholders
 from .errors import DefinitionError, Mistakes
-from .model import Gate
+from .model import Gate, accepted, expected
 from .words import nearest, shown
 
 PLACEHOLDERS = ("app", "version", "environment")
@@ -166,7 +166,7 @@ def _finite(value: Any) -> float:
 
 
 class Get(Protocol):
-    """Returns status and text of the answer to a GET request, with the headers of the gate."""
+    """Returns status and text of the answer to the request of the gate."""
 
     def __call__(self, url: str, params: Mapping[str, str] | None = None) -> tuple[int, str]: ...
 
@@ -224,15 +224,16 @@ class Http:
     on_node = exit_code = False
 
     def fields(self, raw: Any, at: str) -> dict[str, Any]:
-        return {"url": raw["url"], "headers": headers(raw.get("headers", {}), at), "pointer": raw["json"]}
+        status = httprequests.statuses(raw["status"]) if "status" in raw else None
+        return {**_request(raw, at, ["json"]), "status": status, "pointer": raw["json"]}
 
     def check(self, gate: Gate, at: str, usable: Sequence[str]) -> None:
         _check_url(gate, at)
 
     def measure(self, gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
         status, text = ways.get(filled_url(gate.url, values))
-        if not 200 <= status < 300:
-            raise Inconclusive(f"status {status}, expected 2xx")
+        if not accepted(gate.status, status):
+            raise Inconclusive(f"status {status}, expected {expected(gate.status)}")
         return Measurement(from_json(text, gate.pointer))
 
 
@@ -242,7 +243,7 @@ class Prometheus:
     on_node = exit_code = False
 
     def fields(self, raw: Any, at: str) -> dict[str, Any]:
-        return {"url": raw["url"], "headers": headers(raw.get("headers", {}), at), "query": raw["query"]}
+        return {**_request(raw, at), "query": raw["query"]}
 
     def check(self, gate: Gate, at: str, usable: Sequence[str]) -> None:
         _check_url(gate, at)
@@ -274,6 +275,12 @@ class Command:
 
 
 KINDS: dict[str, Kind] = {"http": Http(), "prometheus": Prometheus(), "command": Command()}
+
+
+def _request(raw: Mapping[str, Any], at: str, read: Collection[str] = ()) -> dict[str, Any]:
+    """Return the fields of a Gate that describe its request. Parameters and errors as for httprequests.check."""
+    httprequests.check(raw, at, raw["url"].startswith("https:"), read, "Write a URL with https")
+    return {"url": raw["url"], "request": httprequests.request(raw, at)}
 
 
 def _check_url(gate: Gate, at: str) -> None:
@@ -325,19 +332,6 @@ def _gate(raw: Mapping[str, Any], at: str) -> Gate:
     gate = Gate(name=raw["name"], kind=kind, minimum=raw.get("min"), maximum=raw.get("max"), **fields)
     _check(gate, at)
     return gate
-
-
-def headers(raw: Mapping[str, str], at: str) -> dict[str, str]:
-    """Return headers without the newline that YAML leaves at the end of a block.
-
-    :raises DefinitionError: a header has a character that is not allowed. The message shows no value: it may be secret.
-    """
-    found = {name: value.strip() for name, value in raw.items()}
-    for name, value in found.items():
-        if not (value.isascii() and value.isprintable()):
-            path = words.path(("headers", name), {"headers": raw})
-            raise DefinitionError(f"{at}:{path}: has a character that is not allowed. Write printable ASCII.")
-    return found
 
 
 def _check(gate: Gate, at: str) -> None:

@@ -83,11 +83,29 @@ class Request:
     insecure: bool = False
 
 
+# The accepted statuses of an HTTP answer, also classes such as ``3xx``. None means any of 2xx.
+Statuses = Union[int, tuple[Union[int, str], ...], None]
+
+
+def accepted(wanted: Statuses, status: int) -> bool:
+    """Return whether ``status`` is among the ``wanted`` statuses."""
+    return status in _listed(wanted) or f"{status // 100}xx" in _listed(wanted)
+
+
+def expected(wanted: Statuses) -> str:
+    """Return the ``wanted`` statuses in words."""
+    return " or ".join(map(str, _listed(wanted)))
+
+
+def _listed(wanted: Statuses) -> tuple[int | str, ...]:
+    return wanted if isinstance(wanted, tuple) else ("2xx" if wanted is None else wanted,)
+
+
 @dataclass(frozen=True)
 class Probe:
     """A check, which Consul runs during publication, or a test, which must pass before it. Times in seconds.
 
-    :param status: the accepted HTTP statuses, also classes such as ``3xx``. None means any status of 2xx, as in Consul.
+    :param status: the accepted HTTP statuses. A check accepts any of 2xx, as Consul does.
     :param port: the TCP port to ask. None means the instance's own port.
     :param request: the request of an HTTP probe. None means a GET request for the target.
     :param success_before_passing: how many good results in a row make a critical check pass.
@@ -97,7 +115,7 @@ class Probe:
     kind: str
     target: str
     origin: str = "node"
-    status: int | tuple[int | str, ...] | None = 200
+    status: Statuses = 200
     contains: str = ""
     interval: float = 2.0
     timeout: float = 5.0
@@ -105,11 +123,6 @@ class Probe:
     request: Request | None = None
     success_before_passing: int = 1
     failures_before_critical: int = 1
-
-    def accepts(self, status: int) -> bool:
-        """Return whether an answer with this HTTP status is right."""
-        wanted = self.status if isinstance(self.status, tuple) else ("2xx" if self.status is None else self.status,)
-        return status in wanted or f"{status // 100}xx" in wanted
 
     def describe(self) -> str:
         """Return the probe in a few words, for messages."""
@@ -136,7 +149,9 @@ class Gate:
     """A measurement while a wave serves clients beside the instances that it replaces. Times in seconds.
 
     :param kind: ``http``, ``prometheus`` or ``command``.
-    :param url: the URL to ask, with ``headers``.
+    :param url: the URL to ask.
+    :param request: the rest of the request.
+    :param status: the accepted HTTP statuses.
     :param pointer: the place of the number in a JSON answer.
     :param query: the query in PromQL.
     :param minimum: the least that a number may be. A command without ``minimum`` and ``maximum`` must end with 0.
@@ -149,7 +164,8 @@ class Gate:
     name: str
     kind: str
     url: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
+    request: Request = field(default_factory=Request)
+    status: Statuses = None
     pointer: str = ""
     query: str = ""
     command: str = ""

@@ -9,7 +9,19 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-from ..core import addresses, analysis, bluegreen, bounds, durations, hooks, placeholders, traffic, urls, words
+from ..core import (
+    addresses,
+    analysis,
+    bluegreen,
+    bounds,
+    durations,
+    hooks,
+    httprequests,
+    placeholders,
+    traffic,
+    urls,
+    words,
+)
 from ..core.errors import DefinitionError, Mistakes
 from ..core.model import (
     DIGEST,
@@ -19,7 +31,6 @@ from ..core.model import (
     PortRange,
     Probe,
     Registration,
-    Request,
     Source,
     Stop,
 )
@@ -48,8 +59,6 @@ CHECKS, TESTS = ("http", "https", "tcp"), ("http", "https", "tcp", "command")
 HTTP = ("http", "https")
 # The keys of an HTTP request without which it is a path alone, for the registration of a check.
 PLAIN = {"path", "status", "contains"}
-# The headers that come from elsewhere -> the key that they come from.
-FRAME = {"host": "host", "content-length": "body", "transfer-encoding": "body"}
 # The keys of an HTTP request that only a test can have -> why, and what to do.
 OF_TESTS = {
     "status": "Consul accepts each status of 2xx in a check, and no other. Leave it out, or write a test with it.",
@@ -282,15 +291,12 @@ def probe(raw: Mapping[str, Any], at: str, timeout: float = Probe.timeout, allow
         _check_request(http, kind, f"{at}:{kind}", allowed)
     request = None
     if kind == "https" or set(http) - PLAIN:
-        given = {key: value for key, value in http.items() if key not in PLAIN}
-        if "headers" in given:
-            given["headers"] = analysis.headers(given["headers"], f"{at}:{kind}")
-        request = Request(**given)
+        request = httprequests.request(http, f"{at}:{kind}")
     return Probe(
         kind=kind,
         target=http.get("path") or ("" if kind == "tcp" else raw[kind]),
         origin=raw.get("from", Probe.origin),
-        status=_status(http.get("status", Probe.status)) if "command" in allowed else Probe.status,
+        status=httprequests.statuses(http.get("status", Probe.status)) if "command" in allowed else Probe.status,
         contains=http.get("contains", ""),
         interval=interval,
         timeout=wait,
@@ -298,12 +304,6 @@ def probe(raw: Mapping[str, Any], at: str, timeout: float = Probe.timeout, allow
         success_before_passing=raw.get("success_before_passing", Probe.success_before_passing),
         failures_before_critical=raw.get("failures_before_critical", Probe.failures_before_critical),
     )
-
-
-def _status(raw: Any) -> int | tuple[int | str, ...] | None:
-    if raw == "2xx":
-        return None
-    return tuple(raw) if isinstance(raw, list) else raw if isinstance(raw, int) else (raw,)
 
 
 def _check_request(http: Mapping[str, Any], kind: str, at: str, allowed: tuple[str, ...]) -> None:
@@ -315,16 +315,8 @@ def _check_request(http: Mapping[str, Any], kind: str, at: str, allowed: tuple[s
     for key, why in OF_TESTS.items() if "command" not in allowed else ():
         if key in http and http[key] != "2xx":
             mistakes.add(f"{at}:{key}: {why}")
-    for key in ("ca", "insecure"):
-        if key in http and kind == "http":
-            mistakes.add(f"{at}:{key}: has no meaning without TLS. Write `https` in place of `http`, or remove it.")
-    if "ca" in http and http.get("insecure"):
-        mistakes.add(f"{at}:insecure: accepts any certificate, so `ca` has no meaning. Remove one of them.")
-    if "contains" in http and http.get("method") == "HEAD":
-        mistakes.add(f"{at}:contains: an answer to HEAD has no text. Remove it, or write another `method`.")
-    for name in http.get("headers", ()):
-        if name.lower() in FRAME:
-            mistakes.add(f"{at}:headers:{name}: is made from `{FRAME[name.lower()]}`. Write that, and not the header.")
+    secure, remedy = kind == "https", "Write `https` in place of `http`"
+    mistakes.attempt(httprequests.check, http, at, secure, ["contains"], remedy)
     mistakes.refuse()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core import urls
-from ..core.model import Probe
+from ..core.model import Probe, accepted
 from .appdefinition import HTTP
 
 if TYPE_CHECKING:
@@ -68,7 +68,10 @@ def _open_login(app: App) -> Iterator[str]:
         places = [source.location] if source.kind == "archive" else [source.index, *source.requirements]
         sent += [(f"source:{given[0]}", host) for place in places for host in urls.plain_hosts(place)]
     sent += [
-        (f"analysis:{g.name}", host) for g in app.strategy.analysis if g.headers for host in urls.plain_hosts(g.url)
+        (f"analysis:{g.name}", host)
+        for g in app.strategy.analysis
+        if g.request.headers or g.request.body
+        for host in urls.plain_hosts(g.url)
     ]
     for key, host in dict.fromkeys(sent):
         yield _readable(f"{key} of {app.name}", host)
@@ -93,7 +96,7 @@ def _open_digest(app: App) -> Iterator[str]:
 
 def _asks_as_one_of(checks: Collection[Probe], test: Probe) -> bool:
     same = any((c.kind, c.target, c.request) == (test.kind, test.target, test.request) for c in checks)
-    return same and not test.contains and any(test.accepts(status) for status in range(200, 300))
+    return same and not test.contains and any(accepted(test.status, status) for status in range(200, 300))
 
 
 def _checks(app: App) -> tuple[Probe, ...]:

@@ -9,7 +9,7 @@ import pytest
 from saltdeploy import definition
 from saltdeploy.core import analysis
 from saltdeploy.core.analysis import Inconclusive, Measurement
-from saltdeploy.core.model import Gate
+from saltdeploy.core.model import Gate, Request
 
 from tests.support.definitions import mistake, pillar
 from tests.support.gates import VALUES, gate, vector
@@ -194,6 +194,13 @@ def test_a_kind_without_a_number_is_inconclusive(kind, answer, words):
         analysis.KINDS[kind].measure(gate(kind), VALUES, analysis.Ways(lambda *_: answer))
 
 
+def test_other_statuses_may_be_right():
+    ways = analysis.Ways(lambda *_: (404, "0"))
+    assert analysis.KINDS["http"].measure(gate(status=(200, 404)), VALUES, ways) == Measurement(0.0)
+    with pytest.raises(Inconclusive, match="status 404, expected 200 or 5xx"):
+        analysis.KINDS["http"].measure(gate(status=(200, "5xx")), VALUES, ways)
+
+
 # -- definitions ------------------------------------------------------------------------------
 
 HTTP = {"url": "https://m.example.com/rate", "json": "/rate"}
@@ -223,6 +230,25 @@ def test_gates_are_read_with_their_defaults():
         Gate("up", "prometheus", url=PROMETHEUS["url"], query="sum(up)", **settings),
         Gate("queue", "command", command="./queue {node}"),
     )
+
+
+def test_a_gate_has_the_request_of_a_test():
+    asks = {
+        "method": "POST",
+        "body": "{}",
+        "headers": {"X": "a\n"},
+        "host": "b",
+        "redirects": True,
+        "status": [404, "2xx"],
+    }
+    found, prometheus = load(
+        [
+            {"name": "hits", "http": {**HTTP, **asks, "ca": "/etc/ca.pem"}, "max": 1},
+            {"name": "up", "prometheus": {"url": "https://p:9090", "query": "up", "insecure": True}, "min": 1},
+        ]
+    )
+    assert found.request == Request("b", "POST", {"X": "a"}, "{}", True, "/etc/ca.pem", False)
+    assert found.status == (404, "2xx") and prometheus.request == Request(insecure=True)
 
 
 def test_an_app_has_its_own_gates_in_place_of_the_environments():
@@ -298,7 +324,7 @@ def test_a_mistake_in_the_environments_strategy_is_named_there():
 
 def test_the_newline_that_yaml_leaves_is_no_part_of_a_header():
     [one] = load([{"name": "a", "http": {**HTTP, "headers": {"Authorization": "Bearer x\n"}}, "max": 1}])
-    assert one.headers == {"Authorization": "Bearer x"}
+    assert one.request.headers == {"Authorization": "Bearer x"}
 
 
 def test_a_header_that_is_refused_is_not_shown():

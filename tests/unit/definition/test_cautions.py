@@ -111,8 +111,11 @@ def test_a_login_for_pip_over_plain_http():
 
 
 def test_a_login_of_a_gate_over_plain_http():
-    gates = [Gate("errors", "http", url=f"{scheme}://metrics/rate", headers={"A": "b"}) for scheme in ("http", "https")]
-    strategy = replace(app().strategy, analysis=(*gates, replace(gates[0], headers={})))
+    gates = [
+        Gate("errors", "http", url=f"{scheme}://metrics/rate", request=Request(headers={"A": "b"}))
+        for scheme in ("http", "https")
+    ]
+    strategy = replace(app().strategy, analysis=(*gates, replace(gates[0], request=Request())))
     found = cautions.of(replace(app(), strategy=strategy))
     assert len(found) == 1 and found[0].startswith("the login in analysis:errors of shop goes to metrics over http")
 

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 from saltdeploy.environment import certificates
-from saltdeploy.system import probes
+from saltdeploy.system import httpclient, probes
 from saltdeploy.system.probes import httpprobe
 
 from tests.unit.system.probing import ADDRESS, CERTIFIED, drip, ok, probe, problem, requesting, wait_until
@@ -80,7 +80,7 @@ def test_http_ignores_proxies(web, monkeypatch):
 
 def test_http_of_a_big_answer_reads_the_beginning(web, monkeypatch):
     values, pages, _ = web
-    monkeypatch.setattr(httpprobe, "LIMIT", 100)
+    monkeypatch.setattr(httpclient, "LIMIT", 100)
     pages["/"] = (200, {"Content-Length": "197"}, b"x" * 90 + b"near" + b"x" * 100 + b"far")
     ok(probes.run(probe("http", "/", contains="near"), values))
     problem(probes.run(probe("http", "/", contains="far"), values))
@@ -209,13 +209,13 @@ def test_another_server_gets_no_secret(web, raw):
     other = raw(answer)
     pages["/"] = (307, {"Location": f"http://{ADDRESS}:{other['port']}/"}, b"")
     sent = []
-    real = httpprobe._exchange
-    httpprobe._exchange = lambda *args: (sent.append(args[2]), real(*args))[1]
+    real = httpclient._exchange
+    httpclient._exchange = lambda *args: (sent.append(args[2]), real(*args))[1]
     try:
         request = {"method": "POST", "body": "b", "host": "h", "headers": {"X": "t"}, "redirects": True}
         ok(probes.run(requesting("http", **request), values))
     finally:
-        httpprobe._exchange = real
+        httpclient._exchange = real
     assert heard and (sent[1].method, sent[1].headers, sent[1].host, sent[1].body) == ("POST", {}, "", "")
 
 
@@ -285,7 +285,7 @@ def test_https_takes_no_unknown_certificate_unless_it_is_insecure(secure, tmp_pa
 def test_https_by_the_certificates_of_the_machine(secure, monkeypatch):
     """Consul reads a file of the distribution, and Salt's Python may know another."""
     values, ca, _ = secure
-    monkeypatch.setattr(httpprobe, "SYSTEM_CAS", ("/nowhere", ca))
+    monkeypatch.setattr(httpclient, "SYSTEM_CAS", ("/nowhere", ca))
     assert ok(probes.run(probe("https", "/"), {**values, "address": CERTIFIED})) == "status 200"
 
 

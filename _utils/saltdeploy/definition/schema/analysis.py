@@ -3,12 +3,38 @@
 from __future__ import annotations
 
 from ...core.forms import A_NAME, DURATION
-from ...core.model import Gate
+from ...core.model import Gate, Request
 from .keys import Key, Section
-from .probes import HEADERS
+from .probes import HTTP
 
 # A password in a URL would end in messages and logs.
 BARE_URL = r"^https?://[^/?#@\s]+"
+
+
+def _as_in_tests(*names: str) -> dict[str, Key]:
+    """Return keys of a request that mean the same as in the ``http`` of a test."""
+    return {
+        name: Key(
+            HTTP.keys[name].schema,
+            "As in a test, see :ref:`http <definition-http>`.",
+            default=HTTP.keys[name].default,
+            reason=HTTP.keys[name].reason,
+        )
+        for name in names
+    }
+
+
+# A token is a header, of both kinds.
+LOGIN = {
+    "headers": Key(
+        HTTP.keys["headers"].schema,
+        (
+            "Headers of the request, for example for a login. Write a token into the environment, whose analysis only"
+            " the master gets. Nodes that may run the app get the analysis in a file of ``apps``."
+        ),
+    ),
+    **_as_in_tests("ca", "insecure"),
+}
 
 MEASURED = Section(
     "measured",
@@ -21,8 +47,8 @@ MEASURED = Section(
                 "pattern": BARE_URL + r"([/?]\S*)?$",
             },
             (
-                "The URL for a GET request. ``{app}``, ``{version}`` and ``{environment}`` are filled in. The status"
-                " must be 2xx. Redirects are not followed."
+                "The URL of the request, which the master makes without a proxy. ``{app}``, ``{version}`` and"
+                " ``{environment}`` are filled in."
             ),
             required=True,
         ),
@@ -36,14 +62,14 @@ MEASURED = Section(
             "The place of the number in the answer, as a JSON Pointer (RFC 6901).",
             required=True,
         ),
-        "headers": Key(
-            HEADERS,
-            (
-                "Headers of the request, for example for a login. Write a token into the environment, whose analysis"
-                " only the master gets. Nodes that may run the app get the analysis in a file of ``apps``."
-            ),
+        "status": Key(
+            HTTP.keys["status"].schema,
+            "The accepted statuses of an answer, as ``200``, ``[200, 404]`` or ``2xx``. Without it, any of 2xx.",
         ),
+        **_as_in_tests("host", "method", "body", "redirects"),
+        **LOGIN,
     },
+    defaults=vars(Request),
 )
 
 PROMETHEUS = Section(
@@ -68,11 +94,9 @@ PROMETHEUS = Section(
             ),
             required=True,
         ),
-        "headers": Key(
-            HEADERS,
-            "As with ``http``.",
-        ),
+        **LOGIN,
     },
+    defaults=vars(Request),
 )
 
 ANALYSIS = Section(

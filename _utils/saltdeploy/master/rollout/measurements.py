@@ -6,21 +6,22 @@ wave, as the app's Unix user. The master runs no command of a definition.
 
 from __future__ import annotations
 
+import http.client
 import logging
 import queue
 import threading
 import time
+import urllib.parse
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-import requests
-
-from ...core import analysis, tracebacks, words
+from ...core import analysis, redaction, tracebacks
 from ...core.analysis import Inconclusive, Measurement, Ways
 from ...core.errors import Failed
 from ...core.redaction import hidden
+from ...system import httpclient
 from ..remote import answers
 from ..remote.jobs import TALK_DEADLINE
 
@@ -33,8 +34,6 @@ log = logging.getLogger(__name__)
 PHASE = "measure"
 # How often to check the lock while nothing is measured, in seconds.
 BEAT = 5.0
-# How much of an answer is read, in bytes.
-LIMIT = 1 << 24
 
 
 @dataclass(frozen=True)
@@ -142,7 +141,7 @@ def attempt(measure: Callable[[], Measurement]) -> Measurement:
         return measure()
     except Inconclusive as exc:
         return Measurement(None, str(exc))
-    except (requests.RequestException, OSError) as exc:
+    except (OSError, http.client.HTTPException) as exc:
         return Measurement(None, _reason(exc))
     except Failed as exc:
         return Measurement(None, str(exc))
@@ -162,7 +161,7 @@ def ask(gate: Gate, values: Mapping[str, str], asking: dict[str, threading.Threa
     if gate.name in asking and asking[gate.name].is_alive():
         return Measurement(None, "the request before is not answered yet")
     answers: queue.SimpleQueue[Measurement] = queue.SimpleQueue()
-    # The library requests applies its timeout to each read. A server that drips bytes would never reach it.
+    # Nothing bounds the time in which the system finds the address of a name.
     thread = threading.Thread(
         target=lambda: answers.put(attempt(lambda: _measure(gate, values, Ways(partial(_get, gate))))), daemon=True
     )
@@ -175,31 +174,32 @@ def ask(gate: Gate, values: Mapping[str, str], asking: dict[str, threading.Threa
 
 
 def _measure(gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
-    """Take one measurement, as the kind of ``gate`` does it."""
-    return analysis.KINDS[gate.kind].measure(gate, values, ways)
+    """Take one measurement, as the kind of ``gate`` does it.
+
+    :raises Inconclusive: there is no number. The message has no header and no body of the request.
+    """
+    try:
+        return analysis.KINDS[gate.kind].measure(gate, values, ways)
+    except Inconclusive as exc:
+        raise Inconclusive(redaction.without(str(exc), redaction.of_request(gate.request))) from None
 
 
 def _get(gate: Gate, url: str, params: Mapping[str, str] | None = None) -> tuple[int, str]:
-    """Return status and text. Redirects are not followed, because they may lead to a login page."""
-    headers = {"User-Agent": "saltdeploy", **gate.headers}
-    with (
-        words.unlogged("urllib3"),
-        requests.get(
-            url, params=params, headers=headers, timeout=gate.timeout, allow_redirects=False, stream=True
-        ) as response,
-    ):
-        body = b""
-        for part in response.iter_content(1 << 16):
-            body += part
-            if len(body) > LIMIT:
-                raise Inconclusive(f"the answer is longer than {LIMIT >> 20} MiB")
-        return response.status_code, body.decode("utf-8", "replace")
+    """Return status and text."""
+    place = httpclient.place(f"{url}?{urllib.parse.urlencode(params)}" if params else url)
+    deadline = time.monotonic() + gate.timeout
+    try:
+        response, body = httpclient.ask(place, gate.request, deadline)
+    except (OSError, http.client.HTTPException):
+        if time.monotonic() >= deadline:
+            raise Inconclusive(f"no whole answer within {gate.timeout:g}s") from None
+        raise
+    if len(body) >= httpclient.LIMIT:
+        raise Inconclusive(f"the answer is longer than {httpclient.LIMIT >> 20} MiB")
+    return response.status, httpclient.text(response, body)
 
 
-def _reason(exc: BaseException) -> str:
-    """Return the root cause of an exception of requests, because its own message is long."""
-    while deeper := exc.__cause__ or exc.__context__:
-        exc = deeper
-    # The messages of requests and its libraries have the URL, which may contain a token.
-    text = getattr(exc, "strerror", None) or (str(exc) if tracebacks.is_open(type(exc)) else type(exc).__name__)
-    return "connection refused" if isinstance(exc, ConnectionRefusedError) else text[: analysis.SHOWN]
+def _reason(exc: OSError | http.client.HTTPException) -> str:
+    if isinstance(exc, OSError) and not tracebacks.is_open(type(exc)):
+        return tracebacks.told(exc)
+    return "connection refused" if isinstance(exc, ConnectionRefusedError) else httpclient.reason(exc)[: analysis.SHOWN]

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 import pytest
 from saltdeploy.core.analysis import Measurement
 from saltdeploy.core.errors import Failed, LockLost, NotReverted
-from saltdeploy.core.model import Strategy
+from saltdeploy.core.model import Request, Strategy
 from saltdeploy.master.journal import Journal
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.rollout import measurements
@@ -30,7 +30,10 @@ from tests.support.rollout import Case, Fleet
 
 @pytest.fixture
 def web():
-    """Serve ``answers``, path to (status, headers, body) or a function that makes one; ``asked`` is what was asked."""
+    """Serve ``answers``, path to (status, headers, body) or a function that makes one; ``asked`` is what was asked.
+
+    ``bodies`` are what came with it.
+    """
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -43,11 +46,15 @@ def web():
             self.end_headers()
             self.wfile.write(body.encode())
 
+        def do_POST(self):
+            site.bodies.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.do_GET()
+
         def log_message(self, *args):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        site = SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", answers={}, asked=[])
+        site = SimpleNamespace(url=f"http://127.0.0.1:{server.server_port}", answers={}, asked=[], bodies=[])
         threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
         yield site
         server.shutdown()
@@ -63,11 +70,30 @@ def nobody():
 
 def test_a_server_is_asked_for_json(web):
     web.answers["/m"] = (200, {}, '{"rate": 0.5}')
-    one = gate(url=f"{web.url}/m?v={{version}}&e={{environment}}", pointer="/rate", headers={"X-Key": "secret"})
+    one = gate(
+        url=f"{web.url}/m?v={{version}}&e={{environment}}",
+        pointer="/rate",
+        request=Request(headers={"X-Key": "secret"}),
+    )
     assert measurements.ask(one, VALUES) == Measurement(0.5)
     [(path, headers)] = web.asked
     assert path == "/m?v=1.0%2Bb2&e=test"
     assert headers["X-Key"] == "secret"
+
+
+def test_a_search_is_sent_as_a_body(web):
+    """Elasticsearch and Loki, for example, take their query so."""
+    web.answers["/_count"] = (200, {}, '{"count": 3}')
+    asked = Request(method="POST", body='{"query": {}}', headers={"Content-Type": "application/json"})
+    assert measurements.ask(gate(url=f"{web.url}/_count", pointer="/count", request=asked), VALUES) == Measurement(3.0)
+    assert web.bodies == ['{"query": {}}']
+
+
+def test_an_answer_that_repeats_a_secret_is_told_without_it(web):
+    web.answers["/"] = (200, {}, "who is hunter2-hunter2?")
+    asked = Request(headers={"Authorization": "Bearer hunter2-hunter2"})
+    found = measurements.ask(gate(url=web.url, request=asked), VALUES)
+    assert found == Measurement(None, "the answer is not JSON: 'who is ***?'")
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
