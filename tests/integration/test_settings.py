@@ -198,6 +198,17 @@ def test_settings_that_wait_for_an_operator_are_the_ones_that_are_promoted(targe
     assert set(variables(target, "KIND").values()) == {"waiting"} and number(target) > old
 
 
+def test_an_edit_during_a_deployment_waits_for_the_next(target, users, releases):
+    """Somebody else's deployment, or a person, refreshes the pillar of all nodes at any time."""
+    target.define({"env": {"KIND": "deployed"}})
+    run = target.start(releases[0]).until("healthy  in discovery")
+    target.define({"env": {"KIND": "edited"}})
+    target.call("*", "saltutil.refresh_pillar", "wait=True")
+    run.end(0)
+    assert set(variables(target, "KIND").values()) == {"deployed"}
+    assert target.run("status").count("settings not as defined (env: KIND)") == 3
+
+
 def test_a_blue_set_of_settings_is_published_again_by_a_rollback(target, users, releases):
     version = releases[0]
     deployed(target, version, {"env": {"KIND": "blue"}})

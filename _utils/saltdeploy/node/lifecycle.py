@@ -94,6 +94,17 @@ class Lifecycle:
         """Return the definition of app ``name``. Raise Refused if this environment does not have the app."""
         return definition.find_app(self.environment, name)
 
+    def begin(self, name: str, deployment: str) -> None:
+        """Make ``deployment`` the current run of app ``name`` on this node, and keep what the app defines now for it.
+
+        :raises Failed: ``deployment`` has ended here, or its file cannot be written.
+        """
+        self.host.turns.begin(names.app(name), deployment)
+        app = self.environment.apps.get(name)
+        # A node that may not run an app does not know its definition.
+        if app is not None and app.source is not None:
+            self.host.settings.begin(app, deployment)
+
     # -- starting -----------------------------------------------------------------------------
 
     def install(self, name: str, version: str, digest: str | None = "") -> bool:
@@ -141,6 +152,7 @@ class Lifecycle:
         as_before: bool = False,
     ) -> StartResult:
         """Start candidates as :meth:`start` does, from the installed release, of any origin."""
+        app = app if as_before else self.host.settings.begun(app, deployment)
         deadline = time.monotonic() + app.strategy.healthy_deadline
         started: list[Instance] = []
         failures: list[str] = []

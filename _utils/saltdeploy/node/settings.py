@@ -1,7 +1,8 @@
 """The settings of instances: all that they were started from, besides their release. They never leave the node.
 
 Each is a file for root only, because it may hold secrets: ``<root>/<app>/settings/<release>/<number>-<slot>.json``. It
-stays as long as its release is installed, also when the instance is gone.
+stays as long as its release is installed, also when the instance is gone. Beside the releases is a file with the
+settings that the definition had when the current deployment began.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from ..system import trees
 from ..system.files import explained, make_folder, write_file
 from . import nodefiles
 
-FOLDER = "settings"
+FOLDER, BEGUN = "settings", "begun.json"
 FILE = re.compile(r"(?P<number>[0-9]{1,5})-(?P<slot>[0-9]{1,5})\.json")
 # The keys of a definition whose values are compared as a whole, and the fields of which ``resources`` are made.
 WHOLE, RESOURCES = ("run", "user", "data"), ("memory", "cpu")
@@ -88,6 +89,29 @@ class Store:
             path.parent.chmod(0o700)
             write_file(path, json.dumps({**asdict(settings), "deployment": deployment}), 0o600)
 
+    def begin(self, app: App, deployment: str) -> None:
+        """Keep what ``app`` defines now for the instances that ``deployment`` starts, see :meth:`begun`.
+
+        :raises Failed: the file cannot be written.
+        """
+        path = self._folder(app.name) / BEGUN
+        with explained():
+            make_folder(path.parent)
+            path.parent.chmod(0o700)
+            write_file(path, json.dumps({**asdict(of(app, app.config)), "deployment": deployment}), 0o600)
+
+    def begun(self, app: App, deployment: str) -> App:
+        """Return ``app`` as it was defined when ``deployment`` began here, or as it is if nobody kept that.
+
+        A definition may change during a deployment. Its waves have the same settings all the same, and so the same
+        number. Templates of ``config`` are rendered when an instance starts.
+        """
+        found = nodefiles.read(self._folder(app.name) / BEGUN)
+        kept = _parsed(found)
+        if kept is None or found["deployment"] != deployment:
+            return app
+        return replace(kept.over(app), config=kept.config)
+
     def read(self, app: str, edition: str, slot: int) -> Settings | None:
         """Return the settings of an instance. None if they are lost, or incomplete after a power failure."""
         return _parsed(nodefiles.read(self._path(app, edition, slot)))
@@ -108,12 +132,12 @@ class Store:
 
         :raises Failed: they cannot be removed.
         """
-        folder = self.root / names.app(app) / FOLDER
+        folder = self._folder(app)
         with explained():
             if (folder / names.version(release)).exists():
                 trees.remove(folder / release)
-            if folder.is_dir() and not any(folder.iterdir()):
-                folder.rmdir()
+            if folder.is_dir() and not {path.name for path in folder.iterdir()} - {BEGUN}:
+                trees.remove(folder)
 
     def forget_of(self, app: str, deployment: str) -> None:
         """Remove the settings that ``deployment`` has brought in, which is reverted.
@@ -127,11 +151,14 @@ class Store:
                     path.unlink(missing_ok=True)
 
     def _files(self, app: str) -> list[Path]:
-        return sorted((self.root / names.app(app) / FOLDER).glob("*/*.json"))
+        return sorted(self._folder(app).glob("*/*.json"))
+
+    def _folder(self, app: str) -> Path:
+        return self.root / names.app(app) / FOLDER
 
     def _path(self, app: str, edition: str, slot: int) -> Path:
         release, number = editions.release(names.edition(edition)), editions.settings(edition)
-        return self.root / names.app(app) / FOLDER / release / f"{number}-{slot}.json"
+        return self._folder(app) / release / f"{number}-{slot}.json"
 
 
 def _parsed(found: Any) -> Settings | None:

@@ -50,6 +50,16 @@ def test_by_default_it_is_as_defined_whatever_is_kept(node):
     assert node.host.settings.slots("web") == {"1.0@1": [0], "1.0@2": [1]}
 
 
+def test_an_edit_during_a_deployment_waits_for_the_next(node):
+    node.begin("web", "d")
+    node.environment.apps["web"] = replace(node.environment.apps["web"], env={"LEVEL": "edited"})
+    assert started(node, "1.0@1") == ("first", "first")
+    assert node.host.settings.read("web", "1.0@1", 0).env == {"LEVEL": "first"}
+    node.begin("web", "d2")
+    [instance] = node.start("web", "1.0@2", 1, "d2", held=True).instances
+    assert of(node, instance.id) == ("edited", "first")
+
+
 def test_settings_that_are_kept_for_its_place_are_taken_as_they_were(node):
     started(node, "1.0@1")
     node.stop("web", drain=0)

@@ -103,6 +103,24 @@ def test_they_go_with_their_release(store, tmp_path):
     assert not (tmp_path / "shop/settings").exists()
 
 
+def test_a_deployment_has_the_settings_of_its_beginning(store, tmp_path):
+    app = App("shop", Source("pip", "shop"), "run", env={"LEVEL": "first"}, config={"a.ini": "salt://a"}, memory="1G")
+    edited = replace(app, env={"LEVEL": "edited"}, config={}, memory="", instances=5)
+    assert store.begun(edited, "d1") == edited
+    store.begin(app, "d1")
+    assert store.begun(edited, "d1") == replace(app, instances=5)
+    # Not one that is over, and not an operator's command.
+    assert store.begun(edited, "d2") == edited == store.begun(edited, "manual")
+    file = tmp_path / "shop/settings/begun.json"
+    assert file.stat().st_mode & 0o777 == 0o600 and store.slots("shop") == {}
+    file.write_text("{")
+    assert store.begun(edited, "d1") == edited
+    # It may hold secrets, so it goes with the last release.
+    store.begin(app, "d1")
+    store.forget("shop", "1.0")
+    assert not file.parent.exists()
+
+
 def test_what_a_reverted_deployment_has_brought_in_is_forgotten_and_nothing_else(store):
     store.keep("shop", "1.0", 8000, KEPT, "d1")
     store.keep("shop", "1.0", 8000, KEPT, "d2")
