@@ -67,8 +67,8 @@ def observe(name, refresh=False, deployment=None, compare=None):
     refresh
         True refreshes the pillar first. With ``pillar_cache``, the master sends the pillar that it has cached.
     deployment
-        The run that has the app's lock. From now on, this node refuses jobs of earlier runs. Instances that the run
-        starts get the settings that the definition has now, also if it changes meanwhile.
+        The run that has the app's lock. From now on, this node refuses jobs of earlier runs. With ``compare``,
+        instances that the run starts get the settings that the definition has now, also if it changes meanwhile.
     compare
         The release whose settings are compared with the definition, as are the settings of the instances here. By
         default nothing is compared.
@@ -82,7 +82,7 @@ def observe(name, refresh=False, deployment=None, compare=None):
     compare = None if compare is None else names.version(compare)
     lifecycle, run = _lifecycle(_refreshed(refresh)), arguments.text("deployment", deployment)
     if run:
-        lifecycle.begin(name, run)
+        lifecycle.begin(name, run, starts=compare is not None)
     return {
         **dataclasses.asdict(comparison.observe(lifecycle, name, compare)),
         "saltdeploy": saltdeploy.__version__,

@@ -89,13 +89,17 @@ class Store:
             path.parent.chmod(0o700)
             write_file(path, json.dumps({**asdict(settings), "deployment": deployment}), 0o600)
 
-    def begin(self, app: App, deployment: str) -> None:
-        """Keep what ``app`` defines now for the instances that ``deployment`` starts, see :meth:`begun`.
+    def begin(self, name: str, app: App | None, deployment: str) -> None:
+        """Keep what app ``name`` defines now for the instances that ``deployment`` starts, see :meth:`begun`.
 
-        :raises Failed: the file cannot be written.
+        :param app: its definition. None keeps nothing, also of an earlier deployment.
+        :raises Failed: the file cannot be written, or removed.
         """
-        path = self._folder(app.name) / BEGUN
+        path = self._folder(name) / BEGUN
         with explained():
+            if app is None:
+                path.unlink(missing_ok=True)
+                return
             make_folder(path.parent)
             path.parent.chmod(0o700)
             write_file(path, json.dumps({**asdict(of(app, app.config)), "deployment": deployment}), 0o600)

@@ -107,7 +107,7 @@ def test_a_deployment_has_the_settings_of_its_beginning(store, tmp_path):
     app = App("shop", Source("pip", "shop"), "run", env={"LEVEL": "first"}, config={"a.ini": "salt://a"}, memory="1G")
     edited = replace(app, env={"LEVEL": "edited"}, config={}, memory="", instances=5)
     assert store.begun(edited, "d1") == edited
-    store.begin(app, "d1")
+    store.begin("shop", app, "d1")
     assert store.begun(edited, "d1") == replace(app, instances=5)
     # Not one that is over, and not an operator's command.
     assert store.begun(edited, "d2") == edited == store.begun(edited, "manual")
@@ -115,10 +115,14 @@ def test_a_deployment_has_the_settings_of_its_beginning(store, tmp_path):
     assert file.stat().st_mode & 0o777 == 0o600 and store.slots("shop") == {}
     file.write_text("{")
     assert store.begun(edited, "d1") == edited
-    # It may hold secrets, so it goes with the last release.
-    store.begin(app, "d1")
+    # It may hold secrets, so it goes with the last release, and with a deployment that starts nothing.
+    store.begin("shop", app, "d1")
     store.forget("shop", "1.0")
     assert not file.parent.exists()
+    store.begin("shop", app, "d1")
+    store.begin("shop", None, "d2")
+    store.begin("shop", None, "d3")
+    assert not file.exists()
 
 
 def test_what_a_reverted_deployment_has_brought_in_is_forgotten_and_nothing_else(store):
