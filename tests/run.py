@@ -15,9 +15,9 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from queue import Empty, SimpleQueue
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(REPOSITORY))
@@ -117,21 +117,21 @@ def all_tests(arguments):
     oldest, newest = consul(OLDEST), newest_consul()
     old, new = test_python("3006", "py-consul"), test_python()
     # What takes longest is first, so that both end at about the same time.
-    queue = deque(
-        [
-            (new, [CRASHES], newest),
-            *((new, files, newest) for files in shares()),
-            (old, MAIN_PATH, oldest),
-            (new, ["tests/lab"], newest),
-            *((new, [folder], None) for folder in DAEMONLESS),
-        ]
-    )
+    queue = SimpleQueue()
+    for item in (
+        (new, [CRASHES], newest),
+        *((new, files, newest) for files in shares()),
+        (old, MAIN_PATH, oldest),
+        (new, ["tests/lab"], newest),
+        *((new, [folder], None) for folder in DAEMONLESS),
+    ):
+        queue.put(item)
 
     def work(**elsewhere):
         codes = []
-        with contextlib.suppress(IndexError):
+        with contextlib.suppress(Empty):
             while True:
-                interpreter, tests, binary = queue.popleft()
+                interpreter, tests, binary = queue.get_nowait()
                 codes.append(TESTS.run(interpreter, *tests, *arguments, consul=binary, **elsewhere))
         return codes
 
