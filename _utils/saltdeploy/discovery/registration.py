@@ -174,10 +174,8 @@ def differences_in_catalog(app: App, endpoint: Endpoint, also: Endpoint | None, 
         port=port,
         deployment=meta.get("deployment", ""),
     )
-    found, other = (
-        _plain_differences(of(app, instance, environment, b""), endpoint),
-        named(app, instance, environment, b""),
-    )
+    found = _plain_differences(of(app, instance, environment, b""), endpoint)
+    other = named(app, instance, environment, b"")
     if other:
         found += _plain_differences(other, also) if also else ["name"]
     # The port of a watcher is known to its node only.

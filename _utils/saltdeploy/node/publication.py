@@ -66,6 +66,8 @@ def register(lifecycle: Lifecycle, instance: str, services: Collection[Service])
 def await_arrival(lifecycle: Lifecycle, services: Collection[Service]) -> None:
     """Wait until clients get ``services`` of this node as they are now.
 
+    Their digests are of this node only, so no other instance counts for them.
+
     :raises Failed: they do not get them in time.
     """
     deadline = time.monotonic() + deadlines.CATALOG
@@ -73,7 +75,7 @@ def await_arrival(lifecycle: Lifecycle, services: Collection[Service]) -> None:
         wanted = {(s.id, s.meta.get(DIGEST)) for s in services if s.name == name}
 
         def arrived(found: list[Endpoint], wanted: set[tuple[str, str | None]] = wanted) -> bool:
-            return wanted <= {(e.id, e.meta.get(DIGEST)) for e in found if e.minion == lifecycle.host.node}
+            return wanted <= {(e.id, e.meta.get(DIGEST)) for e in found}
 
         if not lifecycle.discovery.wait(name, arrived, deadline):
             which = ", ".join(sorted(i for i, _ in wanted))
