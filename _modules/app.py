@@ -27,6 +27,7 @@ from saltdeploy.node import (
     comparison,
     from_salt,
     ondemand,
+    reloading,
     requiredfiles,
     restoration,
     statestart,
@@ -395,6 +396,27 @@ def restart(name, instances=None, deployment=None):
     """
     lifecycle = _lifecycle()
     return _answer(lifecycle, lifecycle.restart(name, _parse_ids(instances), arguments.text("deployment", deployment)))
+
+
+def reload(name, instances=None, deployment=None):
+    """
+    Have running instances read their files again, one after the other, as the app's ``reload`` says. Each must then
+    pass its checks and the tests from the node. Return their ids.
+
+    name
+        The app.
+    instances
+        Ids, or a mapping of minion id to ids. By default all instances of the app.
+    deployment
+        The run whose step this is. It is an error if that run has ended on this node.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.reload shop
+    """
+    return reloading.reload(_lifecycle(), name, _parse_ids(instances), arguments.text("deployment", deployment))
 
 
 def crashed(name, instances=None):

@@ -295,6 +295,22 @@ def restart(name=None, env=None, confirm=False, test=False, reason="", *extra, *
 
 
 @_verb
+def reload(name=None, env=None, test=False, reason="", *extra, **kwargs):
+    """
+    Have the published instances read their files again, as the app's ``reload`` says, for example after a certificate
+    was renewed. It goes wave by wave, and one instance after the other on a node. Clients use them meanwhile. Each
+    instance must then pass its checks and the tests from the node. The first failure stops the run.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.reload shop
+    """
+    return verbs.reload.run(_session(), name, env, test, reason)
+
+
+@_verb
 def withdraw(name=None, version=None, env=None, nodes=None, confirm=False, test=False, reason="", *extra, **kwargs):
     """
     Deregister instances. They run on as candidates, and :py:func:`publish` brings them back.

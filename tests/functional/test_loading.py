@@ -21,13 +21,14 @@ RUNNER = {
     "rollback",
     "scale",
     "restart",
+    "reload",
     "withdraw",
     "remove",
     "prune",
 }
 RUNNER |= {"status", "history", "test", "logs", "exec", "hooks", "unlock"}
 APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "logs", "command", "observe"}
-APP |= {"restore", "missing", "clean"}
+APP |= {"restore", "missing", "clean", "reload"}
 
 
 def public(loader, name):

@@ -19,6 +19,7 @@ NOWHERE = CommandExecutionError, SaltInvocationError
 FORWARD = {
     "install": lambda modules, by: modules["app.install"]("web", "1.0", deployment=by),
     "hook": lambda modules, by: modules["deploy.hook"]("web", "before_start", "1.0", [], deployment=by),
+    "reload": lambda modules, by: modules["app.reload"]("web", {"web1": [WEB]}, deployment=by),
     "restart": lambda modules, by: modules["app.restart"]("web", {"web1": [WEB]}, deployment=by),
     "prune": lambda modules, by: modules["deploy.prune"]("web", {"web1": ["1.0"]}, deployment=by),
     "start": lambda modules, by: modules["app.start"]("web", "1.0", deployment=by),

@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import requests
 from saltdeploy.system import processes
 
 from tests.support import apps
@@ -55,6 +56,32 @@ def job(minions, agents, pillar, cli, folder):
     target = Target(agents, pillar, archives, cli, name=NAME, ports=(24000, 24009))
     yield Job(target, folder)
     target.call("*", "app.stop", NAME, "drain=0")
+
+
+def test_instances_read_their_files_again_while_users_use_them(target, users):
+    target.define({"reload": {"signal": "HUP"}})
+    before = target.traces()
+    output = target.run("reload")
+    assert f"wave 1: reload {min(before.published)[1]} on web1" in output
+    assert f"was reloaded in site: 3 instances of {before.versions[0]} on web1, web2, web3" in output
+    where = [f"http://{address}:{port}" for address, port, _ in before.published.values()]
+    assert [requests.get(f"{url}/reloads", timeout=5).text for url in where] == ["1"] * 3
+    assert target.traces().published == before.published and " reload " in target.run("history", "limit=1")
+    # A command that fails stops it at once.
+    target.define({"reload": {"command": "sh -c 'test {node} != web1'"}})
+    output = target.run("reload", code=2)
+    assert "`sh -c 'test {node} != web1'` ended with 1" in output and " on web2" in output.partition(" not reloaded")[0]
+    assert [requests.get(f"{url}/reloads", timeout=5).text for url in where] == ["1"] * 3
+
+
+def test_an_instance_that_does_not_know_the_signal_stops_the_reload(target):
+    target.define({"reload": {"signal": "USR1"}})
+    before = target.traces()
+    output = target.run("reload", code=2)
+    assert "its process ended by the reload" in output and output.count("not reloaded") == 1
+    # Its supervisor has started it again.
+    until(lambda: target.traces().published == before.published, 20, "the instance to be back")
+    target.define()
 
 
 def test_work_in_progress_is_finished_or_its_end_is_told(job):

@@ -13,7 +13,7 @@ SERVER = '''#!/usr/bin/env python3
 
 TLS is a file with certificate and key, and TOKEN the header X-Token that each request must have.
 """
-import http.server, os, pathlib, socket, ssl, sys, threading, time
+import http.server, os, pathlib, signal, socket, ssl, sys, threading, time
 
 began = time.monotonic()
 HERE = pathlib.Path(__file__).resolve().parent.parent
@@ -26,6 +26,9 @@ if "lives" in behaviour:
     sys.exit(1)
 if "crashes" in behaviour:
     threading.Timer(float(behaviour["crashes"]), os._exit, [1]).start()
+
+reloads = []
+signal.signal(signal.SIGHUP, lambda *_: reloads.append(1))
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -43,6 +46,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             status = 404
         self.send_response(int(status))
         self.end_headers()
+        if self.path == "/reloads":
+            return self.wfile.write(str(len(reloads)).encode())
         said = data.read_text() if self.path == "/data" and data.exists() else "release " + behaviour["version"]
         self.wfile.write(said.encode())
 

@@ -28,6 +28,7 @@ EVENTS = (
     "measure",
     "retire",
     "restart",
+    "reload",
     "withdraw",
     "stop",
     "restore",

@@ -183,6 +183,20 @@ class Gate:
 
 
 @dataclass(frozen=True)
+class Reload:
+    """The way in which a running instance reads its files again. It has a signal or a command.
+
+    :param signal: the name of the signal that its main process gets, without SIG. Empty means none.
+    :param command: a command at the instance. Empty means none.
+    :param timeout: seconds after which the command is killed, and the reload has failed.
+    """
+
+    signal: str = ""
+    command: str = ""
+    timeout: float = 30.0
+
+
+@dataclass(frozen=True)
 class Stop:
     """The way in which an instance is stopped.
 
@@ -290,6 +304,7 @@ class App:
     cpu: str = ""
     frontend: Frontend | None = None
     stop: Stop = Stop()
+    reload: Reload | None = None
     service: Registration = field(default_factory=Registration)
 
     @property

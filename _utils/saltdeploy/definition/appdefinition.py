@@ -31,6 +31,7 @@ from ..core.model import (
     PortRange,
     Probe,
     Registration,
+    Reload,
     Source,
     Stop,
 )
@@ -138,8 +139,21 @@ def _app(name: str, raw: Mapping[str, Any], at: str, attempt: Callable[..., Any]
         cpu=raw.get("resources", {}).get("cpu", ""),
         frontend=attempt(_frontend, raw.get("frontend"), f"{at}:frontend"),
         stop=attempt(stops.parse, raw.get("stop", {}), f"{at}:stop", default=Stop()),
+        reload=attempt(_reload, raw["reload"], f"{at}:reload") if "reload" in raw else None,
         service=attempt(_registration, raw.get("service", {}), f"{at}:service", default=Registration()),
     )
+
+
+def _reload(raw: Mapping[str, Any], at: str) -> Reload:
+    """Return the Reload that ``reload: {…}`` describes.
+
+    :raises DefinitionError: it has not exactly one way, or its timeout is too long.
+    """
+    given = [key for key in ("signal", "command") if key in raw]
+    if len(given) != 1:
+        raise DefinitionError(f"{at}: needs exactly one of signal and command, found {' and '.join(given) or 'none'}.")
+    timeout = durations.positive(raw.get("timeout", Reload.timeout), f"{at}:timeout")
+    return Reload(raw.get("signal", ""), raw.get("command", ""), timeout)
 
 
 def _registration(raw: Mapping[str, Any], at: str) -> Registration:
@@ -338,6 +352,7 @@ def _check_placeholders(app: App, at: str) -> None:
     texts += [(words.path(("env", k), {"env": app.env}), v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
     texts += hooks.texts(app)
+    texts += [("reload:command", app.reload.command)] if app.reload and app.reload.command else []
     for key, text in texts:
         command = not key.startswith("env:")
         for name in mistakes.attempt(placeholders.check, text, f"{at}:{key}", placeholders.PLACEHOLDERS, command) or ():

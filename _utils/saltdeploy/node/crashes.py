@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 def note(host: Host, runtime: Runtime, instance: str) -> None:
     """Keep the processes that ``instance``, an id, has now, at its publication."""
     with explained():
-        write_file(host.instances.folder(instance) / instancefiles.PROCESS, json.dumps(_processes(runtime, instance)))
+        write_file(host.instances.folder(instance) / instancefiles.PROCESS, json.dumps(running(runtime, instance)))
 
 
 def since_publication(host: Host, runtime: Runtime, instances: Sequence[str]) -> list[str]:
     """Return those ids of ``instances`` whose processes are not the processes at their publication."""
-    return [i for i in instances if _read_note(host, i) not in (None, _processes(runtime, i))]
+    return [i for i in instances if _read_note(host, i) not in (None, running(runtime, i))]
 
 
 def _read_note(host: Host, instance: str) -> list[Any] | None:
@@ -37,7 +37,7 @@ def _read_note(host: Host, instance: str) -> list[Any] | None:
     return noted if isinstance(noted, list) else None
 
 
-def _processes(runtime: Runtime, instance: str) -> list[list[int]]:
+def running(runtime: Runtime, instance: str) -> list[list[int]]:
     """Return pid and start time of each process of ``instance``. A later process may get the same pid."""
     found = (processes.read(pid) for pid in runtime.processes(instance))
     return sorted([process.pid, process.began] for process in found if process)

@@ -177,12 +177,8 @@ class Lifecycle:
 
         :param deployment: the deployment of this step. It may have ended while this process was suspended.
         """
-        problem = self._await_ready(app, instance, deadline)
-        problems = [problem] if problem else self._failed_tests(app, instance)
+        problems = self.problems(app, instance, deadline)
         if problems:
-            # The lines are lost when the instance is removed.
-            lines = self._last_lines(self.launch(app, instance))
-            problems[-1] += f"\nits last lines:\n{lines}" if lines else ""
             return [f"{instance.id}: {problem}" for problem in problems]
         expires = None if instance.held else app.strategy.progress_deadline
         with self.host.turns.starting(app.name, deployment):
@@ -191,6 +187,20 @@ class Lifecycle:
                 registration.of(app, instance, self.environment.name, self.host.key, candidate=True, expires=expires)
             )
         return []
+
+    def problems(self, app: App, instance: Instance, deadline: float) -> list[str]:
+        """Wait until an instance is ready, and run its tests from the node. Return the problems, in sentences."""
+        problem = self._await_ready(app, instance, deadline)
+        problems = [problem] if problem else self._failed_tests(app, instance)
+        if problems:
+            # The lines are lost when the instance is removed.
+            problems[-1] += self.last_words(app, instance)
+        return problems
+
+    def last_words(self, app: App, instance: Instance) -> str:
+        """Return the last lines that an instance printed, as the end of a message. It is empty if there are none."""
+        lines = self._last_lines(self.launch(app, instance))
+        return f"\nits last lines:\n{lines}" if lines else ""
 
     def _await_ready(self, app: App, instance: Instance, deadline: float) -> str | None:
         """Return None when the process is up and passes its checks, else the problem."""

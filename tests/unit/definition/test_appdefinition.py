@@ -2,7 +2,7 @@
 
 import pytest
 from saltdeploy.core import placeholders
-from saltdeploy.core.model import PortRange, Probe, Registration, Request
+from saltdeploy.core.model import PortRange, Probe, Registration, Reload, Request
 from saltdeploy.definition import appdefinition
 from saltdeploy.discovery import registration
 
@@ -110,10 +110,22 @@ def test_a_name_too_long_for_a_user():
         ),
         ({"tests": [{"command": "x {nope}"}]}, "tests:0:command: unknown placeholder {nope}"),
         ({"tests": [{"command": " "}]}, "tests:0:command: the command is empty."),
+        ({"reload": {}}, "reload: needs exactly one of signal and command, found none."),
+        (
+            {"reload": {"signal": "HUP", "command": "x"}},
+            "reload: needs exactly one of signal and command, found signal and command.",
+        ),
+        ({"reload": {"command": "x {nope}"}}, "reload:command: unknown placeholder {nope}"),
     ],
 )
 def test_mistakes_of_meaning(app, message):
     assert complaint(app).startswith(message)
+
+
+def test_a_reload_is_a_signal_or_a_command():
+    assert shop({}).reload is None
+    assert shop({"reload": {"signal": "HUP"}}).reload == Reload("HUP")
+    assert shop({"reload": {"command": "./ctl reload", "timeout": "5s"}}).reload == Reload("", "./ctl reload", 5.0)
 
 
 # -- the registration -------------------------------------------------------------------------

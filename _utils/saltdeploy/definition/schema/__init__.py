@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from ...core.forms import A_NAME
 from .analysis import ANALYSIS, MEASURED, PROMETHEUS
-from .app import APP, FRONTEND, RESOURCES, SERVICE, STOP
+from .app import APP, FRONTEND, RELOAD, RESOURCES, SERVICE, STOP
 from .consul import CLUSTER, CONSUL, DISCOVERY, DNS
 from .environment import ENVIRONMENT, NODE
 from .hooks import HOOK, HOOKS
@@ -33,6 +33,8 @@ SECTIONS = (
         HOOK,
         RESOURCES,
         STOP,
+        RELOAD,
+        RELOAD,
         SERVICE,
         FRONTEND,
         STRATEGY,

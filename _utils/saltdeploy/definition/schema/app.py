@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core.forms import A_NAME, A_VERSION, DURATION, FOLDER, INSIDE, INSTANCES, USER, text
-from ...core.model import App, Frontend, Stop
+from ...core.model import App, Frontend, Reload, Stop
 from ..appdefinition import CONSUL_META, META_BYTES, MOST_META, SALTDEPLOY_META
 from .hooks import HOOKS
 from .keys import WORDS, Key, Section, mapping
@@ -50,6 +50,33 @@ STOP = Section(
         ),
     },
     defaults=vars(Stop),
+)
+
+RELOAD = Section(
+    "reload",
+    {
+        "signal": Key(
+            {"enum": ["HUP", "USR1", "USR2"]},
+            "The signal that the main process of an instance gets. Give this or ``command``.",
+        ),
+        "command": Key(
+            {"type": "string", "minLength": 1},
+            (
+                "A command in the release's folder, as the app's user, with the app's environment, once for each"
+                " instance. It must end with 0. :ref:`Placeholders <placeholders>` are filled in. No shell runs it."
+            ),
+        ),
+        "timeout": Key(
+            DURATION,
+            "The maximum duration of the command. After that it is killed, and the reload has failed.",
+            default="30s",
+            reason=(
+                "A program that reads its files again does so in seconds. A command that hangs should stop the run"
+                " while most instances have the old files."
+            ),
+        ),
+    },
+    defaults=vars(Reload),
 )
 
 SERVICE = Section(
@@ -275,6 +302,10 @@ APP = Section(
         "hooks": Key(
             HOOKS.schema,
             "Commands that a deployment runs before and after its steps: see :doc:`/howto/hooks`.",
+        ),
+        "reload": Key(
+            RELOAD.schema,
+            "How a running instance reads its files again, for ``deploy.reload``: see :doc:`/howto/day-two`.",
         ),
         "strategy": Key(
             STRATEGY.schema,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # How long a job may take that only talks to its own agent, in seconds. The job waits out a lost leader.
 TALK_DEADLINE = 60.0
 # Jobs that wait until instances are ready.
-WAITING = ("app.start", "app.restart", "app.restore")
+WAITING = ("app.start", "app.restart", "app.reload", "app.restore")
 # How much of a node's text is shown, in characters.
 SHOWN = 600
 

@@ -77,5 +77,13 @@ def restart(app: App, ids: Ids) -> Step:
     return _step("restart", "app.restart", app, ids, answers.exactly(ids), deadline=deadline)
 
 
+def reload(app: App, ids: Ids) -> Step:
+    """Reload the instances ``ids``, one after the other on a node."""
+    command = app.reload.timeout if app.reload else 0.0
+    each = command + app.strategy.healthy_deadline + sum(t.timeout for t in app.tests)
+    deadline = stop_deadline(app, ids) + most(ids) * each
+    return _step("reload", "app.reload", app, ids, answers.exactly(ids), deadline=deadline)
+
+
 def _step(phase: str, function: str, app: App, ids: Mapping[str, Any], answer: Answer, **options: Any) -> Step:
     return Step((phase, function, ids, app.name, ids), {"told": told_ids, "answer": answer, **options})

@@ -28,6 +28,7 @@ DOING = {
     "rollback": "rolled back",
     "scale": "scaled",
     "restart": "restarted",
+    "reload": "reloaded",
     "withdraw": "withdrawn",
     "promote": "promoted",
     "abort": "aborted",
@@ -50,7 +51,7 @@ class Task:
     :param keep: clients may get other services, too.
     :param alone: clients may get no other release.
     :param removes: the task is done only if clients find nothing.
-    :param restarts: ``(node, id)`` of the instances to restart. The task is done only if clients find all of them.
+    :param restarts: ``(node, id)`` of the instances to restart or reload. The task is done only if clients find all.
     :param actions: the plan as plain data, see explain.actions. None if the verb has no plan of instances.
     """
 

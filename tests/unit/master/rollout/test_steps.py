@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy.core import deadlines
-from saltdeploy.core.model import Probe
+from saltdeploy.core.model import Probe, Reload
 from saltdeploy.definition import stops
 from saltdeploy.master.remote.jobs import TALK_DEADLINE, publish_deadline, stop_deadline, told_ids
 from saltdeploy.master.rollout import steps
@@ -105,3 +105,10 @@ def test_who_is_restarted_is_drained_and_tested_too():
     assert (longer(TESTED, steps.restart), longer(TESTED, steps.restore)) == (9, 0)
     # A job that retires instances drains them once, and a restart once more for each instance.
     assert (longer(draining, steps.restart), longer(draining, steps.restore)) == (14, 7)
+
+
+def test_a_reload_waits_for_its_command_and_the_tests():
+    app, once = replace(TESTED, reload=Reload(command="x", timeout=11.0)), {"web1": ["shop_1.0_100"]}
+    plain = steps.reload(APP, once).options["deadline"]
+    assert steps.reload(TESTED, once).options["deadline"] == plain + 9
+    assert steps.reload(app, once).options["deadline"] == plain + 9 + 11

@@ -1,0 +1,85 @@
+"""Has running instances read their files again, by a signal or a command of the app."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import time
+from collections.abc import Collection
+from typing import TYPE_CHECKING
+
+from ..core import placeholders
+from ..core.errors import Failed, Refused
+from ..core.redaction import hidden
+from ..system import commands
+from . import crashes
+from .readiness import POLL
+
+if TYPE_CHECKING:
+    from ..core.model import App, Instance, Reload
+    from .lifecycle import Lifecycle
+
+# How long a process may take to end by a signal that it does not know, in seconds.
+ENDS = 1.0
+# How much of a command's output a message has, in characters.
+SHOWN = 300
+
+
+def reload(
+    lifecycle: Lifecycle, name: str, ids: Collection[str] | None = None, deployment: str | None = None
+) -> list[str]:
+    """Reload instances of app ``name``, one after the other, until the first failure. Return their ids.
+
+    :param deployment: the deployment of this step, see Turns.alone.
+    :raises Refused: the app's definition does not say how, or an instance is not here.
+    :raises Failed: an instance does not run, its command fails, its process ends, or it does not pass its checks and
+        the tests from the node afterwards.
+    """
+    app = lifecycle.app(name)
+    with lifecycle.alone(name, deployment):
+        if app.reload is None:
+            raise Refused(f"apps:{name}:reload: is missing on {lifecycle.host.node}. Write `reload: {{signal: HUP}}`.")
+        chosen = lifecycle.select(name, ids)
+        for instance in chosen:
+            _reload(lifecycle, app, app.reload, instance)
+    return [i.id for i in chosen]
+
+
+def _reload(lifecycle: Lifecycle, app: App, way: Reload, instance: Instance) -> None:
+    before = crashes.running(lifecycle.runtime, instance.id)
+    if not before:
+        raise Failed(f"{instance.id} does not run, so it cannot be reloaded")
+    if way.signal:
+        _signal(instance, before, way.signal)
+    else:
+        _command(lifecycle, app, way, instance)
+    # A process that does not handle the signal ends by it, and its supervisor starts it again.
+    until = time.monotonic() + ENDS
+    while time.monotonic() < until and crashes.running(lifecycle.runtime, instance.id) == before:
+        time.sleep(POLL)
+    if crashes.running(lifecycle.runtime, instance.id) != before:
+        raise Failed(f"{instance.id}: its process ended by the reload{lifecycle.last_words(app, instance)}")
+    problems = lifecycle.problems(app, instance, time.monotonic() + app.strategy.healthy_deadline)
+    if problems:
+        raise Failed(f"{instance.id} after its reload: {'; '.join(problems)}")
+
+
+def _signal(instance: Instance, running: list[list[int]], name: str) -> None:
+    for pid, _ in running:
+        try:
+            os.kill(pid, signal.Signals[f"SIG{name}"])
+        except OSError as exc:
+            raise Failed(f"{instance.id} cannot get SIG{name}: {exc.strerror}") from exc
+
+
+def _command(lifecycle: Lifecycle, app: App, way: Reload, instance: Instance) -> None:
+    launch = lifecycle.launch(app, instance)
+    words = [placeholders.fill(word, launch.values) for word in shlex.split(way.command)]
+    try:
+        code, output = commands.execute(words, launch.release, launch.env, launch.unit.user, way.timeout)
+    except commands.CommandFailed as exc:
+        raise Failed(f"{instance.id}: {hidden(str(exc), launch.own_env)}") from exc
+    if code:
+        said = hidden(output.strip(), launch.own_env)[-SHOWN:]
+        raise Failed(f"{instance.id}: `{way.command}` ended with {code}: {said}".removesuffix(": "))

@@ -1,0 +1,103 @@
+"""A running instance reads its files again: by a signal that it knows, or by a command."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from saltdeploy.core.errors import Failed, Refused
+from saltdeploy.core.model import Reload
+from saltdeploy.node import reloading
+
+from tests.support.onenode import make_node, may_pass, serves
+from tests.support.site import until
+
+# Writes its file anew with each SIGHUP, and ends by any other signal.
+PROGRAM = """
+import pathlib, signal, sys, time
+file = pathlib.Path(sys.argv[1])
+signal.signal(signal.SIGHUP, lambda *_: file.write_text(file.read_text() + "again "))
+file.write_text("once ")
+while True:
+    time.sleep(60)
+"""
+
+
+@pytest.fixture
+def process(tmp_path):
+    """A process, and the file in which it tells what it got."""
+    told = tmp_path / "told"
+    process = subprocess.Popen([sys.executable, "-c", PROGRAM, told])
+    until(told.exists, 10, "the process to be up")
+    yield process, told
+    process.kill()
+    process.wait()
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch, process):
+    """The Lifecycle of a node with an instance that has this process."""
+    monkeypatch.setattr(reloading, "ENDS", 0.5)
+    node = make_node(tmp_path, monkeypatch, env={"PASSWORD": "hunter2-hunter2"})
+    serves(node)
+    node.runtime.processes = lambda one: [process[0].pid] if process[0].poll() is None else []
+    may_pass(node)
+    return node
+
+
+def reload(node, **way):
+    app = node.environment.apps["web"]
+    node.environment.apps["web"] = replace(app, reload=Reload(**way) if way else None)
+    return reloading.reload(node, "web")
+
+
+def test_by_a_signal(node, process):
+    assert reload(node, signal="HUP") == ["web_1.0_0"]
+    until(lambda: process[1].read_text() == "once again ", 5, "the process to get its signal")
+    assert process[0].poll() is None and node.runtime.up == {"web_1.0_0"}
+
+
+def test_by_a_command_that_has_the_environment_and_the_placeholders_of_the_instance(node, process):
+    said = process[1].with_name("said")
+    assert reload(node, command=f"sh -c 'echo {{version}} $PASSWORD > {said}'") == ["web_1.0_0"]
+    assert said.read_text() == "1.0 hunter2-hunter2\n"
+
+
+def test_an_instance_that_ends_by_it_is_no_success(node):
+    with pytest.raises(Failed, match="web_1.0_0: its process ended by the reload\nits last lines:\nno database"):
+        reload(node, signal="USR1")
+
+
+def test_an_instance_that_does_not_run_is_not_reloaded(node, process):
+    process[0].kill()
+    process[0].wait()
+    with pytest.raises(Failed, match="web_1.0_0 does not run, so it cannot be reloaded"):
+        reload(node, signal="HUP")
+
+
+@pytest.mark.parametrize(
+    "command, told",
+    [
+        ("sh -c 'echo no $PASSWORD; exit 3'", "` ended with 3: no ***"),
+        ("false", "`false` ended with 1"),
+        ("./nowhere", "./nowhere: No such file or directory"),
+        ("sleep 60", "0.2s"),
+    ],
+)
+def test_a_command_that_fails_is_told_without_secrets(node, command, told):
+    with pytest.raises(Failed, match="web_1.0_0: ") as caught:
+        reload(node, command=command, timeout=0.2)
+    assert told in str(caught.value) and "hunter2" not in str(caught.value)
+
+
+def test_it_must_pass_its_tests_afterwards(node):
+    reload(node, signal="HUP")  # the test passes once
+    with pytest.raises(Failed, match="web_1.0_0 after its reload: test `command rmdir good` failed"):
+        reload(node, signal="HUP")
+
+
+def test_where_nobody_knows_how_nothing_is_done(node):
+    with pytest.raises(Refused, match="apps:web:reload: is missing on a. Write `reload: {signal: HUP}`."):
+        reload(node)
