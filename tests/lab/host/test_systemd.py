@@ -53,15 +53,19 @@ def web(host, lab, archives, pillar):
     nodes = {NODE: host.address}
     site = SimpleNamespace(nodes=nodes, servers=nodes, url=lambda node: f"http://{host.address}:8500")
     used = {"web": {"version": "1.0", "instances": 2}, "worker": {"version": "1.0"}}
-    pillar.write({"web": app, "worker": worker}, {"site": apps.environment(site, apps=used)})
-    return Web(host)
+
+    def define(**changes):
+        pillar.write({"web": {**app, **changes}, "worker": worker}, {"site": apps.environment(site, apps=used)})
+
+    define()
+    return Web(host, define)
 
 
 class Web:
     """The app as the host and its users see it."""
 
-    def __init__(self, host):
-        self.host = host
+    def __init__(self, host, define):
+        self.host, self.define = host, define
 
     def published(self, app="web"):
         """Return ``{instance id: port}`` of what users find."""
@@ -259,6 +263,27 @@ def test_a_killed_instance_comes_back_by_itself(deploy, web, host, salt):
     # That it was killed is no reason to doubt a restart.
     assert salt("app.restart", "web", f"['{instance}']") == {"instances": [instance], "warnings": []}
     assert web.answer(instance) == "release 1.0"
+
+
+def test_a_limit_alone_is_rolled_out_and_a_reload_reaches_the_process(deploy, web, host, cli):
+    deploy("1.0")
+    before, limits = web.published(), ("MemoryMax", "CPUQuotaPerSecUSec")
+    web.define(resources={"memory": "256M", "cpu": "50%"}, reload={"signal": "HUP"})
+    with RequestLoop([host.address], "web", "/") as clients:
+        assert clients.wait_for("1.0", 10)
+        assert "resources: memory, cpu" in deploy("1.0")
+        after = web.published()
+        assert len(after) == 2 and not set(after) & set(before)
+        for instance in after:
+            assert web.show(instance, *limits) == {"MemoryMax": str(256 << 20), "CPUQuotaPerSecUSec": "500ms"}
+        code, output = cli.deploy("reload", "web")
+        assert code == 0 and "web 1.0 (settings 1) was reloaded in site: 2 instances" in output, output
+        assert [get(host.address, port, "/reloads") for port in after.values()] == [(200, b"1")] * 2
+        assert web.published() == after
+        web.define()
+        deploy("1.0")
+    assert clients.failures == []
+    assert [web.show(i, *limits)["MemoryMax"] for i in web.published()] == ["infinity"] * 2
 
 
 def test_a_rebooted_host_serves_again_by_itself(deploy, web, host, cli, salt):
