@@ -69,7 +69,7 @@ def observe(name, refresh=False, deployment=None, compare=None):
         True refreshes the pillar first. With ``pillar_cache``, the master sends the pillar that it has cached.
     deployment
         The run that has the app's lock. From now on, this node refuses jobs of earlier runs. With ``compare``,
-        instances that the run starts get the settings that the definition has now, also if it changes meanwhile.
+        the settings of the definition stay as they are now for the whole run, also if it changes meanwhile.
     compare
         The release whose settings are compared with the definition, as are the settings of the instances here. By
         default nothing is compared.

@@ -301,8 +301,8 @@ MUTATIONS = [
     publication(
         "test_nothing_stops_that_users_may_still_be_sent_to",
         "an instance is stopped before the catalog has confirmed that it is withdrawn",
-        "if waited_for and not lifecycle.discovery.wait(",
-        "if not waited_for and not lifecycle.discovery.wait(",
+        "services = _names(lifecycle, name, ids, registered) if waited_for else []",
+        "services = _names(lifecycle, name, ids, registered) if not waited_for else []",
     ),
     publication(
         "test_nothing_stops_that_users_may_still_be_sent_to",

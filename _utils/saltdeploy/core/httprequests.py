@@ -66,7 +66,7 @@ def check(raw: Mapping[str, Any], at: str, secure: bool, read: Collection[str], 
         mistakes.add(f"{at}:insecure: accepts any certificate, so `ca` has no meaning. Remove one of them.")
     for key in read if raw.get("method") == "HEAD" else ():
         if key in raw:
-            mistakes.add(f"{at}:{key}: an answer to HEAD has no text. Remove it, or write another `method`.")
+            mistakes.add(f"{at}:{key}: an answer to HEAD has no text. Write another `method`.")
     for name in raw.get("headers", ()):
         if name.lower() in FRAME:
             mistakes.add(f"{at}:headers:{name}: is made from `{FRAME[name.lower()]}`. Write that, and not the header.")

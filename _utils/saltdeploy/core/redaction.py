@@ -26,7 +26,7 @@ def of_request(request: Request) -> list[str]:
     """Return the header values and the body of ``request``, which an answer may repeat."""
     # The last word of a header is its secret: `Bearer …`.
     words = [value.rpartition(" ")[2] for value in request.headers.values()]
-    return [request.body, *request.headers.values(), *words]
+    return [request.body, *request.body.splitlines(), *request.headers.values(), *words]
 
 
 def without(text: str, values: Iterable[object]) -> str:

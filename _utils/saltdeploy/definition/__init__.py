@@ -158,7 +158,7 @@ def _fill(
             else:  # This happens only on a node without jsonschema.
                 environment.broken[name] = f"apps:{words.name(name)}: is not a mapping."
     allowed = raw["consul"].get("services") or [] if cluster.wanted(raw) else None
-    environment.clashing.update(conflicts.of_apps(where, good, allowed))
+    environment.clashing.update(conflicts.of_apps(where, good, set(raw["apps"]), allowed))
     for name, merged in good.items():
         mistakes = Mistakes(known.get(name, ()))
         try:

@@ -70,7 +70,7 @@ def _open_login(app: App) -> Iterator[str]:
     sent += [
         (f"analysis:{g.name}", host)
         for g in app.strategy.analysis
-        if g.request.headers or g.request.body
+        if g.request.headers
         for host in urls.plain_hosts(g.url)
     ]
     for key, host in dict.fromkeys(sent):

@@ -39,7 +39,7 @@ def check(where: str, environment: Mapping[str, Any]) -> None:
 
 
 def of_apps(
-    where: str, apps: Mapping[str, Mapping[str, Any]], allowed: Collection[str] | None = None
+    where: str, apps: Mapping[str, Mapping[str, Any]], names: Collection[str], allowed: Collection[str] | None = None
 ) -> dict[str, str]:
     """Return the apps that cannot be beside another app: ``{app: why}``. Both apps of a pair are in it.
 
@@ -47,6 +47,7 @@ def of_apps(
 
     :param where: the key path of the environment.
     :param apps: its apps, merged and of the right shape.
+    :param names: the names of all its apps, also of those whose definition is wrong.
     :param allowed: the services beside apps that its nodes may register. None means any.
     """
     found: dict[str, list[str]] = {}
@@ -56,13 +57,13 @@ def of_apps(
         found.setdefault(app, []).append(said)
     for app in apps:
         other = app.removesuffix("-candidate")
-        if other != app and other in apps:
+        if other != app and other in names:
             said = f"{where}:apps:{app}: candidates of {other} have this name in discovery. Rename {app}."
-            for name in (app, other):
+            for name in {app, other} & set(apps):
                 found.setdefault(name, []).append(said)
     for app, settings in apps.items():
         front = mapping(settings, "service").get("name")
-        wrong = _wrong_name(where, app, front, apps, allowed) if isinstance(front, str) else ""
+        wrong = _wrong_name(where, app, front, names, allowed) if isinstance(front, str) else ""
         if wrong:
             found.setdefault(app, []).append(wrong)
     for app, other, folder in _pairs((a, _data(s)) for a, s in apps.items()):
@@ -71,10 +72,10 @@ def of_apps(
     return {app: "\n".join(said) for app, said in found.items()}
 
 
-def _wrong_name(where: str, app: str, name: str, apps: Collection[str], allowed: Collection[str] | None) -> str:
+def _wrong_name(where: str, app: str, name: str, names: Collection[str], allowed: Collection[str] | None) -> str:
     """Return why an app cannot have the second name ``name`` in discovery, or an empty text."""
     owner = "Consul" if name == CONSUL else name.removesuffix("-candidate")
-    if name == CONSUL or owner in apps:
+    if name == CONSUL or owner in names:
         return f"apps:{app}:service:name: {name} is the name of {owner} itself in discovery. Write another name."
     if allowed is not None and name not in allowed:
         return (

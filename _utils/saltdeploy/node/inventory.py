@@ -16,6 +16,7 @@ from ..definition import loadbalancer, stops
 from ..discovery import registration
 from ..discovery.registration import CANDIDATE, instance_of
 from ..system import processes
+from . import registrationfiles
 
 if TYPE_CHECKING:
     from ..core.model import Environment
@@ -137,9 +138,14 @@ class Inventory:
         return units | set(map(instance_of, self.registered(name)))
 
     def find_lost(self, name: str, ids: Iterable[str]) -> list[str]:
-        """Return those ``ids`` of app ``name`` that do not serve: not running or not published."""
+        """Return those ``ids`` of app ``name`` that do not serve: not running, or not published under each name."""
+        registered = self.registered(name)
         serving = {i.id for i in self.instances(name) if i.running and i.published}
-        return [i for i in ids if i not in serving]
+        return [i for i in ids if i not in serving or not self._kept(i) <= set(registered)]
+
+    def _kept(self, instance: str) -> set[str]:
+        """Return the ids of the services under which clients found an instance, given its id, as this node has kept."""
+        return {service.id for service in registrationfiles.kept(self.host, instance)}
 
     def warn_of_odd(self, name: str) -> list[str]:
         """Return a sentence on each instance of app ``name`` that serves and is not as this node has started it."""

@@ -152,7 +152,7 @@ class Lifecycle:
         as_before: bool = False,
     ) -> StartResult:
         """Start candidates as :meth:`start` does, from the installed release, of any origin."""
-        app = app if as_before else self.host.settings.begun(app, deployment)
+        app = self.host.settings.begun(app, deployment)
         deadline = time.monotonic() + app.strategy.healthy_deadline
         started: list[Instance] = []
         failures: list[str] = []

@@ -119,9 +119,10 @@ def deregister(lifecycle: Lifecycle, name: str, ids: Sequence[str]) -> list[str]
     # Without a leader the agent forgets a service and the catalog keeps it. So a second try must wait, too. Only an
     # instance that has passed its tests was ever in the catalog.
     waited_for = [i for i in ids if i in registered or here.get(i, i in strays)]
-    published = {i for i in ids if i in registered}
+    published = {i for i in ids if i in registered or i + NAMED in registered}
     # A registration may be from a time when this minion had another name, or from another program.
-    places = {lifecycle.node.address, *(registered[i].address for i in published)}
+    own = [registered[s] for i in published for s in (i, i + NAMED) if s in registered]
+    places = {lifecycle.node.address, *(service.address for service in own)}
 
     def gone(found: list[Endpoint]) -> bool:
         mine = (e for e in found if e.minion == lifecycle.host.node or e.address in places)

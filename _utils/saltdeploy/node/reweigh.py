@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from ..discovery.registration import NAMED
 from . import publication
 
 if TYPE_CHECKING:
@@ -33,4 +34,7 @@ def weigh(
 def find_wrong(lifecycle: Lifecycle, name: str, weights: Mapping[str, int]) -> list[str]:
     """Return the ids of serving instances that do not have the weight in ``weights``."""
     serving = [i for i in lifecycle.inventory.instances(name) if i.published and i.running and i.tested]
-    return [i.id for i in serving if i.weight != weights.get(i.id, i.weight)]
+    registered = lifecycle.inventory.registered(name)
+    # A run may have been killed between the two names of an instance.
+    also = {i.id: registered[i.id + NAMED].weight for i in serving if i.id + NAMED in registered}
+    return [i.id for i in serving if i.id in weights and {i.weight, also.get(i.id, i.weight)} != {weights[i.id]}]

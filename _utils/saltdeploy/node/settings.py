@@ -149,7 +149,7 @@ class Store:
         :raises Failed: they cannot be removed.
         """
         with explained():
-            for path in self._files(app):
+            for path in (*self._files(app), self._folder(app) / BEGUN):
                 found = nodefiles.read(path)
                 if isinstance(found, dict) and found.get("deployment") == deployment:
                     path.unlink(missing_ok=True)

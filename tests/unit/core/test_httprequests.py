@@ -42,7 +42,7 @@ def test_statuses(raw, read):
         (
             {"method": "HEAD", "json": "/a"},
             False,
-            ["at:json: an answer to HEAD has no text. Remove it, or write another `method`."],
+            ["at:json: an answer to HEAD has no text. Write another `method`."],
         ),
         ({"method": "POST", "json": "/a"}, False, []),
         (

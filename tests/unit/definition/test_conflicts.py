@@ -61,6 +61,15 @@ def test_a_second_name_is_nobody_elses_own(name, why):
     assert definition.load(both).clashing == ({"shop": f"apps:shop:service:name: {why}"} if why else {})
 
 
+def test_nor_is_it_the_name_of_an_app_whose_definition_is_wrong():
+    """Its instances may serve all the same."""
+    both = pillar({"service": {"name": "cart"}})
+    both["apps"].update({"cart": {**SHOP, "nope": 1}, "cart-candidate": SHOP})
+    both["environments"]["test"]["apps"].update({"cart": {}, "cart-candidate": {}})
+    environment = definition.load(both)
+    assert set(environment.broken) == {"cart"} and set(environment.clashing) == {"shop", "cart-candidate"}
+
+
 def test_apps_may_share_a_second_name():
     both = pillar({"service": {"name": "front"}})
     both["apps"]["cart"] = both["apps"]["shop"]

@@ -8,7 +8,7 @@ import pytest
 from saltdeploy.core.errors import DiscoveryUnavailable, Failed
 from saltdeploy.core.model import Registration
 from saltdeploy.discovery import Endpoint
-from saltdeploy.node import publication, restoration
+from saltdeploy.node import publication, restoration, reweigh
 
 from tests.support.onenode import make_node, may_pass, recorded, serves
 
@@ -83,6 +83,32 @@ def test_it_is_not_published_until_clients_find_it_under_its_second_name(named, 
     monkeypatch.setattr(named.discovery, "instances", lambda name: [])
     with pytest.raises(Failed, match="clients do not get the new registration within .*: web_1.0_0_named"):
         publication.publish(named, "web")
+
+
+def test_a_second_name_that_only_discovery_has_lost_comes_back(named):
+    """A job may be killed between the two names."""
+    recorded(named, a=["web_1.0_0"])
+    assert named.inventory.find_lost("web", ["web_1.0_0"]) == []
+    del named.discovery.services["web_1.0_0_named"]
+    assert named.inventory.find_lost("web", ["web_1.0_0"]) == ["web_1.0_0"]
+    assert restoration.restore(named, "web", ["web_1.0_0"]) == ["web_1.0_0"]
+    assert named.discovery.services["web_1.0_0_named"].name == "front" and named.runtime.up == {"web_1.0_0"}
+
+
+def test_clients_may_use_what_only_has_its_second_name(named):
+    """So it is drained before it stops."""
+    del named.discovery.services["web_1.0_0"]
+    assert publication.deregister(named, "web", ["web_1.0_0"]) == ["web_1.0_0"]
+    assert named.discovery.services == {}
+
+
+def test_both_names_have_the_same_weight(named):
+    assert reweigh.weigh(named, "web", {"web_1.0_0": 512}) == ["web_1.0_0"]
+    assert {service.weight for service in named.discovery.services.values()} == {512}
+    assert reweigh.weigh(named, "web", {"web_1.0_0": 512}) == []
+    named.discovery.services["web_1.0_0_named"].weight = 256
+    assert reweigh.weigh(named, "web", {"web_1.0_0": 512}) == ["web_1.0_0"]
+    assert {service.weight for service in named.discovery.services.values()} == {512}
 
 
 def test_a_restart_brings_in_nothing_that_was_not_deployed(node):

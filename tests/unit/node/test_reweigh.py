@@ -78,6 +78,9 @@ class Node:
     def instances(self, name):
         return [replace(i, published=i.published and i.id not in self._lost) for i in self.there]
 
+    def registered(self, name):
+        return {}
+
     def find_lost(self, name, ids):
         return [i for i in ids if i in self._lost]
 

@@ -13,7 +13,7 @@ import time
 from types import SimpleNamespace
 
 import pytest
-from saltdeploy.core.analysis import Measurement
+from saltdeploy.core.analysis import Inconclusive, Measurement
 from saltdeploy.core.errors import Failed, LockLost, NotReverted
 from saltdeploy.core.model import Request, Strategy
 from saltdeploy.master.journal import Journal
@@ -94,6 +94,41 @@ def test_an_answer_that_repeats_a_secret_is_told_without_it(web):
     asked = Request(headers={"Authorization": "Bearer hunter2-hunter2"})
     found = measurements.ask(gate(url=web.url, request=asked), VALUES)
     assert found == Measurement(None, "the answer is not JSON: 'who is ***?'")
+
+
+BODY = '{"user": "ann",\n "password": "hunter2secret"}'
+
+
+@pytest.mark.parametrize(
+    "pointer, answer",
+    [
+        ("", f"you sent: {BODY}"),
+        ("/x", json.dumps({"x": "hunter2-hunter2"})),
+        ("", "x" * 190 + "hunter2-hunter2"),
+    ],
+    ids=["lines of the body", "a part of JSON", "where it is cut"],
+)
+def test_no_part_of_a_secret_is_told(web, pointer, answer):
+    web.answers["/"] = (200, {}, answer)
+    asked = Request(method="POST", headers={"Authorization": "Bearer hunter2-hunter2"}, body=BODY)
+    found = measurements.ask(gate(url=web.url, pointer=pointer, request=asked), VALUES)
+    assert found.value is None and "hun" not in found.why and "***" in found.why
+
+
+def test_an_answer_that_is_cut_off_is_no_number():
+    """Without a length, it ends where the connection ends."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip():
+            connection = server.accept()[0]
+            connection.sendall(b"HTTP/1.0 200 OK\r\n\r\n12")
+            time.sleep(0.6)
+            connection.close()
+
+        threading.Thread(target=drip, daemon=True).start()
+        one = gate(url=f"http://127.0.0.1:{server.getsockname()[1]}", timeout=0.2)
+        with pytest.raises(Inconclusive, match="no whole answer within 0.2s"):
+            measurements._get(one, one.url)
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
