@@ -227,7 +227,7 @@ def test_a_restart_tells_its_waves():
         {(node, i) for wave in waves for node, ids in wave.items() for i in ids},
         SimpleNamespace(check=lambda: None),
     )
-    assert restart.act(journal, site, waves, up, lock, Identity("d1", "ann")).code == DONE
+    assert restart.act(journal, site, restart.RESTART, waves, up, lock, Identity("d1", "ann")).code == DONE
     assert told == [
         ("restart", 1, ["a"]),
         ("healthy", 1, ["a"]),
