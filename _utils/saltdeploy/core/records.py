@@ -201,6 +201,21 @@ def history_key(prefix: str, deployment: str = "") -> str:
     return f"{prefix}history/{deployment}"
 
 
+def settings_key(prefix: str) -> str:
+    """Return the key of the highest number of settings that a run has begun to deploy."""
+    return f"{prefix}settings"
+
+
+def highest(discovery: Keys, prefix: str) -> int:
+    """Return the highest number of settings that a run has begun to deploy, 0 if there is none.
+
+    A run may have been killed. So a node that does not answer may have settings that neither the record nor the history
+    tells of.
+    """
+    found = discovery.read(settings_key(prefix))[0]
+    return found if type(found) is int and 0 <= found <= editions.MOST else 0
+
+
 def read(discovery: Keys, prefix: str) -> tuple[Record | None, list[str]]:
     """Return the record of an app, None if there is none, and sentences on its parts that cannot be used."""
     key = current_key(prefix)

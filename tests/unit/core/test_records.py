@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from types import SimpleNamespace
 
 import pytest
 from saltdeploy.core import records
@@ -149,3 +150,11 @@ def test_what_is_frozen_is_no_good_release():
     restarted = {"verb": "restart", "version": "1", "retcode": 0, "record": record}
     assert records.last_good([restarted], "2") == restarted
     assert records.last_good([{**restarted, "record": {**record, "frozen": {"why": "x"}}}], "2") is None
+
+
+@pytest.mark.parametrize(
+    "value, highest", [(None, 0), (7, 7), (True, 0), (-1, 0), (100000, 0), ("7", 0), ([], 0), (1.5, 0)]
+)
+def test_the_highest_number_of_settings(value, highest):
+    keys = SimpleNamespace(read=lambda key: ({"deploy/e/shop/settings": value}[key], 1, None))
+    assert records.highest(keys, "deploy/e/shop/") == highest

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
 
-from ...core import records
+from ...core import editions, records
 from ...core.errors import Refused
 from ...core.model import App, Environment
 from .. import membership
@@ -84,8 +84,9 @@ class Site:
         return self._used(records.history(self.discovery, self.prefix))
 
     def editions(self) -> list[str]:
-        """Return the editions that record and history tell of."""
-        return records.known_editions(self.record(), self.history())
+        """Return the editions that record and history tell of, and one with the highest number of settings of all."""
+        newest = editions.of("0", records.highest(self.discovery, self.prefix))
+        return [*records.known_editions(self.record(), self.history()), newest]
 
     def _used(self, read: tuple[Found, list[str]]) -> Found:
         """Return the first of ``read``, and warn of the second, its problems."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...core import hooks, records
+from ...core.editions import settings as settings_of
 from ...core.errors import INTERRUPTS, Failed, NotReverted, cause
 from ...definition import loadbalancer
 from ...planning import affinity, editions, explain, planner
@@ -81,12 +82,15 @@ def _act(
     """Carry out ``plan``."""
     before, jobs = site.record(), Jobs(site.fleet, journal)
     digests = contents.recorded(before, observed)
-    artifact = ""
-    if plan.install:
-        try:
+    artifact, number = "", settings_of(desired.version)
+    try:
+        # Nobody else gets this number, also if this run is killed before its record.
+        if plan.waves and number > records.highest(site.discovery, site.prefix):
+            lock.write({records.settings_key(site.prefix): number})
+        if plan.install:
             artifact = _agreed(site, desired.release, plan.install, observed, digests.get(desired.release, ""))
-        except Failed as exc:
-            return Ending(Outcome.REVERTED, before, str(exc))
+    except Failed as exc:
+        return Ending(Outcome.REVERTED, before, str(exc))
     if artifact:
         digests[desired.release] = artifact
     data = affinity.recorded(desired, observed, before)

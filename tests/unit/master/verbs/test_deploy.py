@@ -11,6 +11,7 @@ import pytest
 from saltdeploy.core.errors import DONE, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Failed, Refused
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master.outcome import Outcome
+from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs import abort, deploy, promote
 from saltdeploy.master.verbs.session import Session
 
@@ -200,3 +201,17 @@ def test_other_settings_of_the_release_that_runs_are_rolled_out(here):
     assert actions["settings"] == {"web1": {there.id: {"env": ["LEVEL"]}}}
     made = here(there, editions={"web1": {"1.0": {}}}, **options)
     assert planned(made)[:2] == ("1.0", ["no changes: the deployed instances are as defined"])
+
+
+def test_the_number_of_settings_is_noted_before_anything_is_done_and_not_given_twice(here):
+    """A run may be killed then, and the node that has the settings may not answer the next."""
+    there = instance("web1")
+    kept = {"editions": {"web1": {"1.0": {"env": ["LEVEL"]}}}, "releases": {"web1": ["1.0"]}}
+    failing = {"app.start": {"web1": Reply("web1", None, "no")}}
+    made = here(there, minions=Minions(**FILES, **failing), record=recorded("1.0", {"web1": [there.id]}), **kept)
+    assert planned(made)[0] == "1.0@1" and f"{made.prefix}settings" not in made.catalog.values
+    deploy.run(made.session, "shop", None, "1.0", 1, None, True, False, False, None, False)
+    assert made.catalog.values[f"{made.prefix}settings"] == 1
+    keys = {f"{made.prefix}settings": 1}
+    made = here(there, minions=Minions(**FILES), record=recorded("1.0", {"web1": [there.id]}), keys=keys, **kept)
+    assert planned(made)[0] == "1.0@2"
