@@ -144,4 +144,7 @@ def test_what_the_record_has_is_the_content_too():
 def test_the_record_keeps_the_digests_of_releases_that_somebody_has():
     record = {"nodes": {"web1": ["shop_1.1_1"]}, "digests": {"1.0": A, "1.1": B, "1.2": A, "0.9": B}}
     assert contents.recorded(record, observed("web1")) == {"1.0": A, "1.1": B, "0.9": B}
+    # With any settings.
+    numbered = {**record, "nodes": {"web1": ["shop_1.1_1-7"]}}
+    assert contents.recorded(numbered, observed("web1")) == {"1.0": A, "1.1": B, "0.9": B}
     assert contents.recorded(None, observed("web1")) == contents.recorded({"nodes": {}}, observed()) == {}

@@ -140,7 +140,7 @@ def test_a_service_of_others_is_refused_unless_it_is_to_stay(here):
 def measured(here, monkeypatch):
     """Return ``call(failure="", canary="full")``, which returns the problem at the end of a pause, and the measured."""
 
-    def call(failure="", canary="full"):
+    def call(failure="", canary="full", settings=""):
         made, seen = here(), []
 
         def run(jobs, app, where, check):
@@ -151,7 +151,7 @@ def measured(here, monkeypatch):
         monkeypatch.setattr(deploy.measurements, "run", run)
         monkeypatch.setattr(deploy, "Fleet", lambda opts: made.minions)
         service = made.app.candidate if canary == "none" else made.app.name
-        new = {("web2", "shop_2.0_101"), ("web1", "shop_2.0_100")}
+        new = {("web2", f"shop_2.0_101{settings}"), ("web1", f"shop_2.0_100{settings}")}
         return deploy._measure(made.session, made.environment, made.app, service, new, made.catalog), seen
 
     return call
@@ -159,6 +159,8 @@ def measured(here, monkeypatch):
 
 def test_at_the_end_of_a_pause_it_is_measured_once_more(measured):
     assert measured() == ("", [("2.0", "web1", "shop_2.0_100")])
+    # A query names the release, whatever its settings are.
+    assert measured(settings="-7") == ("", [("2.0", "web1", "shop_2.0_100-7")])
     assert measured("errors: 0.2 is above 0.1")[0] == "at the end of the pause, errors: 0.2 is above 0.1"
 
 

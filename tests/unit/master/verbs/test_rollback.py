@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 from saltdeploy.core.errors import DONE, Refused
 from saltdeploy.master.verbs import rollback
 
-from tests.support.fleet import instance
+from tests.support.fleet import instance, make_app
 from tests.support.verbs import entry, recorded
 
 NEW = instance("web1", "2.0")
@@ -159,6 +160,13 @@ def test_settings_that_cannot_be_found_are_refused(here, version, settings, why)
         back_to(with_settings(here), version, settings)
 
 
+def test_it_starts_where_the_release_is_installed(here):
+    there, app = instance("web2", "2.0@4"), replace(make_app(), instances=2)
+    options = {"record": recorded("2.0@4", {"web2": [there.id]}), "releases": {"web2": ["2.0"], "web3": ["2.0"]}}
+    made = here(there, app=app, history=[entry("2.0@2"), entry("2.0@4")], **options)
+    assert [line.rpartition(" on ")[2] for line in back_to(made)[1] if ": start" in line] == ["web2", "web3"]
+
+
 def test_a_node_that_has_not_kept_the_settings_is_named_in_the_plan(here):
     made = with_settings(here, editions={"web1": {"2.0@2": None, "2.0@4": {}}, "web2": {"2.0@2": None}})
     assert "settings of now" not in str(back_to(made, settings=2)[1])
@@ -173,3 +181,8 @@ def test_settings_that_failed_are_no_settings_to_go_back_to(here):
     failed = entry("2.0@3", retcode=1, record=RECORD)
     made = here(NEW, record=RECORD, releases=INSTALLED, history=[entry("2.0"), failed])
     assert refused(made, "2.0").startswith("shop 2.0 is the release that runs in e")
+    # Nobody knows whether others that a node has kept were any good.
+    kept = {"web1": {"2.0": None, "2.0@4": {}}}
+    record = recorded("2.0@4", {"web1": [NUMBERED.id]})
+    made = here(NUMBERED, record=record, releases=INSTALLED, history=[entry("2.0@4")], editions=kept)
+    assert refused(made, "2.0").startswith("shop 2.0 (settings 4) is the release that runs in e")

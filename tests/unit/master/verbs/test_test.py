@@ -42,6 +42,11 @@ def test_without_candidates_what_is_published_is_tested(tested):
     assert tested(OLD, CANDIDATE, version="1.0")[1] == {"web1": [OLD.id]}
 
 
+def test_a_release_is_tested_with_any_settings(tested):
+    numbered = instance("web1", "1.0@7")
+    assert tested(numbered, CANDIDATE, version="1.0")[1] == {"web1": [numbered.id]}
+
+
 def test_a_warm_instance_is_tested_only_if_its_release_is_named(tested):
     warm = frozenset({("web3", WARM.id)})
     assert tested(OLD, WARM, warm=warm)[1] == {"web1": [OLD.id]}

@@ -50,6 +50,13 @@ def test_a_release_is_withdrawn_from_the_record_and_from_discovery(here):
     )
 
 
+def test_a_release_is_withdrawn_with_any_settings(here):
+    numbered = instance("web1", "1.0@7")
+    made = here(numbered, NEW, record=recorded("2.0", {"web1": [numbered.id], "web2": [NEW.id]}))
+    result = call(made, "1.0", test=True)
+    assert (result["version"], result["plan"]) == ("1.0 (settings 7)", [f"withdraw {numbered.id} on web1"])
+
+
 def test_all_that_clients_have_is_withdrawn_only_with_confirmation(here):
     made = here(OLD, NEW, record=RECORD)
     with pytest.raises(Refused, match="^no instance of shop would be left for clients. To do it, say confirm=True"):
