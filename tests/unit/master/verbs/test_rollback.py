@@ -186,3 +186,14 @@ def test_settings_that_failed_are_no_settings_to_go_back_to(here):
     record = recorded("2.0@4", {"web1": [NUMBERED.id]})
     made = here(NUMBERED, record=record, releases=INSTALLED, history=[entry("2.0@4")], editions=kept)
     assert refused(made, "2.0").startswith("shop 2.0 (settings 4) is the release that runs in e")
+
+
+def test_of_a_release_without_a_good_deployment_the_newest_settings_that_are_kept_are_taken(here):
+    """The history forgets."""
+    kept = {"web1": {"1.0@2": None, "1.0@3": None, "2.0@5": None}}
+    made = here(NEW, record=RECORD, releases=INSTALLED, history=[entry("2.0")], editions=kept)
+    assert back_to(made, "1.0")[0] == "1.0@3"
+
+
+def test_the_release_that_runs_is_not_among_those_to_go_back_to(here):
+    assert " Retained are: 1.0, 1.5." in refused(with_settings(here), "1.7")
