@@ -90,8 +90,9 @@ def test_each_kind_is_refused_with_what_to_do():
     assert "shop_1.0_80 on web9, and web9 is no node of site" in said
     assert "`web9: {address: 10.0.0.9, roles: [leaving]}`" in said and "salt-run deploy.app shop env=site" in said
     # The advice must not change the release.
-    said = refused(endpoint(minion="web9"), deployed="2.0")
-    assert "salt-run deploy.app shop version=\"'2.0'\" env=site` retires the instances there" in said
+    for deployed in ("2.0", "2.0@7"):
+        said = refused(endpoint(minion="web9"), deployed=deployed)
+        assert "salt-run deploy.app shop version=\"'2.0'\" env=site` retires the instances there" in said
     said = refused(endpoint(environment="test", minion="test1"))
     assert "Environment test has shop in the same Consul: shop_1.0_80 on test1" in said
     assert "salt-run deploy.remove shop env=test" in said

@@ -24,6 +24,15 @@ def test_drift(version, instances, published, told):
     assert found == (f"the definition differs: it says {told}" if told else "")
 
 
+def test_other_settings_are_no_other_release():
+    app = App("shop", Source("pip", "shop"), "run", version="1.0", instances=3)
+    environment = Environment("e", {}, {"shop": app})
+    assert status._drift(app, environment, {"version": "1.0@7"}, 3) == ""
+    assert status._drift(app, environment, {"version": "1.1@7"}, 3).endswith(
+        "release 1.0, and 1.1 (settings 7) is deployed"
+    )
+
+
 def test_another_app_that_it_cannot_be_beside_is_named():
     app = App("shop", Source("pip", "shop"), "run", version="1.0", instances=2)
     environment = Environment("e", SITE, {"shop": app}, clashing={"shop": "80 is the port of till, too."})

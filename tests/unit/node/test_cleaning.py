@@ -89,12 +89,16 @@ def paused():
     [
         (
             {"nodes": {"a": ["web_1.0_0"]}},
-            "The record still has web_1.0_0 on a, so .* salt-run deploy.app web version=",
+            "The record still has web_1.0_0 on a, so .* salt-run deploy.app web version=\"'2.0'\" env=e",
+        ),
+        (
+            {"nodes": {"a": ["web_2.0_0-7"]}, "version": "2.0@7"},
+            "The record still has web_2.0_0-7 on a, so .* salt-run deploy.app web version=\"'2.0'\" env=e",
         ),
         ({"paused": paused()}, "deploy.promote web env=e"),
         ({"version": 7}, "deploy/e/web/current: "),
     ],
-    ids=["recorded here", "paused", "broken"],
+    ids=["recorded here", "with settings", "paused", "broken"],
 )
 def test_what_a_deployment_needs_stays(node, change, told):
     serves(node)

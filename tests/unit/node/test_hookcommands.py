@@ -117,8 +117,9 @@ def test_before_an_installation_it_runs_beside_the_releases(node):
 
 def test_where_the_release_is_not_installed_it_runs_in_the_one_that_goes(node):
     there = node("sh -c 'pwd > ../../out'")
-    assert there.run(version="2.0", phase="before_retire", instances=[ID])["problem"] == ""
-    assert (there.host.root / "shop/releases/out").read_text().strip().endswith("/.1.0@x/files")
+    for one in (ID, f"{ID}-7"):
+        assert there.run(version="2.0", phase="before_retire", instances=[one])["problem"] == ""
+        assert (there.host.root / "shop/releases/out").read_text().strip().endswith("/.1.0@x/files")
     outcome = there.run(version="2.0")
     assert outcome["problem"] == "shop 2.0 is not installed on web1, so no hook of before_start can run there."
     assert outcome["failed"] == "" and outcome["ended"]

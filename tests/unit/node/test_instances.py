@@ -27,6 +27,13 @@ def test_an_allocated_instance_is_known(node, app):
     assert node.instances.folder(instance.id) == node.root / "shop/instances" / instance.id
 
 
+def test_the_instances_of_a_release_have_any_settings(node, app):
+    made = [node.instances.allocate(app, edition, ADDRESS, "d1").id for edition in ("1.0", "1.0@7", "1.1@7")]
+    assert node.instances.of_release("shop", "1.0") == made[:2]
+    (node.instances.folder(made[1]) / "instance.json").write_text("{")
+    assert sorted(node.instances.of_release("shop", "1.0")) == sorted(made[:2])
+
+
 def test_a_saved_instance_is_read_back(node, app):
     instance = replace(node.instances.allocate(app, "1.0", ADDRESS, "d1"), tested=True, held=True)
     node.instances.save(instance)
