@@ -82,6 +82,13 @@ def test_settings_of_instances_that_are_gone_are_compared_for_their_release_only
     )
 
 
+def test_so_are_settings_with_a_number(node):
+    node.host.settings.keep("web", "1.0@7", 5, node.host.settings.read("web", "1.0", 0), "d")
+    define(node, env={})
+    assert compared(node)[0] == {"1.0": {"env": ["LEVEL"]}, "1.0@7": {"env": ["LEVEL"], **OTHER}}
+    assert compared(node, "2.0")[0] == {"1.0": {"env": ["LEVEL"]}}
+
+
 def test_an_app_that_is_not_defined_here_is_not_compared(node):
     assert comparison.compare(node, "till", "1.0") == ({}, [])
     define(node, source=None)

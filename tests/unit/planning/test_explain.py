@@ -25,6 +25,11 @@ def test_lines_tell_the_plan_in_the_order_of_execution():
     ]
 
 
+def test_a_release_is_installed_and_its_settings_are_started():
+    said = lines(plan(desire(version=f"{NEW}@7"), observe(*(instance(n) for n in THREE))), "shop", f"{NEW}@7")
+    assert said[0] == "install shop 2.0 on web1, web2, web3" and "@" not in " ".join(said)
+
+
 def test_a_plan_is_plain_data_too():
     there = [instance(n) for n in THREE] + [instance("web1", NEW, 105, published=False)]
     observed = observe(*there)
