@@ -45,6 +45,11 @@ def test_an_instance_says_where_it_comes_from():
     assert service.expires is None
 
 
+def test_clients_see_the_release_whatever_its_settings_are():
+    service = registration.of(APP, instance("web1", "1.0@7", 20001), "site", KEY)
+    assert (service.id, service.tags, service.meta["version"]) == ("shop_1.0_20001-7", ("site", "1.0"), "1.0")
+
+
 def test_a_candidate_has_a_name_that_no_client_looks_for():
     found = instance("web1", "1.0", 20001)
     service = registration.of(APP, found, "site", KEY, candidate=True, expires=600.0)
