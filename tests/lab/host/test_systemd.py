@@ -271,7 +271,7 @@ def test_a_limit_alone_is_rolled_out_and_a_reload_reaches_the_process(deploy, we
     web.define(resources={"memory": "256M", "cpu": "50%"}, reload={"signal": "HUP"})
     with RequestLoop([host.address], "web", "/") as clients:
         assert clients.wait_for("1.0", 10)
-        assert "resources: memory, cpu" in deploy("1.0")
+        assert "resources: cpu, memory" in deploy("1.0")
         after = web.published()
         assert len(after) == 2 and not set(after) & set(before)
         for instance in after:

@@ -13,6 +13,8 @@ from saltdeploy.core import deadlines
 from saltdeploy.core.errors import Failed
 from saltdeploy.system import processes
 
+from tests.unit.system.probing import wait_until
+
 
 @pytest.fixture
 def start():
@@ -77,6 +79,8 @@ def test_an_instance_s_processes_are_found_by_mark_parent_and_session(start, tmp
     script = "env -i sleep 61 & (env -i sleep 62 &) ; echo up; wait"
     process = start("sh", "-c", script, folder=tmp_path, stdout=subprocess.PIPE)
     assert ready(process) == "up"
+    # Each child is `env` for a moment.
+    assert wait_until(lambda: [p.command for p in processes.of(tmp_path)].count("sleep") == 2)
     found = processes.of(tmp_path)
     assert process.pid in [p.pid for p in found] and len(found) == 3
     assert processes.of(tmp_path / "other") == []
