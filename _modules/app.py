@@ -83,7 +83,7 @@ def observe(name, refresh=False, deployment=None, compare=None):
     compare = None if compare is None else names.version(compare)
     lifecycle, run = _lifecycle(_refreshed(refresh)), arguments.text("deployment", deployment)
     if run:
-        lifecycle.begin(name, run, starts=compare is not None)
+        lifecycle.begin(name, run, compare)
     return {
         **dataclasses.asdict(comparison.observe(lifecycle, name, compare)),
         "saltdeploy": saltdeploy.__version__,
@@ -401,14 +401,7 @@ def restart(name, instances=None, deployment=None):
 def reload(name, instances=None, deployment=None):
     """
     Have running instances read their files again, one after the other, as the app's ``reload`` says. Each must then
-    pass its checks and the tests from the node. Return their ids.
-
-    name
-        The app.
-    instances
-        Ids, or a mapping of minion id to ids. By default all instances of the app.
-    deployment
-        The run whose step this is. It is an error if that run has ended on this node.
+    pass its checks and the tests from the node. Return their ids. The arguments are those of :py:func:`restart`.
 
     CLI Example:
 

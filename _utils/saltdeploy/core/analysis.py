@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from . import durations, httprequests, placeholders
 from .errors import DefinitionError, Mistakes
-from .model import Gate, accepted, expected
+from .model import Gate
 from .words import nearest, shown
 
 PLACEHOLDERS = ("app", "version", "environment")
@@ -232,8 +232,8 @@ class Http:
 
     def measure(self, gate: Gate, values: Mapping[str, str], ways: Ways) -> Measurement:
         status, text = ways.get(filled_url(gate.url, values))
-        if not accepted(gate.status, status):
-            raise Inconclusive(f"status {status}, expected {expected(gate.status)}")
+        if not httprequests.accepted(gate.status, status):
+            raise Inconclusive(f"status {status}, expected {httprequests.expected(gate.status)}")
         return Measurement(from_json(text, gate.pointer))
 
 

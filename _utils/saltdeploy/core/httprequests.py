@@ -6,16 +6,55 @@ The three have the same keys, so that nobody needs to learn them twice.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Union
 
 from . import words
 from .errors import DefinitionError, Mistakes
-from .model import Request, Statuses
 
 # The keys of a mapping that describe the request itself.
 KEYS = ("host", "method", "headers", "body", "redirects", "ca", "insecure")
 # The headers that come from elsewhere -> the key that they come from.
 FRAME = {"host": "host", "content-length": "body", "transfer-encoding": "body"}
+
+
+@dataclass(frozen=True)
+class Request:
+    """An HTTP request, without the place that it goes to.
+
+    :param host: the ``Host`` header, and the name that a certificate must have. Empty takes the address that is asked.
+    :param headers: further headers. Secret.
+    :param body: the text to send. Secret.
+    :param redirects: whether redirects are followed.
+    :param ca: a file with the CA certificates to verify by. Empty takes those of the machine.
+    :param insecure: whether any certificate is accepted.
+    """
+
+    host: str = ""
+    method: str = "GET"
+    headers: dict[str, str] = field(default_factory=dict, repr=False)
+    body: str = field(default="", repr=False)
+    redirects: bool = False
+    ca: str = ""
+    insecure: bool = False
+
+
+# The accepted statuses of an HTTP answer, also classes such as ``3xx``. None means any of 2xx.
+Statuses = Union[int, tuple[Union[int, str], ...], None]
+
+
+def accepted(wanted: Statuses, status: int) -> bool:
+    """Return whether ``status`` is among the ``wanted`` statuses."""
+    return status in _listed(wanted) or f"{status // 100}xx" in _listed(wanted)
+
+
+def expected(wanted: Statuses) -> str:
+    """Return the ``wanted`` statuses in words."""
+    return " or ".join(map(str, _listed(wanted)))
+
+
+def _listed(wanted: Statuses) -> tuple[int | str, ...]:
+    return wanted if isinstance(wanted, tuple) else ("2xx" if wanted is None else wanted,)
 
 
 def request(raw: Mapping[str, Any], at: str) -> Request:

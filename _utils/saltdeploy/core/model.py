@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 from urllib.parse import urlsplit
 
+from .httprequests import Request, Statuses
+
 # The weight of an instance in discovery. All serving instances have weights of this size, never Consul's default of 1.
 # Otherwise the instances whose weight changes first would have all the traffic until the others follow.
 NORMAL_WEIGHT = 25600
@@ -60,45 +62,6 @@ class Source:
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     token_file: str = ""
     netrc: str = ""
-
-
-@dataclass(frozen=True)
-class Request:
-    """The request of an HTTP probe that is more than a path.
-
-    :param host: the ``Host`` header, and the name that a certificate must have. Empty takes the instance's address.
-    :param headers: further headers. Secret.
-    :param body: the text to send. Secret.
-    :param redirects: whether redirects are followed.
-    :param ca: a file with the CA certificates to verify by. Empty takes those of the machine.
-    :param insecure: whether any certificate is accepted.
-    """
-
-    host: str = ""
-    method: str = "GET"
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
-    body: str = field(default="", repr=False)
-    redirects: bool = False
-    ca: str = ""
-    insecure: bool = False
-
-
-# The accepted statuses of an HTTP answer, also classes such as ``3xx``. None means any of 2xx.
-Statuses = Union[int, tuple[Union[int, str], ...], None]
-
-
-def accepted(wanted: Statuses, status: int) -> bool:
-    """Return whether ``status`` is among the ``wanted`` statuses."""
-    return status in _listed(wanted) or f"{status // 100}xx" in _listed(wanted)
-
-
-def expected(wanted: Statuses) -> str:
-    """Return the ``wanted`` statuses in words."""
-    return " or ".join(map(str, _listed(wanted)))
-
-
-def _listed(wanted: Statuses) -> tuple[int | str, ...]:
-    return wanted if isinstance(wanted, tuple) else ("2xx" if wanted is None else wanted,)
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import re
 import urllib.parse
 from collections.abc import Iterable, Mapping
 
-from .model import Request
+from .httprequests import Request
 
 HIDDEN = "***"
 # Values with fewer characters are shown. A port, `true` or `web1` is in many texts by chance.

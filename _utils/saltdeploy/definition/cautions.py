@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ..core import urls
-from ..core.model import Probe, accepted
+from ..core.httprequests import accepted
+from ..core.model import Probe
 from .appdefinition import HTTP
 
 if TYPE_CHECKING:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..core import addresses
-from ..core.model import DIGEST, Probe, Request
+from ..core.httprequests import Request
+from ..core.model import DIGEST, Probe
 from .backend import Endpoint, Service
 from .registration import check_facts, check_name
 

@@ -94,16 +94,18 @@ class Lifecycle:
         """Return the definition of app ``name``. Raise Refused if this environment does not have the app."""
         return definition.find_app(self.environment, name)
 
-    def begin(self, name: str, deployment: str, starts: bool = True) -> None:
+    def begin(self, name: str, deployment: str, compare: str | None) -> None:
         """Make ``deployment`` the current run of app ``name`` on this node, and keep what the app defines now for it.
 
-        :param starts: whether it may start instances by their definition. If not, nothing is kept for any deployment.
+        :param compare: the release whose settings it compares. A run that compares nothing starts no instance by its
+            definition. So nothing is kept for any run.
         :raises Failed: ``deployment`` has ended here, or its file cannot be written.
         """
         self.host.turns.begin(names.app(name), deployment)
         app = self.environment.apps.get(name)
         # A node that may not run an app does not know its definition.
-        self.host.settings.begin(names.app(name), app if app and app.source and starts else None, deployment)
+        starts = compare is not None and app is not None and app.source is not None
+        self.host.settings.begin(names.app(name), app if starts else None, deployment)
 
     # -- starting -----------------------------------------------------------------------------
 

@@ -10,7 +10,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..core.model import Probe, Request
+from ..core.httprequests import Request
+from ..core.model import Probe
 from ..definition import instancefiles
 from ..discovery.backend import Service
 from ..system.files import explained, write_file

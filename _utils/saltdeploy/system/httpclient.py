@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from ..core import addresses
-from ..core.model import Request
+from ..core.httprequests import Request
 
 # How much of an answer is read, in bytes.
 LIMIT = 1 << 24

@@ -9,7 +9,8 @@ import pytest
 from saltdeploy import definition
 from saltdeploy.core import analysis
 from saltdeploy.core.analysis import Inconclusive, Measurement
-from saltdeploy.core.model import Gate, Request
+from saltdeploy.core.httprequests import Request
+from saltdeploy.core.model import Gate
 
 from tests.support.definitions import mistake, pillar
 from tests.support.gates import VALUES, gate, vector

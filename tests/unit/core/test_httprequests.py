@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from saltdeploy.core import httprequests
 from saltdeploy.core.errors import DefinitionError
-from saltdeploy.core.model import Request
+from saltdeploy.core.httprequests import Request
 
 
 def test_it_has_the_keys_of_a_request_and_no_others():
@@ -26,6 +26,20 @@ def test_a_header_is_printable_and_is_not_shown(value):
 @pytest.mark.parametrize("raw, read", [("2xx", None), (204, 204), ([200, "3xx"], (200, "3xx")), ("4xx", ("4xx",))])
 def test_statuses(raw, read):
     assert httprequests.statuses(raw) == read
+
+
+@pytest.mark.parametrize(
+    "wanted, among, said",
+    [
+        (200, [200], "200"),
+        (None, [200, 204], "2xx"),
+        (("2xx",), [200, 204], "2xx"),
+        ((204, "3xx"), [204, 302], "204 or 3xx"),
+    ],
+)
+def test_statuses_are_numbers_and_classes(wanted, among, said):
+    assert [status for status in (200, 204, 302, 429) if httprequests.accepted(wanted, status)] == among
+    assert httprequests.expected(wanted) == said
 
 
 @pytest.mark.parametrize(

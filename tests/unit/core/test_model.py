@@ -2,7 +2,7 @@
 
 import pytest
 from saltdeploy import definition
-from saltdeploy.core.model import Environment, Node, PortRange, accepted, expected
+from saltdeploy.core.model import Environment, Node, PortRange
 
 from tests.support.definitions import pillar, shop
 
@@ -38,17 +38,3 @@ def test_who_may_not_run_an_app_is_told_with_what_would_let_it():
     assert environment.barred(special)["web3"] == (
         "web3 has no roles and not gpu or db: to run shop there, add gpu to its roles"
     )
-
-
-@pytest.mark.parametrize(
-    "wanted, among, said",
-    [
-        (200, [200], "200"),
-        (None, [200, 204], "2xx"),
-        (("2xx",), [200, 204], "2xx"),
-        ((204, "3xx"), [204, 302], "204 or 3xx"),
-    ],
-)
-def test_statuses_are_numbers_and_classes(wanted, among, said):
-    assert [status for status in (200, 204, 302, 429) if accepted(wanted, status)] == among
-    assert expected(wanted) == said

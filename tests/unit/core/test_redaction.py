@@ -1,7 +1,7 @@
 """Secrets of an app in what it prints."""
 
 import pytest
-from saltdeploy.core.model import Request
+from saltdeploy.core.httprequests import Request
 from saltdeploy.core.redaction import hidden, of_request, without
 
 ENV = {"PASSWORD": "hunter2", "DB": "postgres://shop:s%40fer3@db/shop", "PORT": "8080", "MODE": "true", "EMPTY": ""}

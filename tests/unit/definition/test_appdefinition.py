@@ -2,7 +2,8 @@
 
 import pytest
 from saltdeploy.core import placeholders
-from saltdeploy.core.model import PortRange, Probe, Registration, Reload, Request
+from saltdeploy.core.httprequests import Request
+from saltdeploy.core.model import PortRange, Probe, Registration, Reload
 from saltdeploy.definition import appdefinition
 from saltdeploy.discovery import registration
 

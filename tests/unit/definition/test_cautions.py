@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from saltdeploy.core.model import Environment, Gate, Probe, Request, Source, Webhook
+from saltdeploy.core.httprequests import Request
+from saltdeploy.core.model import Environment, Gate, Probe, Source, Webhook
 from saltdeploy.definition import cautions
 
 from tests.support.fleet import make_app

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from saltdeploy import definition
-from saltdeploy.core.model import Gate, Probe, Request, Strategy
+from saltdeploy.core.httprequests import Request
+from saltdeploy.core.model import Gate, Probe, Strategy
 from saltdeploy.definition import appdefinition, reference, schema
 from saltdeploy.definition.schema.keys import Key, Section
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from saltdeploy.core.model import App, Probe, Registration, Request, Source, Strategy
+from saltdeploy.core.httprequests import Request
+from saltdeploy.core.model import App, Probe, Registration, Source, Strategy
 from saltdeploy.discovery import Endpoint, Service, registration
 from saltdeploy.node import portless
 

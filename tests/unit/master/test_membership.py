@@ -2,7 +2,8 @@
 
 import pytest
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import App, Environment, Node, Probe, Request, Source
+from saltdeploy.core.httprequests import Request
+from saltdeploy.core.model import App, Environment, Node, Probe, Source
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import membership
 from saltdeploy.master.membership import Kind

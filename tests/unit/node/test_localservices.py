@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import Probe, Request
+from saltdeploy.core.httprequests import Request
+from saltdeploy.core.model import Probe
 from saltdeploy.node import localservices
 
 PILLAR = {

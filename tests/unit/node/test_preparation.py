@@ -51,13 +51,13 @@ def test_by_default_it_is_as_defined_whatever_is_kept(node):
 
 
 def test_an_edit_during_a_deployment_waits_for_the_next(node):
-    node.begin("web", "d")
+    node.begin("web", "d", "1.0")
     node.environment.apps["web"] = replace(node.environment.apps["web"], env={"LEVEL": "edited"})
     assert started(node, "1.0@1") == ("first", "first")
     assert node.host.settings.read("web", "1.0@1", 0).env == {"LEVEL": "first"}
     # So it is where the settings of the first wave are not kept, as in a promotion.
     assert started(node, "1.0@2", as_before=True) == ("first", "first")
-    node.begin("web", "d2")
+    node.begin("web", "d2", "1.0")
     [instance] = node.start("web", "1.0@3", 1, "d2", held=True).instances
     assert of(node, instance.id) == ("edited", "first")
 

@@ -11,7 +11,8 @@ from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from saltdeploy.core.model import Probe, Request
+from saltdeploy.core.httprequests import Request
+from saltdeploy.core.model import Probe
 from saltdeploy.node import listeners, readiness
 from saltdeploy.node.host import Host
 from saltdeploy.node.readiness import Readiness

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy.core.errors import Failed
-from saltdeploy.core.model import Probe, Registration, Request
+from saltdeploy.core.httprequests import Request
+from saltdeploy.core.model import Probe, Registration
 from saltdeploy.discovery import registration
 from saltdeploy.node import registrationfiles, registrations, reweigh
 

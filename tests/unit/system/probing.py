@@ -2,7 +2,8 @@
 
 import time
 
-from saltdeploy.core.model import Probe, Request
+from saltdeploy.core.httprequests import Request
+from saltdeploy.core.model import Probe
 
 ADDRESS, CERTIFIED = "127.0.0.1", "127.0.0.2"
 

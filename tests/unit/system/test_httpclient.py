@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
-from saltdeploy.core.model import Request
+from saltdeploy.core.httprequests import Request
 from saltdeploy.system import httpclient
 
 from tests.unit.system.probing import ADDRESS, CERTIFIED

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...core.forms import A_NAME, DURATION
-from ...core.model import Gate, Request
+from ...core.httprequests import Request
+from ...core.model import Gate
 from .keys import Key, Section
 from .probes import HTTP
 

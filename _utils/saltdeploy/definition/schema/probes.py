@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from ...core.forms import DURATION, text
-from ...core.model import Probe, Request
+from ...core.httprequests import Request
+from ...core.model import Probe
 from ..appdefinition import TEST_TIMEOUT
 from .keys import FILE, HEADER, ROOTED, Key, Section, mapping
 

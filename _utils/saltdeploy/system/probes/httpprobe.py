@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from ...core import analysis, redaction
-from ...core.model import Probe, Request, accepted, expected
+from ...core.httprequests import Request, accepted, expected
+from ...core.model import Probe
 from .. import httpclient
 from .base import SHOWN, ProbeFailed
 

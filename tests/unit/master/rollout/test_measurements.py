@@ -15,7 +15,8 @@ from types import SimpleNamespace
 import pytest
 from saltdeploy.core.analysis import Inconclusive, Measurement
 from saltdeploy.core.errors import Failed, LockLost, NotReverted
-from saltdeploy.core.model import Request, Strategy
+from saltdeploy.core.httprequests import Request
+from saltdeploy.core.model import Strategy
 from saltdeploy.master.journal import Journal
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.rollout import measurements
