@@ -102,10 +102,8 @@ class Lifecycle:
         :raises Failed: ``deployment`` has ended here, or its file cannot be written.
         """
         self.host.turns.begin(names.app(name), deployment)
-        app = self.environment.apps.get(name)
-        # A node that may not run an app does not know its definition.
-        starts = compare is not None and app is not None and app.source is not None
-        self.host.settings.begin(names.app(name), app if starts else None, deployment)
+        app = self.environment.apps.get(name) if compare is not None else None
+        self.host.settings.begin(names.app(name), app, deployment)
 
     # -- starting -----------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from saltdeploy.core.model import App, Environment, Node, Source
+from saltdeploy.core.model import App, Environment, Node, Registration, Source
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import status
 
@@ -78,6 +78,24 @@ def states(discovery, nodes=SITE, **options):
     app = App("shop", Source("pip", "shop"), "run", version="1.0", instances=2)
     found = status.of_app(discovery, Environment("e", nodes, {"shop": app}), app, **options)
     return found, [(row["node"], row["state"]) for row in found["instances"]]
+
+
+@pytest.mark.parametrize(
+    "name, found, lacks",
+    [
+        ("", [], False),
+        ("front", [("web1", "shop_1.0_80_named")], False),
+        ("front", [], True),
+        ("front", [("web2", "shop_1.0_80_named")], True),
+        ("front", [("web1", "cart_1.0_80_named")], True),
+    ],
+)
+def test_an_instance_that_lacks_its_second_name_is_named(name, found, lacks):
+    app = App("shop", Source("pip", "shop"), "run", version="1.0", instances=1, service=Registration(name=name))
+    services = Discovery({"shop": [("web1", "shop_1.0_80")], "front": found})
+    rows = status.of_app(services, Environment("e", SITE, {"shop": app}), app)["instances"]
+    [differs] = [row["notes"][0] for row in rows if row["node"] == "web1"]
+    assert ("name" in differs.removesuffix(" not as defined").split(", ")) == lacks
 
 
 def test_what_was_withdrawn_by_hand_runs_and_is_not_lost():

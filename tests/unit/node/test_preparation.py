@@ -62,6 +62,15 @@ def test_an_edit_during_a_deployment_waits_for_the_next(node):
     assert of(node, instance.id) == ("edited", "first")
 
 
+def test_a_run_that_starts_nothing_keeps_nothing(node):
+    """The definition may have secrets."""
+    file = node.host.root / "web/settings/begun.json"
+    node.begin("web", "d", "1.0")
+    assert "first" in file.read_text()
+    node.begin("web", "d2", None)
+    assert not file.exists()
+
+
 def test_settings_that_are_kept_for_its_place_are_taken_as_they_were(node):
     started(node, "1.0@1")
     node.stop("web", drain=0)
