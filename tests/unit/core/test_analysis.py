@@ -328,6 +328,31 @@ def test_the_newline_that_yaml_leaves_is_no_part_of_a_header():
     assert one.request.headers == {"Authorization": "Bearer x"}
 
 
+@pytest.mark.parametrize(
+    "gate, message",
+    [
+        (
+            {"http": {**HTTP, "url": "http://m/", "ca": "/etc/ca.pem"}, "max": 1},
+            "http:ca: has no meaning without TLS. Write a URL with https, or remove it.",
+        ),
+        (
+            {"prometheus": {**PROMETHEUS, "insecure": True}, "max": 1},
+            "prometheus:insecure: has no meaning without TLS. Write a URL with https, or remove it.",
+        ),
+        (
+            {"http": {**HTTP, "method": "HEAD"}, "max": 1},
+            "http:json: an answer to HEAD has no text. Write another `method`.",
+        ),
+        (
+            {"http": {**HTTP, "headers": {"Host": "a"}}, "max": 1},
+            "http:headers:Host: is made from `host`. Write that, and not the header.",
+        ),
+    ],
+)
+def test_keys_of_a_request_that_cannot_be_together_are_named(gate, message):
+    assert mistake(gates_of([{"name": "a", **gate}])) == f"apps:shop:strategy:analysis:0:{message}"
+
+
 def test_a_header_that_is_refused_is_not_shown():
     message = mistake(gates_of([{"name": "a", "http": {**HTTP, "headers": {"X-Key": "sec\nret"}}, "max": 1}]))
     assert message.startswith("apps:shop:strategy:analysis:0:http:headers:X-Key: has")

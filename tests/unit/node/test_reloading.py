@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from saltdeploy.core.errors import Failed, Refused
 from saltdeploy.core.model import Reload
-from saltdeploy.node import reloading
+from saltdeploy.node import launch, reloading
 
 from tests.support.onenode import make_node, may_pass, serves
 from tests.support.site import until
@@ -63,6 +63,17 @@ def test_by_a_command_that_has_the_environment_and_the_placeholders_of_the_insta
     said = process[1].with_name("said")
     assert reload(node, command=f"sh -c 'echo {{version}} $PASSWORD > {said}'") == ["web_1.0_0"]
     assert said.read_text() == "1.0 hunter2-hunter2\n"
+
+
+def test_a_command_runs_as_the_user_of_the_app(node, monkeypatch):
+    ran = []
+    monkeypatch.setattr(reloading.commands, "execute", lambda *args: (ran.append(args), (0, ""))[1])
+    monkeypatch.setattr(launch.os, "geteuid", lambda: 0)
+    node.environment.apps["web"] = replace(node.environment.apps["web"], user="joe")
+    node.host.settings.forget("web", "1.0")
+    reload(node, command="./ctl reload", timeout=7.0)
+    words, _, _, user, timeout = ran[0]
+    assert (words, user, timeout) == (["./ctl", "reload"], "joe", 7.0)
 
 
 def test_an_instance_that_ends_by_it_is_no_success(node):

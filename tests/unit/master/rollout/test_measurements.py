@@ -104,10 +104,11 @@ BODY = '{"user": "ann",\n "password": "hunter2secret"}'
     "pointer, answer",
     [
         ("", f"you sent: {BODY}"),
+        ("", f"no such field: {BODY.splitlines()[1]}"),
         ("/x", json.dumps({"x": "hunter2-hunter2"})),
         ("", "x" * 190 + "hunter2-hunter2"),
     ],
-    ids=["lines of the body", "a part of JSON", "where it is cut"],
+    ids=["the body", "a line of the body", "a part of JSON", "where it is cut"],
 )
 def test_no_part_of_a_secret_is_told(web, pointer, answer):
     web.answers["/"] = (200, {}, answer)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from saltdeploy.core.errors import Refused
+from saltdeploy.core.errors import DONE, Refused
 from saltdeploy.core.model import Reload
 from saltdeploy.master.verbs import reload as verb
 
 from tests.support.fleet import instance
-from tests.support.verbs import recorded
+from tests.support.verbs import Minions, recorded
 
 
 def test_an_app_that_does_not_say_how_is_refused(here):
@@ -25,11 +25,16 @@ def test_an_app_that_does_not_say_how_is_refused(here):
 
 
 def test_the_only_instance_needs_no_confirmation(here):
+    """Clients use it meanwhile."""
     one = instance("web1")
-    made = here(one, record=recorded("1.0", {"web1": [one.id]}))
+    answers = {"app.reload": {"web1": [one.id]}, "app.crashed": {"web1": {}}}
+    made = here(one, record=recorded("1.0", {"web1": [one.id]}), minions=Minions(**answers))
     environment, app = made.session.definitions("shop", None)
     made.session.definitions = lambda name, env: (environment, replace(app, reload=Reload("HUP")))
-    assert verb.run(made.session, "shop", None, True, None)["plan"] == [f"wave 1: reload {one.id} on web1"]
+    result = verb.run(made.session, "shop", None, False, None)
+    assert result["plan"] == [f"wave 1: reload {one.id} on web1"] and result["retcode"] == DONE
+    assert result["verdict"] == "shop 1.0 was reloaded in e: 1 instance of 1.0 on web1"
+    assert made.minions.jobs[0] == ("app.reload", "shop", {"web1": [one.id]})
 
 
 def test_where_nothing_is_published_there_is_nothing_to_reload(here):
