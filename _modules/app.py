@@ -25,6 +25,7 @@ from saltdeploy.core import arguments, names
 from saltdeploy.node import (
     cleaning,
     comparison,
+    configfiles,
     from_salt,
     ondemand,
     reloading,
@@ -410,6 +411,34 @@ def reload(name, instances=None, deployment=None):
         salt web1 app.reload shop
     """
     return reloading.reload(_lifecycle(), name, _parse_ids(instances), arguments.text("deployment", deployment))
+
+
+def renew_config(name, instances=None, deployment=None, after=None, back=False):
+    """
+    Write the files of ``config`` that have another text now and that the app's ``reload`` takes in, and reload the
+    instances, one after the other. An instance whose files have not changed is not reloaded. Return their ids.
+
+    name
+        The app.
+    instances
+        Ids, or a mapping of minion id to ids. By default all instances of the app.
+    deployment
+        The deployment whose step this is. It is an error if its revert has begun on this node.
+    after
+        The deployment whose steps this undoes. This node refuses its later steps.
+    back
+        True writes the files as they were before the deployment ``after``. An instance that cannot be reloaded then is
+        restarted.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.renew_config shop
+    """
+    ids, step = _parse_ids(instances), arguments.step(deployment, after)
+    lifecycle = _lifecycle()
+    return _answer(lifecycle, configfiles.renew(lifecycle, name, ids, *step, arguments.flag("back", back)))
 
 
 def crashed(name, instances=None):

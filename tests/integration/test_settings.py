@@ -183,6 +183,54 @@ def test_a_template_is_compared_as_it_is_rendered_now(target, users, releases, f
         template.unlink()
 
 
+def test_files_that_a_reload_takes_in_change_without_a_restart(target, users, releases, folder):
+    version, template, level = releases[0], folder / "tree" / "shop.ini.jinja", folder / "level"
+    ini = {"env": {"CONFIG": "{instance}/etc/shop.ini"}, "config": {"etc/shop.ini": "salt://shop.ini.jinja"}}
+    changes = {**ini, "reload": {"signal": "HUP", "files": ["etc/shop.ini"]}}
+    changes["tests"] = [{"http": {"path": "/config", "contains": "level = "}}]
+
+    def asked():
+        where = [f"http://{address}:{port}/config" for address, port, _ in target.traces().published.values()]
+        return {requests.get(url, timeout=5).text for url in where}
+
+    try:
+        level.write_text("info")
+        template.write_text(f"level = {{{{ salt['file.read']('{level}') }}}}\n")
+        target.define(changes)
+        target.deploy(version)
+        before, there, first = processes(target), target.traces(), number(target)
+        level.write_text("debug")
+        assert target.run("status").count("settings not as defined (config: etc/shop.ini)") == 3
+        plan = last_document(target.run("plan", f"version='{version}'", "--out=json"))
+        assert [len(ids) for ids in plan["actions"]["reload"]] == [1, 2] and not plan["actions"]["waves"]
+        assert "write files of config and reload, without a restart" in plan["plan"][0] and asked() == {
+            "level = info\n"
+        }
+        output = target.deploy(version)
+        assert asked() == {"level = debug\n"} and "3 instances" in output
+        # The same processes, under the same ids: no settings with another number.
+        assert processes(target) == before and target.traces().published == there.published
+        assert number(target) == first and "not as defined" not in target.run("status")
+        assert "was already published, nothing was done" in target.deploy(version)
+
+        # A file that does not pass the tests goes to the canary only, which has its former file again.
+        template.write_text("nonsense\n")
+        output = target.deploy(version, code=1)
+        assert "after its reload: test `http /config` failed" in output and "all is as before" in output
+        assert asked() == {"level = debug\n"} and processes(target) == before
+        assert target.run("status").count("settings not as defined (config: etc/shop.ini)") == 3
+        # An instance that is lost comes back with the file that it had.
+        [(node, lost), *_] = sorted(there.published)
+        target.call(node, "app.stop", NAME, f"['{lost}']", "drain=0")
+        target.call(node, "state.single", "app.deployed", NAME)
+        assert target.traces().published == there.published and asked() == {"level = debug\n"}
+    finally:
+        template.write_text("level = info\n")
+        target.define()
+        target.deploy(version)
+        template.unlink()
+
+
 def test_settings_that_wait_for_an_operator_are_the_ones_that_are_promoted(target, users, releases):
     version, strategy = releases[0], {"pause": "manual"}
     deployed(target, version, {"env": {"KIND": "old"}})

@@ -11,7 +11,8 @@ from pathlib import Path
 SERVER = '''#!/usr/bin/env python3
 """serve ADDRESS PORT: answers what the file `behaviour` beside it says.
 
-TLS is a file with certificate and key, and TOKEN the header X-Token that each request must have.
+TLS is a file with certificate and key, and TOKEN the header X-Token that each request must have. CONFIG is a file that
+it reads at its start, and again with each SIGHUP.
 """
 import http.server, os, pathlib, signal, socket, ssl, sys, threading, time
 
@@ -27,8 +28,17 @@ if "lives" in behaviour:
 if "crashes" in behaviour:
     threading.Timer(float(behaviour["crashes"]), os._exit, [1]).start()
 
-reloads = []
-signal.signal(signal.SIGHUP, lambda *_: reloads.append(1))
+def read():
+    return pathlib.Path(os.environ.get("CONFIG", os.devnull)).read_text()
+
+
+def reload(*_):
+    reloads.append(1)
+    config[:] = [read()]
+
+
+reloads, config = [], [read()]
+signal.signal(signal.SIGHUP, reload)
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -48,6 +58,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         self.end_headers()
         if self.path == "/reloads":
             return self.wfile.write(str(len(reloads)).encode())
+        if self.path == "/config":
+            return self.wfile.write(config[0].encode())
         said = data.read_text() if self.path == "/data" and data.exists() else "release " + behaviour["version"]
         self.wfile.write(said.encode())
 

@@ -98,6 +98,12 @@ class World:
                     assert self.instances[node, one].good, "registered what does not serve"
                     self.instances[node, one] = replace(self.instances[node, one], outdated="")
                     yield
+        for again in made.reload:
+            for node, ids in again.items():
+                for one in ids:
+                    assert self.instances[node, one].good, "reloaded what does not serve"
+                    self.instances[node, one] = replace(self.instances[node, one], stale="")
+                    yield
         for wave in made.waves:
             yield from self._wave(wave, version, made.publish, made.canary.new if made.canary else NORMAL_WEIGHT)
 

@@ -45,6 +45,8 @@ class Fleet:
         self.held, self.restarted = [], []
         # How often each instance was registered again, and not back.
         self.again = Counter()
+        # Which instances took in other files by a reload, and not back.
+        self.reloaded = Counter()
         self.dies, self.dead, self.retired_after = dies, set(), []
         self.late, self.delay, self.on_its_way, self.ended, self.refused = late, delay, None, set(), []
 
@@ -124,6 +126,12 @@ class Fleet:
                 self.again[node, one] = 0
             elif not self.options.get("test"):
                 self.again[node, one] += 1
+
+    def reload(self, node, ids, _):
+        """A node goes back only where the deployment changed files."""
+        for one in ids[node]:
+            assert self.instances[node, one], "reloaded what is not published"
+            self.reloaded[node, one] = 0 if self.options.get("back") else 1
 
     def publish(self, node, ids, _):
         for one in ids[node]:

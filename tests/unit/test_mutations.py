@@ -223,8 +223,20 @@ MUTATIONS = [
     planner(
         "test_the_plan_leads_to_what_is_desired",
         "a registration that differs from its definition is left as it is",
-        "register=_outdated(desired, staying) if desired.publish and desired.register else ()",
+        'register=_changed_in_place(desired, staying, "outdated")',
         "register=()",
+    ),
+    planner(
+        "test_the_plan_leads_to_what_is_desired",
+        "files that a reload takes in are left as they are",
+        'reload=() if desired.as_before else _changed_in_place(desired, staying, "stale")',
+        "reload=()",
+    ),
+    sets(
+        "test_the_plan_leads_to_what_is_desired",
+        "a candidate with old files waits for publication",
+        "if desired.as_before or not i.stale)",
+        "if True)",
     ),
     sets(
         "test_a_run_cut_off_anywhere_is_simply_run_again",

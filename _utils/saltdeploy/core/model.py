@@ -152,11 +152,13 @@ class Reload:
     :param signal: the name of the signal that its main process gets, without SIG. Empty means none.
     :param command: a command at the instance. Empty means none.
     :param timeout: seconds after which the command is killed, and the reload has failed.
+    :param files: the files of ``config`` that it takes in. A deployment that changes only these starts no instance.
     """
 
     signal: str = ""
     command: str = ""
     timeout: float = 30.0
+    files: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -382,6 +384,7 @@ class Instance:
     :param healthy: whether discovery has it as passing, while it is published. Only the master can tell.
     :param outdated: the parts of its registration that differ from its definition, as text: ``tags, checks``. Empty if
         none differs, or if it is not published.
+    :param stale: the files of ``config`` that have another text now, and that it takes in by a reload, as text.
     """
 
     id: str
@@ -401,6 +404,7 @@ class Instance:
     recorded: bool = True
     healthy: bool = True
     outdated: str = ""
+    stale: str = ""
 
     @property
     def good(self) -> bool:

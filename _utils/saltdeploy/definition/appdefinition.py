@@ -98,6 +98,7 @@ def parse(
     whole = not mistakes.found
     mistakes.attempt(instancefiles.check, app.config, f"{at}:config")
     mistakes.attempt(_check_placeholders, app, at)
+    mistakes.attempt(_check_reload, app, at)
     if strategy:
         app = replace(app, strategy=replace(strategy, analysis=gates or ()))
         mistakes.attempt(traffic.check, strategy, at if "canary_weight" in own else where)
@@ -153,7 +154,17 @@ def _reload(raw: Mapping[str, Any], at: str) -> Reload:
     if len(given) != 1:
         raise DefinitionError(f"{at}: needs exactly one of signal and command, found {' and '.join(given) or 'none'}.")
     timeout = durations.positive(raw.get("timeout", Reload.timeout), f"{at}:timeout")
-    return Reload(raw.get("signal", ""), raw.get("command", ""), timeout)
+    return Reload(raw.get("signal", ""), raw.get("command", ""), timeout, tuple(raw.get("files", ())))
+
+
+def _check_reload(app: App, at: str) -> None:
+    """Raise DefinitionError if a reload takes in a file that ``app`` does not have."""
+    mistakes = Mistakes()
+    for number, target in enumerate(app.reload.files if app.reload else ()):
+        if target not in app.config:
+            near = words.nearest(target, app.config)
+            mistakes.add(f"{at}:reload:files:{number}: {words.shown(target)} is no file of {at}:config{near}.")
+    mistakes.refuse()
 
 
 def _registration(raw: Mapping[str, Any], at: str) -> Registration:

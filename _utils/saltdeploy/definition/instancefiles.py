@@ -19,9 +19,11 @@ WATCHER, WAITING = ".watcher.py", ".waiting"
 PROCESS = ".process"
 # The registration that clients find, and the registration that it replaced.
 REGISTERED, BEFORE = ".registered", ".registered-before"
+# The files of ``config`` that the last reload replaced.
+CONFIG_BEFORE = ".config-before"
 # A file has a name with .partial until it is complete. supervisord numbers the logs that it puts aside.
 TAKEN = re.compile(
-    r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.waiting|\.process|\.registered(-before)?|\..*\.partial"
+    r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.waiting|\.process|\.registered(-before)?|\.config-before|\..*\.partial"
 )
 
 

@@ -16,6 +16,8 @@ from . import settings
 from .launch import Launch
 
 if TYPE_CHECKING:
+    from typing import TypeGuard
+
     from ..core.model import App
     from .inventory import Observation
     from .lifecycle import Lifecycle
@@ -32,38 +34,46 @@ def observe(lifecycle: Lifecycle, name: str, release: str | None = None) -> Obse
     """
     seen = lifecycle.inventory.observe(name)
     found: dict[str, Changes | None] = dict.fromkeys(lifecycle.host.settings.slots(name))
-    if release is None:
+    app = lifecycle.environment.apps.get(name)
+    if release is None or not _is_known(app):
         return replace(seen, editions=found)
-    compared, warnings = compare(lifecycle, name, release, seen.instances)
-    return replace(seen, editions={**found, **compared}, warnings=[*seen.warnings, *warnings])
+    comparison = Comparison(lifecycle, app, apart=True)
+    compared = comparison.editions(seen.instances, release)
+    instances = [replace(i, stale=", ".join(comparison.stale(i))) for i in seen.instances]
+    warnings = [*seen.warnings, *comparison.warnings]
+    return replace(seen, instances=instances, editions={**found, **compared}, warnings=warnings)
 
 
-def compare(
-    lifecycle: Lifecycle, name: str, release: str = "", instances: Iterable[Instance] | None = None
-) -> tuple[dict[str, Changes], list[str]]:
+def compare(lifecycle: Lifecycle, name: str, release: str = "") -> tuple[dict[str, Changes], list[str]]:
     """Return edition -> the settings that differ from the definition of app ``name``, and warnings in sentences.
 
-    :param release: as for :func:`observe`.
-    :param instances: the instances here. None looks for them.
+    :param release: the release whose settings are compared, besides those of the instances here. Empty means none.
     """
     app = lifecycle.environment.apps.get(name)
-    # A node that may not run an app does not know its definition.
-    if app is None or app.source is None:
+    if not _is_known(app):
         return {}, []
     comparison = Comparison(lifecycle, app)
-    here = lifecycle.host.instances.recorded(name) if instances is None else instances
-    return comparison.editions(here, release), comparison.warnings
+    return comparison.editions(lifecycle.host.instances.recorded(name), release), comparison.warnings
+
+
+def _is_known(app: App | None) -> TypeGuard[App]:
+    """Return whether this node knows the definition of ``app``. It does not if it may not run the app."""
+    return app is not None and app.source is not None
 
 
 class Comparison:
     """The comparison of the editions of ``app`` on a node with the definition of now.
 
     ``warnings`` has sentences for the operator.
+
+    :param apart: whether the files that a reload takes in are left out of the differences, because :meth:`stale` has
+        them.
     """
 
-    def __init__(self, lifecycle: Lifecycle, app: App) -> None:
-        self.lifecycle, self.app, self.host = lifecycle, app, lifecycle.host
+    def __init__(self, lifecycle: Lifecycle, app: App, apart: bool = False) -> None:
+        self.lifecycle, self.app, self.host, self.apart = lifecycle, app, lifecycle.host, apart
         self.warnings: list[str] = []
+        self._found: dict[tuple[str, int], list[str]] = {}
         self._unstable: dict[str, bool] = {}
 
     def editions(self, running: Iterable[Instance], release: str) -> dict[str, Changes]:
@@ -88,10 +98,32 @@ class Comparison:
         if kept is None:
             return {NOT_KEPT: []}
         files = self._files(edition, slot, kept)
+        if self.apart:
+            files = [target for target in files if not self._is_reloaded(target, kept)]
         return {**kept.differences(settings.of(self.app, kept.config)), **({"config": files} if files else {})}
+
+    def stale(self, instance: Instance) -> list[str]:
+        """Return the files of ``config`` that have another text now, and that ``instance`` can take in by a reload."""
+        kept = self.host.settings.read(self.app.name, instance.version, instance.slot) if instance.recorded else None
+        if kept is None:
+            return []
+        files = self._files(instance.version, instance.slot, kept)
+        return [target for target in files if self._is_reloaded(target, kept)]
+
+    def _is_reloaded(self, target: str, kept: settings.Settings) -> bool:
+        """Return whether an instance with the settings ``kept`` takes in a file of ``config`` by a reload.
+
+        It must have had the file at its start.
+        """
+        return self.app.reload is not None and target in self.app.reload.files and target in kept.config
 
     def _files(self, edition: str, slot: int, kept: settings.Settings) -> list[str]:
         """Return the files of ``config`` that would have other texts now."""
+        if (edition, slot) not in self._found:
+            self._found[edition, slot] = self._find_files(edition, slot, kept)
+        return self._found[edition, slot]
+
+    def _find_files(self, edition: str, slot: int, kept: settings.Settings) -> list[str]:
         name, port = self.app.name, slot if self.app.ports else None
         address, environment = self.lifecycle.node.address, self.lifecycle.environment.name
         one = Instance(instance_id(name, edition, slot), self.host.node, name, edition, slot, address, port)

@@ -115,9 +115,7 @@ class Launch:
         self._close_folder(owner)
         if self.app.data:
             self.host.data.make(self.app, owner)
-        for target, text in config.items():
-            make_folder((self.folder / target).parent)
-            write_file(self.folder / target, text, 0o600, owner)
+        self.write_config(config)
         command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))
         user = self.app.user if owner else ""
         env = {**baseenv.base(user), **self.env, processes.MARK: str(self.folder)}
@@ -125,6 +123,17 @@ class Launch:
         watched = self._write_watcher() if self.instance.watch else ""
         script = START.format(watched=watched, exports=exports, command=command)
         write_file(self.folder / instancefiles.START, script, 0o500, owner)
+
+    @explained()
+    def write_config(self, config: Mapping[str, str]) -> None:
+        """Write files of the configuration, which only the app's user may read.
+
+        :param config: path below the instance's folder -> text.
+        """
+        owner = self._owner()
+        for target, text in config.items():
+            make_folder((self.folder / target).parent)
+            write_file(self.folder / target, text, 0o600, owner)
 
     def _write_watcher(self) -> str:
         """Write the file of the watcher. Return the line that starts it."""

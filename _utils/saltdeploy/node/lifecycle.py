@@ -369,10 +369,11 @@ class Lifecycle:
         with self.host.turns.alone(name, deployment, patience=self.patience(name)):
             chosen = self.select(name, ids)
             for instance in chosen:
-                self._restart(app, instance)
+                self.restart_one(app, instance)
         return [i.id for i in chosen]
 
-    def _restart(self, app: App, instance: Instance) -> None:
+    def restart_one(self, app: App, instance: Instance) -> None:
+        """Restart an instance as :meth:`restart` does, in the turn of the caller."""
         published = publication.deregister(self, app.name, [instance.id])
         if published:
             self._drain([instance], app.strategy.drain, app.strategy.deregister_delay)

@@ -38,22 +38,32 @@ def reload(
     """
     app = lifecycle.app(name)
     with lifecycle.alone(name, deployment):
-        if app.reload is None:
-            raise Refused(f"apps:{name}:reload: is missing on {lifecycle.host.node}. Write `reload: {{signal: HUP}}`.")
+        way(lifecycle, app)
         chosen = lifecycle.select(name, ids)
         for instance in chosen:
-            _reload(lifecycle, app, app.reload, instance)
+            one(lifecycle, app, instance)
     return [i.id for i in chosen]
 
 
-def _reload(lifecycle: Lifecycle, app: App, way: Reload, instance: Instance) -> None:
-    before = crashes.running(lifecycle.runtime, instance.id)
+def way(lifecycle: Lifecycle, app: App) -> Reload:
+    """Return how instances of ``app`` are reloaded.
+
+    :raises Refused: its definition does not say how.
+    """
+    if app.reload is None:
+        raise Refused(f"apps:{app.name}:reload: is missing on {lifecycle.host.node}. Write `reload: {{signal: HUP}}`.")
+    return app.reload
+
+
+def one(lifecycle: Lifecycle, app: App, instance: Instance) -> None:
+    """Reload an instance as :func:`reload` does, in the turn of the caller."""
+    how, before = way(lifecycle, app), crashes.running(lifecycle.runtime, instance.id)
     if not before:
         raise Failed(f"{instance.id} does not run, so it cannot be reloaded")
-    if way.signal:
-        _signal(instance, before, way.signal)
+    if how.signal:
+        _signal(instance, before, how.signal)
     else:
-        _command(lifecycle, app, way, instance)
+        _command(lifecycle, app, how, instance)
     # A process that does not handle the signal ends by it, and its supervisor starts it again.
     until = time.monotonic() + ENDS
     while time.monotonic() < until and crashes.running(lifecycle.runtime, instance.id) == before:

@@ -89,6 +89,17 @@ class Store:
             path.parent.chmod(0o700)
             write_file(path, json.dumps({**asdict(settings), "deployment": deployment}), 0o600)
 
+    def renew(self, app: str, edition: str, slot: int, config: Mapping[str, str]) -> None:
+        """Keep other texts of files of ``config`` that an instance has taken in without a restart.
+
+        :raises Failed: the file cannot be written.
+        """
+        path = self._path(app, edition, slot)
+        found = nodefiles.read(path)
+        if _parsed(found):
+            with explained():
+                write_file(path, json.dumps({**found, "config": {**found["config"], **config}}), 0o600)
+
     def begin(self, name: str, app: App | None, deployment: str) -> None:
         """Keep what app ``name`` defines now for the instances that ``deployment`` starts, see :meth:`begun`.
 

@@ -40,6 +40,9 @@ def lines(plan: Plan, app: str, version: str) -> list[str]:
     for again in plan.register:
         parts = (f"{i} on {node} ({what})" for node, ids in again.items() for i, what in ids.items())
         out.append(f"register again, without a restart: {', '.join(parts)}")
+    for again in plan.reload:
+        parts = (f"{i} on {node} ({files})" for node, ids in again.items() for i, files in ids.items())
+        out.append(f"write files of config and reload, without a restart: {', '.join(parts)}")
     for number, wave in enumerate(plan.waves, 1):
         verbs = "start, test and publish" if plan.publish else "start and test, without publishing,"
         if wave.replace:
@@ -83,9 +86,9 @@ def actions(
     :param settings: node -> id -> the settings that differ.
     :returns: ``from`` (the releases that serve now), ``to``, ``settings`` (by node and id: keys that differ, and the
         names below them), ``install`` (nodes), ``clean`` and ``weigh`` (by node), ``register`` (a list of node to id to
-        the parts that differ), ``moves``, ``waves``, ``publish``, ``measure`` (names of gates), ``paused`` and
-        ``canary``. A wave has ``start`` (node to number of instances), and ``adopt``, ``replace``, ``withdraw`` and
-        ``retire`` (node to ids).
+        the parts that differ), ``reload`` (a list of node to id to the files that differ), ``moves``, ``waves``,
+        ``publish``, ``measure`` (names of gates), ``paused`` and ``canary``. A wave has ``start`` (node to number of
+        instances), and ``adopt``, ``replace``, ``withdraw`` and ``retire`` (node to ids).
     """
     return {
         "from": sorted({i.version for i in observed.instances if i.published and i.running}),
@@ -95,6 +98,7 @@ def actions(
         "clean": _lists(plan.clean),
         "weigh": plan.weigh,
         "register": list(plan.register),
+        "reload": list(plan.reload),
         "moves": [{"source": m.source, "target": m.target, "reason": _reason(m)} for m in plan.moves],
         "waves": [
             {

@@ -30,7 +30,8 @@ class Desired:
         on.
     :param adopt: publish the candidates that such a pause left, after they pass their tests again.
     :param analysis: measure each wave, as the strategy says, before the instances that it replaces are retired.
-    :param register: whether instances that stay are registered again if their registration differs from the definition.
+    :param register: whether instances that stay get the definition's registration, and the files that they take in by a
+        reload.
     :param as_before: whether instances start with the settings that nodes have kept of the edition, and not with those
         of the definition.
     :param move: whether instances may leave their nodes to be spread evenly, and an app may leave its data.
@@ -151,6 +152,8 @@ class Plan:
     :param weigh: per node, the serving ids that get another weight in discovery, before the waves.
     :param register: per node, the ids that stay and are registered again, before the waves, each with the parts of its
         registration that differ. Each of them is a wave.
+    :param reload: per node, the ids that stay and take in changed files of ``config`` by a reload, before the waves,
+        each with these files. Each of them is a wave.
     :param analysis: the names of the measurements of each wave.
     :param sick: per node, the ids that are retired because discovery has them as unhealthy.
     :param moves: the instances that come to another node than the node of the instance that they replace.
@@ -166,6 +169,7 @@ class Plan:
     canary: Canary | None = None
     weigh: dict[str, dict[str, int]] = field(default_factory=dict)
     register: tuple[dict[str, dict[str, str]], ...] = ()
+    reload: tuple[dict[str, dict[str, str]], ...] = ()
     analysis: tuple[str, ...] = ()
     sick: dict[str, tuple[str, ...]] = field(default_factory=dict)
     moves: tuple[Move, ...] = ()
@@ -173,7 +177,8 @@ class Plan:
     unused: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.clean or self.install or self.waves or self.weigh or self.register or self.paused)
+        changes = (self.clean, self.install, self.waves, self.weigh, self.register, self.reload)
+        return any(changes) or self.paused
 
     @property
     def starting(self) -> tuple[str, ...]:

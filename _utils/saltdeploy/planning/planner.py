@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..core import editions, traffic
 from ..core.errors import Refused
@@ -62,7 +62,8 @@ def _plan(desired: Desired, observed: Observed) -> Plan:
         paused=paused,
         canary=canary,
         weigh=traffic.changed(weighed if desired.publish else [], desired.version, canary),
-        register=_outdated(desired, staying) if desired.publish and desired.register else (),
+        register=_changed_in_place(desired, staying, "outdated"),
+        reload=() if desired.as_before else _changed_in_place(desired, staying, "stale"),
         analysis=() if hidden else _measured(desired),
         sick=ids_by_node(i for i in change.retired if not i.healthy),
         moves=moves,
@@ -71,11 +72,18 @@ def _plan(desired: Desired, observed: Observed) -> Plan:
     )
 
 
-def _outdated(desired: Desired, staying: Iterable[Instance]) -> tuple[dict[str, dict[str, str]], ...]:
-    """Return the instances to register again among those that stay, in waves of the strategy's sizes."""
-    outdated = by_node(i for i in staying if desired.is_current(i) and i.published and i.outdated)
-    waves = sized(list(outdated), desired.app.strategy.waves)
-    return tuple({node: {i.id: i.outdated for i in outdated[node]} for node in nodes} for nodes in waves)
+def _changed_in_place(
+    desired: Desired, staying: Iterable[Instance], what: Literal["outdated", "stale"]
+) -> tuple[dict[str, dict[str, str]], ...]:
+    """Return the instances among those that stay that change without a restart, in waves of the strategy's sizes.
+
+    :param what: the field with the parts that change.
+    """
+    if not (desired.publish and desired.register):
+        return ()
+    found = by_node(i for i in staying if desired.is_current(i) and i.published and getattr(i, what))
+    waves = sized(list(found), desired.app.strategy.waves)
+    return tuple({node: {i.id: getattr(i, what) for i in found[node]} for node in nodes} for nodes in waves)
 
 
 def _is_paused(desired: Desired, change: Change, start: dict[str, int]) -> bool:

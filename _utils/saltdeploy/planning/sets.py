@@ -23,9 +23,11 @@ class Sets:
     :param good: the part of ``serving`` that is current, is on a node of the deployment, and serves as it should.
     :param idle: instances that serve no client.
     :param dead: the part of ``idle`` that is published, and whose process died.
-    :param waiting: the part of ``idle`` that is current, is on a node of the deployment, and waits for publication.
+    :param waiting: the part of ``idle`` that is current, is on a node of the deployment, and waits for publication. Its
+        files are those of the definition.
     :param warm: the part of ``idle`` that a blue-green deployment withdrew, and that can be published again as it is.
-    :param reusable: the part of ``warm`` that is current, and is on a node of the deployment.
+    :param reusable: the part of ``warm`` that is current, and is on a node of the deployment. Its files are those of
+        the definition.
     """
 
     serving: tuple[Instance, ...]
@@ -85,15 +87,19 @@ def divide(desired: Desired, observed: Observed) -> Sets:
     def current(instances: Iterable[Instance]) -> list[Instance]:
         return [i for i in instances if desired.is_current(i) and i.node in here]
 
+    def usable(instances: Iterable[Instance]) -> tuple[Instance, ...]:
+        # Nobody reloads a candidate: it is replaced, unless it is wanted as it was tested.
+        return tuple(i for i in current(instances) if desired.as_before or not i.stale)
+
     serving = tuple(i for i in observed.instances if is_serving(i))
     return Sets(
         serving=serving,
         good=tuple(i for i in current(serving) if i.good),
         idle=idle,
         dead=tuple(i for i in idle if i.published),
-        waiting=tuple(i for i in current(idle) if is_waiting(i)),
+        waiting=tuple(i for i in usable(idle) if is_waiting(i)),
         warm=warm,
-        reusable=tuple(current(warm)),
+        reusable=usable(warm),
     )
 
 

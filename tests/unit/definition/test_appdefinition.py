@@ -117,6 +117,10 @@ def test_a_name_too_long_for_a_user():
             "reload: needs exactly one of signal and command, found signal and command.",
         ),
         ({"reload": {"command": "x {nope}"}}, "reload:command: unknown placeholder {nope}"),
+        (
+            {"config": {"etc/shop.ini": "salt://x"}, "reload": {"signal": "HUP", "files": ["etc/shop.in"]}},
+            "reload:files:0: 'etc/shop.in' is no file of apps:shop:config (did you mean `etc/shop.ini`?).",
+        ),
     ],
 )
 def test_mistakes_of_meaning(app, message):
@@ -127,6 +131,8 @@ def test_a_reload_is_a_signal_or_a_command():
     assert shop({}).reload is None
     assert shop({"reload": {"signal": "HUP"}}).reload == Reload("HUP")
     assert shop({"reload": {"command": "./ctl reload", "timeout": "5s"}}).reload == Reload("", "./ctl reload", 5.0)
+    files = {"config": {"etc/shop.ini": "salt://shop.ini"}, "reload": {"signal": "HUP", "files": ["etc/shop.ini"]}}
+    assert shop(files).reload == Reload("HUP", files=("etc/shop.ini",))
 
 
 # -- the registration -------------------------------------------------------------------------

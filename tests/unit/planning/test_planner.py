@@ -316,6 +316,26 @@ def test_what_stays_is_registered_again_in_waves():
     ]
 
 
+def test_what_takes_in_changed_files_by_a_reload_does_so_in_waves():
+    there = [instance(n, NEW, stale="etc/shop.ini") for n in THREE]
+    made = plan(desire(3), observe(*there))
+    [first, second] = [{n: {"shop_2.0_100": "etc/shop.ini"} for n in nodes} for nodes in (THREE[:1], THREE[1:])]
+    assert made == Plan({}, (), (), True, reload=(first, second)) and made
+    assert lines(made, "shop", NEW)[0] == (
+        "write files of config and reload, without a restart: shop_2.0_100 on web1 (etc/shop.ini)"
+    )
+    assert not plan(desire(3, register=False), observe(*there))
+    # A promotion goes on with the files that its deployment began with.
+    assert not plan(desire(3, as_before=True), observe(*there))
+
+
+def test_a_candidate_with_old_files_is_replaced_unless_it_is_wanted_as_it_is():
+    waiting = instance("web1", NEW, published=False, held=True, stale="etc/shop.ini")
+    made = plan(desire(1, publish=False), observe(waiting))
+    assert made.clean == {"web1": (waiting.id,)} and [w.start for w in made.waves] == [{"web1": 1}]
+    assert not plan(desire(1, publish=False, as_before=True), observe(waiting))
+
+
 def test_what_goes_or_waits_is_not_registered_again():
     going, waiting = instance("web1", OLD, outdated="tags"), instance("web2", NEW, published=False, outdated="tags")
     assert plan(desire(1), observe(going, waiting)).register == ()

@@ -40,6 +40,8 @@ FOUND = [
     {"version": NEW},
     {"version": NEW},
     {"version": NEW, "outdated": "tags, checks"},
+    {"version": NEW, "stale": "etc/shop.ini"},
+    {**WAITING, "stale": "etc/shop.ini"},
     {"version": NEW, "healthy": False},
     {"version": NEW, "tested": False},
     {"version": NEW, "running": False},
@@ -331,7 +333,7 @@ def test_what_is_started_is_spread_evenly_over_the_zones(drawn):
 
 
 def _usable(i, desired):
-    return i.version == NEW and (i.good if desired.publish else i.held)
+    return i.version == NEW and (i.good if desired.publish else i.held and not i.stale)
 
 
 def _room(world, desired, node):
@@ -374,6 +376,7 @@ def test_the_plan_leads_to_what_is_desired(drawn):
     if desired.publish:
         there = [i for i in world.there() if i.published and i.version == desired.version and i.node in desired.nodes]
         assert not any(i.outdated for i in there), "it is not registered as it is defined"
+        assert not any(i.stale for i in there), "its files are not as they are defined"
         assert plan(desired, world.observed()) == Plan({}, (), (), True)
 
 

@@ -75,6 +75,16 @@ RELOAD = Section(
                 " while most instances have the old files."
             ),
         ),
+        "files": Key(
+            {"type": "array", "items": text("a path", "a path in ``config``", INSIDE, "etc/shop.ini"), "minItems": 1},
+            (
+                "The files of ``config`` that a reload takes in. If only these have other texts, ``deploy.app`` writes"
+                " them and reloads the instances, wave by wave. It starts no new instances. See"
+                " :doc:`/howto/settings`."
+            ),
+            otherwise="none",
+            reason="Only the app's author knows which files the program reads again.",
+        ),
     },
     defaults=vars(Reload),
 )

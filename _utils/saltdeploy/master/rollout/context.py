@@ -108,6 +108,7 @@ class Progress:
     :param withdrawn: those of them that run on, warm.
     :param waiting: the candidates of the current wave.
     :param registered: the instances that were registered again, in order.
+    :param reloaded: the instances that took in other files by a reload, in order.
     :param weighed: whether the serving instances got other weights in discovery.
     """
 
@@ -119,4 +120,5 @@ class Progress:
     withdrawn: Ids = field(default_factory=dict)
     waiting: Ids = field(default_factory=dict)
     registered: list[Ids] = field(default_factory=list)
+    reloaded: list[Ids] = field(default_factory=list)
     weighed: bool = False

@@ -63,6 +63,7 @@ class Deployment:
             self._clean(plan.clean)
             self._install(plan.install)
             self._weigh(plan.weigh)
+            self._reload(plan.reload)
             self._register(plan.register)
             for number, wave in enumerate(plan.waves, 1):
                 self.jobs.journal.wave = number
@@ -129,6 +130,16 @@ class Deployment:
             self.progress.weighed = True
             step = steps.weigh(self.app, weights)
             self._step(*step.job, **step.options)
+
+    def _reload(self, waves: Sequence[Mapping[str, Collection[str]]]) -> None:
+        """Have instances that stay take in changed files of ``config``, wave by wave."""
+        for wave in waves:
+            ids = {node: list(some) for node, some in wave.items()}
+            self.lock.check()
+            self.progress.reloaded.append(ids)
+            step = steps.renew(self.app, ids)
+            self._step(*step.job, **step.options)
+            health.wait(self.jobs, self.discovery, self.app, ids, time.monotonic() + self.strategy.progress_deadline)
 
     def _register(self, waves: Sequence[Mapping[str, Collection[str]]]) -> None:
         """Register instances again that stay, wave by wave. Before that, all nodes run the checks that are to come."""

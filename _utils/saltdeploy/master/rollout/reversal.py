@@ -90,6 +90,7 @@ class Reversal:
         problems = self._attempt(steps.withdraw(app, adopted, held=held, deadline=stop_deadline(app, adopted)))
         problems += self._stop_new(self.progress.started_on)
         problems += self._weigh_back()
+        problems += self._reload_back()
         problems += self._register_back()
         if self.ledger.record is not self.ledger.before or self.progress.published:
             problems += self.ledger.try_write(self.ledger.before)
@@ -100,6 +101,13 @@ class Reversal:
         if not self.progress.weighed and not (self.progress.retired and traffic.unusual(self.weights)):
             return []
         return self._attempt(steps.weigh(self.context.app, self.weights))
+
+    def _reload_back(self) -> list[str]:
+        """Give the instances that stayed the files of ``config`` that they had before."""
+        problems = []
+        for ids in self.progress.reloaded:
+            problems += self._attempt(steps.renew(self.context.app, ids, back=True)) or self._not_found(ids)
+        return problems
 
     def _register_back(self) -> list[str]:
         """Register the instances that stayed as they were registered before."""

@@ -71,18 +71,37 @@ def restore(app: App, ids: Ids) -> Step:
 
 def restart(app: App, ids: Ids) -> Step:
     """Restart the instances ``ids``, one after the other on a node."""
-    slowest = app.strategy.healthy_deadline + sum(t.timeout for t in app.tests) + first_result(app)
-    each = app.strategy.drain + 2 * app.stop.timeout + slowest
-    deadline = stop_deadline(app, ids) + most(ids) * each
+    deadline = stop_deadline(app, ids) + _restart_time(app, ids)
     return _step("restart", "app.restart", app, ids, answers.exactly(ids), deadline=deadline)
 
 
 def reload(app: App, ids: Ids) -> Step:
     """Reload the instances ``ids``, one after the other on a node."""
-    command = app.reload.timeout if app.reload else 0.0
-    each = command + app.strategy.healthy_deadline + sum(t.timeout for t in app.tests)
-    deadline = stop_deadline(app, ids) + most(ids) * each
+    deadline = stop_deadline(app, ids) + most(ids) * _reload_time(app)
     return _step("reload", "app.reload", app, ids, answers.exactly(ids), deadline=deadline)
+
+
+def renew(app: App, ids: Ids, **options: Any) -> Step:
+    """Write changed files of ``config`` and reload the instances ``ids``, one after the other on a node.
+
+    With ``back=True``, write the files as they were before. A node restarts an instance that it cannot reload then.
+    """
+    deadline = stop_deadline(app, ids) + most(ids) * _reload_time(app)
+    if options.get("back"):
+        deadline += _restart_time(app, ids)
+    return _step("reload", "app.renew_config", app, ids, answers.exactly(ids), deadline=deadline, **options)
+
+
+def _restart_time(app: App, ids: Ids) -> float:
+    """Return how long the restarts of ``ids`` may take on a node, in seconds."""
+    slowest = app.strategy.healthy_deadline + sum(t.timeout for t in app.tests) + first_result(app)
+    return most(ids) * (app.strategy.drain + 2 * app.stop.timeout + slowest)
+
+
+def _reload_time(app: App) -> float:
+    """Return how long the reload of one instance may take, in seconds."""
+    command = app.reload.timeout if app.reload else 0.0
+    return command + app.strategy.healthy_deadline + sum(t.timeout for t in app.tests)
 
 
 def _step(phase: str, function: str, app: App, ids: Mapping[str, Any], answer: Answer, **options: Any) -> Step:

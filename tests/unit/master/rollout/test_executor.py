@@ -298,22 +298,23 @@ def test_a_run_after_which_nothing_is_published_has_not_succeeded():
 @given(st.integers(0, 9), st.booleans())
 def test_whatever_fails_what_stays_is_registered_as_before(number, interrupted):
     """Some instances of the release are there already, and another one is to be replaced."""
-    there = [*(instance(n, NEW, 101, outdated="tags") for n in "ab"), instance("c")]
+    there = [*(instance(n, NEW, 101, outdated="tags", stale="etc/shop.ini") for n in "ab"), instance("c")]
     fleet = Fleet(there, **{"interrupts" if interrupted else "faults": [number]})
     run, _ = deployment(fleet, list("abc"), (1, "100%"), "rolling")
     run.before = fleet.record = {"version": OLD, "nodes": {i.node: [i.id] for i in there}}
     run.change(serving=there)
     made = plan(run.context.desired, observe(*there))
-    assert [sorted(ids) for ids in made.register] == [["a"], ["b"]]
+    assert [sorted(ids) for ids in made.register] == [sorted(ids) for ids in made.reload] == [["a"], ["b"]]
     before = dict(fleet.instances)
     try:
         run.run(made)
     except Failed as exc:
         event(f"failed in {fleet.ran[number][0]}")
-        assert type(exc) is Failed and fleet.instances == before and not any(fleet.again.values())
+        assert type(exc) is Failed and fleet.instances == before
+        assert not any(fleet.again.values()) and not any(fleet.reloaded.values())
     else:
         event("succeeded")
-        assert fleet.again == {("a", there[0].id): 1, ("b", there[1].id): 1}
+        assert fleet.again == fleet.reloaded == {("a", there[0].id): 1, ("b", there[1].id): 1}
 
 
 def test_the_checks_to_come_are_run_on_all_nodes_before_any_is_registered():

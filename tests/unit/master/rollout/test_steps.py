@@ -25,6 +25,7 @@ STEPS = {
     "register": steps.register(APP, IDS),
     "restore": steps.restore(APP, IDS),
     "restart": steps.restart(APP, IDS),
+    "renew": steps.renew(APP, IDS),
 }
 
 
@@ -38,6 +39,7 @@ STEPS = {
         ("register", "register", "discovery.register_again"),
         ("restore", "restore", "app.restore"),
         ("restart", "restart", "app.restart"),
+        ("renew", "reload", "app.renew_config"),
     ],
 )
 def test_each_step_is_a_job_on_the_nodes_of_its_instances(name, phase, function):
