@@ -90,7 +90,7 @@ def _keep(lifecycle: Lifecycle, instance: Instance, texts: Mapping[str, str]) ->
 
 
 def _before(path: Path, deployment: str | None) -> dict[str, Any] | None:
-    """Return what is kept of the files before ``deployment``. None if it did not change them."""
+    """Return the note on the files before ``deployment``. None if it did not change them."""
     found = nodefiles.read(path)
     is_its = isinstance(found, dict) and found.get("deployment") == deployment and isinstance(found.get("config"), dict)
     return found if is_its else None

@@ -73,17 +73,17 @@ def _plan(desired: Desired, observed: Observed) -> Plan:
 
 
 def _changed_in_place(
-    desired: Desired, staying: Iterable[Instance], what: Literal["outdated", "stale"]
+    desired: Desired, staying: Iterable[Instance], part: Literal["outdated", "stale"]
 ) -> tuple[dict[str, dict[str, str]], ...]:
     """Return the instances among those that stay that change without a restart, in waves of the strategy's sizes.
 
-    :param what: the field with the parts that change.
+    :param part: the field with the changes.
     """
     if not (desired.publish and desired.register):
         return ()
-    found = by_node(i for i in staying if desired.is_current(i) and i.published and getattr(i, what))
+    found = by_node(i for i in staying if desired.is_current(i) and i.published and getattr(i, part))
     waves = sized(list(found), desired.app.strategy.waves)
-    return tuple({node: {i.id: getattr(i, what) for i in found[node]} for node in nodes} for nodes in waves)
+    return tuple({node: {i.id: getattr(i, part) for i in found[node]} for node in nodes} for nodes in waves)
 
 
 def _is_paused(desired: Desired, change: Change, start: dict[str, int]) -> bool:
