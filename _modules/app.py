@@ -33,6 +33,7 @@ from saltdeploy.node import (
     restoration,
     statestart,
     superseded,
+    watching,
 )
 
 __virtual__ = loader.virtual
@@ -94,9 +95,12 @@ def observe(name, refresh=False, deployment=None, compare=None):
 
 def changed(apps, refresh=False):
     """
-    Return how the settings of the instances on this node differ from those that they would be started with now:
-    ``{app: {release: {key: [name]}}}``. A release with numbered settings is ``1.4.2@7``. ``{"env": ["LOG_LEVEL"]}`` has
-    the keys of the definition that differ, and the names below them, without any value. It is empty if nothing differs.
+    Return how the instances on this node have changed: ``{app: {"settings": …, "restarts": …}}``.
+
+    ``settings`` has the settings that differ from those that the instances would be started with now:
+    ``{release: {key: [name]}}``. A release with numbered settings is ``1.4.2@7``. ``{"env": ["LOG_LEVEL"]}`` has the
+    keys of the definition that differ, and the names below them, without any value. It is empty if nothing differs.
+    ``restarts`` has the instances that ``check_restart`` has restarted in the last hour: ``{id: [number, reason]}``.
 
     apps
         A list of their names.
@@ -110,7 +114,10 @@ def changed(apps, refresh=False):
         salt web1 app.changed '[shop]'
     """
     lifecycle = _lifecycle(_refreshed(refresh))
-    return {name: comparison.compare(lifecycle, name)[0] for name in map(names.app, names.keys("apps", apps))}
+    return {
+        name: {"settings": comparison.compare(lifecycle, name)[0], "restarts": watching.find_restarts(lifecycle, name)}
+        for name in map(names.app, names.keys("apps", apps))
+    }
 
 
 def instances(name=None):

@@ -56,14 +56,17 @@ class Discovery:
 
     def __init__(self):
         self.services, self.keys, self.elsewhere, self.locked = {}, {}, [], None
-        self.checks = {}
+        self.checks, self.proved = {}, {}
+        # What discovery has found of the checks of a service: id -> name -> status and output.
+        self.found = {}
 
-    def publish(self, service):
+    def publish(self, service, proved=True):
         about = {"address": service.address, "port": service.port or 0, "meta": service.meta, "tags": service.tags}
         self.services[service.id] = SimpleNamespace(
             id=service.id, name=service.name, weight=service.weight or 1, **about
         )
         self.checks[service.id] = len(service.checks)
+        self.proved[service.id] = proved
 
     def withdraw(self, one):
         self.services.pop(one, None)
@@ -73,6 +76,9 @@ class Discovery:
 
     def check_counts(self):
         return dict(self.checks)
+
+    def results(self, one):
+        return self.found.get(one, {}) if one in self.services else {}
 
     def unmeasured(self, ids):
         return []

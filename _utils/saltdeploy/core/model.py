@@ -68,11 +68,16 @@ class Source:
 class Probe:
     """A check, which Consul runs during publication, or a test, which must pass before it. Times in seconds.
 
+    :param kind: ``http``, ``https``, ``tcp``, a check also ``grpc``, ``script`` or ``ttl``, and a test ``command``.
+    :param target: the path, the gRPC service or the command.
+    :param interval: the time between two runs of a check. Within this time, a heartbeat must come to a ``ttl`` check.
     :param status: the accepted HTTP statuses. A check accepts any of 2xx, as Consul does.
     :param port: the TCP port to ask. None means the instance's own port.
-    :param request: the request of an HTTP probe. None means a GET request for the target.
+    :param request: the request of an HTTP probe. None means a GET request for the target. A ``grpc`` check has one if
+        it uses TLS.
     :param success_before_passing: how many good results in a row make a critical check pass.
     :param failures_before_critical: how many bad results in a row make a passing check critical.
+    :param number: the number of a ``script`` among the checks of its app.
     """
 
     kind: str
@@ -86,6 +91,12 @@ class Probe:
     request: Request | None = None
     success_before_passing: int = 1
     failures_before_critical: int = 1
+    number: int = 0
+
+    @property
+    def watched_path(self) -> str:
+        """The path at which the watcher of an instance answers for this ``script``."""
+        return f"/script/{self.number}"
 
     def describe(self) -> str:
         """Return the probe in a few words, for messages."""
@@ -159,6 +170,20 @@ class Reload:
     command: str = ""
     timeout: float = 30.0
     files: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class CheckRestart:
+    """When a running instance is restarted because a check of it goes on failing. Times in seconds.
+
+    :param after: how many bad results of a check in a row it takes.
+    :param grace: the time after each start in which no result counts.
+    :param most: how many such restarts an instance has in an hour, at most.
+    """
+
+    after: int = 3
+    grace: float = 30.0
+    most: int = 5
 
 
 @dataclass(frozen=True)
@@ -270,6 +295,7 @@ class App:
     frontend: Frontend | None = None
     stop: Stop = Stop()
     reload: Reload | None = None
+    check_restart: CheckRestart | None = None
     service: Registration = field(default_factory=Registration)
 
     @property
@@ -281,6 +307,12 @@ class App:
     def blue_green(self) -> bool:
         """Whether the whole new set is published before any instance of the old set is withdrawn."""
         return self.strategy.type == "blue_green"
+
+    @property
+    def is_watched(self) -> bool:
+        """Whether a watcher runs beside each instance."""
+        scripts = any(check.kind == "script" for check in self.checks)
+        return self.ports is None or self.check_restart is not None or scripts
 
     @property
     def candidate(self) -> str:

@@ -23,10 +23,12 @@ from ..core import (
     words,
 )
 from ..core.errors import DefinitionError, Mistakes
+from ..core.httprequests import Request
 from ..core.model import (
     DIGEST,
     OWN_META,
     App,
+    CheckRestart,
     Frontend,
     PortRange,
     Probe,
@@ -56,7 +58,11 @@ MOST_META = CONSUL_KEYS - len(SALTDEPLOY_META)
 # How long a value of metadata may be for Consul, in bytes of UTF-8.
 META_BYTES = 512
 # The kinds of checks, and of tests.
-CHECKS, TESTS = ("http", "https", "tcp"), ("http", "https", "tcp", "command")
+CHECKS, TESTS = ("http", "https", "tcp", "grpc", "script", "ttl"), ("http", "https", "tcp", "command")
+# The kinds that ask the instance at its port.
+ASKING = ("http", "https", "tcp", "grpc")
+# The keys of a check that have no meaning if the app itself reports.
+OF_RUNS = ("interval", "timeout", "success_before_passing", "failures_before_critical")
 HTTP = ("http", "https")
 # The keys of an HTTP request without which it is a path alone, for the registration of a check.
 PLAIN = {"path", "status", "contains"}
@@ -99,6 +105,7 @@ def parse(
     mistakes.attempt(instancefiles.check, app.config, f"{at}:config")
     mistakes.attempt(_check_placeholders, app, at)
     mistakes.attempt(_check_reload, app, at)
+    mistakes.attempt(_check_kinds, app, at)
     if strategy:
         app = replace(app, strategy=replace(strategy, analysis=gates or ()))
         mistakes.attempt(traffic.check, strategy, at if "canary_weight" in own else where)
@@ -128,7 +135,7 @@ def _app(name: str, raw: Mapping[str, Any], at: str, attempt: Callable[..., Any]
         requires=tuple(raw.get("requires", ())),
         roles=tuple(raw.get("roles", ())),
         checks=tuple(
-            attempt(probe, check, f"{at}:checks:{number}", default=ANY_PROBE)
+            attempt(_check, check, f"{at}:checks:{number}", number, default=ANY_PROBE)
             for number, check in enumerate(raw.get("checks", ()))
         ),
         tests=tuple(
@@ -141,6 +148,7 @@ def _app(name: str, raw: Mapping[str, Any], at: str, attempt: Callable[..., Any]
         frontend=attempt(_frontend, raw.get("frontend"), f"{at}:frontend"),
         stop=attempt(stops.parse, raw.get("stop", {}), f"{at}:stop", default=Stop()),
         reload=attempt(_reload, raw["reload"], f"{at}:reload") if "reload" in raw else None,
+        check_restart=attempt(_check_restart, raw.get("check_restart"), f"{at}:check_restart"),
         service=attempt(_registration, raw.get("service", {}), f"{at}:service", default=Registration()),
     )
 
@@ -165,6 +173,33 @@ def _check_reload(app: App, at: str) -> None:
             near = words.nearest(target, app.config)
             mistakes.add(f"{at}:reload:files:{number}: {words.shown(target)} is no file of {at}:config{near}.")
     mistakes.refuse()
+
+
+def _check(raw: Mapping[str, Any], at: str, number: int) -> Probe:
+    """Return the check with this ``number``."""
+    found = probe(raw, at)
+    return replace(found, number=number) if found.kind == "script" else found
+
+
+def _check_kinds(app: App, at: str) -> None:
+    """Raise DefinitionError if ``app`` has several ``ttl`` checks, or none that ``check_restart`` could run."""
+    mistakes, kinds = Mistakes(), [check.kind for check in app.checks]
+    for number, kind in enumerate(kinds):
+        if kind == "ttl" and "ttl" in kinds[:number]:
+            mistakes.add(f"{at}:checks:{number}: an app has one `ttl` check at most. Report the worst of all in it.")
+    if app.check_restart and set(kinds) and set(kinds) <= {"grpc", "ttl"}:
+        mistakes.add(
+            f"{at}:check_restart: needs a check that the node can run itself: http, https, tcp or script. Only Consul"
+            " knows the result of a grpc or ttl check."
+        )
+    mistakes.refuse()
+
+
+def _check_restart(raw: Mapping[str, Any] | None, at: str) -> CheckRestart | None:
+    if raw is None:
+        return None
+    grace = durations.positive(raw.get("grace", CheckRestart.grace), f"{at}:grace")
+    return CheckRestart(raw.get("after", CheckRestart.after), grace, raw.get("most", CheckRestart.most))
 
 
 def _registration(raw: Mapping[str, Any], at: str) -> Registration:
@@ -302,15 +337,23 @@ def probe(raw: Mapping[str, Any], at: str, timeout: float = Probe.timeout, allow
     :param allowed: the kinds that it may have.
     :raises DefinitionError: it is wrong. The message has the key path.
     """
-    kinds = [k for k in TESTS if k in raw]
+    kinds = [k for k in dict.fromkeys((*CHECKS, *TESTS)) if k in raw]
     if len(kinds) != 1 or kinds[0] not in allowed:
         wanted = f"{', '.join(allowed[:-1])} and {allowed[-1]}"
         raise DefinitionError(f"{at}: needs exactly one of {wanted}, found {' and '.join(kinds) or 'none'}.")
     kind = kinds[0]
     if kind == "command" and raw.get("from", "node") != "node":
         raise DefinitionError(f"{at}:from: a command runs where the release is installed. Write `node`.")
+    if kind == "ttl":
+        return _ttl(raw, at)
     defaults = (("interval", Probe.interval), ("timeout", timeout))
     interval, wait = (durations.positive(raw.get(key, default), f"{at}:{key}") for key, default in defaults)
+    if kind == "grpc":
+        about = raw[kind] if isinstance(raw[kind], dict) else {}
+        times = {key: raw.get(key, getattr(Probe, key)) for key in OF_RUNS[2:]}
+        return Probe(
+            kind, about.get("service", ""), interval=interval, timeout=wait, request=_tls(about, f"{at}:grpc"), **times
+        )
     http = raw[kind] if kind in HTTP and isinstance(raw[kind], dict) else {}
     if http:
         _check_request(http, kind, f"{at}:{kind}", allowed)
@@ -319,7 +362,7 @@ def probe(raw: Mapping[str, Any], at: str, timeout: float = Probe.timeout, allow
         request = httprequests.request(http, f"{at}:{kind}")
     return Probe(
         kind=kind,
-        target=http.get("path") or ("" if kind == "tcp" else raw[kind]),
+        target=http.get("path") or ("" if raw[kind] is True else raw[kind]),
         origin=raw.get("from", Probe.origin),
         status=httprequests.statuses(http.get("status", Probe.status)) if "command" in allowed else Probe.status,
         contains=http.get("contains", ""),
@@ -329,6 +372,27 @@ def probe(raw: Mapping[str, Any], at: str, timeout: float = Probe.timeout, allow
         success_before_passing=raw.get("success_before_passing", Probe.success_before_passing),
         failures_before_critical=raw.get("failures_before_critical", Probe.failures_before_critical),
     )
+
+
+def _ttl(raw: Mapping[str, Any], at: str) -> Probe:
+    """Return the Probe of a ``ttl`` check. Raise DefinitionError if it has keys of a check that somebody runs."""
+    mistakes = Mistakes()
+    for key in OF_RUNS:
+        if key in raw:
+            mistakes.add(f"{at}:{key}: has no meaning with `ttl`, because the app itself reports. Remove it.")
+    longest = mistakes.attempt(durations.positive, raw["ttl"], f"{at}:ttl", default=1.0)
+    mistakes.refuse()
+    return Probe("ttl", "", interval=longest, timeout=0.0)
+
+
+def _tls(raw: Mapping[str, Any], at: str) -> Request | None:
+    """Return the TLS of a ``grpc`` check, None without TLS. Raise DefinitionError if it has keys of TLS without it."""
+    mistakes = Mistakes()
+    for key in ("host", "insecure"):
+        if key in raw and not raw.get("tls"):
+            mistakes.add(f"{at}:{key}: has no meaning without TLS. Write `tls: true`, or remove it.")
+    mistakes.refuse()
+    return Request(host=raw.get("host", ""), insecure=raw.get("insecure", False)) if raw.get("tls") else None
 
 
 def _check_request(http: Mapping[str, Any], kind: str, at: str, allowed: tuple[str, ...]) -> None:
@@ -362,6 +426,7 @@ def _check_placeholders(app: App, at: str) -> None:
     texts = [("run", app.run)] if app.source or app.run else []
     texts += [(words.path(("env", k), {"env": app.env}), v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
+    texts += [(f"checks:{i}:script", c.target) for i, c in enumerate(app.checks) if c.kind == "script"]
     texts += hooks.texts(app)
     texts += [("reload:command", app.reload.command)] if app.reload and app.reload.command else []
     for key, text in texts:
@@ -374,13 +439,15 @@ def _check_placeholders(app: App, at: str) -> None:
             elif name == "port" and app.ports is None:
                 missing.setdefault("ports", f"{key} uses {{port}}.")
     for number, check in enumerate(app.checks):
+        if check.kind == "script":
+            continue
         mistakes.attempt(_refuse_placeholders, check.target, f"{at}:checks:{number}:{check.kind}")
     for number, test in enumerate(app.tests):
         if test.kind in HTTP:
             place = f"{at}:tests:{number}:{test.kind}"
             mistakes.attempt(_refuse_placeholders, test.target, place, placeholders.ELSEWHERE)
             mistakes.attempt(_refuse_placeholders, test.contains, f"{place}:contains", placeholders.ELSEWHERE)
-    listens = [p for p in (*app.checks, *app.tests) if p.kind in CHECKS]
+    listens = [p for p in (*app.checks, *app.tests) if p.kind in ASKING]
     if listens and app.ports is None:
         missing.setdefault("ports", f"the {listens[0].kind} check or test needs a port.")
     for key, why in missing.items():

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 RECORD, START, LOG = "instance.json", "start", "log"
-# The watcher of an app without ports, and the note on the things that an instance waits for until it is ready.
-WATCHER, WAITING = ".watcher.py", ".waiting"
+# The note on the things that an instance waits for until it is ready.
+WAITING = ".waiting"
+# The watcher of an instance, the file that tells it what to do, and its notes on the restarts of the instance.
+WATCHER, WATCHING, RESTARTS = ".watcher.py", ".watching.json", ".restarts"
 # The processes of the instance at its publication.
 PROCESS = ".process"
 # The registration that clients find, and the registration that it replaced.
@@ -23,7 +25,7 @@ REGISTERED, BEFORE = ".registered", ".registered-before"
 CONFIG_BEFORE = ".config-before"
 # A file has a name with .partial until it is complete. supervisord numbers the logs that it puts aside.
 TAKEN = re.compile(
-    r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.waiting|\.process|\.registered(-before)?|\.config-before|\..*\.partial"
+    r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.watching\.json|\.restarts|\.waiting|\.process|\.registered(-before)?|\.config-before|\..*\.partial"
 )
 
 

@@ -89,8 +89,12 @@ class Backend(Protocol):
 
     # -- the node's own services -----------------------------------------------------------------
 
-    def publish(self, service: Service) -> None:
-        """Register ``service`` at this node. It enters as passing."""
+    def publish(self, service: Service, proved: bool = True) -> None:
+        """Register ``service`` at this node.
+
+        :param proved: whether it was tested, and so enters as passing. Otherwise clients find it after its first
+            results.
+        """
 
     def withdraw(self, service_id: str) -> None:
         """Deregister ``service_id`` at this node. An unknown id is no error."""
@@ -103,6 +107,12 @@ class Backend(Protocol):
 
     def unmeasured(self, ids: Iterable[str]) -> list[str]:
         """Return those of ``ids`` for which a check has not run since their registration."""
+
+    def results(self, ident: str) -> dict[str, tuple[str, str]]:
+        """Return the results of the checks of the service ``ident`` of this node: name -> status and output.
+
+        The output is empty until a check has run.
+        """
 
     def failing(self) -> list[str]:
         """Return the ids of the services of this node that clients do not find."""

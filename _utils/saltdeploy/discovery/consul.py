@@ -13,6 +13,7 @@ from ..core.errors import DiscoveryUnavailable
 from . import consulservices
 from .backend import ELECTION, PAUSE, Endpoint, Service
 from .consulhttp import Connection, Parameter, failed, parsed
+from .registration import TTL_CHECK
 
 # How long Consul holds a blocking query. It adds up to a sixteenth.
 BLOCK = 5.0
@@ -30,12 +31,11 @@ class Consul(Connection):
 
     # -- services -----------------------------------------------------------------------------
 
-    def publish(self, service: Service) -> None:
-        """Register ``service`` with the agent, as passing, because it was tested a moment ago."""
+    def publish(self, service: Service, proved: bool = True) -> None:
+        """Register ``service`` with the agent, see backend.Backend."""
         # Otherwise a check that the registration before had, and this has not, would stay.
-        self.put(
-            "/v1/agent/service/register", [("replace-existing-checks", "true")], consulservices.registration(service)
-        )
+        options: list[Parameter] = [("replace-existing-checks", "true")]
+        self.put("/v1/agent/service/register", options, consulservices.registration(service, proved))
 
     def withdraw(self, service_id: str) -> None:
         """Deregister ``service_id`` from the agent. An unknown id is no error: it is withdrawn."""
@@ -59,8 +59,15 @@ class Consul(Connection):
         of a check whose status stays the same minutes later (``check_update_interval``).
         """
         checks = self.get("/v1/agent/checks").values()
-        believed = {c["ServiceID"] for c in checks if c["Status"] == "passing" and not c["Output"]}
+        # A heartbeat needs no text.
+        run = [c for c in checks if not c["CheckID"].endswith(TTL_CHECK)]
+        believed = {c["ServiceID"] for c in run if c["Status"] == "passing" and not c["Output"]}
         return sorted(believed & set(ids))
+
+    def results(self, ident: str) -> dict[str, tuple[str, str]]:
+        """Return the results of the checks of the agent's own service ``ident``: name -> status and output."""
+        checks = self.get("/v1/agent/checks").values()
+        return {c["Name"]: (c["Status"], c["Output"]) for c in checks if c["ServiceID"] == ident}
 
     def failing(self) -> list[str]:
         """Return the ids of the agent's own services that clients do not find: a check does not pass, or not yet."""

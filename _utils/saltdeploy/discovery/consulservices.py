@@ -10,7 +10,7 @@ from ..core import addresses
 from ..core.httprequests import Request
 from ..core.model import DIGEST, Probe
 from .backend import Endpoint, Service
-from .registration import check_facts, check_name
+from .registration import check_facts, check_name, instance_of, ttl_check
 
 WORST_FIRST = ("critical", "warning", "passing")
 # Consul's own check of each node: whether the node's agent answers the other agents.
@@ -22,20 +22,32 @@ TARGETS: dict[str, Callable[[str, Probe], dict[str, object]]] = {
     "http": lambda where, probe: _request(where, probe),
     "https": lambda where, probe: _request(where, probe),
     "tcp": lambda where, probe: {"TCP": where},
+    "grpc": lambda where, probe: _grpc(where, probe),
+    # The watcher of the instance runs it.
+    "script": lambda where, probe: {"HTTP": f"http://{where}{probe.watched_path}"},
+    # The app reports, so there is nobody to ask.
+    "ttl": lambda where, probe: {"TTL": f"{probe.interval:g}s"},
     # It takes over the state of another service of the same agent, and has no times.
     "alias": lambda where, probe: {"AliasService": probe.target},
 }
 
 
-def registration(service: Service) -> dict[str, Any]:
-    """Return the body of the registration of ``service``."""
+# The kinds of checks that nobody runs at intervals.
+TIMELESS = ("alias", "ttl")
+
+
+def registration(service: Service, proved: bool = True) -> dict[str, Any]:
+    """Return the body of the registration of ``service``.
+
+    :param proved: whether its checks pass until they have results. Otherwise they are critical.
+    """
     body: dict[str, Any] = {
         "ID": service.id,
         "Name": service.name,
         "Address": service.address,
         "Tags": list(service.tags),
         "Meta": service.meta,
-        "Checks": [_check(service, number, probe) for number, probe in enumerate(service.checks)],
+        "Checks": [_check(service, number, probe, proved) for number, probe in enumerate(service.checks)],
     }
     if service.port is not None:
         body["Port"] = service.port
@@ -55,16 +67,18 @@ def registration(service: Service) -> dict[str, Any]:
     return body
 
 
-def _check(service: Service, number: int, probe: Probe) -> dict[str, object]:
+def _check(service: Service, number: int, probe: Probe, proved: bool) -> dict[str, object]:
     # A check of the same id takes over the last result, also if it asks something else. So a changed one needs an own.
     own = {"CheckID": f"{service.id}:{service.meta[DIGEST]}:{number}"} if DIGEST in service.meta else {}
     times = {"Interval": f"{probe.interval:g}s", "Timeout": f"{probe.timeout:g}s"}
+    if probe.kind == "ttl":
+        own = {"CheckID": ttl_check(instance_of(service.id))}
     return {
         **own,
         **TARGETS[probe.kind](addresses.join(service.address, probe.port or service.port), probe),
         "Name": check_name(probe),
-        **(times if probe.kind != "alias" else {}),
-        "Status": "passing",
+        **(times if probe.kind not in TIMELESS else {}),
+        "Status": "passing" if proved else "critical",
         **_thresholds(probe),
     }
 
@@ -83,6 +97,20 @@ def _request(where: str, probe: Probe) -> dict[str, object]:
         "DisableRedirects": not request.redirects,
         "TLSSkipVerify": request.insecure,
         "TLSServerName": request.host.partition(":")[0] if probe.kind == "https" else "",
+    }
+    return {**found, **{key: value for key, value in given.items() if value}}
+
+
+def _grpc(where: str, probe: Probe) -> dict[str, object]:
+    """Return the request of a gRPC check."""
+    found: dict[str, object] = {"GRPC": f"{where}/{probe.target}".rstrip("/")}
+    request = probe.request
+    if request is None:
+        return found
+    given: dict[str, object] = {
+        "GRPCUseTLS": True,
+        "TLSSkipVerify": request.insecure,
+        "TLSServerName": request.host.partition(":")[0],
     }
     return {**found, **{key: value for key, value in given.items() if value}}
 

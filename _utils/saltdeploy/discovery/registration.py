@@ -19,14 +19,35 @@ CANDIDATE = "_candidate"
 NAMED = "_named"
 
 
+# The end of the id of a ``ttl`` check.
+TTL_CHECK = ":ttl"
+
+
+def ttl_check(instance: str) -> str:
+    """Return the id of the ``ttl`` check of an instance, to which the app reports.
+
+    The candidate has the same check, and its publication takes the check over with its result.
+    """
+    return instance + TTL_CHECK
+
+
 def instance_of(service: str) -> str:
     """Return the id of the instance that is registered under the id ``service``."""
     return service.removesuffix(CANDIDATE).removesuffix(NAMED)
 
 
+# The kinds of checks whose results only discovery has.
+REMOTE = ("grpc", "ttl")
+
+
 def checks(app: App, instance: Instance) -> tuple[Probe, ...]:
-    """Return the checks of an instance, by default that its port is listened on, or that it runs."""
-    return app.checks or ((Probe("tcp", ""),) if instance.port else _running(instance))
+    """Return the checks of an instance, by default that its port is listened on. Without a port, it must also run."""
+    # Its watcher runs the scripts. An instance that was started before the app had any has none.
+    own = (replace(c, port=instance.watch) if c.kind == "script" else c for c in app.checks)
+    found = tuple(c for c in own if c.kind != "script" or c.port)
+    if instance.port is None:
+        return (*_running(instance), *found)
+    return found or (Probe("tcp", ""),)
 
 
 def _running(instance: Instance) -> tuple[Probe, ...]:
@@ -39,7 +60,9 @@ def first_result(app: App) -> float:
 
     Consul runs a new check for the first time at a random moment within its interval.
     """
-    slowest = max(c.interval + c.timeout for c in app.checks or (Probe("tcp", ""),))
+    # A heartbeat comes when the app sends it, and the result of the registration before stays until then.
+    found = [c for c in app.checks if c.kind != "ttl"] or [Probe("tcp", "")]
+    slowest = max(c.interval + c.timeout for c in found)
     return min(slowest, app.strategy.healthy_deadline)
 
 
@@ -179,7 +202,7 @@ def differences_in_catalog(app: App, endpoint: Endpoint, also: Endpoint | None, 
     if other:
         found += _plain_differences(other, also) if also else ["name"]
     # The port of a watcher is known to its node only.
-    wanted = app.checks or (Probe("tcp", "") if port else Probe("http", "/running"),)
+    wanted = checks(app, replace(instance, watch=1))
     ours = check_facts((check_name(c), c.interval, c.timeout) for c in wanted)
     if [name for name, _, _ in ours] != [name for name, _, _ in endpoint.checks]:
         # An older version of saltdeploy may have started it, without a watcher.
@@ -199,8 +222,9 @@ def check_facts(checks: Iterable[CheckFacts]) -> tuple[CheckFacts, ...]:
 
 
 def check_name(check: Probe) -> str:
-    """Return the name of a check in discovery."""
-    return f"{check.kind} {check.target}".strip()
+    """Return the name of a check in discovery. Of a command it has the program only."""
+    target = check.target.split()[0] if check.kind == "script" else check.target
+    return f"{check.kind} {target}".strip()
 
 
 def _rounded(seconds: float | None) -> float | None:

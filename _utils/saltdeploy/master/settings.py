@@ -1,4 +1,4 @@
-"""The settings of instances that differ from their definition, which only their nodes can tell, for a status."""
+"""The facts on instances that only their nodes can tell, for a status: settings that differ, and restarts."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OURS = (State.PUBLISHED.value, State.CANDIDATE.value, State.WARM.value, State.WI
 
 
 def add(fleet: Fleet, environment: Environment, apps: Sequence[dict[str, Any]]) -> None:
-    """Add to the states of ``apps``, as status.of_app returns them, which settings of their instances differ.
+    """Add the settings that differ, and the restarts by checks, to the states of ``apps`` by status.of_app.
 
     One job asks all nodes with instances. A node that does not tell is named in the warnings of its apps.
     """
@@ -38,7 +38,10 @@ def add(fleet: Fleet, environment: Environment, apps: Sequence[dict[str, Any]]) 
     found = answers.compared(replies, answers.changed)
     for app, row in rows:
         reply = found[row["node"]]
-        differs = {} if reply.error else reply.value.get(app["app"], {}).get(row["version"]) or {}
+        about = {} if reply.error else reply.value.get(app["app"], {})
+        differs = about.get("settings", {}).get(row["version"]) or {}
+        if row["id"] in about.get("restarts", {}):
+            row["notes"].append(_told_restarts(*about["restarts"][row["id"]]))
         row["settings"] = differs
         if reply.error or {"env", NOT_KEPT} & set(differs):
             row["output"] = membership.without_answer(row["output"])
@@ -47,3 +50,7 @@ def add(fleet: Fleet, environment: Environment, apps: Sequence[dict[str, Any]]) 
         untold = f"{row['node']} does not say whether its settings are as defined: {reply.error}"
         if reply.error and untold not in app["warnings"]:
             app["warnings"].append(untold)
+
+
+def _told_restarts(count: int, reason: str) -> str:
+    return f"restarted {count} time{'s' * (count != 1)} in the last hour ({reason})"

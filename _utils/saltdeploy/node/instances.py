@@ -125,7 +125,7 @@ class Instances:
                 address=address,
                 port=slot if app.ports else None,
                 deployment=deployment,
-                watch=None if app.ports else self._watch_port(address),
+                watch=self._watch_port(address) if app.is_watched else None,
             )
             self.forget(instance.id)  # another instance, or another machine, may have left files there
             make_folder(self.folder(instance.id))

@@ -16,7 +16,8 @@ from ..definition import loadbalancer, stops
 from ..discovery import registration
 from ..discovery.registration import CANDIDATE, instance_of
 from ..system import processes
-from . import registrationfiles
+from . import registrationfiles, watching
+from .launch import Launch
 
 if TYPE_CHECKING:
     from ..core.model import Environment
@@ -92,8 +93,20 @@ class Inventory:
             return instances
         seen, counts, place = self.registered(app.name), self.discovery.check_counts(), self.environment.name
         wanted = {i.id: registration.all_of(app, i, place, self.host.key) for i in published if i.id in seen}
-        found = {i: ", ".join(registration.differences(some, seen, counts, i)) for i, some in wanted.items()}
-        return [replace(i, outdated=found.get(i.id, "")) for i in instances]
+        found = {i: registration.differences(some, seen, counts, i) for i, some in wanted.items()}
+        for i in published:
+            if i.id in found and "checks" not in found[i.id] and self._watches_otherwise(app, i):
+                found[i.id].append("checks")
+        return [replace(i, outdated=", ".join(found.get(i.id, ()))) for i in instances]
+
+    def _watches_otherwise(self, app: App, instance: Instance) -> bool:
+        """Return whether the watcher of an instance runs other checks than those of the definition."""
+        if not (instance.watch and app.is_watched):
+            return False
+        kept = self.host.settings.read(app.name, instance.version, instance.slot)
+        launch = Launch(app, instance, self.host, self.environment.name, kept)
+        # A watcher of an older version has no such file, and its instance is replaced.
+        return watching.read(launch) not in ("", watching.text(launch))
 
     def stop_timeouts(self, ids: Iterable[str]) -> dict[str, float]:
         """Return id -> seconds that an instance has to end. Its unit may be of an earlier definition."""

@@ -14,10 +14,11 @@ from ..core import addresses, editions, placeholders
 from ..core.errors import Refused
 from ..core.instanceids import instance_id
 from ..definition import instancefiles
+from ..discovery.registration import ttl_check
 from ..runtime import Unit
 from ..system import baseenv, processes
 from ..system.files import explained, make_folder, write_file
-from . import portless
+from . import portless, watching
 
 if TYPE_CHECKING:
     from ..core.model import App, Instance
@@ -82,7 +83,12 @@ class Launch:
         """The app's variables in the environment of its process, of its hooks and of tests that are commands."""
         named = {k: self.values.get(k) for k in ("address", "port", "version", "data")}
         own = {k.upper(): str(value) for k, value in named.items() if value is not None}
-        return {**own, **self.own_env}
+        return {**own, "CONSUL_CHECK_ID": ttl_check(self.instance.id), **self.own_env}
+
+    @property
+    def process_env(self) -> dict[str, str]:
+        """The whole environment of its process."""
+        return {**baseenv.base(self.unit.user), **self.env, processes.MARK: str(self.folder)}
 
     @property
     def own_env(self) -> dict[str, str]:
@@ -111,15 +117,13 @@ class Launch:
         :param config: the texts of the configuration, as :meth:`rendered` returns them.
         :raises Refused: this node has no such user, or the app's data folder belongs to another user.
         """
-        owner = self._owner()
+        owner = self.owner()
         self._close_folder(owner)
         if self.app.data:
             self.host.data.make(self.app, owner)
         self.write_config(config)
         command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))
-        user = self.app.user if owner else ""
-        env = {**baseenv.base(user), **self.env, processes.MARK: str(self.folder)}
-        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in env.items())
+        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in self.process_env.items())
         watched = self._write_watcher() if self.instance.watch else ""
         script = START.format(watched=watched, exports=exports, command=command)
         write_file(self.folder / instancefiles.START, script, 0o500, owner)
@@ -130,16 +134,17 @@ class Launch:
 
         :param config: path below the instance's folder -> text.
         """
-        owner = self._owner()
+        owner = self.owner()
         for target, text in config.items():
             make_folder((self.folder / target).parent)
             write_file(self.folder / target, text, 0o600, owner)
 
     def _write_watcher(self) -> str:
-        """Write the file of the watcher. Return the line that starts it."""
+        """Write the files of the watcher. Return the line that starts it."""
         path = self.folder / instancefiles.WATCHER
         write_file(path, portless.source())
-        return portless.line(self.instance, path)
+        watching.write(self)
+        return portless.line(self.instance, path, self.folder / instancefiles.WATCHING)
 
     def _close_folder(self, owner: tuple[int, int] | None) -> None:
         """Keep all other users out of the folder. The log of the app is in it, and may hold anything."""
@@ -159,8 +164,11 @@ class Launch:
             render(self.app.config[target], path, self.values)
             return path.read_text()
 
-    def _owner(self) -> tuple[int, int] | None:
-        """Return the uid and gid of the app's user. None if this process may not give files away."""
+    def owner(self) -> tuple[int, int] | None:
+        """Return the uid and gid of the app's user. None if this process may not give files away.
+
+        :raises Refused: this node has no such user.
+        """
         if os.geteuid() != 0:
             return None
         try:

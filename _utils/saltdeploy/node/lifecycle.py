@@ -20,6 +20,7 @@ from ..core.redaction import hidden
 from ..core.words import joined
 from ..definition import instancefiles
 from ..discovery import registration
+from ..discovery.registration import CANDIDATE
 from ..runtime import choose
 from ..system import filelocks, probes
 from . import crashes, nodefiles, preparation, publication, readiness
@@ -32,7 +33,7 @@ from .turns import NOBODY
 
 if TYPE_CHECKING:
     from ..core.model import App, Instance
-    from ..discovery.backend import Backend
+    from ..discovery.backend import Backend, Service
     from ..runtime.base import Runtime
     from .launch import Fetch, Render
 
@@ -177,15 +178,13 @@ class Lifecycle:
 
         :param deployment: the deployment of this step. It may have ended while this process was suspended.
         """
+        self._offer(app, instance, deployment)
         problems = self.problems(app, instance, deadline)
         if problems:
             return [f"{instance.id}: {problem}" for problem in problems]
-        expires = None if instance.held else app.strategy.progress_deadline
         with self.host.turns.starting(app.name, deployment):
             self.host.instances.save(replace(instance, tested=True))
-            self.discovery.publish(
-                registration.of(app, instance, self.environment.name, self.host.key, candidate=True, expires=expires)
-            )
+            self.discovery.publish(self.candidate(app, instance))
         return []
 
     def problems(self, app: App, instance: Instance, deadline: float) -> list[str]:
@@ -215,7 +214,21 @@ class Lifecycle:
             except DiscoveryUnavailable:
                 return False
 
-        return Readiness(app, instance, self.host, self.runtime.states, values, first).wait(deadline)
+        def results() -> dict[str, tuple[str, str]]:
+            return self.discovery.results(instance.id) or self.discovery.results(instance.id + CANDIDATE)
+
+        return Readiness(app, instance, self.host, self.runtime.states, values, results, first).wait(deadline)
+
+    def _offer(self, app: App, instance: Instance, deployment: str | None) -> None:
+        """Register an untested candidate if only discovery can run a check of it. Nobody finds it until it passes."""
+        if any(check.kind in registration.REMOTE for check in app.checks):
+            with self.host.turns.starting(app.name, deployment):
+                self.discovery.publish(self.candidate(app, instance), proved=False)
+
+    def candidate(self, app: App, instance: Instance) -> Service:
+        """Return an instance as a candidate in discovery."""
+        expires = None if instance.held else app.strategy.progress_deadline
+        return registration.of(app, instance, self.environment.name, self.host.key, candidate=True, expires=expires)
 
     def waiting(self, name: str) -> dict[str, str]:
         """Return ``{id: text}``, the reasons why starting instances of app ``name`` are not ready yet."""

@@ -16,13 +16,16 @@ from ..core.model import Probe
 from ..core.words import name as said
 from ..core.words import nearest, odd, shown, without_value
 from ..definition import appdefinition, loadbalancer
-from ..definition.schema.keys import HEADER
+from ..definition.schema.keys import HEADER, Key
+from ..definition.schema.probes import GRPC as GRPC_KEYS
 from ..definition.schema.probes import HTTP, MOST_RESULTS
 
 if TYPE_CHECKING:
     from ..discovery.backend import Backend
 ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks", "weight")
 HEAVIEST = 65535
+# The kinds of checks. Nobody runs the script of a service that is no app.
+KINDS = tuple(kind for kind in appdefinition.CHECKS if kind != "script")
 IDENTIFIER = r"[A-Za-z0-9_~+=:.@-]{1,255}"
 # The files with a host's own name servers. The first is used once a resolver of saltdeploy stands before them, the
 # second until then.
@@ -185,11 +188,11 @@ def _check(raw: Any, at: str) -> Probe:
     """Return the Probe that ``raw`` describes. Raise Refused for anything that is not a check."""
     if isinstance(raw, dict):
         _refuse_unknown_keys(raw, [*CHECK], at)
-        for kind in appdefinition.HTTP:
+        for kind, keys in (*((kind, REQUEST) for kind in appdefinition.HTTP), ("grpc", GRPC)):
             if isinstance(raw.get(kind), dict):
-                _refuse_unknown_keys(raw[kind], [*REQUEST], f"{at}:{kind}")
+                _refuse_unknown_keys(raw[kind], [*keys], f"{at}:{kind}")
     # If it has no kind, or two, the message of a definition says so.
-    single = isinstance(raw, dict) and len({*appdefinition.CHECKS} & set(raw)) == 1
+    single = isinstance(raw, dict) and len({*KINDS} & set(raw)) == 1
     if not isinstance(raw, dict) or (single and not all(fits(raw[key]) for key, fits in CHECK.items() if key in raw)):
         raise Refused(
             f"{at}: {shown(_without_requests(raw))} is not a check. Write a check as in the definition of an app."
@@ -197,7 +200,9 @@ def _check(raw: Any, at: str) -> Probe:
     for kind in appdefinition.HTTP:
         if kind in raw:
             _refuse_other_forms(raw[kind] if isinstance(raw[kind], dict) else {"path": raw[kind]}, f"{at}:{kind}")
-    return appdefinition.probe(raw, at)
+    if isinstance(raw.get("grpc"), dict):
+        _refuse_other_texts(raw["grpc"], GRPC_KEYS.keys, f"{at}:grpc")
+    return appdefinition.probe(raw, at, allowed=KINDS)
 
 
 def _refuse_unknown_keys(raw: Mapping[Any, Any], known: list[str], at: str) -> None:
@@ -210,12 +215,16 @@ def _refuse_unknown_keys(raw: Mapping[Any, Any], known: list[str], at: str) -> N
 
 def _refuse_other_forms(request: Mapping[str, Any], at: str) -> None:
     """Raise Refused on a value of ``request`` that the schema of definitions does not allow."""
-    for key in ("path", "host", "method"):
-        if key in request and not _matches(HTTP.keys[key].schema, request[key]):
-            raise Refused(f"{at}:{key}: {advice.wrong(HTTP.keys[key].schema, request[key])}")
+    _refuse_other_texts(request, HTTP.keys, at)
     for name in request.get("headers", ()):
         if not _matches(HEADER, name):
             raise Refused(f"{at}:headers: {advice.wrong(HEADER, name)}")
+
+
+def _refuse_other_texts(request: Mapping[str, Any], keys: Mapping[str, Key], at: str) -> None:
+    for key in ("path", "host", "method", "service"):
+        if key in request and not _matches(keys[key].schema, request[key]):
+            raise Refused(f"{at}:{key}: {advice.wrong(keys[key].schema, request[key])}")
 
 
 def _matches(form: forms.Schema, value: str) -> bool:
@@ -237,6 +246,10 @@ def _is_request(value: Any) -> bool:
     if not isinstance(value, dict):
         return isinstance(value, str)
     return "path" in value and all(key in REQUEST and REQUEST[key](part) for key, part in value.items())
+
+
+def _is_grpc(value: Any) -> bool:
+    return isinstance(value, dict) and all(key in GRPC and GRPC[key](part) for key, part in value.items())
 
 
 def _is_text(value: Any) -> bool:
@@ -264,6 +277,13 @@ REQUEST: dict[str, Callable[[Any], bool]] = {
     "ca": _is_text,
     "insecure": _is_flag,
 }
+# Key of a gRPC check -> whether its value can be used.
+GRPC: dict[str, Callable[[Any], bool]] = {
+    "service": _is_text,
+    "tls": _is_flag,
+    "host": _is_text,
+    "insecure": _is_flag,
+}
 # Key of a check -> whether its value can be used.
 CHECK: dict[str, Callable[[Any], bool]] = {
     "http": _is_request,
@@ -271,6 +291,8 @@ CHECK: dict[str, Callable[[Any], bool]] = {
     "success_before_passing": _is_number,
     "failures_before_critical": _is_number,
     "tcp": lambda value: value is True,
+    "grpc": lambda value: value is True or _is_grpc(value),
+    "ttl": _is_duration,
     "interval": _is_duration,
     "timeout": _is_duration,
 }

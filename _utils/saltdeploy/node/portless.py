@@ -42,12 +42,13 @@ def port(taken: Container[int], free: Callable[[int], bool]) -> int:
     return found
 
 
-def line(instance: Instance, script: Path) -> str:
+def line(instance: Instance, script: Path, plan: Path) -> str:
     """Return the line of a shell script that starts the watcher of the process which the script becomes.
 
     :param script: path of the watcher's file.
+    :param plan: path of the file that tells the watcher what else to do.
     """
-    words = [*python(), str(script), "$$", instance.address, str(instance.watch), f"{SETTLE:g}"]
+    words = [*python(), str(script), "$$", instance.address, str(instance.watch), f"{SETTLE:g}", str(plan)]
     command = " ".join(word if word == "$$" else shlex.quote(word) for word in words)
     # A separate shell starts it and ends at once. So the app has only its own children, and no folder is in use.
     return f"(cd /; {command} </dev/null >/dev/null &)\n"

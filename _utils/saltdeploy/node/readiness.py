@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -44,6 +44,7 @@ class Readiness:
 
     :param states: returns the supervisor's state of each instance.
     :param values: the instance's placeholders.
+    :param results: returns the results that discovery has of its checks: name -> status and output.
     :param first: returns whether its app was never deployed.
     """
 
@@ -54,9 +55,11 @@ class Readiness:
         host: Host,
         states: Callable[[], Mapping[str, State]],
         values: Mapping[str, object],
+        results: Callable[[], Mapping[str, tuple[str, str]]],
         first: Callable[[], bool],
     ) -> None:
         self.app, self.instance, self.states, self.values, self.first = app, instance, states, values, first
+        self.results = results
         self.checks = [
             replace(c, status=None, timeout=min(c.timeout, TIMEOUT)) for c in registration.checks(app, instance)
         ]
@@ -94,13 +97,15 @@ class Readiness:
             self._note.unlink(missing_ok=True)
 
     def _find_failure(self) -> Failure | None:
-        """Run each check until one fails."""
+        """Run each check until one fails. Then ask discovery for the results of the checks that only it has."""
         for check in self.checks:
             try:
-                probes.ask(check, self.values)
+                if check.kind not in registration.REMOTE:
+                    probes.ask(check, self.values)
             except probes.ProbeFailed as exc:
                 return Failure(check, exc)
-        return None
+        remote = [check for check in self.checks if check.kind in registration.REMOTE]
+        return next(find_failures(remote, self.results()), None) if remote else None
 
     def _judge(self, now: float, state: State, failure: Failure | None) -> None:
         """Note since when the instance gives wrong answers, and whether it listens elsewhere.
@@ -138,6 +143,17 @@ class Readiness:
             f"This lasted {self.app.strategy.first_deadline:g}s, and {self.app.name} was never deployed before. To wait"
             f" longer, write `healthy_deadline` into its strategy"
         )
+
+
+def find_failures(checks: Sequence[Probe], results: Mapping[str, tuple[str, str]]) -> Iterator[Failure]:
+    """Yield the failures of ``checks`` by the ``results`` of discovery, see backend.Backend.results."""
+    for check in checks:
+        status, output = results.get(registration.check_name(check), ("", ""))
+        told = " ".join(output.split())
+        if check.kind == "ttl":
+            told = f"no report of the app has come ({told})".replace(" ()", "")
+        if status != "passing":
+            yield Failure(check, probes.ProbeFailed(told or "discovery has not run it yet"))
 
 
 def notes(host: Host, name: str) -> dict[str, str]:

@@ -42,12 +42,16 @@ def kept(host: Host, instance: str) -> list[Service]:
     return services(nodefiles.read(_path(host, instance, instancefiles.REGISTERED)))
 
 
-def keep_before(host: Host, instance: str, deployment: str | None) -> None:
-    """Keep the registration that a step of ``deployment`` replaces, unless an earlier step of it has done so."""
+def keep_before(host: Host, instance: str, deployment: str | None, watching: str) -> None:
+    """Keep the registration that a step of ``deployment`` replaces, unless an earlier step of it has done so.
+
+    :param watching: the content of the file of its watcher, empty if it has none.
+    """
     path, file = (_path(host, instance, name) for name in (instancefiles.REGISTERED, instancefiles.BEFORE))
     if before(host, instance, deployment) is None:
         with explained():
-            write_file(file, json.dumps({"deployment": deployment, "services": nodefiles.read(path)}), 0o600)
+            about = {"deployment": deployment, "services": nodefiles.read(path), "watching": watching}
+            write_file(file, json.dumps(about), 0o600)
 
 
 def before(host: Host, instance: str, deployment: str | None) -> dict[str, Any] | None:

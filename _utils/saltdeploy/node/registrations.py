@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -13,10 +14,13 @@ from ..discovery import registration
 from ..discovery.backend import Service
 from ..discovery.registration import NAMED
 from ..system import probes
-from . import publication, registrationfiles
+from . import publication, readiness, registrationfiles, watching
 
+# How much longer than its times a check may take on a busy machine, in seconds.
+LATER = 2.0
 if TYPE_CHECKING:
-    from ..core.model import App, Instance
+    from ..core.model import App, Instance, Probe
+    from .launch import Launch
     from .lifecycle import Lifecycle
 
 
@@ -53,7 +57,11 @@ def register_again(
 
 def _replace(lifecycle: Lifecycle, app: App, instances: Collection[Instance], deployment: str | None) -> None:
     for instance in instances:
-        registrationfiles.keep_before(lifecycle.host, instance.id, deployment)
+        launch = lifecycle.launch(app, instance)
+        watched = watching.read(launch) if instance.watch else ""
+        registrationfiles.keep_before(lifecycle.host, instance.id, deployment, watched)
+        if watched:
+            watching.write(launch)
     key, environment = lifecycle.host.key, lifecycle.environment.name
     _register(lifecycle, app, {i.id: registration.all_of(app, i, environment, key) for i in instances})
 
@@ -62,6 +70,9 @@ def _bring_back(lifecycle: Lifecycle, app: App, instances: Collection[Instance],
     """Register instances as they were before ``deployment``. What it did not change stays as it is."""
     before = {i: registrationfiles.before(lifecycle.host, i.id, deployment) for i in instances}
     changed = {i: found for i, found in before.items() if found is not None}
+    for i, found in changed.items():
+        if i.watch and found.get("watching"):
+            watching.write_text(lifecycle.launch(app, i), found["watching"])
     services = {i: registrationfiles.services(found.get("services")) for i, found in changed.items()}
     known = {i.id: [replace(service, weight=i.weight) for service in some] for i, some in services.items() if some}
     _register(lifecycle, app, known)
@@ -92,10 +103,43 @@ def _check(lifecycle: Lifecycle, app: App, instances: Collection[Instance]) -> N
     problems = []
     for instance in instances:
         launch = lifecycle.launch(app, instance)
-        for check in registration.checks(app, instance):
-            # Consul accepts any status of 2xx.
-            result = probes.run(replace(check, status=None), launch.values)
-            if not result["ok"]:
-                problems.append(f"{instance.id}: {hidden(result['detail'], launch.own_env)}")
+        found = [_run(check, launch) for check in registration.checks(app, instance)]
+        found += _ask_discovery(lifecycle, app, instance)
+        problems += [f"{instance.id}: {hidden(problem, launch.own_env)}" for problem in found if problem]
     if problems:
         raise Failed(f"a check of the new registration does not pass, so nothing is registered: {joined(problems)}")
+
+
+def _run(check: Probe, launch: Launch) -> str:
+    """Run a check here. Return the problem, empty if it passes or if only discovery can run it."""
+    if check.kind in registration.REMOTE:
+        return ""
+    if check.kind == "script":
+        # The watcher does not know the new script yet.
+        asked = replace(check, kind="command")
+        result = probes.run(asked, launch.values, launch.env, launch.unit.user)
+    else:
+        # Consul accepts any status of 2xx.
+        result = probes.run(replace(check, status=None), launch.values)
+    return "" if result["ok"] else result["detail"]
+
+
+def _ask_discovery(lifecycle: Lifecycle, app: App, instance: Instance) -> list[str]:
+    """Have discovery run the new checks that only it can run, under the candidate's name. Return the problems."""
+    kept = [check for service in registrationfiles.kept(lifecycle.host, instance.id) for check in service.checks]
+    # An instance has one check to report to. Its registration would lose it to the candidate.
+    known = [*kept, *(c for c in app.checks if c.kind == "ttl" and any(k.kind == "ttl" for k in kept))]
+    new = tuple(c for c in registration.checks(app, instance) if c.kind in registration.REMOTE and c not in known)
+    if not new:
+        return []
+    candidate = replace(lifecycle.candidate(app, instance), checks=new)
+    lifecycle.discovery.publish(candidate, proved=False)
+    deadline = time.monotonic() + max(c.interval + c.timeout for c in new) + LATER
+    try:
+        while True:
+            failures = list(readiness.find_failures(new, lifecycle.discovery.results(candidate.id)))
+            if not failures or time.monotonic() > deadline:
+                return [f"check `{failure.check.describe()}`: {failure.error}" for failure in failures]
+            time.sleep(readiness.POLL)
+    finally:
+        lifecycle.discovery.withdraw(candidate.id)

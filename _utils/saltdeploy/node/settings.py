@@ -33,6 +33,7 @@ class Settings:
     """The part of a definition that reaches the process of an instance.
 
     :param config: path below the instance's folder -> text of the rendered file.
+    :param watched: whether a watcher runs beside the process. It is as the definition has it at each start.
     """
 
     run: str = field(repr=False)
@@ -43,6 +44,7 @@ class Settings:
     memory: str = ""
     cpu: str = ""
     stop: Stop = field(default_factory=Stop)
+    watched: bool = False
 
     def over(self, app: App) -> App:
         """Return ``app`` with these settings in place of those of its definition."""
@@ -57,16 +59,20 @@ class Settings:
             "stop": changes.between(asdict(self.stop), asdict(other.stop)),
         }
         whole: Changes = {key: [] for key in WHOLE if getattr(self, key) != getattr(other, key)}
+        if self.watched != other.watched:
+            whole["watcher"] = []
         return {**whole, **{key: names for key, names in parts.items() if names}}
 
 
-# The fields that are as the definition has them.
-DEFINED = [f.name for f in fields(Settings) if f.name != "config"]
+# The fields that are as the definition has them. A file of an older version lacks the last field.
+LATER = ("watched",)
+DEFINED = [f.name for f in fields(Settings) if f.name not in ("config", *LATER)]
 
 
 def of(app: App, config: Mapping[str, str]) -> Settings:
     """Return the Settings that ``app`` defines, with the texts of its rendered ``config``."""
-    return Settings(config=dict(config), **{key: getattr(app, key) for key in DEFINED})
+    defined = {key: getattr(app, key) for key in DEFINED}
+    return Settings(config=dict(config), watched=app.is_watched, **defined)
 
 
 class Store:
@@ -178,7 +184,7 @@ class Store:
 
 def _parsed(found: Any) -> Settings | None:
     """Return the Settings in the data of a file, or None if it has none."""
-    if not isinstance(found, dict) or set(found) != {*DEFINED, "config", "deployment"}:
+    if not isinstance(found, dict) or set(found) - set(LATER) != {*DEFINED, "config", "deployment"}:
         return None
     found = {key: value for key, value in found.items() if key != "deployment"}
     stop = found["stop"]
@@ -187,6 +193,7 @@ def _parsed(found: Any) -> Settings | None:
         and all(_is_mapping(found[key]) for key in ("env", "config", "stop"))
         and _are_texts(found[key] for key in ("run", "user", "memory", "cpu"))
         and isinstance(found["data"], (bool, str))
+        and isinstance(found.get("watched", False), bool)
         and _are_texts([stop.get("signal")])
         and isinstance(stop.get("timeout"), (int, float))
         and 0 <= stop["timeout"] <= stops.MOST

@@ -162,10 +162,15 @@ def _context(ca: str, insecure: bool) -> ssl.SSLContext:
     # Consul is written in Go, which never looks at the common name of a certificate.
     context.hostname_checks_common_name = False
     if not ca:
-        found = next((file for file in SYSTEM_CAS if os.path.exists(file)), None)
+        found = system_ca()
         if found and found != ssl.get_default_verify_paths().cafile:
             context.load_verify_locations(found)
     return context
+
+
+def system_ca() -> str | None:
+    """Return the file with this machine's CA certificates, None if there is none."""
+    return next((file for file in SYSTEM_CAS if os.path.exists(file)), None)
 
 
 def reason(exc: OSError | http.client.HTTPException) -> str:

@@ -3,7 +3,7 @@
 import pytest
 from saltdeploy.core import placeholders
 from saltdeploy.core.httprequests import Request
-from saltdeploy.core.model import PortRange, Probe, Registration, Reload
+from saltdeploy.core.model import CheckRestart, PortRange, Probe, Registration, Reload
 from saltdeploy.definition import appdefinition
 from saltdeploy.discovery import registration
 
@@ -88,11 +88,23 @@ def test_a_name_too_long_for_a_user():
             {"source": {"pip": "a", "sha256": "a" * 64}},
             "source:sha256: one digest has no meaning with `pip`. Write a digest",
         ),
-        ({"checks": [{}]}, "checks:0: needs exactly one of http, https and tcp, found none"),
+        ({"checks": [{}]}, "checks:0: needs exactly one of http, https, tcp, grpc, script and ttl, found none"),
         (
             {"tests": [{"http": "/", "tcp": True}]},
             "tests:0: needs exactly one of http, https, tcp and command, found http and tcp",
         ),
+        ({"checks": [{"ttl": "5s"}, {"tcp": True}, {"ttl": "9s"}]}, "checks:2: an app has one `ttl` check at most."),
+        ({"checks": [{"ttl": 0}]}, "checks:0:ttl: 0 is too short."),
+        ({"checks": [{"ttl": "5s", "timeout": 1}]}, "checks:0:timeout: has no meaning with `ttl`"),
+        ({"checks": [{"grpc": {"host": "a"}}]}, "checks:0:grpc:host: has no meaning without TLS. Write `tls: true`"),
+        ({"checks": [{"script": "x {nope}"}]}, "checks:0:script: unknown placeholder {nope}"),
+        ({"checks": [{"script": " "}]}, "checks:0:script: the command is empty."),
+        ({"checks": [{"script": "x {data}"}]}, "data: is missing, and checks:0:script uses {data}."),
+        (
+            {"check_restart": {}, "checks": [{"ttl": "5s"}, {"grpc": True}]},
+            "check_restart: needs a check that the node can run itself: http, https, tcp or script.",
+        ),
+        ({"check_restart": {"grace": 0}}, "check_restart:grace: 0 is too short."),
         ({"tests": [{"command": "x", "from": "peer"}]}, "tests:0:from: a command runs where the release is installed"),
         (
             {"checks": [{"tcp": True, "interval": 0}]},
@@ -125,6 +137,30 @@ def test_a_name_too_long_for_a_user():
 )
 def test_mistakes_of_meaning(app, message):
     assert complaint(app).startswith(message)
+
+
+def test_checks_of_all_kinds():
+    tls = {"service": "shop.v1", "tls": True, "host": "shop.example.com", "insecure": True}
+    raw = [{"grpc": True}, {"grpc": tls, "timeout": "3s", "failures_before_critical": 2}, {"script": "./check {port}"}]
+    assert shop({"checks": [*raw, {"ttl": "1m"}]}).checks == (
+        Probe("grpc", ""),
+        Probe(
+            "grpc",
+            "shop.v1",
+            timeout=3.0,
+            request=Request(host="shop.example.com", insecure=True),
+            failures_before_critical=2,
+        ),
+        Probe("script", "./check {port}", number=2),
+        Probe("ttl", "", interval=60.0, timeout=0.0),
+    )
+
+
+def test_a_watcher_is_beside_an_instance_that_needs_one():
+    assert not shop({}).is_watched and shop({"checks": [{"script": "x"}]}).is_watched
+    assert shop({"check_restart": {}}).is_watched and shop({"check_restart": {}}).check_restart == CheckRestart()
+    given = {"after": 5, "grace": "2m", "most": 1}
+    assert shop({"check_restart": given}).check_restart == CheckRestart(5, 120.0, 1)
 
 
 def test_a_reload_is_a_signal_or_a_command():

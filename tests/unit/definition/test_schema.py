@@ -48,7 +48,7 @@ def test_a_node_needs_no_whole_app():
 @pytest.mark.parametrize(
     "app, message",
     [
-        ({"prots": 80}, "prots: unknown key (did you mean `ports`?). Allowed here: checks, config,"),
+        ({"prots": 80}, "prots: unknown key (did you mean `ports`?). Allowed here: check_restart, checks, config,"),
         ({"checks": [{"http": "/", "intervall": 1}]}, "checks:0:intervall: unknown key (did you mean `interval`?)"),
         ({"run": 5}, "run: found a number. Write text: quote a number."),
         ({"run": ""}, "run: the text is empty. Write at least 1 character."),

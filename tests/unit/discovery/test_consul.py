@@ -227,11 +227,15 @@ def test_what_an_agent_only_believes_to_pass(serve):
         "c2": {"ServiceID": "s1", "Status": "passing", "Output": ""},
         "c3": {"ServiceID": "s2", "Status": "critical", "Output": ""},
         "c4": {"ServiceID": "s3", "Status": "passing", "Output": ""},
+        # A report of the app needs no text.
+        "s5:ttl": {"ServiceID": "s5", "Status": "passing", "Output": ""},
         "serfHealth": {"ServiceID": "", "Status": "passing", "Output": ""},
     }
+    checks = {i: {"CheckID": i, "Name": f"check {i}", **about} for i, about in checks.items()}
     url, _ = serve({"GET /v1/agent/checks": (200, json.dumps(checks))})
     with consul.Consul([url]) as client:
-        assert client.unmeasured(["s1", "s2"]) == ["s1"]
+        assert client.unmeasured(["s1", "s2", "s5"]) == ["s1"]
+        assert client.results("s1") == {"check c1": ("passing", "HTTP GET …: 200 OK"), "check c2": ("passing", "")}
 
 
 def test_a_missing_library_is_named_with_the_command_that_installs_it(monkeypatch):

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core.httprequests import Request
 from saltdeploy.core.model import Probe
 from saltdeploy.definition import appdefinition
 from saltdeploy.discovery import Endpoint, consulservices, registration
@@ -41,6 +42,44 @@ def test_registration_of_a_tcp_check():
 def test_a_check_that_takes_over_the_state_of_another_service_has_no_times():
     (check,) = consulservices.registration(replace(SERVICE, checks=(Probe("alias", "shop_1_80"),)))["Checks"]
     assert check == {"Name": "alias shop_1_80", "AliasService": "shop_1_80", "Status": "passing"}
+
+
+def test_a_grpc_check_asks_the_port_for_a_service():
+    secure = Request(host="shop.example.com:443", insecure=True)
+    checks = (Probe("grpc", ""), Probe("grpc", "shop.v1"), Probe("grpc", "", request=secure))
+    plain, service, tls = consulservices.registration(replace(SERVICE, checks=checks))["Checks"]
+    times = {"Interval": "2s", "Timeout": "5s", "Status": "passing"}
+    assert plain == {"Name": "grpc", "GRPC": "10.0.0.1:80", **times}
+    assert service == {"Name": "grpc shop.v1", "GRPC": "10.0.0.1:80/shop.v1", **times}
+    more = {"GRPCUseTLS": True, "TLSSkipVerify": True, "TLSServerName": "shop.example.com"}
+    assert tls == {"Name": "grpc", "GRPC": "10.0.0.1:80", **more, **times}
+    verified = consulservices.registration(replace(SERVICE, checks=(Probe("grpc", "", request=Request()),)))
+    assert verified["Checks"][0] == {"Name": "grpc", "GRPC": "10.0.0.1:80", "GRPCUseTLS": True, **times}
+
+
+def test_a_script_is_asked_for_at_the_watcher_and_named_without_its_arguments():
+    probe = Probe("script", "./check --password hunter2", port=32001, number=3)
+    (check,) = consulservices.registration(replace(SERVICE, checks=(probe,)))["Checks"]
+    assert (check["Name"], check["HTTP"]) == ("script ./check", "http://10.0.0.1:32001/script/3")
+
+
+def test_a_check_that_the_app_reports_to_is_the_same_for_a_candidate_and_for_clients():
+    """Its publication takes over the last report."""
+    probe = Probe("ttl", "", interval=30.0, timeout=0.0)
+
+    def check(**changes):
+        service = registration.sealed(replace(SERVICE, checks=(probe,), **changes), b"key")
+        return consulservices.registration(service)["Checks"][0]
+
+    assert check() == {"CheckID": f"{SERVICE.id}:ttl", "Name": "ttl", "TTL": "30s", "Status": "passing"}
+    assert check(id=f"{SERVICE.id}_candidate", name="shop-candidate") == check()
+
+
+def test_what_is_not_proved_is_not_found_before_its_first_results():
+    checks = (Probe("tcp", ""), Probe("grpc", ""))
+    made = consulservices.registration(replace(SERVICE, checks=checks, expires=5.0), proved=False)["Checks"]
+    # It expires by a check of its own, which is to last.
+    assert [check["Status"] for check in made] == ["critical", "critical", "passing"]
 
 
 def test_checks_of_an_ipv6_address():

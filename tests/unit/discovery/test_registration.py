@@ -30,6 +30,29 @@ def test_what_an_older_version_has_started_has_no_check():
     assert registration.of(app, watched(None), "e", KEY).checks == ()
 
 
+def test_an_app_without_ports_runs_whatever_else_is_checked():
+    checks = (Probe("ttl", "", interval=30.0), Probe("script", "./check", number=1))
+    app = App("shop", Source("pip", "shop"), "run", checks=checks)
+    found = registration.of(app, watched(), "e", KEY).checks
+    assert [(c.kind, c.port) for c in found] == [("http", 32001), ("ttl", None), ("script", 32001)]
+
+
+def test_a_script_needs_a_watcher():
+    """An instance that was started before the app had any script has none, and is replaced."""
+    app = App("shop", Source("pip", "shop"), "run", checks=(Probe("script", "./check"),))
+    with_port = instance("a", slot=80)
+    assert registration.of(app, with_port, "e", KEY).checks == (Probe("tcp", ""),)
+    assert registration.of(app, replace(with_port, watch=32001), "e", KEY).checks == (
+        Probe("script", "./check", port=32001),
+    )
+
+
+def test_a_report_may_come_at_any_time():
+    app = App("shop", Source("pip", "shop"), "run", checks=(Probe("ttl", "", interval=90.0),))
+    assert registration.first_result(app) == registration.first_result(replace(app, checks=()))
+    assert registration.ttl_check("shop_1.0_80") == "shop_1.0_80:ttl"
+
+
 def watched(number=32001):
     """Return an instance without a port, whose watcher listens on this one."""
     return replace(instance("a", slot=0), port=None, watch=number)

@@ -70,7 +70,9 @@ def test_a_test_from_a_peer_and_a_frontend_are_known_elsewhere():
 
 def test_the_login_of_a_check_is_not_known_elsewhere():
     request = {"path": "/a", "headers": {"X": "geheim"}, "body": "geheim", "host": "h"}
-    about = {"checks": [{"https": request, "interval": 1}, {"http": "/b"}, "odd"]}
+    about = {
+        "checks": [{"https": request, "interval": 1}, {"http": "/b"}, {"script": "./check --password hunter2"}, "odd"]
+    }
     kept = {"checks": [{"https": {"path": "/a", "host": "h"}, "interval": 1}, {"http": "/b"}, "odd"]}
     assert appfiles.elsewhere(about) == kept
 

@@ -15,7 +15,12 @@ ENVIRONMENT = SimpleNamespace(apps={"shop": None, "till": None}, nodes={"web1": 
 
 def row(node, version="1.0", state="published"):
     output = "GET http://10.0.0.1:80/: 503 Output: no such password hunter2"
-    return {"node": node, "version": version, "state": state, "notes": [], "output": output}
+    one = f"shop_{version.partition('@')[0]}_100"
+    return {"id": one, "node": node, "version": version, "state": state, "notes": [], "output": output}
+
+
+def about(settings, **restarts):
+    return {"settings": settings, "restarts": restarts}
 
 
 def told(*apps, **answers):
@@ -30,8 +35,8 @@ def test_each_instance_has_the_settings_that_differ():
     jobs = told(
         shop,
         till,
-        web1={"shop": {"1.0": {"env": ["LEVEL"]}, "1.0@2": {}}},
-        web2={"shop": {"1.0": {}}, "till": {"1.0": {"run": []}}},
+        web1={"shop": about({"1.0": {"env": ["LEVEL"]}, "1.0@2": {}})},
+        web2={"shop": about({"1.0": {}}), "till": about({"1.0": {"run": []}})},
     )
     assert jobs == [("app.changed", ["shop", "till"])]
     assert [i["notes"] for i in shop["instances"]] == [["settings not as defined (env: LEVEL)"], [], []]
@@ -64,10 +69,11 @@ def test_what_is_not_there_or_not_of_the_environment_is_not_asked_for():
     "answer, why",
     [
         (Reply("web1", None, "does not answer", silent=True), "does not answer"),
-        ({"shop": {"../1.0": {}}}, "its answer is not to be believed: editions: found"),
-        ({"shop": {"1.0": {"env": [7]}}}, "its answer is not to be believed: editions: found"),
-        ({"shop": {"1.0": 7}}, "its answer is not to be believed: editions: found"),
+        ({"shop": about({"../1.0": {}})}, "its answer is not to be believed: editions: found"),
+        ({"shop": about({"1.0": {"env": [7]}})}, "its answer is not to be believed: editions: found"),
+        ({"shop": about({"1.0": 7})}, "its answer is not to be believed: editions: found"),
         ({"../shop": {}}, "its answer is not to be believed: found"),
+        ({"shop": {"1.0": {}}}, "its answer is not to be believed: found"),
         (["shop"], "its answer is not to be believed: found"),
     ],
 )
@@ -77,3 +83,21 @@ def test_a_node_that_does_not_tell_is_named_once(answer, why):
     [warning] = shop["warnings"]
     assert warning.startswith(f"web1 does not say whether its settings are as defined: {why}")
     assert [i["notes"] for i in shop["instances"]] == [[], []] and "hunter2" not in str(shop)
+
+
+def test_restarts_by_a_check_are_told():
+    shop = {"app": "shop", "instances": [row("web1"), row("web2")], "warnings": [], "lock": ""}
+    once, twice = ([1, "http /health: status 503"], [2, "tcp: timed out"])
+    told(shop, web1={"shop": about({}, **{"shop_1.0_100": once})}, web2={"shop": about({}, **{"shop_1.0_100": twice})})
+    assert [i["notes"] for i in shop["instances"]] == [
+        ["restarted 1 time in the last hour (http /health: status 503)"],
+        ["restarted 2 times in the last hour (tcp: timed out)"],
+    ]
+
+
+@pytest.mark.parametrize("restarts", [{"shop_1.0_100": 2}, {"shop_1.0_100": ["2", "x"]}, {"nonsense": [1, "x"]}])
+def test_an_answer_of_another_form_is_told(restarts):
+    shop = {"app": "shop", "instances": [row("web1")], "warnings": [], "lock": ""}
+    told(shop, web1={"shop": about({}, **restarts)})
+    assert shop["instances"][0]["notes"] == []
+    assert "web1 does not say whether its settings are as defined: " in shop["warnings"][0]

@@ -94,7 +94,7 @@ def test_an_app_without_ports_has_a_watcher_beside_it(launched, app):
     made.write(made.rendered(render))
     words = shlex.split((made.folder / "start").read_text())
     assert str(made.folder / ".watcher.py") in words and str(made.instance.watch) in words
-    assert (made.folder / ".watcher.py").read_text().startswith('"""Answers over HTTP whether a process runs')
+    assert (made.folder / ".watcher.py").read_text().startswith('"""Runs beside the process of an instance')
 
 
 def test_placeholders_before_there_is_an_instance_are_those_of_the_first(app, node, launched):

@@ -77,3 +77,27 @@ def test_what_cannot_be_ended_keeps_its_place_and_the_others_go(node, monkeypatc
     with pytest.raises(Failed, match=r"process 7 \(serve\) does not end"):
         node.stop("web", drain=0)
     assert [i.id for i in node.host.instances.recorded()] == ["web_1.0_0"] and node.warnings == ["web_1.0_1 was killed"]
+
+
+def test_a_candidate_is_registered_before_it_is_ready_only_if_discovery_must_run_a_check(node):
+    may_pass(node)
+    app = node.environment.apps["web"]
+    node.environment.apps["web"] = replace(app, checks=(Probe("ttl", ""),))
+    seen = []
+
+    def results(one):
+        seen.append((one, node.discovery.proved.get("web_1.0_0_candidate")))
+        return {"ttl": ("passing", "")} if one.endswith("_candidate") else {}
+
+    node.discovery.results = results
+    assert node.start("web", "1.0", 1, "d1").ok
+    assert seen == [("web_1.0_0", False), ("web_1.0_0_candidate", False)]
+    assert node.discovery.proved == {"web_1.0_0_candidate": True}
+
+
+def test_a_late_step_registers_no_candidate(node):
+    node.environment.apps["web"] = replace(node.environment.apps["web"], checks=(Probe("ttl", ""),))
+    node.host.turns.end("web", "d1")
+    with pytest.raises(Failed):
+        node.start("web", "1.0", 1, "d1")
+    assert node.discovery.proved == {}

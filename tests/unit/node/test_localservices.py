@@ -90,6 +90,15 @@ def test_a_check_may_have_a_request():
     assert check == Probe("https", "/h", request=asked, failures_before_critical=3)
 
 
+def test_a_check_may_be_of_grpc_or_wait_for_reports():
+    grpc = {"grpc": {"service": "shop.v1", "tls": True, "host": "shop.example.com"}}
+    assert service(port=1, checks=[grpc, {"grpc": True}, {"ttl": "30s"}]).checks == (
+        Probe("grpc", "shop.v1", request=Request(host="shop.example.com")),
+        Probe("grpc", ""),
+        Probe("ttl", "", interval=30.0, timeout=0.0),
+    )
+
+
 def test_a_wrong_check_is_told_without_its_request():
     said = refused(service, port=1, checks=[{"https": {"headers": {"X": "hunter2"}}, "interval": "soon"}])
     assert "hunter2" not in said and "{'interval': 'soon'} is not a check" in said
@@ -99,8 +108,10 @@ def test_a_wrong_check_is_told_without_its_request():
     "check, said",
     [
         ({"http": {"path": "/", "contains": "x"}}, "check 0:http:contains: Consul does not look for text in a check"),
-        ({}, "needs exactly one of http, https and tcp, found none"),
-        ({"tcp": True, "http": "/"}, "needs exactly one of http, https and tcp"),
+        ({}, "needs exactly one of http, https, tcp, grpc and ttl, found none"),
+        ({"tcp": True, "http": "/"}, "needs exactly one of http, https, tcp, grpc and ttl"),
+        ({"grpc": {"insecure": True}}, "check 0:grpc:insecure: has no meaning without TLS. Write `tls: true`"),
+        ({"ttl": "30s", "interval": "5s"}, "check 0:interval: has no meaning with `ttl`"),
         ({"tcp": True, "interval": 0}, "is too short"),
     ],
 )
@@ -114,10 +125,14 @@ def test_a_check_that_is_wrong_has_the_message_of_a_definition(check, said):
         (
             {"http": "/", "failure_before_critical": 3},
             "check 0: unknown key failure_before_critical (did you mean `failures_before_critical`?). Allowed: http,"
-            " https, success_before_passing, failures_before_critical, tcp, interval, timeout.",
+            " https, success_before_passing, failures_before_critical, tcp, grpc, ttl, interval, timeout.",
         ),
         ({"http": "/", "headers": {"A": "hunter2"}}, "check 0: unknown key headers. Allowed: http, https,"),
         ({"http": "/", 5: 6}, "check 0: unknown key 5. Allowed: http,"),
+        # Nobody would run it.
+        ({"script": "/bin/true"}, "check 0: unknown key script. Allowed: http,"),
+        ({"grpc": {"path": "/"}}, "check 0:grpc: unknown key path. Allowed: service, tls, host, insecure."),
+        ({"grpc": {"service": "a b"}}, "check 0:grpc:service: found text of another form. Write the name of a gRPC"),
         (
             {"http": {"path": "/", "redirect": True}},
             "check 0:http: unknown key redirect (did you mean `redirects`?). Allowed: path, host, method, headers,"
@@ -147,7 +162,7 @@ def test_unknown_keys_and_other_forms_are_refused_by_name(check, said):
 
 
 def test_a_fault_of_ours_is_no_wrong_check(monkeypatch):
-    def fault(*args):
+    def fault(*args, **kwargs):
         raise KeyError("kind")
 
     monkeypatch.setattr(localservices.appdefinition, "probe", fault)

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from saltdeploy.core.httprequests import Request
 from saltdeploy.core.model import Probe
+from saltdeploy.discovery import registration
 from saltdeploy.node import listeners, readiness
 from saltdeploy.node.host import Host
 from saltdeploy.node.readiness import Readiness
@@ -63,7 +64,7 @@ def waiting(tmp_path, monkeypatch):
         host.instances.folder(one.id).mkdir(parents=True, exist_ok=True)
         host.instances.save(one)
         values = {"address": one.address, "port": port}
-        return Readiness(app, one, host, lambda: {one.id: state} if state else {}, values, first), host
+        return Readiness(app, one, host, lambda: {one.id: state} if state else {}, values, dict, first), host
 
     return make
 
@@ -73,6 +74,30 @@ def test_the_answer_of_a_check_is_told_without_the_values_of_env(waiting, server
     ready.app = replace(ready.app, env={"PLACE": f"127.0.0.1:{server.server_port}"})
     server.status = 500
     assert "`http /health`: GET http://***/health: status 500" in ready.wait(time.monotonic() + 0.2)
+
+
+@pytest.mark.parametrize(
+    "check, found, problem",
+    [
+        (Probe("grpc", "a.b"), {}, "check `grpc a.b`: discovery has not run it yet"),
+        (Probe("grpc", ""), {"grpc": ("critical", "")}, "check `grpc`: discovery has not run it yet"),
+        (Probe("grpc", ""), {"grpc": ("critical", "is \n down")}, "check `grpc`: is down"),
+        (Probe("grpc", ""), {"grpc": ("warning", "slow")}, "check `grpc`: slow"),
+        (Probe("ttl", ""), {"ttl": ("critical", "")}, "check `ttl`: no report of the app has come"),
+        (Probe("ttl", ""), {"ttl": ("critical", "TTL expired")}, "no report of the app has come (TTL expired)"),
+    ],
+)
+def test_a_check_that_only_discovery_runs_is_waited_for(waiting, server, check, found, problem):
+    server.status = 200
+    ready, _ = waiting(server.server_port, checks=(check, Probe("http", "/health")))
+    ready.results = lambda: found
+    assert problem in wait(ready, 0.2)
+    ready.results = lambda: {registration.check_name(check): ("passing", "")}
+    assert wait(ready, 5) is None
+    # A check that the node runs itself comes first.
+    server.status = 500
+    ready.results = lambda: pytest.fail("discovery was asked")
+    assert "check `http /health`" in wait(ready, 0.2)
 
 
 @pytest.fixture

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.httprequests import Request
-from saltdeploy.core.model import Probe, Registration
+from saltdeploy.core.model import CheckRestart, Probe, Registration
 from saltdeploy.discovery import registration
 from saltdeploy.node import registrationfiles, registrations, reweigh
 
@@ -169,3 +170,99 @@ def test_without_its_key_a_node_registers_all_again(node):
     [one] = serves(node)
     (node.host.root / ".key").unlink()
     assert outdated(node) == {one: "checks"}
+
+
+# -- checks that discovery or a watcher runs ---------------------------------------------------------
+
+
+def script(command, number=0):
+    return Probe("script", command, interval=1.0, number=number)
+
+
+def watched(node, one):
+    """Return the commands of the scripts that the watcher of an instance runs."""
+    content = json.loads((node.host.instances.folder(one) / ".watching.json").read_text())
+    return {number: " ".join(about["command"]) for number, about in content["scripts"].items()}
+
+
+def test_a_changed_script_is_given_to_the_watcher_that_is_there(node):
+    [one] = serves(node)
+    define(node, checks=(script("true {node}"),))
+    assert outdated(node) == {one: "checks"}
+    registrations.register_again(node, "web", [one], "d2")
+    assert watched(node, one) == {"0": "true a"} and outdated(node) == {one: ""}
+    # Only its arguments change, which discovery does not know.
+    define(node, checks=(script("true {app}"),))
+    assert outdated(node) == {one: "checks"}
+    registrations.register_again(node, "web", [one], "d3")
+    assert watched(node, one) == {"0": "true web"}
+    registrations.register_again(node, "web", [one], after="d3", back=True)
+    assert watched(node, one) == {"0": "true a"} and node.runtime.up == {one}
+
+
+def test_other_restarts_are_given_to_the_watcher_too(node):
+    [one] = serves(node)
+    define(node, check_restart=CheckRestart())
+    assert outdated(node) == {one: "checks"}
+    registrations.register_again(node, "web", [one], "d2")
+    define(node, check_restart=CheckRestart(after=9))
+    assert outdated(node) == {one: "checks"}
+
+
+def test_a_watcher_that_lost_its_file_is_left_alone(node):
+    """Its instance was started by an older version, and is replaced."""
+    [one] = serves(node)
+    (node.host.instances.folder(one) / ".watching.json").unlink()
+    assert outdated(node) == {one: ""}
+    define(node, service=Registration(("blue",)))
+    registrations.register_again(node, "web", [one], "d2")
+    registrations.register_again(node, "web", [one], after="d2", back=True)
+    assert not (node.host.instances.folder(one) / ".watching.json").exists()
+
+
+def test_a_script_that_fails_is_not_registered(node):
+    [one] = serves(node)
+    define(node, checks=(script("sh -c 'echo no $SHELL; exit 1'"),))
+    with pytest.raises(Failed, match="nothing is registered: web_1.0_0: `sh -c .*` ended with 1: no /bin/sh"):
+        registrations.register_again(node, "web", [one], "d2")
+    assert watched(node, one) == {}
+
+
+GRPC = Probe("grpc", "", interval=0.1, timeout=0.1)
+
+
+def test_a_new_check_that_only_discovery_runs_passes_before_it_is_registered(node, monkeypatch):
+    monkeypatch.setattr(registrations, "LATER", 0.2)
+    [one] = serves(node)
+    define(node, checks=(GRPC,))
+    candidate = f"{one}_candidate"
+    node.discovery.found[candidate] = {"grpc": ("critical", "is not serving")}
+    with pytest.raises(Failed, match="nothing is registered: web_1.0_0: check `grpc`: is not serving"):
+        registrations.register_again(node, "web", [one], "d2")
+    assert candidate not in node.discovery.services and outdated(node) == {one: "checks"}
+    node.discovery.found[candidate] = {"grpc": ("passing", "")}
+    registrations.register_again(node, "web", [one], "d2")
+    assert node.discovery.proved[candidate] is False and candidate not in node.discovery.services
+    assert outdated(node) == {one: ""}
+    # A check that is registered already is not run again for another tag.
+    node.discovery.found.clear()
+    define(node, service=Registration(("blue",)))
+    registrations.register_again(node, "web", [one], "d3")
+    assert tags(node, one) == ("e", "1.0", "blue")
+
+
+def test_an_instance_does_not_lose_the_check_that_it_reports_to(node, monkeypatch):
+    """The candidate would take it over."""
+    monkeypatch.setattr(registrations, "LATER", 0.0)
+    [one] = serves(node)
+    ttl = Probe("ttl", "", interval=0.1, timeout=0.0)
+    define(node, checks=(ttl,))
+    with pytest.raises(Failed, match="check `ttl`: no report of the app has come"):
+        registrations.register_again(node, "web", [one], "d2")
+    node.discovery.found[f"{one}_candidate"] = {"ttl": ("passing", "")}
+    registrations.register_again(node, "web", [one], "d2")
+    node.discovery.found.clear()
+    node.discovery.proved.clear()
+    define(node, checks=(replace(ttl, interval=9.0),))
+    registrations.register_again(node, "web", [one], "d3")
+    assert node.discovery.proved == {one: True}

@@ -6,7 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
-from saltdeploy.core.model import App, Source, Stop
+from saltdeploy.core.model import App, CheckRestart, PortRange, Probe, Source, Stop
 from saltdeploy.node import settings
 
 APP = App("shop", Source("pip", "shop"), "./serve {port}", env={"LEVEL": "info"}, user="shop", memory="1G")
@@ -28,6 +28,11 @@ def store(tmp_path):
         ({"user": "root", "data": True}, KEPT.config, {"user": [], "data": []}),
         ({"memory": "", "cpu": "50%"}, KEPT.config, {"resources": ["memory", "cpu"]}),
         ({"stop": Stop("INT", 10.0)}, KEPT.config, {"stop": ["signal"]}),
+        # The other checks of an app without ports belong to its registration.
+        ({"checks": (Probe("script", "x"),)}, KEPT.config, {}),
+        ({"ports": PortRange(80, 80)}, KEPT.config, {"watcher": []}),
+        ({"ports": PortRange(80, 80), "check_restart": CheckRestart()}, KEPT.config, {}),
+        ({"ports": PortRange(80, 80), "checks": (Probe("script", "x"),)}, KEPT.config, {}),
         # These reach no process.
         ({"tests": (), "requires": ("db",), "instances": 7, "version": "2.0"}, KEPT.config, {}),
     ],
@@ -53,6 +58,17 @@ def test_what_is_kept_is_read_again_and_is_for_root_only(store, tmp_path):
     assert store.slots("shop") == {"1.0": [8000], "1.0@7": [8001]}
     path = tmp_path / "shop/settings/1.0/7-8001.json"
     assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_a_file_of_an_older_version_does_not_say_whether_there_was_a_watcher(store, tmp_path):
+    store.keep("shop", "1.0", 80, KEPT, "d1")
+    [path] = tmp_path.glob("shop/settings/1.0/*.json")
+    content = json.loads(path.read_text())
+    assert content.pop("watched") is True
+    path.write_text(json.dumps(content))
+    assert store.read("shop", "1.0", 80) == replace(KEPT, watched=False)
+    path.write_text(json.dumps({**content, "watched": 1}))
+    assert store.read("shop", "1.0", 80) is None
 
 
 @pytest.mark.parametrize(

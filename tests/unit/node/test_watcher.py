@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import threading
+import time
 
 import pytest
 from saltdeploy.node import watcher
 
 from tests.support.node import free_ports
+from tests.support.site import until
 
 
 def test_the_start_time_of_a_process_is_its_own_and_ends_with_it():
@@ -69,3 +73,309 @@ def test_a_client_that_says_nothing_does_not_hold_it_up(monkeypatch):
         answering.start()
         answering.join(5)
         assert not answering.is_alive()
+
+
+@pytest.fixture
+def plan(tmp_path):
+    """Write the file of a watcher; return a function that does so again."""
+    path = tmp_path / "watching.json"
+
+    def write(scripts=(), checks=(), **restart):
+        about = {
+            str(number): {"command": command, "timeout": 0.5, "interval": 0.0, **more}
+            for number, (command, more) in enumerate(scripts)
+        }
+        usual = {"after": 2, "grace": 0.0, "patience": 0.0, "most": 2, "signal": 15, "timeout": 5.0}
+        usual["notes"] = str(tmp_path / "notes")
+        content = {"folder": str(tmp_path), "env": {"A": "b", "PATH": os.environ["PATH"]}, "scripts": about}
+        content.update(checks=list(checks), restart={**usual, **restart})
+        # As saltdeploy replaces it.
+        path.with_suffix(".new").write_text(json.dumps(content))
+        path.with_suffix(".new").rename(path)
+        return watcher.Plan(str(path))
+
+    (tmp_path / "notes").write_text("[]")
+    return write
+
+
+def script(*command, **more):
+    return command, more
+
+
+def test_a_script_has_the_environment_and_the_folder_of_the_instance(plan, tmp_path):
+    scripts = watcher.Scripts(plan([script("sh", "-c", "echo $A $HOME $PWD; exit 3")]))
+    assert scripts.result("0") == (3, f"b {tmp_path}")
+    assert scripts.result("1") is None and scripts.result("x") is None
+
+
+def test_a_script_that_hangs_is_killed_with_its_children(plan, tmp_path):
+    scripts = watcher.Scripts(plan([script("sh", "-c", "echo busy; sleep 60 & echo $! > child; wait")]))
+    began = time.monotonic()
+    assert scripts.result("0") == (2, "killed after 0.5 s: busy") and time.monotonic() - began < 5
+    child = int((tmp_path / "child").read_text())
+    until(lambda: watcher.start_time(child) is None, 5, "the child to end")
+
+
+@pytest.mark.parametrize(
+    "command, said",
+    [
+        (["/nowhere"], "/nowhere: No such file or directory"),
+        (["a\0b"], "a\0b: embedded null byte"),
+        (["sh", "-c", "exec >&-; exec 2>&-; sleep 60"], "killed after 0.5 s"),
+    ],
+)
+def test_a_script_that_cannot_run_is_critical(plan, command, said):
+    assert watcher.Scripts(plan([script(*command)])).result("0") == (2, said)
+
+
+def test_only_the_end_of_a_long_output_is_told(plan):
+    code, text = watcher.Scripts(plan([script("sh", "-c", "yes x | head -c 200000; echo end")])).result("0")
+    assert (code, len(text)) == (0, watcher.SHOWN) and text.endswith("x\nend")
+
+
+def test_a_script_is_not_run_again_within_half_its_interval(plan):
+    command = ("sh", "-c", "echo x >> ran; wc -l < ran")
+    scripts = watcher.Scripts(plan([script(*command, interval=60.0)]))
+    asked = [threading.Thread(target=scripts.result, args=("0",)) for _ in range(5)]
+    for each in asked:
+        each.start()
+    for each in asked:
+        each.join()
+    assert scripts.result("0") == (0, "1")
+    scripts = watcher.Scripts(plan([script(*command)]))
+    assert [scripts.result("0")[1] for _ in range(2)] == ["2", "3"]
+
+
+def test_scripts_that_run_end_with_the_process(plan, tmp_path):
+    scripts = watcher.Scripts(plan([script("sh", "-c", "echo $$ > pid; sleep 60", timeout=60.0)]))
+    running = threading.Thread(target=scripts.result, args=("0",))
+    running.start()
+    until(lambda: (tmp_path / "pid").exists() and (tmp_path / "pid").read_text(), 10, "the script to run")
+    scripts.end()
+    running.join(5)
+    assert not running.is_alive() and scripts.result("0") == (2, "the process has ended")
+
+
+@pytest.mark.parametrize(
+    "code, status", [(0, b"200 OK"), (1, b"429 Too Many Requests"), (2, b"500 Internal"), (77, b"500 Internal")]
+)
+def test_a_script_is_answered_for_as_consul_takes_its_exit_code(plan, code, status):
+    scripts = watcher.Scripts(plan([script("sh", "-c", f"echo grüße; exit {code}")]))
+    head, body = answered(scripts, "/script/0")
+    assert head.startswith(b"HTTP/1.0 " + status) and body.decode() == "grüße"
+    assert f"Content-Length: {len(body)}".encode() in head
+    assert answered(scripts, "/script/9")[0].startswith(b"HTTP/1.0 404 ")
+    assert answered(scripts, "/running") == answered(scripts, "/")
+
+
+def answered(scripts, path):
+    [server] = watcher.listen("127.0.0.1", free_ports(1))
+    with server, socket.create_connection(server.getsockname()) as client:
+        client.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+        watcher.answer(server, 5.0, 3.0, scripts)
+        answer = b"".join(iter(lambda: client.recv(4096), b""))
+    head, _, body = answer.partition(b"\r\n\r\n")
+    return head, body
+
+
+def test_the_file_is_read_again_when_it_changes_and_kept_when_it_is_broken(plan, tmp_path):
+    read = plan([script("true")])
+    assert list(read.read()["scripts"]) == ["0"]
+    plan([script("true"), script("false")])
+    assert list(read.read()["scripts"]) == ["0", "1"]
+    (tmp_path / "watching.json").write_text("{")
+    assert list(read.read()["scripts"]) == ["0", "1"]
+    (tmp_path / "watching.json").unlink()
+    assert list(read.read()["scripts"]) == ["0", "1"]
+    assert watcher.Plan("").read() == {}
+
+
+# -- restarts ----------------------------------------------------------------------------------------
+
+
+def check(kind="tcp", **changes):
+    usual = {"kind": kind, "name": kind, "interval": 0.0, "timeout": 1.0, "failures": 1, "address": "127.0.0.1"}
+    http = {"path": "/", "method": "GET", "headers": {}, "body": "", "redirects": False, "insecure": False}
+    return {**usual, **http, "port": free_ports(1), "server": "127.0.0.1", "ca": None, **changes}
+
+
+@pytest.fixture
+def process():
+    """A process that leads a group, as a supervisor starts it."""
+    with subprocess.Popen(["sleep", "60"], start_new_session=True) as process:
+        yield process
+        process.kill()
+
+
+def guard(process, plan):
+    return watcher.Guard(process.pid, watcher.start_time(process.pid), plan, watcher.Scripts(plan))
+
+
+def look(guard, times):
+    for _ in range(times):
+        guard.look(guard.plan.read()["restart"])
+
+
+def notes(tmp_path):
+    return json.loads((tmp_path / "notes").read_text())
+
+
+def test_a_check_that_goes_on_failing_ends_the_process(process, plan, tmp_path):
+    made = guard(process, plan(checks=[check()], after=3))
+    look(made, 2)
+    assert process.poll() is None and notes(tmp_path) == []
+    look(made, 1)
+    assert process.wait(5) == -signal.SIGTERM
+    [[when, why]] = notes(tmp_path)
+    assert abs(time.time() - when) < 10 and why == "tcp: [Errno 111] Connection refused"
+
+
+def test_a_good_result_starts_the_count_again(process, plan):
+    one = check()
+    made = guard(process, plan(checks=[one]))
+    look(made, 1)
+    with socket.create_server(("127.0.0.1", one["port"])):
+        look(made, 1)
+    look(made, 1)
+    assert process.poll() is None
+    look(made, 1)
+    assert process.wait(5) == -signal.SIGTERM
+
+
+def test_what_discovery_still_takes_for_healthy_is_not_restarted(process, plan):
+    made = guard(process, plan(checks=[check(failures=4)]))
+    look(made, 3)
+    assert process.poll() is None
+    look(made, 1)
+    assert process.wait(5) == -signal.SIGTERM
+
+
+def test_a_process_that_starts_has_its_time(process, plan):
+    one = check()
+    made = guard(process, plan(checks=[one], grace=60.0))
+    look(made, 5)
+    # It was never healthy, so it has the time of a deployment.
+    made.plan = plan(checks=[one], grace=0.0, patience=60.0)
+    look(made, 5)
+    assert process.poll() is None
+    with socket.create_server(("127.0.0.1", one["port"])):
+        look(made, 1)
+    look(made, 2)
+    assert process.wait(5) == -signal.SIGTERM
+
+
+def test_there_are_at_most_so_many_restarts_in_an_hour(process, plan, tmp_path):
+    now = time.time()
+    (tmp_path / "notes").write_text(json.dumps([[now - 3700, "long ago"], [now - 60, "a"], [now - 30, "b"]]))
+    made = guard(process, plan(checks=[check()]))
+    look(made, 5)
+    assert process.poll() is None and len(notes(tmp_path)) == 3
+    made.plan = plan(checks=[check()], most=3)
+    look(made, 2)
+    assert process.wait(5) == -signal.SIGTERM
+    assert [why for _, why in notes(tmp_path)][:2] == ["a", "b"] and len(notes(tmp_path)) == 3
+
+
+@pytest.mark.parametrize("broken", ["", "nonsense", "{}", "[1]", "[[]]"])
+def test_notes_that_are_broken_are_written_again(process, plan, tmp_path, broken):
+    (tmp_path / "notes").write_text(broken)
+    look(guard(process, plan(checks=[check()])), 2)
+    assert process.wait(5) == -signal.SIGTERM and len(notes(tmp_path)) == 1
+
+
+def test_a_restart_that_cannot_be_noted_does_not_happen(process, plan, tmp_path):
+    (tmp_path / "notes").unlink()
+    look(guard(process, plan(checks=[check()])), 5)
+    assert process.poll() is None
+
+
+def test_a_process_that_does_not_end_is_killed_in_its_time(plan):
+    stubborn = ["sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.1; done"]
+    with subprocess.Popen(stubborn, start_new_session=True, stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        look(guard(process, plan(checks=[check()], timeout=0.3)), 2)
+        assert process.wait(5) == -signal.SIGKILL
+
+
+def test_the_children_of_the_process_get_the_signal_too(plan, tmp_path):
+    parent = ["sh", "-c", f"sleep 60 & echo $! > {tmp_path}/child; wait"]
+    with subprocess.Popen(parent, start_new_session=True) as process:
+        child = tmp_path / "child"
+        until(lambda: child.exists() and child.read_text(), 5, "the child")
+        look(guard(process, plan(checks=[check()])), 2)
+        assert process.wait(5) == -signal.SIGTERM
+        until(lambda: watcher.start_time(int(child.read_text())) is None, 5, "the child to end")
+
+
+@pytest.mark.parametrize(
+    "status, redirects, problem",
+    [(204, False, ""), (429, False, ""), (503, False, "status 503"), (302, False, "status 302"), (302, True, "")],
+)
+def test_the_answer_to_a_request_counts_as_it_does_for_consul(server, status, redirects, problem):
+    server.status, headers = status, {"X-Token": "t", "Host": "shop.example.com"}
+    one = check("http", port=server.server_port, method="POST", body="b", headers=headers, redirects=redirects)
+    assert watcher.ask(one) == (problem and f"http: {problem}")
+    assert server.heard[-1] == ("POST", "/", "t", "shop.example.com", b"b")
+
+
+@pytest.fixture
+def server():
+    """A server that answers with a status of one's choice, and keeps what it was asked."""
+    from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            about = (self.headers["X-Token"], self.headers["Host"], body)
+            self.server.heard.append((self.command, self.path, *about))
+            self.send_response(self.server.status)
+            self.end_headers()
+
+        def log_message(self, *args):
+            pass
+
+    made = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    made.heard = []
+    threading.Thread(target=made.serve_forever, daemon=True).start()
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def test_a_server_that_never_ends_its_answer_is_no_good(process, plan):
+    """Each byte comes in time, and the whole of it does not."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def drip():
+            while True:
+                try:
+                    client, _ = server.accept()
+                    threading.Thread(target=feed, args=(client,), daemon=True).start()
+                except OSError:
+                    return
+
+        def feed(client):
+            try:
+                client.sendall(b"HTTP/1.0 200 OK\r\nX: ")
+                while True:
+                    client.sendall(b"x")
+                    time.sleep(0.05)
+            except OSError:
+                return
+
+        threading.Thread(target=drip, daemon=True).start()
+        one = check("http", port=server.getsockname()[1], timeout=0.3)
+        made = guard(process, plan(checks=[one], after=1))
+        began = time.monotonic()
+        look(made, 1)
+        assert process.wait(5) == -signal.SIGTERM and time.monotonic() - began < 5
+
+
+def test_a_script_that_warns_is_no_reason_to_restart(process, plan, tmp_path):
+    one = check("script", number="0", name="script sh")
+    made = guard(process, plan([script("sh", "-c", "exit 1")], [one]))
+    look(made, 4)
+    assert process.poll() is None
+    made.scripts.plan = made.plan = plan([script("sh", "-c", "exit 2")], [one])
+    look(made, 2)
+    assert process.wait(5) == -signal.SIGTERM and notes(tmp_path)[0][1] == "script sh: exit code 2"

@@ -378,6 +378,9 @@ def test_the_plan_leads_to_what_is_desired(drawn):
         assert not any(i.outdated for i in there), "it is not registered as it is defined"
         assert not any(i.stale for i in there), "its files are not as they are defined"
         assert plan(desired, world.observed()) == Plan({}, (), (), True)
+    else:
+        waiting = [i for i in world.there() if not i.published and i.version == desired.version]
+        assert not any(i.stale for i in waiting), "a candidate has other files than those that are defined"
 
 
 @given(deployments(), st.integers(0, 60), st.sets(st.integers(0, 5)))

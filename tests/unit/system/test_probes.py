@@ -6,13 +6,15 @@ import threading
 import pytest
 from saltdeploy.core.model import App, Environment, Probe, Source
 from saltdeploy.definition import appdefinition
+from saltdeploy.discovery import registration
 from saltdeploy.system import probes
 
 from tests.unit.system.probing import ADDRESS, converse, ok, probe, problem
 
 
 def test_each_kind_of_a_definition_has_a_class():
-    assert set(probes.KINDS) == set(appdefinition.TESTS)
+    """Discovery runs the others."""
+    assert set(probes.KINDS) | set(registration.REMOTE) == {*appdefinition.CHECKS, *appdefinition.TESTS}
 
 
 def test_run_from_asks_each_target_the_tests_of_that_origin(web):

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from ...core.forms import A_NAME
 from .analysis import ANALYSIS, MEASURED, PROMETHEUS
-from .app import APP, FRONTEND, RELOAD, RESOURCES, SERVICE, STOP
+from .app import APP, CHECK_RESTART, FRONTEND, RELOAD, RESOURCES, SERVICE, STOP
 from .consul import CLUSTER, CONSUL, DISCOVERY, DNS
 from .environment import ENVIRONMENT, NODE
 from .hooks import HOOK, HOOKS
 from .keys import mapping, optional
 from .notify import NOTIFY, WEBHOOK
-from .probes import CHECK, HTTP, TEST
+from .probes import CHECK, GRPC, HTTP, TEST
 from .source import SOURCE
 from .strategy import STRATEGY
 
@@ -29,12 +29,13 @@ SECTIONS = (
         CHECK,
         TEST,
         HTTP,
+        GRPC,
         HOOKS,
         HOOK,
         RESOURCES,
         STOP,
         RELOAD,
-        RELOAD,
+        CHECK_RESTART,
         SERVICE,
         FRONTEND,
         STRATEGY,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...core.forms import A_NAME, A_VERSION, DURATION, FOLDER, INSIDE, INSTANCES, USER, text
-from ...core.model import App, Frontend, Reload, Stop
+from ...core.model import App, CheckRestart, Frontend, Reload, Stop
 from ..appdefinition import CONSUL_META, META_BYTES, MOST_META, SALTDEPLOY_META
 from .hooks import HOOKS
 from .keys import WORDS, Key, Section, mapping
@@ -87,6 +87,37 @@ RELOAD = Section(
         ),
     },
     defaults=vars(Reload),
+)
+
+CHECK_RESTART = Section(
+    "check_restart",
+    {
+        "after": Key(
+            {"type": "integer", "minimum": 1, "maximum": 100},
+            "The number of bad results of a check in a row that it takes.",
+            default="3",
+            reason="A single bad result may come by chance. With a check every two seconds, three take six seconds.",
+        ),
+        "grace": Key(
+            DURATION,
+            (
+                "The time after each start in which no result counts. Until its checks have passed once, an instance"
+                " also has the ``healthy_deadline`` of the strategy."
+            ),
+            default="30s",
+            reason="Many programs answer slowly while they fill their caches.",
+        ),
+        "most": Key(
+            {"type": "integer", "minimum": 1, "maximum": 100},
+            "The number of such restarts of an instance in an hour, at most. After that it stays as it is.",
+            default="5",
+            reason=(
+                "If restarts do not help, the cause is elsewhere, for example in a database. Then more restarts only"
+                " add load and lose the traces."
+            ),
+        ),
+    },
+    defaults=vars(CheckRestart),
 )
 
 SERVICE = Section(
@@ -316,6 +347,10 @@ APP = Section(
         "reload": Key(
             RELOAD.schema,
             "How a running instance reads its files again, for ``deploy.reload``: see :doc:`/howto/day-two`.",
+        ),
+        "check_restart": Key(
+            CHECK_RESTART.schema,
+            "Lets the node restart an instance whose checks go on failing: see :ref:`definition-check-restart`.",
         ),
         "strategy": Key(
             STRATEGY.schema,

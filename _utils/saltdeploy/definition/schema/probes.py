@@ -115,6 +115,33 @@ PATH_OR_MORE = {
     "anyOf": [ROOTED, HTTP.schema],
 }
 
+GRPC = Section(
+    "grpc",
+    {
+        "service": Key(
+            text("a service", "the name of a gRPC service: shop.v1.Orders", r"^[A-Za-z_][A-Za-z0-9_.]{0,253}$"),
+            "The service whose health is asked for. Without it, the health of the whole server counts.",
+        ),
+        "tls": Key(
+            {"type": "boolean"},
+            "Whether the connection uses TLS. Consul verifies the certificate by the CA certificates of its node.",
+            default="false",
+            reason="Most programs serve gRPC without TLS inside a private network.",
+        ),
+        "host": Key(
+            HTTP.keys["host"].schema,
+            "The name that the certificate must have. Only with ``tls``. It needs Consul 1.10.",
+        ),
+        "insecure": Key(
+            {"type": "boolean"},
+            "Whether any certificate is accepted. Only with ``tls``.",
+            default="false",
+            reason="Clients verify the certificate, so a wrong one should fail the check.",
+        ),
+    },
+    defaults={**vars(Request), "tls": False},
+)
+
 CHECK = Section(
     "check",
     {
@@ -136,9 +163,31 @@ CHECK = Section(
             {"const": True},
             "A connection to the instance's port must succeed.",
         ),
+        "grpc": Key(
+            {"title": "a gRPC check", "description": "true, or a mapping", "anyOf": [{"const": True}, GRPC.schema]},
+            (
+                "The standard health service of gRPC at the instance's port must answer ``SERVING``. ``true`` asks for"
+                " the whole server, without TLS. See :ref:`grpc <definition-grpc>`."
+            ),
+        ),
+        "script": Key(
+            {"type": "string", "minLength": 1},
+            (
+                "A command in the release's folder, as the app's user, with the app's environment."
+                " :ref:`Placeholders <placeholders>` are filled in. No shell runs it. 0 passes, 1 is a warning, and any"
+                " other exit code is critical. See :ref:`script-checks`."
+            ),
+        ),
+        "ttl": Key(
+            DURATION,
+            (
+                "The app itself reports its health to Consul. The check is critical if no report comes for this time."
+                " See :ref:`ttl-checks`."
+            ),
+        ),
         "interval": Key(
             DURATION,
-            "The time between two runs of the check by Consul.",
+            "The time between two runs of the check by Consul. Not with ``ttl``.",
             default="2s",
             reason=(
                 "Consul notices a dead instance after this time at most. After a restart of an agent, clients miss the"
@@ -149,7 +198,7 @@ CHECK = Section(
             DURATION,
             (
                 "The maximum time for an answer. Until an instance is ready, it is 5s at most, and then the node asks"
-                " again."
+                " again. A ``script`` that takes longer is killed, with its children. Not with ``ttl``."
             ),
             default="5s",
             reason=(

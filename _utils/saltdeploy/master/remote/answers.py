@@ -40,6 +40,7 @@ OBSERVATION: dict[str, Types] = {
     "slots": (int, type(None)),
     "editions": dict,
 }
+CHANGED: dict[str, Types] = {"settings": dict, "restarts": dict}
 STARTED: dict[str, Types] = {"ok": bool, "instances": list, "failures": list}
 TESTED: dict[str, Types] = {"test": str, "ok": bool, "detail": str}
 HOOK: dict[str, Types] = {"node": str, "ran": list, "problem": str, "failed": (str, type(None)), "ended": bool}
@@ -79,10 +80,23 @@ def _are_changes(value: Any) -> bool:
 
 
 def changed(value: Any) -> str:
-    """Compare the value of ``app.changed``: app -> edition -> keys, each with names."""
+    """Compare the value of ``app.changed``: app -> its settings that differ, and the restarts by its checks."""
     if not isinstance(value, dict) or not all(map(names.is_app, value)):
         return f"found {shown(value)}, a mapping of apps is expected"
-    return _first(map(changes, value.values()))
+    return _first(
+        _misshapen(about, CHANGED)
+        or changes(about["settings"])
+        or _not_all([about["restarts"]], _are_restarts, "restarts")
+        for about in value.values()
+    )
+
+
+def _are_restarts(value: Any) -> bool:
+    """Return whether ``value`` has id -> number of restarts and the reason of the last."""
+    return isinstance(value, dict) and all(
+        names.is_instance(i) and isinstance(about, list) and [type(part) for part in about] == [int, str]
+        for i, about in value.items()
+    )
 
 
 def started(value: Any, app: App, node: Node, version: str, count: int, deployment: str) -> str:

@@ -57,7 +57,9 @@ def weigh(app: App, weights: Mapping[str, Mapping[str, int]]) -> Step:
 
 def register(app: App, ids: Ids, **options: Any) -> Step:
     """Register the published instances ``ids`` as they are defined now."""
-    deadline = publish_deadline(app) + deadlines.CATALOG + most(ids) * sum(check.timeout for check in app.checks)
+    # A node runs all of them, or has discovery run them.
+    each = sum(c.timeout for c in app.checks) + max((c.interval for c in app.checks), default=0.0)
+    deadline = publish_deadline(app) + deadlines.CATALOG + most(ids) * each
     options = {"deadline": deadline, **options}
     return _step("register", "discovery.register_again", app, ids, answers.exactly(ids), **options)
 

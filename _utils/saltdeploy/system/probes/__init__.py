@@ -12,12 +12,19 @@ from ..commands import until_its_end
 from .base import Kind, ProbeFailed
 from .commandprobe import Command
 from .httpprobe import Http
+from .scriptprobe import Script
 from .tcpprobe import Tcp
 
 __all__ = ["KINDS", "Kind", "ProbeFailed", "Result", "ask", "run", "run_from", "until_its_end"]
 
-# Each kind of check and test by the name that it has in definitions.
-KINDS: dict[str, Kind] = {"http": Http("http"), "https": Http("https"), "tcp": Tcp(), "command": Command()}
+# Each kind of check and test that a node can run, by the name that it has in definitions.
+KINDS: dict[str, Kind] = {
+    "http": Http("http"),
+    "https": Http("https"),
+    "tcp": Tcp(),
+    "script": Script(),
+    "command": Command(),
+}
 
 
 class Result(TypedDict):

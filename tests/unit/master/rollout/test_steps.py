@@ -68,7 +68,7 @@ def test_who_publishes_has_the_time_of_the_first_checks():
 
 def test_who_registers_again_runs_the_checks_of_each_instance_before_that():
     checked = replace(APP, checks=(Probe("tcp", "", timeout=4.0), Probe("tcp", "", timeout=5.0)))
-    assert steps.register(checked, IDS).options["deadline"] == publish_deadline(checked) + deadlines.CATALOG + 2 * 9
+    assert steps.register(checked, IDS).options["deadline"] == publish_deadline(checked) + deadlines.CATALOG + 2 * 11
 
 
 def test_who_only_withdraws_has_the_usual_time():

@@ -1,0 +1,36 @@
+"""A script that the watcher of an instance runs."""
+
+from __future__ import annotations
+
+import http.client
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from ...core.httprequests import Request
+from ...core.model import Probe
+from .. import httpclient
+from .base import SHOWN, ProbeFailed
+
+# How much longer than the script its watcher may take to answer, in seconds.
+LATER = 1.0
+
+
+class Script:
+    """The script must end with 0. The watcher runs it, with the instance's environment."""
+
+    def filled(self, probe: Probe, values: Mapping[str, Any]) -> Probe:
+        """Return ``probe`` as it is, because a result shows the command as the definition has it."""
+        return probe
+
+    def ask(self, probe: Probe, values: Mapping[str, Any], env: Mapping[str, str] | None, user: str) -> str:
+        """Ask the watcher."""
+        place = httpclient.Place("http", values["address"], probe.port or 0, probe.watched_path)
+        try:
+            response, body = httpclient.ask(place, Request(), time.monotonic() + probe.timeout + LATER)
+        except (OSError, http.client.HTTPException) as exc:
+            raise ProbeFailed(f"its watcher does not answer: {httpclient.reason(exc)[:SHOWN]}") from exc
+        text = httpclient.text(response, body)[:SHOWN]
+        if response.status != 200:
+            raise ProbeFailed(text or "the script failed, and printed nothing")
+        return text
