@@ -233,7 +233,7 @@ MUTATIONS = [
         "reload=()",
     ),
     sets(
-        "test_the_plan_leads_to_what_is_desired",
+        "test_a_candidate_that_waits_has_the_files_of_its_definition",
         "a candidate with old files waits for publication",
         "if desired.as_before or not i.stale)",
         "if True)",
