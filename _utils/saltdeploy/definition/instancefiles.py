@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 RECORD, START, LOG = "instance.json", "start", "log"
 # The note on the things that an instance waits for until it is ready.
 WAITING = ".waiting"
-# The watcher of an instance, the file that tells it what to do, and its notes on the restarts of the instance.
+# The watcher of an instance, the file with its scripts and checks, and its notes on the restarts of the instance.
 WATCHER, WATCHING, RESTARTS = ".watcher.py", ".watching.json", ".restarts"
 # The processes of the instance at its publication.
 PROCESS = ".process"

@@ -46,7 +46,7 @@ def line(instance: Instance, script: Path, plan: Path) -> str:
     """Return the line of a shell script that starts the watcher of the process which the script becomes.
 
     :param script: path of the watcher's file.
-    :param plan: path of the file that tells the watcher what else to do.
+    :param plan: path of the file with the scripts and checks that it runs.
     """
     words = [*python(), str(script), "$$", instance.address, str(instance.watch), f"{SETTLE:g}", str(plan)]
     command = " ".join(word if word == "$$" else shlex.quote(word) for word in words)

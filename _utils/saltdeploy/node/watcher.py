@@ -39,7 +39,7 @@ def main(pid: int, address: str, port: int, settle: float, path: str = "") -> No
     """Answer for as long as the process ``pid`` runs.
 
     :param settle: how long it must have run to be healthy, in seconds.
-    :param path: the file that says what else to do.
+    :param path: the file with its scripts and checks, see :class:`Plan`.
     """
     for number in range(1, signal.NSIG):
         # A signal to the whole process group is for the process: how it ends is its own affair. SIGKILL and SIGSTOP
@@ -130,7 +130,7 @@ def send(connection: socket.socket, status: str, text: str) -> None:
 
 
 class Plan:
-    """The content of the file, which is read again when it changes. Without a file there is nothing else to do."""
+    """The content of the file, which is read again when it changes. Without a file, it is empty."""
 
     def __init__(self, path: str) -> None:
         self.path, self._seen = path, (0, 0)

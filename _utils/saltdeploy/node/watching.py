@@ -1,4 +1,4 @@
-"""The file that tells the watcher of an instance what to do besides answering whether its process runs."""
+"""The file with the scripts and checks that the watcher of an instance runs."""
 
 from __future__ import annotations
 

@@ -277,7 +277,8 @@ APP = Section(
             (
                 "Environment variables, with :ref:`placeholders <placeholders>`. saltdeploy sets ``ADDRESS``,"
                 " ``VERSION``, ``PATH``, ``HOME``, ``USER``, ``LOGNAME``, ``SHELL`` and ``LANG``. It sets ``PORT`` if"
-                " the app has ``ports``, and ``DATA`` if it has ``data``. ``SALTDEPLOY_INSTANCE`` marks the processes"
+                " the app has ``ports``, and ``DATA`` if it has ``data``. ``CONSUL_CHECK_ID`` is for :ref:`reports of"
+                " the app <ttl-checks>`. ``SALTDEPLOY_INSTANCE`` marks the processes"
                 " of an instance. Your own values here replace the others. An instance inherits no variable from the"
                 " minion or supervisord."
             ),
@@ -327,7 +328,7 @@ APP = Section(
             {"type": "array", "items": CHECK.schema},
             (
                 "Checks that an instance must pass to be ready, and that Consul runs while the instance is published."
-                " An app without ``ports`` has one fixed check: its process has run for three seconds without a"
+                " An app without ``ports`` also has a fixed check: its process has run for three seconds without a"
                 " restart. See :ref:`apps-without-ports`."
             ),
             otherwise="a TCP connection",
@@ -350,7 +351,7 @@ APP = Section(
         ),
         "check_restart": Key(
             CHECK_RESTART.schema,
-            "Lets the node restart an instance whose checks go on failing: see :ref:`definition-check-restart`.",
+            "Lets the node restart an instance whose checks go on failing: see :ref:`definition-check_restart`.",
         ),
         "strategy": Key(
             STRATEGY.schema,
