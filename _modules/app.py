@@ -33,7 +33,6 @@ from saltdeploy.node import (
     restoration,
     statestart,
     superseded,
-    watching,
 )
 
 __virtual__ = loader.virtual
@@ -95,11 +94,12 @@ def observe(name, refresh=False, deployment=None, compare=None):
 
 def changed(apps, refresh=False):
     """
-    Return how the instances on this node have changed: ``{app: {"settings": …, "restarts": …}}``.
+    Return how the instances on this node have changed: ``{app: {"settings": …, "registrations": …, "restarts": …}}``.
 
     ``settings`` has the settings that differ from those that the instances would be started with now:
     ``{release: {key: [name]}}``. A release with numbered settings is ``1.4.2@7``. ``{"env": ["LOG_LEVEL"]}`` has the
     keys of the definition that differ, and the names below them, without any value. It is empty if nothing differs.
+    ``registrations`` has the parts of a registration that differ from the definition: ``{id: ["tags", "checks"]}``.
     ``restarts`` has the instances that ``check_restart`` has restarted in the last hour: ``{id: [number, reason]}``.
 
     apps
@@ -114,10 +114,7 @@ def changed(apps, refresh=False):
         salt web1 app.changed '[shop]'
     """
     lifecycle = _lifecycle(_refreshed(refresh))
-    return {
-        name: {"settings": comparison.compare(lifecycle, name)[0], "restarts": watching.find_restarts(lifecycle, name)}
-        for name in map(names.app, names.keys("apps", apps))
-    }
+    return {name: comparison.changed(lifecycle, name) for name in map(names.app, names.keys("apps", apps))}
 
 
 def instances(name=None):

@@ -102,13 +102,18 @@ def _app(app, environment, colors):
         head = f"{name} is not deployed in {environment}: salt-run deploy.app {name} env={environment}"
     else:
         head = f"{name} in {environment}"
-    found = [(i, [i["state"], *i["notes"]]) for i in app["instances"]] + [(i, i["notes"]) for i in app["strangers"]]
+    found = [(i, [i["state"], *_notes(i)]) for i in app["instances"]] + [(i, i["notes"]) for i in app["strangers"]]
     rows = [(i["node"], _release(i["version"]), i["address"], ", ".join(state), _health(i)) for i, state in found]
     lines = [head, *_table(("node", "release", "address", "state", "health"), rows)]
     share = app["share"]
     gets = "" if share is None else f"{_release(app['version'])} gets {share:.1%} of the traffic, by weights"
     said = (app["drift"], app["paused"], app["frozen"], gets, app["warm"], app["lock"], *app["warnings"])
     return "\n".join([*lines, *(_paint(sentence, "YELLOW", colors) for sentence in said if sentence)])
+
+
+def _notes(row):
+    outdated = row.get("outdated")
+    return [*([f"{', '.join(outdated)} not as defined"] if outdated else []), *row["notes"]]
 
 
 def _release(version):

@@ -79,6 +79,8 @@ def test_it_is_found_under_a_second_name_too(target, users, releases):
 
     # Without the name, the tags are with the only name that is left.
     target.define({"service": {"tags": ["web"]}})
+    # Only the nodes still know of the second name.
+    assert target.run("status").count("name not as defined") == 3
     with watched(target.agents, DNS) as found:
         target.deploy(new)
     assert found == [addresses] and named(target) == []

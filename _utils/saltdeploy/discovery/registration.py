@@ -36,6 +36,8 @@ def instance_of(service: str) -> str:
     return service.removesuffix(CANDIDATE).removesuffix(NAMED)
 
 
+# The parts of a registration that may differ from its definition.
+PARTS = ("name", "tags", "meta", "checks")
 # The kinds of checks whose results only discovery has.
 REMOTE = ("grpc", "ttl")
 

@@ -1,10 +1,11 @@
-"""The facts on instances that only their nodes can tell, for a status: settings that differ, and restarts."""
+"""The facts on instances that only their nodes can tell, for a status: the differences from their definition."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..core.changes import NOT_KEPT, told
+from ..core import changes
+from ..core.changes import NOT_KEPT
 from . import membership
 from .remote import answers
 from .status import State
@@ -22,7 +23,7 @@ OURS = (State.PUBLISHED.value, State.CANDIDATE.value, State.WARM.value, State.WI
 
 
 def add(fleet: Fleet, environment: Environment, apps: Sequence[dict[str, Any]]) -> None:
-    """Add the settings that differ, and the restarts by checks, to the states of ``apps`` by status.of_app.
+    """Add the settings and registrations that differ, and restarts, to the states of ``apps`` by status.of_app.
 
     One job asks all nodes with instances. A node that does not tell is named in the warnings of its apps.
     """
@@ -40,13 +41,16 @@ def add(fleet: Fleet, environment: Environment, apps: Sequence[dict[str, Any]]) 
         reply = found[row["node"]]
         about = {} if reply.error else reply.value.get(app["app"], {})
         differs = about.get("settings", {}).get(row["version"]) or {}
+        # The catalog does not have all facts on checks, nor a name that the definition does not have any more.
+        told = about.get("registrations", {}).get(row["id"], ())
+        row["outdated"] += [part for part in told if part not in row["outdated"]]
         if row["id"] in about.get("restarts", {}):
             row["notes"].append(_told_restarts(*about["restarts"][row["id"]]))
         row["settings"] = differs
         if reply.error or {"env", NOT_KEPT} & set(differs):
             row["output"] = membership.without_answer(row["output"])
         if differs:
-            row["notes"].append(f"settings not as defined ({told(differs)})")
+            row["notes"].append(f"settings not as defined ({changes.told(differs)})")
         untold = f"{row['node']} does not say whether its settings are as defined: {reply.error}"
         if reply.error and untold not in app["warnings"]:
             app["warnings"].append(untold)

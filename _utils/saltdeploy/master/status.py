@@ -53,6 +53,7 @@ class Row(TypedDict):
     :param notes: sentences on the difference between discovery and the record, or the environment of another instance.
     :param health: the status in discovery, empty for a lost instance.
     :param output: the beginning of the output of a check that does not pass, empty if all pass.
+    :param outdated: the parts of its registration that differ from the definition: name, tags, meta, checks.
     :param settings: the settings that differ from the definition, which the nodes tell: see settings.
     """
 
@@ -64,6 +65,7 @@ class Row(TypedDict):
     notes: list[str]
     health: str
     output: str
+    outdated: list[str]
     settings: Changes
 
 
@@ -123,7 +125,7 @@ def _rows(
     app: App,
     environment: Environment,
     record: Record,
-    published: Iterable[Endpoint],
+    published: Collection[Endpoint],
     also: Mapping[tuple[str, str], Endpoint],
     candidates: Iterable[Endpoint],
     replaced: Collection[str],
@@ -132,16 +134,10 @@ def _rows(
     """Return a row for each instance in discovery or in the record, except the strangers ``elsewhere``."""
     recorded = {(node, i) for node, ids in record["nodes"].items() for i in ids}
     warm = bluegreen.recorded(record)
-    rows = [
-        _row(
-            app,
-            e,
-            State.PUBLISHED,
-            replaced,
-            _differences(e, also.get((e.minion, e.id)), app, environment, record, recorded),
-        )
-        for e in published
-    ]
+    rows = [_row(app, e, State.PUBLISHED, replaced, _notes(e, record, recorded)) for e in published]
+    for row, e in zip(rows, published) if app.name in environment.apps else ():
+        other = also.get((e.minion, e.id))
+        row["outdated"] = registration.differences_in_catalog(app, e, other, environment.name)
     serving = {(row["node"], row["id"]) for row in rows}
     for e in candidates:
         it = (e.minion, instance(e))
@@ -151,18 +147,9 @@ def _rows(
     return rows + [_lost(node, i) for node, i in sorted(recorded - there - set(elsewhere))]
 
 
-def _differences(
-    endpoint: Endpoint, also: Endpoint | None, app: App, environment: Environment, record: Record, recorded: Places
-) -> list[str]:
-    """Return how a published instance differs from its definition and from the record."""
+def _notes(endpoint: Endpoint, record: Record, recorded: Places) -> list[str]:
+    """Return how a published instance differs from the record."""
     wanted, notes = traffic.weight_of(record, endpoint.id), []
-    outdated = (
-        registration.differences_in_catalog(app, endpoint, also, environment.name)
-        if app.name in environment.apps
-        else []
-    )
-    if outdated:
-        notes.append(f"{', '.join(outdated)} not as defined")
     if endpoint.weight != wanted:
         notes.append(f"with weight {endpoint.weight} and not {wanted}")
     if (endpoint.minion, endpoint.id) not in recorded:
@@ -219,6 +206,7 @@ def _row(app: App, endpoint: Endpoint, state: State, replaced: Collection[str], 
         "notes": list(notes),
         "health": f"{endpoint.status}{lost}",
         "output": check_output(endpoint, app),
+        "outdated": [],
         "settings": {},
     }
 
@@ -233,5 +221,6 @@ def _lost(node: str, i: str) -> Row:
         "notes": [],
         "health": "",
         "output": "",
+        "outdated": [],
         "settings": {},
     }

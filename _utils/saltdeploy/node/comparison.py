@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..core import changes, editions
 from ..core.changes import NOT_KEPT, Changes
-from ..core.errors import Failed, Refused
+from ..core.errors import DiscoveryUnavailable, Failed, Refused
 from ..core.instanceids import instance_id
 from ..core.model import Instance
-from . import settings
+from . import settings, watching
 from .launch import Launch
 
 if TYPE_CHECKING:
@@ -54,6 +55,23 @@ def compare(lifecycle: Lifecycle, name: str, release: str = "") -> tuple[dict[st
         return {}, []
     comparison = Comparison(lifecycle, app)
     return comparison.editions(lifecycle.host.instances.recorded(name), release), comparison.warnings
+
+
+def changed(lifecycle: Lifecycle, name: str) -> dict[str, Any]:
+    """Return how the instances of app ``name`` here have changed since their start, as plain data.
+
+    :returns: ``settings`` by edition and ``registrations`` by id, with the parts that differ from the definition, and
+        ``restarts`` by id.
+    """
+    inventory, outdated = lifecycle.inventory, {}
+    # Without its agent, a status still has the catalog's.
+    with contextlib.suppress(DiscoveryUnavailable):
+        outdated = inventory.find_outdated(inventory.app(name), inventory.instances(name))
+    return {
+        "settings": compare(lifecycle, name)[0],
+        "registrations": {i: parts for i, parts in outdated.items() if parts},
+        "restarts": watching.find_restarts(lifecycle, name),
+    }
 
 
 def _is_known(app: App | None) -> TypeGuard[App]:

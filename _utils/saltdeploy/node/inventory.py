@@ -75,8 +75,9 @@ class Inventory:
     def observe(self, name: str) -> Observation:
         """Return the state of app ``name`` on this node."""
         app, broken, instances = self.app(name), self.host.instances.broken(name), self.instances(name)
+        outdated = self.find_outdated(app, instances)
         return Observation(
-            instances=self._compare(app, instances),
+            instances=[replace(i, outdated=", ".join(outdated.get(i.id, ()))) for i in instances],
             stop_timeouts=self.stop_timeouts([i.id for i in instances]),
             releases=self.host.releases.versions(name),
             ports_taken=sorted(self.host.instances.ports_taken(self.node.address)),
@@ -85,19 +86,19 @@ class Inventory:
             warnings=self._warnings(app, broken),
         )
 
-    def _compare(self, app: App, instances: list[Instance]) -> list[Instance]:
-        """Return ``instances``, in which each published instance names the parts of its registration that differ."""
+    def find_outdated(self, app: App, instances: Iterable[Instance]) -> dict[str, list[str]]:
+        """Return id -> the parts of its registration that differ from its definition, of published ``instances``."""
         published = [i for i in instances if i.published and i.recorded]
         # A node that may not run an app does not know the definition of its registration.
         if not published or app.name not in self.environment.apps or app.source is None:
-            return instances
+            return {}
         seen, counts, place = self.registered(app.name), self.discovery.check_counts(), self.environment.name
         wanted = {i.id: registration.all_of(app, i, place, self.host.key) for i in published if i.id in seen}
         found = {i: registration.differences(some, seen, counts, i) for i, some in wanted.items()}
         for i in published:
             if i.id in found and "checks" not in found[i.id] and self._watches_otherwise(app, i):
                 found[i.id].append("checks")
-        return [replace(i, outdated=", ".join(found.get(i.id, ()))) for i in instances]
+        return found
 
     def _watches_otherwise(self, app: App, instance: Instance) -> bool:
         """Return whether the watcher of an instance runs other checks than those of the definition."""

@@ -286,6 +286,27 @@ def test_a_limit_alone_is_rolled_out_and_a_reload_reaches_the_process(deploy, we
     assert [web.show(i, *limits)["MemoryMax"] for i in web.published()] == ["infinity"] * 2
 
 
+def test_a_watcher_runs_scripts_as_the_apps_user_and_restarts_what_hangs(deploy, web, host, cli):
+    script = {"script": "sh -c 'id -un; ! touch {release}/x'", "interval": "1s"}
+    health = {"http": "/health", "interval": "1s", "timeout": "1s"}
+    web.define(checks=[health, script], check_restart={"after": 2, "grace": "1s"}, stop={"timeout": "1s"})
+    assert "(watcher; stop: timeout)" in deploy("1.0")
+    [instance, other] = sorted(web.published())
+    outputs = [c["Output"] for c in ask(host.address, "/v1/agent/checks").values() if c["Name"] == "script sh"]
+    assert len(outputs) == 2 and all(USER in output for output in outputs), outputs
+    # It does not answer, and takes no signal but SIGKILL.
+    pid = web.pid(instance)
+    host.run("kill", "-STOP", pid)
+    until(lambda: instance not in web.published(), 20, "Consul to find that it hangs")
+    until(lambda: web.pid(instance) not in (0, pid), 20, "its node to restart it")
+    until(lambda: set(web.published()) == {instance, other}, 20, "Consul to find it healthy again")
+    assert [web.show(i, "NRestarts")["NRestarts"] for i in (instance, other)] == ["1", "0"]
+    _, output = cli.deploy("status", "web")
+    assert output.count("restarted 1 time in the last hour (http /health: ") == 1, output
+    web.define()
+    deploy("1.0")
+
+
 def test_a_rebooted_host_serves_again_by_itself(deploy, web, host, cli, salt):
     deploy("1.0")
     before = web.published()

@@ -16,11 +16,12 @@ ENVIRONMENT = SimpleNamespace(apps={"shop": None, "till": None}, nodes={"web1": 
 def row(node, version="1.0", state="published"):
     output = "GET http://10.0.0.1:80/: 503 Output: no such password hunter2"
     one = f"shop_{version.partition('@')[0]}_100"
-    return {"id": one, "node": node, "version": version, "state": state, "notes": [], "output": output}
+    about = {"id": one, "node": node, "version": version, "state": state}
+    return {**about, "notes": [], "outdated": ["tags"], "output": output}
 
 
-def about(settings, **restarts):
-    return {"settings": settings, "restarts": restarts}
+def about(settings, registrations=None, **restarts):
+    return {"settings": settings, "registrations": registrations or {}, "restarts": restarts}
 
 
 def told(*apps, **answers):
@@ -83,6 +84,19 @@ def test_a_node_that_does_not_tell_is_named_once(answer, why):
     [warning] = shop["warnings"]
     assert warning.startswith(f"web1 does not say whether its settings are as defined: {why}")
     assert [i["notes"] for i in shop["instances"]] == [[], []] and "hunter2" not in str(shop)
+
+
+def test_what_the_catalog_does_not_know_of_a_registration_is_told():
+    shop = {"app": "shop", "instances": [row("web1"), row("web2")], "warnings": [], "lock": ""}
+    told(shop, web1={"shop": about({}, {"shop_1.0_100": ["name", "tags"]})}, web2={"shop": about({})})
+    assert [i["outdated"] for i in shop["instances"]] == [["tags", "name"], ["tags"]]
+
+
+@pytest.mark.parametrize("parts", [["nonsense"], "tags", [7]])
+def test_parts_that_no_registration_has_are_not_believed(parts):
+    shop = {"app": "shop", "instances": [row("web1")], "warnings": [], "lock": ""}
+    told(shop, web1={"shop": about({}, {"shop_1.0_100": parts})})
+    assert shop["instances"][0]["outdated"] == ["tags"] and "registrations: found" in shop["warnings"][0]
 
 
 def test_restarts_by_a_check_are_told():

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import itertools
+import json
+import time
 from dataclasses import replace
 
 import pytest
 from saltdeploy.core.changes import NOT_KEPT
-from saltdeploy.core.errors import Failed
-from saltdeploy.node import comparison
+from saltdeploy.core.errors import DiscoveryUnavailable, Failed
+from saltdeploy.core.model import Registration
+from saltdeploy.node import comparison, publication
 
 from tests.support.onenode import make_node, may_pass, start
 
@@ -93,3 +96,29 @@ def test_an_app_that_is_not_defined_here_is_not_compared(node):
     assert comparison.compare(node, "till", "1.0") == ({}, [])
     define(node, source=None)
     assert compared(node) == ({}, []) and comparison.observe(node, "web", "1.0").editions == {"1.0": None}
+
+
+def test_all_that_has_changed_is_told_as_data(node):
+    node.discovery.found = {}
+    publication.publish(node, "web")
+    define(node, env={"LEVEL": "debug"}, service=Registration(("blue",)))
+    [one] = node.discovery.services
+    why = json.dumps([[time.time(), "tcp: timed out"]])
+    (node.host.instances.folder(one) / ".restarts").write_text(why)
+    assert comparison.changed(node, "web") == {
+        "settings": {"1.0": {"env": ["LEVEL"]}},
+        "registrations": {one: ["tags"]},
+        "restarts": {one: [1, "tcp: timed out"]},
+    }
+    define(node, env={"LEVEL": "info"}, service=Registration())
+    assert comparison.changed(node, "web")["registrations"] == {}
+
+
+def test_what_has_changed_is_told_without_an_agent_too(node, monkeypatch):
+    def registered():
+        raise DiscoveryUnavailable("Consul does not answer")
+
+    monkeypatch.setattr(node.discovery, "registered", registered)
+    define(node, env={"LEVEL": "debug"})
+    found = comparison.changed(node, "web")
+    assert found == {"settings": {"1.0": {"env": ["LEVEL"]}}, "registrations": {}, "restarts": {}}

@@ -15,6 +15,7 @@ from ...core.instanceids import instance_id
 from ...core.model import Instance
 from ...core.words import shown
 from ...definition import stops
+from ...discovery.registration import PARTS
 
 if TYPE_CHECKING:
     from ...core.model import App, Node
@@ -40,7 +41,7 @@ OBSERVATION: dict[str, Types] = {
     "slots": (int, type(None)),
     "editions": dict,
 }
-CHANGED: dict[str, Types] = {"settings": dict, "restarts": dict}
+CHANGED: dict[str, Types] = {"settings": dict, "registrations": dict, "restarts": dict}
 STARTED: dict[str, Types] = {"ok": bool, "instances": list, "failures": list}
 TESTED: dict[str, Types] = {"test": str, "ok": bool, "detail": str}
 HOOK: dict[str, Types] = {"node": str, "ran": list, "problem": str, "failed": (str, type(None)), "ended": bool}
@@ -87,7 +88,16 @@ def changed(value: Any) -> str:
         _misshapen(about, CHANGED)
         or changes(about["settings"])
         or _not_all([about["restarts"]], _are_restarts, "restarts")
+        or _not_all([about["registrations"]], _are_parts, "registrations")
         for about in value.values()
+    )
+
+
+def _are_parts(value: Any) -> bool:
+    """Return whether ``value`` has id -> parts of a registration."""
+    return isinstance(value, dict) and all(
+        names.is_instance(i) and isinstance(parts, list) and set(map(str, parts)) <= set(PARTS)
+        for i, parts in value.items()
     )
 
 
