@@ -135,7 +135,7 @@ def _app(name: str, raw: Mapping[str, Any], at: str, attempt: Callable[..., Any]
         requires=tuple(raw.get("requires", ())),
         roles=tuple(raw.get("roles", ())),
         checks=tuple(
-            attempt(_check, check, f"{at}:checks:{number}", number, default=ANY_PROBE)
+            attempt(probe, check, f"{at}:checks:{number}", default=ANY_PROBE)
             for number, check in enumerate(raw.get("checks", ()))
         ),
         tests=tuple(
@@ -175,19 +175,15 @@ def _check_reload(app: App, at: str) -> None:
     mistakes.refuse()
 
 
-def _check(raw: Mapping[str, Any], at: str, number: int) -> Probe:
-    """Return the check with this ``number``."""
-    found = probe(raw, at)
-    return replace(found, number=number) if found.kind == "script" else found
-
-
 def _check_kinds(app: App, at: str) -> None:
     """Raise DefinitionError if ``app`` has several ``ttl`` checks, or none that ``check_restart`` could run."""
     mistakes, kinds = Mistakes(), [check.kind for check in app.checks]
     for number, kind in enumerate(kinds):
         if kind == "ttl" and "ttl" in kinds[:number]:
             mistakes.add(f"{at}:checks:{number}: an app has one `ttl` check at most. Report the worst of all in it.")
-    if app.check_restart and set(kinds) and set(kinds) <= {"grpc", "ttl"}:
+    # By default, a port is checked, and of an app without ports only whether it runs.
+    runs = (set(kinds) - {"grpc", "ttl"}) or (app.ports and not kinds)
+    if app.check_restart and not runs:
         mistakes.add(
             f"{at}:check_restart: needs a check that the node can run itself: http, https, tcp or script. Only Consul"
             " knows the result of a grpc or ttl check."

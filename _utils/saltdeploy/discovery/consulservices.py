@@ -70,7 +70,7 @@ def registration(service: Service, proved: bool = True) -> dict[str, Any]:
 def _check(service: Service, number: int, probe: Probe, proved: bool) -> dict[str, object]:
     # A check of the same id takes over the last result, also if it asks something else. So a changed one needs an own.
     own = {"CheckID": f"{service.id}:{service.meta[DIGEST]}:{number}"} if DIGEST in service.meta else {}
-    times = {"Interval": f"{probe.interval:g}s", "Timeout": f"{probe.timeout:g}s"}
+    times = {"Interval": f"{probe.interval:g}s", "Timeout": f"{probe.answer_timeout:g}s"}
     if probe.kind == "ttl":
         own = {"CheckID": ttl_check(instance_of(service.id))}
     return {

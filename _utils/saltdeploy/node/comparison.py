@@ -13,7 +13,7 @@ from ..core.changes import NOT_KEPT, Changes
 from ..core.errors import DiscoveryUnavailable, Failed, Refused
 from ..core.instanceids import instance_id
 from ..core.model import Instance
-from . import settings, watching
+from . import configfiles, settings, watching
 from .launch import Launch
 
 if TYPE_CHECKING:
@@ -146,8 +146,11 @@ class Comparison:
         address, environment = self.lifecycle.node.address, self.lifecycle.environment.name
         one = Instance(instance_id(name, edition, slot), self.host.node, name, edition, slot, address, port)
         launch = Launch(self.app, one, self.host, environment)
-        gone = [target for target in kept.config if target not in self.app.config]
-        return sorted([*gone, *(target for target in self.app.config if self._differs(target, launch, kept))])
+        found = {target for target in kept.config if target not in self.app.config}
+        # Where a run was killed, nobody knows which files the process has.
+        if configfiles.is_unfinished(self.lifecycle, one.id):
+            found |= {target for target in kept.config if self._is_reloaded(target, kept)}
+        return sorted(found | {target for target in self.app.config if self._differs(target, launch, kept)})
 
     def _differs(self, target: str, launch: Launch, kept: settings.Settings) -> bool:
         """Return whether a file of ``config`` would have another text now. A file that nobody can render differs."""

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import Failed
+from ..core.words import joined
 from ..definition import instancefiles
 from ..system.files import explained, write_file
-from . import nodefiles, reloading
+from . import crashes, nodefiles, reloading
 from .launch import Launch
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from ..core.model import App, Instance
     from .lifecycle import Lifecycle
+
+    Note = dict[str, Any]
 
 
 def renew(
@@ -40,61 +44,84 @@ def renew(
         :func:`reloading.reload`.
     """
     app = lifecycle.app(name)
+    problems: list[str] = []
     with lifecycle.alone(name, deployment, after):
         app = lifecycle.host.settings.begun(app, deployment) if deployment else app
         chosen = lifecycle.select(name, ids)
         for instance in chosen:
-            if back:
-                _bring_back(lifecycle, app, instance, after)
-            else:
-                _take_in(lifecycle, app, instance, deployment)
+            try:
+                if back:
+                    _bring_back(lifecycle, app, instance, after)
+                else:
+                    _take_in(lifecycle, app, instance, deployment)
+            except Failed as exc:
+                problems.append(str(exc))
+                # Forward, the others stay as they are. On the way back, each gets its files.
+                if not back:
+                    break
+    if problems:
+        raise Failed(joined(problems))
     return [i.id for i in chosen]
 
 
+def is_unfinished(lifecycle: Lifecycle, instance: str) -> bool:
+    """Return whether a run was killed while an instance, given its id, took in files: nobody knows which it has."""
+    return bool((_read(_path(lifecycle, instance)) or {}).get("unfinished"))
+
+
 def _take_in(lifecycle: Lifecycle, app: App, instance: Instance, deployment: str | None) -> None:
-    host = lifecycle.host
+    host, path = lifecycle.host, _path(lifecycle, instance.id)
     way, kept = reloading.way(lifecycle, app), host.settings.read(app.name, instance.version, instance.slot)
     if kept is None:
         raise Failed(f"{instance.id}: its settings are not kept, so its files stay. Restart it: deploy.restart")
     launch = Launch(app, instance, host, lifecycle.environment.name)
     texts = {target: launch.text(target, lifecycle.render) for target in way.files if target in kept.config}
-    changed = {target: text for target, text in texts.items() if text != kept.config[target]}
-    if not changed:
+    if texts.items() <= kept.config.items() and not is_unfinished(lifecycle, instance.id):
         return
-    if _before(_path(lifecycle, instance), deployment) is None:
-        before = {"deployment": deployment, "config": {target: kept.config[target] for target in changed}}
-        with explained():
-            write_file(_path(lifecycle, instance), json.dumps(before), 0o600)
-    launch.write_config(changed)
-    reloading.one(lifecycle, app, instance)
-    # This comes last, so that a run that was killed before it is not taken for one that has reloaded.
-    _keep(lifecycle, instance, changed)
+    before = _read(path)
+    if before is None or before.get("deployment") != deployment:
+        before = {"deployment": deployment, "config": {target: kept.config[target] for target in texts}}
+    _write(path, {**before, "unfinished": True})
+    launch.write_config(texts)
+    reloading.one(lifecycle, app, instance, deployment)
+    _finish(lifecycle, instance, before, texts)
 
 
 def _bring_back(lifecycle: Lifecycle, app: App, instance: Instance, deployment: str | None) -> None:
     """Write the files as they were before ``deployment``, and reload. If that fails, restart."""
-    before = _before(_path(lifecycle, instance), deployment)
-    if before is None:
+    path = _path(lifecycle, instance.id)
+    before = _read(path)
+    if before is None or before.get("deployment") != deployment:
         return
+    _write(path, {**before, "unfinished": True})
     lifecycle.launch(app, instance).write_config(before["config"])
-    _keep(lifecycle, instance, before["config"])
     try:
-        reloading.one(lifecycle, app, instance)
+        # The tests may be as new as the files.
+        reloading.one(lifecycle, app, instance, tests=False)
     except Failed as exc:
         lifecycle.warnings.append(f"{exc}. It is restarted with its former files.")
-        lifecycle.restart_one(app, instance)
+        lifecycle.restart_one(replace(app, tests=()), instance)
+    _finish(lifecycle, instance, before, before["config"])
 
 
-def _keep(lifecycle: Lifecycle, instance: Instance, texts: Mapping[str, str]) -> None:
+def _finish(lifecycle: Lifecycle, instance: Instance, before: Note, texts: Mapping[str, str]) -> None:
+    """Keep the files that an instance has taken in. This comes last, so that nobody trusts a step that was killed."""
     lifecycle.host.settings.renew(instance.app, instance.version, instance.slot, texts)
+    _write(_path(lifecycle, instance.id), {**before, "unfinished": False})
+    # The process may have ended since its publication. That is no fault of this step.
+    crashes.note(lifecycle.host, lifecycle.runtime, instance.id)
 
 
-def _before(path: Path, deployment: str | None) -> dict[str, Any] | None:
-    """Return the note on the files before ``deployment``. None if it did not change them."""
+def _read(path: Path) -> Note | None:
+    """Return the note on the files before the last deployment that changed them. None if there is none."""
     found = nodefiles.read(path)
-    is_its = isinstance(found, dict) and found.get("deployment") == deployment and isinstance(found.get("config"), dict)
-    return found if is_its else None
+    return found if isinstance(found, dict) and isinstance(found.get("config"), dict) else None
 
 
-def _path(lifecycle: Lifecycle, instance: Instance) -> Path:
-    return lifecycle.host.instances.folder(instance.id) / instancefiles.CONFIG_BEFORE
+@explained()
+def _write(path: Path, note: Note) -> None:
+    write_file(path, json.dumps(note), 0o600)
+
+
+def _path(lifecycle: Lifecycle, instance: str) -> Path:
+    return lifecycle.host.instances.folder(instance) / instancefiles.CONFIG_BEFORE

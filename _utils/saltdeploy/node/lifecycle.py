@@ -6,7 +6,7 @@ Every wait here has a deadline, so that a job on a node always ends.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from ..discovery import registration
 from ..discovery.registration import CANDIDATE
 from ..runtime import choose
 from ..system import filelocks, probes
-from . import crashes, nodefiles, preparation, publication, readiness
+from . import crashes, nodefiles, preparation, publication, readiness, registrationfiles
 from .host import Host
 from .inventory import Inventory
 from .launch import Launch
@@ -32,9 +32,9 @@ from .termination import Ending
 from .turns import NOBODY
 
 if TYPE_CHECKING:
-    from ..core.model import App, Instance
+    from ..core.model import App, Instance, Probe
     from ..discovery.backend import Backend, Service
-    from ..runtime.base import Runtime
+    from ..runtime.base import Runtime, State
     from .launch import Fetch, Render
 
 # The most lines and bytes of an instance's output that a failure shows.
@@ -173,24 +173,42 @@ class Lifecycle:
             failures += self._prove(app, instance, deadline, deployment)
         return StartResult(not failures, [self._record(i) for i in started], failures)
 
-    def _prove(self, app: App, instance: Instance, deadline: float, deployment: str | None = None) -> list[str]:
+    def _prove(
+        self,
+        app: App,
+        instance: Instance,
+        deadline: float,
+        deployment: str | None = None,
+        checks: Sequence[Probe] | None = None,
+    ) -> list[str]:
         """Wait until the instance is ready, run its own tests, and register it as a candidate. Return the problems.
 
         :param deployment: the deployment of this step. It may have ended while this process was suspended.
+        :param checks: the checks that it must pass. None takes those of the definition.
         """
-        self._offer(app, instance, deployment)
-        problems = self.problems(app, instance, deadline)
+        candidate = self.candidate(app, instance)
+        candidate = candidate if checks is None else replace(candidate, checks=tuple(checks))
+        # Only discovery can run some checks. Nobody finds the candidate until it passes.
+        if any(check.kind in registration.REMOTE for check in candidate.checks):
+            with self.host.turns.starting(app.name, deployment):
+                self.discovery.publish(candidate, proved=False)
+        problems = self.problems(app, instance, deadline, checks)
         if problems:
             return [f"{instance.id}: {problem}" for problem in problems]
         with self.host.turns.starting(app.name, deployment):
             self.host.instances.save(replace(instance, tested=True))
-            self.discovery.publish(self.candidate(app, instance))
+            self.discovery.publish(candidate)
         return []
 
-    def problems(self, app: App, instance: Instance, deadline: float) -> list[str]:
-        """Wait until an instance is ready, and run its tests from the node. Return the problems, in sentences."""
-        problem = self._await_ready(app, instance, deadline)
-        problems = [problem] if problem else self._failed_tests(app, instance)
+    def problems(
+        self, app: App, instance: Instance, deadline: float, checks: Sequence[Probe] | None = None
+    ) -> list[str]:
+        """Wait until an instance is ready, and run its tests from the node. Return the problems, in sentences.
+
+        :param checks: as for :meth:`_prove`.
+        """
+        problem = self.await_ready(app, instance, deadline, checks)
+        problems = [problem] if problem else self.failed_tests(app, instance)
         if problems:
             # The lines are lost when the instance is removed.
             problems[-1] += self.last_words(app, instance)
@@ -201,8 +219,19 @@ class Lifecycle:
         lines = self._last_lines(self.launch(app, instance))
         return f"\nits last lines:\n{lines}" if lines else ""
 
-    def _await_ready(self, app: App, instance: Instance, deadline: float) -> str | None:
-        """Return None when the process is up and passes its checks, else the problem."""
+    def await_ready(
+        self,
+        app: App,
+        instance: Instance,
+        deadline: float,
+        checks: Sequence[Probe] | None = None,
+        states: Callable[[], Mapping[str, State]] | None = None,
+    ) -> str | None:
+        """Return None when the process is up and passes its checks, else the problem.
+
+        :param checks: its checks. None takes those of the definition.
+        :param states: returns the states of instances. None asks the supervisor.
+        """
         values, key = (
             self.launch(app, instance).values,
             records.current_key(records.prefix(self.environment.name, app.name)),
@@ -217,13 +246,9 @@ class Lifecycle:
         def results() -> dict[str, tuple[str, str]]:
             return self.discovery.results(instance.id) or self.discovery.results(instance.id + CANDIDATE)
 
-        return Readiness(app, instance, self.host, self.runtime.states, values, results, first).wait(deadline)
-
-    def _offer(self, app: App, instance: Instance, deployment: str | None) -> None:
-        """Register an untested candidate if only discovery can run a check of it. Nobody finds it until it passes."""
-        if any(check.kind in registration.REMOTE for check in app.checks):
-            with self.host.turns.starting(app.name, deployment):
-                self.discovery.publish(self.candidate(app, instance), proved=False)
+        states = states or self.runtime.states
+        ready = Readiness(app, instance, self.host, states, values, results, first, checks)
+        return ready.wait(deadline)
 
     def candidate(self, app: App, instance: Instance) -> Service:
         """Return an instance as a candidate in discovery."""
@@ -248,7 +273,8 @@ class Lifecycle:
         """
         return probes.run_from("peer", self.environment, self.app(name), targets)
 
-    def _failed_tests(self, app: App, instance: Instance) -> list[str]:
+    def failed_tests(self, app: App, instance: Instance) -> list[str]:
+        """Run the tests of an instance from the node. Return the failures, in sentences."""
         return [f"test `{r['test']}` failed: {r['detail']}" for r in self._test(app, instance) if not r["ok"]]
 
     def _test(self, app: App, instance: Instance) -> list[probes.Result]:
@@ -386,14 +412,18 @@ class Lifecycle:
         return [i.id for i in chosen]
 
     def restart_one(self, app: App, instance: Instance) -> None:
-        """Restart an instance as :meth:`restart` does, in the turn of the caller."""
+        """Restart an instance as :meth:`restart` does, in the turn of the caller.
+
+        It must pass the checks that it was published with.
+        """
+        checks = registrationfiles.checks(self.host, instance.id)
         published = publication.deregister(self, app.name, [instance.id])
         if published:
             self._drain([instance], app.strategy.drain, app.strategy.deregister_delay)
         warning = self.ending.stop(instance.id, instance.address, instance.port)
         self.warnings += [warning] if warning else []
         self.runtime.resume(instance.id)
-        failures = self._prove(app, instance, time.monotonic() + app.strategy.healthy_deadline)
+        failures = self._prove(app, instance, time.monotonic() + app.strategy.healthy_deadline, checks=checks)
         if failures:
             raise Failed(joined(failures))
         if published:

@@ -46,6 +46,7 @@ class Readiness:
     :param values: the instance's placeholders.
     :param results: returns the results that discovery has of its checks: name -> status and output.
     :param first: returns whether its app was never deployed.
+    :param checks: its checks. None takes those of the definition.
     """
 
     def __init__(
@@ -57,11 +58,14 @@ class Readiness:
         values: Mapping[str, object],
         results: Callable[[], Mapping[str, tuple[str, str]]],
         first: Callable[[], bool],
+        checks: Sequence[Probe] | None = None,
     ) -> None:
         self.app, self.instance, self.states, self.values, self.first = app, instance, states, values, first
         self.results = results
         self.checks = [
-            replace(c, status=None, timeout=min(c.timeout, TIMEOUT)) for c in registration.checks(app, instance)
+            # A script has the time that it has, because its watcher does not run it twice at once.
+            c if c.kind == "script" else replace(c, status=None, timeout=min(c.timeout, TIMEOUT))
+            for c in (registration.checks(app, instance) if checks is None else checks)
         ]
         self._note = _note(host, instance.id)
         self._hint = ""

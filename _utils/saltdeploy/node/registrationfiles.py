@@ -42,6 +42,11 @@ def kept(host: Host, instance: str) -> list[Service]:
     return services(nodefiles.read(_path(host, instance, instancefiles.REGISTERED)))
 
 
+def checks(host: Host, instance: str) -> list[Probe] | None:
+    """Return the checks that an instance is registered with, given its id. None if nothing was kept."""
+    return next((list(service.checks) for service in kept(host, instance) if service.id == instance), None)
+
+
 def keep_before(host: Host, instance: str, deployment: str | None, watching: str) -> None:
     """Keep the registration that a step of ``deployment`` replaces, unless an earlier step of it has done so.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -14,8 +15,10 @@ from ..discovery import registration
 from ..discovery.backend import Service
 from ..discovery.registration import NAMED
 from ..system import probes
-from . import publication, readiness, registrationfiles, watching
+from . import crashes, publication, readiness, registrationfiles, watching
 
+# The HTTP status that is a warning to Consul.
+WARNING = 429
 # How much longer than its times a check may take on a busy machine, in seconds.
 LATER = 2.0
 if TYPE_CHECKING:
@@ -56,32 +59,56 @@ def register_again(
 
 
 def _replace(lifecycle: Lifecycle, app: App, instances: Collection[Instance], deployment: str | None) -> None:
+    launches = {i: lifecycle.launch(app, i) for i in instances}
+    watched = {i: watching.read(launch) for i, launch in launches.items() if i.watch}
     for instance in instances:
-        launch = lifecycle.launch(app, instance)
-        watched = watching.read(launch) if instance.watch else ""
-        registrationfiles.keep_before(lifecycle.host, instance.id, deployment, watched)
-        if watched:
-            watching.write(launch)
+        registrationfiles.keep_before(lifecycle.host, instance.id, deployment, watched.get(instance, ""))
     key, environment = lifecycle.host.key, lifecycle.environment.name
-    _register(lifecycle, app, {i.id: registration.all_of(app, i, environment, key) for i in instances})
+    with _all_scripts({launches[i]: (text, watching.text(launches[i])) for i, text in watched.items() if text}):
+        _register(lifecycle, app, {i.id: registration.all_of(app, i, environment, key) for i in instances})
 
 
 def _bring_back(lifecycle: Lifecycle, app: App, instances: Collection[Instance], deployment: str | None) -> None:
     """Register instances as they were before ``deployment``. What it did not change stays as it is."""
     before = {i: registrationfiles.before(lifecycle.host, i.id, deployment) for i in instances}
     changed = {i: found for i, found in before.items() if found is not None}
-    for i, found in changed.items():
-        if i.watch and found.get("watching"):
-            watching.write_text(lifecycle.launch(app, i), found["watching"])
     services = {i: registrationfiles.services(found.get("services")) for i, found in changed.items()}
     known = {i.id: [replace(service, weight=i.weight) for service in some] for i, some in services.items() if some}
-    _register(lifecycle, app, known)
+    launches = {lifecycle.launch(app, i): found.get("watching") for i, found in changed.items() if i.watch}
+    with _all_scripts({launch: (watching.read(launch), text) for launch, text in launches.items() if text}):
+        _register(lifecycle, app, known)
     lost = sorted(i.id for i in changed if i.id not in known)
     if lost:
         raise Failed(
             f"the registration before was not kept, so it cannot be brought back: {', '.join(lost)}. Put the definition"
             " back, and deploy again"
         )
+
+
+@contextlib.contextmanager
+def _all_scripts(files: Mapping[Launch, tuple[str, str]]) -> Iterator[None]:
+    """Have watchers run the scripts of two contents of their file meanwhile, and then those of the second only.
+
+    Discovery may ask for a script until the other registration has arrived, and needs no disk for that.
+
+    :param files: the launch of an instance -> the content of the file until now, and from now on.
+    :raises Failed: a file cannot be written. This is raised at the end.
+    """
+    problems = [_write(launch, watching.joined(new, old)) for launch, (old, new) in files.items()]
+    yield
+    problems += [_write(launch, new) for launch, (_, new) in files.items()]
+    found = list(dict.fromkeys(filter(None, problems)))
+    if found:
+        raise Failed(joined(found))
+
+
+def _write(launch: Launch, content: str) -> str:
+    """Write the file of a watcher. Return the problem, empty if all went well."""
+    try:
+        watching.write_text(launch, content)
+    except Failed as exc:
+        return str(exc)
+    return ""
 
 
 def _register(lifecycle: Lifecycle, app: App, registrations: Mapping[str, Collection[Service]]) -> None:
@@ -96,6 +123,9 @@ def _register(lifecycle: Lifecycle, app: App, registrations: Mapping[str, Collec
         if unwanted in registered and unwanted not in kept:
             lifecycle.discovery.withdraw(unwanted)
     publication.await_results(lifecycle, app, registrations)
+    for instance in registrations:
+        # The process may have ended since its publication. That is no fault of this step.
+        crashes.note(lifecycle.host, lifecycle.runtime, instance)
 
 
 def _check(lifecycle: Lifecycle, app: App, instances: Collection[Instance]) -> None:
@@ -103,25 +133,35 @@ def _check(lifecycle: Lifecycle, app: App, instances: Collection[Instance]) -> N
     problems = []
     for instance in instances:
         launch = lifecycle.launch(app, instance)
-        found = [_run(check, launch) for check in registration.checks(app, instance)]
+        text = watching.read(launch) if instance.watch else ""
+        # Only the watcher runs a script as it runs later, in the sandbox of the instance.
+        if text:
+            watching.write_text(launch, watching.joined(text, watching.text(launch)))
+        try:
+            known = registrationfiles.checks(lifecycle.host, instance.id) or []
+            found = [_run(check, launch, check in known) for check in registration.checks(app, instance)]
+        finally:
+            if text:
+                watching.write_text(launch, text)
         found += _ask_discovery(lifecycle, app, instance)
         problems += [f"{instance.id}: {hidden(problem, launch.own_env)}" for problem in found if problem]
     if problems:
         raise Failed(f"a check of the new registration does not pass, so nothing is registered: {joined(problems)}")
 
 
-def _run(check: Probe, launch: Launch) -> str:
-    """Run a check here. Return the problem, empty if it passes or if only discovery can run it."""
+def _run(check: Probe, launch: Launch, known: bool) -> str:
+    """Run a check here. Return the problem, empty if it passes or if only discovery can run it.
+
+    :param known: whether the instance is registered with it already. Then it may warn.
+    """
     if check.kind in registration.REMOTE:
         return ""
-    if check.kind == "script":
-        # The watcher does not know the new script yet.
-        asked = replace(check, kind="command")
-        result = probes.run(asked, launch.values, launch.env, launch.unit.user)
-    else:
+    try:
         # Consul accepts any status of 2xx.
-        result = probes.run(replace(check, status=None), launch.values)
-    return "" if result["ok"] else result["detail"]
+        probes.ask(replace(check, status=None), launch.values)
+    except probes.ProbeFailed as exc:
+        return "" if known and exc.status == WARNING else str(exc)
+    return ""
 
 
 def _ask_discovery(lifecycle: Lifecycle, app: App, instance: Instance) -> list[str]:

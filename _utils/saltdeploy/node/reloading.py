@@ -7,17 +7,19 @@ import shlex
 import signal
 import time
 from collections.abc import Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ..core import placeholders
 from ..core.errors import Failed, Refused
 from ..core.redaction import hidden
 from ..system import commands
-from . import crashes
+from . import crashes, registrationfiles
 from .readiness import POLL
 
 if TYPE_CHECKING:
     from ..core.model import App, Instance, Reload
+    from ..runtime.base import State
     from .lifecycle import Lifecycle
 
 # How long a process may take to end by a signal that it does not know, in seconds.
@@ -41,7 +43,7 @@ def reload(
         way(lifecycle, app)
         chosen = lifecycle.select(name, ids)
         for instance in chosen:
-            one(lifecycle, app, instance)
+            one(lifecycle, app, instance, deployment)
     return [i.id for i in chosen]
 
 
@@ -55,8 +57,14 @@ def way(lifecycle: Lifecycle, app: App) -> Reload:
     return app.reload
 
 
-def one(lifecycle: Lifecycle, app: App, instance: Instance) -> None:
-    """Reload an instance as :func:`reload` does, in the turn of the caller."""
+def one(lifecycle: Lifecycle, app: App, instance: Instance, deployment: str | None = None, tests: bool = True) -> None:
+    """Reload an instance as :func:`reload` does, in the turn of the caller.
+
+    It must pass the checks that it was published with. A candidate must pass those of the definition.
+
+    :param deployment: the deployment of this step. Once its revert has begun here, nobody waits for the instance.
+    :param tests: whether it must also pass the tests from the node.
+    """
     how, before = way(lifecycle, app), crashes.running(lifecycle.runtime, instance.id)
     if not before:
         raise Failed(f"{instance.id} does not run, so it cannot be reloaded")
@@ -70,9 +78,30 @@ def one(lifecycle: Lifecycle, app: App, instance: Instance) -> None:
         time.sleep(POLL)
     if crashes.running(lifecycle.runtime, instance.id) != before:
         raise Failed(f"{instance.id}: its process ended by the reload{lifecycle.last_words(app, instance)}")
-    problems = lifecycle.problems(app, instance, time.monotonic() + app.strategy.healthy_deadline)
+    problem = _await_ready(lifecycle, app, instance, before, deployment)
+    problems = [problem] if problem else lifecycle.failed_tests(app, instance) if tests else []
     if problems:
-        raise Failed(f"{instance.id} after its reload: {'; '.join(problems)}")
+        words = lifecycle.last_words(app, instance)
+        raise Failed(f"{instance.id} after its reload: {'; '.join(problems)}{words}")
+
+
+def _await_ready(
+    lifecycle: Lifecycle, app: App, instance: Instance, before: list[list[int]], deployment: str | None
+) -> str | None:
+    """Wait until the process ``before`` passes its checks. Return None then, else the problem."""
+
+    def states() -> dict[str, State]:
+        lifecycle.host.turns.refuse_ended(app.name, deployment)
+        found = lifecycle.runtime.states()
+        state = found.get(instance.id)
+        # It may have ended before this reload, and be up again.
+        if state and state.running and crashes.running(lifecycle.runtime, instance.id) == before:
+            return {**found, instance.id: replace(state, failed=False)}
+        return found
+
+    checks = registrationfiles.checks(lifecycle.host, instance.id)
+    deadline = time.monotonic() + app.strategy.healthy_deadline
+    return lifecycle.await_ready(app, instance, deadline, checks, states)
 
 
 def _signal(instance: Instance, running: list[list[int]], name: str) -> None:

@@ -88,8 +88,13 @@ class Store:
         :raises Failed: the file cannot be written.
         """
         path = self._path(app, edition, slot)
-        if self.read(app, edition, slot) == settings:
+        found = nodefiles.read(path)
+        kept = _parsed(found)
+        if kept == settings:
             return
+        if kept and replace(kept, watched=settings.watched) == settings:
+            # A start brings in no watcher of its own: that is as the definition has it.
+            deployment = found["deployment"]
         with explained():
             make_folder(path.parent)
             path.parent.chmod(0o700)

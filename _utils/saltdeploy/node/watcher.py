@@ -10,6 +10,7 @@ parent of the process. It ends by no signal but SIGKILL, and when the process do
 """
 
 import contextlib
+import errno
 import functools
 import json
 import os
@@ -33,6 +34,10 @@ HOUR = 3600.0
 # The exit code of a script -> the status of the answer. Consul takes 429 for a warning, as it does the exit code 1.
 STATUSES = {0: "200 OK", 1: "429 Too Many Requests"}
 CRITICAL = "500 Internal Server Error"
+# How many requests for results of scripts may wait at once. Consul and its node need a few.
+WAITING = 16
+# The errors that mean that a file of a process is not there, because it has ended.
+ENDED = (errno.ENOENT, errno.ESRCH)
 
 
 def main(pid: int, address: str, port: int, settle: float, path: str = "") -> None:
@@ -41,18 +46,20 @@ def main(pid: int, address: str, port: int, settle: float, path: str = "") -> No
     :param settle: how long it must have run to be healthy, in seconds.
     :param path: the file with its scripts and checks, see :class:`Plan`.
     """
+    # The signals that came to the process group, and so to the process, too.
+    signals: set[int] = set()
     for number in range(1, signal.NSIG):
         # A signal to the whole process group is for the process: how it ends is its own affair. SIGKILL and SIGSTOP
         # cannot be caught, nor those that the C library has for itself. An ignored signal would be ignored by scripts.
         with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, lambda number, _: signals.add(number))
     # A supervisor would wait for the output of a process that has ended.
     os.dup2(os.open(os.devnull, os.O_RDWR), 2)
     began, born = time.monotonic(), start_time(pid)
     servers: list[socket.socket] = []
     ends, plan = end_of(pid), Plan(path)
     scripts = Scripts(plan)
-    guard = threading.Thread(target=Guard(pid, born, plan, scripts).run, daemon=True)
+    guard = threading.Thread(target=Guard(pid, born, plan, scripts, signals).run, daemon=True)
     guard.start()
     while born is not None and start_time(pid) == born:
         servers = servers or listen(address, port)
@@ -67,12 +74,16 @@ def main(pid: int, address: str, port: int, settle: float, path: str = "") -> No
 
 def start_time(pid: int) -> "bytes | None":
     """Return the start time of the process in the kernel's ticks, or None if it has ended (proc(5), /proc/PID/stat)."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            fields = stat.read().rpartition(b")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in (b"Z", b"X") else fields[19]
+    while True:
+        try:
+            with open(f"/proc/{pid}/stat", "rb") as stat:
+                fields = stat.read().rpartition(b")")[2].split()
+            return None if fields[0] in (b"Z", b"X") else fields[19]
+        except OSError as exc:
+            if exc.errno in ENDED:
+                return None
+        # Too many open files, for example: that says nothing of the process.
+        time.sleep(POLL)
 
 
 def end_of(pid: int) -> "list[int]":
@@ -114,7 +125,7 @@ def answer(server: socket.socket, seconds: float, settle: float, scripts: "Scrip
             return
         path = words[1].decode("ascii", "replace") if len(words) > 1 else ""
         if scripts and path.startswith("/script/"):
-            threading.Thread(target=scripts.answer, args=(connection, path[len("/script/") :]), daemon=True).start()
+            scripts.begin(connection, path[len("/script/") :])
             return
         healthy = seconds >= settle
         text = f"the process was started {seconds:.0f} s ago" + ("" if healthy else f", healthy after {settle:g} s")
@@ -149,38 +160,52 @@ class Plan:
 
 
 class Scripts:
-    """The scripts of the instance. Each runs once at a time, and a result of just now is given again."""
+    """The scripts of the instance. Each runs once at a time, and all requests that wait get its result."""
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self._locks: dict[str, threading.Lock] = {}
+        # Key of a script -> when its last run ended, and its result.
         self._results: dict[str, tuple[float, tuple[int, str]]] = {}
         self._running: set[subprocess.Popen[bytes]] = set()
         self._lock = threading.Lock()
+        self._waiting = threading.BoundedSemaphore(WAITING)
         self._over = False
 
-    def answer(self, connection: socket.socket, number: str) -> None:
-        """Answer a request for the result of the script ``number``."""
-        result = self.result(number)
-        if result is None:
-            send(connection, "404 Not Found", "there is no such script")
-        else:
-            send(connection, STATUSES.get(result[0], CRITICAL), result[1])
+    def begin(self, connection: socket.socket, key: str) -> None:
+        """Answer a request for the result of a script from a thread of its own, unless too many wait already."""
+        try:
+            if self._waiting.acquire(blocking=False):
+                threading.Thread(target=self._answer, args=(connection, key), daemon=True).start()
+                return
+        except RuntimeError:  # there can be no more threads
+            self._waiting.release()
+        send(connection, "503 Service Unavailable", "too many requests wait for scripts")
 
-    def result(self, number: str) -> "tuple[int, str] | None":
-        """Return exit code and output of the script ``number``, None if there is no such script."""
-        script = self.plan.read().get("scripts", {}).get(number)
+    def _answer(self, connection: socket.socket, key: str) -> None:
+        try:
+            result = self.result(key)
+            if result is None:
+                send(connection, "404 Not Found", "there is no such script")
+            else:
+                send(connection, STATUSES.get(result[0], CRITICAL), result[1])
+        finally:
+            self._waiting.release()
+            connection.close()
+
+    def result(self, key: str) -> "tuple[int, str] | None":
+        """Return exit code and output of a script, None if there is no such script."""
+        script, asked = self.plan.read().get("scripts", {}).get(key), time.monotonic()
         if script is None:
             return None
         with self._lock:
-            lock = self._locks.setdefault(number, threading.Lock())
+            lock = self._locks.setdefault(key, threading.Lock())
         with lock:
-            # Consul and the guard ask at the same interval.
-            began, result = self._results.get(number, (0.0, (0, "")))
-            if not began or time.monotonic() - began >= script["interval"] / 2:
-                began = time.monotonic()
+            # Consul and the guard ask at the same interval. A run that ended while this request waited is its run.
+            ended, result = self._results.get(key, (0.0, (0, "")))
+            if not ended or ended < asked - script["interval"] / 2:
                 result = self._run(script)
-                self._results[number] = (began, result)
+                self._results[key] = (time.monotonic(), result)
             return result
 
     def _run(self, script: "dict[str, Any]") -> "tuple[int, str]":
@@ -189,10 +214,11 @@ class Scripts:
             with self._lock:
                 if self._over:
                     return 2, "the process has ended"
+                # The locale is C, in which Python 3.6 would take ASCII only.
                 process = subprocess.Popen(
-                    script["command"],
-                    cwd=about["folder"],
-                    env=about["env"],
+                    [word.encode() for word in script["command"]],
+                    cwd=about["folder"].encode(),
+                    env={key.encode(): value.encode() for key, value in about["env"].items()},
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
@@ -252,10 +278,11 @@ class Guard:
     """Restarts the process if a check of it goes on failing, as ``restart`` of the file says.
 
     :param born: the start time of the process ``pid``.
+    :param signals: the signals that have come to the process group. After a signal to stop, nothing is restarted.
     """
 
-    def __init__(self, pid: int, born: "bytes | None", plan: Plan, scripts: Scripts) -> None:
-        self.pid, self.born, self.plan, self.scripts = pid, born, plan, scripts
+    def __init__(self, pid: int, born: "bytes | None", plan: Plan, scripts: Scripts, signals: "set[int]") -> None:
+        self.pid, self.born, self.plan, self.scripts, self.signals = pid, born, plan, scripts, signals
         self.began = time.monotonic()
         self._due: dict[str, float] = {}
         self._bad: dict[str, int] = {}
@@ -266,8 +293,12 @@ class Guard:
         while self.born is not None and start_time(self.pid) == self.born:
             time.sleep(POLL)
             restart = self.plan.read().get("restart")
-            if restart:
-                self.look(restart)
+            # A process that is being stopped may take its time, and a second signal would hurry it.
+            if restart and not {restart["signal"], signal.SIGTERM} & self.signals:
+                try:
+                    self.look(restart)
+                except Exception:  # it must not end
+                    time.sleep(PATIENCE)
 
     def look(self, restart: "dict[str, Any]") -> None:
         """Run the checks that are due once, and end the process if a check has failed for long enough."""
@@ -292,11 +323,13 @@ class Guard:
     def ask(self, check: "dict[str, Any]") -> str:
         """Run a check. Return the problem, empty if it is not critical."""
         if check["kind"] == "script":
-            code, text = self.scripts.result(check["number"]) or (0, "")
+            code, text = self.scripts.result(check["key"]) or (0, "")
             return "" if code in STATUSES else f"{check['name']}: {text or f'exit code {code}'}"
         try:
             return ask(check)
-        except Exception as exc:  # an answer that is no HTTP, too, or a request that cannot be sent
+        except UnicodeError:  # the request cannot be sent, which says nothing of the process
+            return ""
+        except Exception as exc:  # an answer that is no HTTP, too
             return f"{check['name']}: {exc or type(exc).__name__}"
 
 
@@ -314,6 +347,7 @@ def ask(check: "dict[str, Any]") -> str:
 
     :raises OSError: it does not answer, or its certificate is wrong.
     """
+    deadline = time.monotonic() + check["timeout"]
     connection = socket.create_connection((check["address"], check["port"]), check["timeout"])
     with contextlib.closing(connection):
         if check["kind"] == "tcp":
@@ -322,18 +356,40 @@ def ask(check: "dict[str, Any]") -> str:
         import http.client
         import ssl
 
-        if check["kind"] == "https":
+        secure = check["kind"] == "https"
+        if secure:
             context = ssl.create_default_context(cafile=check["ca"])
             if check["insecure"]:
                 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-            connection = context.wrap_socket(connection, server_hostname=check["server"])
-        client = http.client.HTTPConnection(check["address"], check["port"], timeout=check["timeout"])
-        client.sock = connection
-        client.request(check["method"], check["path"], check["body"].encode() or None, check["headers"])
-        status = client.getresponse().status
+            name = check["server"]
+            connection = context.wrap_socket(connection, server_hostname=name, do_handshake_on_connect=False)
+        # A server may send an endless header, byte by byte.
+        cut = threading.Timer(check["timeout"], shut, (connection,))
+        cut.daemon = True
+        cut.start()
+        try:
+            if isinstance(connection, ssl.SSLSocket):
+                connection.do_handshake()
+            client = http.client.HTTPConnection(check["address"], check["port"], timeout=check["timeout"])
+            # The Host header has no port if it is the usual port.
+            client.default_port, client.sock = 443 if secure else 80, connection
+            client.request(check["method"], check["path"], check["body"].encode() or None, check["headers"])
+            status = client.getresponse().status
+        finally:
+            cut.cancel()
+            connection.close()
+    if time.monotonic() >= deadline:
+        return f"{check['name']}: no whole answer within {check['timeout']:g} s"
     # Consul takes 429 for a warning.
     fine = 200 <= status < 300 or status == 429 or (check["redirects"] and 300 <= status < 400)
     return "" if fine else f"{check['name']}: status {status}"
+
+
+def shut(connection: socket.socket) -> None:
+    """End a connection, also for a thread that reads from it."""
+    with contextlib.suppress(OSError):
+        # Not by the method of an SSLSocket, which forgets its encryption while another thread reads.
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)
 
 
 def note(restart: "dict[str, Any]", problem: str) -> bool:
@@ -357,12 +413,11 @@ def note(restart: "dict[str, Any]", problem: str) -> bool:
 
 def end(pid: int, born: "bytes | None", number: int, timeout: float) -> None:
     """End the process as its supervisor would. The supervisor then starts it again."""
-    # The leader of a process group: a supervisor makes each of its processes that.
-    send_signal = os.killpg if os.getpgid(pid) == pid else os.kill
     for each, seconds in ((number, timeout), (signal.SIGKILL, 0.0)):
         with contextlib.suppress(ProcessLookupError):
             if start_time(pid) == born:
-                send_signal(pid, each)
+                # The leader of a process group: a supervisor makes each of its processes that.
+                (os.killpg if os.getpgid(pid) == pid else os.kill)(pid, each)
         until = time.monotonic() + seconds
         while start_time(pid) == born and time.monotonic() < until:
             time.sleep(0.1)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import signal
 import time
+import urllib.parse
 from typing import TYPE_CHECKING, Any
 
 from ..core import placeholders
@@ -14,7 +16,7 @@ from ..core.redaction import hidden
 from ..definition import instancefiles
 from ..discovery import registration
 from ..system import httpclient
-from ..system.files import write_file
+from ..system.files import explained, write_file
 from .watcher import HOUR, SHOWN
 
 if TYPE_CHECKING:
@@ -27,15 +29,15 @@ if TYPE_CHECKING:
 
 # The kinds of checks that a watcher can run.
 RUN_HERE = ("http", "https", "tcp", "script")
-# How much of the notes of a watcher is read, in characters.
-MOST = 1 << 16
+# How much of each file is read, in characters. The environment of an instance is the largest part.
+MOST = 1 << 20
 
 
 def text(launch: Launch) -> str:
     """Return the content of the file. It has secrets: the environment, and the requests of checks."""
     app, instance = launch.app, launch.instance
     scripts = {
-        str(check.number): {
+        check.key: {
             "command": [placeholders.fill(word, launch.values) for word in shlex.split(check.target)],
             "timeout": check.timeout,
             "interval": check.interval,
@@ -69,15 +71,17 @@ def _check(check: Probe, launch: Launch) -> dict[str, Any]:
         "failures": check.failures_before_critical,
     }
     if check.kind == "script":
-        return {**found, "number": str(check.number)}
-    host = {"Host": request.host} if request.host else {}
+        return {**found, "key": check.key}
+    given = {name.lower() for name in request.headers}
+    usual = {"Connection": "close", "User-Agent": "saltdeploy", **({"Host": request.host} if request.host else {})}
+    headers = {name: value for name, value in usual.items() if name.lower() not in given}
     return {
         **found,
         "address": launch.instance.address,
         "port": launch.instance.port,
-        "path": check.target,
+        "path": urllib.parse.quote(check.target, safe=httpclient.IN_URL),
         "method": request.method,
-        "headers": {**request.headers, **host},
+        "headers": {**headers, **request.headers},
         "body": request.body,
         "redirects": request.redirects or check.request is None,
         "insecure": request.insecure,
@@ -99,28 +103,55 @@ def _restart(when: CheckRestart, launch: Launch) -> dict[str, Any]:
     }
 
 
+def joined(content: str, other: str) -> str:
+    """Return ``content`` with the scripts of ``other``, too."""
+    mine, others = _parsed(content), _parsed(other)
+    scripts = [part.get("scripts") for part in (others, mine)]
+    together = {key: script for some in scripts if isinstance(some, dict) for key, script in some.items()}
+    # Without scripts there is no environment.
+    return json.dumps({**mine, "scripts": together, "env": mine.get("env") or others.get("env")}, sort_keys=True)
+
+
 def write(launch: Launch) -> None:
     """Write the file, and a file for the watcher's notes, which only the app's user may read.
 
     :raises Failed: a file cannot be written.
     """
     write_text(launch, text(launch))
+    _write_notes(launch)
+
+
+@explained()
+def _write_notes(launch: Launch) -> None:
     notes = launch.folder / instancefiles.RESTARTS
     if not notes.exists():
         write_file(notes, "[]", 0o600, launch.owner())
 
 
+@explained()
 def write_text(launch: Launch, content: str) -> None:
-    """Write the file with this ``content``."""
+    """Write the file with this ``content``.
+
+    :raises Failed: it cannot be written.
+    """
     write_file(_path(launch), content, 0o600, launch.owner())
 
 
 def read(launch: Launch) -> str:
-    """Return the content of the file, empty if it is lost."""
+    """Return the content of the file, empty if it is lost. The app's user can write anything there."""
     try:
-        return _path(launch).read_text()
+        with _path(launch).open() as file:
+            return file.read(MOST)
     except (OSError, ValueError):
         return ""
+
+
+def _parsed(content: str) -> dict[str, Any]:
+    try:
+        found = json.loads(content or "{}")
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
 
 
 def find_restarts(lifecycle: Lifecycle, name: str) -> dict[str, list[Any]]:
@@ -134,16 +165,15 @@ def find_restarts(lifecycle: Lifecycle, name: str) -> dict[str, list[Any]]:
 
 def restarts(host: Host, instance: str) -> tuple[int, str]:
     """Return how often a watcher has restarted an instance, given its id, within the last hour, and the last reason."""
-    now = time.time()
-    try:
-        with (host.instances.folder(instance) / instancefiles.RESTARTS).open() as file:
-            # The app's user can write anything there.
-            found = json.loads(file.read(MOST))
-    except (OSError, ValueError, RecursionError):
-        found = None
+    now, found = time.time(), None
+    path = host.instances.folder(instance) / instancefiles.RESTARTS
+    with contextlib.suppress(OSError, ValueError, RecursionError), path.open() as file:
+        # The app's user can write anything there.
+        found = json.loads(file.read(MOST))
     pairs = [note for note in found if isinstance(note, list) and len(note) == 2] if isinstance(found, list) else []
     recent = [(when, why) for when, why in pairs if isinstance(when, (int, float)) and now - HOUR < when <= now]
-    return len(recent), str(recent[-1][1])[:SHOWN] if recent else ""
+    # Salt sends only texts that are valid.
+    return len(recent), str(recent[-1][1])[:SHOWN].encode(errors="replace").decode() if recent else ""
 
 
 def _path(launch: Launch) -> Path:

@@ -151,9 +151,15 @@ def test_checks_of_all_kinds():
             request=Request(host="shop.example.com", insecure=True),
             failures_before_critical=2,
         ),
-        Probe("script", "./check {port}", number=2),
+        Probe("script", "./check {port}"),
         Probe("ttl", "", interval=60.0, timeout=0.0),
     )
+
+
+def test_restarts_without_ports_need_a_script():
+    """There would be nothing to look at."""
+    said = complaint({"run": "a", "checks": [], "tests": [], "check_restart": {}}, without="ports")
+    assert said.startswith("check_restart: needs a check that the node can run itself: http, https, tcp or script.")
 
 
 def test_a_watcher_is_beside_an_instance_that_needs_one():

@@ -58,9 +58,19 @@ def test_a_grpc_check_asks_the_port_for_a_service():
 
 
 def test_a_script_is_asked_for_at_the_watcher_and_named_without_its_arguments():
-    probe = Probe("script", "./check --password hunter2", port=32001, number=3)
+    probe = Probe("script", "./check --password hunter2", port=32001)
     (check,) = consulservices.registration(replace(SERVICE, checks=(probe,)))["Checks"]
-    assert (check["Name"], check["HTTP"]) == ("script ./check", "http://10.0.0.1:32001/script/3")
+    assert (check["Name"], check["HTTP"]) == ("script ./check", f"http://10.0.0.1:32001/script/{probe.key}")
+    # The watcher ends it after its timeout, and must still answer then.
+    assert (check["Interval"], check["Timeout"]) == ("2s", "6s")
+
+
+def test_a_changed_script_is_asked_for_elsewhere():
+    """A result of the script before is no result of this one. Where it listens makes no difference."""
+    one = Probe("script", "./check")
+    others = (replace(one, target="./check -v"), replace(one, timeout=9.0), replace(one, interval=9.0))
+    assert len({p.watched_path for p in (one, *others)}) == 4
+    assert replace(one, port=32001).watched_path == one.watched_path
 
 
 def test_a_check_that_the_app_reports_to_is_the_same_for_a_candidate_and_for_clients():

@@ -31,7 +31,7 @@ def test_what_an_older_version_has_started_has_no_check():
 
 
 def test_an_app_without_ports_runs_whatever_else_is_checked():
-    checks = (Probe("ttl", "", interval=30.0), Probe("script", "./check", number=1))
+    checks = (Probe("ttl", "", interval=30.0), Probe("script", "./check"))
     app = App("shop", Source("pip", "shop"), "run", checks=checks)
     found = registration.of(app, watched(), "e", KEY).checks
     assert [(c.kind, c.port) for c in found] == [("http", 32001), ("ttl", None), ("script", 32001)]

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import pytest
 from saltdeploy.core.errors import Failed, Refused
 from saltdeploy.core.model import Reload
-from saltdeploy.node import comparison, configfiles, reloading
+from saltdeploy.node import comparison, configfiles, publication, reloading
 
-from tests.support.onenode import make_node, serves
+from tests.support.onenode import make_node, may_pass, serves
 
 INI, LOG = "etc/web.ini", "etc/log.ini"
 CONFIG = {INI: "salt://web.ini", LOG: "salt://log.ini"}
@@ -20,12 +22,13 @@ CONFIG = {INI: "salt://web.ini", LOG: "salt://log.ini"}
 def node(tmp_path, monkeypatch):
     """A node with an instance that takes in one of its two files. ``reloads`` has the text at each reload."""
     made = make_node(tmp_path, monkeypatch, config=CONFIG, reload={"signal": "HUP", "files": [INI]})
-    made.texts, made.reloads, made.fails = {}, [], []
+    made.texts, made.reloads, made.fails, made.tested = {}, [], [], []
     made.render = lambda url, path, values: path.write_text(made.texts.get(url, "old"))
     serves(made)
 
-    def reload(lifecycle, app, instance):
+    def reload(lifecycle, app, instance, deployment=None, tests=True):
         made.reloads.append(text(made))
+        made.tested.append(tests)
         if made.fails:
             raise Failed(made.fails.pop())
 
@@ -100,14 +103,63 @@ def test_it_gets_the_files_back_that_it_had_before_that_deployment(node):
 
 def test_an_instance_that_cannot_be_reloaded_with_its_former_files_is_restarted(node, monkeypatch):
     restarted = []
-    monkeypatch.setattr(node, "restart_one", lambda app, instance: restarted.append((instance.id, text(node))))
+    monkeypatch.setattr(
+        node, "restart_one", lambda app, instance: restarted.append((instance.id, app.tests, text(node)))
+    )
     node.texts["salt://web.ini"], node.fails = "bad", ["its process has ended", "it does not run"]
     with pytest.raises(Failed):
         configfiles.renew(node, "web", deployment="d2")
     configfiles.renew(node, "web", after="d2", back=True)
-    assert restarted == [("web_1.0_0", "old")] and node.warnings == [
-        "its process has ended. It is restarted with its former files."
-    ]
+    # The tests may be as new as the files.
+    assert (
+        node.tested == [True, False]
+        and restarted == [("web_1.0_0", (), "old")]
+        and node.warnings == ["its process has ended. It is restarted with its former files."]
+    )
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_where_a_run_was_killed_the_files_are_written_again(node, monkeypatch, back):
+    """Nobody knows which ones the process has, also if the definition has gone back meanwhile."""
+    node.texts["salt://web.ini"] = "new"
+    if back:
+        configfiles.renew(node, "web", deployment="d2")
+    with monkeypatch.context() as patch:
+        patch.setattr(reloading, "one", lambda *args, **options: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            configfiles.renew(node, "web", **({"after": "d2", "back": True} if back else {"deployment": "d2"}))
+    node.texts["salt://web.ini"] = "new" if back else "old"
+    assert seen(node)[0] == [INI]
+    assert comparison.compare(node, "web")[0] == {"1.0": {"config": [INI]}}
+    configfiles.renew(node, "web", deployment="d3")
+    assert text(node) == node.texts["salt://web.ini"] == node.reloads[-1] and seen(node) == ([""], {"1.0": {}})
+    configfiles.renew(node, "web", after="d3", back=True)
+    assert text(node) == ("new" if back else "old")
+
+
+def test_each_instance_gets_its_files_back_also_after_a_failure(node, monkeypatch):
+    may_pass(node)
+    node.start("web", "1.0", 1, "d1", held=True)
+    publication.publish(node, "web")
+    node.texts["salt://web.ini"] = "new"
+    assert configfiles.renew(node, "web", deployment="d2") == ["web_1.0_0", "web_1.0_1"]
+
+    def restart(app, instance):
+        raise Failed(f"{instance.id} is broken")
+
+    monkeypatch.setattr(node, "restart_one", restart)
+    node.fails = ["reload failed"]
+    with pytest.raises(Failed, match="^web_1.0_0 is broken$"):
+        configfiles.renew(node, "web", after="d2", back=True)
+    assert [(node.host.instances.folder(f"web_1.0_{n}") / INI).read_text() for n in (0, 1)] == ["old", "old"]
+
+
+def test_a_process_that_ended_some_time_ago_is_no_fault_of_the_reload(node, monkeypatch):
+    monkeypatch.setattr(node.runtime, "processes", lambda one: [os.getpid()])
+    assert list(node.find_crashed("web", None)) == ["web_1.0_0"]
+    node.texts["salt://web.ini"] = "new"
+    configfiles.renew(node, "web", deployment="d2")
+    assert node.find_crashed("web", None) == {}
 
 
 def test_it_needs_a_way_to_reload_and_the_settings_of_the_start(node):

@@ -34,7 +34,7 @@ def test_what_somebody_has_started_stays_to_be_looked_at(node):
 
 def test_a_job_that_slept_while_its_deployment_ended_registers_nothing(node, monkeypatch):
     may_pass(node)
-    monkeypatch.setattr(node, "_failed_tests", lambda app, instance: node.host.turns.end("web", "d1") or [])
+    monkeypatch.setattr(node, "failed_tests", lambda app, instance: node.host.turns.end("web", "d1") or [])
     with pytest.raises(Failed, match="Refused on a: deployment d1 of web has ended there"):
         node.start("web", "1.0", 1, "d1")
     assert node.discovery.services == {}

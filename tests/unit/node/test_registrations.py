@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from dataclasses import replace
 
 import pytest
@@ -10,7 +12,9 @@ from saltdeploy.core.errors import Failed
 from saltdeploy.core.httprequests import Request
 from saltdeploy.core.model import CheckRestart, Probe, Registration
 from saltdeploy.discovery import registration
-from saltdeploy.node import registrationfiles, registrations, reweigh
+from saltdeploy.node import registrationfiles, registrations, reweigh, watching
+from saltdeploy.system.probes.base import ProbeFailed
+from saltdeploy.system.probes.scriptprobe import Script
 
 from tests.support.onenode import make_node, serves, start
 
@@ -175,29 +179,48 @@ def test_without_its_key_a_node_registers_all_again(node):
 # -- checks that discovery or a watcher runs ---------------------------------------------------------
 
 
-def script(command, number=0):
-    return Probe("script", command, interval=1.0, number=number)
+def script(command):
+    return Probe("script", command, interval=1.0)
 
 
 def watched(node, one):
     """Return the commands of the scripts that the watcher of an instance runs."""
     content = json.loads((node.host.instances.folder(one) / ".watching.json").read_text())
-    return {number: " ".join(about["command"]) for number, about in content["scripts"].items()}
+    return sorted(" ".join(about["command"]) for about in content["scripts"].values())
 
 
-def test_a_changed_script_is_given_to_the_watcher_that_is_there(node):
+@pytest.fixture
+def watcher(node, monkeypatch):
+    """Stand for the watcher of the only instance: it runs the scripts of its file. Return what it was asked."""
+    asked = []
+
+    def ask(self, probe, values, env, user):
+        content = json.loads((node.host.instances.folder("web_1.0_0") / ".watching.json").read_text())
+        asked.append(probe.target)
+        if probe.key not in content["scripts"]:
+            raise ProbeFailed("there is no such script", status=404)
+        code = subprocess.run(content["scripts"][probe.key]["command"], check=False).returncode
+        if code:
+            raise ProbeFailed(f"ended with {code}", status={1: 429}.get(code, 500))
+        return ""
+
+    monkeypatch.setattr(Script, "ask", ask)
+    return asked
+
+
+def test_a_changed_script_is_given_to_the_watcher_that_is_there(node, watcher):
     [one] = serves(node)
     define(node, checks=(script("true {node}"),))
     assert outdated(node) == {one: "checks"}
     registrations.register_again(node, "web", [one], "d2")
-    assert watched(node, one) == {"0": "true a"} and outdated(node) == {one: ""}
+    assert watched(node, one) == ["true a"] and outdated(node) == {one: ""}
     # Only its arguments change, which discovery does not know.
     define(node, checks=(script("true {app}"),))
     assert outdated(node) == {one: "checks"}
     registrations.register_again(node, "web", [one], "d3")
-    assert watched(node, one) == {"0": "true web"}
+    assert watched(node, one) == ["true web"]
     registrations.register_again(node, "web", [one], after="d3", back=True)
-    assert watched(node, one) == {"0": "true a"} and node.runtime.up == {one}
+    assert watched(node, one) == ["true a"] and node.runtime.up == {one}
 
 
 def test_other_restarts_are_given_to_the_watcher_too(node):
@@ -220,12 +243,66 @@ def test_a_watcher_that_lost_its_file_is_left_alone(node):
     assert not (node.host.instances.folder(one) / ".watching.json").exists()
 
 
-def test_a_script_that_fails_is_not_registered(node):
+def test_a_script_that_fails_is_not_registered_and_leaves_nothing(node, watcher):
+    """The watcher runs it, in the sandbox of the instance, and not this job."""
     [one] = serves(node)
-    define(node, checks=(script("sh -c 'echo no $SHELL; exit 1'"),))
-    with pytest.raises(Failed, match="nothing is registered: web_1.0_0: `sh -c .*` ended with 1: no /bin/sh"):
-        registrations.register_again(node, "web", [one], "d2")
-    assert watched(node, one) == {}
+    define(node, checks=(script("sh -c 'exit 1'"),))
+    for test in (True, False):
+        with pytest.raises(Failed, match="nothing is registered: web_1.0_0: ended with 1"):
+            registrations.register_again(node, "web", [one], "d2", test=test)
+    assert watched(node, one) == [] and watcher == ["sh -c 'exit 1'"] * 2
+
+
+def test_a_script_that_warns_keeps_no_other_change_out(node, watcher, tmp_path):
+    [one] = serves(node)
+    code = tmp_path / "code"
+    code.write_text("0")
+    define(node, checks=(script(f"sh -c 'exit $(cat {code})'"),))
+    registrations.register_again(node, "web", [one], "d2")
+    code.write_text("1")
+    define(node, service=Registration(("blue",)))
+    registrations.register_again(node, "web", [one], "d3")
+    assert tags(node, one) == ("e", "1.0", "blue")
+    code.write_text("2")
+    define(node, service=Registration(("green",)))
+    with pytest.raises(Failed, match="ended with 2"):
+        registrations.register_again(node, "web", [one], "d4")
+
+
+def test_the_scripts_of_both_registrations_run_until_the_other_has_arrived(node, watcher, monkeypatch):
+    [one] = serves(node)
+    define(node, checks=(script("true a"),))
+    registrations.register_again(node, "web", [one], "d2")
+    define(node, checks=(script("true b"),))
+    seen, publish = [], node.discovery.publish
+    monkeypatch.setattr(node.discovery, "publish", lambda s: (seen.append(watched(node, one)), publish(s)))
+    registrations.register_again(node, "web", [one], "d3")
+    registrations.register_again(node, "web", [one], after="d3", back=True)
+    assert seen == [["true a", "true b"]] * 2 and watched(node, one) == ["true a"]
+
+
+def test_a_full_disk_keeps_no_registration_from_going_back(node, watcher, monkeypatch):
+    [one] = serves(node)
+    define(node, checks=(script("true a"),), service=Registration(("blue",)))
+    registrations.register_again(node, "web", [one], "d2")
+
+    def full(*args):
+        raise Failed("No space left on device")
+
+    monkeypatch.setattr(watching, "write_text", full)
+    with pytest.raises(Failed, match="^No space left on device$"):
+        registrations.register_again(node, "web", [one], after="d2", back=True)
+    assert tags(node, one) == ("e", "1.0")
+
+
+def test_a_process_that_ended_some_time_ago_is_no_fault_of_the_change(node, monkeypatch):
+    """As one that its watcher has restarted."""
+    [one] = serves(node)
+    monkeypatch.setattr(node.runtime, "processes", lambda one: [os.getpid()])
+    assert list(node.find_crashed("web", [one])) == [one]
+    define(node, service=Registration(("blue",)))
+    registrations.register_again(node, "web", [one], "d2")
+    assert node.find_crashed("web", [one]) == {}
 
 
 GRPC = Probe("grpc", "", interval=0.1, timeout=0.1)

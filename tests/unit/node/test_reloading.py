@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy.core.errors import Failed, Refused
-from saltdeploy.core.model import Reload
+from saltdeploy.core.model import Probe, Reload
 from saltdeploy.node import launch, reloading
 
 from tests.support.onenode import make_node, may_pass, serves
@@ -112,3 +112,26 @@ def test_it_must_pass_its_tests_afterwards(node):
 def test_where_nobody_knows_how_nothing_is_done(node):
     with pytest.raises(Refused, match="apps:web:reload: is missing on a. Write `reload: {signal: HUP}`."):
         reload(node)
+
+
+def test_a_process_that_ended_before_the_reload_is_no_fault_of_it(node, monkeypatch):
+    """systemd still says so, for as long as the unit is there."""
+    up = node.runtime.states
+    monkeypatch.setattr(node.runtime, "states", lambda: {i: replace(s, failed=True) for i, s in up().items()})
+    assert reload(node, signal="HUP") == ["web_1.0_0"]
+
+
+def test_what_is_published_passes_the_checks_that_it_was_published_with(node):
+    """A check that nobody has deployed yet is not run."""
+    node.environment.apps["web"] = replace(node.environment.apps["web"], checks=(Probe("http", "/", port=9),))
+    assert reload(node, signal="HUP") == ["web_1.0_0"]
+
+
+def test_nobody_waits_for_an_instance_once_the_revert_has_begun(node, monkeypatch):
+    def end(lifecycle, app, way, instance):
+        node.host.turns.end("web", "d2")
+
+    monkeypatch.setattr(reloading, "_command", end)
+    node.environment.apps["web"] = replace(node.environment.apps["web"], reload=Reload(command="true"))
+    with pytest.raises(Failed, match="Refused on a: deployment d2 of web has ended there"):
+        reloading.reload(node, "web", None, "d2")

@@ -60,6 +60,17 @@ def test_what_is_kept_is_read_again_and_is_for_root_only(store, tmp_path):
     assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
 
 
+def test_a_start_with_another_watcher_does_not_take_the_settings_over(store):
+    """If it is reverted, they stay."""
+    store.keep("shop", "1.0", 80, replace(KEPT, watched=False), "d1")
+    store.keep("shop", "1.0", 80, KEPT, "d7")
+    store.forget_of("shop", "d7")
+    assert store.read("shop", "1.0", 80) == KEPT
+    store.keep("shop", "1.0", 80, replace(KEPT, run="other"), "d7")
+    store.forget_of("shop", "d7")
+    assert store.read("shop", "1.0", 80) is None
+
+
 def test_a_file_of_an_older_version_does_not_say_whether_there_was_a_watcher(store, tmp_path):
     store.keep("shop", "1.0", 80, KEPT, "d1")
     [path] = tmp_path.glob("shop/settings/1.0/*.json")

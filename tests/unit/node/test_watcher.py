@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 
@@ -133,17 +134,69 @@ def test_only_the_end_of_a_long_output_is_told(plan):
     assert (code, len(text)) == (0, watcher.SHOWN) and text.endswith("x\nend")
 
 
-def test_a_script_is_not_run_again_within_half_its_interval(plan):
-    command = ("sh", "-c", "echo x >> ran; wc -l < ran")
-    scripts = watcher.Scripts(plan([script(*command, interval=60.0)]))
-    asked = [threading.Thread(target=scripts.result, args=("0",)) for _ in range(5)]
+def test_all_who_wait_for_a_script_get_the_same_result(plan):
+    """A slow script is not run once for each of them."""
+    command = ("sh", "-c", "sleep 0.3; echo x >> ran; wc -l < ran")
+    scripts, found = watcher.Scripts(plan([script(*command)])), []
+    asked = [threading.Thread(target=lambda: found.append(scripts.result("0"))) for _ in range(5)]
     for each in asked:
         each.start()
     for each in asked:
         each.join()
-    assert scripts.result("0") == (0, "1")
-    scripts = watcher.Scripts(plan([script(*command)]))
+    assert found == [(0, "1")] * 5
     assert [scripts.result("0")[1] for _ in range(2)] == ["2", "3"]
+
+
+def test_a_script_is_not_run_again_within_half_its_interval(plan):
+    scripts = watcher.Scripts(plan([script("sh", "-c", "echo x >> ran; wc -l < ran", interval=60.0)]))
+    assert [scripts.result("0")[1] for _ in range(3)] == ["1"] * 3
+
+
+def test_a_script_and_its_environment_may_have_any_letters(plan, tmp_path):
+    """Without a locale, Python 3.6 takes ASCII for them."""
+    made = plan([script("sh", "-c", "echo ü $G")])
+    content = json.loads((tmp_path / "watching.json").read_text())
+    content["env"]["G"] = "Grüße"
+    (tmp_path / "watching.json").write_text(json.dumps(content))
+    code = (
+        "import sys, importlib.util as u; s = u.spec_from_file_location('w', sys.argv[1]); w = u.module_from_spec(s);"
+        " s.loader.exec_module(w); print(ascii(w.Scripts(w.Plan(sys.argv[2])).result('0')))"
+    )
+    env = {"PATH": os.environ["PATH"], "LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", code, watcher.__file__, made.path]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ascii((0, "ü Grüße"))
+
+
+def test_too_many_who_wait_are_refused_and_end_nothing(plan, monkeypatch):
+    """Each holds a thread and a file."""
+    monkeypatch.setattr(watcher, "WAITING", 2)
+    scripts = watcher.Scripts(plan([script("sleep", "60", timeout=60.0)]))
+    pairs = [socket.socketpair() for _ in range(4)]
+    for _, theirs in pairs:
+        scripts.begin(theirs, "0")
+    for mine, _ in pairs[2:]:
+        assert mine.recv(99).startswith(b"HTTP/1.0 503 ")
+    scripts.end()
+    for mine, _ in pairs[:2]:
+        assert mine.recv(99).startswith(b"HTTP/1.0 500 ")
+        mine.close()
+    until(lambda: scripts._waiting.acquire(blocking=False), 5, "the places to be free again")
+
+
+def test_without_threads_a_request_is_refused(plan, monkeypatch):
+    def start(self):
+        raise RuntimeError("can't start new thread")
+
+    scripts = watcher.Scripts(plan([script("true")]))
+    mine, theirs = socket.socketpair()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        for _ in range(watcher.WAITING + 1):
+            scripts.begin(theirs.dup(), "0")
+    theirs.close()
+    answers = b"".join(iter(lambda: mine.recv(4096), b""))
+    assert answers.count(b"HTTP/1.0 503 ") == watcher.WAITING + 1
 
 
 def test_scripts_that_run_end_with_the_process(plan, tmp_path):
@@ -207,8 +260,9 @@ def process():
         process.kill()
 
 
-def guard(process, plan):
-    return watcher.Guard(process.pid, watcher.start_time(process.pid), plan, watcher.Scripts(plan))
+def guard(process, plan, signals=()):
+    born = watcher.start_time(process.pid)
+    return watcher.Guard(process.pid, born, plan, watcher.Scripts(plan), set(signals))
 
 
 def look(guard, times):
@@ -371,8 +425,60 @@ def test_a_server_that_never_ends_its_answer_is_no_good(process, plan):
         assert process.wait(5) == -signal.SIGTERM and time.monotonic() - began < 5
 
 
+@pytest.mark.parametrize("number, ends", [(signal.SIGTERM, False), (signal.SIGINT, False), (signal.SIGHUP, True)])
+def test_a_process_that_is_being_stopped_gets_no_second_signal(process, plan, monkeypatch, number, ends):
+    """Many programs take it for an order to end at once."""
+    monkeypatch.setattr(watcher, "POLL", 0.01)
+    made = guard(process, plan(checks=[check()], after=1, signal=int(signal.SIGINT)), {int(number)})
+    threading.Thread(target=made.run, daemon=True).start()
+    if ends:
+        assert process.wait(5) == -signal.SIGINT
+    else:
+        time.sleep(0.5)
+        assert process.poll() is None
+
+
+def test_nothing_ends_the_guard(process, plan, monkeypatch):
+    monkeypatch.setattr(watcher, "POLL", 0.01)
+    monkeypatch.setattr(watcher, "PATIENCE", 0.01)
+    made, faults = (
+        guard(process, plan(checks=[check()], after=1)),
+        iter([OSError(24, "Too many open files"), KeyError("x")]),
+    )
+    look = made.look
+
+    def faulty(restart):
+        for fault in faults:
+            raise fault
+        look(restart)
+
+    made.look = faulty
+    threading.Thread(target=made.run, daemon=True).start()
+    assert process.wait(5) == -signal.SIGTERM
+
+
+def test_a_shortage_of_files_is_not_the_end_of_the_process(monkeypatch):
+    faults = iter([OSError(24, "Too many open files")])
+
+    def scarce(*args):
+        for fault in faults:
+            raise fault
+        return open(*args)
+
+    monkeypatch.setattr(watcher, "POLL", 0.01)
+    monkeypatch.setattr(watcher, "open", scarce, raising=False)
+    assert watcher.start_time(os.getpid()) is not None
+
+
+def test_a_request_that_cannot_be_sent_says_nothing_of_the_process(process, plan):
+    one = check("http", path="/ü")
+    with socket.create_server(("127.0.0.1", one["port"])):
+        look(guard(process, plan(checks=[one], after=1)), 2)
+    assert process.poll() is None
+
+
 def test_a_script_that_warns_is_no_reason_to_restart(process, plan, tmp_path):
-    one = check("script", number="0", name="script sh")
+    one = check("script", key="0", name="script sh")
     made = guard(process, plan([script("sh", "-c", "exit 1")], [one]))
     look(made, 4)
     assert process.poll() is None

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core.errors import Failed
 from saltdeploy.core.httprequests import Request
 from saltdeploy.core.model import CheckRestart, PortRange, Probe
 from saltdeploy.node import watching
@@ -15,7 +16,7 @@ from saltdeploy.node.launch import Launch
 from tests.support.fleet import instance
 from tests.support.onenode import make_node, may_pass, start
 
-SCRIPT = Probe("script", "./check {instance}", timeout=3.0, interval=4.0, number=1)
+SCRIPT = Probe("script", "./check {instance}", timeout=3.0, interval=4.0)
 
 
 @pytest.fixture
@@ -43,7 +44,7 @@ def test_without_scripts_and_restarts_there_is_nothing_to_do_and_no_secret(node)
 def test_scripts_are_filled_in_and_have_the_environment_of_the_instance(node):
     found = content(node, checks=(Probe("ttl", ""), SCRIPT))
     folder = str(node.host.instances.folder("web_1.0_80"))
-    assert found["scripts"] == {"1": {"command": ["./check", folder], "timeout": 3.0, "interval": 4.0}}
+    assert found["scripts"] == {SCRIPT.key: {"command": ["./check", folder], "timeout": 3.0, "interval": 4.0}}
     assert found["env"]["PASSWORD"] == "hunter2-hunter2" and found["env"]["SALTDEPLOY_INSTANCE"] == folder
     assert found["env"]["CONSUL_CHECK_ID"] == "web_1.0_80:ttl" and "PATH" in found["env"]
 
@@ -62,9 +63,11 @@ def test_restarts_have_the_checks_that_a_watcher_can_run(node):
     plain, secure, _, script = found["checks"]
     # Consul follows the redirects of a check that is a path alone.
     assert (plain["redirects"], secure["redirects"], plain["port"]) == (True, False, 80)
+    usual = {"Connection": "close", "User-Agent": "saltdeploy"}
     keys = ("method", "headers", "body", "insecure", "server", "failures")
-    assert [secure[key] for key in keys] == ["HEAD", {"X": "y", "Host": "a:1"}, "z", True, "a", 4]
-    assert (plain["server"], script["number"]) == ("127.0.0.1", "1")
+    assert [secure[key] for key in keys] == ["HEAD", {**usual, "X": "y", "Host": "a:1"}, "z", True, "a", 4]
+    assert plain["headers"] == usual
+    assert (plain["server"], script["key"]) == ("127.0.0.1", SCRIPT.key)
     notes = str(node.host.instances.folder("web_1.0_80") / ".restarts")
     assert found["restart"] == {
         "after": 4,
@@ -75,6 +78,14 @@ def test_restarts_have_the_checks_that_a_watcher_can_run(node):
         "timeout": 10.0,
         "notes": notes,
     }
+
+
+def test_a_path_is_sent_as_a_deployment_sends_it(node):
+    asked = Request(headers={"user-agent": "ours"})
+    checks = (Probe("http", "/h?a=Köln&b=%20", request=asked),)
+    [check] = content(node, checks=checks, check_restart=CheckRestart(), ports=PortRange(80, 80))["checks"]
+    assert check["path"] == "/h?a=K%C3%B6ln&b=%20"
+    assert check["headers"] == {"Connection": "close", "user-agent": "ours"}
 
 
 def test_an_app_without_ports_is_not_asked_at_a_port(node):
@@ -117,6 +128,41 @@ def test_the_app_can_write_anything_into_the_notes(node, text, found):
     folder.mkdir(parents=True)
     (folder / ".restarts").write_text(text.replace("NOW", str(time.time() - 1)))
     assert watching.restarts(node.host, "web_1.0_80") == found
+
+
+def test_a_file_that_the_app_made_huge_is_read_in_part(node, monkeypatch):
+    made = launch(node)
+    made.folder.mkdir(parents=True)
+    watching.write(made)
+    monkeypatch.setattr(watching, "MOST", 10)
+    assert watching.read(made) == watching.text(made)[:10]
+
+
+def test_a_reason_is_a_text_that_salt_can_send(node):
+    folder = node.host.instances.folder("web_1.0_80")
+    folder.mkdir(parents=True)
+    (folder / ".restarts").write_text(f'[[{time.time()}, "\\ud800"]]')
+    assert watching.restarts(node.host, "web_1.0_80") == (1, "?")
+
+
+def test_a_full_disk_is_told(node):
+    with pytest.raises(Failed, match=r"\.watching\.json"):
+        watching.write(launch(node))
+
+
+@pytest.mark.parametrize(
+    "content, other, scripts, env",
+    [
+        ({"scripts": {"a": 1}, "env": {"X": "y"}}, {"scripts": {"b": 2}, "env": {}}, {"a": 1, "b": 2}, {"X": "y"}),
+        ({"scripts": {}, "env": {}}, {"scripts": {"b": 2}, "env": {"X": "y"}}, {"b": 2}, {"X": "y"}),
+        ({"scripts": {"a": 1}, "env": {}}, {"scripts": {"a": 2}}, {"a": 1}, None),
+        ({"scripts": {"a": 1}, "env": {"X": "y"}}, ["nonsense"], {"a": 1}, {"X": "y"}),
+        ({"scripts": {"a": 1}, "env": {"X": "y"}}, {"scripts": 7}, {"a": 1}, {"X": "y"}),
+    ],
+)
+def test_two_files_together_have_the_scripts_of_both(content, other, scripts, env):
+    found = json.loads(watching.joined(json.dumps(content), json.dumps(other)))
+    assert (found["scripts"], found["env"]) == (scripts, env)
 
 
 def test_a_reason_is_told_without_the_values_of_env(node):

@@ -90,8 +90,9 @@ class Reversal:
         problems = self._attempt(steps.withdraw(app, adopted, held=held, deadline=stop_deadline(app, adopted)))
         problems += self._stop_new(self.progress.started_on)
         problems += self._weigh_back()
-        problems += self._reload_back()
+        # An instance must pass the checks that it is registered with after its reload.
         problems += self._register_back()
+        problems += self._reload_back()
         if self.ledger.record is not self.ledger.before or self.progress.published:
             problems += self.ledger.try_write(self.ledger.before)
         return problems

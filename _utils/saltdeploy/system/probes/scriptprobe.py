@@ -12,9 +12,6 @@ from ...core.model import Probe
 from .. import httpclient
 from .base import SHOWN, ProbeFailed
 
-# How much longer than the script its watcher may take to answer, in seconds.
-LATER = 1.0
-
 
 class Script:
     """The script must end with 0. The watcher runs it, with the instance's environment."""
@@ -27,10 +24,10 @@ class Script:
         """Ask the watcher."""
         place = httpclient.Place("http", values["address"], probe.port or 0, probe.watched_path)
         try:
-            response, body = httpclient.ask(place, Request(), time.monotonic() + probe.timeout + LATER)
+            response, body = httpclient.ask(place, Request(), time.monotonic() + probe.answer_timeout)
         except (OSError, http.client.HTTPException) as exc:
             raise ProbeFailed(f"its watcher does not answer: {httpclient.reason(exc)[:SHOWN]}") from exc
         text = httpclient.text(response, body)[:SHOWN]
         if response.status != 200:
-            raise ProbeFailed(text or "the script failed, and printed nothing")
+            raise ProbeFailed(text or "the script failed, and printed nothing", status=response.status)
         return text
