@@ -160,7 +160,7 @@ def _run(check: Probe, launch: Launch, known: bool) -> str:
         # Consul accepts any status of 2xx.
         probes.ask(replace(check, status=None), launch.values)
     except probes.ProbeFailed as exc:
-        return "" if known and exc.status == WARNING else str(exc)
+        return "" if known and exc.status == WARNING else f"check `{check.describe()}`: {exc}"
     return ""
 
 

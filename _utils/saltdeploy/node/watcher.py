@@ -236,7 +236,7 @@ class Scripts:
         text = output.decode("utf-8", "replace").strip()[-SHOWN:]
         if not ended:
             return 2, f"killed after {script['timeout']:g} s: {text}".rstrip(": ")
-        return process.returncode, text
+        return process.returncode, text or (f"exit code {process.returncode}" if process.returncode else "")
 
     def end(self) -> None:
         """End the scripts that run, and start no more."""
@@ -324,7 +324,7 @@ class Guard:
         """Run a check. Return the problem, empty if it is not critical."""
         if check["kind"] == "script":
             code, text = self.scripts.result(check["key"]) or (0, "")
-            return "" if code in STATUSES else f"{check['name']}: {text or f'exit code {code}'}"
+            return "" if code in STATUSES else f"{check['name']}: {text}"
         try:
             return ask(check)
         except UnicodeError:  # the request cannot be sent, which says nothing of the process

@@ -141,7 +141,9 @@ def test_an_instance_that_is_withdrawn_meanwhile_is_not_compared(node, monkeypat
 def test_a_check_that_does_not_pass_is_told_and_nothing_is_registered(node):
     [one] = serves(node)
     define(node, service=Registration(("blue",)), checks=(Probe("http", "/health", port=9),))
-    with pytest.raises(Failed, match=rf"{one}: GET http://127.0.0.1:9/health: connection refused"):
+    with pytest.raises(
+        Failed, match=rf"{one}: check `http /health`: GET http://127.0.0.1:9/health: connection refused"
+    ):
         registrations.register_again(node, "web", [one], "d2")
     assert tags(node, one) == ("e", "1.0")
 
@@ -248,7 +250,9 @@ def test_a_script_that_fails_is_not_registered_and_leaves_nothing(node, watcher)
     [one] = serves(node)
     define(node, checks=(script("sh -c 'exit 1'"),))
     for test in (True, False):
-        with pytest.raises(Failed, match="nothing is registered: web_1.0_0: ended with 1"):
+        with pytest.raises(
+            Failed, match="nothing is registered: web_1.0_0: check `script sh -c 'exit 1'`: ended with 1"
+        ):
             registrations.register_again(node, "web", [one], "d2", test=test)
     assert watched(node, one) == [] and watcher == ["sh -c 'exit 1'"] * 2
 

@@ -29,5 +29,5 @@ class Script:
             raise ProbeFailed(f"its watcher does not answer: {httpclient.reason(exc)[:SHOWN]}") from exc
         text = httpclient.text(response, body)[:SHOWN]
         if response.status != 200:
-            raise ProbeFailed(text or "the script failed, and printed nothing", status=response.status)
+            raise ProbeFailed(text, status=response.status)
         return text
