@@ -148,6 +148,40 @@ def _history(data, colors):
     return "\n".join([f"{data['app']} in {data['environment']}", *lines, *red, *unused])
 
 
+def _environments(data, colors):
+    rows = [
+        (
+            e["environment"],
+            e["based_on"] or "",
+            "" if e["scale"] in (None, 1) else e["scale"],
+            len(e["nodes"]),
+            ", ".join(e["apps"]),
+            len(e["mistakes"]) or "",
+        )
+        for e in data["environments"]
+    ]
+    lines = _table(("environment", "based on", "scale", "nodes", "apps", "mistakes"), rows)
+    wrong = [line for e in data["environments"] for line in e["mistakes"]]
+    wrong += [f"left out: {file}: {why}" for file, why in sorted(data["left_out"].items())]
+    return "\n".join([*lines, *(_paint(line, "YELLOW", colors) for line in dict.fromkeys(wrong))])
+
+
+def _values(data, colors):
+    based = f", based on {' and '.join(data['chain'][1:])}" if data["chain"][1:] else ""
+    rows = [(v["key"], v["value"], v["origin"]) for v in data["values"]]
+    return "\n".join([f"{data['environment']}{based}", *_table(("key", "value", "from"), rows)])
+
+
+def _findings(data, colors):
+    lines = []
+    for finding in data["findings"]:
+        place = ":".join(str(part) for part in (finding["file"], finding["line"]) if part)
+        lines.append(": ".join(part for part in (place, finding["key"], finding["text"]) if part))
+    count = len(lines)
+    verdict = f"{count or 'no'} mistake{'s' * (count != 1)} in {', '.join(data['roots'])}"
+    return "\n".join([*lines, _paint(verdict, "RED" if count else "GREEN", colors)])
+
+
 def _table(head, rows):
     if not rows:
         return []
@@ -181,6 +215,9 @@ OUTCOMES = {
 }
 # The first of these keys that a result has decides its view.
 VIEWS = {
+    "environments": _environments,
+    "values": _values,
+    "findings": _findings,
     "apps": _status,
     "history": _history,
     "logs": _logs,

@@ -28,30 +28,17 @@ reason
     The reason. The history keeps it, and everybody whom the lock stops sees it.
 """
 
-import contextlib
-import functools
-import sys
-
 from saltdeploy import loader
-from saltdeploy.master import signals, verbs
+from saltdeploy.master import verbs
 from saltdeploy.master.verbs import guard
-from saltdeploy.master.verbs.session import Session
+from saltdeploy.master.verbs.session import of_runner
 
 __virtual__ = loader.virtual
 
 __func_alias__ = {"exec_": "exec"}
 
 
-def _verb(function):
-    @functools.wraps(function)
-    def verb(*args, **kwargs):
-        result = guard.result(function, args, kwargs)
-        # salt-run ends with the result's retcode. Orchestrations and salt-api use the context's retcode. Salt would
-        # judge a key "data" at the top as the result of a highstate (salt/client/mixins.py, low).
-        __context__["retcode"] = result["retcode"]
-        return {**result, "outputter": "deploy"}
-
-    return verb
+_verb = guard.verb(lambda: __context__)
 
 
 @_verb
@@ -497,14 +484,4 @@ def unlock(name=None, env=None, force=False, *extra, **kwargs):
 
 
 def _session():
-    # Salt puts the authenticated user into the module. A user of salt-api is not the master's own user.
-    return Session(__opts__, _emit, globals().get("__user__"))
-
-
-def _emit(event):
-    bus = globals().get("__jid_event__")
-    if bus:
-        # A reader that has gone away must not stop a deployment half way.
-        with contextlib.suppress(OSError), signals.held():
-            bus.fire_event({"message": event, "outputter": "deploy"}, "progress")
-            sys.stdout.flush()
+    return of_runner(__opts__, globals())

@@ -146,6 +146,19 @@ def test_positional_and_unknown_arguments_of_every_verb(runner):
                 assert is_fit_to_be_shown(result["verdict"]), f"deploy.{verb}, {label}"
 
 
+def test_every_function_of_the_environment_runner(runner, tmp_path):
+    """These need no Consul. Whatever they are given, they end with a result that can be shown."""
+    for name in functions(runner, "environment"):
+        for what, kwargs in calls(runner[name]):
+            result = runner[name](**kwargs)
+            assert result["retcode"] in (0, 1, 3), f"{name}, {what}: {result}"
+            assert "verdict" not in result or is_fit_to_be_shown(result["verdict"]), f"{name}, {what}"
+        for label, junk in ALL.items():
+            for result in (runner[name](*[junk] * 20), runner[name](**{"a\x1bb" * 100: junk})):
+                assert result["retcode"] == 3, f"{name}, {label}"
+                assert is_fit_to_be_shown(result["verdict"]), f"{name}, {label}"
+
+
 def test_a_fault_of_ours_is_no_traceback_and_no_claim_that_nothing_was_changed(runner, monkeypatch):
     def fail(*args, **kwargs):
         raise KeyError("x\x1bGehe1m" * 5000)

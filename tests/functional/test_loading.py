@@ -48,6 +48,9 @@ def test_runner_is_loaded_with_examples(runners):
     assert public(runners, "deploy") == RUNNER
     for function in RUNNER:
         assert f"salt-run deploy.{function}" in runners[f"deploy.{function}"].__doc__
+    assert public(runners, "environment") == {"list", "show", "validate"}
+    for function in ("list", "show", "validate"):
+        assert f"salt-run environment.{function}" in runners[f"environment.{function}"].__doc__
 
 
 def test_states_are_loaded(states):

@@ -30,10 +30,10 @@ ROOMS = {
     "runtime": ("core", "system"),
     "environment": ("core", "definition", "system"),
     "node": ("core", "definition", "system", "discovery", "source", "runtime"),
-    "master": ("core", "definition", "system", "discovery", "planning"),
+    "master": ("core", "definition", "system", "discovery", "planning", "environment"),
 }
-# Modules that stand before the rooms: Salt and the pillar's files know them by these names.
-DOORS = ("loader", "pillar")
+# Modules that stand before the rooms: Salt, the pillar's files and people know them by these names.
+DOORS = ("loader", "pillar", "__main__")
 # The most rooms that stand on each other.
 FLOORS = 6
 

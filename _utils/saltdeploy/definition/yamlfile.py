@@ -78,6 +78,19 @@ def load(path: str | os.PathLike[str]) -> Any:
     raise DefinitionError(f"{path}: {said}")
 
 
+def compose(path: str | os.PathLike[str]) -> yaml.Node | None:
+    """Return the YAML in the file ``path`` as nodes, which know their lines. None if it is empty.
+
+    :raises DefinitionError: as for :func:`load`.
+    """
+    text = _read(path)
+    _measure(path, text)
+    try:
+        return yaml.compose(text, Loader=SafeLoader)
+    except (yaml.YAMLError, ValueError, RecursionError) as exc:
+        raise DefinitionError(f"{path}: {problem(exc)}") from None
+
+
 def _read(path: str | os.PathLike[str]) -> str:
     try:
         with open(path, "rb") as file:

@@ -1,4 +1,4 @@
-"""Services in the terms of Consul's HTTP API: the body of a registration, and what an entry of the catalog says."""
+"""Services in the terms of Consul's HTTP API: the body of a registration, and the entries of the catalog."""
 
 from __future__ import annotations
 

@@ -41,6 +41,18 @@ ELSEWHERE = (
 OF_DEFINITIONS = {"source", "run"}
 
 
+def path_of(folder: Path, name: str) -> Path:
+    """Return the path of a file of apps in ``folder`` by its name: ``shop.sls`` or ``shop/init.sls``."""
+    plain = folder / f"{name}.sls"
+    return plain if plain.exists() else folder / name / "init.sls"
+
+
+def label_of(environments: str | os.PathLike[str], name: str) -> str:
+    """Return how a message names the file of apps called ``name``, beside the folder ``environments``."""
+    apps = Path(environments).parent / "apps"
+    return f"{apps.name}/{path_of(apps, name).relative_to(apps)}"
+
+
 def render(
     folder: str | os.PathLike[str],
     opts: Mapping[str, Any],

@@ -15,6 +15,8 @@ from ..definition import inheritance, yamlfile
 
 # Each environment, and why a file of environments is left out.
 Environments = tuple[dict[str, Any], dict[str, str]]
+# The same, and the path of the file of each environment.
+Files = tuple[dict[str, Any], dict[str, str], dict[str, Path]]
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +26,7 @@ PLAIN = ("", "yaml", "yaml|gpg")
 PROGRAM = "py"
 # The files that were read before: folder -> (their state then, their data). Each node's pillar needs all files, to find
 # the file that lists the node. So a refresh of all nodes would read each file as often as there are nodes.
-_READ: dict[Path, tuple[object, Environments]] = {}
+_READ: dict[Path, tuple[object, Files]] = {}
 
 
 def read(folder: str | os.PathLike[str]) -> Environments:
@@ -32,11 +34,17 @@ def read(folder: str | os.PathLike[str]) -> Environments:
 
     :returns: the mapping of all environments, which the caller may change, and ``{file: why}`` of the files left out.
     """
-    return copy.deepcopy(_kept(folder))
+    environments, broken, _ = _kept(folder)
+    return copy.deepcopy(environments), dict(broken)
 
 
-def _kept(folder: str | os.PathLike[str]) -> Environments:
-    """Return the same as :func:`read`, but the caller must not change it."""
+def places(folder: str | os.PathLike[str]) -> dict[str, Path]:
+    """Return the path of the file of each environment in ``folder``."""
+    return dict(_kept(folder)[2])
+
+
+def _kept(folder: str | os.PathLike[str]) -> Files:
+    """Return the same as :func:`read` and :func:`places`, but the caller must not change it."""
     folder = Path(folder)
     paths = sorted(folder.glob("*.sls"))
     looks = tuple(map(_look, paths))
@@ -93,9 +101,9 @@ def _look(path: Path) -> tuple[object, ...]:
         return path.name, None
 
 
-def _read(paths: Iterable[Path]) -> Environments:
+def _read(paths: Iterable[Path]) -> Files:
     environments: dict[str, Any] = {}
-    files: dict[str, str] = {}
+    files: dict[str, Path] = {}
     broken: dict[str, str] = {}
     for path in paths:
         try:
@@ -105,11 +113,13 @@ def _read(paths: Iterable[Path]) -> Environments:
             continue
         for name, environment in found.items():
             if name in files:  # Nobody knows which of them is meant.
-                broken[label(path)] = f"environment {words.name(name)} is defined in {files[name]} too. Keep one."
+                broken[label(path)] = (
+                    f"environment {words.name(name)} is defined in {label(files[name])} too. Keep one."
+                )
                 environments.pop(name, None)
             else:
-                environments[name], files[name] = environment, label(path)
-    return environments, broken
+                environments[name], files[name] = environment, path
+    return environments, broken, files
 
 
 def _environments(path: Path) -> dict[str, Any]:
@@ -135,7 +145,7 @@ def own(folder: str | os.PathLike[str], minion: str) -> tuple[str | None, dict[s
 
     :returns: the name is None if no environment lists it. ``broken`` is as in :func:`read`.
     """
-    environments, broken = _kept(folder)
+    environments, broken, _ = _kept(folder)
     try:
         found = inheritance.own_environment(environments, minion)["environments"]
     except DefinitionError as exc:

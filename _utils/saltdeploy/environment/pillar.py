@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from ..core import bounds
 from ..core.errors import DefinitionError, Failed
 from ..definition import cluster, inheritance, validation
+from ..definition.origins import FILES, leaves
 from . import appfiles, environmentfiles
 
 if TYPE_CHECKING:
@@ -39,8 +40,9 @@ def all_environments(
     """
     environments, broken = environmentfiles.read(folder)
     broken = dict(broken)
+    places = {name: environmentfiles.label(path) for name, path in environmentfiles.places(folder).items()}
     if not opts:
-        return _pillar({"environments": environments}, broken)
+        return _pillar({"environments": environments, FILES: {"environments": places, "apps": {}}}, broken)
     environments = {n: environmentfiles.decrypt(e, opts, functions or {}) for n, e in environments.items()}
     # All of them before any is changed, because an environment may be based on another.
     computed = {}
@@ -50,11 +52,14 @@ def all_environments(
         except DefinitionError as exc:
             # Another environment may be based on this one, so it stays. A verb for it gets this reason.
             broken[inheritance.unusable(name)] = str(exc)
+    added = {name: _added(environments, name, discovery) for name, discovery in computed.items() if discovery}
     for name, discovery in computed.items():
         if discovery:
             environments[name]["discovery"] = discovery
     files, unread = _apps(folder, opts, functions, saltenv)
-    return _pillar({**appfiles.everything(files), "environments": environments}, {**broken, **unread})
+    apps = {app: appfiles.label_of(folder, name) for name, data in files.items() for app in data.get("apps") or {}}
+    found = {**appfiles.everything(files), "environments": environments}
+    return _pillar({**found, FILES: {"environments": places, "apps": apps, "computed": added}}, {**broken, **unread})
 
 
 def own_environment(
@@ -101,6 +106,13 @@ def own_environment(
 
 def _pillar(found: Mapping[str, Any], broken: Mapping[str, str]) -> dict[str, Any]:
     return {**found, **({"saltdeploy_broken": broken} if broken else {})}
+
+
+def _added(environments: Mapping[str, Any], name: str, discovery: Mapping[str, Any]) -> list[list[Any]]:
+    """Return the key paths of the values of ``discovery`` that no file has."""
+    stated = inheritance.resolve(environments, name).get("discovery") or {}
+    written = {path for path, _ in leaves(stated)}
+    return [["discovery", *path] for path, _ in leaves(discovery) if path not in written]
 
 
 def _apps(

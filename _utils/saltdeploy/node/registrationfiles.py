@@ -60,7 +60,7 @@ def keep_before(host: Host, instance: str, deployment: str | None, watching: str
 
 
 def before(host: Host, instance: str, deployment: str | None) -> dict[str, Any] | None:
-    """Return what is kept of an instance's registration before ``deployment``, None if that did not replace it."""
+    """Return the note on an instance's registration before ``deployment``, None if that did not replace it."""
     found = nodefiles.read(_path(host, instance, instancefiles.BEFORE))
     return found if isinstance(found, dict) and found.get("deployment") == deployment else None
 

@@ -69,7 +69,7 @@ def _replace(lifecycle: Lifecycle, app: App, instances: Collection[Instance], de
 
 
 def _bring_back(lifecycle: Lifecycle, app: App, instances: Collection[Instance], deployment: str | None) -> None:
-    """Register instances as they were before ``deployment``. What it did not change stays as it is."""
+    """Register instances as they were before ``deployment``. All else stays as it is."""
     before = {i: registrationfiles.before(lifecycle.host, i.id, deployment) for i in instances}
     changed = {i: found for i, found in before.items() if found is not None}
     services = {i: registrationfiles.services(found.get("services")) for i, found in changed.items()}

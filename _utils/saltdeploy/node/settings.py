@@ -112,7 +112,9 @@ class Store:
                 write_file(path, json.dumps({**found, "config": {**found["config"], **config}}), 0o600)
 
     def begin(self, name: str, app: App | None, deployment: str) -> None:
-        """Keep what app ``name`` defines now for the instances that ``deployment`` starts, see :meth:`begun`.
+        """Keep the settings of app ``name`` as they are defined now, for the instances that ``deployment`` starts.
+
+        See :meth:`begun`.
 
         :param app: its definition. None keeps nothing, also of an earlier deployment.
         :raises Failed: the file cannot be written, or removed.

@@ -1,4 +1,4 @@
-"""What planning takes and gives, as plain data: Desired and Observed become a Plan. Pure."""
+"""The input and the output of planning, as plain data: Desired and Observed become a Plan. Pure."""
 
 from __future__ import annotations
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import logging
 import signal
@@ -21,9 +22,29 @@ log = logging.getLogger(__name__)
 FAULT = "Internal error in saltdeploy ({}).{} Run again with `-l debug` for the traceback."
 UNFINISHED = " The deployment may be unfinished: run `salt-run deploy.status`."
 # The verbs that change nothing. An internal error in these, or in any dry run, does no harm.
-LOOKING = ("plan", "check", "status", "history", "logs", "test", "hooks", "unlock")
+LOOKING = ("plan", "check", "status", "history", "logs", "test", "hooks", "unlock", "list_", "show", "validate")
 # The arguments with which such a verb changes something.
 CHANGING = ("settle", "force")
+
+
+def verb(context: Callable[[], dict[str, Any]]) -> Callable[[Callable[..., Any]], Callable[..., dict[str, Any]]]:
+    """Return a decorator for the functions of a runner, with which each ends as :func:`result` says.
+
+    :param context: returns ``__context__`` of the runner.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
+        @functools.wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> dict[str, Any]:
+            found = result(function, args, kwargs)
+            # salt-run ends with the result's retcode. Orchestrations and salt-api use the context's retcode. Salt would
+            # judge a key "data" at the top as the result of a highstate (salt/client/mixins.py, low).
+            context()["retcode"] = found["retcode"]
+            return {**found, "outputter": "deploy"}
+
+        return guarded
+
+    return decorate
 
 
 def result(function: Callable[..., dict[str, Any]], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
@@ -47,7 +68,7 @@ def result(function: Callable[..., dict[str, Any]], args: Sequence[Any], kwargs:
         return {"verdict": "interrupted, nothing was changed", "retcode": REFUSED}
     except Exception as exc:
         # Salt would print a traceback, and end with 1.
-        log.debug("deploy.%s", function.__name__, exc_info=True)
+        log.debug("%s.%s", function.__module__.rpartition(".")[2], function.__name__, exc_info=True)
         changing = any(given.get(argument) for argument in CHANGING)
         looking = (function.__name__ in LOOKING and not changing) or given.get("test") is True
         looking |= getattr(exc, "unchanged", False)

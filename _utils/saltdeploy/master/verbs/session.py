@@ -7,6 +7,7 @@ import getpass
 import os
 import re
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -20,7 +21,7 @@ from ...core.errors import Refused, unchanged
 from ...core.instanceids import version_of
 from ...core.model import App, Environment, undefined
 from ...definition import cautions, inheritance, templateerrors
-from .. import preflight
+from .. import preflight, signals
 from ..journal import Journal
 from ..remote.fleet import Fleet
 from .appsite import Site
@@ -56,20 +57,29 @@ class Session:
         :param choose: False never chooses by the app. It only reports the app's mistakes with the environment's.
         """
         app = arguments.one_name(app)
+        pillar = self.pillar()
+        env = arguments.word(env)
+        name = definition.only_with(pillar, app) if choose and env is None and app else env
+        return definition.load(pillar, name, app=app)
+
+    @unchanged()
+    def pillar(self) -> dict[str, Any]:
+        """Return the master's own pillar, with all environments and apps.
+
+        :raises Refused: it has no environment.
+        """
         # Salt hides the mistakes in pillar files from minions. The master's own user may see them.
         opts = {**self.opts, "pillar_safe_render_error": False}
         with templateerrors.quiet():
             pillar = salt.pillar.Pillar(opts, {}, opts["id"], opts.get("saltenv") or "base").compile_pillar()
         pillar = _with_errors(pillar)
-        unread = inheritance.unread(pillar)
         if not pillar.get("environments"):
+            unread = inheritance.left_out(inheritance.unread(pillar))
             raise Refused(
                 f"this master's own pillar has no environments: in pillar/top.sls, give {self.opts['id']!r}"
-                f" (its id) environments.all, and define one in pillar/environments/.{inheritance.left_out(unread)}"
+                f" (its id) environments.all, and define one in pillar/environments/.{unread}"
             )
-        env = arguments.word(env)
-        name = definition.only_with(pillar, app) if choose and env is None and app else env
-        return definition.load(pillar, name, app=app)
+        return pillar
 
     def definitions(
         self, name: object, env: object, looking: bool = False, starts: bool = False
@@ -185,6 +195,25 @@ class Session:
             data={**unseen, **observed.data},
             lost=frozenset(had) & set(site.answering) - set(observed.data),
         )
+
+
+def of_runner(opts: Mapping[str, Any], found: Mapping[str, Any]) -> Session:
+    """Return the Session of a call of a runner.
+
+    :param opts: its ``__opts__``.
+    :param found: its ``globals()``. Salt puts the authenticated user and the bus into the module. A user of salt-api is
+        not the master's own user.
+    """
+
+    def emit(event: Any) -> None:
+        bus = found.get("__jid_event__")
+        if bus:
+            # A reader that has gone away must not stop a deployment half way.
+            with contextlib.suppress(OSError), signals.held():
+                bus.fire_event({"message": event, "outputter": "deploy"}, "progress")
+                sys.stdout.flush()
+
+    return Session(opts, emit, found.get("__user__"))
 
 
 def _with_errors(pillar: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,72 @@
+"""
+Environments, as the master's pillar defines them
+=================================================
+
+Every function ends ``salt-run`` with 0 if all is well. ``validate`` ends with 1 if there is a mistake, and any function
+ends with 3 if it is refused.
+"""
+
+from saltdeploy import loader
+from saltdeploy.master.verbs import environments, guard
+from saltdeploy.master.verbs.session import of_runner
+
+__virtual__ = loader.virtual
+
+__func_alias__ = {"list_": "list"}
+
+_verb = guard.verb(lambda: __context__)
+
+
+@_verb
+def list_(*extra, **kwargs):
+    """
+    List the environments: the base, the scale, the nodes, the apps and the mistakes of each.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run environment.list
+    """
+    return environments.listed(_session())
+
+
+@_verb
+def show(name=None, *extra, **kwargs):
+    """
+    Show an environment as it is resolved: each value of the environment and of its apps, and the file that it is from.
+    A value that may be secret is ``***``.
+
+    name
+        The environment. You may leave it out if there is only one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run environment.show test
+    """
+    return environments.show(_session(), name)
+
+
+@_verb
+def validate(root=None, *extra, **kwargs):
+    """
+    Find the mistakes in all environments and apps, with file, line and key path. It needs no master daemon, no minion
+    and no Consul. See also ``python -m saltdeploy validate``.
+
+    root
+        A folder of pillar. By default the ``pillar_roots`` of this master.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run environment.validate
+        salt-run environment.validate root=/srv/pillar
+    """
+    return environments.validate(_session(), root)
+
+
+def _session():
+    return of_runner(__opts__, globals())
