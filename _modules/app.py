@@ -27,6 +27,7 @@ from saltdeploy.node import (
     comparison,
     configfiles,
     from_salt,
+    machines,
     ondemand,
     reloading,
     requiredfiles,
@@ -115,6 +116,25 @@ def changed(apps, refresh=False):
     """
     lifecycle = _lifecycle(_refreshed(refresh))
     return {name: comparison.changed(lifecycle, name) for name in map(names.app, names.keys("apps", apps))}
+
+
+def machine(refresh=False):
+    """
+    Return the state of this node apart from its apps: ``{"agent", "free", "size", "low", "undefined"}``. ``agent`` is
+    why its Consul agent is of no use, or empty. ``free`` and ``size`` are the bytes of the disk with releases and
+    instances, and ``low`` says that nothing more is installed there. ``undefined`` are apps that run here, and that the
+    environment does not define.
+
+    refresh
+        True refreshes the pillar first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.machine
+    """
+    return machines.look(_lifecycle(_refreshed(refresh)))
 
 
 def instances(name=None):

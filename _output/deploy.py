@@ -166,6 +166,42 @@ def _environments(data, colors):
     return "\n".join([*lines, *(_paint(line, "YELLOW", colors) for line in dict.fromkeys(wrong))])
 
 
+def _environment(data, colors):
+    apps = [
+        (
+            a["app"],
+            _release(a["version"]),
+            f"{a['healthy']} of {'?' if a['desired'] is None else a['desired']}",
+            a["published"],
+            "yes" if a["lock"] else "",
+        )
+        for a in data["apps"]
+    ]
+    nodes = [
+        (
+            n["node"],
+            "yes" if n["answers"] else "NO",
+            "" if n["free"] is None else f"{_size(n['free'])} of {_size(n['size'])}",
+        )
+        for n in data["nodes"]
+    ]
+    lines = [*_table(("app", "release", "healthy", "published", "locked"), apps), ""]
+    lines += _table(("node", "answers", "free"), nodes)
+    named = [(a["app"], a) for a in data["apps"]] + [(n["node"], n) for n in data["nodes"]]
+    wrong = [f"{name}: {problem}" for name, row in named for problem in row["problems"]]
+    verdict = f"{data['environment']} is {'' if data['as_defined'] else 'NOT '}as defined"
+    color = "GREEN" if data["as_defined"] else "RED"
+    return "\n".join([*lines, "", *(_paint(w, "YELLOW", colors) for w in wrong), _paint(verdict, color, colors)])
+
+
+def _size(size):
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
 def _values(data, colors):
     based = f", based on {' and '.join(data['chain'][1:])}" if data["chain"][1:] else ""
     rows = [(v["key"], v["value"], v["origin"]) for v in data["values"]]
@@ -216,6 +252,7 @@ OUTCOMES = {
 # The first of these keys that a result has decides its view.
 VIEWS = {
     "environments": _environments,
+    "as_defined": _environment,
     "values": _values,
     "findings": _findings,
     "apps": _status,

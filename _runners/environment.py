@@ -2,8 +2,8 @@
 Environments, as the master's pillar defines them
 =================================================
 
-Every function ends ``salt-run`` with 0 if all is well. ``validate`` ends with 1 if there is a mistake, and any function
-ends with 3 if it is refused.
+Every function ends ``salt-run`` with 0 if all is well. ``status`` ends with 1 if something is not as defined, and
+``validate`` if there is a mistake. Any function ends with 3 if it is refused.
 """
 
 from saltdeploy import loader
@@ -47,6 +47,24 @@ def show(name=None, *extra, **kwargs):
         salt-run environment.show test
     """
     return environments.show(_session(), name)
+
+
+@_verb
+def status(name=None, *extra, **kwargs):
+    """
+    Show the state of an environment: a line for each app and each node. It ends with 0 only if all of it is as it is
+    defined, and with 1 otherwise. ``deploy.status`` shows the instances of an app.
+
+    name
+        The environment. You may leave it out if there is only one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run environment.status production
+    """
+    return environments.status(_session(), name)
 
 
 @_verb

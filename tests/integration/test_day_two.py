@@ -408,3 +408,20 @@ def test_files_that_a_definition_names_are_looked_for(site, verb, refused):
         assert "apps:shop:states: nowhere.at_all is not on the master" in output
         assert "apps:shop:config:etc/a: salt://nowhere.ini: is not on the master" in output
         assert "apps:shop:config:etc/b: salt://day-two.ini: line 2: Jinja variable 'nix' is undefined" in output
+
+
+def test_the_whole_environment_is_shown_at_once(site):
+    def status(code):
+        # Apps of other tests may have left a record.
+        found, output = site.cli.run("salt-run", "environment.status")
+        assert found in (code, 1), output
+        return output
+
+    serves(site, "1.0")
+    output = status(0)
+    assert "  shop  1.0      3 of 3   3" in output and "\nshop: " not in output
+    assert [line.split()[1] for line in output.splitlines() if line.startswith("  web")] == ["yes"] * 3
+    site.define({"env": {"LEVEL": "debug"}})
+    output = status(1)
+    assert "shop: instances on web1, web2, web3 are not as defined" in output and "site is NOT as defined" in output
+    site.define()

@@ -42,6 +42,7 @@ OBSERVATION: dict[str, Types] = {
     "editions": dict,
 }
 CHANGED: dict[str, Types] = {"settings": dict, "registrations": dict, "restarts": dict}
+MACHINE: dict[str, Types] = {"agent": str, "free": int, "size": int, "low": bool, "undefined": list}
 STARTED: dict[str, Types] = {"ok": bool, "instances": list, "failures": list}
 TESTED: dict[str, Types] = {"test": str, "ok": bool, "detail": str}
 HOOK: dict[str, Types] = {"node": str, "ran": list, "problem": str, "failed": (str, type(None)), "ended": bool}
@@ -107,6 +108,11 @@ def _are_restarts(value: Any) -> bool:
         names.is_instance(i) and isinstance(about, list) and [type(part) for part in about] == [int, str]
         for i, about in value.items()
     )
+
+
+def machine(value: Any) -> str:
+    """Compare the value of ``app.machine``."""
+    return _misshapen(value, MACHINE) or _not_all(value["undefined"], lambda app: _is(app, str), "undefined")
 
 
 def started(value: Any, app: App, node: Node, version: str, count: int, deployment: str) -> str:

@@ -10,10 +10,20 @@ from ...core import arguments
 from ...core.errors import DONE, REVERTED, DefinitionError, Refused
 from ...definition import inheritance, origins
 from ...environment import findings, pillarroots
+from ..remote import answers
+from ..remote.fleet import Fleet
+from ..status import State
+from . import status as app_status
 
 if TYPE_CHECKING:
+    from ..remote.fleet import Reply
     from .session import Session
     from .task import Result
+
+# The states of an instance, or of another service under the name of an app, that should not be.
+BAD = (State.LOST.value, State.WITHDRAWN.value, State.OUTSIDE.value, State.FOREIGN.value)
+# How long a status waits for the nodes, in seconds.
+DEADLINE = 15.0
 
 
 def listed(session: Session) -> Result:
@@ -51,6 +61,62 @@ def show(session: Session, name: object) -> Result:
     chain = inheritance.chain(pillar["environments"], found)
     session.warn_of_others(environment)
     return {"environment": found, "chain": chain, "values": values, "retcode": DONE}
+
+
+def status(session: Session, name: object) -> Result:
+    """Return a row for each app and each node of an environment, and whether all is as it is defined."""
+    environment = session.environment(arguments.word(name))
+    session.warn_of_others(environment)
+    apps = [_app(app) for app in app_status.run(session, None, environment.name)["apps"]]
+    with Fleet(session.opts) as fleet:
+        replies = fleet.run("app.machine", sorted(environment.nodes), deadline=DEADLINE)
+    nodes = [_node(reply) for reply in answers.compared(replies, answers.machine).values()]
+    whole = not any(row["problems"] for row in (*apps, *nodes))
+    found = {"environment": environment.name, "as_defined": whole, "apps": apps, "nodes": nodes}
+    return {**found, "retcode": DONE if whole else REVERTED}
+
+
+def _app(app: dict[str, Any]) -> dict[str, Any]:
+    """Return the row of an app, from its data in ``deploy.status``."""
+    published = [i for i in app["instances"] if i["state"] == State.PUBLISHED.value]
+    healthy = sum(i["health"] == "passing" for i in published)
+    problems = [text for text in (app["drift"], app["paused"], app["frozen"], *app["warnings"]) if text]
+    if not app["time"] and app["defined"]:
+        problems.append("it is not deployed")
+    if app["time"] and app["desired"] is not None and healthy < app["desired"]:
+        problems.append(f"{healthy} of {app['desired']} instances are healthy")
+    odd = {i["node"] for i in app["instances"] if i["notes"] or i["outdated"] or i["settings"] or i["state"] in BAD}
+    if odd:
+        problems.append(f"instances on {', '.join(sorted(odd))} are not as defined")
+    others = [i["node"] for i in app["strangers"] if i["state"] in BAD]
+    if others:
+        problems.append(f"other services have its name on {', '.join(sorted(others))}")
+    return {
+        "app": app["app"],
+        "version": app["version"],
+        "healthy": healthy,
+        "published": len(published),
+        "desired": app["desired"],
+        "lock": app["lock"],
+        "problems": problems,
+    }
+
+
+def _node(reply: Reply) -> dict[str, Any]:
+    if reply.error:
+        return {"node": reply.node, "answers": False, "free": None, "size": None, "problems": [reply.error]}
+    about = reply.value
+    problems = [f"its agent: {about['agent']}"] if about["agent"] else []
+    problems += ["its disk is too full for further releases"] if about["low"] else []
+    undefined = ", ".join(about["undefined"])
+    problems += [f"runs apps that are not defined here: {undefined}"] if undefined else []
+    return {
+        "node": reply.node,
+        "answers": True,
+        "free": about["free"],
+        "size": about["size"],
+        "problems": problems,
+    }
 
 
 def validate(session: Session, root: object) -> Result:

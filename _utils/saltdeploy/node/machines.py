@@ -1,0 +1,44 @@
+"""The state of a node apart from its apps: its Consul agent, and the disk with its releases and instances."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, TypedDict
+
+from ..core.errors import DiscoveryUnavailable
+from ..system import disk
+
+if TYPE_CHECKING:
+    from .lifecycle import Lifecycle
+
+
+class State(TypedDict):
+    """The state of a node.
+
+    :param agent: why its agent is of no use, empty if it is.
+    :param free: how many bytes are free for releases and instances.
+    :param size: the size of that file system in bytes.
+    :param low: whether so little is free that nothing more is installed.
+    :param undefined: apps that this node runs or registers, and that its environment does not define.
+    """
+
+    agent: str
+    free: int
+    size: int
+    low: bool
+    undefined: list[str]
+
+
+def look(lifecycle: Lifecycle) -> State:
+    """Return the state of this node."""
+    space, agent, undefined = disk.space(lifecycle.host.root), "", []
+    try:
+        undefined = lifecycle.inventory.find_undefined()
+    except DiscoveryUnavailable as exc:
+        agent = str(exc)
+    return {
+        "agent": agent,
+        "free": space.free,
+        "size": space.total,
+        "low": bool(space.lacks(0)),
+        "undefined": undefined,
+    }

@@ -1,0 +1,121 @@
+"""The rows of an environment's status, and its verdict."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+from saltdeploy.core.errors import Refused
+from saltdeploy.core.model import Environment, Node
+from saltdeploy.master.remote.fleet import Reply
+from saltdeploy.master.verbs import environments
+
+from tests.support.verbs import call
+
+WELL = {"agent": "", "free": 5 << 30, "size": 10 << 30, "low": False, "undefined": []}
+
+
+def row(node="web1", **changes):
+    usual = {"id": "shop_1.0_80", "node": node, "state": "published", "health": "passing"}
+    return {**usual, "notes": [], "outdated": [], "settings": {}, **changes}
+
+
+def app(*instances, **changes):
+    usual = {"app": "shop", "version": "1.0", "time": 1.0, "defined": True, "desired": 1, "drift": "", "lock": ""}
+    about = {"paused": "", "frozen": "", "warnings": [], "strangers": [], "instances": list(instances)}
+    return {**usual, **about, **changes}
+
+
+@pytest.fixture
+def status(monkeypatch):
+    """Return the status of an environment with these apps, whose nodes answer so."""
+
+    def of(*apps, **answers):
+        nodes = {node: Node(node, "10.0.0.1") for node in answers}
+        environment = Environment("site", nodes, {})
+        replies = {n: a if isinstance(a, Reply) else Reply(n, a) for n, a in answers.items()}
+
+        class Fleet:
+            def __init__(self, opts):
+                pass
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *exc):
+                pass
+
+            def run(self, function, asked, deadline):
+                assert (function, asked) == ("app.machine", sorted(nodes))
+                return replies
+
+        monkeypatch.setattr(environments, "Fleet", Fleet)
+        monkeypatch.setattr(environments.app_status, "run", lambda session, name, env: {"apps": list(apps)})
+        return environments.status(call(environment=lambda env: environment), "site")
+
+    return of
+
+
+def test_all_is_as_defined(status):
+    found = status(app(row()), web1=WELL)
+    assert (found["as_defined"], found["retcode"]) == (True, 0)
+    assert found["apps"] == [
+        {"app": "shop", "version": "1.0", "healthy": 1, "published": 1, "desired": 1, "lock": "", "problems": []}
+    ]
+    assert found["nodes"] == [{"node": "web1", "answers": True, "free": 5 << 30, "size": 10 << 30, "problems": []}]
+
+
+@pytest.mark.parametrize(
+    "changed, problem",
+    [
+        (app(row(), drift="the definition differs: it says 2"), "the definition differs: it says 2"),
+        (app(row(), paused="shop is paused"), "shop is paused"),
+        (app(row(), frozen="shop is frozen"), "shop is frozen"),
+        (app(row(), warnings=["the record is odd"]), "the record is odd"),
+        (app(time=None), "it is not deployed"),
+        (app(row(health="critical")), "0 of 1 instances are healthy"),
+        (app(row(notes=["not in the record"])), "instances on web1 are not as defined"),
+        (app(row(outdated=["tags"])), "instances on web1 are not as defined"),
+        (app(row(settings={"env": ["A"]})), "instances on web1 are not as defined"),
+        (app(row(), row("web2", state="lost", health="")), "instances on web2 are not as defined"),
+        (app(row(), strangers=[row("web9", state="foreign")]), "other services have its name on web9"),
+    ],
+)
+def test_each_difference_is_told(status, changed, problem):
+    found = status(changed, web1=WELL)
+    assert (found["apps"][0]["problems"], found["as_defined"], found["retcode"]) == ([problem], False, 1)
+
+
+def test_what_is_no_difference(status):
+    """A deployment under way, a candidate, more instances than desired, and another environment with the same app."""
+    other = row("web9", state="other", notes=["of environment test"])
+    busy = app(row(), row("web2"), row("web3", state="candidate"), lock="ann deploys it", strangers=[other])
+    assert status(busy, web1=WELL)["as_defined"]
+    # An app whose definition is wrong says so in its drift alone.
+    assert status(app(row(), desired=None), web1=WELL)["apps"][0]["problems"] == []
+
+
+@pytest.mark.parametrize(
+    "answer, problem",
+    [
+        (Reply("web1", None, "does not answer", silent=True), "does not answer"),
+        ({**WELL, "agent": "Consul does not answer"}, "its agent: Consul does not answer"),
+        ({**WELL, "low": True}, "its disk is too full for further releases"),
+        ({**WELL, "undefined": ["blog", "till"]}, "runs apps that are not defined here: blog, till"),
+    ],
+)
+def test_each_trouble_of_a_node_is_told(status, answer, problem):
+    found = status(app(row()), web1=answer)
+    assert (found["nodes"][0]["problems"], found["retcode"]) == ([problem], 1)
+
+
+@pytest.mark.parametrize("answer", [{}, "x", {**WELL, "free": "much"}, {**WELL, "undefined": [5]}])
+def test_an_answer_that_is_not_believed(status, answer):
+    [node] = status(app(row()), web1=answer)["nodes"]
+    assert not node["answers"] and "is not to be believed" in node["problems"][0]
+
+
+def test_a_folder_must_have_environments(tmp_path):
+    for root, opts in ((str(tmp_path), {}), (None, {"pillar_roots": {"base": [str(tmp_path)]}}), (None, {})):
+        with pytest.raises(Refused, match=r"has no folder environments\. Say root=FOLDER"):
+            environments.validate(SimpleNamespace(opts=opts), root)

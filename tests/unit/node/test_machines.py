@@ -1,0 +1,32 @@
+"""The state of a node apart from its apps."""
+
+from __future__ import annotations
+
+import pytest
+from saltdeploy.core.errors import DiscoveryUnavailable
+from saltdeploy.node import machines
+from saltdeploy.system.disk import Space
+
+from tests.support.onenode import make_node, registered
+
+
+@pytest.fixture
+def node(tmp_path, monkeypatch):
+    return make_node(tmp_path, monkeypatch)
+
+
+def test_a_node_that_is_well(node, monkeypatch):
+    monkeypatch.setattr(machines.disk, "space", lambda folder: Space(5 << 30, 10 << 30))
+    assert machines.look(node) == {"agent": "", "free": 5 << 30, "size": 10 << 30, "low": False, "undefined": []}
+    registered(node, "blog_1.0_80", app="blog", environment="e")
+    assert machines.look(node)["undefined"] == ["blog"]
+
+
+def test_a_full_disk_and_an_agent_that_is_gone(node, monkeypatch):
+    def gone():
+        raise DiscoveryUnavailable("Consul does not answer")
+
+    monkeypatch.setattr(machines.disk, "space", lambda folder: Space(1 << 20, 10 << 30))
+    monkeypatch.setattr(node.discovery, "registered", gone)
+    found = machines.look(node)
+    assert (found["agent"], found["low"], found["undefined"]) == ("Consul does not answer", True, [])
