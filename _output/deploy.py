@@ -6,6 +6,7 @@ This outputter shows a line for each step as it happens, and a verdict at the en
 """
 
 import datetime
+import json
 import re
 import textwrap
 
@@ -202,6 +203,10 @@ def _size(size):
     return f"{size:.1f} GB"
 
 
+def _inventory(data, _colors):
+    return json.dumps(data["inventory"], indent=2)
+
+
 def _values(data, colors):
     based = f", based on {' and '.join(data['chain'][1:])}" if data["chain"][1:] else ""
     rows = [(v["key"], v["value"], v["origin"]) for v in data["values"]]
@@ -252,6 +257,7 @@ OUTCOMES = {
 # The first of these keys that a result has decides its view.
 VIEWS = {
     "environments": _environments,
+    "inventory": _inventory,
     "as_defined": _environment,
     "values": _values,
     "findings": _findings,

@@ -68,6 +68,24 @@ def status(name=None, *extra, **kwargs):
 
 
 @_verb
+def inventory(name=None, *extra, **kwargs):
+    """
+    Print the nodes of an environment as an inventory of Ansible, in JSON. There is a group for the environment, for
+    each role (``role_app``) and for each zone (``zone_a``). See :doc:`/howto/ansible-inventory`.
+
+    name
+        The environment. You may leave it out if there is only one.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run environment.inventory production
+    """
+    return environments.inventory(_session(), name)
+
+
+@_verb
 def validate(root=None, *extra, **kwargs):
     """
     Find the mistakes in all environments and apps, with file, line and key path. It needs no master daemon, no minion

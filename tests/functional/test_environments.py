@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 
 import pytest
@@ -87,3 +88,11 @@ def test_mistakes_are_found_with_file_and_line(master, run):
     # Another folder, and one that is none.
     assert run("validate", root=str(REPOSITORY / "pillar"))[0]["findings"] == []
     assert "has no folder environments. Say root=FOLDER" in run("validate", "/nowhere", code=3)[1]
+
+
+def test_an_inventory_is_json_and_nothing_else(run):
+    result, text = run("inventory", "test")
+    found = json.loads(text)
+    assert found == result["inventory"] and set(found) == {"_meta", *found["all"]["children"], "all"}
+    assert found["role_consul_server"] == {"hosts": ["test-web1", "test-web2", "test-web3"]}
+    assert found["_meta"]["hostvars"]["test-lb1"]["ansible_host"] == "10.0.1.21"

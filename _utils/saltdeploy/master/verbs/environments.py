@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ... import definition
 from ...core import arguments
 from ...core.errors import DONE, REVERTED, DefinitionError, Refused
-from ...definition import inheritance, origins
+from ...definition import ansibleinventory, inheritance, origins
 from ...environment import findings, pillarroots
 from ..remote import answers
 from ..remote.fleet import Fleet
@@ -61,6 +61,12 @@ def show(session: Session, name: object) -> Result:
     chain = inheritance.chain(pillar["environments"], found)
     session.warn_of_others(environment)
     return {"environment": found, "chain": chain, "values": values, "retcode": DONE}
+
+
+def inventory(session: Session, name: object) -> Result:
+    """Return the nodes of an environment as an inventory of Ansible."""
+    environment = session.environment(arguments.word(name))
+    return {"environment": environment.name, "inventory": ansibleinventory.of(environment), "retcode": DONE}
 
 
 def status(session: Session, name: object) -> Result:
