@@ -137,6 +137,26 @@ def machine(refresh=False):
     return machines.look(_lifecycle(_refreshed(refresh)))
 
 
+def facts(packages=None):
+    """
+    Return the facts in which this node may be unlike a node of another environment: ``{"os", "kernel", "python",
+    "salt"}``, and ``packages:<name>`` with the version of each installed package.
+
+    packages
+        A list of names of packages.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.facts '[python3-venv]'
+    """
+    wanted = names.keys("packages", packages or [])
+    # With a single name, Salt returns a text.
+    found = __salt__["pkg.version"](*wanted) if wanted else {}
+    return machines.facts(__grains__, found if isinstance(found, dict) else {wanted[0]: found})
+
+
 def instances(name=None):
     """
     Return the instances on this node, each with its state according to the supervisor.

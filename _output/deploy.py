@@ -203,6 +203,18 @@ def _size(size):
     return f"{size:.1f} GB"
 
 
+def _differences(data, colors):
+    first, second = data["compared"]
+    rows = [
+        (d["key"], *("" if d[side] is None else d[side] for side in ("first", "second"))) for d in data["differences"]
+    ]
+    silent = [_paint(f"{node}: {why}", "YELLOW", colors) for node, why in sorted(data["silent"].items())]
+    unlike = f"differ in {len(rows)} thing{'s' * (len(rows) != 1)}" if rows else "are alike"
+    verdict = f"{first} and {second} {unlike}{', as far as nodes answer' if silent else ''}"
+    color = "GREEN" if not rows and not silent else "RED"
+    return "\n".join([*_table(("key", first, second), rows), *silent, _paint(verdict, color, colors)])
+
+
 def _inventory(data, _colors):
     return json.dumps(data["inventory"], indent=2)
 
@@ -258,6 +270,7 @@ OUTCOMES = {
 VIEWS = {
     "environments": _environments,
     "inventory": _inventory,
+    "compared": _differences,
     "as_defined": _environment,
     "values": _values,
     "findings": _findings,

@@ -68,6 +68,29 @@ def status(name=None, *extra, **kwargs):
 
 
 @_verb
+def diff(name=None, other=None, machines=True, *extra, **kwargs):
+    """
+    Show in what two environments differ: apps, versions, settings, packages, sources, strategies and roles by their
+    definitions, and the operating system, the kernel, Python, Salt and packages on their nodes. It ends with 0 only if
+    they are alike. ``scale`` and ``ignore`` explain differences: see :doc:`/howto/parity`.
+
+    name
+        An environment.
+    other
+        The other environment.
+    machines
+        False compares the definitions only, and asks no node.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run environment.diff production test
+    """
+    return environments.diff(_session(), name, other, machines)
+
+
+@_verb
 def inventory(name=None, *extra, **kwargs):
     """
     Print the nodes of an environment as an inventory of Ansible, in JSON. There is a group for the environment, for

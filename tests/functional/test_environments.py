@@ -96,3 +96,14 @@ def test_an_inventory_is_json_and_nothing_else(run):
     assert found == result["inventory"] and set(found) == {"_meta", *found["all"]["children"], "all"}
     assert found["role_consul_server"] == {"hosts": ["test-web1", "test-web2", "test-web3"]}
     assert found["_meta"]["hostvars"]["test-lb1"]["ansible_host"] == "10.0.1.21"
+
+
+def test_two_environments_are_compared(master, run):
+    result, text = run("diff", "production", "test", machines=False, code=1)
+    assert [d["key"] for d in result["differences"]] == ["apps:httpbin:version"]
+    assert text.splitlines()[-1] == "production and test differ in 1 thing"
+    change(master, "environments/test.sls", "    scale: 0.34", "    scale: 0.34\n    ignore: ['apps:*:version']")
+    assert run("diff", "production", "test", machines=False)[1] == "production and test are alike"
+    assert "which environments? Say two" in run("diff", "production", code=3)[1]
+    assert "production is both environments" in run("diff", "production", "production", code=3)[1]
+    assert "unknown environment 'tset'" in run("diff", "production", "tset", code=3)[1]

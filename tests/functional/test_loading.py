@@ -48,7 +48,7 @@ def test_runner_is_loaded_with_examples(runners):
     assert public(runners, "deploy") == RUNNER
     for function in RUNNER:
         assert f"salt-run deploy.{function}" in runners[f"deploy.{function}"].__doc__
-    assert public(runners, "environment") == {"inventory", "list", "show", "status", "validate"}
+    assert public(runners, "environment") == {"diff", "inventory", "list", "show", "status", "validate"}
     for function in public(runners, "environment"):
         assert f"salt-run environment.{function}" in runners[f"environment.{function}"].__doc__
 

@@ -56,7 +56,7 @@ def values(pillar: Mapping[str, Any], name: str) -> list[Value]:
     whole = {**resolved, "apps": merged}
     origins = _Origins(pillar, links, placed)
     return [
-        Value(words.path(path, whole), _shown(path, value), origins.of(path, value)) for path, value in leaves(whole)
+        Value(words.path(path, whole), shown(path, value), origins.of(path, value)) for path, value in leaves(whole)
     ]
 
 
@@ -72,7 +72,7 @@ def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
         yield path, value
 
 
-def _shown(path: Path, value: Any) -> Any:
+def shown(path: Path, value: Any) -> Any:
     """Return the part of ``value`` that is free of secrets, ``***`` for the rest."""
     form: Mapping[str, Any] = ENVIRONMENTS["additionalProperties"]
     keys = list(path)

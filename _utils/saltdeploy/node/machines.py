@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypedDict
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..core.errors import DiscoveryUnavailable
 from ..system import disk
@@ -42,3 +43,20 @@ def look(lifecycle: Lifecycle) -> State:
         "low": bool(space.lacks(0)),
         "undefined": undefined,
     }
+
+
+def facts(grains: Mapping[str, Any], packages: Mapping[str, str]) -> dict[str, str]:
+    """Return the facts in which a node may be unlike another: ``os``, ``kernel``, ``python``, ``salt`` and packages.
+
+    :param grains: the grains of this minion.
+    :param packages: package -> its version, empty if it is not installed.
+    """
+    python = ".".join(map(str, (grains.get("pythonversion") or ())[:2]))
+    found = {
+        "os": f"{grains.get('os', '')} {grains.get('osrelease', '')}".strip(),
+        "kernel": str(grains.get("kernelrelease", "")),
+        "python": python,
+        "salt": str(grains.get("saltversion", "")),
+        **{f"packages:{name}": version for name, version in packages.items()},
+    }
+    return {key: value for key, value in found.items() if value}

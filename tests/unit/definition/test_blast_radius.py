@@ -91,7 +91,7 @@ def test_an_app_is_what_it_was_in_a_nodes_pillar(label, monkeypatch):
         {n: wrong for n, (_, wrong) in rendered.items() if wrong},
     )
     monkeypatch.setattr(pillars, "_apps", lambda *_: (found, unread))
-    monkeypatch.setattr(environmentfiles, "_kept", lambda folder: (pillar["environments"], {}))
+    monkeypatch.setattr(environmentfiles, "_kept", lambda folder: (pillar["environments"], {}, {}))
     own = pillars.own_environment("environments", "web1", {"pki_dir": "/nowhere"}, {})
     json.dumps(own, default=repr)
     good = definition.load(PILLAR, "test").apps["shop"]

@@ -30,3 +30,16 @@ def test_a_full_disk_and_an_agent_that_is_gone(node, monkeypatch):
     monkeypatch.setattr(node.discovery, "registered", gone)
     found = machines.look(node)
     assert (found["agent"], found["low"], found["undefined"]) == ("Consul does not answer", True, [])
+
+
+def test_the_facts_of_a_node():
+    grains = {"os": "Debian", "osrelease": "12", "kernelrelease": "6.1.0", "pythonversion": [3, 11, 2, "final", 0]}
+    found = machines.facts({**grains, "saltversion": "3008.1"}, {"curl": "7.88.1-10", "nginx": ""})
+    assert found == {
+        "os": "Debian 12",
+        "kernel": "6.1.0",
+        "python": "3.11",
+        "salt": "3008.1",
+        "packages:curl": "7.88.1-10",
+    }
+    assert machines.facts({}, {}) == {}

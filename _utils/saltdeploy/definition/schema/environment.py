@@ -82,6 +82,17 @@ ENVIRONMENT = Section(
             DNS.schema,
             "How nodes resolve ``.consul``, if the environment has ``consul``.",
         ),
+        "ignore": Key(
+            {
+                "type": "array",
+                "items": text("a key path", "a key path, with * for any part", r"^[^\s]{1,200}$", "apps:*:version"),
+                "examples": [["apps:*:version"]],
+            },
+            (
+                "Key paths in which this environment may be unlike another, for ``environment.diff``. ``*`` stands for"
+                " any part, and a key path stands for all below it. See :doc:`/howto/parity`."
+            ),
+        ),
         "notify": Key(
             NOTIFY.schema,
             "Further receivers of events about the apps here, beside the master's event bus.",

@@ -115,6 +115,12 @@ def machine(value: Any) -> str:
     return _misshapen(value, MACHINE) or _not_all(value["undefined"], lambda app: _is(app, str), "undefined")
 
 
+def facts(value: Any) -> str:
+    """Compare the value of ``app.facts``: key -> text."""
+    right = isinstance(value, dict) and all(_is(part, str) for pair in value.items() for part in pair)
+    return "" if right else f"found {shown(value)}, a mapping of texts is expected"
+
+
 def started(value: Any, app: App, node: Node, version: str, count: int, deployment: str) -> str:
     """Compare the value of ``app.start``: it has failures, or the right number of new instances of the release.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from ... import definition
 from ...core import arguments
 from ...core.errors import DONE, REVERTED, DefinitionError, Refused
-from ...definition import ansibleinventory, inheritance, origins
+from ...definition import ansibleinventory, inheritance, origins, parity
 from ...environment import findings, pillarroots
 from ..remote import answers
 from ..remote.fleet import Fleet
@@ -16,6 +16,7 @@ from ..status import State
 from . import status as app_status
 
 if TYPE_CHECKING:
+    from ...core.model import Environment
     from ..remote.fleet import Reply
     from .session import Session
     from .task import Result
@@ -61,6 +62,59 @@ def show(session: Session, name: object) -> Result:
     chain = inheritance.chain(pillar["environments"], found)
     session.warn_of_others(environment)
     return {"environment": found, "chain": chain, "values": values, "retcode": DONE}
+
+
+def diff(session: Session, first: object, second: object, machines: bool) -> Result:
+    """Return the differences between two environments, by definition and on their nodes.
+
+    :param machines: whether nodes are asked.
+    """
+    pillar = session.pillar()
+    names = [definition.choose_environment(pillar, _given(name)) for name in (first, second)]
+    if len(set(names)) == 1:
+        raise Refused(f"{names[0]} is both environments. Say two: salt-run environment.diff production test")
+    both = [definition.load(pillar, name) for name in names]
+    for environment in both:
+        session.warn_of_others(environment)
+    found = parity.differences(pillar, *names)
+    silent: dict[str, str] = {}
+    if machines:
+        of_machines, silent = _machines(session, *both)
+        found += parity.without(of_machines, parity.ignored(pillar, *names))
+    rows = [difference._asdict() for difference in found]
+    retcode = REVERTED if found or silent else DONE
+    return {"compared": names, "differences": rows, "silent": silent, "retcode": retcode}
+
+
+def _given(name: object) -> object:
+    if name is None:
+        raise Refused("which environments? Say two: salt-run environment.diff production test")
+    return arguments.word(name)
+
+
+def _machines(session: Session, *both: Environment) -> tuple[list[parity.Difference], dict[str, str]]:
+    """Return the facts in which the nodes of two environments differ, and node -> why it has not told them."""
+    nodes = {node: number for number, environment in enumerate(both) for node in environment.nodes}
+    packages = sorted(
+        {package for environment in both for app in environment.apps.values() for package in app.packages}
+    )
+    facts: tuple[dict[str, set[str]], ...] = ({}, {})
+    silent = {}
+    with Fleet(session.opts) as fleet:
+        replies = fleet.run("app.facts", sorted(nodes), packages, deadline=DEADLINE)
+    for node, reply in answers.compared(replies, answers.facts).items():
+        if reply.error:
+            silent[node] = reply.error
+        for key, value in {} if reply.error else reply.value.items():
+            facts[nodes[node]].setdefault(key, set()).add(value)
+    # A fact that no node of an environment has, for example because none answers, cannot be compared.
+    known = [key for key in dict.fromkeys([*facts[0], *facts[1]]) if all(key in side for side in facts)]
+    found = [
+        parity.Difference(f"machines:{key}", *(", ".join(sorted(side[key])) for side in facts))
+        for key in known
+        if facts[0][key] != facts[1][key]
+    ]
+    return found, silent
 
 
 def inventory(session: Session, name: object) -> Result:

@@ -22,20 +22,8 @@ log = logging.getLogger(__name__)
 FAULT = "Internal error in saltdeploy ({}).{} Run again with `-l debug` for the traceback."
 UNFINISHED = " The deployment may be unfinished: run `salt-run deploy.status`."
 # The verbs that change nothing. An internal error in these, or in any dry run, does no harm.
-LOOKING = (
-    "plan",
-    "check",
-    "status",
-    "history",
-    "logs",
-    "test",
-    "hooks",
-    "unlock",
-    "list_",
-    "show",
-    "validate",
-    "inventory",
-)
+LOOKING: tuple[str, ...] = ("plan", "check", "status", "history", "logs", "test", "hooks", "unlock")
+LOOKING += ("list_", "show", "validate", "inventory", "diff")
 # The arguments with which such a verb changes something.
 CHANGING = ("settle", "force")
 

@@ -119,3 +119,49 @@ def test_a_folder_must_have_environments(tmp_path):
     for root, opts in ((str(tmp_path), {}), (None, {"pillar_roots": {"base": [str(tmp_path)]}}), (None, {})):
         with pytest.raises(Refused, match=r"has no folder environments\. Say root=FOLDER"):
             environments.validate(SimpleNamespace(opts=opts), root)
+
+
+@pytest.fixture
+def diff(monkeypatch):
+    """Return the differences between two environments whose nodes have these facts."""
+
+    def of(*sides):
+        made = []
+        for number, answers in enumerate(sides):
+            nodes = {node: Node(node, "10.0.0.1") for node in answers}
+            made.append(Environment(f"e{number}", nodes, {}))
+        replies = {n: a if isinstance(a, Reply) else Reply(n, a) for answers in sides for n, a in answers.items()}
+
+        class Fleet:
+            def __init__(self, opts):
+                pass
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *exc):
+                pass
+
+            def run(self, function, asked, packages, deadline):
+                assert (function, asked, packages) == ("app.facts", sorted(replies), [])
+                return replies
+
+        monkeypatch.setattr(environments, "Fleet", Fleet)
+        found, silent = environments._machines(call(), *made)
+        return [tuple(difference) for difference in found], silent
+
+    return of
+
+
+def test_nodes_that_are_unlike(diff):
+    one, other = {"os": "Debian 12", "salt": "3008"}, {"os": "Debian 11", "salt": "3008", "packages:curl": "7"}
+    assert diff({"p1": one, "p2": one}, {"t1": one}) == ([], {})
+    # A fact that only one of them knows, for example of a package that is not installed there, is no difference.
+    assert diff({"p1": one, "p2": other}, {"t1": one}) == ([("machines:os", "Debian 11, Debian 12", "Debian 12")], {})
+
+
+def test_nodes_that_do_not_answer_are_named(diff):
+    one, silent = {"os": "Debian 12"}, Reply("t1", None, "does not answer", silent=True)
+    assert diff({"p1": one}, {"t1": silent}) == ([], {"t1": "does not answer"})
+    found, why = diff({"p1": one}, {"t1": {"os": 5}})
+    assert found == [] and "is not to be believed" in why["t1"]
