@@ -425,3 +425,18 @@ def test_the_whole_environment_is_shown_at_once(site):
     output = status(1)
     assert "shop: instances on web1, web2, web3 are not as defined" in output and "site is NOT as defined" in output
     site.define()
+
+
+def test_two_environments_are_compared_on_their_nodes(site):
+    about = {node: {"address": address} for node, address in site.agents.nodes.items()}
+    first, second = ({n: a for n, a in about.items() if (n == "web3") == last} for last in (False, True))
+    try:
+        site.pillar.write({}, {"site": {"nodes": first}, "other": {"nodes": second, "strategy": {"drain": "7s"}}})
+        code, output = site.cli.run("salt-run", "environment.diff", "site", "other")
+        # All minions are of this machine.
+        assert code == 1 and output.splitlines()[-1] == "site and other differ in 1 thing", output
+        assert "strategy:drain        7s" in output
+        code, output = site.cli.run("salt-run", "environment.inventory", "other")
+        assert code == 0 and json.loads(output)["other"] == {"hosts": ["web3"]}
+    finally:
+        site.define()
