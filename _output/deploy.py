@@ -113,8 +113,12 @@ def _app(app, environment, colors):
 
 
 def _notes(row):
-    outdated = row.get("outdated")
-    return [*([f"{', '.join(outdated)} not as defined"] if outdated else []), *row["notes"]]
+    outdated, restarts = row.get("outdated"), row.get("restarts")
+    notes = [f"{', '.join(outdated)} not as defined"] if outdated else []
+    if restarts:
+        count, reason = restarts
+        notes.append(f"restarted {count} time{'s' * (count != 1)} in the last hour ({reason})")
+    return [*notes, *row["notes"]]
 
 
 def _release(version):

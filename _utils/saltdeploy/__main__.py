@@ -10,6 +10,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from .core import tracebacks
 from .core.errors import REFUSED, REVERTED, Refused
 
 
@@ -36,6 +37,9 @@ def main(arguments: list[str] | None = None) -> int:
         return REFUSED
     except Refused as exc:
         print(exc, file=sys.stderr)
+        return REFUSED
+    except Exception as exc:  # 1 would mean that there are mistakes
+        print(f"Internal error in saltdeploy ({tracebacks.told(exc)}).", file=sys.stderr)
         return REFUSED
     for finding in found:
         print(finding)

@@ -42,3 +42,12 @@ def test_what_cannot_begin_ends_with_3(arguments, capsys):
 
 def test_help_is_no_mistake(capsys):
     assert command.main(["--help"]) == 0 and "PILLAR_ROOT" in capsys.readouterr().out
+
+
+def test_a_fault_of_ours_is_no_mistake_of_theirs(monkeypatch, capsys, tmp_path):
+    from saltdeploy.environment import findings
+
+    (tmp_path / "environments").mkdir()
+    monkeypatch.setattr(findings, "find", lambda *args, **kwargs: 1 / 0)
+    assert command.main(["validate", str(tmp_path)]) == 3
+    assert capsys.readouterr().err.startswith("Internal error in saltdeploy (ZeroDivisionError")

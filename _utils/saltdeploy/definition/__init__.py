@@ -64,6 +64,7 @@ def load(
     env: object = None,
     problems: Problems = validation.problems,
     app: str | None = None,
+    told: int = validation.TOLD,
 ) -> Environment:
     """Return the Environment named ``env`` with its apps.
 
@@ -77,6 +78,7 @@ def load(
     :param problems: ``problems(definitions)`` returns the mistakes that a schema finds, as validation.problems does. It
         returns None if nothing can find them.
     :param app: the name of the app that somebody asks for. Its mistakes are reported with the environment's.
+    :param told: how many mistakes a message lists.
     :raises DefinitionError: the environment is wrong. The message has the key path, the wrong value and the right form.
     """
     unread = inheritance.unread(pillar)
@@ -91,16 +93,16 @@ def load(
     wrong = {part: [*known.get(part, []), *said] for part, said in (found or {}).items()}
     if validation.ENVIRONMENT in wrong:
         own = (wrong.get(app) or known.get(app, [])) if app else []
-        raise DefinitionError(validation.listed([*wrong[validation.ENVIRONMENT], *own]))
-    broken = {a: validation.listed(said) for a, said in wrong.items()}
+        raise DefinitionError(validation.listed([*wrong[validation.ENVIRONMENT], *own], told))
+    broken = {a: validation.listed(said, told) for a, said in wrong.items()}
     raw, where = resolve(environments, name, broken), f"environments:{name}"
     _name_missing(broken, raw, apps, where, unread)
     mistakes = Mistakes(known.get(validation.ENVIRONMENT, ()))
     environment = _environment(name, raw, broken, unread, mistakes)
-    _fill(environment, raw, apps, known, validated=found is not None)
+    _fill(environment, raw, apps, known, found is not None, told)
     if mistakes.found:
         own = environment.broken.get(app, "").splitlines() if app else []
-        raise DefinitionError(validation.listed([*mistakes.found, *own]))
+        raise DefinitionError(validation.listed([*mistakes.found, *own], told))
     return environment
 
 
@@ -143,11 +145,13 @@ def _fill(
     apps: Mapping[str, Any],
     known: Mapping[str, list[str]],
     validated: bool,
+    told: int,
 ) -> None:
     """Put each app of ``environment`` into its ``apps`` or ``broken``.
 
     :param known: app -> its mistakes that are known already. They leave its shape as it must be.
     :param validated: False if jsonschema is missing. An app may then have any shape.
+    :param told: how many mistakes of an app are kept.
     """
     where = f"environments:{environment.name}"
     good: dict[str, dict[str, Any]] = {}
@@ -170,7 +174,7 @@ def _fill(
                 raise
             mistakes.add(str(bounds.misshapen(f"apps:{words.name(name)}", exc)))
         if mistakes.found:
-            environment.broken[name] = validation.listed(mistakes.found)
+            environment.broken[name] = validation.listed(mistakes.found, told)
         else:
             environment.apps[name] = app
 

@@ -8,8 +8,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any
 
+from ..core.errors import Refused
+
 if TYPE_CHECKING:
     from ..core.model import Environment, Node
+
+# The groups that Ansible itself has.
+TAKEN = ("all", "ungrouped")
 
 
 def of(environment: Environment) -> dict[str, Any]:
@@ -17,8 +22,11 @@ def of(environment: Environment) -> dict[str, Any]:
 
     There is a group for the environment, for each role and for each zone: ``production``, ``role_consul_server``,
     ``zone_a``. No variable of a host is secret.
+
+    :raises Refused: two of them would be the same group.
     """
     groups: dict[str, list[str]] = {}
+    origin: dict[str, str] = {}
     for node in environment.nodes.values():
         names = [
             environment.name,
@@ -26,7 +34,11 @@ def of(environment: Environment) -> dict[str, Any]:
             *([f"zone_{node.zone}"] if node.zone else []),
         ]
         for name in names:
-            groups.setdefault(_group(name), []).append(node.name)
+            group = _group(name)
+            if group in TAKEN or origin.setdefault(group, name) != name:
+                other = "a group of Ansible's own" if group in TAKEN else f"the group of {origin[group]}"
+                raise Refused(f"{name} would be the group {group}, which is {other}. Rename one of them.")
+            groups.setdefault(group, []).append(node.name)
     hosts = {node.name: _variables(node, environment.name) for node in environment.nodes.values()}
     return {
         "_meta": {"hostvars": hosts},

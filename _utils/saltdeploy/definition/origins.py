@@ -13,7 +13,7 @@ from .schema import APPS, ENVIRONMENTS
 from .schema.keys import ROOTED
 
 # The key of the master's pillar with the file of each environment and each app. ``computed`` has the key paths of the
-# values that saltdeploy has computed, by environment.
+# values that saltdeploy has computed, by environment, and ``discovery`` what the file of the environment has there.
 FILES = "saltdeploy_files"
 # Names of projects, which may also be URLs with a login.
 PROJECTS = (("source", "pip"), ("source", "requirements"))
@@ -48,16 +48,20 @@ def values(pillar: Mapping[str, Any], name: str) -> list[Value]:
     links = inheritance.chain(environments, name)
     resolved = inheritance.resolve(environments, name)
     placed = resolved["apps"]
-    merged = {
-        app: inheritance.merge(apps.get(app) or {}, settings or {})
-        for app, settings in placed.items()
-        if isinstance(settings or {}, dict) and isinstance(apps.get(app) or {}, dict)
-    }
-    whole = {**resolved, "apps": merged}
+    whole = {**resolved, "apps": merged(apps, placed)}
     origins = _Origins(pillar, links, placed)
     return [
         Value(words.path(path, whole), shown(path, value), origins.of(path, value)) for path, value in leaves(whole)
     ]
+
+
+def merged(apps: Mapping[str, Any], placed: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the definitions of ``apps`` with their settings in an environment. An app of a wrong shape is left out."""
+    return {
+        app: inheritance.merge(apps.get(app) or {}, settings or {})
+        for app, settings in placed.items()
+        if isinstance(settings or {}, dict) and isinstance(apps.get(app) or {}, dict)
+    }
 
 
 def leaves(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
@@ -79,15 +83,15 @@ def shown(path: Path, value: Any) -> Any:
     if keys[:1] == ["apps"] and len(keys) > 1:
         form, keys = APPS["additionalProperties"], keys[2:]
     for key in keys:
-        form = _below(form, key)
+        form = below(form, key)
     if tuple(keys[:2]) in PROJECTS:
         form = {**form, "examples": ["shop"]} if "://" not in str(value) and "@" not in str(value) else form
     if isinstance(value, list):
-        return [_public(item, _below(form, 0) or form) for item in value]
+        return [_public(item, below(form, 0) or form) for item in value]
     return _public(value, form)
 
 
-def _below(form: Mapping[str, Any], key: object) -> Mapping[str, Any]:
+def below(form: Mapping[str, Any], key: object) -> Mapping[str, Any]:
     """Return the schema of the value under ``key``, of any of the forms that a mapping or a list may have."""
     for each in (form, *form.get("anyOf", ())):
         items, properties, more = (each.get(name) for name in ("items", "properties", "additionalProperties"))
@@ -107,11 +111,13 @@ def _public(value: Any, form: Mapping[str, Any]) -> Any:
         return HIDDEN
     if value in ({}, [], None) or isinstance(value, bool) or any(advice.may_be_shown(each, value) for each in forms):
         return value
-    if isinstance(value, str) and any(each == ROOTED for each in forms):
+    if isinstance(value, str) and (urls.has_secret(value) or urls.has_password(value)):
+        return HIDDEN
+    if isinstance(value, str) and any(each == ROOTED for each in forms) and re.match(ROOTED["pattern"], value):
         return HIDDEN.join(re.split(r"(?<=\?).*", value, maxsplit=1, flags=re.DOTALL)) if "?" in value else value
     # A text of any form may be anything, for example a variable. Of a URL, only a login and a query may be secret.
     if isinstance(value, str) and value.startswith(PLACES) and any("pattern" in each for each in forms):
-        return urls.public(value)
+        return re.split(r"[?#]", urls.public(value), maxsplit=1)[0]
     return HIDDEN
 
 
@@ -127,6 +133,7 @@ class _Origins:
         files = inheritance.mapping(pillar, FILES)
         self.files = {kind: inheritance.mapping(files, kind) for kind in ("environments", "apps")}
         self.computed = inheritance.mapping(files, "computed").get(links[0]) or []
+        self.discovery = inheritance.mapping(files, "discovery")
 
     def of(self, path: Path, value: Any) -> str:
         """Return the origin of the value at ``path``."""
@@ -138,12 +145,17 @@ class _Origins:
             # A base keeps its nodes.
             if number and path[:1] == ("nodes",):
                 break
-            stated, is_there = _at(self.environments[link], path)
+            stated, is_there = _at(self._stated(link), path)
             if is_there:
                 scaled = path[:1] == ("apps",) and path[2:] == ("instances",) and stated != value
                 scale = ", ".join(f"scale {self._scale(n)}" for n in self.links[:number] if self._scale(n) != 1)
                 return f"{self._file('environments', link)}{f' ({stated}, {scale})' if scaled else ''}"
         return self._file("apps", path[1]) if path[:1] == ("apps",) and len(path) > 1 else ""
+
+    def _stated(self, link: str) -> Any:
+        """Return an environment as its file has it."""
+        raw, own = self.environments[link], self.discovery
+        return {**raw, "discovery": own[link]} if link in own else raw
 
     def _scale(self, link: str) -> Any:
         return self.environments[link].get("scale", 1)

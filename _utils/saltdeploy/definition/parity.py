@@ -64,13 +64,12 @@ def _comparable(pillar: Mapping[str, Any], name: str) -> dict[origins.Path, Any]
     unscaled = {n: {**e, "scale": 1} if isinstance(e, dict) else e for n, e in environments.items()}
     resolved = inheritance.resolve(unscaled, name)
     whole = {key: value for key, value in resolved.items() if key not in OWN}
-    whole["apps"] = {
-        app: inheritance.merge(apps.get(app) or {}, settings or {}) for app, settings in resolved["apps"].items()
-    }
+    whole["apps"] = origins.merged(apps, resolved["apps"])
     found = {}
     for path, value in origins.leaves(whole):
-        is_variable = path[:1] == ("apps",) and path[2:3] == ("env",) and len(path) == 4
-        found[path] = True if is_variable else value
+        # The value of a variable never leaves the pillar, whatever its shape is.
+        is_variable = path[:1] == ("apps",) and path[2:3] == ("env",)
+        found[path[:4] if is_variable else path] = True if is_variable else value
     roles = {role for node in resolved["nodes"].values() for role in node.get("roles") or ()}
     return {**found, **{("roles", role): True for role in sorted(roles)}}
 

@@ -65,11 +65,11 @@ def problems_again(definitions: Mapping[str, Any]) -> dict[str, list[str]] | Non
     return problems(definitions, OF_NODE) if importlib.util.find_spec("jsonschema") else None
 
 
-def listed(sentences: Sequence[str]) -> str:
-    """Return sentences as a message: each on its line, the first 12 of them."""
-    more = len(sentences) - TOLD
+def listed(sentences: Sequence[str], told: int = TOLD) -> str:
+    """Return sentences as a message: each on its line, the first ``told`` of them."""
+    more = len(sentences) - told
     rest = [f"… and {more}{' or' if len(sentences) >= MISTAKES else ''} more"] if more > 0 else []
-    return "\n".join([*sentences[:TOLD], *rest])
+    return "\n".join([*sentences[:told], *rest])
 
 
 def digest(definitions: Mapping[str, Any]) -> str:

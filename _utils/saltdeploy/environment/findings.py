@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import yaml
 
 from .. import definition
+from ..core import words
 from ..core.errors import DefinitionError
-from ..definition import inheritance, validation, yamlfile
+from ..definition import inheritance, standins, validation, yamlfile
 from .environmentfiles import label
 
 if TYPE_CHECKING:
     from .pillarroots import Contents
 
 # The beginning of a message: its key path, which may have quoted parts.
-KEY_PATH = re.compile(r"(?P<path>(apps|environments)(:[^\s:]+)+): ")
+KEY_PATH = re.compile(r"(?P<path>(apps|environments)(:[^:\n]+)+?): ")
+# More mistakes than anybody reads.
+MOST = 10_000
 # The line that a message of a parser names.
 LINE = re.compile(r"\bline (?P<line>[0-9]+)")
 
@@ -48,47 +51,63 @@ def find(contents: Contents, sealed: bool) -> list[Finding]:
     :param sealed: whether gpg ciphertext may stay, because the keys are elsewhere.
     """
     places = _Places(contents)
+    read = standins.unsealed(contents.apps, contents.environments) if sealed else (contents.apps, contents.environments)
+    pillar = {"apps": read[0], "environments": read[1], "saltdeploy_broken": contents.broken}
     found = {_of_file(file, why) for file, why in contents.broken.items()}
-    of_keys = {places.of(sentence) for sentence in _sentences(contents)}
-    # A ciphertext may also have a form that its key does not allow.
-    passed = {f.key for f in of_keys if f.text == validation.SEALED} if sealed else set()
-    return sorted(found | {f for f in of_keys if not f.key or f.key not in passed})
+    return sorted(found | {places.of(sentence) for sentence in _sentences(pillar)})
 
 
-def _sentences(contents: Contents) -> Iterator[str]:
+def _sentences(pillar: Mapping[str, Any]) -> Iterator[str]:
     """Yield a sentence on each mistake, some of them twice."""
     used: set[str] = set()
-    for name in contents.environments:
+    yield from _shared_nodes(pillar["environments"])
+    for name in pillar["environments"]:
+        if not isinstance(name, str):
+            yield f"environments: {inheritance.no_text(name)}"
+            continue
         try:
-            environment = definition.load(contents.pillar, name)
+            environment = definition.load(pillar, name, told=MOST)
         except DefinitionError:
             # It tells the mistakes of the environment, and of one app.
-            apps = list(_apps_of(contents, name))
+            apps = list(_apps_of(pillar, name))
             used |= set(apps)
             for app in (None, *apps):
-                yield from _mistakes(contents, name, app)
+                yield from _mistakes(pillar, name, app)
             continue
         used |= set(environment.names)
         for why in (*environment.broken.values(), *environment.clashing.values()):
             yield from why.splitlines()
     # An app that no environment has yet has its shape only.
-    unused = {"apps": {a: d for a, d in contents.apps.items() if a not in used}, "environments": {}}
+    unused = {"apps": {a: d for a, d in pillar["apps"].items() if a not in used}, "environments": {}}
     for sentences in validation.problems(unused).values():
         yield from sentences
 
 
-def _mistakes(contents: Contents, name: str, app: str | None) -> list[str]:
+def _shared_nodes(environments: Mapping[Any, Any]) -> Iterator[str]:
+    """Yield a sentence on each node of two environments: it would get the pillar of neither."""
+    first: dict[Any, Any] = {}
+    for name, environment in environments.items():
+        for node in inheritance.mapping(environment, "nodes"):
+            if node in first:
+                key = f"environments:{words.name(name)}:nodes:{words.name(node)}"
+                yield f"{key}: is a node of {words.name(first[node])}, too. Keep it in one."
+            first.setdefault(node, name)
+
+
+def _mistakes(pillar: Mapping[str, Any], name: str, app: str | None) -> list[str]:
     try:
-        definition.load(contents.pillar, name, app=app)
+        definition.load(pillar, name, app=app, told=MOST)
     except DefinitionError as exc:
         return str(exc).splitlines()
     return []
 
 
-def _apps_of(contents: Contents, name: str) -> Iterator[str]:
+def _apps_of(pillar: Mapping[str, Any], name: str) -> Iterator[str]:
     try:
-        for link in inheritance.chain(contents.environments, name):
-            yield from inheritance.mapping(contents.environments[link], "apps")
+        for link in inheritance.chain(pillar["environments"], name):
+            yield from (
+                app for app in inheritance.mapping(pillar["environments"][link], "apps") if isinstance(app, str)
+            )
     except DefinitionError:
         return
 

@@ -52,14 +52,20 @@ def all_environments(
         except DefinitionError as exc:
             # Another environment may be based on this one, so it stays. A verb for it gets this reason.
             broken[inheritance.unusable(name)] = str(exc)
+    stated = {name: environments[name].get("discovery") for name, found in computed.items() if found}
     added = {name: _added(environments, name, discovery) for name, discovery in computed.items() if discovery}
     for name, discovery in computed.items():
         if discovery:
             environments[name]["discovery"] = discovery
     files, unread = _apps(folder, opts, functions, saltenv)
-    apps = {app: appfiles.label_of(folder, name) for name, data in files.items() for app in data.get("apps") or {}}
+    labels: dict[str, list[str]] = {}
+    for file, data in files.items():
+        for app in data.get("apps") or {}:
+            labels.setdefault(app, []).append(appfiles.label_of(folder, file))
+    apps = {app: " and ".join(some) for app, some in labels.items()}
     found = {**appfiles.everything(files), "environments": environments}
-    return _pillar({**found, FILES: {"environments": places, "apps": apps, "computed": added}}, {**broken, **unread})
+    of_files = {"environments": places, "apps": apps, "computed": added, "discovery": stated}
+    return _pillar({**found, FILES: of_files}, {**broken, **unread})
 
 
 def own_environment(

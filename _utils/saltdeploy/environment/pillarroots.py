@@ -52,6 +52,9 @@ def read(root: Path, opts: Mapping[str, Any], functions: Mapping[str, Callable[.
     :param opts: the options that pillar is made with.
     :param functions: ``__salt__``. None loads Salt's modules.
     """
+    saltenv = opts.get("saltenv") or "base"
+    # Jinja imports from this folder, and not from that of a master.
+    opts = {**opts, "pillar_roots": {saltenv: [str(root)]}}
     if functions is None:
         import salt.loader
 
@@ -59,7 +62,6 @@ def read(root: Path, opts: Mapping[str, Any], functions: Mapping[str, Callable[.
     folder = root / ENVIRONMENTS
     environments, broken = environmentfiles.read(folder)
     environments = {n: environmentfiles.decrypt(e, opts, functions) for n, e in environments.items()}
-    saltenv = opts.get("saltenv") or "base"
     files, unread = appfiles.render(root / APPS, opts, functions, saltenv) if (root / APPS).is_dir() else ({}, {})
     app_files: dict[str, list[Path]] = {}
     for name, data in files.items():
@@ -84,5 +86,7 @@ def offline() -> Iterator[dict[str, Any]]:
         opts = dict(salt.config.DEFAULT_MINION_OPTS)
         opts.update(id="validate", file_client="local", root_dir=private, cachedir=private)
         opts.update(extension_modules=private, conf_file=f"{private}/minion", gpg_keydir=f"{private}/gpgkeys")
+        # The keys are elsewhere.
+        opts["gpg_decrypt_must_succeed"] = False
         opts["grains"] = salt.loader.grains(opts)
         yield opts

@@ -44,8 +44,7 @@ def add(fleet: Fleet, environment: Environment, apps: Sequence[dict[str, Any]]) 
         # The catalog does not have all facts on checks, nor a name that the definition does not have any more.
         told = about.get("registrations", {}).get(row["id"], ())
         row["outdated"] += [part for part in told if part not in row["outdated"]]
-        if row["id"] in about.get("restarts", {}):
-            row["notes"].append(_told_restarts(*about["restarts"][row["id"]]))
+        row["restarts"] = about.get("restarts", {}).get(row["id"], [])
         row["settings"] = differs
         if reply.error or {"env", NOT_KEPT} & set(differs):
             row["output"] = membership.without_answer(row["output"])
@@ -54,7 +53,3 @@ def add(fleet: Fleet, environment: Environment, apps: Sequence[dict[str, Any]]) 
         untold = f"{row['node']} does not say whether its settings are as defined: {reply.error}"
         if reply.error and untold not in app["warnings"]:
             app["warnings"].append(untold)
-
-
-def _told_restarts(count: int, reason: str) -> str:
-    return f"restarted {count} time{'s' * (count != 1)} in the last hour ({reason})"

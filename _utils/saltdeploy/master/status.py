@@ -55,6 +55,8 @@ class Row(TypedDict):
     :param output: the beginning of the output of a check that does not pass, empty if all pass.
     :param outdated: the parts of its registration that differ from the definition: name, tags, meta, checks.
     :param settings: the settings that differ from the definition, which the nodes tell: see settings.
+    :param restarts: the number of restarts by ``check_restart`` in the last hour, and the last reason. Empty if there
+        was none.
     """
 
     id: str
@@ -67,6 +69,7 @@ class Row(TypedDict):
     output: str
     outdated: list[str]
     settings: Changes
+    restarts: list[Any]
 
 
 def of_app(
@@ -208,6 +211,7 @@ def _row(app: App, endpoint: Endpoint, state: State, replaced: Collection[str], 
         "output": check_output(endpoint, app),
         "outdated": [],
         "settings": {},
+        "restarts": [],
     }
 
 
@@ -223,4 +227,5 @@ def _lost(node: str, i: str) -> Row:
         "output": "",
         "outdated": [],
         "settings": {},
+        "restarts": [],
     }

@@ -11,7 +11,7 @@ from ..core.errors import Failed
 from ..core.words import joined
 from ..definition import instancefiles
 from ..system.files import explained, write_file
-from . import crashes, nodefiles, reloading
+from . import nodefiles, reloading
 from .launch import Launch
 
 if TYPE_CHECKING:
@@ -108,8 +108,6 @@ def _finish(lifecycle: Lifecycle, instance: Instance, before: Note, texts: Mappi
     """Keep the files that an instance has taken in. This comes last, so that nobody trusts a step that was killed."""
     lifecycle.host.settings.renew(instance.app, instance.version, instance.slot, texts)
     _write(_path(lifecycle, instance.id), {**before, "unfinished": False})
-    # The process may have ended since its publication. That is no fault of this step.
-    crashes.note(lifecycle.host, lifecycle.runtime, instance.id)
 
 
 def _read(path: Path) -> Note | None:

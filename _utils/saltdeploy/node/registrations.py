@@ -115,6 +115,8 @@ def _register(lifecycle: Lifecycle, app: App, registrations: Mapping[str, Collec
     """Register instances, ``{id: services}``, and wait until clients get them as they are now."""
     registered = lifecycle.inventory.registered(app.name)
     for instance, services in registrations.items():
+        # Its process may have ended since its publication. If it ends from now on, this step is the reason.
+        crashes.note(lifecycle.host, lifecycle.runtime, instance)
         publication.register(lifecycle, instance, services)
     wanted = [service for services in registrations.values() for service in services]
     publication.await_arrival(lifecycle, wanted)
@@ -123,9 +125,6 @@ def _register(lifecycle: Lifecycle, app: App, registrations: Mapping[str, Collec
         if unwanted in registered and unwanted not in kept:
             lifecycle.discovery.withdraw(unwanted)
     publication.await_results(lifecycle, app, registrations)
-    for instance in registrations:
-        # The process may have ended since its publication. That is no fault of this step.
-        crashes.note(lifecycle.host, lifecycle.runtime, instance)
 
 
 def _check(lifecycle: Lifecycle, app: App, instances: Collection[Instance]) -> None:

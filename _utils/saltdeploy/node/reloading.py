@@ -68,6 +68,8 @@ def one(lifecycle: Lifecycle, app: App, instance: Instance, deployment: str | No
     how, before = way(lifecycle, app), crashes.running(lifecycle.runtime, instance.id)
     if not before:
         raise Failed(f"{instance.id} does not run, so it cannot be reloaded")
+    # It may have ended since its publication. If it ends from now on, this step is the reason.
+    crashes.note(lifecycle.host, lifecycle.runtime, instance.id)
     if how.signal:
         _signal(instance, before, how.signal)
     else:
@@ -80,6 +82,8 @@ def one(lifecycle: Lifecycle, app: App, instance: Instance, deployment: str | No
         raise Failed(f"{instance.id}: its process ended by the reload{lifecycle.last_words(app, instance)}")
     problem = _await_ready(lifecycle, app, instance, before, deployment)
     problems = [problem] if problem else lifecycle.failed_tests(app, instance) if tests else []
+    if not problems and crashes.running(lifecycle.runtime, instance.id) != before:
+        problems = ["its process ended"]
     if problems:
         words = lifecycle.last_words(app, instance)
         raise Failed(f"{instance.id} after its reload: {'; '.join(problems)}{words}")

@@ -36,6 +36,8 @@ STATUSES = {0: "200 OK", 1: "429 Too Many Requests"}
 CRITICAL = "500 Internal Server Error"
 # How many requests for results of scripts may wait at once. Consul and its node need a few.
 WAITING = 16
+# How much longer than its time a process that is being stopped is left alone, in seconds.
+STOPPED = 10.0
 # The errors that mean that a file of a process is not there, because it has ended.
 ENDED = (errno.ENOENT, errno.ESRCH)
 
@@ -46,13 +48,13 @@ def main(pid: int, address: str, port: int, settle: float, path: str = "") -> No
     :param settle: how long it must have run to be healthy, in seconds.
     :param path: the file with its scripts and checks, see :class:`Plan`.
     """
-    # The signals that came to the process group, and so to the process, too.
-    signals: set[int] = set()
+    # When a signal came last to the process group, and so to the process, too.
+    signals: dict[int, float] = {}
     for number in range(1, signal.NSIG):
         # A signal to the whole process group is for the process: how it ends is its own affair. SIGKILL and SIGSTOP
         # cannot be caught, nor those that the C library has for itself. An ignored signal would be ignored by scripts.
         with contextlib.suppress(OSError, ValueError):
-            signal.signal(number, lambda number, _: signals.add(number))
+            signal.signal(number, lambda number, _: signals.update({number: time.monotonic()}))
     # A supervisor would wait for the output of a process that has ended.
     os.dup2(os.open(os.devnull, os.O_RDWR), 2)
     began, born = time.monotonic(), start_time(pid)
@@ -278,10 +280,12 @@ class Guard:
     """Restarts the process if a check of it goes on failing, as ``restart`` of the file says.
 
     :param born: the start time of the process ``pid``.
-    :param signals: the signals that have come to the process group. After a signal to stop, nothing is restarted.
+    :param signals: number of a signal -> when it came last to the process group.
     """
 
-    def __init__(self, pid: int, born: "bytes | None", plan: Plan, scripts: Scripts, signals: "set[int]") -> None:
+    def __init__(
+        self, pid: int, born: "bytes | None", plan: Plan, scripts: Scripts, signals: "dict[int, float]"
+    ) -> None:
         self.pid, self.born, self.plan, self.scripts, self.signals = pid, born, plan, scripts, signals
         self.began = time.monotonic()
         self._due: dict[str, float] = {}
@@ -293,12 +297,16 @@ class Guard:
         while self.born is not None and start_time(self.pid) == self.born:
             time.sleep(POLL)
             restart = self.plan.read().get("restart")
-            # A process that is being stopped may take its time, and a second signal would hurry it.
-            if restart and not {restart["signal"], signal.SIGTERM} & self.signals:
+            if restart and not self._is_stopped(restart):
                 try:
                     self.look(restart)
                 except Exception:  # it must not end
                     time.sleep(PATIENCE)
+
+    def _is_stopped(self, restart: "dict[str, Any]") -> bool:
+        """Return whether the supervisor stops the process. It may take its time, and a second signal would hurry it."""
+        came = max(self.signals.get(number, 0.0) for number in (restart["signal"], signal.SIGTERM))
+        return bool(came) and time.monotonic() < came + restart["timeout"] + STOPPED
 
     def look(self, restart: "dict[str, Any]") -> None:
         """Run the checks that are due once, and end the process if a check has failed for long enough."""
@@ -398,9 +406,11 @@ def note(restart: "dict[str, Any]", problem: str) -> bool:
     try:
         with open(restart["notes"], "r+") as file:
             try:
-                noted = [[when, why] for when, why in json.load(file) if now - HOUR < when <= now]
-            except (ValueError, TypeError):
-                noted = []
+                found = json.load(file)
+            except ValueError:
+                found = []
+            pairs = [p for p in found if isinstance(p, list) and len(p) == 2] if isinstance(found, list) else []
+            noted = [p for p in pairs if isinstance(p[0], (int, float)) and now - HOUR < p[0] <= now]
             if len(noted) >= restart["most"]:
                 return False
             file.seek(0)

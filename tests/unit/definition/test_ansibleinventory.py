@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from saltdeploy.core.errors import Refused
 from saltdeploy.core.model import Environment, Node
 from saltdeploy.definition import ansibleinventory
 
@@ -28,3 +30,18 @@ def test_nodes_are_in_groups_of_their_roles_and_zones():
 
 def test_there_may_be_no_node():
     assert ansibleinventory.of(Environment("test", {}, {})) == {"_meta": {"hostvars": {}}, "all": {"children": []}}
+
+
+@pytest.mark.parametrize(
+    "name, roles, group",
+    [
+        ("all", [], "all"),
+        ("ungrouped", [], "ungrouped"),
+        ("test", ["db-x", "db.x"], "role_db_x"),
+        ("role-app", ["app"], "role_app"),
+    ],
+)
+def test_two_names_are_never_one_group(name, roles, group):
+    nodes = {"web1": Node("web1", "10.0.0.1", tuple(roles))}
+    with pytest.raises(Refused, match=f"would be the group {group}, which is "):
+        ansibleinventory.of(Environment(name, nodes, {}))

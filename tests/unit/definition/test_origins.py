@@ -64,6 +64,17 @@ def test_a_computed_value_is_in_no_file():
     assert values()["discovery:consul:token"] == ("***", "computed")
 
 
+def test_what_highstate_computes_hides_no_file():
+    """The master's pillar has the whole discovery of an environment with ``consul`` as its own."""
+    found = pillar()
+    found["environments"]["production"]["discovery"] = {"consul": {"agent": "http://a:8500"}}
+    found["environments"]["test"]["discovery"] = {"consul": {"agent": "http://a:8500", "token": SECRET}}
+    found["saltdeploy_files"] = {**FILES, "discovery": {"test": None}}
+    shown = values("test", found)
+    assert shown["discovery:consul:agent"] == ("http://a:8500", "environments/production.sls")
+    assert shown["discovery:consul:token"] == ("***", "computed")
+
+
 def test_without_the_names_of_files_the_environment_is_named():
     found = pillar()
     del found["saltdeploy_files"]
@@ -89,9 +100,9 @@ def test_items_of_a_list_have_the_place_of_the_list():
         (
             {"source": {"archive": f"https://ann:{SECRET}@host/a.tar?token={SECRET}"}},
             "source:archive",
-            "https://host/a.tar",
+            "***",
         ),
-        ({"source": {"pip": f"https://ann:{SECRET}@host/a"}}, "source:pip", "https://host/a"),
+        ({"source": {"pip": f"https://ann:{SECRET}@host/a"}}, "source:pip", "***"),
         ({"source": {"pip": f"git+https://ann:{SECRET}@host/a"}}, "source:pip", "***"),
         (
             {"source": {"requirements": ["flask==2.0", f"a @ https://{SECRET}@h/x"]}},
@@ -100,6 +111,9 @@ def test_items_of_a_list_have_the_place_of_the_list():
         ),
         ({"source": {"requirements": ["flask==2.0"]}}, "source:requirements", ["flask==2.0"]),
         ({"source": {"headers": {"X-Token": SECRET}}}, "source:headers:X-Token", "***"),
+        ({"source": {"archive": f"https://ci:pa/{SECRET}@host/a.tar"}}, "source:archive", "***"),
+        ({"checks": [{"https": f"https://ann:{SECRET}@host/"}]}, "checks:0:https", "***"),
+        ({"config": {"etc/a.ini": f"salt://a.ini?saltenv={SECRET}"}}, "config:etc/a.ini", "salt://a.ini"),
         ({"config": {"etc/a.ini": "salt://a.ini"}}, "config:etc/a.ini", "salt://a.ini"),
         ({"tests": [{"http": f"/a?token={SECRET}"}]}, "tests:0:http", "/a?***"),
         ({"tests": [{"http": {"path": "/a", "body": SECRET}}]}, "tests:0:http:body", "***"),

@@ -91,3 +91,17 @@ def test_what_either_of_them_ignores_is_left_out(pillar, ignore, left, where):
     pillar["environments"]["test"].update({"strategy": {"drain": "1s"}, "apps": {"shop": {"version": "1.5.0"}}})
     pillar["environments"][where]["ignore"] = ignore
     assert {key for key, _, _ in differences(pillar)} == left
+
+
+@pytest.mark.parametrize(
+    "env", [{"DB": {"password": SECRET}}, [f"PW={SECRET}"], f"PW={SECRET}", {"A": [{"B": SECRET}]}]
+)
+def test_no_value_of_a_variable_is_told_whatever_its_shape_is(pillar, env):
+    pillar["environments"]["test"]["apps"] = {"shop": {"env": env}}
+    found = differences(pillar)
+    assert found and SECRET not in str(found)
+
+
+def test_an_app_of_a_wrong_shape_is_left_out(pillar):
+    pillar["apps"]["shop"] = ["odd"]
+    assert differences(pillar) == []

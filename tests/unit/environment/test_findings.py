@@ -134,3 +134,51 @@ def test_what_is_found_depends_on_no_master(tmp_path):
     (tmp_path / "environments").mkdir()
     assert pillarroots.folders({"pillar_roots": {"base": [str(tmp_path)]}}) == [tmp_path]
     assert pillarroots.folders({}) == []
+
+
+def test_ciphertext_hides_no_other_mistake(found):
+    twice = "    checks:\n      - ttl: 5s\n      - ttl: 6s\n"
+    app = APP + f"    env:\n      TOKEN: {SEALED}\n" + twice
+    [one] = found(apps={"shop": app})
+    assert one.startswith("apps/shop.sls:13: apps:shop:checks:1: an app has one `ttl` check at most")
+    token = TEST + f"    discovery:\n      consul:\n        token: {SEALED}\n"
+    [one] = found({"test": token}, {"shop": APP + twice})
+    assert "an app has one `ttl` check at most" in one
+    # Each key gets a value that it allows.
+    sealed = "".join(f"      {key}: {SEALED}\n" for key in ("drain", "keep_releases", "type", "canary_weight"))
+    assert found(apps={"shop": APP + "    strategy:\n" + sealed + f"    data: {SEALED}\n"}) == []
+
+
+def test_all_mistakes_are_told(found):
+    keys = "".join(f"    odd{number}: 1\n" for number in range(30))
+    assert len(found(apps={"shop": APP + keys})) == 30
+    secrets = "".join(f"      S{number}: {SEALED}\n" for number in range(30))
+    assert found(apps={"shop": APP + "    env:\n" + secrets}) == []
+
+
+def test_a_node_of_two_environments_is_told(found):
+    [one] = found({"test": TEST, "prod": TEST.replace("test:", "prod:", 1)})
+    assert one == "environments/test.sls:4: environments:test:nodes:web1: is a node of prod, too. Keep it in one."
+
+
+def test_a_name_that_is_no_text_stops_nothing(found):
+    lines = found({"test": TEST.replace("1.4.2", "[x]"), "odd": TEST.replace("test:", "1:", 1).replace("web1", "w9")})
+    assert any("the name 1 is not text" in line for line in lines)
+    assert any(line.startswith("environments/test.sls:7: environments:test:apps:shop:version: ") for line in lines)
+
+
+def test_a_key_with_a_blank_has_its_line(found):
+    app = APP + "    config:\n      etc/my file.ini: nowhere\n"
+    [one] = found(apps={"shop": app})
+    assert one.startswith("apps/shop.sls:7: apps:shop:config:etc/my file.ini: ")
+
+
+def test_jinja_imports_from_the_same_folder(found, tmp_path):
+    (tmp_path / "apps").mkdir()
+    (tmp_path / "apps/defaults.jinja").write_text("{% set run = './serve' %}")
+    assert (
+        found(
+            apps={"shop": "{% from 'apps/defaults.jinja' import run %}\n" + APP.replace("./serve {port}", "{{ run }}")}
+        )
+        == []
+    )

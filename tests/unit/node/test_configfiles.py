@@ -154,14 +154,6 @@ def test_each_instance_gets_its_files_back_also_after_a_failure(node, monkeypatc
     assert [(node.host.instances.folder(f"web_1.0_{n}") / INI).read_text() for n in (0, 1)] == ["old", "old"]
 
 
-def test_a_process_that_ended_some_time_ago_is_no_fault_of_the_reload(node, monkeypatch):
-    monkeypatch.setattr(node.runtime, "processes", lambda one: [os.getpid()])
-    assert list(node.find_crashed("web", None)) == ["web_1.0_0"]
-    node.texts["salt://web.ini"] = "new"
-    configfiles.renew(node, "web", deployment="d2")
-    assert node.find_crashed("web", None) == {}
-
-
 def test_it_needs_a_way_to_reload_and_the_settings_of_the_start(node):
     node.texts["salt://web.ini"] = "new"
     node.host.settings.forget("web", "1.0")

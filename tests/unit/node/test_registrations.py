@@ -307,6 +307,16 @@ def test_a_process_that_ended_some_time_ago_is_no_fault_of_the_change(node, monk
     define(node, service=Registration(("blue",)))
     registrations.register_again(node, "web", [one], "d2")
     assert node.find_crashed("web", [one]) == {}
+    # From the change on, it is.
+    publish = node.discovery.publish
+    others = iter([[os.getppid()]])
+    node.discovery.publish = lambda s: (
+        publish(s),
+        setattr(node.runtime, "processes", lambda one: next(others, [os.getppid()])),
+    )
+    define(node, service=Registration(("green",)))
+    registrations.register_again(node, "web", [one], "d3")
+    assert list(node.find_crashed("web", [one])) == [one]
 
 
 GRPC = Probe("grpc", "", interval=0.1, timeout=0.1)

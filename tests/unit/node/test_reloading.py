@@ -118,7 +118,9 @@ def test_a_process_that_ended_before_the_reload_is_no_fault_of_it(node, monkeypa
     """systemd still says so, for as long as the unit is there."""
     up = node.runtime.states
     monkeypatch.setattr(node.runtime, "states", lambda: {i: replace(s, failed=True) for i, s in up().items()})
-    assert reload(node, signal="HUP") == ["web_1.0_0"]
+    node.host.instances.folder("web_1.0_0").joinpath(".process").write_text("[[1, 1]]")
+    assert list(node.find_crashed("web", None)) == ["web_1.0_0"]
+    assert reload(node, signal="HUP") == ["web_1.0_0"] and node.find_crashed("web", None) == {}
 
 
 def test_what_is_published_passes_the_checks_that_it_was_published_with(node):
@@ -135,3 +137,15 @@ def test_nobody_waits_for_an_instance_once_the_revert_has_begun(node, monkeypatc
     node.environment.apps["web"] = replace(node.environment.apps["web"], reload=Reload(command="true"))
     with pytest.raises(Failed, match="Refused on a: deployment d2 of web has ended there"):
         reloading.reload(node, "web", None, "d2")
+
+
+def test_a_process_that_ends_during_its_tests_is_no_success(node, process):
+    def tests(app, instance):
+        process[0].kill()
+        process[0].wait()
+        return []
+
+    node.failed_tests = tests
+    with pytest.raises(Failed, match="web_1.0_0 after its reload: its process ended"):
+        reload(node, signal="HUP")
+    assert list(node.find_crashed("web", None)) == ["web_1.0_0"]

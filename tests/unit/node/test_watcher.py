@@ -262,7 +262,7 @@ def process():
 
 def guard(process, plan, signals=()):
     born = watcher.start_time(process.pid)
-    return watcher.Guard(process.pid, born, plan, watcher.Scripts(plan), set(signals))
+    return watcher.Guard(process.pid, born, plan, watcher.Scripts(plan), dict(signals))
 
 
 def look(guard, times):
@@ -429,13 +429,25 @@ def test_a_server_that_never_ends_its_answer_is_no_good(process, plan):
 def test_a_process_that_is_being_stopped_gets_no_second_signal(process, plan, monkeypatch, number, ends):
     """Many programs take it for an order to end at once."""
     monkeypatch.setattr(watcher, "POLL", 0.01)
-    made = guard(process, plan(checks=[check()], after=1, signal=int(signal.SIGINT)), {int(number)})
+    made = guard(process, plan(checks=[check()], after=1, signal=int(signal.SIGINT)), {int(number): time.monotonic()})
     threading.Thread(target=made.run, daemon=True).start()
     if ends:
         assert process.wait(5) == -signal.SIGINT
     else:
         time.sleep(0.5)
         assert process.poll() is None
+
+
+def test_a_process_that_survives_a_signal_is_looked_after_again(process, plan, monkeypatch):
+    """Some send one to their own group, to replace their children."""
+    monkeypatch.setattr(watcher, "POLL", 0.01)
+    monkeypatch.setattr(watcher, "STOPPED", 0.2)
+    signals = {int(signal.SIGTERM): time.monotonic()}
+    made = guard(process, plan(checks=[check()], after=1, timeout=0.2, signal=int(signal.SIGINT)), signals)
+    threading.Thread(target=made.run, daemon=True).start()
+    time.sleep(0.2)
+    assert process.poll() is None
+    assert process.wait(5) == -signal.SIGINT
 
 
 def test_nothing_ends_the_guard(process, plan, monkeypatch):

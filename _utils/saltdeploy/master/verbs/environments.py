@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import definition
-from ...core import arguments
+from ...core import arguments, words
 from ...core.errors import DONE, REVERTED, DefinitionError, Refused
 from ...definition import ansibleinventory, inheritance, origins, parity
 from ...environment import findings, pillarroots
@@ -32,7 +32,8 @@ def listed(session: Session) -> Result:
     pillar = session.pillar()
     environments = inheritance.named(pillar, "environments")
     rows = [_row(pillar, name) for name in sorted(environments)]
-    return {"environments": rows, "left_out": inheritance.unread(pillar), "retcode": DONE}
+    unnamed = {words.name(n): inheritance.no_text(n) for n in pillar["environments"] if not isinstance(n, str)}
+    return {"environments": rows, "left_out": {**inheritance.unread(pillar), **unnamed}, "retcode": DONE}
 
 
 def _row(pillar: dict[str, Any], name: str) -> dict[str, Any]:
@@ -41,7 +42,7 @@ def _row(pillar: dict[str, Any], name: str) -> dict[str, Any]:
         "environment": name,
         "based_on": raw.get("based_on") if isinstance(raw, dict) else None,
         "scale": raw.get("scale", 1) if isinstance(raw, dict) else None,
-        "nodes": sorted(inheritance.mapping(raw, "nodes")),
+        "nodes": sorted(map(words.name, inheritance.mapping(raw, "nodes"))),
     }
     try:
         environment = definition.load(pillar, name)
@@ -76,6 +77,14 @@ def diff(session: Session, first: object, second: object, machines: bool) -> Res
     both = [definition.load(pillar, name) for name in names]
     for environment in both:
         session.warn_of_others(environment)
+        if environment.broken:
+            wrong = ", ".join(sorted(environment.broken))
+            raise Refused(
+                f"{wrong} in {environment.name}: has mistakes, so it cannot be compared. See environment.list."
+            )
+    shared = sorted(set(both[0].nodes) & set(both[1].nodes))
+    if shared:
+        raise Refused(f"{', '.join(shared)}: is a node of both environments. Keep it in one.")
     found = parity.differences(pillar, *names)
     silent: dict[str, str] = {}
     if machines:
@@ -145,9 +154,14 @@ def _app(app: dict[str, Any]) -> dict[str, Any]:
         problems.append("it is not deployed")
     if app["time"] and app["desired"] is not None and healthy < app["desired"]:
         problems.append(f"{healthy} of {app['desired']} instances are healthy")
-    odd = {i["node"] for i in app["instances"] if i["notes"] or i["outdated"] or i["settings"] or i["state"] in BAD}
+    # A warm instance has other settings by its nature.
+    odd = {i["node"] for i in published if i["notes"] or i["outdated"] or i["settings"]}
+    odd |= {i["node"] for i in app["instances"] if i["state"] in BAD}
     if odd:
         problems.append(f"instances on {', '.join(sorted(odd))} are not as defined")
+    waiting = sorted({i["node"] for i in app["instances"] if i["state"] == State.CANDIDATE.value})
+    if waiting and not app["lock"]:
+        problems.append(f"candidates wait on {', '.join(waiting)}: see deploy.status")
     others = [i["node"] for i in app["strangers"] if i["state"] in BAD]
     if others:
         problems.append(f"other services have its name on {', '.join(sorted(others))}")

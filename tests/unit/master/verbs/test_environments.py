@@ -86,8 +86,15 @@ def test_each_difference_is_told(status, changed, problem):
     assert (found["apps"][0]["problems"], found["as_defined"], found["retcode"]) == ([problem], False, 1)
 
 
+def test_candidates_that_wait_are_told(status):
+    found = status(app(row(), row("web2", state="candidate")), web1=WELL)
+    assert found["apps"][0]["problems"] == ["candidates wait on web2: see deploy.status"]
+
+
 def test_what_is_no_difference(status):
     """A deployment under way, a candidate, more instances than desired, and another environment with the same app."""
+    warm = row("web2", state="warm", settings={"env": ["A"]}, notes=["settings not as defined (env: A)"])
+    assert status(app(row(restarts=[1, "tcp"]), warm), web1=WELL)["as_defined"]
     other = row("web9", state="other", notes=["of environment test"])
     busy = app(row(), row("web2"), row("web3", state="candidate"), lock="ann deploys it", strangers=[other])
     assert status(busy, web1=WELL)["as_defined"]
@@ -165,3 +172,24 @@ def test_nodes_that_do_not_answer_are_named(diff):
     assert diff({"p1": one}, {"t1": silent}) == ([], {"t1": "does not answer"})
     found, why = diff({"p1": one}, {"t1": {"os": 5}})
     assert found == [] and "is not to be believed" in why["t1"]
+
+
+def test_a_mistake_is_listed_and_hides_no_environment():
+    good = {"nodes": {"web1": {"address": "10.0.0.1"}}}
+    found = {"apps": {}, "environments": {"good": good, "odd": {"nodes": {1: {}, "w2": {}}}, "none": None, 5: good}}
+    listed = environments.listed(call(pillar=lambda: found))
+    rows = {r["environment"]: r for r in listed["environments"]}
+    assert set(rows) == {"good", "odd", "none"} and rows["good"]["mistakes"] == []
+    assert rows["odd"]["mistakes"] and rows["none"]["mistakes"] and "is not text" in listed["left_out"]["5"]
+
+
+def test_wrong_environments_are_not_compared():
+    shop = {"source": {"pip": "shop"}, "run": "x"}
+    one = {"nodes": {"a": {"address": "10.0.0.1"}}, "apps": {"shop": {}}}
+    other = {"nodes": {"b": {"address": "10.0.0.2"}}, "apps": {"shop": {"odd": 1}}}
+    session = call(pillar=lambda: {"apps": {"shop": shop}, "environments": {"one": one, "other": other}})
+    with pytest.raises(Refused, match="shop in other: has mistakes, so it cannot be compared"):
+        environments.diff(session, "one", "other", False)
+    other.update(apps={}, nodes=one["nodes"])
+    with pytest.raises(Refused, match="a: is a node of both environments"):
+        environments.diff(session, "one", "other", False)
