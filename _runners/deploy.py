@@ -28,6 +28,8 @@ reason
     The reason. The history keeps it, and everybody whom the lock stops sees it.
 """
 
+import functools
+
 from saltdeploy import loader
 from saltdeploy.master import verbs
 from saltdeploy.master.verbs import guard
@@ -38,7 +40,13 @@ __virtual__ = loader.virtual
 __func_alias__ = {"exec_": "exec"}
 
 
-_verb = guard.verb(lambda: __context__)
+def _verb(function):
+    # Salt puts the bus and the user into the module that this function is in, so each runner has its own.
+    @functools.wraps(function)
+    def verb(*args, **kwargs):
+        return guard.ended(function, args, kwargs, __context__)
+
+    return verb
 
 
 @_verb
@@ -53,6 +61,7 @@ def app(
     keep=False,
     reason="",
     move=False,
+    wait=0,
     *extra,
     **kwargs,
 ):
@@ -75,6 +84,9 @@ def app(
     move
         True spreads the new instances over all zones and nodes. An app with ``data`` stays on the nodes that have its
         data, and True allows it to leave them: see :doc:`/howto/data`.
+    wait
+        How long to wait for another run of the same app to end, for example ``5m``. By default this run is refused at
+        once. It deploys the definition that it began with.
 
     CLI Example:
 
@@ -82,7 +94,7 @@ def app(
 
         salt-run deploy.app shop version=1.4.3
     """
-    return verbs.deploy.run(_session(), name, env, version, instances, nodes, publish, test, keep, reason, move)
+    return verbs.deploy.run(_session(), name, env, version, instances, nodes, publish, test, keep, reason, move, wait)
 
 
 @_verb

@@ -6,6 +6,8 @@ Every function ends ``salt-run`` with 0 if all is well. ``status`` ends with 1 i
 ``validate`` if there is a mistake. Any function ends with 3 if it is refused.
 """
 
+import functools
+
 from saltdeploy import loader
 from saltdeploy.master.verbs import environments, guard
 from saltdeploy.master.verbs.session import of_runner
@@ -14,7 +16,14 @@ __virtual__ = loader.virtual
 
 __func_alias__ = {"list_": "list"}
 
-_verb = guard.verb(lambda: __context__)
+
+def _verb(function):
+    # Salt puts the bus and the user into the module that this function is in, so each runner has its own.
+    @functools.wraps(function)
+    def verb(*args, **kwargs):
+        return guard.ended(function, args, kwargs, __context__)
+
+    return verb
 
 
 @_verb

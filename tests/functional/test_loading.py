@@ -49,6 +49,9 @@ def test_runner_is_loaded_with_examples(runners):
     for function in RUNNER:
         assert f"salt-run deploy.{function}" in runners[f"deploy.{function}"].__doc__
     assert public(runners, "environment") == {"diff", "inventory", "list", "show", "status", "validate"}
+    # Salt puts the bus and the user into the globals of a function.
+    for function in [f for f in runners if f.partition(".")[0] in ("deploy", "environment")]:
+        assert "_session" in runners[function].__globals__, function
     for function in public(runners, "environment"):
         assert f"salt-run environment.{function}" in runners[f"environment.{function}"].__doc__
 

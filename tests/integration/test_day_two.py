@@ -427,6 +427,19 @@ def test_the_whole_environment_is_shown_at_once(site):
     site.define()
 
 
+def test_a_run_waits_for_another_if_it_is_told_to(site):
+    serves(site, "1.0")
+    first = site.start("1.1").until("wave 1")
+    code, output = site.cli.deploy("app", NAME, "version='1.0'")
+    assert code == 3 and f"{NAME} is being deployed in site" in output
+    output = site.deploy("1.0", "wait=2m")
+    assert f"waits for at most 120s: {NAME} is being deployed in site" in output
+    assert f"{NAME} 1.0 is published in site: 3 instances" in output
+    assert f"{NAME} 1.1 is published in site" in first.end(0)
+    code, output = site.cli.deploy("app", NAME, "wait=soon")
+    assert code == 3 and "wait='soon'" in output
+
+
 def test_two_environments_are_compared_on_their_nodes(site):
     about = {node: {"address": address} for node, address in site.agents.nodes.items()}
     first, second = ({n: a for n, a in about.items() if (n == "web3") == last} for last in (False, True))

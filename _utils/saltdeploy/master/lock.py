@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..core.errors import INTERRUPTS, DiscoveryUnavailable, Failed, LockLost, Refused
@@ -23,17 +23,28 @@ TTL = 15
 LOCK_DELAY = 1.0
 # How long to try for a lock that nobody holds, or only dead processes, in seconds. This is a few lock delays.
 ACQUIRE_DEADLINE = 10.0
+# How often a run that waits looks whether the lock is free, in seconds.
+LOOK = 1.0
 
 
 class Lock:
     """Context manager that holds ``key`` in ``discovery``.
 
     :param info: the holder and the reason. A run that the lock stops shows them.
+    :param wait: seconds to wait for another holder.
+    :param on_wait: called once with a sentence on that holder.
     :raises Refused: somebody else holds the lock.
     """
 
-    def __init__(self, discovery: Backend, key: str, info: Mapping[str, Any]) -> None:
-        self.discovery, self.key = discovery, key
+    def __init__(
+        self,
+        discovery: Backend,
+        key: str,
+        info: Mapping[str, Any],
+        wait: float = 0.0,
+        on_wait: Callable[[str], object] = str,
+    ) -> None:
+        self.discovery, self.key, self._wait, self._on_wait = discovery, key, wait, on_wait
         self.info = {**info, "process": process_identity(), "since": time.time()}
         self.session = ""
         self._spare = ""
@@ -46,6 +57,22 @@ class Lock:
         self._renewer = threading.Thread(target=self._renew, name="renew lock", daemon=True)
 
     def __enter__(self) -> Lock:
+        until, told = time.monotonic() + self._wait, False
+        while True:
+            try:
+                return self._enter()
+            except Refused as exc:
+                left = until - time.monotonic()
+                if left <= 0:
+                    raise
+                if not told:
+                    self._on_wait(str(exc))
+                told = True
+                time.sleep(min(LOOK, left))
+
+    def _enter(self) -> Lock:
+        """Take the lock, or raise Refused if somebody else holds it."""
+        self.info["since"], self._renewed = time.time(), time.monotonic()
         self.session = self.discovery.create_session(f"deploy {self.key}", TTL)
         try:
             self._acquire()

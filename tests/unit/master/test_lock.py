@@ -271,3 +271,32 @@ def test_what_another_one_has_taken_is_lost_for_good(consul, mine):
         mine.session = other.session  # which can be renewed
         with pytest.raises(LockLost, match=r"was lost \(its session expired\)"):
             mine.check()
+
+
+def test_a_run_may_wait_for_another(consul, monkeypatch):
+    consul.holder, consul.value, told = "theirs", {"owner": "ann"}, []
+    about = {"app": "shop", "environment": "test"}
+    began = consul.now
+    with pytest.raises(Refused, match="shop is being deployed in test by ann"):
+        Lock(consul, "lock", about, 60.0, told.append).__enter__()
+    assert consul.now - began == pytest.approx(60.0, abs=2) and len(told) == 1 and "by ann" in told[0]
+    # It comes to its end meanwhile.
+    sleep = consul.sleep
+
+    def ends(seconds):
+        sleep(seconds)
+        if consul.now > began + 100:
+            consul.holder = None
+
+    monkeypatch.setattr(consul, "sleep", ends)
+    with Lock(consul, "lock", about, 300.0, told.append) as mine:
+        assert consul.holder == mine.session
+        mine.check()
+    assert len(told) == 2 and sum(consul.sessions.values()) == 0
+
+
+def test_a_run_that_does_not_wait_is_refused_at_once(consul):
+    consul.holder, consul.value, began = "theirs", {"owner": "ann"}, consul.now
+    with pytest.raises(Refused):
+        Lock(consul, "lock", {"app": "shop"}, on_wait=lambda text: pytest.fail("it waits")).__enter__()
+    assert consul.now - began < 2

@@ -43,8 +43,10 @@ def run(
     keep: bool,
     reason: object,
     move: bool,
+    wait: object = 0,
 ) -> Result:
     """Deploy a release of app ``name``."""
+    patience = 0.0 if wait is None or (wait == 0 and wait is not False) else arguments.seconds("wait", wait)
     environment, app = session.definitions(name, env, starts=True)
     wanted = versions.check(app, version)
     count = arguments.count("instances", instances, app.instances)
@@ -74,7 +76,7 @@ def run(
 
             return rollouttask.decide(session, site, observed, desired, make)
 
-        result = task.carry_out(session, site, "deploy", decide, reason, test)
+        result = task.carry_out(session, site, "deploy", decide, reason, test, patience)
     waits = result.get("outcome") == Outcome.PAUSED and math.isfinite(app.strategy.pause)
     return _wait_out(session, environment, app, result) if waits else result
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import logging
 import signal
@@ -28,24 +27,18 @@ LOOKING += ("list_", "show", "validate", "inventory", "diff")
 CHANGING = ("settle", "force")
 
 
-def verb(context: Callable[[], dict[str, Any]]) -> Callable[[Callable[..., Any]], Callable[..., dict[str, Any]]]:
-    """Return a decorator for the functions of a runner, with which each ends as :func:`result` says.
+def ended(
+    function: Callable[..., dict[str, Any]], args: Sequence[Any], kwargs: Mapping[str, Any], context: dict[str, Any]
+) -> dict[str, Any]:
+    """Call a function of a runner as :func:`result` does, and return its result as salt-run wants it.
 
-    :param context: returns ``__context__`` of the runner.
+    :param context: ``__context__`` of the runner.
     """
-
-    def decorate(function: Callable[..., Any]) -> Callable[..., dict[str, Any]]:
-        @functools.wraps(function)
-        def guarded(*args: Any, **kwargs: Any) -> dict[str, Any]:
-            found = result(function, args, kwargs)
-            # salt-run ends with the result's retcode. Orchestrations and salt-api use the context's retcode. Salt would
-            # judge a key "data" at the top as the result of a highstate (salt/client/mixins.py, low).
-            context()["retcode"] = found["retcode"]
-            return {**found, "outputter": "deploy"}
-
-        return guarded
-
-    return decorate
+    found = result(function, args, kwargs)
+    # salt-run ends with the result's retcode. Orchestrations and salt-api use the context's retcode. Salt would judge a
+    # key "data" at the top as the result of a highstate (salt/client/mixins.py, low).
+    context["retcode"] = found["retcode"]
+    return {**found, "outputter": "deploy"}
 
 
 def result(function: Callable[..., dict[str, Any]], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,12 +70,19 @@ class Task:
 
 
 def carry_out(
-    session: Session, site: Site, verb: str, decide: Callable[[Observed], Task], reason: object, test: bool
+    session: Session,
+    site: Site,
+    verb: str,
+    decide: Callable[[Observed], Task],
+    reason: object,
+    test: bool,
+    wait: float = 0.0,
 ) -> Result:
     """Observe, decide and act, with the lock held, and write the history if anything changed.
 
     :param verb: its name in the history and in events.
     :param test: True decides only, and returns the plan.
+    :param wait: seconds to wait for another run of the app.
     """
     journal = session.journal
     about = {"app": site.app.name, "environment": site.environment.name}
@@ -90,7 +97,11 @@ def carry_out(
     who = {"deployment": identity.id, "owner": identity.owner, "reason": reason}
     info = {**who, **about, "doing": DOING.get(verb, "deployed")}
     notifier = notify.Notifier(session.opts, journal, site.environment.webhook, {**about, **who, "verb": verb})
-    with notifier, Lock(site.discovery, records.lock_key(site.prefix), info) as lock:
+
+    def say(holder: str) -> None:
+        journal.say(f"waits for at most {wait:g}s: {holder}")
+
+    with notifier, Lock(site.discovery, records.lock_key(site.prefix), info, wait, say) as lock:
         with unchanged():
             task = decide(session.observe(site, identity.id))
         for line in task.lines:
