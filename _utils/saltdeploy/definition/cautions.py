@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from ..core import urls
 from ..core.httprequests import accepted
 from ..core.model import Probe
-from .appdefinition import HTTP
+from .probes import HTTP
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator

@@ -15,7 +15,7 @@ from ..core.errors import DefinitionError, Refused
 from ..core.model import Probe
 from ..core.words import name as said
 from ..core.words import nearest, odd, shown, without_value
-from ..definition import appdefinition, loadbalancer
+from ..definition import loadbalancer, probes
 from ..definition.schema.keys import HEADER, Key
 from ..definition.schema.probes import GRPC as GRPC_KEYS
 from ..definition.schema.probes import HTTP, MOST_RESULTS
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 ARGUMENTS = ("service_id", "address", "port", "tags", "meta", "checks", "weight")
 HEAVIEST = 65535
 # The kinds of checks. Nobody runs the script of a service that is no app.
-KINDS = tuple(kind for kind in appdefinition.CHECKS if kind != "script")
+KINDS = tuple(kind for kind in probes.CHECKS if kind != "script")
 IDENTIFIER = r"[A-Za-z0-9_~+=:.@-]{1,255}"
 # The files with a host's own name servers. The first is used once a resolver of saltdeploy stands before them, the
 # second until then.
@@ -188,7 +188,7 @@ def _check(raw: Any, at: str) -> Probe:
     """Return the Probe that ``raw`` describes. Raise Refused for anything that is not a check."""
     if isinstance(raw, dict):
         _refuse_unknown_keys(raw, [*CHECK], at)
-        for kind, keys in (*((kind, REQUEST) for kind in appdefinition.HTTP), ("grpc", GRPC)):
+        for kind, keys in (*((kind, REQUEST) for kind in probes.HTTP), ("grpc", GRPC)):
             if isinstance(raw.get(kind), dict):
                 _refuse_unknown_keys(raw[kind], [*keys], f"{at}:{kind}")
     # If it has no kind, or two, the message of a definition says so.
@@ -197,18 +197,18 @@ def _check(raw: Any, at: str) -> Probe:
         raise Refused(
             f"{at}: {shown(_without_requests(raw))} is not a check. Write a check as in the definition of an app."
         )
-    for kind in appdefinition.HTTP:
+    for kind in probes.HTTP:
         if kind in raw:
             _refuse_other_forms(raw[kind] if isinstance(raw[kind], dict) else {"path": raw[kind]}, f"{at}:{kind}")
     if isinstance(raw.get("grpc"), dict):
         _refuse_other_texts(raw["grpc"], GRPC_KEYS.keys, f"{at}:grpc")
-    return appdefinition.probe(raw, at, allowed=KINDS)
+    return probes.parse(raw, at, allowed=KINDS)
 
 
 def _refuse_unknown_keys(raw: Mapping[Any, Any], known: list[str], at: str) -> None:
     for key in raw:
         if key not in known:
-            allowed = ", ".join(k for k in known if k not in appdefinition.OF_TESTS)
+            allowed = ", ".join(k for k in known if k not in probes.OF_TESTS)
             stray = said(without_value(key))
             raise Refused(f"{at}: unknown key {stray}{nearest(key, known)}. Allowed: {allowed}.")
 

@@ -4,7 +4,7 @@ import pytest
 from saltdeploy.core import placeholders
 from saltdeploy.core.httprequests import Request
 from saltdeploy.core.model import CheckRestart, PortRange, Probe, Registration, Reload
-from saltdeploy.definition import appdefinition
+from saltdeploy.definition import registrations
 from saltdeploy.discovery import registration
 
 from tests.support.definitions import ARCHIVE, complaint, mistake, pillar, shop
@@ -181,15 +181,15 @@ def test_a_reload_is_a_signal_or_a_command():
 
 
 def test_metadata_up_to_the_limits_of_consul():
-    meta = {f"k{n}": "v" for n in range(appdefinition.MOST_META - 2)}
+    meta = {f"k{n}": "v" for n in range(registrations.MOST_META - 2)}
     meta.update({"k" * 128: "\u00e9" * 256, "Consul-x": ""})
     assert shop({"service": {"tags": ["web"], "meta": meta}}).service == Registration(("web",), meta)
 
 
 def test_a_registration_has_as_many_keys_as_consul_allows():
-    app = shop({"service": {"meta": {f"k{n}": "v" for n in range(appdefinition.MOST_META)}}})
+    app = shop({"service": {"meta": {f"k{n}": "v" for n in range(registrations.MOST_META)}}})
     service = registration.of(app, instance("web1", "1.0", 20001), "site", b"key")
-    assert len(service.meta) == appdefinition.CONSUL_KEYS == 64
+    assert len(service.meta) == registrations.CONSUL_KEYS == 64
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from saltdeploy import definition
 from saltdeploy.core.httprequests import Request
 from saltdeploy.core.model import Gate, Probe, Strategy
-from saltdeploy.definition import appdefinition, reference, schema
+from saltdeploy.definition import probes, reference, schema
 from saltdeploy.definition.schema.keys import Key, Section
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -128,7 +128,7 @@ def test_what_reasons_say_of_other_defaults_is_so():
     gate = Gate("", "")
     assert strategy.min_healthy_time == 5 * check.interval
     assert strategy.progress_deadline == 2 * strategy.healthy_deadline
-    assert gate.count * gate.interval == 90 and gate.timeout == appdefinition.TEST_TIMEOUT
+    assert gate.count * gate.interval == 90 and gate.timeout == probes.TEST_TIMEOUT
     assert check.interval + check.timeout < strategy.min_healthy_time
     resolving = (ROOT / "salt/loadbalancer/files/haproxy.cfg.j2").read_text()
     assert "timeout resolve 1s" in resolving and strategy.deregister_delay > 1.1

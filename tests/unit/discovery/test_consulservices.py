@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 from saltdeploy.core.httprequests import Request
 from saltdeploy.core.model import Probe
-from saltdeploy.definition import appdefinition
+from saltdeploy.definition import probes
 from saltdeploy.discovery import Endpoint, consulservices, registration
 
 from tests.support.catalog import CHECK, SERVICE, entry
@@ -193,7 +193,7 @@ def test_a_check_may_be_of_another_port_than_the_service_has():
 
 
 def checks_of(raw):
-    return tuple(appdefinition.probe(check, "checks") for check in raw)
+    return tuple(probes.parse(check, "checks") for check in raw)
 
 
 def test_a_registration_without_details_is_as_it_was():

@@ -165,7 +165,7 @@ def test_a_fault_of_ours_is_no_wrong_check(monkeypatch):
     def fault(*args, **kwargs):
         raise KeyError("kind")
 
-    monkeypatch.setattr(localservices.appdefinition, "probe", fault)
+    monkeypatch.setattr(localservices.probes, "parse", fault)
     with pytest.raises(KeyError):
         service(port=1, checks=[{"tcp": True}])
 

@@ -5,7 +5,7 @@ import threading
 
 import pytest
 from saltdeploy.core.model import App, Environment, Probe, Source
-from saltdeploy.definition import appdefinition
+from saltdeploy.definition.probes import CHECKS, TESTS
 from saltdeploy.discovery import registration
 from saltdeploy.system import probes
 
@@ -14,7 +14,7 @@ from tests.unit.system.probing import ADDRESS, converse, ok, probe, problem
 
 def test_each_kind_of_a_definition_has_a_class():
     """Discovery runs the others."""
-    assert set(probes.KINDS) | set(registration.REMOTE) == {*appdefinition.CHECKS, *appdefinition.TESTS}
+    assert set(probes.KINDS) | set(registration.REMOTE) == {*CHECKS, *TESTS}
 
 
 def test_run_from_asks_each_target_the_tests_of_that_origin(web):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ...core.forms import A_NAME, A_VERSION, DURATION, FOLDER, INSIDE, INSTANCES, USER, text
 from ...core.model import App, CheckRestart, Frontend, Reload, Stop
-from ..appdefinition import CONSUL_META, META_BYTES, MOST_META, SALTDEPLOY_META
+from ..registrations import CONSUL_META, META_BYTES, MOST_META, SALTDEPLOY_META
 from .hooks import HOOKS
 from .keys import WORDS, Key, Section, mapping
 from .probes import CHECK, TEST

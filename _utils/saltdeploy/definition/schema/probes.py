@@ -5,7 +5,7 @@ from __future__ import annotations
 from ...core.forms import DURATION, text
 from ...core.httprequests import Request
 from ...core.model import Probe
-from ..appdefinition import TEST_TIMEOUT
+from ..probes import TEST_TIMEOUT
 from .keys import FILE, HEADER, ROOTED, Key, Section, mapping
 
 STATUS = {"type": "integer", "minimum": 100, "maximum": 599}
