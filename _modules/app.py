@@ -27,7 +27,6 @@ from saltdeploy.node import (
     comparison,
     configfiles,
     from_salt,
-    machines,
     ondemand,
     reloading,
     requiredfiles,
@@ -116,45 +115,6 @@ def changed(apps, refresh=False):
     """
     lifecycle = _lifecycle(_refreshed(refresh))
     return {name: comparison.changed(lifecycle, name) for name in map(names.app, names.keys("apps", apps))}
-
-
-def machine(refresh=False):
-    """
-    Return the state of this node apart from its apps: ``{"agent", "free", "size", "low", "undefined"}``. ``agent`` is
-    why its Consul agent is of no use, or empty. ``free`` and ``size`` are the bytes of the disk with releases and
-    instances, and ``low`` says that nothing more is installed there. ``undefined`` are apps that run here, and that the
-    environment does not define.
-
-    refresh
-        True refreshes the pillar first.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt web1 app.machine
-    """
-    return machines.look(_lifecycle(_refreshed(refresh)))
-
-
-def facts(packages=None):
-    """
-    Return the facts in which this node may be unlike a node of another environment: ``{"os", "kernel", "python",
-    "salt"}``, and ``packages:<name>`` with the version of each installed package.
-
-    packages
-        A list of names of packages.
-
-    CLI Example:
-
-    .. code-block:: bash
-
-        salt web1 app.facts '[python3-venv]'
-    """
-    wanted = names.keys("packages", packages or [])
-    # With a single name, Salt returns a text.
-    found = __salt__["pkg.version"](*wanted) if wanted else {}
-    return machines.facts(__grains__, found if isinstance(found, dict) else {wanted[0]: found})
 
 
 def instances(name=None):

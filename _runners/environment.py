@@ -2,8 +2,10 @@
 Environments, as the master's pillar defines them
 =================================================
 
-Every function ends ``salt-run`` with 0 if all is well. ``status`` ends with 1 if something is not as defined, and
-``validate`` if there is a mistake. Any function ends with 3 if it is refused.
+Every function ends ``salt-run`` with 0 if all is well. ``status`` ends with 1 if something is not as defined, ``diff``
+if there is a difference, and ``validate`` if there is a mistake. Any function ends with 3 if it is refused.
+
+Argument ``name`` is the environment. You may leave it out if there is only one, but not for ``diff``.
 """
 
 import functools
@@ -46,9 +48,6 @@ def show(name=None, *extra, **kwargs):
     Show an environment as it is resolved: each value of the environment and of its apps, and the file that it is from.
     A value that may be secret is ``***``.
 
-    name
-        The environment. You may leave it out if there is only one.
-
     CLI Example:
 
     .. code-block:: bash
@@ -63,9 +62,6 @@ def status(name=None, *extra, **kwargs):
     """
     Show the state of an environment: a line for each app and each node. It ends with 0 only if all of it is as it is
     defined, and with 1 otherwise. ``deploy.status`` shows the instances of an app.
-
-    name
-        The environment. You may leave it out if there is only one.
 
     CLI Example:
 
@@ -83,10 +79,8 @@ def diff(name=None, other=None, machines=True, *extra, **kwargs):
     definitions, and the operating system, the kernel, Python, Salt and packages on their nodes. It ends with 0 only if
     they are alike. ``scale`` and ``ignore`` explain differences: see :doc:`/howto/parity`.
 
-    name
-        An environment.
     other
-        The other environment.
+        The environment that it is compared with.
     machines
         False compares the definitions only, and asks no node.
 
@@ -104,9 +98,6 @@ def inventory(name=None, *extra, **kwargs):
     """
     Print the nodes of an environment as an inventory of Ansible, in JSON. There is a group for the environment, for
     each role (``role_app``) and for each zone (``zone_a``). See :doc:`/howto/ansible-inventory`.
-
-    name
-        The environment. You may leave it out if there is only one.
 
     CLI Example:
 

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 from salt.exceptions import CommandExecutionError, SaltInvocationError
-from saltdeploy.core.errors import Failed
 
 from tests.support.hostile import ALL, is_fit_to_be_shown
+from tests.support.verbs import NoMaster
 
 # What each argument is where another one is junk.
 GOOD = {
@@ -67,7 +67,7 @@ def functions(loader, *names):
 def test_modules(modules):
     """What a function takes in spite of all is right, too: that it raises nothing else is what counts."""
     refused = 0
-    for name in functions(modules, "app", "deploy", "discovery"):
+    for name in functions(modules, "app", "deploy", "discovery", "environment"):
         also = (
             ("address", "port", "tags", "meta", "checks") if name in ("discovery.register", "discovery.digest") else ()
         )
@@ -97,30 +97,14 @@ def test_states(states):
             assert ret["result"] or (ret["changes"] == {} and is_fit_to_be_shown(ret["comment"])), f"{name}, {what}"
 
 
-class NoMaster:
-    """A Fleet without a master."""
-
-    def __init__(self, opts):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *exc):
-        pass
-
-    def run(self, *args, **kwargs):
-        raise Failed("the Salt master does not answer")
-
-
 @pytest.fixture
 def runner(runners, opts, monkeypatch):
     """The runner, with a pillar, and neither a master nor a Consul."""
     opts["pillar"]["environments"]["site"]["discovery"]["consul"]["servers"] = ["http://127.0.0.1:1"]
     compiled = SimpleNamespace(compile_pillar=lambda: opts["pillar"])
     monkeypatch.setattr("saltdeploy.master.verbs.session.salt.pillar.Pillar", lambda *args: compiled)
-    for module in ("session", "logs", "execute"):
-        monkeypatch.setattr(f"saltdeploy.master.verbs.{module}.Fleet", NoMaster)
+    for module in ("session", "logs", "execute", "environments"):
+        monkeypatch.setattr(f"saltdeploy.master.verbs.{module}.Fleet", lambda opts: NoMaster())
     return runners
 
 

@@ -39,7 +39,8 @@ def test_modules_are_loaded_with_examples(modules):
     assert public(modules, "app") >= APP
     assert public(modules, "discovery") >= {"publish", "withdraw", "find", "register", "deregister"}
     assert public(modules, "deploy") == {"hook", "test_peers", "prune"}
-    for name in ("app", "discovery", "deploy"):
+    assert public(modules, "environment") == {"facts", "machine"}
+    for name in ("app", "discovery", "deploy", "environment"):
         for function in public(modules, name):
             assert "CLI Example:" in modules[f"{name}.{function}"].__doc__, function
 

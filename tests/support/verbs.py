@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 
+from saltdeploy.core.errors import Failed
 from saltdeploy.core.instanceids import instance_id
 from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
@@ -164,6 +165,13 @@ class Minions:
         if own is None:
             own = args[1][node] if function in ("app.stop", "deploy.prune") else None
         return own if isinstance(own, Reply) else Reply(node, list(own) if isinstance(own, tuple) else own)
+
+
+class NoMaster(Minions):
+    """Stands for the fleet of a master that does not answer."""
+
+    def run(self, *args, **kwargs):
+        raise Failed("the Salt master does not answer")
 
 
 class Here:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union
@@ -92,22 +90,6 @@ class Probe:
     request: Request | None = None
     success_before_passing: int = 1
     failures_before_critical: int = 1
-
-    @property
-    def key(self) -> str:
-        """The name by which the watcher of an instance knows this ``script``. A changed script has another."""
-        text = json.dumps([self.target, self.interval, self.timeout])
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-    @property
-    def answer_timeout(self) -> float:
-        """How long the answer to this check may take. The watcher answers a moment after the end of a ``script``."""
-        return self.timeout + 1.0 if self.kind == "script" else self.timeout
-
-    @property
-    def watched_path(self) -> str:
-        """The path at which the watcher answers for this ``script``."""
-        return f"/script/{self.key}"
 
     def describe(self) -> str:
         """Return the probe in a few words, for messages."""

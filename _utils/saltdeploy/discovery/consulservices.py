@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..core import addresses
+from ..core import addresses, scriptchecks
 from ..core.httprequests import Request
 from ..core.model import DIGEST, Probe
 from .backend import Endpoint, Service
@@ -24,7 +24,7 @@ TARGETS: dict[str, Callable[[str, Probe], dict[str, object]]] = {
     "tcp": lambda where, probe: {"TCP": where},
     "grpc": lambda where, probe: _grpc(where, probe),
     # The watcher of the instance runs it.
-    "script": lambda where, probe: {"HTTP": f"http://{where}{probe.watched_path}"},
+    "script": lambda where, probe: {"HTTP": f"http://{where}{scriptchecks.path(probe)}"},
     # The app reports, so there is nobody to ask.
     "ttl": lambda where, probe: {"TTL": f"{probe.interval:g}s"},
     # It takes over the state of another service of the same agent, and has no times.
@@ -70,7 +70,7 @@ def registration(service: Service, proved: bool = True) -> dict[str, Any]:
 def _check(service: Service, number: int, probe: Probe, proved: bool) -> dict[str, object]:
     # A check of the same id takes over the last result, also if it asks something else. So a changed one needs an own.
     own = {"CheckID": f"{service.id}:{service.meta[DIGEST]}:{number}"} if DIGEST in service.meta else {}
-    times = {"Interval": f"{probe.interval:g}s", "Timeout": f"{probe.answer_timeout:g}s"}
+    times = {"Interval": f"{probe.interval:g}s", "Timeout": f"{scriptchecks.answer_timeout(probe):g}s"}
     if probe.kind == "ttl":
         own = {"CheckID": ttl_check(instance_of(service.id))}
     return {

@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
 
-from ..core import analysis, editions
+from ..core import analysis, editions, scriptchecks
 from ..core.instanceids import slot_of
 from ..core.model import DIGEST, OWN_META, App, Instance, Probe, Registration
 from .backend import CheckFacts, Endpoint, Service
@@ -64,7 +64,7 @@ def first_result(app: App) -> float:
     """
     # A heartbeat comes when the app sends it, and the result of the registration before stays until then.
     found = [c for c in app.checks if c.kind != "ttl"] or [Probe("tcp", "")]
-    slowest = max(c.interval + c.answer_timeout for c in found)
+    slowest = max(c.interval + scriptchecks.answer_timeout(c) for c in found)
     return min(slowest, app.strategy.healthy_deadline)
 
 
@@ -205,7 +205,7 @@ def differences_in_catalog(app: App, endpoint: Endpoint, also: Endpoint | None, 
         found += _plain_differences(other, also) if also else ["name"]
     # The port of a watcher is known to its node only.
     wanted = checks(app, replace(instance, watch=1))
-    ours = check_facts((check_name(c), c.interval, c.answer_timeout) for c in wanted)
+    ours = check_facts((check_name(c), c.interval, scriptchecks.answer_timeout(c)) for c in wanted)
     if [name for name, _, _ in ours] != [name for name, _, _ in endpoint.checks]:
         # An older version of saltdeploy may have started it, without a watcher.
         found += ["checks"] if port or endpoint.checks else []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import stat
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,13 @@ def _settings(pillar: Pillar, functions: Functions) -> Mapping[str, Any]:
     # config.get would look into another pillar, which may be older than ``pillar``.
     own = functions["config.get"]("saltdeploy", {}, omit_pillar=True, omit_master=True)
     return own or pillar.get("saltdeploy") or {}
+
+
+def packages(functions: Functions, names: Sequence[str]) -> Mapping[str, str]:
+    """Return package -> its version, empty if it is not installed."""
+    # With a single name, Salt returns a text.
+    found = functions["pkg.version"](*names) if names else {}
+    return found if isinstance(found, dict) else {names[0]: found}
 
 
 def refresh(opts: Options, pillar: Pillar, functions: Functions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ import time
 import urllib.parse
 from typing import TYPE_CHECKING, Any
 
-from ..core import placeholders
+from ..core import placeholders, scriptchecks
 from ..core.httprequests import Request
 from ..core.redaction import hidden
 from ..definition import instancefiles
@@ -37,7 +37,7 @@ def text(launch: Launch) -> str:
     """Return the content of the file. It has secrets: the environment, and the requests of checks."""
     app, instance = launch.app, launch.instance
     scripts = {
-        check.key: {
+        scriptchecks.key(check): {
             "command": [placeholders.fill(word, launch.values) for word in shlex.split(check.target)],
             "timeout": check.timeout,
             "interval": check.interval,
@@ -71,7 +71,7 @@ def _check(check: Probe, launch: Launch) -> dict[str, Any]:
         "failures": check.failures_before_critical,
     }
     if check.kind == "script":
-        return {**found, "key": check.key}
+        return {**found, "key": scriptchecks.key(check)}
     given = {name.lower() for name in request.headers}
     usual = {"Connection": "close", "User-Agent": "saltdeploy", **({"Host": request.host} if request.host else {})}
     headers = {name: value for name, value in usual.items() if name.lower() not in given}

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core import scriptchecks
 from saltdeploy.core.httprequests import Request
 from saltdeploy.core.model import Probe
 from saltdeploy.definition import probes
@@ -60,7 +61,10 @@ def test_a_grpc_check_asks_the_port_for_a_service():
 def test_a_script_is_asked_for_at_the_watcher_and_named_without_its_arguments():
     probe = Probe("script", "./check --password hunter2", port=32001)
     (check,) = consulservices.registration(replace(SERVICE, checks=(probe,)))["Checks"]
-    assert (check["Name"], check["HTTP"]) == ("script ./check", f"http://10.0.0.1:32001/script/{probe.key}")
+    assert (check["Name"], check["HTTP"]) == (
+        "script ./check",
+        f"http://10.0.0.1:32001/script/{scriptchecks.key(probe)}",
+    )
     # The watcher ends it after its timeout, and must still answer then.
     assert (check["Interval"], check["Timeout"]) == ("2s", "6s")
 
@@ -69,8 +73,8 @@ def test_a_changed_script_is_asked_for_elsewhere():
     """A result of the script before is no result of this one. Where it listens makes no difference."""
     one = Probe("script", "./check")
     others = (replace(one, target="./check -v"), replace(one, timeout=9.0), replace(one, interval=9.0))
-    assert len({p.watched_path for p in (one, *others)}) == 4
-    assert replace(one, port=32001).watched_path == one.watched_path
+    assert len({scriptchecks.path(p) for p in (one, *others)}) == 4
+    assert scriptchecks.path(replace(one, port=32001)) == scriptchecks.path(one)
 
 
 def test_a_check_that_the_app_reports_to_is_the_same_for_a_candidate_and_for_clients():

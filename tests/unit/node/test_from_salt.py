@@ -145,3 +145,14 @@ def test_a_pillar_that_does_not_come_is_an_error(monkeypatch):
     with pytest.raises(Failed, match="the master does not send its pillar to web1: timed out"):
         from_salt.refresh({"id": "web1", "grains": {}, "saltenv": None}, PILLAR, {})
     assert compiler.destroyed
+
+
+@pytest.mark.parametrize("names", [[], ["curl"], ["curl", "nowhere"]])
+def test_packages_are_a_mapping_however_many_there_are(names):
+    """Salt's pkg.version returns a text for one name, and the versions of all packages for none."""
+    installed = {"curl": "7.88"}
+
+    def version(*asked):
+        return {n: installed.get(n, "") for n in asked} if len(asked) > 1 else installed.get(asked[0], "")
+
+    assert from_salt.packages({"pkg.version": version}, names) == {n: installed.get(n, "") for n in names}

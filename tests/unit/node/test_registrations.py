@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core import scriptchecks
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.httprequests import Request
 from saltdeploy.core.model import CheckRestart, Probe, Registration
@@ -199,9 +200,9 @@ def watcher(node, monkeypatch):
     def ask(self, probe, values, env, user):
         content = json.loads((node.host.instances.folder("web_1.0_0") / ".watching.json").read_text())
         asked.append(probe.target)
-        if probe.key not in content["scripts"]:
+        if scriptchecks.key(probe) not in content["scripts"]:
             raise ProbeFailed("there is no such script", status=404)
-        code = subprocess.run(content["scripts"][probe.key]["command"], check=False).returncode
+        code = subprocess.run(content["scripts"][scriptchecks.key(probe)]["command"], check=False).returncode
         if code:
             raise ProbeFailed(f"ended with {code}", status={1: 429}.get(code, 500))
         return ""

@@ -7,6 +7,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core import scriptchecks
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.httprequests import Request
 from saltdeploy.core.model import CheckRestart, PortRange, Probe
@@ -44,7 +45,9 @@ def test_without_scripts_and_restarts_there_is_nothing_to_do_and_no_secret(node)
 def test_scripts_are_filled_in_and_have_the_environment_of_the_instance(node):
     found = content(node, checks=(Probe("ttl", ""), SCRIPT))
     folder = str(node.host.instances.folder("web_1.0_80"))
-    assert found["scripts"] == {SCRIPT.key: {"command": ["./check", folder], "timeout": 3.0, "interval": 4.0}}
+    assert found["scripts"] == {
+        scriptchecks.key(SCRIPT): {"command": ["./check", folder], "timeout": 3.0, "interval": 4.0}
+    }
     assert found["env"]["PASSWORD"] == "hunter2-hunter2" and found["env"]["SALTDEPLOY_INSTANCE"] == folder
     assert found["env"]["CONSUL_CHECK_ID"] == "web_1.0_80:ttl" and "PATH" in found["env"]
 
@@ -67,7 +70,7 @@ def test_restarts_have_the_checks_that_a_watcher_can_run(node):
     keys = ("method", "headers", "body", "insecure", "server", "failures")
     assert [secure[key] for key in keys] == ["HEAD", {**usual, "X": "y", "Host": "a:1"}, "z", True, "a", 4]
     assert plain["headers"] == usual
-    assert (plain["server"], script["key"]) == ("127.0.0.1", SCRIPT.key)
+    assert (plain["server"], script["key"]) == ("127.0.0.1", scriptchecks.key(SCRIPT))
     notes = str(node.host.instances.folder("web_1.0_80") / ".restarts")
     assert found["restart"] == {
         "after": 4,

@@ -111,12 +111,12 @@ def _are_restarts(value: Any) -> bool:
 
 
 def machine(value: Any) -> str:
-    """Compare the value of ``app.machine``."""
+    """Compare the value of ``environment.machine``."""
     return _misshapen(value, MACHINE) or _not_all(value["undefined"], lambda app: _is(app, str), "undefined")
 
 
 def facts(value: Any) -> str:
-    """Compare the value of ``app.facts``: key -> text."""
+    """Compare the value of ``environment.facts``: key -> text."""
     right = isinstance(value, dict) and all(_is(part, str) for pair in value.items() for part in pair)
     return "" if right else f"found {shown(value)}, a mapping of texts is expected"
 

@@ -80,11 +80,12 @@ def diff(session: Session, first: object, second: object, machines: bool) -> Res
         if environment.broken:
             wrong = ", ".join(sorted(environment.broken))
             raise Refused(
-                f"{wrong} in {environment.name}: has mistakes, so it cannot be compared. See environment.list."
+                f"{wrong} in {environment.name}: has mistakes, so it cannot be compared."
+                " To see them, run `salt-run environment.list`."
             )
     shared = sorted(set(both[0].nodes) & set(both[1].nodes))
     if shared:
-        raise Refused(f"{', '.join(shared)}: is a node of both environments. Keep it in one.")
+        raise Refused(f"{', '.join(shared)}: is among the `nodes` of both environments. Leave it in one of them.")
     found = parity.differences(pillar, *names)
     silent: dict[str, str] = {}
     if machines:
@@ -110,7 +111,7 @@ def _machines(session: Session, *both: Environment) -> tuple[list[parity.Differe
     facts: tuple[dict[str, set[str]], ...] = ({}, {})
     silent = {}
     with Fleet(session.opts) as fleet:
-        replies = fleet.run("app.facts", sorted(nodes), packages, deadline=DEADLINE)
+        replies = fleet.run("environment.facts", sorted(nodes), packages, deadline=DEADLINE)
     for node, reply in answers.compared(replies, answers.facts).items():
         if reply.error:
             silent[node] = reply.error
@@ -138,7 +139,7 @@ def status(session: Session, name: object) -> Result:
     session.warn_of_others(environment)
     apps = [_app(app) for app in app_status.run(session, None, environment.name)["apps"]]
     with Fleet(session.opts) as fleet:
-        replies = fleet.run("app.machine", sorted(environment.nodes), deadline=DEADLINE)
+        replies = fleet.run("environment.machine", sorted(environment.nodes), deadline=DEADLINE)
     nodes = [_node(reply) for reply in answers.compared(replies, answers.machine).values()]
     whole = not any(row["problems"] for row in (*apps, *nodes))
     found = {"environment": environment.name, "as_defined": whole, "apps": apps, "nodes": nodes}

@@ -7,6 +7,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from ...core import scriptchecks
 from ...core.httprequests import Request
 from ...core.model import Probe
 from .. import httpclient
@@ -22,9 +23,9 @@ class Script:
 
     def ask(self, probe: Probe, values: Mapping[str, Any], env: Mapping[str, str] | None, user: str) -> str:
         """Ask the watcher."""
-        place = httpclient.Place("http", values["address"], probe.port or 0, probe.watched_path)
+        place = httpclient.Place("http", values["address"], probe.port or 0, scriptchecks.path(probe))
         try:
-            response, body = httpclient.ask(place, Request(), time.monotonic() + probe.answer_timeout)
+            response, body = httpclient.ask(place, Request(), time.monotonic() + scriptchecks.answer_timeout(probe))
         except (OSError, http.client.HTTPException) as exc:
             raise ProbeFailed(f"its watcher does not answer: {httpclient.reason(exc)[:SHOWN]}") from exc
         text = httpclient.text(response, body)[:SHOWN]

@@ -10,7 +10,7 @@ from saltdeploy.core.model import Environment, Node
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs import environments
 
-from tests.support.verbs import call
+from tests.support.verbs import Minions, call
 
 WELL = {"agent": "", "free": 5 << 30, "size": 10 << 30, "low": False, "undefined": []}
 
@@ -31,25 +31,9 @@ def status(monkeypatch):
     """Return the status of an environment with these apps, whose nodes answer so."""
 
     def of(*apps, **answers):
-        nodes = {node: Node(node, "10.0.0.1") for node in answers}
-        environment = Environment("site", nodes, {})
-        replies = {n: a if isinstance(a, Reply) else Reply(n, a) for n, a in answers.items()}
-
-        class Fleet:
-            def __init__(self, opts):
-                pass
-
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *exc):
-                pass
-
-            def run(self, function, asked, deadline):
-                assert (function, asked) == ("app.machine", sorted(nodes))
-                return replies
-
-        monkeypatch.setattr(environments, "Fleet", Fleet)
+        environment = Environment("site", {node: Node(node, "10.0.0.1") for node in answers}, {})
+        minions = Minions(**{"environment.machine": answers})
+        monkeypatch.setattr(environments, "Fleet", lambda opts: minions)
         monkeypatch.setattr(environments.app_status, "run", lambda session, name, env: {"apps": list(apps)})
         return environments.status(call(environment=lambda env: environment), "site")
 
@@ -137,24 +121,10 @@ def diff(monkeypatch):
         for number, answers in enumerate(sides):
             nodes = {node: Node(node, "10.0.0.1") for node in answers}
             made.append(Environment(f"e{number}", nodes, {}))
-        replies = {n: a if isinstance(a, Reply) else Reply(n, a) for answers in sides for n, a in answers.items()}
-
-        class Fleet:
-            def __init__(self, opts):
-                pass
-
-            def __enter__(self):
-                return self
-
-            def __exit__(self, *exc):
-                pass
-
-            def run(self, function, asked, packages, deadline):
-                assert (function, asked, packages) == ("app.facts", sorted(replies), [])
-                return replies
-
-        monkeypatch.setattr(environments, "Fleet", Fleet)
+        minions = Minions(**{"environment.facts": {n: a for answers in sides for n, a in answers.items()}})
+        monkeypatch.setattr(environments, "Fleet", lambda opts: minions)
         found, silent = environments._machines(call(), *made)
+        assert minions.jobs == [("environment.facts", [])]
         return [tuple(difference) for difference in found], silent
 
     return of
@@ -188,8 +158,9 @@ def test_wrong_environments_are_not_compared():
     one = {"nodes": {"a": {"address": "10.0.0.1"}}, "apps": {"shop": {}}}
     other = {"nodes": {"b": {"address": "10.0.0.2"}}, "apps": {"shop": {"odd": 1}}}
     session = call(pillar=lambda: {"apps": {"shop": shop}, "environments": {"one": one, "other": other}})
-    with pytest.raises(Refused, match="shop in other: has mistakes, so it cannot be compared"):
+    why = "shop in other: has mistakes, so it cannot be compared. To see them, run `salt-run environment.list`"
+    with pytest.raises(Refused, match=why):
         environments.diff(session, "one", "other", False)
     other.update(apps={}, nodes=one["nodes"])
-    with pytest.raises(Refused, match="a: is a node of both environments"):
+    with pytest.raises(Refused, match="a: is among the `nodes` of both environments. Leave it in one"):
         environments.diff(session, "one", "other", False)
