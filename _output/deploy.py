@@ -46,6 +46,9 @@ def _harmless(data):
 
 
 def _event(event, colors):
+    if "of" in event:
+        lines = _event({key: value for key, value in event.items() if key != "of"}, colors).splitlines()
+        return "\n".join(f"{_paint(event['of'], 'CYAN', colors)} {line}" for line in lines)
     if "begin" in event:
         nodes = ", ".join(event["nodes"])
         return _paint(f"{event['begin']:<{WIDTH}} {nodes} …", "DARK_GRAY", colors)
@@ -82,9 +85,22 @@ def _logs(data, colors):
     return "\n\n".join(blocks)
 
 
+def _runs(data, colors):
+    rows = [
+        (run["app"], OUTCOMES.get(run.get("outcome"), "refused"), _seconds(run["seconds"]) if "seconds" in run else "")
+        for run in data["runs"]
+    ]
+    verdicts = [_verdict(run, colors) for run in data["runs"] if run["retcode"] or run.get("outcome") == "paused"]
+    return "\n".join([*_table(("app", "outcome", "took"), rows), *verdicts, _verdict(data, colors)])
+
+
+def _plans(data, colors):
+    return "\n\n".join(_plan(plan, colors) for plan in data["plans"])
+
+
 def _plan(data, _colors):
     head = " ".join(_release(data[k]) for k in ("app", "version") if data.get(k))
-    return "\n".join([f"{head} in {data['environment']}, the plan:", *(f"  {line}" for line in data["plan"])])
+    return "\n".join([f"{head} in {data['environment']}, the plan:".lstrip(), *(f"  {line}" for line in data["plan"])])
 
 
 def _status(data, colors):
@@ -269,6 +285,8 @@ OUTCOMES = {
     "reverted": "failed, reverted",
     "not_reverted": "NOT REVERTED",
     "untrue": "DIFFERS",
+    "not_begun": "not begun",
+    "taken_back": "taken back",
 }
 # The first of these keys that a result has decides its view.
 VIEWS = {
@@ -278,6 +296,8 @@ VIEWS = {
     "as_defined": _environment,
     "values": _values,
     "findings": _findings,
+    "runs": _runs,
+    "plans": _plans,
     "apps": _status,
     "history": _history,
     "logs": _logs,

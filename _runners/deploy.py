@@ -37,7 +37,7 @@ from saltdeploy.master.verbs.session import of_runner
 
 __virtual__ = loader.virtual
 
-__func_alias__ = {"exec_": "exec"}
+__func_alias__ = {"exec_": "exec", "all_": "all"}
 
 
 def _verb(function):
@@ -70,6 +70,8 @@ def app(
     A failure reverts the deployment: the instances that were published before stay published. Releases beyond
     ``keep_releases`` are removed in the end.
 
+    Several names (``shop,blog``) deploy several apps in one run, as :py:func:`all` does.
+
     version
         The release. By default the environment's definition names it.
     instances
@@ -94,7 +96,38 @@ def app(
 
         salt-run deploy.app shop version=1.4.3
     """
-    return verbs.deploy.run(_session(), name, env, version, instances, nodes, publish, test, keep, reason, move, wait)
+    apps = verbs.several.names(name)
+    if apps is None:
+        return verbs.deploy.run(
+            _session(), name, env, version, instances, nodes, publish, test, keep, reason, move, wait
+        )
+    verbs.several.refuse_alone(version=version, instances=instances, publish=not publish, keep=keep)
+    return verbs.several.run(_session(), apps, env, nodes, test, reason, move, wait)
+
+
+@_verb
+def all_(env=None, group=None, test=False, reason="", wait=0, parallel=None, *extra, **kwargs):
+    """
+    Deploy all apps of an environment in one run, as it defines them: first the plan of each, then each app after the
+    apps that it ``requires``, and side by side where they are free. If one fails, the apps that require it are not
+    begun, and the others end: see :doc:`/howto/several`. It ends with 0 if all apps are done, with 1 if each app that
+    is not done is as it was, with 2 if one needs a look, and with 3 if nothing was changed.
+
+    group
+        Only the apps of this group of the environment.
+    wait
+        How long to wait for another run in this environment to end, for example ``5m``, and for another run of each
+        app.
+    parallel
+        How many apps to deploy at once. By default 4.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.all test
+    """
+    return verbs.several.all_apps(_session(), env, group, test, reason, wait, parallel)
 
 
 @_verb
@@ -121,7 +154,11 @@ def plan(
 
         salt-run deploy.plan shop version=1.4.3
     """
-    return verbs.deploy.run(_session(), name, env, version, instances, nodes, publish, True, keep, "", move)
+    apps = verbs.several.names(name)
+    if apps is None:
+        return verbs.deploy.run(_session(), name, env, version, instances, nodes, publish, True, keep, "", move)
+    verbs.several.refuse_alone(version=version, instances=instances, publish=not publish, keep=keep)
+    return verbs.several.run(_session(), apps, env, nodes, True, "", move)
 
 
 @_verb

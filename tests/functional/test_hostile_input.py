@@ -103,7 +103,7 @@ def runner(runners, opts, monkeypatch):
     opts["pillar"]["environments"]["site"]["discovery"]["consul"]["servers"] = ["http://127.0.0.1:1"]
     compiled = SimpleNamespace(compile_pillar=lambda: opts["pillar"])
     monkeypatch.setattr("saltdeploy.master.verbs.session.salt.pillar.Pillar", lambda *args: compiled)
-    for module in ("session", "logs", "execute", "environments"):
+    for module in ("session", "logs", "execute", "environments", "up", "down"):
         monkeypatch.setattr(f"saltdeploy.master.verbs.{module}.Fleet", lambda opts: NoMaster())
     return runners
 
@@ -116,7 +116,8 @@ def test_every_verb_of_the_runner(runner):
     """Whatever it is given, it ends with 3: at the latest because Consul does not answer."""
     for verb, function in verbs(runner).items():
         for what, kwargs in calls(function):
-            given = {"name": "web", **({"command": "true"} if verb == "exec" else {}), **kwargs}
+            first = {} if verb == "all" else {"name": "web"}
+            given = {**first, **({"command": "true"} if verb == "exec" else {}), **kwargs}
             result = function(**given)
             assert result["retcode"] == 3, f"deploy.{verb}, {what}: {result}"
             assert is_fit_to_be_shown(result["verdict"]), f"deploy.{verb}, {what}"

@@ -26,7 +26,7 @@ RUNNER = {
     "remove",
     "prune",
 }
-RUNNER |= {"status", "history", "test", "logs", "exec", "hooks", "unlock"}
+RUNNER |= {"all", "status", "history", "test", "logs", "exec", "hooks", "unlock"}
 APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "logs", "command", "observe"}
 APP |= {"restore", "missing", "clean", "reload"}
 
@@ -49,7 +49,9 @@ def test_runner_is_loaded_with_examples(runners):
     assert public(runners, "deploy") == RUNNER
     for function in RUNNER:
         assert f"salt-run deploy.{function}" in runners[f"deploy.{function}"].__doc__
-    assert public(runners, "environment") == {"diff", "inventory", "list", "show", "status", "validate"}
+    assert public(runners, "environment") == {
+        *("diff", "down", "inventory", "list", "show", "status", "up", "validate")
+    }
     # Salt puts the bus and the user into the globals of a function.
     for function in [f for f in runners if f.partition(".")[0] in ("deploy", "environment")]:
         assert "_session" in runners[function].__globals__, function
@@ -258,3 +260,41 @@ def test_wrong_arguments_are_a_result_that_is_refused(runners):
     assert result["retcode"] == 3
     assert "unknown argument instnaces= (did you mean `instances`?)" in result["verdict"]
     assert "confirm='yes': True or False is allowed" in runners["deploy.remove"]("web", confirm="yes")["verdict"]
+
+
+def test_a_run_of_several_apps_is_a_table_and_the_reason_of_each_failure(outputters):
+    rows = [
+        {"app": "db", "outcome": "done", "seconds": 4.2, "verdict": "db is published", "retcode": 0},
+        {"app": "till", "outcome": "reverted", "seconds": 2.0, "verdict": "till was not deployed", "retcode": 1},
+        {"app": "shop", "outcome": "not_begun", "verdict": "shop was not begun: till", "retcode": 3},
+        {"app": "mail", "verdict": "refused, nothing was changed: mail is paused", "retcode": 3},
+    ]
+    run = {"runs": rows, "environment": "site", "verdict": "in site, …", "retcode": 1, "seconds": 9.0}
+    assert outputters["deploy"](run).splitlines() == [
+        "  app   outcome           took",
+        "  db    done              4.2 s",
+        "  till  failed, reverted  2.0 s",
+        "  shop  not begun",
+        "  mail  refused",
+        "till was not deployed  (2.0 s)",
+        "shop was not begun: till",
+        "refused, nothing was changed: mail is paused",
+        "in site, …  (9.0 s)",
+    ]
+
+
+def test_each_line_of_an_app_in_a_run_of_several_begins_with_its_name(outputters):
+    step = {"phase": "start", "node": "web1", "what": "does not stay up\nits last lines", "seconds": 1.0, "ok": False}
+    event = {"suffix": "progress", "event": {"message": {"of": "shop", "step": step}}}
+    assert outputters["deploy"](event).splitlines() == [
+        "shop start    web1: does not stay up  1.0 s",
+        "shop          its last lines",
+    ]
+
+
+def test_plans_follow_one_another(outputters):
+    plans = [{"app": name, "version": "1.0", "environment": "site", "plan": ["install"]} for name in ("db", "shop")]
+    shown = outputters["deploy"]({"plans": plans, "environment": "site", "retcode": 0})
+    assert shown == "db 1.0 in site, the plan:\n  install\n\nshop 1.0 in site, the plan:\n  install"
+    down = {"environment": "site", "plan": ["remove the app db"], "retcode": 0}
+    assert outputters["deploy"](down) == "in site, the plan:\n  remove the app db"

@@ -327,6 +327,17 @@ class Node:
 
 
 @dataclass(frozen=True)
+class Group:
+    """Apps of an environment that belong together.
+
+    :param together: whether a failure of one takes all of them back, if they are deployed in the same run.
+    """
+
+    apps: tuple[str, ...]
+    together: bool = False
+
+
+@dataclass(frozen=True)
 class Webhook:
     """The place that events are sent to. Its ``repr`` leaves out the parts that may be secret.
 
@@ -365,6 +376,7 @@ class Environment:
     broken: dict[str, str] = field(default_factory=dict)
     clashing: dict[str, str] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
+    groups: dict[str, Group] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:

@@ -1,7 +1,7 @@
 """The record of an app in an environment: the instances that run on each node, and the history.
 
 Keys under ``deploy/<environment>/<app>/``: ``lock``, ``current``, ``history/<deployment>``,
-and ``hooks/…`` (see hooks).
+and ``hooks/…`` (see hooks). ``deploy/<environment>/lock`` is the lock of a run for several apps.
 """
 
 from __future__ import annotations
@@ -189,6 +189,11 @@ def prefix(environment: str, app: str) -> str:
 def lock_key(prefix: str) -> str:
     """Return the key of the deployment lock."""
     return f"{prefix}lock"
+
+
+def environment_lock_key(environment: str) -> str:
+    """Return the key of the lock of a run for several apps. No app has it, because theirs have a further part."""
+    return f"deploy/{environment}/lock"
 
 
 def current_key(prefix: str) -> str:

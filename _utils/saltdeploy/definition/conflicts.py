@@ -11,7 +11,7 @@ from ..core.model import AGENT
 from .inheritance import mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from ..core.model import App
 
@@ -101,6 +101,14 @@ def circle(name: str, required: Iterable[str], apps: Mapping[str, App]) -> list[
             seen.add(way[-1])
             ways += [[*way, other] for other in getattr(apps.get(way[-1]), "requires", ())]
     return []
+
+
+def in_a_circle(way: Sequence[str]) -> str:
+    """Return the message on apps that require one another. ``way`` is as :func:`circle` returns it."""
+    return (
+        f"apps:{way[0]}:requires: goes round in a circle: {' > '.join(way)}. None of them can be the first to be"
+        " deployed. Take one `requires` out."
+    )
 
 
 def _no_urls(consul: Mapping[str, Any]) -> Iterator[str]:

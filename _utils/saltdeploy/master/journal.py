@@ -11,7 +11,7 @@ from ..core.phases import PHASES
 if TYPE_CHECKING:
     from ..core.events import Phases
 
-LONG = ("install", "start", "healthy", "retire", "restart", "reload", "restore", "stop", "remove")
+LONG = ("sync", "states", "install", "start", "healthy", "retire", "restart", "reload", "restore", "stop", "remove")
 
 
 @dataclass(frozen=True)

@@ -93,6 +93,10 @@ class Lock:
         except (Failed, *INTERRUPTS):
             pass  # the session expires by itself
 
+    def quiet(self) -> threading.Lock:
+        """Return a context in which the thread that renews the session does nothing, for example to fork in."""
+        return self._keeping
+
     def check(self) -> None:
         """Raise LockLost unless the lock is surely ours. Consul is asked, because a suspended run cannot know."""
         self._keep()
@@ -207,11 +211,13 @@ def held(holder: object, about: Mapping[str, str] | None = None) -> str:
     since = holder.get("since")
     age = f" for {time.time() - since:.0f}s" if isinstance(since, (int, float)) else ""
     reason = f", reason: {holder['reason']}" if holder.get("reason") else ""
+    environment, doing = holder.get("environment"), holder.get("doing", "deployed")
+    app = f"{holder['app']} " if holder.get("app") else ""
+    what = f"{app}is being {doing} in {environment}" if app else f"{environment} is being {doing}"
     return (
-        f"{holder.get('app')} is being {holder.get('doing', 'deployed')} in {holder.get('environment')}"
-        f" by {holder.get('owner', 'somebody')}{age} (deployment {holder.get('deployment', 'unknown')}{reason})."
+        f"{what} by {holder.get('owner', 'somebody')}{age} (deployment {holder.get('deployment', 'unknown')}{reason})."
         f" Wait for it. If that run is dead, the lock expires by itself within {2 * TTL}s,"
-        f" or `salt-run deploy.unlock {holder.get('app')} force=True env={holder.get('environment')}`."
+        f" or `salt-run deploy.unlock {app}force=True env={environment}`."
     )
 
 

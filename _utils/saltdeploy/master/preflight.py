@@ -206,10 +206,7 @@ def requirements(discovery: Backend, app: App, environment: Environment) -> None
     lost = [name for name in app.requires if not membership.of_environment(found[name], environment.name)]
     circle = conflicts.circle(app.name, lost, environment.apps)
     if circle:
-        raise Refused(
-            f"apps:{app.name}:requires: goes round in a circle: {' > '.join(circle)}. None of them can be the first to"
-            " be deployed. Take one `requires` out."
-        )
+        raise Refused(conflicts.in_a_circle(circle))
     if lost:
         raise Refused(
             f"{app.name} requires {' and '.join(lost)}, which discovery does not have healthy:"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ...core.forms import A_NAME, ADDRESS, MINION, text
+from ...core.model import Group
 from .app import APP
 from .consul import CLUSTER, DISCOVERY, DNS
 from .keys import WORDS, Key, Section, mapping, optional
@@ -33,6 +34,23 @@ NODE = Section(
             ),
         ),
     },
+)
+
+GROUP = Section(
+    "group",
+    {
+        "apps": Key({"type": "array", "items": A_NAME, "minItems": 1}, "The apps.", required=True),
+        "together": Key(
+            {"type": "boolean"},
+            (
+                "Whether the apps succeed or fail together. If one of them fails in a run that deploys several apps,"
+                " the run takes the others back to their state before."
+            ),
+            default="false",
+            reason="An app that was deployed serves by itself. To take it back is another deployment, with its risks.",
+        ),
+    },
+    defaults=vars(Group(())),
 )
 
 ENVIRONMENT = Section(
@@ -103,6 +121,10 @@ ENVIRONMENT = Section(
                 "The apps that run here, each with its differences from its definition under ``apps``. Any key of it is"
                 " allowed. (Mappings are merged, lists and values are replaced.) ``{}`` means no differences."
             ),
+        ),
+        "groups": Key(
+            mapping(GROUP.schema, A_NAME),
+            "Apps that are deployed in one run, by the name of the group: see :doc:`/howto/several`.",
         ),
         "strategy": Key(
             STRATEGY.schema,

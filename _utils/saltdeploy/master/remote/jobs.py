@@ -137,6 +137,12 @@ def warnings(value: object) -> list[str]:
     return [text for text in found if isinstance(text, str)] if isinstance(found, list) else []
 
 
+def misshapen_states(value: object) -> str:
+    """Return the problem of an answer to ``state.apply``, or an empty text."""
+    whole = isinstance(value, dict) and all(isinstance(state, dict) for state in value.values())
+    return "" if whole else f"found {words.shown(value)}, the results of states are expected"
+
+
 def stop_deadline(app: App, ids: Mapping[str, Sized]) -> float:
     """Return how long a job that retires ``ids`` of ``app`` may take, in seconds.
 

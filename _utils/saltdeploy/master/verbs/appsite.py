@@ -73,6 +73,11 @@ class Site:
             raise Refused(f"{name} is not deployed in {env}: salt-run deploy.app {name} env={env}")
         return record
 
+    def still(self, deployment: str | None) -> None:
+        """Raise Refused unless the record is of this ``deployment``. None is any."""
+        if deployment and (self.record() or records.NOTHING).get("deployment") != deployment:
+            raise Refused(f"somebody went on with {self.app.name} meanwhile")
+
     def not_paused(self) -> None:
         """Raise Refused if a deployment is paused, and no other deployment may replace it."""
         sentence = records.paused(self.app.name, self.environment.name, self.record())

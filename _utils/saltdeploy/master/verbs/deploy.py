@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ... import discovery
@@ -25,6 +26,7 @@ from . import abort, promote, rollouttask, task
 
 if TYPE_CHECKING:
     from ...core.model import App, Environment
+    from ...core.records import Record
     from ...discovery.backend import Backend, Endpoint
     from ...planning.model import Desired, Observed, Plan
     from .session import Session
@@ -44,14 +46,18 @@ def run(
     reason: object,
     move: bool,
     wait: object = 0,
+    presumed: Collection[str] = (),
 ) -> Result:
-    """Deploy a release of app ``name``."""
+    """Deploy a release of app ``name``.
+
+    :param presumed: names of the apps that will be there by then. It is for a plan, and ``requires`` may have them.
+    """
     patience = 0.0 if wait is None or (wait == 0 and wait is not False) else arguments.seconds("wait", wait)
     environment, app = session.definitions(name, env, starts=True)
     wanted = versions.check(app, version)
     count = arguments.count("instances", instances, app.instances)
     loadbalancer.refuse_beyond(environment, app, count)
-    with session.site(environment, app, nodes) as site:
+    with session.site(environment, app, nodes, presumed=presumed) as site:
         site.compare = wanted
 
         def decide(observed: Observed) -> Task:
@@ -74,11 +80,17 @@ def run(
                     contents.check(site.fleet, app, wanted, (), observed, site.record())
                 return plan
 
-            return rollouttask.decide(session, site, observed, desired, make)
+            decided = rollouttask.decide(session, site, observed, desired, make)
+            return replace(decided, more={**decided.more, "before": _before(site.record())})
 
         result = task.carry_out(session, site, "deploy", decide, reason, test, patience)
     waits = result.get("outcome") == Outcome.PAUSED and math.isfinite(app.strategy.pause)
     return _wait_out(session, environment, app, result) if waits else result
+
+
+def _before(record: Record | None) -> str:
+    """Return the edition that clients have before a deployment, or an empty text."""
+    return records.settled(record) or (record or records.NOTHING)["version"]
 
 
 def _wait_out(session: Session, environment: Environment, app: App, result: Result) -> Result:

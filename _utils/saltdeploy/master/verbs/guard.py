@@ -47,8 +47,9 @@ def result(function: Callable[..., dict[str, Any]], args: Sequence[Any], kwargs:
     given: dict[str, Any] = {}
     named = {n: p.default for n, p in signature.parameters.items() if p.kind is p.POSITIONAL_OR_KEYWORD}
     _hang_up_like_ctrl_c()
-    try:
-        given = _bound(signature, args, kwargs)
+
+    def call() -> dict[str, Any]:
+        given.update(_bound(signature, args, kwargs))
         arguments.unknown(given["extra"], given["kwargs"], [n for n in named if n != "name"])
         for name, default in named.items():
             if isinstance(default, bool):
@@ -56,18 +57,31 @@ def result(function: Callable[..., dict[str, Any]], args: Sequence[Any], kwargs:
             if name == "reason":
                 arguments.text(name, given[name], arguments.REASON)
         return function(*args, **kwargs)
+
+    def looking() -> bool:
+        changing = any(given.get(argument) for argument in CHANGING)
+        return (function.__name__ in LOOKING and not changing) or given.get("test") is True
+
+    return attempt(call, looking)
+
+
+def attempt(call: Callable[[], dict[str, Any]], looking: Callable[[], bool]) -> dict[str, Any]:
+    """Return the result of ``call``, or a result for any exception.
+
+    :param looking: returns whether the call changes nothing.
+    """
+    try:
+        return call()
     except (SaltInvocationError, CommandExecutionError) as exc:
         return {"verdict": words.message(f"refused, nothing was changed: {exc}"), "retcode": REFUSED}
     except INTERRUPTS:  # once there is something to revert, the verb itself reverts and returns
         return {"verdict": "interrupted, nothing was changed", "retcode": REFUSED}
     except Exception as exc:
         # Salt would print a traceback, and end with 1.
-        log.debug("%s.%s", function.__module__.rpartition(".")[2], function.__name__, exc_info=True)
-        changing = any(given.get(argument) for argument in CHANGING)
-        looking = (function.__name__ in LOOKING and not changing) or given.get("test") is True
-        looking |= getattr(exc, "unchanged", False)
-        verdict = FAULT.format(tracebacks.told(exc), "" if looking else UNFINISHED)
-        return {"verdict": words.message(verdict), "retcode": REVERTED if looking else NOT_REVERTED}
+        log.debug("A function of a runner failed", exc_info=True)
+        harmless = looking() or getattr(exc, "unchanged", False)
+        verdict = FAULT.format(tracebacks.told(exc), "" if harmless else UNFINISHED)
+        return {"verdict": words.message(verdict), "retcode": REVERTED if harmless else NOT_REVERTED}
 
 
 def _bound(signature: inspect.Signature, args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -27,16 +27,21 @@ if TYPE_CHECKING:
     from .task import Result
 
 
-def run(session: Session, name: object, env: object, confirm: bool, test: bool, reason: object) -> Result:
+def run(
+    session: Session, name: object, env: object, confirm: bool, test: bool, reason: object, of: str | None = None
+) -> Result:
     """Remove app ``name``: its instances, its releases and its record. The history stays.
 
     It reports a failure half way, and does not undo it.
+
+    :param of: as for rollback.run.
     """
     # A running app can be removed even if no environment defines it any more.
     environment, app = session.defined_or_not(name, env)
     with session.whole_site(environment, app) as site:
 
         def decide(observed: Observed) -> Task:
+            site.still(of)
             # Services that others have registered may stay.
             theirs = (membership.Kind.OTHER, membership.Kind.FOREIGN)
             membership.refuse(site.strangers(observed), app.name, environment.name, theirs)

@@ -32,11 +32,13 @@ def run(
     reason: object,
     move: bool,
     settings: object = None,
+    of: str | None = None,
 ) -> Result:
     """Roll app ``name`` back to the last good release with the settings that it had, or to others.
 
     :param version: the release, or the edition, which must still be installed. None means the last good one.
     :param settings: the number of the settings. None means the last settings of the release.
+    :param of: the deployment to go back from. None is any, and else another one must not have come after it.
     """
     environment, app = session.definitions(name, env)
     number = None if settings is None else names.whole("settings", settings, 0, editions.MOST)
@@ -44,6 +46,7 @@ def run(
     with session.site(environment, app, nodes, back=True) as site:
 
         def decide(observed: Observed) -> Task:
+            site.still(of)
             site.tell_strangers(observed)
             record, history = site.deployed(), site.history()
             current = records.running(history, record)

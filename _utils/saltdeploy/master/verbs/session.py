@@ -9,7 +9,7 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +46,14 @@ class Session:
     def __init__(
         self, opts: Mapping[str, Any], emit: Callable[[Any], None] = lambda event: None, user: object = None
     ) -> None:
-        self.opts, self.journal, self.owner = opts, Journal(emit), owner(user)
+        self.opts, self.emit, self.journal, self.owner = opts, emit, Journal(emit), owner(user)
+        self._pillar: dict[str, Any] | None = None
+
+    def beside(self, emit: Callable[[Any], None], pillar: dict[str, Any]) -> Session:
+        """Return the Session of a further verb of the same caller, with the definitions of ``pillar``."""
+        session = Session(self.opts, emit)
+        session.owner, session._pillar = self.owner, pillar
+        return session
 
     # -- definitions --------------------------------------------------------------------------
 
@@ -68,6 +75,8 @@ class Session:
 
         :raises Refused: it has no environment.
         """
+        if self._pillar is not None:
+            return self._pillar
         # Salt hides the mistakes in pillar files from minions. The master's own user may see them.
         opts = {**self.opts, "pillar_safe_render_error": False}
         with templateerrors.quiet():
@@ -147,16 +156,24 @@ class Session:
 
     @contextlib.contextmanager
     def site(
-        self, environment: Environment, app: App, nodes: object = None, choice: bool = True, back: bool = False
+        self,
+        environment: Environment,
+        app: App,
+        nodes: object = None,
+        choice: bool = True,
+        back: bool = False,
+        presumed: Collection[str] = (),
     ) -> Iterator[Site]:
         """Check the preconditions of a start of instances, and yield the Site.
 
         :param choice: whether the verb has ``nodes=``.
         :param back: whether the verb goes back to an earlier state. Then no other app need be healthy.
+        :param presumed: names of services that need not be healthy yet.
         """
         chosen = arguments.nodes(environment, app, nodes)
+        required = () if back else tuple(name for name in app.requires if name not in presumed)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
-            preflight.requirements(backend, replace(app, requires=()) if back else app, environment)
+            preflight.requirements(backend, replace(app, requires=required), environment)
             yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, self.warn)
 
     @contextlib.contextmanager

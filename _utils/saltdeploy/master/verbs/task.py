@@ -7,6 +7,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ...core import arguments, records
@@ -18,6 +19,7 @@ from ..rollout.context import Identity
 
 if TYPE_CHECKING:
     from ...planning.model import Observed
+    from ..journal import Journal
     from .appsite import Site
     from .session import Session
 
@@ -93,15 +95,13 @@ def carry_out(
         plan = {"plan": task.lines, "actions": task.actions, "warnings": journal.warnings}
         return {**about, "version": task.version, **task.more, **plan, "retcode": DONE}
     began = time.time()
-    identity = Identity(_new_id(), session.owner, reason)
+    identity = Identity(new_id(), session.owner, reason)
     who = {"deployment": identity.id, "owner": identity.owner, "reason": reason}
     info = {**who, **about, "doing": DOING.get(verb, "deployed")}
     notifier = notify.Notifier(session.opts, journal, site.environment.webhook, {**about, **who, "verb": verb})
 
-    def say(holder: str) -> None:
-        journal.say(f"waits for at most {wait:g}s: {holder}")
-
-    with notifier, Lock(site.discovery, records.lock_key(site.prefix), info, wait, say) as lock:
+    key = records.lock_key(site.prefix)
+    with notifier, Lock(site.discovery, key, info, wait, partial(say_waiting, journal, wait)) as lock:
         with unchanged():
             task = decide(session.observe(site, identity.id))
         for line in task.lines:
@@ -148,6 +148,11 @@ def _remember(session: Session, site: Site, lock: Lock, identity: Identity, resu
         session.journal.warn(f"the history of this run could not be written: {cause(exc)}")
 
 
-def _new_id() -> str:
+def say_waiting(journal: Journal, seconds: float, holder: str) -> None:
+    """Say that a run waits for ``holder``, a sentence on the run that has the lock."""
+    journal.say(f"waits for at most {seconds:g}s: {holder}")
+
+
+def new_id() -> str:
     """Return the id of a deployment. Ids sort by time, and two at the same time differ."""
     return f"{datetime.datetime.now(datetime.timezone.utc):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}"

@@ -1,4 +1,4 @@
-"""``deploy.unlock``: shows who deploys an app now, and takes a lock away."""
+"""``deploy.unlock``: shows who deploys, and takes a lock away."""
 
 from __future__ import annotations
 
@@ -15,22 +15,32 @@ if TYPE_CHECKING:
 
 
 def run(session: Session, name: object, env: object, force: bool) -> Result:
-    """Show the holder of the lock of app ``name``. With ``force``, take the lock away."""
-    environment, app = session.defined_or_not(name, env)
-    key = records.lock_key(records.prefix(environment.name, app.name))
+    """Show the holder of the lock of app ``name``. With ``force``, take the lock away.
+
+    :param name: None is the lock of a run for several apps.
+    """
+    if name is None:
+        environment, app = session.environment(env), ""
+        key = records.environment_lock_key(environment.name)
+    else:
+        environment, defined = session.defined_or_not(name, env)
+        app = defined.name
+        key = records.lock_key(records.prefix(environment.name, app))
+    what = f"{app} in {environment.name}" if app else environment.name
     with discovery.connect(environment.discovery) as backend:
         found, index, locked = backend.read(key)
         holder = shapes.holder(found)
         if not locked:
-            definition.find_name(environment, app.name)
-            return {"app": app.name, "verdict": f"{app.name} is not locked in {environment.name}.", "retcode": DONE}
+            if app:
+                definition.find_name(environment, app)
+            return {"app": app, "verdict": f"{what} is not locked.", "retcode": DONE}
         if not force:
-            raise Refused(held(holder, {"app": app.name, "environment": environment.name}))
+            raise Refused(held(holder, {"app": app, "environment": environment.name}))
         # If the value did not change, the run would see no other holder and take the lock again. The write fails
         # if another run has the lock by now.
         if not backend.replace(key, {**holder, "taken_by": session.owner}, index):
-            raise Refused(f"the lock of {app.name} changed hands meanwhile: see who has it now, without force=True.")
+            raise Refused(f"the lock of {what} changed hands meanwhile: see who has it now, without force=True.")
         backend.destroy_session(locked)
     run = f"The run of {holder['owner']}" if holder.get("owner") else "The run that held it"
-    verdict = f"{app.name} in {environment.name} is unlocked. {run} can write nothing more."
-    return {"app": app.name, "verdict": verdict, "retcode": DONE}
+    verdict = f"{what} is unlocked. {run} can write nothing more."
+    return {"app": app, "verdict": verdict, "retcode": DONE}

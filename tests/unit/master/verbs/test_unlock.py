@@ -19,7 +19,7 @@ def locked(here):
 
 def test_an_app_that_nobody_deploys_is_not_locked(here):
     result = unlock.run(here().session, "shop", None, True)
-    assert (result["verdict"], result["retcode"]) == ("shop is not locked in e.", DONE)
+    assert (result["verdict"], result["retcode"]) == ("shop in e is not locked.", DONE)
 
 
 def test_an_unknown_app_is_no_app_without_a_lock(here):
@@ -56,6 +56,6 @@ def test_a_lock_that_changed_hands_meanwhile_stays(locked):
         return seen
 
     locked.catalog.read = overtaken
-    with pytest.raises(Refused, match="^the lock of shop changed hands meanwhile: see who has it now"):
+    with pytest.raises(Refused, match="^the lock of shop in e changed hands meanwhile: see who has it now"):
         unlock.run(locked.session, "shop", None, True)
     assert locked.catalog.holders == {KEY: "bob's session"}

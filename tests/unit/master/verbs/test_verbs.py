@@ -19,7 +19,7 @@ def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb, monkeypatch
     """Of a node that does not answer."""
     asked, verb = [], getattr(verbs, verb)
 
-    def site_of(environment, app, nodes=None, choice=True, back=False):
+    def site_of(environment, app, nodes=None, choice=True, back=False, presumed=()):
         asked.append(choice)
         raise Refused("web1 does not answer")
 

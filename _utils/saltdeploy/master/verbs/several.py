@@ -1,0 +1,348 @@
+"""``deploy.all``, and ``deploy.app`` with several apps: deploys apps in the order of their requirements.
+
+Each app is deployed as if it was deployed alone, in a process of its own. The run itself holds the lock of the
+environment, and each deployment the lock of its app. A run waits for a lock of the environment only before it has any
+other lock, so two runs cannot wait for each other.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from ... import definition, discovery
+from ...core import arguments, records, words
+from ...core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError, Mistakes, Refused
+from ...core.words import name as said
+from ...definition import conflicts
+from .. import sidebyside
+from ..lock import Lock
+from ..outcome import Outcome
+from . import deploy, guard, remove, rollback, task
+
+if TYPE_CHECKING:
+    from ...core.model import Environment
+    from .session import Session
+    from .task import Result
+
+    # What a verb does with one app: its session, the app, the environment.
+    Verb = Callable[[Session, str, str], Result]
+
+# The outcome of an app whose deployment did not begin.
+NOT_BEGUN = "not_begun"
+# The outcome of an app that was deployed, and then taken back with its group.
+TAKEN_BACK = "taken_back"
+
+
+def names(value: object) -> list[str] | None:
+    """Return the apps that an operator names, each once, or None if ``value`` is not several apps.
+
+    :param value: a list, or a text with commas.
+    """
+    parts = value.split(",") if isinstance(value, str) and "," in value else value
+    if not isinstance(parts, (list, tuple)):
+        return None
+    found = [arguments.one_name(part.strip() if isinstance(part, str) else part) for part in parts]
+    if not found or not all(found):
+        raise Refused(f"unknown apps {words.shown(value)}: say their names, separated by commas")
+    return list(dict.fromkeys(str(name) for name in found))
+
+
+def refuse_alone(**arguments: object) -> None:
+    """Raise Refused if one of these arguments is given. They are for a single app."""
+    given = [f"{name}=" for name, value in arguments.items() if value]
+    if given:
+        raise Refused(f"{', '.join(given)}: is for one app. With several, each is deployed as its definition says.")
+
+
+def chosen(environment: Environment, group: object) -> list[str]:
+    """Return the names of all apps of ``environment``, or of its group ``group``."""
+    word = arguments.one_name(group)
+    if word is None:
+        return environment.names
+    if word not in environment.groups:
+        known = environment.groups
+        raise Refused(
+            f"unknown group {words.shown(word)} in environment {environment.name}{words.nearest(word, known)}. Groups"
+            f" there: {words.listed(known)}."
+        )
+    return list(environment.groups[word].apps)
+
+
+def all_apps(
+    session: Session, env: object, group: object, test: bool, reason: object, wait: object, parallel: object
+) -> Result:
+    """Deploy all apps of an environment, or of its group ``group``."""
+    environment = session.environment(arguments.word(env))
+    return run(session, chosen(environment, group), environment.name, None, test, reason, False, wait, parallel)
+
+
+def run(
+    session: Session,
+    apps: Sequence[str],
+    env: object,
+    nodes: object,
+    test: bool,
+    reason: object,
+    move: bool,
+    wait: object = 0,
+    parallel: object = None,
+) -> Result:
+    """Deploy ``apps``, in the order of their requirements, and side by side where they are free.
+
+    :param test: True only returns the plan of each app.
+    :param wait: how long to wait for another run, as for deploy.run.
+    :param parallel: how many apps at once. None is sidebyside.MOST.
+    """
+    environment = session.environment(env)
+    patience = 0.0 if wait is None or (wait == 0 and wait is not False) else arguments.seconds("wait", wait)
+    most = arguments.count("parallel", parallel, sidebyside.MOST)
+    reason = arguments.text("reason", reason, arguments.REASON) or ""
+    refuse_wrong(environment, apps)
+    if not apps:
+        raise Refused(f"{environment.name} has no apps: name some under environments:{environment.name}:apps")
+    session.warn_of_others(environment)
+    fleet = Several(session, environment, apps, most)
+
+    def plan(own: Session, app: str, env: str) -> Result:
+        return deploy.run(own, app, env, None, None, nodes, True, True, False, reason, move, presumed=apps)
+
+    plans = fleet.plan(plan)
+    if test:
+        found = [plans[app] for app in apps]
+        return {"environment": environment.name, "plans": found, "warnings": session.journal.warnings, "retcode": DONE}
+
+    def act(own: Session, app: str, env: str) -> Result:
+        return deploy.run(own, app, env, None, None, nodes, True, False, False, reason, move, wait)
+
+    return fleet.locked("deploy", "deployed", reason, patience, lambda: fleet.deploy(act))
+
+
+def refuse_wrong(environment: Environment, apps: Iterable[str]) -> None:
+    """Raise a DefinitionError, with all mistakes, if any of ``apps`` cannot be deployed by its definition."""
+    mistakes, unknown = Mistakes(), []
+    for name in apps:
+        try:
+            app = definition.find_app(environment, name)
+            definition.refuse_clash(environment, app)
+        except DefinitionError as exc:
+            mistakes.add(str(exc))
+        except Refused as exc:
+            unknown.append(str(exc))
+    if unknown:
+        raise Refused(unknown[0])
+    mistakes.refuse()
+    for name, group in environment.groups.items():
+        pausing = [a for a in group.apps if a in apps and math.isinf(environment.apps[a].strategy.pause)]
+        if group.together and pausing and len(set(group.apps) & set(apps)) > 1:
+            raise Refused(
+                f"environments:{environment.name}:groups:{said(name)}: is `together`, and a deployment of"
+                f" {', '.join(pausing)} pauses until somebody promotes it. Give its `pause` a time, or take it out of"
+                " the group."
+            )
+    for name in apps:
+        way = conflicts.circle(name, set(environment.apps[name].requires) & set(apps), environment.apps)
+        if way:
+            raise Refused(conflicts.in_a_circle(way))
+
+
+class Several:
+    """Several apps of an environment, and a verb for each.
+
+    :param most: how many are at work at once.
+    """
+
+    def __init__(self, session: Session, environment: Environment, apps: Sequence[str], most: int) -> None:
+        self.session, self.environment, self.apps, self._most = session, environment, list(apps), most
+        self._pillar = session.pillar()
+        self._lock: Lock | None = None
+        self._together = {
+            app: name
+            for name, group in environment.groups.items()
+            if group.together
+            for app in group.apps
+            if app in apps
+        }
+
+    @property
+    def requires(self) -> dict[str, list[str]]:
+        """App -> which of these apps it requires."""
+        return {name: [a for a in self.environment.apps[name].requires if a in self.apps] for name in self.apps}
+
+    @property
+    def required_by(self) -> dict[str, list[str]]:
+        """App -> which of these apps require it. An app without a definition requires none."""
+        needs = {n: self.environment.apps[n].requires if n in self.environment.apps else () for n in self.apps}
+        return {name: [other for other in self.apps if name in needs[other]] for name in self.apps}
+
+    def plan(self, verb: Verb) -> dict[str, Result]:
+        """Return the plan of each app. Raise Refused, with all reasons, if one is refused."""
+        plans = self._run(verb, {}, self._most, changes=False)
+        bad = {app: plans[app]["verdict"] for app in self.apps if plans[app]["retcode"] != DONE}
+        if bad:
+            lines = [f"{app}: {why.removeprefix('refused, nothing was changed: ')}" for app, why in bad.items()]
+            raise Refused("\n".join(lines))
+        for app in self.apps:
+            for warning in plans[app].get("warnings", ()):
+                self.session.warn(f"{app}: {warning}")
+            for line in plans[app]["plan"]:
+                self.session.journal.say(f"{app}: {line}")
+        return plans
+
+    def locked(self, verb: str, doing: str, reason: str, patience: float, act: Callable[[], Result]) -> Result:
+        """Return the result of ``act``, with the lock of the environment held.
+
+        :param patience: seconds to wait for another run in this environment.
+        """
+        journal, env = self.session.journal, self.environment.name
+        identity = {"deployment": task.new_id(), "owner": self.session.owner, "reason": reason}
+        info = {**identity, "environment": env, "apps": self.apps, "doing": doing}
+        began = time.time()
+        with discovery.connect(self.environment.discovery) as backend:
+            key = records.environment_lock_key(env)
+            with Lock(backend, key, info, patience, lambda holder: task.say_waiting(journal, patience, holder)) as lock:
+                self._lock = lock
+                found = act()
+        about = {"environment": env, "verb": verb, **identity, "began": began}
+        return {**about, **found, "seconds": round(time.time() - began, 3), "warnings": journal.warnings}
+
+    def deploy(self, verb: Verb) -> Result:
+        """Deploy each app after the apps that it requires. Take a group back if one of its apps fails."""
+        found = self._run(verb, self.requires, self._most, self._barred)
+        found = {**found, **self._taken_back(found)}
+        rows = [found[app] for app in sorted(self.apps, key=list(found).index)]
+        return {"runs": rows, "verdict": _verdict(self.environment.name, rows), "retcode": retcode(rows)}
+
+    def remove(self, verb: Verb) -> dict[str, Result]:
+        """Run ``verb`` for each app, before the apps that it requires."""
+        return self._run(verb, self.required_by, self._most, self._kept)
+
+    def _barred(self, app: str, results: Mapping[str, Result]) -> str:
+        """Return why the deployment of ``app`` must not begin."""
+        for other in self.requires[app]:
+            if other in results and results[other].get("outcome") == Outcome.PAUSED:
+                return f"{other}, which it requires, is paused"
+            if other in results and results[other]["retcode"] != DONE:
+                return f"{other}, which it requires, was not deployed"
+        group = self._together.get(app)
+        failed = [o for o, r in results.items() if group and self._together.get(o) == group and r["retcode"] != DONE]
+        return f"{failed[0]} of its group {group} was not deployed" if failed else ""
+
+    def _kept(self, app: str, results: Mapping[str, Result]) -> str:
+        """Return why the removal of ``app`` must not begin."""
+        left = [o for o in self.required_by[app] if o in results and results[o]["retcode"] != DONE]
+        return f"{', '.join(left)}, which requires it, was not removed" if left else ""
+
+    def _taken_back(self, found: Mapping[str, Result]) -> dict[str, Result]:
+        """Take back the apps that were deployed of each group that failed in part. Return their results."""
+        failed = {self._together[app] for app in self._together if found[app]["retcode"] != DONE}
+        going = [app for app in self.apps if self._together.get(app) in failed and found[app]["retcode"] == DONE]
+        changed = [app for app in going if found[app].get("changed")]
+        if not changed:
+            return {}
+        self.session.journal.say(f"takes back {', '.join(changed)}: the rest of the group was not deployed")
+
+        def verb(own: Session, app: str, env: str) -> Result:
+            why = f"taken back with its group {self._together[app]}"
+            return _back(own, app, env, found[app], why)
+
+        # What requires others goes first.
+        order = {app: [o for o in changed if app in self.requires[o]] for app in changed}
+        backs = self._run(verb, order, self._most, only=changed)
+        return {app: _after_back(found[app], back) for app, back in backs.items()}
+
+    def _run(
+        self,
+        verb: Verb,
+        after: Mapping[str, Collection[str]],
+        most: int,
+        barred: Callable[[str, Mapping[str, Result]], str] = lambda app, results: "",
+        changes: bool = True,
+        only: Iterable[str] | None = None,
+    ) -> dict[str, Result]:
+        """Run ``verb`` for each app, in a process of its own.
+
+        :param changes: whether the verb changes something.
+        """
+
+        def work(app: str, emit: Callable[[Any], None]) -> Result:
+            own = self.session.beside(emit, self._pillar)
+            found = guard.attempt(lambda: verb(own, app, self.environment.name), lambda: not changes)
+            return {"app": app, "environment": self.environment.name, **found}
+
+        def tell(app: str, event: Any) -> None:
+            if changes:
+                self.session.emit({"of": app, **event})
+
+        works = {app: partial(work, app) for app in (self.apps if only is None else only)}
+        quiet = {"quiet": self._lock.quiet} if self._lock else {}
+        return sidebyside.run(works, after, most, tell, barred, self._lost, **quiet)
+
+    def _lost(self, app: str, why: str) -> Result:
+        """Return the result of an app that was not begun, or, without ``why``, whose process ended without one."""
+        about = {"app": app, "environment": self.environment.name, "changed": False}
+        if why:
+            return {**about, "outcome": NOT_BEGUN, "verdict": f"{app} was not begun: {why}", "retcode": REFUSED}
+        look = f"salt-run deploy.status {app} env={self.environment.name}"
+        verdict = f"the process of {app} was killed, so nobody knows how far it came. Look now ({look})."
+        return {**about, "outcome": Outcome.NOT_REVERTED.value, "verdict": verdict, "retcode": NOT_REVERTED}
+
+
+def _back(session: Session, app: str, env: str, deployed: Result, why: str) -> Result:
+    """Take an app back to its state before the result ``deployed``."""
+    of = deployed["deployment"]
+    if not deployed["before"]:
+        return remove.run(session, app, env, True, False, why, of)
+    if deployed["before"] == deployed["version"]:
+        raise Refused(f"{app} has the release and the settings that it had before. What else was changed stays.")
+    return rollback.run(session, app, env, None, None, False, False, why, False, of=of)
+
+
+def _after_back(deployed: Result, back: Result) -> Result:
+    """Return the result of an app that was deployed and taken back."""
+    if back["retcode"] == DONE:
+        verdict = f"{deployed['app']} was deployed and taken back. {back['verdict']}"
+        return {**deployed, "outcome": TAKEN_BACK, "verdict": verdict, "retcode": REVERTED, "back": back}
+    verdict = f"{deployed['app']} was deployed, and could not be taken back: {back['verdict']}"
+    return {**deployed, "outcome": TAKEN_BACK, "verdict": verdict, "retcode": NOT_REVERTED, "back": back}
+
+
+def retcode(rows: Iterable[Result]) -> int:
+    """Return the exit code of a run: 0 if all apps are done, 2 if one needs a look, 3 if nothing was changed.
+
+    1 says that each app that is not done is as it was before.
+    """
+    rows = list(rows)
+    codes = {row["retcode"] for row in rows}
+    if codes == {DONE}:
+        return DONE
+    if NOT_REVERTED in codes:
+        return NOT_REVERTED
+    changed = any(row["retcode"] == REVERTED or row.get("changed") for row in rows)
+    return REVERTED if changed else REFUSED
+
+
+def _verdict(environment: str, rows: Sequence[Result]) -> str:
+    """Return the outcome of a run in a sentence."""
+    paused = [row["app"] for row in rows if row.get("outcome") == Outcome.PAUSED]
+    done = [row["app"] for row in rows if row["retcode"] == DONE and row["app"] not in paused]
+    before = [row["app"] for row in rows if row["retcode"] in (REVERTED, REFUSED)]
+    look = [row["app"] for row in rows if row["retcode"] == NOT_REVERTED]
+    if len(done) == len(rows):
+        changed = any(row.get("changed") for row in rows)
+        how = "are deployed" if changed else "were already deployed, nothing was done"
+        return f"all {len(rows)} apps {how} in {environment}" if len(rows) > 1 else rows[0]["verdict"]
+    parts = [
+        f"{', '.join(map(said, some))} {'are' if len(some) > 1 else 'is'} {how}"
+        for some, how in (
+            (look, f"not as before and not deployed, look now (salt-run deploy.status env={environment})"),
+            (before, "as before"),
+            (paused, "paused"),
+            (done, "deployed"),
+        )
+        if some
+    ]
+    return f"in {environment}, {'; '.join(parts)}"
