@@ -3,7 +3,8 @@ Environments, as the master's pillar defines them
 =================================================
 
 Every function ends ``salt-run`` with 0 if all is well. ``status`` ends with 1 if something is not as defined, ``diff``
-if there is a difference, and ``validate`` if there is a mistake. Any function ends with 3 if it is refused.
+if there is a difference, and ``validate`` if there is a mistake. ``up`` and ``down`` end with 1 if each app that is not
+done is as it was, and with 2 if something needs a look. Any function ends with 3 if it is refused.
 
 Argument ``name`` is the environment. You may leave it out if there is only one, but not for ``diff``.
 """
@@ -11,7 +12,9 @@ Argument ``name`` is the environment. You may leave it out if there is only one,
 import functools
 
 from saltdeploy import loader
+from saltdeploy.master.verbs import down as take_down
 from saltdeploy.master.verbs import environments, guard
+from saltdeploy.master.verbs import up as bring_up
 from saltdeploy.master.verbs.session import of_runner
 
 __virtual__ = loader.virtual
@@ -55,6 +58,56 @@ def show(name=None, *extra, **kwargs):
         salt-run environment.show test
     """
     return environments.show(_session(), name)
+
+
+@_verb
+def up(name=None, test=False, reason="", parallel=None, *extra, **kwargs):
+    """
+    Take an environment from accepted minions to running apps. Highstate is applied to the Consul servers, then to the
+    other nodes, then to the load balancers. Then all apps are deployed, as ``deploy.all`` does. After a failure or
+    an interrupt, run it again. It does nothing twice.
+
+    test
+        True changes nothing. It shows how many states would change something, and the plan of each app.
+    reason
+        The reason. The history of each app keeps it.
+    parallel
+        How many apps to deploy at once. By default 4.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run environment.up test
+    """
+    return bring_up.run(_session(), name, test, reason, parallel)
+
+
+@_verb
+def down(name=None, confirm=False, platform=False, data=False, test=False, reason="", parallel=None, *extra, **kwargs):
+    """
+    Remove all apps of an environment, those first that require others. The data folders of apps stay.
+
+    confirm
+        True is required.
+    platform
+        True also removes the platform that highstate set up: HAProxy, names and Consul.
+    data
+        True also removes the data of the Consul servers. They have the record and the history of all deployments.
+    test
+        True changes nothing, and shows the plan.
+    reason
+        The reason. The history of each app keeps it.
+    parallel
+        How many apps to remove at once. By default 4.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run environment.down test confirm=True
+    """
+    return take_down.run(_session(), name, confirm, platform, data, test, reason, parallel)
 
 
 @_verb

@@ -15,7 +15,7 @@ PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "iproute2", "procps")
 # Not installed: hosts reach no mirror, so apt finds these, and what they depend on, in a folder.
 INSTALLABLE = (
     *("ca-certificates", "dns-root-data", "dnsmasq", "haproxy", "openssl"),
-    *("python3-venv", "systemd-resolved", "unbound", "wrk"),
+    *("postgresql", "python3-venv", "systemd-resolved", "unbound", "wrk"),
 )
 MIRROR = "var/lib/lab/packages"
 # The services that give a host its address.

@@ -1,6 +1,7 @@
 {#- Takes Consul away from this node, if `consul` set it up there: it leaves the cluster, then its parts go, the unit
     last. Who runs this again after an interruption finds the unit, and goes on. The data of a server stay, unless
-    pillar={"saltdeploy": {"remove_server_data": true}} comes with the job. -#}
+    pillar={"saltdeploy": {"remove_server_data": true}} comes with the job. With "whole_consul", all nodes are taken away
+    at once, so no agent leaves the others. -#}
 {%- set unit, data, program = '/etc/systemd/system/consul.service', '/var/lib/consul', '/usr/local/bin/consul' %}
 {%- if salt['file.contains'](unit, 'Written by saltdeploy') %}
 {%- set own = ['/etc/consul.d/consul.json', '/etc/consul.d/leave.json', '/etc/consul.d/recursors.json'] %}
@@ -16,9 +17,11 @@
 {%- endfor %}
 {%- endif %}
 {%- set keep = salt['file.directory_exists'](data ~ '/raft') and not (pillar.get('saltdeploy') or {}).get('remove_server_data') %}
+{%- if not (pillar.get('saltdeploy') or {}).get('whole_consul') %}
 saltdeploy consul has left:
   discovery.left:
     - failhard: true
+{%- endif %}
 
 saltdeploy consul is stopped:
   service.dead:

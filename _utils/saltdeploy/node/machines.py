@@ -19,6 +19,7 @@ class State(TypedDict):
     :param free: how many bytes are free for releases and instances.
     :param size: the size of that file system in bytes.
     :param low: whether so little is free that nothing more is installed.
+    :param instances: the ids of all instances that it keeps, also if its agent is of no use.
     :param undefined: apps that this node runs or registers, and that its environment does not define.
     """
 
@@ -26,6 +27,7 @@ class State(TypedDict):
     free: int
     size: int
     low: bool
+    instances: list[str]
     undefined: list[str]
 
 
@@ -41,6 +43,7 @@ def look(lifecycle: Lifecycle) -> State:
         "free": space.free,
         "size": space.total,
         "low": bool(space.lacks(0)),
+        "instances": sorted(instance.id for instance in lifecycle.host.instances.recorded()),
         "undefined": undefined,
     }
 

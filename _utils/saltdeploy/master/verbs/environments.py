@@ -117,12 +117,13 @@ def _machines(session: Session, *both: Environment) -> tuple[list[parity.Differe
             silent[node] = reply.error
         for key, value in {} if reply.error else reply.value.items():
             facts[nodes[node]].setdefault(key, set()).add(value)
-    # A fact that no node of an environment has, for example because none answers, cannot be compared.
-    known = [key for key in dict.fromkeys([*facts[0], *facts[1]]) if all(key in side for side in facts)]
+    unknown = [any(nodes[node] == number for node in silent) for number in (0, 1)]
     found = [
-        parity.Difference(f"machines:{key}", *(", ".join(sorted(side[key])) for side in facts))
-        for key in known
-        if facts[0][key] != facts[1][key]
+        parity.Difference(f"machines:{key}", *(", ".join(sorted(side[key])) if key in side else None for side in facts))
+        for key in dict.fromkeys([*facts[0], *facts[1]])
+        # A node that does not answer may have the fact that no other node of its environment has.
+        if all(key in side or not unknown[number] for number, side in enumerate(facts))
+        and facts[0].get(key) != facts[1].get(key)
     ]
     return found, silent
 

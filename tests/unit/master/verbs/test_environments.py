@@ -12,7 +12,7 @@ from saltdeploy.master.verbs import environments
 
 from tests.support.verbs import Minions, call
 
-WELL = {"agent": "", "free": 5 << 30, "size": 10 << 30, "low": False, "undefined": []}
+WELL = {"agent": "", "free": 5 << 30, "size": 10 << 30, "low": False, "instances": [], "undefined": []}
 
 
 def row(node="web1", **changes):
@@ -133,13 +133,17 @@ def diff(monkeypatch):
 def test_nodes_that_are_unlike(diff):
     one, other = {"os": "Debian 12", "salt": "3008"}, {"os": "Debian 11", "salt": "3008", "packages:curl": "7"}
     assert diff({"p1": one, "p2": one}, {"t1": one}) == ([], {})
-    # A fact that only one of them knows, for example of a package that is not installed there, is no difference.
-    assert diff({"p1": one, "p2": other}, {"t1": one}) == ([("machines:os", "Debian 11, Debian 12", "Debian 12")], {})
+    found = [("machines:os", "Debian 11, Debian 12", "Debian 12"), ("machines:packages:curl", "7", None)]
+    assert diff({"p1": one, "p2": other}, {"t1": one}) == (found, {})
 
 
 def test_nodes_that_do_not_answer_are_named(diff):
-    one, silent = {"os": "Debian 12"}, Reply("t1", None, "does not answer", silent=True)
+    one, silent = {"os": "Debian 12"}, Reply("", None, "does not answer", silent=True)
     assert diff({"p1": one}, {"t1": silent}) == ([], {"t1": "does not answer"})
+    # It may be the node that has the package.
+    two = {"os": "Debian 12", "packages:curl": "7"}
+    assert diff({"p1": two}, {"t1": silent, "t2": one}) == ([], {"t1": "does not answer"})
+    assert diff({"p1": silent, "p2": one}, {"t2": two}) == ([], {"p1": "does not answer"})
     found, why = diff({"p1": one}, {"t1": {"os": 5}})
     assert found == [] and "is not to be believed" in why["t1"]
 

@@ -1,0 +1,167 @@
+"""``environment.up``: takes an environment from accepted minions to running apps."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from ...core import arguments
+from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, REFUSED, REVERTED, Failed, Refused, cause
+from ...core.words import by_problem
+from ...definition import cluster
+from ..remote import jobs
+from ..remote.fleet import Fleet
+from ..remote.jobs import Jobs
+from . import several
+
+if TYPE_CHECKING:
+    from ...core.model import Environment
+    from .session import Session
+    from .task import Result
+
+BALANCER = "loadbalancer"
+# How long the states of a stage may take, in seconds. A slow package mirror takes minutes.
+STATES = 3600.0
+
+
+def stages(environment: Environment) -> list[tuple[str, list[str]]]:
+    """Return the nodes in the order in which highstate sets them up: the name of each stage, and its nodes.
+
+    Agents need the servers, and load balancers need names.
+    """
+    servers = [n.name for n in environment.nodes.values() if cluster.SERVER in n.roles]
+    balancers = [n.name for n in environment.nodes.values() if BALANCER in n.roles and n.name not in servers]
+    others = [name for name in environment.nodes if name not in servers and name not in balancers]
+    named = (("Consul servers", servers), ("nodes", others), ("load balancers", balancers))
+    return [(name, nodes) for name, nodes in named if nodes]
+
+
+def run(session: Session, name: object, test: bool, reason: object, parallel: object) -> Result:
+    """Apply highstate to the nodes of an environment, stage by stage, and deploy all its apps.
+
+    After a failure or an interrupt, run it again. It does nothing twice.
+
+    :param test: True changes nothing, and shows the plan.
+    """
+    environment = session.environment(arguments.word(name))
+    several.refuse_wrong(environment, environment.names)
+    session.warn_of_others(environment)
+    arguments.count("parallel", parallel, 1)
+    with Fleet(session.opts) as fleet:
+        await_minions(fleet, environment)
+        changed: dict[str, int] = {}
+        try:
+            for stage, nodes in stages(environment):
+                changed.update(_stage(Jobs(fleet, session.journal), stage, nodes, test))
+        except (Failed, *INTERRUPTS) as exc:
+            return _stopped(environment, cause(exc), test)
+    about = {"environment": environment.name, "states": changed}
+    if not environment.names:
+        verdict = f"{environment.name} is up, and has no apps: {told(changed)}"
+        return {**about, "runs": [], "verdict": verdict, "retcode": DONE}
+
+    def deploy() -> Result:
+        return several.run(session, environment.names, environment.name, None, test, reason, False, 0, parallel)
+
+    if test:
+        return {**about, **_planned(session, deploy)}
+    try:
+        found = deploy()
+    except Refused as exc:
+        verdict = f"the states of {environment.name} are applied ({told(changed)}), and nothing was deployed: {exc}"
+        return {**about, "runs": [], "verdict": verdict, "retcode": NOT_REVERTED}
+    # States may have changed something, although no app was.
+    code = REVERTED if found["retcode"] == REFUSED and any(changed.values()) else found["retcode"]
+    return {**about, **found, "verdict": f"{found['verdict']} ({told(changed)})", "retcode": code}
+
+
+def await_minions(fleet: Fleet, environment: Environment) -> None:
+    """Raise Refused, with all reasons, if a node does not answer."""
+    replies = fleet.run("test.ping", list(environment.nodes))
+    silent = {node: reply.error for node, reply in replies.items() if reply.error}
+    if silent:
+        raise Refused(f"{by_problem(silent)}. Accept its key, start it, or take it out of `nodes`.")
+
+
+def apply(work: Jobs, nodes: Sequence[str], *mods: str, pillar: Mapping[str, Any] | None = None) -> dict[str, int]:
+    """Apply states to ``nodes`` in one job. Return node -> how many states changed something.
+
+    :param mods: names of states. None is highstate.
+    """
+    found = work.run(
+        "states",
+        "state.apply",
+        nodes,
+        *([",".join(mods)] if mods else []),
+        pillar=pillar,
+        queue=False,
+        on_busy=lambda node: work.journal.say(f"{node} applies states just now: these wait"),
+        deadline=STATES,
+        told=lambda value: f"{_changes(value)} of {len(value)} states changed something",
+        wrong=jobs.misshapen_states,
+    )
+    return {node: _changes(value) for node, value in found.items()}
+
+
+def would(work: Jobs, nodes: Sequence[str]) -> dict[str, int]:
+    """Return node -> how many states of highstate would change something.
+
+    A state may fail because earlier states, which it depends on, changed nothing. That is no mistake.
+    """
+    busy: Callable[[str], None] = lambda node: None  # noqa: E731  # only so that a busy node is asked again
+    replies = work.fleet.run("state.apply", nodes, test=True, queue=False, on_busy=busy, deadline=STATES)
+    problems, counts = {}, {}
+    for node, reply in replies.items():
+        if jobs.misshapen_states(reply.value):
+            problems[node] = reply.error or jobs.misshapen_states(reply.value)
+            continue
+        counts[node] = _changes(reply.value)
+        text = f"{counts[node]} of {len(reply.value)} states would change something"
+        work.journal.add("states", node, text, reply.seconds)
+        if reply.error:
+            first, *rest = reply.error.split("; ")
+            more = f" and {len(rest)} more" if rest else ""
+            work.journal.warn(f"{node}: states that cannot tell before others are applied: {first}{more}")
+    if problems:
+        raise jobs.PhaseFailed("states", problems, counts)
+    return counts
+
+
+def _stage(work: Jobs, stage: str, nodes: Sequence[str], test: bool) -> dict[str, int]:
+    work.journal.say(f"{stage}: {', '.join(nodes)}")
+    if test:
+        return would(work, nodes)
+    work.run("sync", "saltutil.sync_all", nodes, told=lambda value: "modules are there", deadline=STATES)
+    return apply(work, nodes)
+
+
+def _changes(value: Mapping[str, Any]) -> int:
+    return sum(bool(state.get("changes")) or state.get("result") is None for state in value.values())
+
+
+def told(changed: Mapping[str, int]) -> str:
+    """Return how many states changed something on how many nodes, in words."""
+    count, nodes = sum(changed.values()), sum(bool(n) for n in changed.values())
+    if not count:
+        return "no state changed anything"
+    return f"{count} state{'s' * (count != 1)} changed something on {nodes} node{'s' * (nodes != 1)}"
+
+
+def _stopped(environment: Environment, why: str, test: bool) -> Result:
+    """Return the result of a run whose states did not succeed."""
+    env = environment.name
+    if test:
+        verdict = f"the states of {env} would fail, nothing was changed: {why}"
+    else:
+        again = f"salt-run environment.up {env}"
+        verdict = f"the states of {env} are not all applied, and no app was deployed: {why}. Then {again} goes on."
+    return {"environment": env, "runs": [], "verdict": verdict, "retcode": REVERTED if test else NOT_REVERTED}
+
+
+def _planned(session: Session, deploy: Callable[[], Result]) -> Result:
+    """Return the plans of all apps. Without the states, Consul may not be there to plan them by."""
+    try:
+        return deploy()
+    except (Refused, Failed) as exc:
+        session.warn(f"the apps cannot be planned before the states are applied: {exc}")
+        return {"plans": [], "warnings": session.journal.warnings, "retcode": DONE}

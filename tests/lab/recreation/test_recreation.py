@@ -1,0 +1,116 @@
+"""An environment from blank machines by one command, at two sizes; and taken away again."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import time
+
+import pytest
+from saltdeploy.discovery.consul import Consul
+
+from lab import hosts
+from tests.lab.recreation.conftest import ROLES
+from tests.support.site import until
+
+pytestmark = pytest.mark.skipif(bool(hosts.lacking()) and "CI" not in os.environ, reason=hosts.lacking())
+
+
+def counts(status):
+    return {app["app"]: (app["version"], app["healthy"], app["desired"]) for app in status["apps"]}
+
+
+def test_production_is_up_by_one_command_although_it_was_killed_once(recreated):
+    plan = recreated.run("up", "production", "test=True")
+    assert plan["plans"] == [] and all(count > 5 for count in plan["states"].values()), plan["states"]
+    assert "the apps cannot be planned before the states are applied" in plan["warnings"][-1]
+    first = recreated.cli.start("salt-run", "environment.up", "production")
+    master = recreated.site.master
+    host = recreated.site.lab.host("prod2")
+    until(lambda: host.attempt("test", "-e", "/usr/local/bin/consul")[0] == 0, 120, "Consul on prod2")
+    master.run("pkill", "-KILL", "-f", "environment.up")
+    first.communicate(timeout=60)
+    result = recreated.run("up", "production", "reason=first")
+    assert [(run["app"], run["outcome"]) for run in result["runs"]] == [("shop", "done"), ("front", "done")]
+    status = recreated.run("status", "production")
+    assert counts(status) == {"shop": ("1.0", 3, 3), "front": ("1.0", 3, 3)}
+    again = recreated.run("up", "production")
+    assert set(again["states"].values()) == {0} and not any(run["changed"] for run in again["runs"])
+
+
+def test_test_is_the_same_at_a_third_of_the_size(recreated):
+    began = time.monotonic()
+    recreated.run("up", "test")
+    print(f"test up in {time.monotonic() - began:.0f} s")
+    assert counts(recreated.run("status", "test")) == {"shop": ("1.0", 1, 1), "front": ("1.0", 1, 1)}
+    assert recreated.run("diff", "production", "test")["differences"] == []
+
+
+def test_a_deliberate_difference_is_found(recreated):
+    recreated.define({"apps": {"shop": {"version": "1.1", "env": {"ONLY_HERE": "1"}}}})
+    recreated.site.lab.host("test1").run(
+        "env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "remove", "--yes", "postgresql"
+    )
+    found = {d["key"] for d in recreated.run("diff", "production", "test", code=1)["differences"]}
+    assert found == {"apps:shop:version", "apps:shop:env:ONLY_HERE", "machines:packages:postgresql"}
+    recreated.define()
+    recreated.run("up", "test")
+    assert recreated.run("diff", "production", "test")["differences"] == []
+
+
+def test_no_secret_of_one_environment_is_on_a_node_of_the_other(recreated, tmp_path):
+    """Nor in the jobs that the master keeps, nor in the other's Consul."""
+    master = recreated.site.master.root
+    secrets = {env: own_secrets(master / f"etc/salt/pki/master/saltdeploy/{env}.json") for env in ROLES}
+    assert all(len(found) > 6 for found in secrets.values()) and not secrets["production"] & secrets["test"]
+    for env, other in (("production", "test"), ("test", "production")):
+        patterns = tmp_path / env
+        patterns.write_text("\n".join(secrets[env]))
+        roots = {node: recreated.site.lab.host(node).root for node in ROLES[other]}
+        own = recreated.site.lab.host(next(iter(ROLES[env]))).root
+        assert holding(patterns, own / "etc/consul.d"), "the search finds what is there"
+        for node, root in roots.items():
+            assert holding(patterns, *(root / part for part in ("etc", "root", "run", "srv", "tmp", "var"))) == [], node
+        assert holding(patterns, master / "var/cache/salt/master/jobs") == []
+        url = f"https://{recreated.site.lab.facts['addresses'][next(iter(ROLES[other]))]}:8501"
+        ca = master / f"etc/salt/pki/master/saltdeploy/{other}-ca.pem"
+        token = json.loads((master / f"etc/salt/pki/master/saltdeploy/{other}.json").read_text())["tokens"][
+            "management"
+        ]
+        with Consul([url], token=token, ca=str(ca)) as consul:
+            kept = str(consul.entries("deploy/"))
+        assert "deployment" in kept and not [secret for secret in secrets[env] if secret in kept]
+
+
+def own_secrets(path):
+    """Return the secrets in a file of the master, each on a line of its own."""
+
+    def texts(value):
+        if isinstance(value, dict):
+            for name, each in value.items():
+                yield from texts(each) if name != "certificate" else ()
+        elif isinstance(value, str):
+            yield value.splitlines()[1] if "\n" in value else value
+
+    return {text for text in texts(json.loads(path.read_text())) if len(text) > 20}
+
+
+def holding(patterns, *folders):
+    """Return the files in ``folders`` that hold any of the lines of the file ``patterns``."""
+    there = [folder for folder in folders if folder.is_dir()]
+    command = ["grep", "--recursive", "--fixed-strings", "--files-with-matches", "-f", patterns, *there]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+
+
+def test_it_is_taken_away_with_all_that_highstate_set_up(recreated):
+    assert "say confirm=True to remove the app" in recreated.run("down", "test", code=3)["verdict"]
+    result = recreated.run("down", "test", "platform=True", "data=True", "confirm=True")
+    assert sorted(run["app"] for run in result["runs"]) == ["front", "shop"]
+    host = recreated.site.lab.host("test1")
+    assert host.attempt("test", "-e", "/etc/systemd/system/consul.service")[0] != 0
+    # The rest of it goes on, and a run that has nothing to do does no harm.
+    assert counts(recreated.run("status", "production")) == {"shop": ("1.0", 3, 3), "front": ("1.0", 3, 3)}
+    recreated.run("down", "test", "platform=True", "data=True", "confirm=True")
+    recreated.run("up", "test")
+    assert counts(recreated.run("status", "test")) == {"shop": ("1.0", 1, 1), "front": ("1.0", 1, 1)}
