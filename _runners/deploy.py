@@ -26,6 +26,8 @@ test
     True is a dry run: it shows the plan and changes nothing.
 reason
     The reason. The history keeps it, and everybody whom the lock stops sees it.
+force
+    True goes beyond the ``windows`` of the environment, with a reason.
 """
 
 import functools
@@ -62,6 +64,9 @@ def app(
     reason="",
     move=False,
     wait=0,
+    from_env=None,
+    allow_drift=False,
+    force=False,
     *extra,
     **kwargs,
 ):
@@ -89,6 +94,11 @@ def app(
     wait
         How long to wait for another run of the same app to end, for example ``5m``. By default this run is refused at
         once. It deploys the definition that it began with.
+    from_env
+        Another environment. The release that runs and is healthy there is deployed, with the same content: see
+        :doc:`/howto/promotion`. It is refused if the two environments are unlike.
+    allow_drift
+        True deploys although the environments are unlike. The history keeps the differences.
 
     CLI Example:
 
@@ -98,15 +108,28 @@ def app(
     """
     apps = verbs.several.names(name)
     if apps is None:
-        return verbs.deploy.run(
-            _session(), name, env, version, instances, nodes, publish, test, keep, reason, move, wait
-        )
+        wanted = (version, instances, nodes, publish, test, keep, reason, move, wait, from_env, allow_drift)
+        return verbs.deploy.run(_session(force, reason), name, env, *wanted)
     verbs.several.refuse_alone(version=version, instances=instances, publish=not publish, keep=keep)
-    return verbs.several.run(_session(), apps, env, nodes, test, reason, move, wait)
+    return verbs.several.run(
+        _session(force, reason), apps, env, nodes, test, reason, move, wait, None, from_env, allow_drift
+    )
 
 
 @_verb
-def all_(env=None, group=None, test=False, reason="", wait=0, parallel=None, *extra, **kwargs):
+def all_(
+    env=None,
+    group=None,
+    test=False,
+    reason="",
+    wait=0,
+    parallel=None,
+    from_env=None,
+    allow_drift=False,
+    force=False,
+    *extra,
+    **kwargs,
+):
     """
     Deploy all apps of an environment in one run, as it defines them: first the plan of each, then each app after the
     apps that it ``requires``, and side by side where they are free. If one fails, the apps that require it are not
@@ -120,6 +143,8 @@ def all_(env=None, group=None, test=False, reason="", wait=0, parallel=None, *ex
         app.
     parallel
         How many apps to deploy at once. By default 4.
+    from_env, allow_drift
+        As for :py:func:`app`: each app in the release that the other environment has accepted.
 
     CLI Example:
 
@@ -127,7 +152,23 @@ def all_(env=None, group=None, test=False, reason="", wait=0, parallel=None, *ex
 
         salt-run deploy.all test
     """
-    return verbs.several.all_apps(_session(), env, group, test, reason, wait, parallel)
+    session = _session(force, reason)
+    return verbs.several.all_apps(session, env, group, test, reason, wait, parallel, from_env, allow_drift)
+
+
+@_verb
+def approve(name=None, version=None, env=None, reason="", *extra, **kwargs):
+    """
+    Approve a release for an environment that has ``approvals``. Only the people that it names can do so. The last
+    approval of a person counts.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.approve shop version=1.4.3 env=production
+    """
+    return verbs.approve.run(_session(), name, version, env, reason)
 
 
 @_verb
@@ -187,6 +228,7 @@ def publish(
     keep=False,
     reason="",
     move=False,
+    force=False,
     *extra,
     **kwargs,
 ):
@@ -209,11 +251,11 @@ def publish(
 
         salt-run deploy.publish shop
     """
-    return verbs.publish.run(_session(), name, env, version, instances, nodes, test, keep, reason, move)
+    return verbs.publish.run(_session(force, reason), name, env, version, instances, nodes, test, keep, reason, move)
 
 
 @_verb
-def promote(name=None, env=None, test=False, reason="", *extra, **kwargs):
+def promote(name=None, env=None, test=False, reason="", force=False, *extra, **kwargs):
     """
     Continue a deployment that is paused after its first wave (``strategy: {pause: …}``). The other waves follow,
     and the old instances are retired.
@@ -224,7 +266,7 @@ def promote(name=None, env=None, test=False, reason="", *extra, **kwargs):
 
         salt-run deploy.promote shop
     """
-    return verbs.promote.run(_session(), name, env, test, reason)
+    return verbs.promote.run(_session(force, reason), name, env, test, reason)
 
 
 @_verb
@@ -292,7 +334,7 @@ def rollback(
 
 
 @_verb
-def scale(name=None, instances=None, env=None, test=False, reason="", move=False, *extra, **kwargs):
+def scale(name=None, instances=None, env=None, test=False, reason="", move=False, force=False, *extra, **kwargs):
     """
     Run another number of instances of the deployed release. The next :py:func:`app` without ``instances=`` takes
     the definition's number again.
@@ -308,11 +350,11 @@ def scale(name=None, instances=None, env=None, test=False, reason="", move=False
 
         salt-run deploy.scale shop instances=5
     """
-    return verbs.scale.run(_session(), name, env, instances, test, reason, move)
+    return verbs.scale.run(_session(force, reason), name, env, instances, test, reason, move)
 
 
 @_verb
-def restart(name=None, env=None, confirm=False, test=False, reason="", *extra, **kwargs):
+def restart(name=None, env=None, confirm=False, test=False, reason="", force=False, *extra, **kwargs):
     """
     Restart the published instances, wave by wave, and one after the other on a node: withdraw, drain, restart, test,
     publish, then wait until they are healthy in discovery. At most half of the serving instances are out at once.
@@ -327,11 +369,11 @@ def restart(name=None, env=None, confirm=False, test=False, reason="", *extra, *
 
         salt-run deploy.restart shop
     """
-    return verbs.restart.run(_session(), name, env, confirm, test, reason)
+    return verbs.restart.run(_session(force, reason), name, env, confirm, test, reason)
 
 
 @_verb
-def reload(name=None, env=None, test=False, reason="", *extra, **kwargs):
+def reload(name=None, env=None, test=False, reason="", force=False, *extra, **kwargs):
     """
     Have the published instances read their files again, as the app's ``reload`` says, for example after a certificate
     was renewed. It goes wave by wave, and one instance after the other on a node. Clients use them meanwhile. Each
@@ -343,11 +385,13 @@ def reload(name=None, env=None, test=False, reason="", *extra, **kwargs):
 
         salt-run deploy.reload shop
     """
-    return verbs.reload.run(_session(), name, env, test, reason)
+    return verbs.reload.run(_session(force, reason), name, env, test, reason)
 
 
 @_verb
-def withdraw(name=None, version=None, env=None, nodes=None, confirm=False, test=False, reason="", *extra, **kwargs):
+def withdraw(
+    name=None, version=None, env=None, nodes=None, confirm=False, test=False, reason="", force=False, *extra, **kwargs
+):
     """
     Deregister instances. They run on as candidates, and :py:func:`publish` brings them back.
 
@@ -362,11 +406,11 @@ def withdraw(name=None, version=None, env=None, nodes=None, confirm=False, test=
 
         salt-run deploy.withdraw shop nodes=web1
     """
-    return verbs.withdraw.run(_session(), name, env, version, nodes, confirm, test, reason)
+    return verbs.withdraw.run(_session(force, reason), name, env, version, nodes, confirm, test, reason)
 
 
 @_verb
-def remove(name=None, env=None, confirm=False, test=False, reason="", *extra, **kwargs):
+def remove(name=None, env=None, confirm=False, test=False, reason="", force=False, *extra, **kwargs):
     """
     Remove an app from an environment: withdraw, drain and stop all its instances, remove its releases and its
     record. Its history and its data stay. The environment need not define it any more.
@@ -380,11 +424,11 @@ def remove(name=None, env=None, confirm=False, test=False, reason="", *extra, **
 
         salt-run deploy.remove shop confirm=True
     """
-    return verbs.remove.run(_session(), name, env, confirm, test, reason)
+    return verbs.remove.run(_session(force, reason), name, env, confirm, test, reason)
 
 
 @_verb
-def prune(name=None, env=None, test=False, reason="", *extra, **kwargs):
+def prune(name=None, env=None, test=False, reason="", force=False, *extra, **kwargs):
     """
     Remove installed releases beyond ``keep_releases``, the oldest first, from each node that answers. The deployed
     release, the last good release before it, and releases of instances stay. Instances that a blue-green deployment
@@ -396,7 +440,7 @@ def prune(name=None, env=None, test=False, reason="", *extra, **kwargs):
 
         salt-run deploy.prune shop
     """
-    return verbs.prune.run(_session(), name, env, test, reason)
+    return verbs.prune.run(_session(force, reason), name, env, test, reason)
 
 
 @_verb
@@ -532,5 +576,5 @@ def unlock(name=None, env=None, force=False, *extra, **kwargs):
     return verbs.unlock.run(_session(), name, env, force)
 
 
-def _session():
-    return of_runner(__opts__, globals())
+def _session(force=False, reason=""):
+    return of_runner(__opts__, globals(), force, reason)

@@ -61,7 +61,7 @@ def show(name=None, *extra, **kwargs):
 
 
 @_verb
-def up(name=None, test=False, reason="", parallel=None, *extra, **kwargs):
+def up(name=None, test=False, reason="", parallel=None, force=False, *extra, **kwargs):
     """
     Take an environment from accepted minions to running apps. Highstate is applied to the Consul servers, then to the
     other nodes, then to the load balancers. Then all apps are deployed, as ``deploy.all`` does. After a failure or
@@ -73,6 +73,8 @@ def up(name=None, test=False, reason="", parallel=None, *extra, **kwargs):
         The reason. The history of each app keeps it.
     parallel
         How many apps to deploy at once. By default 4.
+    force
+        True goes beyond the ``windows`` of the environment, with a reason.
 
     CLI Example:
 
@@ -80,11 +82,22 @@ def up(name=None, test=False, reason="", parallel=None, *extra, **kwargs):
 
         salt-run environment.up test
     """
-    return bring_up.run(_session(), name, test, reason, parallel)
+    return bring_up.run(_session(force, reason), name, test, reason, parallel)
 
 
 @_verb
-def down(name=None, confirm=False, platform=False, data=False, test=False, reason="", parallel=None, *extra, **kwargs):
+def down(
+    name=None,
+    confirm=False,
+    platform=False,
+    data=False,
+    test=False,
+    reason="",
+    parallel=None,
+    force=False,
+    *extra,
+    **kwargs,
+):
     """
     Remove all apps of an environment, those first that require others. The data folders of apps stay.
 
@@ -100,6 +113,8 @@ def down(name=None, confirm=False, platform=False, data=False, test=False, reaso
         The reason. The history of each app keeps it.
     parallel
         How many apps to remove at once. By default 4.
+    force
+        True goes beyond the ``windows`` of the environment, with a reason.
 
     CLI Example:
 
@@ -107,7 +122,7 @@ def down(name=None, confirm=False, platform=False, data=False, test=False, reaso
 
         salt-run environment.down test confirm=True
     """
-    return take_down.run(_session(), name, confirm, platform, data, test, reason, parallel)
+    return take_down.run(_session(force, reason), name, confirm, platform, data, test, reason, parallel)
 
 
 @_verb
@@ -180,5 +195,5 @@ def validate(root=None, *extra, **kwargs):
     return environments.validate(_session(), root)
 
 
-def _session():
-    return of_runner(__opts__, globals())
+def _session(force=False, reason=""):
+    return of_runner(__opts__, globals(), force, reason)

@@ -79,11 +79,6 @@ def webhook(raw: Mapping[str, Any], at: str) -> Webhook | None:
     )
 
 
-def for_node(environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the raw mapping of an environment without the keys that only the master needs and no node may know."""
-    return {key: value for key, value in environment.items() if key != "notify"}
-
-
 class Tell(Protocol):
     """Sends the event ``what`` with its data."""
 

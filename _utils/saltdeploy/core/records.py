@@ -1,7 +1,8 @@
 """The record of an app in an environment: the instances that run on each node, and the history.
 
 Keys under ``deploy/<environment>/<app>/``: ``lock``, ``current``, ``history/<deployment>``,
-and ``hooks/…`` (see hooks). ``deploy/<environment>/lock`` is the lock of a run for several apps.
+and ``hooks/…`` (see hooks). ``approvals/<person>`` has the last approval of a person.
+``deploy/<environment>/lock`` is the lock of a run for several apps.
 """
 
 from __future__ import annotations
@@ -204,6 +205,11 @@ def current_key(prefix: str) -> str:
 def history_key(prefix: str, deployment: str = "") -> str:
     """Return the key of a deployment's history, or the prefix of all history."""
     return f"{prefix}history/{deployment}"
+
+
+def approval_key(prefix: str, person: str) -> str:
+    """Return the key of the last approval of a person."""
+    return f"{prefix}approvals/{person}"
 
 
 def settings_key(prefix: str) -> str:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import addresses, bluegreen, bounds, events, urls, words
 from ..core.errors import DefinitionError, Mistakes, Refused
-from ..core.model import App, Environment, Node
+from ..core.model import App, Conditions, Environment, Node
 from ..core.words import nearest, shown
-from . import appdefinition, cluster, conflicts, groups, inheritance, validation
+from . import appdefinition, cluster, conditions, conflicts, groups, inheritance, validation
 from .inheritance import left_out, mapping, merge, named, resolve
 
 if TYPE_CHECKING:
@@ -136,6 +136,7 @@ def _environment(
         upstream=_upstream(raw.get("dns") or {}, f"{where}:dns:upstream", mistakes),
         broken=broken,
         unread=unread,
+        conditions=mistakes.attempt(conditions.parse, where, raw, default=Conditions()),
         groups=mistakes.attempt(groups.parse, where, raw, default={}),
     )
 

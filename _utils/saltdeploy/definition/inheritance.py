@@ -7,9 +7,10 @@ import math
 import re
 from typing import TYPE_CHECKING, Any
 
-from ..core import advice, bounds, events, words
+from ..core import advice, bounds, words
 from ..core.errors import DefinitionError, Refused
 from ..core.words import nearest, shown
+from . import conditions
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -29,7 +30,7 @@ def resolve(environments: Environments, name: str, broken: Container[str] = ()) 
     """
     raw: dict[str, Any] = {}
     for link in reversed(chain(environments, name)):
-        own = {k: v for k, v in environments[link].items() if k not in ("based_on", "scale", "nodes")}
+        own = {k: v for k, v in environments[link].items() if k not in ("based_on", "scale", "nodes", *conditions.KEYS)}
         raw = merge(raw, own)
         placed = raw.get("apps") or {}
         raw["apps"] = {a: dict(s or {}) if _is_plain(a, s, broken) else s for a, s in placed.items()}
@@ -39,8 +40,8 @@ def resolve(environments: Environments, name: str, broken: Container[str] = ()) 
             scaled = _is_plain(app, settings, broken) and _is_whole(settings.get("instances"))
             if scaled and "instances" not in mapping(stated, app):
                 settings["instances"] = max(1, math.floor(settings["instances"] * scale + 0.5))
-    raw["nodes"] = copy.deepcopy(environments[name]["nodes"])
-    return raw
+    alone = {key: environments[name][key] for key in ("nodes", *conditions.KEYS) if key in environments[name]}
+    return {**raw, **copy.deepcopy(alone)}
 
 
 def used(environments: Environments, links: Sequence[str]) -> dict[str, Any]:
@@ -56,6 +57,7 @@ def used(environments: Environments, links: Sequence[str]) -> dict[str, Any]:
         raw = environments[link]
         if number and isinstance(raw, dict):
             left = {"notify": _left(raw["notify"], later)} if "notify" in raw else {}
+            raw = {key: value for key, value in raw.items() if key not in conditions.KEYS}
             raw = {**raw, "nodes": {}, **left}
         notify = raw.get("notify") if isinstance(raw, dict) else None
         later = merge(notify, later) if isinstance(notify, dict) else later
@@ -98,11 +100,16 @@ def own_environment(environments: Environments, minion: str) -> dict[str, Any]:
         both = " and ".join(sorted(map(words.name, mine))[:2])
         raise DefinitionError(f"environments: {minion} is a node of both {both}: keep it in one.")
     try:
-        return {"environments": {name: events.for_node(resolve(environments, name)) for name in mine}}
+        return {"environments": {name: _for_node(resolve(environments, name)) for name in mine}}
     except Refused:
         raise
     except bounds.WRONG_SHAPE as exc:
         raise bounds.misshapen(f"environments:{words.name(mine[0])}", exc) from None
+
+
+def _for_node(environment: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the raw mapping of an environment without the keys that only the master needs and no node may know."""
+    return {key: value for key, value in environment.items() if key not in ("notify", *conditions.KEYS)}
 
 
 def named(pillar: Mapping[str, Any], key: str) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from fnmatch import fnmatchcase
 from typing import Any, NamedTuple
 
 from ..core import words
-from . import inheritance, origins
+from . import conditions, inheritance, origins
 
 # The keys of an environment that are its own in any case.
-OWN = ("based_on", "scale", "nodes", "discovery", "notify", "ignore")
+OWN = ("based_on", "scale", "nodes", "discovery", "notify", "ignore", *conditions.KEYS)
 # Stands for a value that an environment does not have.
 ABSENT = None
 

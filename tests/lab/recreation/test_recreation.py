@@ -12,7 +12,7 @@ from saltdeploy.discovery.consul import Consul
 
 from lab import hosts
 from tests.lab.recreation.conftest import ROLES
-from tests.support.site import until
+from tests.support.site import last_document, until
 
 pytestmark = pytest.mark.skipif(bool(hosts.lacking()) and "CI" not in os.environ, reason=hosts.lacking())
 
@@ -114,3 +114,26 @@ def test_it_is_taken_away_with_all_that_highstate_set_up(recreated):
     recreated.run("down", "test", "platform=True", "data=True", "confirm=True")
     recreated.run("up", "test")
     assert counts(recreated.run("status", "test")) == {"shop": ("1.0", 1, 1), "front": ("1.0", 1, 1)}
+
+
+def test_a_release_goes_from_test_to_production(recreated):
+    """The last of all: it leaves other releases than those of the definition."""
+
+    def deploy(*args, code=0):
+        found, output = recreated.cli.run("salt-run", "deploy.app", "--out=json", "shop", *args, timeout=600)
+        assert found == code, output
+        return last_document(output)
+
+    deploy("env=test", "version=1.1")
+    promoted = deploy("env=production", "from_env=test", "reason=accepted")
+    assert promoted["version"] == "1.1" and promoted["from_env"] == "test"
+    assert counts(recreated.run("status", "production", code=1))["shop"] == ("1.1", 3, 3)
+    deploy("env=test", "version=1.0")
+    recreated.define({"apps": {"shop": {"env": {"ONLY_HERE": "1"}}}})
+    assert "instances on test1 are not as defined" in deploy("env=production", "from_env=test", code=3)["verdict"]
+    deploy("env=test", "version=1.0")
+    refused = deploy("env=production", "from_env=test", code=3)["verdict"]
+    assert "production and test are unlike in apps:shop:env:ONLY_HERE" in refused
+    assert deploy("env=production", "from_env=test", "version=1.0", code=3)
+    allowed = deploy("env=production", "from_env=test", "allow_drift=True")
+    assert (allowed["version"], allowed["allowed_drift"]) == ("1.0", ["apps:shop:env:ONLY_HERE"])

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from ...core.forms import A_NAME, ADDRESS, MINION, text
-from ...core.model import Group
+from ...core.forms import A_NAME, ADDRESS, DURATION, MINION, text
+from ...core.model import DAYS, Approvals, Group, Window
 from .app import APP
 from .consul import CLUSTER, DISCOVERY, DNS
 from .keys import WORDS, Key, Section, mapping, optional
 from .notify import NOTIFY
 from .strategy import STRATEGY
+
+PERSON = text("a name", "the name of a person: letters, digits and . _ -", r"^[A-Za-z0-9._-]{1,64}$", "ann")
+CLOCK = text("a time of day", "a time of day", r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "09:00")
+TO = text("a time of day", "a time of day, at most 24:00", r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", "17:00")
 
 NODE = Section(
     "node",
@@ -51,6 +55,48 @@ GROUP = Section(
         ),
     },
     defaults=vars(Group(())),
+)
+
+APPROVALS = Section(
+    "approvals",
+    {
+        "by": Key(
+            {"type": "array", "items": PERSON, "minItems": 1},
+            (
+                "Names of the people with this right. The history shows such a name before the ``@``. See"
+                " :doc:`/explanation/trust` for how sure these names are."
+            ),
+            required=True,
+        ),
+        "count": Key(
+            {"type": "integer", "minimum": 1, "maximum": 20},
+            "How many of them must approve a release. The approval of the deployer does not count.",
+            default="1",
+            reason="Two people look at a release then: the deployer and another.",
+        ),
+    },
+    defaults=vars(Approvals()),
+)
+
+WINDOW = Section(
+    "window",
+    {
+        "days": Key(
+            {"type": "array", "items": {"enum": list(DAYS)}, "minItems": 1, "examples": [["mon", "tue"]]},
+            f"The days of the week: {', '.join(DAYS)}.",
+            otherwise="every day",
+            reason="Hours alone are the most frequent rule.",
+        ),
+        "from": Key(CLOCK, "Its first minute.", required=True),
+        "to": Key(TO, "The first minute after it.", required=True),
+        "timezone": Key(
+            text("a time zone", "a time zone of the IANA database", r"^[A-Za-z0-9_+/-]{1,64}$", "Europe/Berlin"),
+            "The time zone of the hours and the days.",
+            default="UTC",
+            reason="The clock of a server is often in UTC, and the master's zone may change with its machine.",
+        ),
+    },
+    defaults={"timezone": Window.timezone},
 )
 
 ENVIRONMENT = Section(
@@ -125,6 +171,31 @@ ENVIRONMENT = Section(
         "groups": Key(
             mapping(GROUP.schema, A_NAME),
             "Apps that are deployed in one run, by the name of the group: see :doc:`/howto/several`.",
+        ),
+        "approvals": Key(
+            APPROVALS.schema,
+            (
+                "The approvals that a release needs before it is deployed here: see :doc:`/howto/promotion`. Not"
+                " inherited."
+            ),
+        ),
+        "windows": Key(
+            {"type": "array", "items": WINDOW.schema, "minItems": 1},
+            (
+                "The times in which something may be deployed here. Rollbacks and aborts go at any time, and"
+                " ``force=True`` with a reason. Not inherited."
+            ),
+            otherwise="always",
+            reason="A failure should not wait for a window.",
+        ),
+        "accept_within": Key(
+            DURATION,
+            (
+                "How long ago another environment may have accepted a release that ``from_env`` takes here, at most 30"
+                " days. Not inherited."
+            ),
+            otherwise="no limit",
+            reason="A release that serves is as good as on its first day, unless its dependencies have changed.",
         ),
         "strategy": Key(
             STRATEGY.schema,

@@ -6,6 +6,7 @@ it means that nothing was changed.
 
 from . import (
     abort,
+    approve,
     check,
     deploy,
     execute,
@@ -29,6 +30,7 @@ from . import (
 
 __all__ = [
     "abort",
+    "approve",
     "check",
     "deploy",
     "execute",

@@ -22,13 +22,14 @@ from ..outcome import Outcome
 from ..remote.fleet import Fleet
 from ..remote.jobs import Jobs
 from ..rollout import contents, health, measurements
-from . import abort, promote, rollouttask, task
+from . import abort, promote, promotion, rollouttask, task
 
 if TYPE_CHECKING:
     from ...core.model import App, Environment
     from ...core.records import Record
     from ...discovery.backend import Backend, Endpoint
     from ...planning.model import Desired, Observed, Plan
+    from .promotion import Origin
     from .session import Session
     from .task import Result, Task
 
@@ -46,22 +47,30 @@ def run(
     reason: object,
     move: bool,
     wait: object = 0,
+    from_env: object = None,
+    allow_drift: bool = False,
     presumed: Collection[str] = (),
 ) -> Result:
     """Deploy a release of app ``name``.
 
+    :param from_env: the environment whose accepted release is deployed, None for ``version`` or that of the definition.
+    :param allow_drift: whether these environments may be unlike.
     :param presumed: names of the apps that will be there by then. It is for a plan, and ``requires`` may have them.
     """
     patience = 0.0 if wait is None or (wait == 0 and wait is not False) else arguments.seconds("wait", wait)
     environment, app = session.definitions(name, env, starts=True)
-    wanted = versions.check(app, version)
+    origin = None if from_env is None else _origin(session, environment, app, version, from_env, allow_drift)
+    wanted = origin.version if origin else versions.check(app, version)
     count = arguments.count("instances", instances, app.instances)
     loadbalancer.refuse_beyond(environment, app, count)
     with session.site(environment, app, nodes, presumed=presumed) as site:
+        site.digest = origin.digest if origin else ""
         site.compare = wanted
 
         def decide(observed: Observed) -> Task:
             site.not_paused()
+            if origin:
+                _refuse_other_content(origin, site.record())
             site.refuse_strangers(observed, keep)
             if publish and not keep:
                 preflight.refuse_unseen(site)
@@ -81,11 +90,33 @@ def run(
                 return plan
 
             decided = rollouttask.decide(session, site, observed, desired, make)
-            return replace(decided, more={**decided.more, "before": _before(site.record())})
+            more = {"before": _before(site.record()), **(origin.as_data() if origin else {})}
+            return replace(decided, more={**decided.more, **more})
 
         result = task.carry_out(session, site, "deploy", decide, reason, test, patience)
     waits = result.get("outcome") == Outcome.PAUSED and math.isfinite(app.strategy.pause)
     return _wait_out(session, environment, app, result) if waits else result
+
+
+def _origin(
+    session: Session, environment: Environment, app: App, version: object, from_env: object, allow_drift: bool
+) -> Origin:
+    """Return the release that another environment has accepted."""
+    if version is not None:
+        raise Refused("version=, from_env=: say one of them. With from_env, the other environment says the version.")
+    origin = promotion.accepted(session, environment, app, arguments.word(from_env), allow_drift)
+    session.journal.say(f"{origin.version}, accepted in {origin.environment} ({origin.deployment})")
+    return replace(origin, version=versions.check(app, origin.version))
+
+
+def _refuse_other_content(origin: Origin, record: Record | None) -> None:
+    """Raise Refused if the release of this version was deployed here with another content than in ``origin``."""
+    known = (record or records.NOTHING).get("digests", {}).get(origin.version, "")
+    if known and origin.digest and known != origin.digest:
+        raise Refused(
+            f"{origin.version} has another content here (sha256 {known[:12]}…) than in {origin.environment}"
+            f" ({origin.digest[:12]}…). Content under a version never changes: give the new one a new version."
+        )
 
 
 def _before(record: Record | None) -> str:

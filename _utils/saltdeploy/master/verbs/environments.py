@@ -89,7 +89,7 @@ def diff(session: Session, first: object, second: object, machines: bool) -> Res
     found = parity.differences(pillar, *names)
     silent: dict[str, str] = {}
     if machines:
-        of_machines, silent = _machines(session, *both)
+        of_machines, silent = compare_machines(session, *both)
         found += parity.without(of_machines, parity.ignored(pillar, *names))
     rows = [difference._asdict() for difference in found]
     retcode = REVERTED if found or silent else DONE
@@ -102,7 +102,7 @@ def _given(name: object) -> object:
     return arguments.word(name)
 
 
-def _machines(session: Session, *both: Environment) -> tuple[list[parity.Difference], dict[str, str]]:
+def compare_machines(session: Session, *both: Environment) -> tuple[list[parity.Difference], dict[str, str]]:
     """Return the facts in which the nodes of two environments differ, and node -> why it has not told them."""
     nodes = {node: number for number, environment in enumerate(both) for node in environment.nodes}
     packages = sorted(
@@ -151,22 +151,9 @@ def _app(app: dict[str, Any]) -> dict[str, Any]:
     """Return the row of an app, from its data in ``deploy.status``."""
     published = [i for i in app["instances"] if i["state"] == State.PUBLISHED.value]
     healthy = sum(i["health"] == "passing" for i in published)
-    problems = [text for text in (app["drift"], app["paused"], app["frozen"], *app["warnings"]) if text]
+    found = [app["drift"]] if app["drift"] else []
     if not app["time"] and app["defined"]:
-        problems.append("it is not deployed")
-    if app["time"] and app["desired"] is not None and healthy < app["desired"]:
-        problems.append(f"{healthy} of {app['desired']} instances are healthy")
-    # A warm instance has other settings by its nature.
-    odd = {i["node"] for i in published if i["notes"] or i["outdated"] or i["settings"]}
-    odd |= {i["node"] for i in app["instances"] if i["state"] in BAD}
-    if odd:
-        problems.append(f"instances on {', '.join(sorted(odd))} are not as defined")
-    waiting = sorted({i["node"] for i in app["instances"] if i["state"] == State.CANDIDATE.value})
-    if waiting and not app["lock"]:
-        problems.append(f"candidates wait on {', '.join(waiting)}: see deploy.status")
-    others = [i["node"] for i in app["strangers"] if i["state"] in BAD]
-    if others:
-        problems.append(f"other services have its name on {', '.join(sorted(others))}")
+        found.append("it is not deployed")
     return {
         "app": app["app"],
         "version": app["version"],
@@ -174,8 +161,32 @@ def _app(app: dict[str, Any]) -> dict[str, Any]:
         "published": len(published),
         "desired": app["desired"],
         "lock": app["lock"],
-        "problems": problems,
+        "problems": [*found, *problems(app)],
     }
+
+
+def problems(app: dict[str, Any]) -> list[str]:
+    """Return why an app is not as it should be, but for differences from its definition in release and number.
+
+    :param app: its data in ``deploy.status``.
+    """
+    published = [i for i in app["instances"] if i["state"] == State.PUBLISHED.value]
+    healthy = sum(i["health"] == "passing" for i in published)
+    found = [text for text in (app["paused"], app["frozen"], *app["warnings"]) if text]
+    if app["time"] and app["desired"] is not None and healthy < app["desired"]:
+        found.append(f"{healthy} of {app['desired']} instances are healthy")
+    # A warm instance has other settings by its nature.
+    odd = {i["node"] for i in published if i["notes"] or i["outdated"] or i["settings"]}
+    odd |= {i["node"] for i in app["instances"] if i["state"] in BAD}
+    if odd:
+        found.append(f"instances on {', '.join(sorted(odd))} are not as defined")
+    waiting = sorted({i["node"] for i in app["instances"] if i["state"] == State.CANDIDATE.value})
+    if waiting and not app["lock"]:
+        found.append(f"candidates wait on {', '.join(waiting)}: see deploy.status")
+    others = [i["node"] for i in app["strangers"] if i["state"] in BAD]
+    if others:
+        found.append(f"other services have its name on {', '.join(sorted(others))}")
+    return found
 
 
 def _node(reply: Reply) -> dict[str, Any]:

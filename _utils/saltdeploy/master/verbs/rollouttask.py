@@ -88,7 +88,8 @@ def _act(
         if plan.waves and number > records.highest(site.discovery, site.prefix):
             lock.write({records.settings_key(site.prefix): number})
         if plan.install:
-            artifact = _agreed(site, desired.release, plan.install, observed, digests.get(desired.release, ""))
+            known = digests.get(desired.release) or site.digest
+            artifact = _agreed(site, desired.release, plan.install, observed, known)
     except Failed as exc:
         return Ending(Outcome.REVERTED, before, str(exc))
     if artifact:

@@ -41,6 +41,9 @@ class Session:
     :param opts: the master's options (``__opts__`` of a runner).
     :param emit: called with each event of the journal as it happens.
     :param user: the caller, if Salt knows it.
+
+    ``force`` says whether the caller goes beyond the windows of the environment. ``allowed`` says whether the
+    environment has allowed this call, or another call allowed it.
     """
 
     def __init__(
@@ -48,11 +51,12 @@ class Session:
     ) -> None:
         self.opts, self.emit, self.journal, self.owner = opts, emit, Journal(emit), owner(user)
         self._pillar: dict[str, Any] | None = None
+        self.force = self.allowed = False
 
     def beside(self, emit: Callable[[Any], None], pillar: dict[str, Any]) -> Session:
         """Return the Session of a further verb of the same caller, with the definitions of ``pillar``."""
         session = Session(self.opts, emit)
-        session.owner, session._pillar = self.owner, pillar
+        session.owner, session._pillar, session.force = self.owner, pillar, self.force
         return session
 
     # -- definitions --------------------------------------------------------------------------
@@ -214,13 +218,16 @@ class Session:
         )
 
 
-def of_runner(opts: Mapping[str, Any], found: Mapping[str, Any]) -> Session:
+def of_runner(opts: Mapping[str, Any], found: Mapping[str, Any], force: bool = False, reason: object = "") -> Session:
     """Return the Session of a call of a runner.
 
     :param opts: its ``__opts__``.
     :param found: its ``globals()``. Salt puts the authenticated user and the bus into the module. A user of salt-api is
         not the master's own user.
+    :param force: whether to go beyond the windows of the environment, which needs a ``reason``.
     """
+    if force and not reason:
+        raise Refused("force=True: say the reason, reason=…")
 
     def emit(event: Any) -> None:
         bus = found.get("__jid_event__")
@@ -230,7 +237,9 @@ def of_runner(opts: Mapping[str, Any], found: Mapping[str, Any]) -> Session:
                 bus.fire_event({"message": event, "outputter": "deploy"}, "progress")
                 sys.stdout.flush()
 
-    return Session(opts, emit, found.get("__user__"))
+    session = Session(opts, emit, found.get("__user__"))
+    session.force = force
+    return session
 
 
 def _with_errors(pillar: Mapping[str, Any]) -> dict[str, Any]:

@@ -73,11 +73,31 @@ def chosen(environment: Environment, group: object) -> list[str]:
 
 
 def all_apps(
-    session: Session, env: object, group: object, test: bool, reason: object, wait: object, parallel: object
+    session: Session,
+    env: object,
+    group: object,
+    test: bool,
+    reason: object,
+    wait: object,
+    parallel: object,
+    from_env: object,
+    allow_drift: bool,
 ) -> Result:
     """Deploy all apps of an environment, or of its group ``group``."""
     environment = session.environment(arguments.word(env))
-    return run(session, chosen(environment, group), environment.name, None, test, reason, False, wait, parallel)
+    return run(
+        session,
+        chosen(environment, group),
+        environment.name,
+        None,
+        test,
+        reason,
+        False,
+        wait,
+        parallel,
+        from_env,
+        allow_drift,
+    )
 
 
 def run(
@@ -90,6 +110,8 @@ def run(
     move: bool,
     wait: object = 0,
     parallel: object = None,
+    from_env: object = None,
+    allow_drift: bool = False,
 ) -> Result:
     """Deploy ``apps``, in the order of their requirements, and side by side where they are free.
 
@@ -108,7 +130,9 @@ def run(
     fleet = Several(session, environment, apps, most)
 
     def plan(own: Session, app: str, env: str) -> Result:
-        return deploy.run(own, app, env, None, None, nodes, True, True, False, reason, move, presumed=apps)
+        return deploy.run(
+            own, app, env, None, None, nodes, True, True, False, reason, move, 0, from_env, allow_drift, apps
+        )
 
     plans = fleet.plan(plan)
     if test:
@@ -116,7 +140,9 @@ def run(
         return {"environment": environment.name, "plans": found, "warnings": session.journal.warnings, "retcode": DONE}
 
     def act(own: Session, app: str, env: str) -> Result:
-        return deploy.run(own, app, env, None, None, nodes, True, False, False, reason, move, wait)
+        return deploy.run(
+            own, app, env, None, None, nodes, True, False, False, reason, move, wait, from_env, allow_drift
+        )
 
     return fleet.locked("deploy", "deployed", reason, patience, lambda: fleet.deploy(act))
 
@@ -293,11 +319,12 @@ class Several:
 
 def _back(session: Session, app: str, env: str, deployed: Result, why: str) -> Result:
     """Take an app back to its state before the result ``deployed``."""
+    session.allowed = True
     of = deployed["deployment"]
     if not deployed["before"]:
         return remove.run(session, app, env, True, False, why, of)
     if deployed["before"] == deployed["version"]:
-        raise Refused(f"{app} has the release and the settings that it had before. What else was changed stays.")
+        raise Refused(f"{app} has the release and the settings that it had before. Its other changes stay.")
     return rollback.run(session, app, env, None, None, False, False, why, False, of=of)
 
 

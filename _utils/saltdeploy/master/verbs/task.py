@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...core import arguments, records
-from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, cause, unchanged
-from .. import notify, outcome
+from ...core import arguments, editions, records, words
+from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause, unchanged
+from .. import conditions, notify, outcome
 from ..lock import Lock
 from ..outcome import Ending
 from ..rollout.context import Identity
@@ -92,6 +92,8 @@ def carry_out(
     if test:
         with unchanged():
             task = decide(session.observe(site))
+        for sentence in _conditions(session, site, verb, task, began=time.time())[0]:
+            session.warn(sentence)
         plan = {"plan": task.lines, "actions": task.actions, "warnings": journal.warnings}
         return {**about, "version": task.version, **task.more, **plan, "retcode": DONE}
     began = time.time()
@@ -104,6 +106,9 @@ def carry_out(
     with notifier, Lock(site.discovery, key, info, wait, partial(say_waiting, journal, wait)) as lock:
         with unchanged():
             task = decide(session.observe(site, identity.id))
+            against, allowed = _conditions(session, site, verb, task, began)
+            if against:
+                raise Refused(words.joined(against))
         for line in task.lines:
             journal.say(line)
         if task.changes:
@@ -119,6 +124,7 @@ def carry_out(
             "verb": verb,
             **who,
             **task.more,
+            **allowed,
             "plan": task.lines,
             "steps": journal.as_data(),
             "warnings": journal.warnings,
@@ -137,6 +143,29 @@ def carry_out(
         if task.changes:
             _remember(session, site, lock, identity, result)
     return result
+
+
+def _conditions(session: Session, site: Site, verb: str, task: Task, began: float) -> tuple[list[str], dict[str, Any]]:
+    """Return why the environment does not allow ``task``, as sentences, and the facts for the history if it does."""
+    if not task.changes or verb in conditions.BACK or session.allowed:
+        return [], {}
+    environment = site.environment
+    against: list[str] = []
+    facts: dict[str, Any] = {}
+    closed = conditions.closed(environment, began)
+    if closed and session.force:
+        facts["forced"] = closed
+    elif closed:
+        against.append(f"{closed}. Wait, or say force=True with reason=")
+    if verb in conditions.APPROVED and environment.conditions.approvals.by:
+        release = editions.release(task.version)
+        people = conditions.approved_by(site.discovery, site.prefix, environment.conditions, release, session.owner)
+        missing = conditions.unapproved(environment, site.app, release, people, session.owner)
+        against += [missing] if missing else []
+        facts["approved_by"] = people
+    # A deployment that continues after its pause was allowed before.
+    session.allowed = not against
+    return against, facts
 
 
 def _remember(session: Session, site: Site, lock: Lock, identity: Identity, result: Result) -> None:

@@ -123,7 +123,7 @@ def diff(monkeypatch):
             made.append(Environment(f"e{number}", nodes, {}))
         minions = Minions(**{"environment.facts": {n: a for answers in sides for n, a in answers.items()}})
         monkeypatch.setattr(environments, "Fleet", lambda opts: minions)
-        found, silent = environments._machines(call(), *made)
+        found, silent = environments.compare_machines(call(), *made)
         assert minions.jobs == [("environment.facts", [])]
         return [tuple(difference) for difference in found], silent
 

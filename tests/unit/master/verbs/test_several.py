@@ -169,4 +169,4 @@ def test_an_app_that_was_taken_back_is_as_before_and_one_that_was_not_needs_a_lo
 
 def test_what_was_only_registered_again_is_not_taken_back():
     with pytest.raises(Refused, match="^a has the release and the settings that it had before"):
-        several._back(None, "a", "e", {"deployment": "d1", "before": "1.0@2", "version": "1.0@2"}, "why")
+        several._back(call(), "a", "e", {"deployment": "d1", "before": "1.0@2", "version": "1.0@2"}, "why")
