@@ -12,10 +12,11 @@ __virtual__ = loader.virtual
 
 def machine():
     """
-    Return the state of this node: ``{"agent", "free", "size", "low", "instances", "undefined"}``. ``agent`` is why its
-    Consul agent is of no use, or empty. ``free`` and ``size`` are the bytes of the disk with releases and instances,
-    and ``low`` says that nothing more is installed there. ``instances`` are the ids of all instances that the node
-    keeps. ``undefined`` are apps that run here, and that the environment does not define.
+    Return the state of this node: ``{"agent", "free", "size", "low", "instances", "releases", "undefined"}``. ``agent``
+    is why its Consul agent is of no use, or empty. ``free`` and ``size`` are the bytes of the disk with releases and
+    instances, and ``low`` says that nothing more is installed there. ``instances`` are the ids of all instances that
+    the node keeps, and ``releases`` are the apps of which it keeps a release. ``undefined`` are apps that run here, and
+    that the environment does not define.
 
     CLI Example:
 

@@ -42,6 +42,10 @@ saltdeploy consul folder {{ folder }}:
 {%- endfor %}
 {%- if keep %}
 
+/var/lib/consul/.kept-by-saltdeploy:
+  file.managed:
+    - contents: The unit of this Consul is removed. With `remove_server_data`, consul.clean removes this folder, too.
+
 saltdeploy consul data:
   test.show_notification:
     - text: {{ 'The data of this Consul server stay in ' ~ data ~ ', and so does the user consul. They have the record and the history of all deployments.' }}
@@ -67,6 +71,14 @@ saltdeploy consul unit is forgotten:
     - service.systemctl_reload: []
     - onchanges:
       - file: saltdeploy consul unit
+{%- elif salt['file.file_exists'](data ~ '/.kept-by-saltdeploy') and (pillar.get('saltdeploy') or {}).get('remove_server_data') %}
+saltdeploy consul data that were kept:
+  file.absent:
+    - name: {{ data }}
+
+saltdeploy consul user:
+  user.absent:
+    - name: consul
 {%- else %}
 Consul was not set up by saltdeploy:
   test.nop

@@ -5,6 +5,9 @@ consul unit:
     - source: salt://consul/files/consul.service
     - mode: '0644'
 
+/var/lib/consul/.kept-by-saltdeploy:
+  file.absent: []
+
 consul unit is read:
   module.run:
     - service.systemctl_reload: []

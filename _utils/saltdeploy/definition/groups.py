@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..core import words
+from ..core import names, words
 from ..core.errors import Mistakes
 from ..core.model import Group
 from ..core.words import nearest
@@ -23,8 +23,12 @@ def parse(where: str, environment: Mapping[str, Any]) -> dict[str, Group]:
     mistakes, found = Mistakes(), {}
     bound: dict[str, str] = {}
     for name, raw in (environment.get("groups") or {}).items():
-        group = Group(tuple(dict.fromkeys(raw["apps"])), raw.get("together", False))
-        found[name], at = group, f"{where}:groups:{words.name(name)}:apps"
+        if not names.NAME.fullmatch(name):
+            continue  # A schema refuses it, and does not show it.
+        at = f"{where}:groups:{name}:apps"
+        if "apps" not in raw:
+            mistakes.add(f"{at}: is missing. Write the names of apps.")
+        group = found[name] = Group(tuple(dict.fromkeys(raw.get("apps", ()))), raw.get("together", False))
         for app in group.apps:
             if app not in environment["apps"]:
                 mistakes.add(
@@ -33,8 +37,7 @@ def parse(where: str, environment: Mapping[str, Any]) -> dict[str, Group]:
                 )
             elif group.together and bound.setdefault(app, name) != name:
                 mistakes.add(
-                    f"{at}: {words.name(app)} is in {words.name(bound[app])}, which is `together`, too. Leave it in one"
-                    " of them."
+                    f"{at}: {words.name(app)} is in {bound[app]}, which is `together`, too. Leave it in one of them."
                 )
     mistakes.refuse()
     return found

@@ -80,7 +80,7 @@ def _remove_paths(host: Host) -> None:
     with explained():
         for path in _paths(host):
             trees.remove(path)
-        for home in _homes(host):
+        for home in homes(host):
             _remove_empty(home / "releases", home)
         _remove_empty(host.root)
 
@@ -92,7 +92,7 @@ def _paths(host: Host) -> list[Path]:
 
 def _paths_of_apps(host: Host) -> list[Path]:
     found: list[Path] = []
-    for home in _homes(host):
+    for home in homes(host):
         releases = home / "releases"
         # Files of somebody else stay.
         builds = sorted(p for p in releases.glob("*") if p.is_symlink() or p.name.startswith("."))
@@ -100,7 +100,8 @@ def _paths_of_apps(host: Host) -> list[Path]:
     return [path for path in found if os.path.lexists(path)]
 
 
-def _homes(host: Host) -> list[Path]:
+def homes(host: Host) -> list[Path]:
+    """Return the folders of apps on a node."""
     return sorted(p for p in host.root.glob("*") if names.is_app(p.name) and p.is_dir() and not p.is_symlink())
 
 
@@ -110,7 +111,7 @@ def _apps(host: Host, lifecycle: Lifecycle) -> list[str]:
     services = {i: e.meta.get("environment") for i, e in lifecycle.discovery.registered().items()}
     mine = {instance_of(i) for i, environment in services.items() if environment in (None, own)}
     ids = {i for i in {*mine, *lifecycle.runtime.states()} if names.is_instance(i)}
-    return sorted({*(home.name for home in _homes(host)), *(i.split("_", 1)[0] for i in ids)})
+    return sorted({*(home.name for home in homes(host)), *(i.split("_", 1)[0] for i in ids)})
 
 
 def _refuse_needed(lifecycle: Lifecycle, apps: Iterable[str]) -> None:
@@ -142,7 +143,7 @@ def _needed(lifecycle: Lifecycle, app: str) -> list[str]:
 
 
 def _data_in_root(host: Host) -> list[str]:
-    return [str(home / DATA) for home in _homes(host) if os.path.lexists(home / DATA)]
+    return [str(home / DATA) for home in homes(host) if os.path.lexists(home / DATA)]
 
 
 def _data_elsewhere(lifecycle: Lifecycle, apps: Iterable[str]) -> list[str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..core.errors import DiscoveryUnavailable
 from ..system import disk
+from .cleaning import homes
 
 if TYPE_CHECKING:
     from .lifecycle import Lifecycle
@@ -20,6 +21,7 @@ class State(TypedDict):
     :param size: the size of that file system in bytes.
     :param low: whether so little is free that nothing more is installed.
     :param instances: the ids of all instances that it keeps, also if its agent is of no use.
+    :param releases: the apps of which it keeps a release.
     :param undefined: apps that this node runs or registers, and that its environment does not define.
     """
 
@@ -28,12 +30,14 @@ class State(TypedDict):
     size: int
     low: bool
     instances: list[str]
+    releases: list[str]
     undefined: list[str]
 
 
 def look(lifecycle: Lifecycle) -> State:
     """Return the state of this node."""
     space, agent, undefined = disk.space(lifecycle.host.root), "", []
+    apps = sorted(home.name for home in homes(lifecycle.host))
     try:
         undefined = lifecycle.inventory.find_undefined()
     except DiscoveryUnavailable as exc:
@@ -44,6 +48,7 @@ def look(lifecycle: Lifecycle) -> State:
         "size": space.total,
         "low": bool(space.lacks(0)),
         "instances": sorted(instance.id for instance in lifecycle.host.instances.recorded()),
+        "releases": [app for app in apps if lifecycle.host.releases.versions(app)],
         "undefined": undefined,
     }
 

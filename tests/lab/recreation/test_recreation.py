@@ -124,16 +124,16 @@ def test_a_release_goes_from_test_to_production(recreated):
         assert found == code, output
         return last_document(output)
 
-    deploy("env=test", "version=1.1")
+    deploy("env=test", "version='1.1'")
     promoted = deploy("env=production", "from_env=test", "reason=accepted")
     assert promoted["version"] == "1.1" and promoted["from_env"] == "test"
     assert counts(recreated.run("status", "production", code=1))["shop"] == ("1.1", 3, 3)
-    deploy("env=test", "version=1.0")
+    deploy("env=test", "version='1.0'")
     recreated.define({"apps": {"shop": {"env": {"ONLY_HERE": "1"}}}})
     assert "instances on test1 are not as defined" in deploy("env=production", "from_env=test", code=3)["verdict"]
-    deploy("env=test", "version=1.0")
+    deploy("env=test", "version='1.0'")
     refused = deploy("env=production", "from_env=test", code=3)["verdict"]
     assert "production and test are unlike in apps:shop:env:ONLY_HERE" in refused
-    assert deploy("env=production", "from_env=test", "version=1.0", code=3)
+    assert deploy("env=production", "from_env=test", "version='1.0'", code=3)
     allowed = deploy("env=production", "from_env=test", "allow_drift=True")
     assert (allowed["version"], allowed["allowed_drift"]) == ("1.0", ["apps:shop:env:ONLY_HERE"])

@@ -10,11 +10,25 @@ from saltdeploy.core.model import Group
 APP = {"source": {"archive": "salt://a-{version}.tar.gz"}, "run": "./a"}
 
 
+NODES, OTHER = {"web1": {"address": "10.0.0.1"}}, {"web2": {"address": "10.0.0.2"}}
+
+
 def load(groups, apps="ab", based=False):
     here = {"nodes": {"web1": {"address": "10.0.0.1"}}, "apps": {app: {} for app in apps}, "groups": groups}
     copy = {"based_on": "e", "nodes": {"web2": {"address": "10.0.0.2"}}}
     pillar = {"apps": dict.fromkeys(apps, APP), "environments": {"e": here, "copy": copy}}
     return definition.load(pillar, "copy" if based else "e").groups
+
+
+def test_a_group_of_the_base_can_be_changed():
+    pillar = {
+        "apps": dict.fromkeys("ab", APP),
+        "environments": {
+            "e": {"nodes": NODES, "apps": {"a": {}, "b": {}}, "groups": {"one": {"apps": ["a", "b"]}}},
+            "copy": {"based_on": "e", "nodes": OTHER, "groups": {"one": {"together": True}}},
+        },
+    }
+    assert definition.load(pillar, "copy").groups == {"one": Group(("a", "b"), together=True)}
 
 
 def test_groups_are_read_and_inherited():

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
 import time
+from functools import partial
 
 import pytest
 from saltdeploy.master import sidebyside
@@ -15,8 +17,23 @@ def lost(name, why):
     return {"lost": name, "why": why}
 
 
-def run(works, after=None, most=4, barred=lambda name, results: "", emit=lambda name, event: None):
-    return sidebyside.run(works, after or {}, most, emit, barred, lost)
+def nothing(*about):
+    return ""
+
+
+def run(works, after=None, most=4, barred=nothing, emit=nothing, interrupts=None, kept=True, **more):
+    """Run works, each of which is interruptible."""
+    works = {name: partial(guarded, work) for name, work in works.items()}
+    with interrupts or sidebyside.Interrupts() as mine:
+        mine.kept = kept
+        return sidebyside.run(works, after or {}, most, emit, barred, lost, mine, **more)
+
+
+def guarded(work, emit):
+    try:
+        return sidebyside.interruptible(lambda: work(emit))
+    except KeyboardInterrupt:
+        return {"interrupted": True}
 
 
 def timed(seconds=0.0):
@@ -91,11 +108,18 @@ def counting(emit):
     return {"came": came}
 
 
+@pytest.fixture
+def handlers():
+    """Have each interrupt raise KeyboardInterrupt in this process."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, signal.default_int_handler) for number in numbers}
+    yield numbers
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_an_interrupt_reaches_each_work_once_and_begins_no_other(number, monkeypatch):
-    before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    for each in before:
-        signal.signal(each, signal.default_int_handler)
+def test_an_interrupt_reaches_each_work_once_and_begins_no_other(number, handlers):
     ready = []
 
     def emit(name, event):
@@ -103,13 +127,88 @@ def test_an_interrupt_reaches_each_work_once_and_begins_no_other(number, monkeyp
         if len(ready) == 2:
             os.kill(os.getpid(), number)
 
-    try:
-        found = run({"a": counting, "b": counting, "c": timed()}, {"c": ["a"]}, emit=emit)
-        assert all(signal.getsignal(each) is signal.default_int_handler for each in before)
-    finally:
-        for each, handler in before.items():
-            signal.signal(each, handler)
+    found = run({"a": counting, "b": counting, "c": timed()}, {"c": ["a"]}, emit=emit)
+    assert all(signal.getsignal(each) is signal.default_int_handler for each in handlers)
     assert found == {"c": lost("c", sidebyside.INTERRUPTED), "a": {"came": 1}, "b": {"came": 1}}
+
+
+def test_an_interrupt_while_a_process_starts_is_told_truly(handlers):
+    """It is no killed process: nobody need look."""
+
+    class Quiet:
+        def __enter__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+
+        def __exit__(self, *exc):
+            pass
+
+    for _ in range(20):
+        found = run({"a": timed(0.2), "b": timed()}, {"b": ["a"]}, quiet=Quiet)
+        assert found == {"a": {"interrupted": True}, "b": lost("b", sidebyside.INTERRUPTED)}
+
+
+def test_an_interrupt_before_anything_is_changed_is_raised(handlers):
+    with sidebyside.Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), signal.SIGINT)
+    assert interrupts.count == 1
+    with sidebyside.Interrupts() as interrupts:
+        interrupts.kept = True
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert interrupts.count == 1
+
+
+def test_an_earlier_interrupt_does_not_stop_works_that_come_because_of_it(handlers):
+    with sidebyside.Interrupts() as interrupts:
+        interrupts.kept = True
+        os.kill(os.getpid(), signal.SIGINT)
+        works = {"a": partial(guarded, counting)}
+        assert sidebyside.run(works, {}, 1, nothing, nothing, lost, interrupts, since=1) == {"a": {"came": 0}}
+        barred = {"a": lost("a", "this run was interrupted")}
+        assert sidebyside.run(works, {}, 1, nothing, nothing, lost, interrupts) == barred
+
+
+def test_works_that_wait_for_one_another_in_a_circle_all_run():
+    found = run({"a": timed(), "b": timed(), "c": timed()}, {"a": ["b"], "b": ["a"], "c": ["b"]})
+    assert list(found) == ["a", "b", "c"] and found["a"]["ended"] <= found["b"]["began"]
+
+
+def test_a_process_that_cannot_be_started_is_not_begun(monkeypatch):
+    def full(work, interrupts):
+        raise OSError(12, "Cannot allocate memory")
+
+    monkeypatch.setattr(sidebyside, "_begin", full)
+    assert run({"a": timed()}) == {"a": lost("a", "its process could not be started: Cannot allocate memory")}
+
+
+def test_a_work_whose_parent_is_killed_waits_for_no_reader(tmp_path):
+    """Not even while the work beside it lasts, whose process might hold the pipe of the first open."""
+
+    def talks(emit):
+        emit("begun")
+        time.sleep(0.5)
+        for _ in range(2000):
+            emit("x" * 1000)
+        (tmp_path / "talked").touch()
+        return {}
+
+    def lasts(emit):
+        time.sleep(5)
+        (tmp_path / "lasted").touch()
+        return {}
+
+    begun = []
+
+    def parent():
+        run({"a": talks, "b": lasts}, emit=lambda *event: (begun.append(event), os.kill(os.getpid(), signal.SIGKILL)))
+
+    process = multiprocessing.get_context("fork").Process(target=parent)
+    process.start()
+    process.join()  # with a time, it would wait for the works, too
+    assert process.exitcode == -signal.SIGKILL
+    deadline = time.monotonic() + 4
+    while not (tmp_path / "talked").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (tmp_path / "talked").exists() and not (tmp_path / "lasted").exists()
 
 
 def test_it_works_beside_the_main_thread_where_signals_are_not_ours():
@@ -132,5 +231,5 @@ def test_processes_are_forked_in_the_given_context():
         def __exit__(self, *exc):
             lock.release()
 
-    sidebyside.run({"a": timed(), "b": timed()}, {}, 1, lambda *event: None, lambda *some: "", lost, Quiet)
+    run({"a": timed(), "b": timed()}, most=1, quiet=Quiet)
     assert entered == [True, True]

@@ -17,7 +17,15 @@ def node(tmp_path, monkeypatch):
 
 def test_a_node_that_is_well(node, monkeypatch):
     monkeypatch.setattr(machines.disk, "space", lambda folder: Space(5 << 30, 10 << 30))
-    well = {"agent": "", "free": 5 << 30, "size": 10 << 30, "low": False, "instances": [], "undefined": []}
+    well = {
+        "agent": "",
+        "free": 5 << 30,
+        "size": 10 << 30,
+        "low": False,
+        "instances": [],
+        "releases": ["web"],
+        "undefined": [],
+    }
     assert machines.look(node) == well
     registered(node, "blog_1.0_80", app="blog", environment="e")
     assert machines.look(node)["undefined"] == ["blog"]

@@ -169,7 +169,7 @@ ENVIRONMENT = Section(
             ),
         ),
         "groups": Key(
-            mapping(GROUP.schema, A_NAME),
+            mapping(optional(GROUP), A_NAME),
             "Apps that are deployed in one run, by the name of the group: see :doc:`/howto/several`.",
         ),
         "approvals": Key(

@@ -42,7 +42,15 @@ OBSERVATION: dict[str, Types] = {
     "editions": dict,
 }
 CHANGED: dict[str, Types] = {"settings": dict, "registrations": dict, "restarts": dict}
-MACHINE: dict[str, Types] = {"agent": str, "free": int, "size": int, "low": bool, "instances": list, "undefined": list}
+MACHINE: dict[str, Types] = {
+    "agent": str,
+    "free": int,
+    "size": int,
+    "low": bool,
+    "instances": list,
+    "releases": list,
+    "undefined": list,
+}
 STARTED: dict[str, Types] = {"ok": bool, "instances": list, "failures": list}
 TESTED: dict[str, Types] = {"test": str, "ok": bool, "detail": str}
 HOOK: dict[str, Types] = {"node": str, "ran": list, "problem": str, "failed": (str, type(None)), "ended": bool}
@@ -112,7 +120,7 @@ def _are_restarts(value: Any) -> bool:
 
 def machine(value: Any) -> str:
     """Compare the value of ``environment.machine``."""
-    lists = ("instances", "undefined")
+    lists = ("instances", "releases", "undefined")
     return _misshapen(value, MACHINE) or _first(_not_all(value[k], lambda name: _is(name, str), k) for k in lists)
 
 

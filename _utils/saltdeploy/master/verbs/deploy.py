@@ -150,7 +150,7 @@ def _wait_out(session: Session, environment: Environment, app: App, result: Resu
         if not bad:
             promoted = promote.run(session, app.name, environment.name, False, result["reason"])
             if promoted["retcode"] != REVERTED:
-                return promoted
+                return {**promoted, "before": result["before"]}
             # The deployment is paused once more, and nobody is there to continue it.
             bad = f"after the pause, {promoted['why']}".partition("\n")[0]
         back = abort.run(session, app.name, environment.name, False, bad[: arguments.REASON])

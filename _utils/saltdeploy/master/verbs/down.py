@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ... import discovery
-from ...core import arguments, words
+from ... import definition, discovery
+from ...core import arguments, records, words
 from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, DiscoveryUnavailable, Failed, Refused, cause
 from ...definition import cluster, inheritance
 from .. import sidebyside, status
@@ -16,6 +16,7 @@ from . import remove, several, up
 
 if TYPE_CHECKING:
     from ...core.model import Environment
+    from ...discovery.backend import Backend
     from .session import Session
     from .task import Result
 
@@ -68,7 +69,8 @@ def run(
                 Jobs(fleet, session.journal), list(environment.nodes), *clean, pillar={"saltdeploy": about}
             )
         except (Failed, *INTERRUPTS) as exc:
-            again = f"salt-run environment.down {env} platform=True confirm=True"
+            also = " data=True" if data else ""
+            again = f"salt-run environment.down {env} platform=True{also} confirm=True"
             verdict = f"{result['verdict']}, and the platform is not removed: {cause(exc)}. Then {again} goes on."
             return {**result, "verdict": verdict, "retcode": NOT_REVERTED}
     verdict = f"{result['verdict']}, and so is the platform ({up.told(changed)})"
@@ -76,26 +78,37 @@ def run(
 
 
 def _apps(environment: Environment, fleet: Fleet, platform: bool) -> list[str]:
-    """Return the names of the apps that are in an environment, by its definition and by Consul.
+    """Return the names of the apps of which anything is there: in Consul, or on a node.
 
     :param platform: whether Consul may be gone already, because an earlier run removed it and did not come to its end.
     """
+    replies = answers.compared(fleet.run("environment.machine", list(environment.nodes)), answers.machine)
+    wrong = {node: reply.error for node, reply in replies.items() if reply.error}
+    if wrong:
+        raise Refused(words.by_problem(wrong))
+    on_nodes = {node: reply.value for node, reply in replies.items()}
+    here = {app for value in on_nodes.values() for app in value["releases"]}
+    here |= {instance.partition("_")[0] for value in on_nodes.values() for instance in value["instances"]}
     try:
         with discovery.connect(environment.discovery) as backend:
             backend.leader()
-            return [*environment.names, *status.undefined(backend, environment)]
+            here |= {name for name in environment.names if _is_known(backend, environment, name)}
+            here |= set(status.undefined(backend, environment))
     except DiscoveryUnavailable as exc:
-        if not platform:
-            raise
-        replies = answers.compared(fleet.run("environment.machine", list(environment.nodes)), answers.machine)
-        left = {node: reply.error or ", ".join(reply.value["instances"]) for node, reply in replies.items()}
-        left = {node: found for node, found in left.items() if found}
-        if left:
-            raise Refused(
-                f"{words.without_period(str(exc))}. Bring Consul back first, because it has to take these from clients:"
-                f" {words.by_problem(left)}"
-            ) from exc
+        run = {node: ", ".join(value["instances"]) for node, value in on_nodes.items() if value["instances"]}
+        if run or not platform:
+            what = f" It has to take these from clients: {words.by_problem(run)}" if run else ""
+            raise Refused(f"{words.without_period(str(exc))}. Bring Consul back first.{what}") from exc
         return []
+    return sorted(here)
+
+
+def _is_known(backend: Backend, environment: Environment, name: str) -> bool:
+    """Return whether Consul knows anything of an app that is not history."""
+    app = definition.known_by_name(environment, name)
+    found = (*backend.instances(app.name), *backend.instances(app.candidate))
+    record = records.read(backend, records.prefix(environment.name, name))[0]
+    return bool(record) or any(e.meta.get("environment") in (None, environment.name) for e in found)
 
 
 def _remove(session: Session, environment: Environment, apps: list[str], most: int, reason: str) -> Result:
@@ -104,15 +117,19 @@ def _remove(session: Session, environment: Environment, apps: list[str], most: i
     about: dict[str, Any] = {"environment": env, "runs": []}
     if not apps:
         return {**about, "verdict": f"no app was left in {env}", "retcode": DONE}
-    run = several.Several(session, environment, apps, most)
 
     def verb(own: Session, app: str, env: str) -> Result:
         return remove.run(own, app, env, True, False, reason)
 
-    def act() -> Result:
-        found = run.remove(verb)
-        left = [app for app, result in found.items() if result["retcode"] != DONE]
-        verdict = f"not removed from {env}: {', '.join(left)}" if left else f"all apps of {env} are removed"
-        return {"runs": list(found.values()), "verdict": verdict, "retcode": several.retcode(found.values())}
+    with several.Several(session, environment, apps, most) as run:
 
-    return {**about, **run.locked("remove", "taken down", reason, 0.0, act)}
+        def act() -> Result:
+            found = run.remove(verb)
+            left = [app for app, result in found.items() if result["retcode"] != DONE]
+            verdict = f"not removed from {env}: {', '.join(left)}" if left else f"all apps of {env} are removed"
+            code = several.retcode(found.values())
+            if run.interrupts.count and not code:
+                verdict, code = f"{verdict}, and this run was interrupted then", NOT_REVERTED
+            return {"runs": list(found.values()), "verdict": verdict, "retcode": code}
+
+        return {**about, **run.locked("remove", "taken down", reason, 0.0, act)}

@@ -10,12 +10,13 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ... import definition, discovery
-from ...core import arguments, records, words
-from ...core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError, Mistakes, Refused
+from ...core import arguments, editions, records, words
+from ...core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError, Failed, Mistakes, Refused
 from ...core.words import name as said
 from ...definition import conflicts
 from .. import sidebyside
@@ -53,7 +54,7 @@ def names(value: object) -> list[str] | None:
 
 def refuse_alone(**arguments: object) -> None:
     """Raise Refused if one of these arguments is given. They are for a single app."""
-    given = [f"{name}=" for name, value in arguments.items() if value]
+    given = [f"{name}=" for name, value in arguments.items() if value is not None and value is not False]
     if given:
         raise Refused(f"{', '.join(given)}: is for one app. With several, each is deployed as its definition says.")
 
@@ -127,24 +128,24 @@ def run(
     if not apps:
         raise Refused(f"{environment.name} has no apps: name some under environments:{environment.name}:apps")
     session.warn_of_others(environment)
-    fleet = Several(session, environment, apps, most)
 
     def plan(own: Session, app: str, env: str) -> Result:
         return deploy.run(
             own, app, env, None, None, nodes, True, True, False, reason, move, 0, from_env, allow_drift, apps
         )
 
-    plans = fleet.plan(plan)
-    if test:
-        found = [plans[app] for app in apps]
-        return {"environment": environment.name, "plans": found, "warnings": session.journal.warnings, "retcode": DONE}
-
     def act(own: Session, app: str, env: str) -> Result:
         return deploy.run(
             own, app, env, None, None, nodes, True, False, False, reason, move, wait, from_env, allow_drift
         )
 
-    return fleet.locked("deploy", "deployed", reason, patience, lambda: fleet.deploy(act))
+    with Several(session, environment, apps, most) as fleet:
+        plans = fleet.plan(plan)
+        if test:
+            found = [plans[app] for app in apps]
+            about = {"environment": environment.name, "warnings": session.journal.warnings}
+            return {**about, "plans": found, "retcode": DONE}
+        return fleet.locked("deploy", "deployed", reason, patience, lambda: fleet.deploy(act, nodes))
 
 
 def refuse_wrong(environment: Environment, apps: Iterable[str]) -> None:
@@ -169,20 +170,22 @@ def refuse_wrong(environment: Environment, apps: Iterable[str]) -> None:
                 f" {', '.join(pausing)} pauses until somebody promotes it. Give its `pause` a time, or take it out of"
                 " the group."
             )
+    chosen = {name: environment.apps[name] for name in apps}
     for name in apps:
-        way = conflicts.circle(name, set(environment.apps[name].requires) & set(apps), environment.apps)
+        way = conflicts.circle(name, set(chosen[name].requires) & set(chosen), chosen)
         if way:
             raise Refused(conflicts.in_a_circle(way))
 
 
 class Several:
-    """Several apps of an environment, and a verb for each.
+    """Several apps of an environment, and a verb for each: a context manager that takes the interrupts of this run.
 
     :param most: how many are at work at once.
     """
 
     def __init__(self, session: Session, environment: Environment, apps: Sequence[str], most: int) -> None:
         self.session, self.environment, self.apps, self._most = session, environment, list(apps), most
+        self.interrupts = sidebyside.Interrupts()
         self._pillar = session.pillar()
         self._lock: Lock | None = None
         self._together = {
@@ -193,20 +196,36 @@ class Several:
             if app in apps
         }
 
+    def __enter__(self) -> Several:
+        self.interrupts.__enter__()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.interrupts.__exit__(*exc)
+
     @property
     def requires(self) -> dict[str, list[str]]:
-        """App -> which of these apps it requires."""
-        return {name: [a for a in self.environment.apps[name].requires if a in self.apps] for name in self.apps}
+        """App -> which of these apps it requires. An app without a definition requires none."""
+        known = self.environment.apps
+        needs = {name: known[name].requires if name in known else () for name in self.apps}
+        return {name: [other for other in needs[name] if other in self.apps] for name in self.apps}
 
     @property
     def required_by(self) -> dict[str, list[str]]:
-        """App -> which of these apps require it. An app without a definition requires none."""
-        needs = {n: self.environment.apps[n].requires if n in self.environment.apps else () for n in self.apps}
-        return {name: [other for other in self.apps if name in needs[other]] for name in self.apps}
+        """App -> which of these apps require it."""
+        return {name: [other for other, needs in self.requires.items() if name in needs] for name in self.apps}
+
+    def _ahead(self, app: str) -> list[str]:
+        """Return the apps that must be done before ``app``: those that it requires, with the groups of these."""
+        needs = self.requires[app]
+        groups = {self._together[other] for other in needs if other in self._together} - {self._together.get(app)}
+        return [other for other in self.apps if other in needs or self._together.get(other) in groups]
 
     def plan(self, verb: Verb) -> dict[str, Result]:
         """Return the plan of each app. Raise Refused, with all reasons, if one is refused."""
-        plans = self._run(verb, {}, self._most, changes=False)
+        plans = self._run(verb, {}, changes=False)
+        if self.interrupts.count:
+            raise KeyboardInterrupt
         bad = {app: plans[app]["verdict"] for app in self.apps if plans[app]["retcode"] != DONE}
         if bad:
             lines = [f"{app}: {why.removeprefix('refused, nothing was changed: ')}" for app, why in bad.items()]
@@ -231,38 +250,51 @@ class Several:
             key = records.environment_lock_key(env)
             with Lock(backend, key, info, patience, lambda holder: task.say_waiting(journal, patience, holder)) as lock:
                 self._lock = lock
+                self.interrupts.kept = True
                 found = act()
         about = {"environment": env, "verb": verb, **identity, "began": began}
         return {**about, **found, "seconds": round(time.time() - began, 3), "warnings": journal.warnings}
 
-    def deploy(self, verb: Verb) -> Result:
+    def deploy(self, verb: Verb, nodes: object) -> Result:
         """Deploy each app after the apps that it requires. Take a group back if one of its apps fails."""
-        found = self._run(verb, self.requires, self._most, self._barred)
-        found = {**found, **self._taken_back(found)}
+        found = self._run(verb, {app: self._ahead(app) for app in self.apps}, self._barred)
+        found = {**found, **self._taken_back(found, nodes)}
         rows = [found[app] for app in sorted(self.apps, key=list(found).index)]
         return {"runs": rows, "verdict": _verdict(self.environment.name, rows), "retcode": retcode(rows)}
 
     def remove(self, verb: Verb) -> dict[str, Result]:
         """Run ``verb`` for each app, before the apps that it requires."""
-        return self._run(verb, self.required_by, self._most, self._kept)
+        return self._run(verb, self.required_by, self._kept)
 
     def _barred(self, app: str, results: Mapping[str, Result]) -> str:
         """Return why the deployment of ``app`` must not begin."""
+        bad = {other: r for other, r in results.items() if r["retcode"] != DONE or r.get("outcome") == Outcome.PAUSED}
         for other in self.requires[app]:
-            if other in results and results[other].get("outcome") == Outcome.PAUSED:
-                return f"{other}, which it requires, is paused"
-            if other in results and results[other]["retcode"] != DONE:
-                return f"{other}, which it requires, was not deployed"
+            if other in bad:
+                paused = bad[other].get("outcome") == Outcome.PAUSED
+                return f"{other}, which it requires, {'is paused' if paused else 'was not deployed'}"
+        for other in self._ahead(app):
+            if other in bad:
+                return f"the group {self._together[other]}, which it requires an app of, was not deployed"
         group = self._together.get(app)
-        failed = [o for o, r in results.items() if group and self._together.get(o) == group and r["retcode"] != DONE]
-        return f"{failed[0]} of its group {group} was not deployed" if failed else ""
+        failed = [other for other in bad if group and self._together.get(other) == group]
+        return f"{failed[0]} of its group {group} was not deployed" if failed else self._unlocked()
 
     def _kept(self, app: str, results: Mapping[str, Result]) -> str:
         """Return why the removal of ``app`` must not begin."""
         left = [o for o in self.required_by[app] if o in results and results[o]["retcode"] != DONE]
-        return f"{', '.join(left)}, which requires it, was not removed" if left else ""
+        return f"{', '.join(left)}, which requires it, was not removed" if left else self._unlocked()
 
-    def _taken_back(self, found: Mapping[str, Result]) -> dict[str, Result]:
+    def _unlocked(self) -> str:
+        """Return why nothing more may begin because of the lock of the environment, or an empty text."""
+        try:
+            if self._lock:
+                self._lock.check()
+        except Failed as exc:
+            return str(exc)
+        return ""
+
+    def _taken_back(self, found: Mapping[str, Result], nodes: object) -> dict[str, Result]:
         """Take back the apps that were deployed of each group that failed in part. Return their results."""
         failed = {self._together[app] for app in self._together if found[app]["retcode"] != DONE}
         going = [app for app in self.apps if self._together.get(app) in failed and found[app]["retcode"] == DONE]
@@ -272,22 +304,20 @@ class Several:
         self.session.journal.say(f"takes back {', '.join(changed)}: the rest of the group was not deployed")
 
         def verb(own: Session, app: str, env: str) -> Result:
-            why = f"taken back with its group {self._together[app]}"
-            return _back(own, app, env, found[app], why)
+            return _back(own, app, env, nodes, found[app], f"taken back with its group {self._together[app]}")
 
-        # What requires others goes first.
-        order = {app: [o for o in changed if app in self.requires[o]] for app in changed}
-        backs = self._run(verb, order, self._most, only=changed)
+        # An interrupt that came before is the reason of some take-backs, and stops none.
+        backs = self._run(verb, self.required_by, only=changed, since=self.interrupts.count)
         return {app: _after_back(found[app], back) for app, back in backs.items()}
 
     def _run(
         self,
         verb: Verb,
         after: Mapping[str, Collection[str]],
-        most: int,
         barred: Callable[[str, Mapping[str, Result]], str] = lambda app, results: "",
         changes: bool = True,
         only: Iterable[str] | None = None,
+        since: int = 0,
     ) -> dict[str, Result]:
         """Run ``verb`` for each app, in a process of its own.
 
@@ -296,7 +326,8 @@ class Several:
 
         def work(app: str, emit: Callable[[Any], None]) -> Result:
             own = self.session.beside(emit, self._pillar)
-            found = guard.attempt(lambda: verb(own, app, self.environment.name), lambda: not changes)
+            call = partial(verb, own, app, self.environment.name)
+            found = guard.attempt(lambda: sidebyside.interruptible(call), lambda: not changes)
             return {"app": app, "environment": self.environment.name, **found}
 
         def tell(app: str, event: Any) -> None:
@@ -304,28 +335,32 @@ class Several:
                 self.session.emit({"of": app, **event})
 
         works = {app: partial(work, app) for app in (self.apps if only is None else only)}
-        quiet = {"quiet": self._lock.quiet} if self._lock else {}
-        return sidebyside.run(works, after, most, tell, barred, self._lost, **quiet)
+        quiet = self._lock.quiet if self._lock else nullcontext
+        lost = partial(self._lost, changes)
+        return sidebyside.run(works, after, self._most, tell, barred, lost, self.interrupts, quiet, since)
 
-    def _lost(self, app: str, why: str) -> Result:
+    def _lost(self, changes: bool, app: str, why: str) -> Result:
         """Return the result of an app that was not begun, or, without ``why``, whose process ended without one."""
         about = {"app": app, "environment": self.environment.name, "changed": False}
         if why:
             return {**about, "outcome": NOT_BEGUN, "verdict": f"{app} was not begun: {why}", "retcode": REFUSED}
+        if not changes:
+            return {**about, "verdict": "the process that plans it was killed", "retcode": REFUSED}
         look = f"salt-run deploy.status {app} env={self.environment.name}"
         verdict = f"the process of {app} was killed, so nobody knows how far it came. Look now ({look})."
         return {**about, "outcome": Outcome.NOT_REVERTED.value, "verdict": verdict, "retcode": NOT_REVERTED}
 
 
-def _back(session: Session, app: str, env: str, deployed: Result, why: str) -> Result:
+def _back(session: Session, app: str, env: str, nodes: object, deployed: Result, why: str) -> Result:
     """Take an app back to its state before the result ``deployed``."""
     session.allowed = True
-    of = deployed["deployment"]
-    if not deployed["before"]:
+    of, before = deployed["deployment"], deployed["before"]
+    if not before:
         return remove.run(session, app, env, True, False, why, of)
-    if deployed["before"] == deployed["version"]:
+    if before == deployed["version"]:
         raise Refused(f"{app} has the release and the settings that it had before. Its other changes stay.")
-    return rollback.run(session, app, env, None, None, False, False, why, False, of=of)
+    version, settings = editions.release(before), editions.settings(before)
+    return rollback.run(session, app, env, version, nodes, False, False, why, False, settings, of)
 
 
 def _after_back(deployed: Result, back: Result) -> Result:

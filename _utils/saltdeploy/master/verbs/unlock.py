@@ -42,5 +42,7 @@ def run(session: Session, name: object, env: object, force: bool) -> Result:
             raise Refused(f"the lock of {what} changed hands meanwhile: see who has it now, without force=True.")
         backend.destroy_session(locked)
     run = f"The run of {holder['owner']}" if holder.get("owner") else "The run that held it"
-    verdict = f"{what} is unlocked. {run} can write nothing more."
+    # Each app that such a run has begun has a lock of its own.
+    rest = "can write nothing more" if app else "begins no further app. Apps that it has begun go on"
+    verdict = f"{what} is unlocked. {run} {rest}."
     return {"app": app, "verdict": verdict, "retcode": DONE}

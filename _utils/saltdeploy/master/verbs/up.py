@@ -54,6 +54,8 @@ def run(session: Session, name: object, test: bool, reason: object, parallel: ob
             for stage, nodes in stages(environment):
                 changed.update(_stage(Jobs(fleet, session.journal), stage, nodes, test))
         except (Failed, *INTERRUPTS) as exc:
+            if test and not isinstance(exc, Failed):
+                raise
             return _stopped(environment, cause(exc), test)
     about = {"environment": environment.name, "states": changed}
     if not environment.names:
@@ -64,11 +66,12 @@ def run(session: Session, name: object, test: bool, reason: object, parallel: ob
         return several.run(session, environment.names, environment.name, None, test, reason, False, 0, parallel)
 
     if test:
-        return {**about, **_planned(session, deploy)}
+        return {**about, **_planned(session, deploy, changed)}
     try:
         found = deploy()
-    except Refused as exc:
-        verdict = f"the states of {environment.name} are applied ({told(changed)}), and nothing was deployed: {exc}"
+    except (Refused, Failed, *INTERRUPTS) as exc:
+        why = str(exc) if isinstance(exc, Refused) else cause(exc)
+        verdict = f"the states of {environment.name} are applied ({told(changed)}), and nothing was deployed: {why}"
         return {**about, "runs": [], "verdict": verdict, "retcode": NOT_REVERTED}
     # States may have changed something, although no app was.
     code = REVERTED if found["retcode"] == REFUSED and any(changed.values()) else found["retcode"]
@@ -158,10 +161,12 @@ def _stopped(environment: Environment, why: str, test: bool) -> Result:
     return {"environment": env, "runs": [], "verdict": verdict, "retcode": REVERTED if test else NOT_REVERTED}
 
 
-def _planned(session: Session, deploy: Callable[[], Result]) -> Result:
-    """Return the plans of all apps. Without the states, Consul may not be there to plan them by."""
+def _planned(session: Session, deploy: Callable[[], Result], changed: Mapping[str, int]) -> Result:
+    """Return the plans of all apps. Before the states are applied, Consul may not be there to plan them by."""
     try:
         return deploy()
     except (Refused, Failed) as exc:
+        if not any(changed.values()):
+            raise
         session.warn(f"the apps cannot be planned before the states are applied: {exc}")
         return {"plans": [], "warnings": session.journal.warnings, "retcode": DONE}

@@ -73,7 +73,7 @@ def test_a_pause_for_a_time_that_cannot_be_gone_on_from_is_gone_back_from(monkey
     monkeypatch.setattr(deploy, "_measure", lambda *args: "")
     monkeypatch.setattr(promote, "run", lambda *args: {"retcode": promoted, "why": why})
     monkeypatch.setattr(abort, "run", lambda *args: reasons.append(args[-1]) or {"retcode": aborted})
-    environment, result = SimpleNamespace(name="e", discovery={}), {"record": record, "reason": "", "retcode": DONE}
+    environment, result = SimpleNamespace(name="e", discovery={}), {"record": record, "reason": "", "before": "1.0"}
     assert deploy._wait_out(Session({}), environment, make_app(), result)["retcode"] == code
     assert reasons == ([] if aborted is None else ["after the pause, test on web2: no"])
 

@@ -12,7 +12,7 @@ from saltdeploy.master.verbs import environments
 
 from tests.support.verbs import Minions, call
 
-WELL = {"agent": "", "free": 5 << 30, "size": 10 << 30, "low": False, "instances": [], "undefined": []}
+WELL = {"agent": "", "free": 5 << 30, "size": 10 << 30, "low": False, "instances": [], "releases": [], "undefined": []}
 
 
 def row(node="web1", **changes):

@@ -6,7 +6,7 @@ import math
 from dataclasses import replace
 
 import pytest
-from saltdeploy.core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, Refused
+from saltdeploy.core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, LockLost, Refused
 from saltdeploy.core.model import Environment, Group, Node, Strategy
 from saltdeploy.master.verbs import several
 
@@ -56,6 +56,8 @@ def test_an_odd_name_is_refused(value):
 
 def test_arguments_for_one_app_are_refused():
     several.refuse_alone(version=None, instances=None, publish=False, keep=False)
+    with pytest.raises(Refused, match="^version=, instances=: is"):
+        several.refuse_alone(version=0, instances=0, publish=False, keep=False)
     with pytest.raises(Refused, match="^version=, keep=: is for one app. With several, each is deployed as"):
         several.refuse_alone(version="1.0", instances=None, publish=False, keep=True)
 
@@ -73,6 +75,8 @@ def test_a_circle_is_refused_only_among_the_apps_of_the_run():
     with pytest.raises(Refused, match="^apps:a:requires: goes round in a circle: a > b > c > a."):
         several.refuse_wrong(here, ["a", "b", "c", "d"])
     several.refuse_wrong(here, ["d"])
+    # The others may be there already.
+    several.refuse_wrong(here, ["a", "b"])
 
 
 def test_all_mistakes_are_told_and_an_unknown_app_comes_first():
@@ -109,12 +113,18 @@ def test_the_order_is_that_of_what_is_required_and_others_do_not_count():
         ({"b": {"retcode": REVERTED}}, "b, which it requires, was not deployed"),
         ({"b": {"retcode": DONE, "outcome": "paused"}}, "b, which it requires, is paused"),
         ({"c": {"retcode": NOT_REVERTED}}, "c of its group core was not deployed"),
+        ({"x": {"retcode": REVERTED}}, "the group other, which it requires an app of, was not deployed"),
         ({"d": {"retcode": REVERTED}}, ""),
     ],
 )
 def test_an_app_is_not_begun_after_a_failure_that_concerns_it(results, why):
-    groups = {"core": Group(("a", "c"), together=True), "loose": Group(("a", "d"))}
-    apps = several_of(environment(groups, a=["b"], b=[], c=[], d=[]))
+    groups = {
+        "core": Group(("a", "c"), together=True),
+        "other": Group(("x", "y"), together=True),
+        "loose": Group(("a", "d")),
+    }
+    apps = several_of(environment(groups, a=["b", "y"], b=[], c=[], d=[], x=[], y=[]))
+    assert apps._ahead("a") == ["b", "x", "y"]
     assert apps._barred("a", results) == why
 
 
@@ -169,4 +179,32 @@ def test_an_app_that_was_taken_back_is_as_before_and_one_that_was_not_needs_a_lo
 
 def test_what_was_only_registered_again_is_not_taken_back():
     with pytest.raises(Refused, match="^a has the release and the settings that it had before"):
-        several._back(call(), "a", "e", {"deployment": "d1", "before": "1.0@2", "version": "1.0@2"}, "why")
+        several._back(call(), "a", "e", None, {"deployment": "d1", "before": "1.0@2", "version": "1.0@2"}, "why")
+
+
+@pytest.mark.parametrize(
+    "before, asked",
+    [("1.0@2", ("1.0", 2)), ("1.0", ("1.0", 0)), ("", None)],
+)
+def test_an_app_goes_back_to_exactly_what_it_was(monkeypatch, before, asked):
+    calls = []
+    monkeypatch.setattr(several.rollback, "run", lambda *given: calls.append(("rollback", *given[1:])) or {})
+    monkeypatch.setattr(several.remove, "run", lambda *given: calls.append(("remove", *given[1:])) or {})
+    several._back(call(), "a", "e", "web1", {"deployment": "d1", "before": before, "version": "1.1"}, "why")
+    if asked:
+        version, settings = asked
+        back = ("rollback", "a", "e", version, "web1", False, False, "why", False, settings, "d1")
+    else:
+        back = ("remove", "a", "e", True, False, "why", "d1")
+    assert calls == [back]
+
+
+def test_no_app_is_begun_without_the_lock_of_the_environment():
+    class Lost:
+        def check(self):
+            raise LockLost("the deployment lock was lost")
+
+    apps = several_of(environment(a=[]))
+    assert apps._barred("a", {}) == apps._kept("a", {}) == ""
+    apps._lock = Lost()
+    assert apps._barred("a", {}) == apps._kept("a", {}) == "the deployment lock was lost"

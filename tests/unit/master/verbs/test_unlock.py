@@ -40,6 +40,18 @@ def test_with_force_the_lock_is_free_and_says_who_took_it(locked):
     assert locked.catalog.values[KEY] == {**HOLDER, "taken_by": locked.session.owner}
 
 
+def test_the_lock_of_the_environment_is_taken_away_and_its_apps_go_on(here):
+    made = here(keys={"deploy/e/lock": {"owner": "bob@master", "deployment": "d7"}})
+    assert unlock.run(made.session, None, "e", False)["verdict"] == "e is not locked."
+    made.catalog.holders["deploy/e/lock"] = "bob's session"
+    with pytest.raises(
+        Refused, match=r"^e is being deployed by bob@master .* `salt-run deploy.unlock force=True env=e`"
+    ):
+        unlock.run(made.session, None, "e", False)
+    said = "e is unlocked. The run of bob@master begins no further app. Apps that it has begun go on."
+    assert unlock.run(made.session, None, "e", True)["verdict"] == said
+
+
 def test_a_holder_that_cannot_be_read_is_unlocked_too(locked):
     locked.catalog.values[KEY] = "anything"
     result = unlock.run(locked.session, "shop", None, True)
