@@ -39,7 +39,7 @@ from saltdeploy.master.verbs.session import of_runner
 
 __virtual__ = loader.virtual
 
-__func_alias__ = {"exec_": "exec", "all_": "all"}
+__func_alias__ = {"exec_": "exec", "all_": "all", "return_": "return"}
 
 
 def _verb(function):
@@ -154,6 +154,49 @@ def all_(
     """
     session = _session(force, reason)
     return verbs.several.all_apps(session, env, group, test, reason, wait, parallel, from_env, allow_drift)
+
+
+@_verb
+def evacuate(node=None, env=None, move=False, test=False, reason="", parallel=None, force=False, *extra, **kwargs):
+    """
+    Move the instances of all apps on a node to other nodes, for maintenance of the node. Until :py:func:`return`, no
+    app is placed there, and the node need not answer: see :doc:`/howto/maintenance`. A node that does not answer any
+    more is evacuated, too.
+
+    node
+        The node.
+    move
+        True lets apps leave their data on the node.
+    parallel
+        How many apps to move at once. By default 4.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.evacuate web2 env=production reason='new disk'
+    """
+    return verbs.evacuate.evacuate(_session(force, reason), node, env, move, test, reason, parallel)
+
+
+@_verb
+def return_(node=None, env=None, test=False, reason="", parallel=None, force=False, *extra, **kwargs):
+    """
+    Bring an evacuated node back into use, and spread the apps evenly over all nodes again. Apps that keep data stay
+    where they are.
+
+    node
+        The node.
+    parallel
+        How many apps to move at once. By default 4.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.return web2 env=production
+    """
+    return verbs.evacuate.come_back(_session(force, reason), node, env, test, reason, parallel)
 
 
 @_verb

@@ -26,7 +26,7 @@ RUNNER = {
     "remove",
     "prune",
 }
-RUNNER |= {"all", "approve", "status", "history", "test", "logs", "exec", "hooks", "unlock"}
+RUNNER |= {"all", "approve", "evacuate", "return", "status", "history", "test", "logs", "exec", "hooks", "unlock"}
 APP = {"install", "start", "stop", "restart", "test", "instances", "remove", "logs", "command", "observe"}
 APP |= {"restore", "missing", "clean", "reload"}
 

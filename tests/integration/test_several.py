@@ -36,13 +36,11 @@ class Site:
     def __init__(self, agents, pillar, cli, archives):
         self.agents, self.pillar, self.cli, self.archives = agents, pillar, cli, archives
 
-    def define(self, versions=None, requires=None, groups=None, only=PORTS, app=None):
+    def define(self, versions=None, requires=None, groups=None, only=PORTS, instances=1):
         """Write the pillar: the apps ``only``, each in version 1.0, but for ``versions``."""
         needs = REQUIRES if requires is None else requires
-        defined = {
-            name: self.archives.app(ports=PORTS[name], requires=needs.get(name, []), **(app or {})) for name in only
-        }
-        here = {name: {"version": (versions or {}).get(name, "1.0"), "instances": 1} for name in only}
+        defined = {name: self.archives.app(ports=PORTS[name], requires=needs.get(name, [])) for name in only}
+        here = {name: {"version": (versions or {}).get(name, "1.0"), "instances": instances} for name in only}
         changes = {"apps": here, "strategy": {**STRATEGY, "drain": "1s"}, **({"groups": groups} if groups else {})}
         self.pillar.write(defined, {"site": apps.environment(self.agents, **changes)})
 
@@ -53,6 +51,10 @@ class Site:
             for name in PORTS
             if self.agents.passing(name)
         }
+
+    def nodes(self, app):
+        """Return the nodes on which clients find ``app``, once for each instance."""
+        return sorted(node for node, _ in self.agents.passing(app))
 
     def start_over(self, *names):
         """Have the apps ``names`` serve 1.0, and the others gone."""
@@ -147,6 +149,40 @@ def test_a_group_that_fails_in_part_is_taken_back(site):
     assert site.outcomes(result) == {"mail": "taken_back", "till": "taken_back", "front": "reverted"}
     assert site.versions() == {"db": ["1.0"], "mail": ["1.0"]}
     assert "record" not in site.cli.result("status", "till", "env=site")["apps"][0]
+
+
+def test_a_node_is_evacuated_and_comes_back(site):
+    site.start_over()
+    site.define(instances=3, only=("mail", "db"))
+    site.cli.result("all", "site")
+    assert site.nodes("mail") == site.nodes("db") == ["web1", "web2", "web3"]
+    plan = site.cli.result("evacuate", "web3", "env=site", "test=True")
+    assert [p["app"] for p in plan["plans"]] == ["db", "mail"] and "web3 is to be out of use" in str(plan["plans"])
+    assert site.nodes("mail") == ["web1", "web2", "web3"]
+    result = site.cli.result("evacuate", "web3", "env=site", "reason=new disk")
+    assert result["verdict"].startswith(
+        "web3 is out of use in site, and no app runs there. Bring it back with salt-run"
+    )
+    for app in ("mail", "db"):
+        assert len(site.nodes(app)) == 3 and set(site.nodes(app)) == {"web1", "web2"}
+    code, output = site.cli.run("salt-run", "environment.status", "site")
+    assert code == 1 and "web3: web3 is out of use (root@" in output and "reason: new disk" in output
+    # No deployment places anything there.
+    site.define({"mail": "1.1"}, instances=3, only=("mail", "db"))
+    code, output = site.cli.deploy("app", "mail", "env=site", "nodes=web3")
+    assert code == 3 and "nodes: web3 is out of use" in output and "salt-run deploy.return web3 env=site" in output
+    site.cli.result("app", "mail", "env=site")
+    assert set(site.nodes("mail")) == {"web1", "web2"}
+    site.cli.result("return", "web3", "env=site")
+    assert site.nodes("mail") == site.nodes("db") == ["web1", "web2", "web3"]
+    assert site.cli.run("salt-run", "environment.status", "site")[0] == 0
+    for words, said in (
+        (["evacuate"], "which node?"),
+        (["evacuate", "web33", "env=site"], "site has no node 'web33' (did you mean `web3`?)"),
+        (["return", "web3", "env=site"], "web3 is not evacuated in site"),
+    ):
+        code, output = site.cli.deploy(*words)
+        assert code == 3 and said in output, output
 
 
 def test_a_second_run_in_the_environment_is_refused_or_waits(site):

@@ -401,6 +401,7 @@ class Webhook:
 class Environment:
     """A named place: nodes, apps with their settings, and its service discovery.
 
+    :param away: nodes that are out of use for a time, and why. Only a connection to its discovery tells.
     :param upstream: address and port of the name servers for all names that are not Consul's.
     :param broken: apps whose own definition is wrong, and their mistakes. They are not in ``apps``.
     :param clashing: apps that cannot be beside another app, and why. They are in ``apps``.
@@ -418,6 +419,7 @@ class Environment:
     unread: dict[str, str] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
     conditions: Conditions = Conditions()
+    away: dict[str, str] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
@@ -435,10 +437,10 @@ class Environment:
         return [name for name in self.nodes if name not in barred]
 
     def barred(self, app: App) -> dict[str, str]:
-        """Return why nodes may not run ``app``: name -> a sentence with the role that they need for it."""
+        """Return why nodes may not run ``app``: name -> a sentence, with the role that they need for it."""
         wanted = app.roles or ("app",)
         needed = " or ".join(wanted)
-        return {
+        return self.away | {
             n.name: f"{n.name} has {_roles(n.roles)} and not {needed}: to run {app.name} there, add {wanted[0]} to its"
             " roles"
             for n in self.nodes.values()

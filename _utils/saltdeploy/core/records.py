@@ -2,7 +2,8 @@
 
 Keys under ``deploy/<environment>/<app>/``: ``lock``, ``current``, ``history/<deployment>``,
 and ``hooks/…`` (see hooks). ``approvals/<person>`` has the last approval of a person.
-``deploy/<environment>/lock`` is the lock of a run for several apps.
+``deploy/<environment>/lock`` is the lock of a run for several apps,
+and ``deploy/<environment>/.away/<node>`` marks a node that is out of use.
 """
 
 from __future__ import annotations
@@ -205,6 +206,29 @@ def current_key(prefix: str) -> str:
 def history_key(prefix: str, deployment: str = "") -> str:
     """Return the key of a deployment's history, or the prefix of all history."""
     return f"{prefix}history/{deployment}"
+
+
+def away_key(environment: str, node: str = "") -> str:
+    """Return the key of the mark of a node that is out of use, or the prefix of all of them.
+
+    No app has it, because it begins with a dot.
+    """
+    return f"deploy/{environment}/.away/{node}"
+
+
+def away(discovery: Keys, environment: str) -> dict[str, str]:
+    """Return the nodes that are out of use, and why: name -> a sentence."""
+    start = away_key(environment)
+    found = {key.removeprefix(start): mark for key, mark in discovery.entries(start)}
+    return {node: _away(node, environment, mark if isinstance(mark, dict) else {}) for node, mark in found.items()}
+
+
+def _away(node: str, environment: str, mark: Mapping[str, Any]) -> str:
+    reason = f", reason: {mark['reason']}" if mark.get("reason") else ""
+    return (
+        f"{node} is out of use ({mark.get('by', 'somebody')}{reason}): to bring it back, run salt-run deploy.return"
+        f" {node} env={environment}"
+    )
 
 
 def approval_key(prefix: str, person: str) -> str:

@@ -35,6 +35,8 @@ class Desired:
     :param as_before: whether instances start with the settings that nodes have kept of the edition, and not with those
         of the definition.
     :param move: whether instances may leave their nodes to be spread evenly, and an app may leave its data.
+    :param even: whether instances that could stay leave their nodes, too, until they are spread evenly. It needs
+        ``move``.
     """
 
     app: App
@@ -48,6 +50,7 @@ class Desired:
     adopt: bool = False
     analysis: bool = False
     move: bool = False
+    even: bool = False
     register: bool = True
     as_before: bool = False
 

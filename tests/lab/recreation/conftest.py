@@ -5,7 +5,10 @@ A PostgreSQL of Debian is a service of both. The app ``shop`` requires it, and `
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from saltdeploy.discovery.consul import Consul
 
 from lab import hosts
 from lab.site import Site
@@ -114,6 +117,19 @@ class Recreated:
         }
         smaller = {"based_on": "production", "scale": 0.34, "nodes": nodes["test"], **(test or {})}
         self.site.pillar_files.write({"shop": shop, "front": front}, {"production": production, "test": smaller})
+
+    def consul(self, env):
+        """Return the servers' Consul of an environment, for its management."""
+        kept = self.site.master.root / "etc/salt/pki/master/saltdeploy"
+        token = json.loads((kept / f"{env}.json").read_text())["tokens"]["management"]
+        addresses = self.site.lab.facts["addresses"]
+        urls = [f"https://{addresses[node]}:8501" for node in ROLES[env] if "consul-server" in ROLES[env][node]]
+        return Consul(urls, token=token, ca=str(kept / f"{env}-ca.pem"))
+
+    def deploy(self, function, *args):
+        """Run ``salt-run deploy.<function>``, which must succeed."""
+        code, output = self.cli.run("salt-run", f"deploy.{function}", *args, timeout=600)
+        assert code == 0, output
 
     def run(self, function, *args, code=0):
         """Run ``salt-run environment.<function>``, which must exit with ``code``. Return its result as data."""

@@ -6,9 +6,9 @@ import json
 import os
 import subprocess
 import time
+from collections import Counter
 
 import pytest
-from saltdeploy.discovery.consul import Consul
 
 from lab import hosts
 from tests.lab.recreation.conftest import ROLES
@@ -73,12 +73,7 @@ def test_no_secret_of_one_environment_is_on_a_node_of_the_other(recreated, tmp_p
         for node, root in roots.items():
             assert holding(patterns, *(root / part for part in ("etc", "root", "run", "srv", "tmp", "var"))) == [], node
         assert holding(patterns, master / "var/cache/salt/master/jobs") == []
-        url = f"https://{recreated.site.lab.facts['addresses'][next(iter(ROLES[other]))]}:8501"
-        ca = master / f"etc/salt/pki/master/saltdeploy/{other}-ca.pem"
-        token = json.loads((master / f"etc/salt/pki/master/saltdeploy/{other}.json").read_text())["tokens"][
-            "management"
-        ]
-        with Consul([url], token=token, ca=str(ca)) as consul:
+        with recreated.consul(other) as consul:
             kept = str(consul.entries("deploy/"))
         assert "deployment" in kept and not [secret for secret in secrets[env] if secret in kept]
 
@@ -101,6 +96,29 @@ def holding(patterns, *folders):
     there = [folder for folder in folders if folder.is_dir()]
     command = ["grep", "--recursive", "--fixed-strings", "--files-with-matches", "-f", patterns, *there]
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
+
+
+def test_a_dead_node_is_evacuated_and_comes_back(recreated):
+    host = recreated.site.lab.host("prod3")
+    host.kill()
+    until(lambda: nodes(recreated, "front") == {"prod1": 1, "prod2": 1}, 90, "Consul to miss prod3")
+    recreated.deploy("evacuate", "prod3", "env=production", "reason=dead")
+    assert sum(nodes(recreated, "shop").values()) == 3 and set(nodes(recreated, "shop")) == {"prod1", "prod2"}
+    status = recreated.run("status", "production", code=1)
+    [problems] = [row["problems"] for row in status["nodes"] if row["node"] == "prod3"]
+    assert "prod3 is out of use (root@salt1, reason: dead)" in problems[0] and len(problems) == 2
+    host.boot()
+    recreated.site.await_minions(["prod3"])
+    recreated.site.salt("state.apply", names=["prod3"])
+    recreated.deploy("return", "prod3", "env=production")
+    assert nodes(recreated, "shop") == nodes(recreated, "front") == {"prod1": 1, "prod2": 1, "prod3": 1}
+    assert recreated.run("status", "production")["as_defined"]
+
+
+def nodes(recreated, app):
+    """Return how many instances of ``app`` clients find in production: node -> number."""
+    with recreated.consul("production") as consul:
+        return dict(Counter(e.minion for e in consul.instances(app, passing=True)))
 
 
 def test_it_is_taken_away_with_all_that_highstate_set_up(recreated):

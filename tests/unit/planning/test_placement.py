@@ -1,5 +1,8 @@
 """Where instances are started, and which ones stay of too many, by examples."""
 
+from collections import Counter
+from dataclasses import replace
+
 import pytest
 from saltdeploy.core.errors import Refused
 from saltdeploy.core.model import PortRange
@@ -147,3 +150,29 @@ def test_instances_are_spread_over_the_zones_first():
 def test_scaling_down_takes_from_the_fullest_zone():
     there = observe(*(instance(n, NEW) for n in ("a1", "b1", "b2")), zones=ZONES_OF_FOUR)
     assert plan(desire(2, FOUR), there).waves == (Wave({}, {"b2": ("shop_2.0_100",)}),)
+
+
+@pytest.mark.parametrize(
+    "there, zones, after, moved",
+    [
+        ("web1 web1 web2", {}, {"web1": 1, "web2": 1, "web3": 1}, 1),
+        ("web1 web2 web3", {}, {"web1": 1, "web2": 1, "web3": 1}, 0),
+        ("web1 web1 web1", {}, {"web1": 1, "web2": 1, "web3": 1}, 2),
+        ("web1 web1 web2 web2", {}, {"web1": 2, "web2": 1, "web3": 1}, 1),
+        ("web1 web2 web3 web3", {}, {"web1": 1, "web2": 1, "web3": 2}, 0),
+        # Two nodes of a zone carry as much as the only one of another.
+        ("web1 web1 web2 web2", {"web3": "b"}, {"web1": 1, "web2": 1, "web3": 2}, 2),
+        ("web1 web2 web3 web3", {"web3": "b"}, {"web1": 1, "web2": 1, "web3": 2}, 0),
+        ("web1", {}, {"web1": 1}, 0),
+    ],
+)
+def test_instances_are_spread_evenly_again_with_as_few_moves_as_can_be(there, zones, after, moved):
+    instances = [instance(node, NEW, 100 + number) for number, node in enumerate(there.split())]
+    wanted = desire(len(instances), move=True, even=True)
+    observed = observe(*instances, zones=zones)
+    waves = plan(wanted, observed).waves
+    start = sum((Counter(wave.start) for wave in waves), Counter())
+    gone = Counter(node for wave in waves for node, ids in wave.retire.items() for _ in ids)
+    left = Counter(there.split()) - gone + start
+    assert (dict(left), sum(start.values())) == (after, moved)
+    assert not plan(replace(wanted, even=False), observed).waves

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ... import definition
-from ...core import arguments, words
+from ... import definition, discovery
+from ...core import arguments, records, words
 from ...core.errors import DONE, REVERTED, DefinitionError, Refused
 from ...definition import ansibleinventory, inheritance, origins, parity
 from ...environment import findings, pillarroots
@@ -141,7 +141,9 @@ def status(session: Session, name: object) -> Result:
     apps = [_app(app) for app in app_status.run(session, None, environment.name)["apps"]]
     with Fleet(session.opts) as fleet:
         replies = fleet.run("environment.machine", sorted(environment.nodes), deadline=DEADLINE)
-    nodes = [_node(reply) for reply in answers.compared(replies, answers.machine).values()]
+    with discovery.connect(environment.discovery) as backend:
+        away = records.away(backend, environment.name)
+    nodes = [_node(reply, away.get(node, "")) for node, reply in answers.compared(replies, answers.machine).items()]
     whole = not any(row["problems"] for row in (*apps, *nodes))
     found = {"environment": environment.name, "as_defined": whole, "apps": apps, "nodes": nodes}
     return {**found, "retcode": DONE if whole else REVERTED}
@@ -189,11 +191,13 @@ def problems(app: dict[str, Any]) -> list[str]:
     return found
 
 
-def _node(reply: Reply) -> dict[str, Any]:
+def _node(reply: Reply, away: str) -> dict[str, Any]:
+    problems = [away] if away else []
     if reply.error:
-        return {"node": reply.node, "answers": False, "free": None, "size": None, "problems": [reply.error]}
+        problems.append(reply.error)
+        return {"node": reply.node, "answers": False, "free": None, "size": None, "problems": problems}
     about = reply.value
-    problems = [f"its agent: {about['agent']}"] if about["agent"] else []
+    problems += [f"its agent: {about['agent']}"] if about["agent"] else []
     problems += ["its disk is too full for further releases"] if about["low"] else []
     undefined = ", ".join(about["undefined"])
     problems += [f"runs apps that are not defined here: {undefined}"] if undefined else []

@@ -13,6 +13,7 @@ from .. import preflight
 from . import rollouttask, task
 
 if TYPE_CHECKING:
+    from ...core.model import App, Environment
     from ...planning.model import Observed
     from .session import Session
     from .task import Result, Task
@@ -27,6 +28,32 @@ def run(
     if count is None:
         raise Refused(f"how many of {app.name}? Say instances=, the definition has {app.instances}.")
     loadbalancer.refuse_beyond(environment, app, count)
+    return _run(session, environment, app, count, test, reason, move, "scale")
+
+
+def place(
+    session: Session, name: object, env: object, test: bool, reason: object, move: bool, verb: str, even: bool = False
+) -> Result:
+    """Run as many instances of app ``name`` as now, on the nodes that may run it now.
+
+    :param verb: the name of this in the history.
+    :param even: whether they are spread evenly again.
+    """
+    environment, app = session.definitions(name, env, starts=True)
+    return _run(session, environment, app, None, test, reason, move, verb, even)
+
+
+def _run(
+    session: Session,
+    environment: Environment,
+    app: App,
+    count: int | None,
+    test: bool,
+    reason: object,
+    move: bool,
+    verb: str,
+    even: bool = False,
+) -> Result:
     with session.site(environment, app, choice=False) as site:
         site.compare = editions.release(site.deployed()["version"])
 
@@ -38,9 +65,10 @@ def run(
             preflight.refuse_unseen(site)
             version = versions.recorded(app, record["version"])
             # A changed definition is deployed by deploy.app.
-            desired = Desired(app, version, count, site.nodes, move=move, register=False, as_before=True)
+            number = count or sum(map(len, record["nodes"].values()))
+            desired = Desired(app, version, number, site.nodes, move=move, even=even, register=False, as_before=True)
             differs = f". The definition says {app.instances}: so will the next deploy.app without instances="
-            said = differs if count != app.instances else ""
+            said = differs if number != app.instances else ""
             return rollouttask.decide(session, site, observed, desired, planner.plan, said)
 
-        return task.carry_out(session, site, "scale", decide, reason, test)
+        return task.carry_out(session, site, verb, decide, reason, test)

@@ -27,6 +27,7 @@ from ..remote.fleet import Fleet
 from .appsite import Site
 
 if TYPE_CHECKING:
+    from ...discovery.backend import Backend
     from ...planning.model import Observed
 
 # The end of the first part of a mistake's message. Only an operator who asks for that app needs the remedy.
@@ -43,7 +44,8 @@ class Session:
     :param user: the caller, if Salt knows it.
 
     ``force`` says whether the caller goes beyond the windows of the environment. ``allowed`` says whether the
-    environment has allowed this call, or another call allowed it.
+    environment has allowed this call, or another call allowed it. ``away`` has nodes that count as out of use, or as in
+    use, whatever discovery says.
     """
 
     def __init__(
@@ -52,11 +54,13 @@ class Session:
         self.opts, self.emit, self.journal, self.owner = opts, emit, Journal(emit), owner(user)
         self._pillar: dict[str, Any] | None = None
         self.force = self.allowed = False
+        self.away: dict[str, bool] = {}
 
     def beside(self, emit: Callable[[Any], None], pillar: dict[str, Any]) -> Session:
         """Return the Session of a further verb of the same caller, with the definitions of ``pillar``."""
         session = Session(self.opts, emit)
         session.owner, session._pillar, session.force = self.owner, pillar, self.force
+        session.away = self.away
         return session
 
     # -- definitions --------------------------------------------------------------------------
@@ -178,7 +182,17 @@ class Session:
         required = () if back else tuple(name for name in app.requires if name not in presumed)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             preflight.requirements(backend, replace(app, requires=required), environment)
+            away = self._away(backend, environment)
+            if away:
+                environment = replace(environment, away=away)
+                chosen = arguments.nodes(environment, app, nodes)
             yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, self.warn)
+
+    def _away(self, backend: Backend, environment: Environment) -> dict[str, str]:
+        """Return the nodes that are out of use, and why."""
+        found = records.away(backend, environment.name)
+        found.update({node: f"{node} is to be out of use" for node, away in self.away.items() if away})
+        return {node: why for node, why in found.items() if node in environment.nodes and self.away.get(node, True)}
 
     @contextlib.contextmanager
     def whole_site(self, environment: Environment, app: App) -> Iterator[Site]:

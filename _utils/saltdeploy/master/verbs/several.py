@@ -266,6 +266,15 @@ class Several:
         """Run ``verb`` for each app, before the apps that it requires."""
         return self._run(verb, self.required_by, self._kept)
 
+    def each(self, verb: Verb) -> dict[str, Result]:
+        """Run ``verb`` for each app, in any order."""
+        return self._run(verb, {}, lambda app, results: self._unlocked())
+
+    def write(self, entries: Mapping[str, Any], delete: Collection[str]) -> None:
+        """Write ``{key: value}`` and remove the keys ``delete``, if this run has the lock of the environment."""
+        if self._lock:
+            self._lock.write(entries, delete)
+
     def _barred(self, app: str, results: Mapping[str, Result]) -> str:
         """Return why the deployment of ``app`` must not begin."""
         bad = {other: r for other, r in results.items() if r["retcode"] != DONE or r.get("outcome") == Outcome.PAUSED}

@@ -36,6 +36,8 @@ DOING = {
     "abort": "aborted",
     "remove": "removed",
     "prune": "pruned",
+    "evacuate": "moved",
+    "return": "moved",
 }
 
 

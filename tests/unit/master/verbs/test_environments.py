@@ -10,7 +10,7 @@ from saltdeploy.core.model import Environment, Node
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs import environments
 
-from tests.support.verbs import Minions, call
+from tests.support.verbs import Catalog, Minions, call
 
 WELL = {"agent": "", "free": 5 << 30, "size": 10 << 30, "low": False, "instances": [], "releases": [], "undefined": []}
 
@@ -35,8 +35,10 @@ def status(monkeypatch):
         minions = Minions(**{"environment.machine": answers})
         monkeypatch.setattr(environments, "Fleet", lambda opts: minions)
         monkeypatch.setattr(environments.app_status, "run", lambda session, name, env: {"apps": list(apps)})
+        monkeypatch.setattr(environments.discovery, "connect", lambda config: Catalog(of.keys))
         return environments.status(call(environment=lambda env: environment), "site")
 
+    of.keys = {}
     return of
 
 
@@ -110,6 +112,20 @@ def test_a_folder_must_have_environments(tmp_path):
     for root, opts in ((str(tmp_path), {}), (None, {"pillar_roots": {"base": [str(tmp_path)]}}), (None, {})):
         with pytest.raises(Refused, match=r"has no folder environments\. Say root=FOLDER"):
             environments.validate(SimpleNamespace(opts=opts), root)
+
+
+def test_a_node_that_is_out_of_use_is_named_with_the_reason(status):
+    status.keys = {"deploy/site/.away/web1": {"by": "ann@m", "reason": "new disk"}, "deploy/site/.away/web2": "odd"}
+    found = status(web1=WELL, web2=Reply("web2", None, "does not answer", silent=True), web3=WELL)
+    assert found["as_defined"] is False
+    assert [row["problems"] for row in found["nodes"]] == [
+        ["web1 is out of use (ann@m, reason: new disk): to bring it back, run salt-run deploy.return web1 env=site"],
+        [
+            "web2 is out of use (somebody): to bring it back, run salt-run deploy.return web2 env=site",
+            "does not answer",
+        ],
+        [],
+    ]
 
 
 @pytest.fixture
