@@ -133,3 +133,24 @@ def test_a_file_that_salt_could_not_render_is_named_without_what_it_contains(env
     assert "Gehe1m" not in text
     assert "Left out is SLS 'environments.e': Jinja variable 'x' is undefined; line 3." in text
     assert "Left out is pillar (2): Specified SLS 'apps.mail' is not available." in text
+
+
+@pytest.mark.parametrize(
+    "mine, nodes",
+    [({}, ("web1", "web3")), ({"web2": False}, ("web1", "web2", "web3")), ({"web1": True}, ("web3",))],
+)
+def test_nodes_that_are_out_of_use_are_left_out(here, mine, nodes):
+    made = here(keys={"deploy/e/.away/web2": {"by": "ann"}, "deploy/e/.away/gone": {}})
+    made.session.away = mine
+    with made.session.site(made.environment, made.app) as site:
+        assert site.nodes == site.needed == nodes
+        assert set(site.environment.barred(made.app)) == {"web1", "web2", "web3"} - set(nodes)
+
+
+def test_a_node_that_is_out_of_use_cannot_be_chosen(here):
+    made = here(keys={"deploy/e/.away/web2": {"by": "ann", "reason": "new disk"}})
+    said = (
+        r"^nodes: web2 is out of use \(ann, reason: new disk\): to bring it back, run salt-run deploy.return web2 env=e"
+    )
+    with pytest.raises(Refused, match=said), made.session.site(made.environment, made.app, "web1,web2"):
+        pass
