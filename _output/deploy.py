@@ -210,6 +210,7 @@ def _environment(data, colors):
     lines += _table(("node", "answers", "free"), nodes)
     named = [(a["app"], a) for a in data["apps"]] + [(n["node"], n) for n in data["nodes"]]
     wrong = [f"{name}: {problem}" for name, row in named for problem in row["problems"]]
+    wrong += [data["lock"]] if data["lock"] else []
     verdict = f"{data['environment']} is {'' if data['as_defined'] else 'NOT '}as defined"
     color = "GREEN" if data["as_defined"] else "RED"
     return "\n".join([*lines, "", *(_paint(w, "YELLOW", colors) for w in wrong), _paint(verdict, color, colors)])

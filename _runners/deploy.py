@@ -111,9 +111,8 @@ def app(
         wanted = (version, instances, nodes, publish, test, keep, reason, move, wait, from_env, allow_drift)
         return verbs.deploy.run(_session(force, reason), name, env, *wanted)
     verbs.several.refuse_alone(version=version, instances=instances, publish=not publish, keep=keep)
-    return verbs.several.run(
-        _session(force, reason), apps, env, nodes, test, reason, move, wait, None, from_env, allow_drift
-    )
+    options = {"nodes": nodes, "move": move, "wait": wait, "from_env": from_env, "allow_drift": allow_drift}
+    return verbs.several.run(_session(force, reason), apps, env, test=test, reason=reason, **options)
 
 
 @_verb
@@ -152,8 +151,8 @@ def all_(
 
         salt-run deploy.all test
     """
-    session = _session(force, reason)
-    return verbs.several.all_apps(session, env, group, test, reason, wait, parallel, from_env, allow_drift)
+    options = {"wait": wait, "parallel": parallel, "from_env": from_env, "allow_drift": allow_drift}
+    return verbs.several.all_apps(_session(force, reason), env, group, test=test, reason=reason, **options)
 
 
 @_verb
@@ -242,7 +241,7 @@ def plan(
     if apps is None:
         return verbs.deploy.run(_session(), name, env, version, instances, nodes, publish, True, keep, "", move)
     verbs.several.refuse_alone(version=version, instances=instances, publish=not publish, keep=keep)
-    return verbs.several.run(_session(), apps, env, nodes, True, "", move)
+    return verbs.several.run(_session(), apps, env, test=True, reason="", nodes=nodes, move=move)
 
 
 @_verb

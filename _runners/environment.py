@@ -61,7 +61,7 @@ def show(name=None, *extra, **kwargs):
 
 
 @_verb
-def up(name=None, test=False, reason="", parallel=None, force=False, *extra, **kwargs):
+def up(name=None, test=False, reason="", parallel=None, wait=0, force=False, *extra, **kwargs):
     """
     Take an environment from accepted minions to running apps. Highstate is applied to the Consul servers, then to the
     other nodes, then to the load balancers. Then all apps are deployed, as ``deploy.all`` does. After a failure or
@@ -73,6 +73,8 @@ def up(name=None, test=False, reason="", parallel=None, force=False, *extra, **k
         The reason. The history of each app keeps it.
     parallel
         How many apps to deploy at once. By default 4.
+    wait
+        How long the apps wait for another run in this environment to end, for example ``5m``.
     force
         True goes beyond the ``windows`` of the environment, with a reason.
 
@@ -82,7 +84,7 @@ def up(name=None, test=False, reason="", parallel=None, force=False, *extra, **k
 
         salt-run environment.up test
     """
-    return bring_up.run(_session(force, reason), name, test, reason, parallel)
+    return bring_up.run(_session(force, reason), name, test, reason, parallel, wait)
 
 
 @_verb

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ... import definition, discovery
-from ...core import arguments, records, words
+from ...core import arguments, records, shapes, words
 from ...core.errors import DONE, REVERTED, DefinitionError, Refused
 from ...definition import ansibleinventory, inheritance, origins, parity
 from ...environment import findings, pillarroots
+from ..lock import held
 from ..remote import answers
 from ..remote.fleet import Fleet
 from ..status import State
@@ -143,9 +144,11 @@ def status(session: Session, name: object) -> Result:
         replies = fleet.run("environment.machine", sorted(environment.nodes), deadline=DEADLINE)
     with discovery.connect(environment.discovery) as backend:
         away = records.away(backend, environment.name)
+        holder, _, locked = backend.read(records.environment_lock_key(environment.name))
+    lock = held(shapes.holder(holder), {"environment": environment.name}) if locked else ""
     nodes = [_node(reply, away.get(node, "")) for node, reply in answers.compared(replies, answers.machine).items()]
     whole = not any(row["problems"] for row in (*apps, *nodes))
-    found = {"environment": environment.name, "as_defined": whole, "apps": apps, "nodes": nodes}
+    found = {"environment": environment.name, "as_defined": whole, "apps": apps, "nodes": nodes, "lock": lock}
     return {**found, "retcode": DONE if whole else REVERTED}
 
 

@@ -73,42 +73,24 @@ def chosen(environment: Environment, group: object) -> list[str]:
     return list(environment.groups[word].apps)
 
 
-def all_apps(
-    session: Session,
-    env: object,
-    group: object,
-    test: bool,
-    reason: object,
-    wait: object,
-    parallel: object,
-    from_env: object,
-    allow_drift: bool,
-) -> Result:
-    """Deploy all apps of an environment, or of its group ``group``."""
+def all_apps(session: Session, env: object, group: object, **options: Any) -> Result:
+    """Deploy all apps of an environment, or of its group ``group``.
+
+    :param options: as for :func:`run`.
+    """
     environment = session.environment(arguments.word(env))
-    return run(
-        session,
-        chosen(environment, group),
-        environment.name,
-        None,
-        test,
-        reason,
-        False,
-        wait,
-        parallel,
-        from_env,
-        allow_drift,
-    )
+    return run(session, chosen(environment, group), environment.name, **options)
 
 
 def run(
     session: Session,
     apps: Sequence[str],
     env: object,
-    nodes: object,
+    *,
     test: bool,
     reason: object,
-    move: bool,
+    nodes: object = None,
+    move: bool = False,
     wait: object = 0,
     parallel: object = None,
     from_env: object = None,

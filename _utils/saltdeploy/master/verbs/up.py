@@ -36,12 +36,13 @@ def stages(environment: Environment) -> list[tuple[str, list[str]]]:
     return [(name, nodes) for name, nodes in named if nodes]
 
 
-def run(session: Session, name: object, test: bool, reason: object, parallel: object) -> Result:
+def run(session: Session, name: object, test: bool, reason: object, parallel: object, wait: object = 0) -> Result:
     """Apply highstate to the nodes of an environment, stage by stage, and deploy all its apps.
 
     After a failure or an interrupt, run it again. It does nothing twice.
 
     :param test: True changes nothing, and shows the plan.
+    :param wait: how long to wait for another run, as for several.run.
     """
     environment = session.environment(arguments.word(name))
     several.refuse_wrong(environment, environment.names)
@@ -63,7 +64,9 @@ def run(session: Session, name: object, test: bool, reason: object, parallel: ob
         return {**about, "runs": [], "verdict": verdict, "retcode": DONE}
 
     def deploy() -> Result:
-        return several.run(session, environment.names, environment.name, None, test, reason, False, 0, parallel)
+        return several.run(
+            session, environment.names, environment.name, test=test, reason=reason, parallel=parallel, wait=wait
+        )
 
     if test:
         return {**about, **_planned(session, deploy, changed)}
@@ -72,7 +75,8 @@ def run(session: Session, name: object, test: bool, reason: object, parallel: ob
     except (Refused, Failed, *INTERRUPTS) as exc:
         why = str(exc) if isinstance(exc, Refused) else cause(exc)
         verdict = f"the states of {environment.name} are applied ({told(changed)}), and nothing was deployed: {why}"
-        return {**about, "runs": [], "verdict": verdict, "retcode": NOT_REVERTED}
+        nothing = isinstance(exc, Refused) and not any(changed.values())
+        return {**about, "runs": [], "verdict": verdict, "retcode": REFUSED if nothing else NOT_REVERTED}
     # States may have changed something, although no app was.
     code = REVERTED if found["retcode"] == REFUSED and any(changed.values()) else found["retcode"]
     return {**about, **found, "verdict": f"{found['verdict']} ({told(changed)})", "retcode": code}

@@ -35,10 +35,12 @@ def status(monkeypatch):
         minions = Minions(**{"environment.machine": answers})
         monkeypatch.setattr(environments, "Fleet", lambda opts: minions)
         monkeypatch.setattr(environments.app_status, "run", lambda session, name, env: {"apps": list(apps)})
-        monkeypatch.setattr(environments.discovery, "connect", lambda config: Catalog(of.keys))
+        catalog = Catalog(of.keys)
+        catalog.holders.update(of.holders)
+        monkeypatch.setattr(environments.discovery, "connect", lambda config: catalog)
         return environments.status(call(environment=lambda env: environment), "site")
 
-    of.keys = {}
+    of.keys, of.holders = {}, {}
     return of
 
 
@@ -112,6 +114,14 @@ def test_a_folder_must_have_environments(tmp_path):
     for root, opts in ((str(tmp_path), {}), (None, {"pillar_roots": {"base": [str(tmp_path)]}}), (None, {})):
         with pytest.raises(Refused, match=r"has no folder environments\. Say root=FOLDER"):
             environments.validate(SimpleNamespace(opts=opts), root)
+
+
+def test_a_run_for_several_apps_is_told(status):
+    assert status(web1=WELL)["lock"] == ""
+    status.keys = {"deploy/site/lock": {"owner": "ann@m", "deployment": "d1", "doing": "taken down"}}
+    status.holders = {"deploy/site/lock": "a session"}
+    found = status(web1=WELL)
+    assert found["lock"].startswith("site is being taken down by ann@m (deployment d1).") and found["as_defined"]
 
 
 def test_a_node_that_is_out_of_use_is_named_with_the_reason(status):

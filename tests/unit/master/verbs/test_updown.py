@@ -47,7 +47,7 @@ def bring_up(monkeypatch):
         made = Minions(**{"state.apply": states, **answers})
         monkeypatch.setattr(up, "Fleet", lambda opts: made)
 
-        def deploy(*args):
+        def deploy(*args, **options):
             if isinstance(deployed, BaseException):
                 raise deployed
             return deployed
@@ -106,6 +106,12 @@ def test_nobody_is_told_that_nothing_was_changed_after_the_states(bring_up, depl
     result = bring_up(environment("shop", **NODES), {"s": CHANGED, "w": SAME}, deployed)
     assert result["retcode"] == code and said in result["verdict"]
     assert "states" in result and "nothing was changed" not in result["verdict"]
+
+
+def test_a_second_run_that_changes_nothing_is_refused(bring_up):
+    result = bring_up(environment("shop", **NODES), {"s": SAME, "w": SAME}, Refused("e is being deployed by ann"))
+    assert (result["retcode"], result["runs"]) == (REFUSED, [])
+    assert "no state changed anything), and nothing was deployed: e is being deployed by ann" in result["verdict"]
 
 
 def test_a_dry_run_counts_and_says_why_the_apps_cannot_be_planned_yet(bring_up):
