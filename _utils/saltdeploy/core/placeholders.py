@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from .errors import DefinitionError
 from .words import nearest
@@ -17,6 +17,22 @@ PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 # A message shows an unknown placeholder only in this form: a mistyped word, and no part of a password.
 WORD = re.compile(r"[A-Za-z_]{1,20}")
 DOUBLED = "Write a brace of your own twice."
+# How the placeholder of a service begins: ``{service:postgres}``.
+SERVICE = "service:"
+
+
+class Services:
+    """The value of ``service``: each service that an app requires, by the DNS name at which clients find it."""
+
+    def __format__(self, name: str) -> str:
+        return f"{name}.service.consul"
+
+    def __getitem__(self, name: str) -> str:
+        """Return the DNS name of a service, for a template: ``{{ service['postgres'] }}``."""
+        return format(self, name)
+
+
+SERVICES = Services()
 
 
 def fill(text: str, values: Mapping[str, object]) -> str:
@@ -38,18 +54,30 @@ def fill_known(text: str, values: Mapping[str, object]) -> str:
     return PART.sub(filled, text)
 
 
-def check(text: str, at: str, allowed: Sequence[str] = PLACEHOLDERS, command: bool = True) -> list[str]:
-    """Return the placeholders that ``text`` uses.
+def check(
+    text: str,
+    at: str,
+    allowed: Sequence[str] = PLACEHOLDERS,
+    command: bool = True,
+    services: Collection[str] | None = None,
+) -> list[str]:
+    """Return the placeholders that ``text`` uses, without those of services.
 
     :param at: its key path, for messages.
     :param allowed: the placeholders that are allowed.
     :param command: whether ``text`` is a command. A shell must be able to split it into at least one word. A message
         quotes nothing of any other text: it may be a password.
+    :param services: the services whose names ``{service:NAME}`` gives. None allows no such placeholder.
     :raises DefinitionError: it uses other placeholders, or cannot be read. No message has the text itself.
     """
     names = []
     for part in PART.finditer(text):
         if part[0] in ("{{", "}}"):
+            continue
+        if services is not None and (part[1] or "").startswith(SERVICE):
+            if part[1].removeprefix(SERVICE) not in services:
+                there = f"character {part.start() + 1} names a service that is not in `requires`"
+                raise DefinitionError(f"{at}: {{service:…}} at {there}. Add it there, or correct it.")
             continue
         if part[1] not in allowed:
             raise DefinitionError(f"{at}: {_problem(part, allowed, command)}")

@@ -230,7 +230,8 @@ def _check_placeholders(app: App, at: str) -> None:
     texts += [("reload:command", app.reload.command)] if app.reload and app.reload.command else []
     for key, text in texts:
         command = not key.startswith("env:")
-        for name in mistakes.attempt(placeholders.check, text, f"{at}:{key}", placeholders.PLACEHOLDERS, command) or ():
+        given = (text, f"{at}:{key}", placeholders.PLACEHOLDERS, command, app.requires)
+        for name in mistakes.attempt(placeholders.check, *given) or ():
             if name == "port" and key.startswith("hooks:"):
                 mistakes.add(f"{at}:{key}: {hooks.NO_PORT}")
             elif name == "data" and not app.data:

@@ -55,6 +55,7 @@ def values(app: App, host: Host, address: str, environment: str, version: str | 
         "app": app.name,
         "environment": environment,
         "node": host.node,
+        "service": placeholders.SERVICES,
     }
     return {**found, "data": str(host.data.path(app))} if app.data else found
 

@@ -97,7 +97,7 @@ class Recreated:
     def define(self, test=None):
         """Write the pillar, with these changes to test."""
         source = {"archive": "salt://artifacts/web-{version}.tar.gz", "sha256": dict(self.archives.digests)}
-        ready = {"command": "pg_isready --host=postgres.service.consul", "timeout": "10s"}
+        ready = {"command": "pg_isready --host={service:postgres}", "timeout": "10s"}
         shop = self.archives.app(source=source, ports="23000-23019", requires=["postgres"], packages=["postgresql"])
         shop["tests"] = [{"http": "/selftest"}, ready]
         front = self.archives.app(source=source, ports="23020-23039", requires=["shop"])

@@ -63,3 +63,24 @@ def test_placeholders_that_are_not_known_yet_stay(text, filled):
 def test_all_filled_in_is_the_same_both_ways():
     text, values = "{{x}} {app}:{port}", {"app": "shop", "port": 80}
     assert placeholders.fill(text, values) == placeholders.fill_known(text, values) == "{x} shop:80"
+
+
+def test_a_required_service_is_its_dns_name():
+    text = "psql -h {service:postgres} {port}"
+    assert placeholders.check(text, "run", services=["postgres"]) == ["port"]
+    values = {"port": 80, "service": placeholders.SERVICES}
+    assert placeholders.fill(text, values) == "psql -h postgres.service.consul 80"
+    assert values["service"]["postgres"] == "postgres.service.consul"
+    assert placeholders.fill_known(text, {"port": 80}) == "psql -h {service:postgres} 80"
+
+
+@pytest.mark.parametrize("text", ["{service:hunter2}", "{service:}", "{service}", "{service:postgres:hunter2}"])
+@pytest.mark.parametrize("services", [None, ["postgres"]])
+def test_another_service_is_refused_and_not_shown(text, services):
+    with pytest.raises(DefinitionError) as caught:
+        placeholders.check(text, "apps:shop:env:DB", command=False, services=services)
+    assert "hunter2" not in str(caught.value)
+    if services and text != "{service}":
+        assert str(caught.value).startswith(
+            "apps:shop:env:DB: {service:…} at character 1 names a service that is not in"
+        )

@@ -420,3 +420,11 @@ def test_a_placeholder_of_data_needs_data(key, value):
 )
 def test_a_port_is_used_and_none_is_given(app, message):
     assert complaint(app, without="ports").startswith(message)
+
+
+def test_the_name_of_a_service_needs_the_service_among_the_requirements():
+    env = {"DB": "{service:postgres}"}
+    assert shop({"env": env, "requires": ["postgres"]}).env == env
+    said = complaint({"env": env, "requires": ["mysql"]})
+    assert said.startswith("env:DB: {service:…} at character 1 names a service that is not in `requires`")
+    assert complaint({"run": "./x {service:postgres}"}).startswith("run: {service:…} at character 5")
