@@ -75,7 +75,7 @@ def app(
     A failure reverts the deployment: the instances that were published before stay published. Releases beyond
     ``keep_releases`` are removed in the end.
 
-    Several names (``shop,blog``) deploy several apps in one run, as :py:func:`all` does.
+    Several names (``shop,blog``) deploy several apps in one run, as ``deploy.all`` does.
 
     version
         The release. By default the environment's definition names it.
@@ -158,7 +158,7 @@ def all_(
 @_verb
 def evacuate(node=None, env=None, move=False, test=False, reason="", parallel=None, force=False, *extra, **kwargs):
     """
-    Move the instances of all apps on a node to other nodes, for maintenance of the node. Until :py:func:`return`, no
+    Move the instances of all apps on a node to other nodes, for maintenance of the node. Until ``deploy.return``, no
     app is placed there, and the node need not answer: see :doc:`/howto/maintenance`. A node that does not answer any
     more is evacuated, too.
 
