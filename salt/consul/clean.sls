@@ -71,7 +71,7 @@ saltdeploy consul unit is forgotten:
     - service.systemctl_reload: []
     - onchanges:
       - file: saltdeploy consul unit
-{%- elif salt['file.file_exists'](data ~ '/.kept-by-saltdeploy') and (pillar.get('saltdeploy') or {}).get('remove_server_data') %}
+{%- elif salt['file.file_exists'](data ~ '/.kept-by-saltdeploy') and (pillar.get('saltdeploy') or {}).get('remove_server_data') and not salt['service.status']('consul') %}
 saltdeploy consul data that were kept:
   file.absent:
     - name: {{ data }}

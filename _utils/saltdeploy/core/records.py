@@ -25,7 +25,7 @@ KEPT = 50
 # The most bytes of JSON in an entry: base64 adds a third, and Consul takes 512 KB at once.
 LIMIT = 380_000
 # The verbs that take an app to a release.
-DEPLOYING = ("deploy", "publish", "promote", "abort", "rollback", "scale")
+DEPLOYING = ("deploy", "publish", "promote", "abort", "rollback", "scale", "evacuate", "return")
 # If an entry is too long, its texts are cut to these numbers of characters, one try after the other.
 CUTS = (1000, 200, 50)
 # Node -> ids of instances.
@@ -352,6 +352,24 @@ def last_good(history: Iterable[Entry], current: str | None, left: Iterable[str]
             return entry
         others.add(entry.get("left"))
     return None
+
+
+def since(history: Iterable[Entry], record: Record) -> tuple[float, str]:
+    """Return when the edition of ``record`` came, and by which deployment.
+
+    Later runs, for example for more instances, write a record of their own.
+
+    :param history: entries, the newest first.
+    """
+    found = record["time"], record["deployment"]
+    for entry in history:
+        its = entry["record"]
+        if entry["retcode"] != DONE or not its:
+            continue
+        if its["version"] != record["version"]:
+            break
+        found = its["time"], its["deployment"]
+    return found
 
 
 def known_editions(record: Record | None, history: Iterable[Entry]) -> list[str]:

@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from ..core.model import App, Conditions, Environment, Window
     from ..discovery.backend import Backend
 
-# The verbs that go back to an earlier state. They go at any time.
-BACK = ("rollback", "abort")
 # The verbs that bring in a release or settings. They need the approvals.
-APPROVED = ("deploy", "publish")
+APPROVED = ("deploy", "publish", "rollback")
 
 
 def closed(environment: Environment, moment: float) -> str:
@@ -27,6 +25,17 @@ def closed(environment: Environment, moment: float) -> str:
     if not windows or any(_contains(window, moment) for window in windows):
         return ""
     return f"{environment.name} is closed now. It is open {'; '.join(map(told, windows))}"
+
+
+def refused(environment: Environment, force: bool, moment: float) -> tuple[list[str], dict[str, Any]]:
+    """Return why nothing may be changed at ``moment``, as sentences, and the facts for the history.
+
+    :param force: whether the operator goes beyond the windows.
+    """
+    why = closed(environment, moment)
+    if why and force:
+        return [], {"forced": why}
+    return [f"{why}. Wait, or say force=True with reason="] if why else [], {}
 
 
 def _contains(window: Window, moment: float) -> bool:
@@ -43,7 +52,7 @@ def told(window: Window) -> str:
 
 def person(owner: str) -> str:
     """Return the name of a person, of an owner like ``ann@master``."""
-    return owner.partition("@")[0]
+    return owner.rpartition("@")[0]
 
 
 def approved_by(discovery: Backend, prefix: str, conditions: Conditions, version: str, owner: str = "") -> list[str]:

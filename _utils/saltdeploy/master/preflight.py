@@ -55,9 +55,11 @@ def observe(site: Site, journal: Journal, deployment: str | None = None) -> Obse
         compare=site.compare,
         deadline=2 * TALK_DEADLINE,
     )
-    site.answering = [n for n in environment.nodes if not replies[n].silent]
+    # A node that is out of use may be half repaired, and counts as silent then.
+    lost = {n for n in environment.nodes if replies[n].silent or (n in environment.away and replies[n].error)}
+    site.answering = [n for n in environment.nodes if n not in lost]
     site.observed = list(site.nodes) if site.chosen else site.answering
-    silent = {n: replies[n].error for n in environment.nodes if replies[n].silent}
+    silent = {n: replies[n].error for n in environment.nodes if n in lost}
     _refuse_silent({n: silent[n] for n in site.needed if n in silent}, site)
     _refuse({node: stale[node] for node in site.needed if node in stale})
     for node in silent:

@@ -96,24 +96,30 @@ def spread_out(
     return spread_out(left, wanted, zone) if len(gone) < surplus else left
 
 
-def surplus(desired: Desired, observed: Observed, instances: Collection[Instance]) -> int:
-    """Return how many of ``instances`` must leave their nodes, at least, until all are spread as evenly as can be."""
-    best: tuple[list[int], list[int]] | None = None
-    for count in range(desired.instances + 1):
+def even_out(desired: Desired, observed: Observed, instances: Collection[Instance]) -> tuple[Instance, ...]:
+    """Return the part of ``instances`` that stays if the desired number is spread as evenly as can be."""
+    anywhere = dict.fromkeys(desired.nodes, math.inf)
+
+    def spread(count: int) -> Counter[str]:
+        """Return node -> number, if ``count`` instances leave the fullest places and are placed anew."""
         kept = Counter(i.node for i in spread_out(instances, desired.instances - count, observed.zone))
         start: Counter[str] = Counter()
-        anywhere = dict.fromkeys(desired.nodes, math.inf)
         _fill(desired.nodes, observed.zone, kept, Counter(), start, anywhere, desired.instances - sum(kept.values()))
-        on_node = {node: kept[node] + start[node] for node in desired.nodes}
-        in_zone: Counter[str] = Counter()
+        return kept + start
+
+    def unevenness(count: int) -> tuple[list[int], list[int]]:
+        on_node, in_zone = spread(count), Counter[str]()
         for node, number in on_node.items():
             in_zone[observed.zone(node)] += number
-        # The fuller the fullest zone and node, the less even.
-        found = sorted(in_zone.values(), reverse=True), sorted(on_node.values(), reverse=True)
-        if best is not None and found >= best:
-            return count - 1
-        best = found
-    return desired.instances
+        return sorted(in_zone.values(), reverse=True), sorted(on_node.values(), reverse=True)
+
+    room = spread(min(range(desired.instances + 1), key=unevenness))
+    kept = []
+    for i in sorted(instances, key=lambda i: (i.node, i.slot)):
+        if room[i.node] > 0:
+            room[i.node] -= 1
+            kept.append(i)
+    return tuple(kept)
 
 
 def place(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from . import affinity
-from .placement import spread_out, surplus
+from .placement import even_out, spread_out
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable
@@ -107,8 +107,11 @@ def compare(desired: Desired, observed: Observed) -> Change:
     """Return the instances that the deployment keeps, starts and takes away."""
     sets, data = divide(desired, observed), affinity.nodes(desired, observed)
     usable = {*(sets.good if desired.publish else sets.waiting), *(sets.waiting if desired.adopt else ())}
-    wanted = desired.instances - (surplus(desired, observed, usable) if desired.even else 0)
-    kept = spread_out(usable, wanted, observed.zone, data)
+    kept = (
+        even_out(desired, observed, usable)
+        if desired.even
+        else spread_out(usable, desired.instances, observed.zone, data)
+    )
     reusable = without(sets.reusable, kept) if desired.publish else ()
     again = spread_out(reusable, desired.instances - len(kept), observed.zone, data)
     missing = desired.instances - len(kept) - len(again)

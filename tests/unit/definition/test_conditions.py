@@ -36,7 +36,7 @@ def test_conditions_are_read():
         ({"approvals": {"by": ["ann"], "count": 2}}, "approvals:count: 2 people must approve, and `by` names 1."),
         ({"approvals": {"by": []}}, "approvals:by"),
         ({"approvals": {"count": 1}}, "approvals:by: is missing."),
-        ({"approvals": {"by": ["a@b"]}}, "approvals:by:0"),
+        ({"approvals": {"by": ["a b"]}}, "approvals:by:0"),
         ({"windows": []}, "windows"),
         ({"windows": [{**OPEN, "to": "09:00"}]}, "windows:0:to: is not after `from`. Write two windows"),
         ({"windows": [{**OPEN, "from": "9:00"}]}, "windows:0:from"),

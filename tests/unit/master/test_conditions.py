@@ -76,6 +76,21 @@ def test_a_release_needs_so_many_approvals_of_others(versions, owner, people, mi
     assert not missing or "`salt-run deploy.approve shop version=" in said
 
 
+@pytest.mark.parametrize(
+    "owner, name", [("ann@master", "ann"), ("ann@corp.example@master", "ann@corp.example"), ("root@m", "root")]
+)
+def test_a_person_is_all_of_the_name_that_salt_knows(owner, name):
+    assert conditions.person(owner) == name
+
+
+def test_force_goes_beyond_the_windows_and_is_kept():
+    here, sunday = environment(BERLIN), at("2026-11-29 10:00")
+    closed = "site is closed now. It is open mon, tue 09:00-16:00 Europe/Berlin"
+    assert conditions.refused(here, False, sunday) == ([f"{closed}. Wait, or say force=True with reason="], {})
+    assert conditions.refused(here, True, sunday) == ([], {"forced": closed})
+    assert conditions.refused(here, True, at("2026-11-30 10:00")) == ([], {})
+
+
 def test_a_value_that_is_no_approval_does_not_count():
     odd = Catalog({f"deploy/site/shop/approvals/{name}": value for name, value in (("ann", "1.0"), ("bob", ["1.0"]))})
     here = environment(approvals=Approvals(("ann", "bob")))

@@ -164,6 +164,9 @@ def test_scaling_down_takes_from_the_fullest_zone():
         ("web1 web1 web2 web2", {"web3": "b"}, {"web1": 1, "web2": 1, "web3": 2}, 2),
         ("web1 web2 web3 web3", {"web3": "b"}, {"web1": 1, "web2": 1, "web3": 2}, 0),
         ("web1", {}, {"web1": 1}, 0),
+        # One zone cannot gain, the other can.
+        ("web1 web1 web3 web3", {"web1": "a", "web2": "a", "web3": "b"}, {"web1": 1, "web2": 1, "web3": 2}, 1),
+        ("web1 web1 web1 web3 web3 web3", {"web3": "b"}, {"web1": 2, "web2": 1, "web3": 3}, 1),
     ],
 )
 def test_instances_are_spread_evenly_again_with_as_few_moves_as_can_be(there, zones, after, moved):

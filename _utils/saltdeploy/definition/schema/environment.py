@@ -10,7 +10,7 @@ from .keys import WORDS, Key, Section, mapping, optional
 from .notify import NOTIFY
 from .strategy import STRATEGY
 
-PERSON = text("a name", "the name of a person: letters, digits and . _ -", r"^[A-Za-z0-9._-]{1,64}$", "ann")
+PERSON = text("a name", "the name of a person: letters, digits and . _ @ -", r"^[A-Za-z0-9._@-]{1,64}$", "ann")
 CLOCK = text("a time of day", "a time of day", r"^([01][0-9]|2[0-3]):[0-5][0-9]$", "09:00")
 TO = text("a time of day", "a time of day, at most 24:00", r"^(([01][0-9]|2[0-3]):[0-5][0-9]|24:00)$", "17:00")
 

@@ -42,7 +42,7 @@ class Deployment:
         self.app, self.strategy, self.lock = context.app, context.strategy, context.lock
         self.progress, self.ledger = Progress(), Ledger(context, before)
         self.reversal = Reversal(context, self.ledger, self.progress)
-        self.acceptance = Acceptance(self.jobs, context.environment, self.app, context.answering)
+        self.acceptance = Acceptance(self.jobs, context.environment, self.app, self._peers())
         self.hooks = hookphases.Hooks(
             self.jobs, self.discovery, context.prefix, self.app, self.desired.release, self.lock, context.identity
         )
@@ -117,10 +117,14 @@ class Deployment:
             self._lose(exc, nodes)
         self.hooks.run("after_install", [node for node in nodes if node not in self.budget.failed])
 
+    def _peers(self) -> list[str]:
+        """Return the nodes that may test from a peer: those that answer and are in use."""
+        return [node for node in self.context.answering if node not in self.context.environment.away]
+
     def _lose(self, failure: PhaseFailed, nodes: Collection[str]) -> None:
         """Go on without the nodes of a PhaseFailed if that many nodes may fail."""
         self.budget.spend(failure, nodes)
-        self.acceptance.peers = [peer for peer in self.context.answering if peer not in self.budget.failed]
+        self.acceptance.peers = [peer for peer in self._peers() if peer not in self.budget.failed]
         self.jobs.journal.warn(f"going on without {', '.join(failure.problems)}")
 
     def _weigh(self, weights: Mapping[str, Mapping[str, int]]) -> None:

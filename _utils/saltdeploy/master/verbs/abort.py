@@ -37,7 +37,7 @@ def run(session: Session, name: object, env: object, test: bool, reason: object)
                 if not make(desired, observed):
                     raise Refused(f"nothing of {app.name} is paused in {environment.name}, and no candidate waits.")
             it = rollouttask.decide(session, site, observed, desired, make, left=paused)
-            it = replace(it, changes=True, publishes=bool(paused))
+            it = replace(it, changes=True, publishes=bool(paused), back=True)
             return replace(it, verdict=lambda result: outcome.aborted(result, desired, paused))
 
         return task.carry_out(session, site, "abort", decide, reason, test)

@@ -38,6 +38,7 @@ class Site:
     :param tolerated: services that an operator left to clients with ``keep``, by id and node.
     :param answering: nodes of the environment that answer. Empty until that is known.
     :param observed: nodes whose instances were looked at. Empty until that is known.
+    :param places: whether the verb starts instances on nodes that are in use.
     :param digest: the SHA-256 that the release must have, empty if any will do.
     :param compare: the release whose settings on the nodes are compared with the definition. None compares nothing.
     """
@@ -57,6 +58,7 @@ class Site:
     observed: Sequence[str] = ()
     compare: str | None = None
     digest: str = ""
+    places: bool = False
 
     @property
     def prefix(self) -> str:

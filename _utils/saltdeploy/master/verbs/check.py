@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...core import arguments, hooks, records, shapes, traffic, versions
+from ...core import arguments, hooks, records, shapes, traffic, versions, words
 from ...core.errors import DONE, Refused
 from ...definition import loadbalancer
 from ...planning import editions, explain, planner
 from ...planning.model import Desired
 from .. import notify, preflight
 from ..lock import held
+from ..outcome import Ending, Outcome
 from ..rollout import contents, hookphases
+from .task import Task, refused
 
 if TYPE_CHECKING:
+    from .appsite import Site
     from .session import Session
     from .task import Result
 
@@ -50,6 +53,7 @@ def run(
         for warning in contents.check(site.fleet, app, release, plan.concerned, observed, site.record()):
             journal.warn(warning)
         preflight.files(site.fleet, app, release, site.nodes, journal)
+        _refuse_conditions(session, site, edition, bool(plan))
         there = ", ".join(site.answering)
     verdict = (
         f"{app.name} {release} can be deployed in {environment.name}: its definition is valid, its nodes answer"
@@ -66,3 +70,11 @@ def run(
         "warnings": journal.warnings,
         "retcode": DONE,
     }
+
+
+def _refuse_conditions(session: Session, site: Site, edition: str, changes: bool) -> None:
+    """Raise Refused if the environment does not allow a deployment now."""
+    asked = Task(edition, [], changes, act=lambda *given: Ending(Outcome.DONE, None), verdict=str)
+    against, _ = refused(session, site, "deploy", asked)
+    if against:
+        raise Refused(words.joined(against))

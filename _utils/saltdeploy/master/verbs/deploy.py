@@ -70,6 +70,8 @@ def run(
         def decide(observed: Observed) -> Task:
             site.not_paused()
             if origin:
+                if patience:
+                    _refuse_overtaken(session, environment, app, origin, from_env, allow_drift)
                 _refuse_other_content(origin, site.record())
             site.refuse_strangers(observed, keep)
             if publish and not keep:
@@ -90,8 +92,8 @@ def run(
                 return plan
 
             decided = rollouttask.decide(session, site, observed, desired, make)
-            more = {"before": _before(site.record()), **(origin.as_data() if origin else {})}
-            return replace(decided, more={**decided.more, **more})
+            session.facts.update(origin.as_data() if origin else {})
+            return replace(decided, more={**decided.more, "before": _before(site.record())})
 
         result = task.carry_out(session, site, "deploy", decide, reason, test, patience)
     waits = result.get("outcome") == Outcome.PAUSED and math.isfinite(app.strategy.pause)
@@ -105,8 +107,21 @@ def _origin(
     if version is not None:
         raise Refused("version=, from_env=: say one of them. With from_env, the other environment says the version.")
     origin = promotion.accepted(session, environment, app, arguments.word(from_env), allow_drift)
+    if not origin.digest and app.source.kind == "archive":
+        session.warn(f"{origin.environment} has no SHA-256 of {app.name} {origin.version}, so the contents may differ.")
     session.journal.say(f"{origin.version}, accepted in {origin.environment} ({origin.deployment})")
     return replace(origin, version=versions.check(app, origin.version))
+
+
+def _refuse_overtaken(
+    session: Session, environment: Environment, app: App, origin: Origin, from_env: object, allow_drift: bool
+) -> None:
+    """Raise Refused if the other environment has accepted something else since this run began to wait."""
+    now = promotion.accepted(session, environment, app, arguments.word(from_env), allow_drift)
+    if (now.version, now.digest) != (origin.version, origin.digest):
+        raise Refused(
+            f"{origin.environment} has accepted {now.version} meanwhile, and not {origin.version}. Run again."
+        )
 
 
 def _refuse_other_content(origin: Origin, record: Record | None) -> None:

@@ -47,27 +47,27 @@ def run(
         raise Refused("data=True: is for platform=True, which removes the Consul that has the data.")
     env = environment.name
     ours = cluster.wanted(inheritance.resolve(session.pillar()["environments"], env))
+    if not test:
+        up.refuse_closed(session, environment)
     with Fleet(session.opts) as fleet:
-        up.await_minions(fleet, environment)
-        there = _apps(environment, fleet, platform)
+        nodes = up.await_minions(session, fleet, environment)
+        there = _apps(environment, fleet, nodes, platform)
         lines = [f"remove the app {app}" for app in there]
         if platform:
             parts = "HAProxy, names and Consul" if ours else "HAProxy and names"
             kept = "with the data of its servers" if data else "but for the data of its servers"
-            lines.append(f"remove {parts} from {', '.join(environment.nodes)}{f', {kept}' if ours else ''}")
+            lines.append(f"remove {parts} from {', '.join(nodes)}{f', {kept}' if ours else ''}")
         if test or not lines:
             return {"environment": env, "plan": lines or ["nothing to do: no app is there"], "retcode": DONE}
         if not confirm:
             raise Refused(f"say confirm=True to {'; '.join(lines)}.")
-        result = _remove(session, environment, there, most, why)
+        result = _remove(session, environment, there, most, why, platform)
         if result["retcode"] or not platform:
             return result
         clean = CLEAN if ours else CLEAN[:-1]
         about = {"whole_consul": True, "remove_server_data": data}
         try:
-            changed = up.apply(
-                Jobs(fleet, session.journal), list(environment.nodes), *clean, pillar={"saltdeploy": about}
-            )
+            changed = up.apply(Jobs(fleet, session.journal), nodes, *clean, pillar={"saltdeploy": about})
         except (Failed, *INTERRUPTS) as exc:
             also = " data=True" if data else ""
             again = f"salt-run environment.down {env} platform=True{also} confirm=True"
@@ -77,12 +77,12 @@ def run(
     return {**result, "states": changed, "verdict": verdict}
 
 
-def _apps(environment: Environment, fleet: Fleet, platform: bool) -> list[str]:
-    """Return the names of the apps of which anything is there: in Consul, or on a node.
+def _apps(environment: Environment, fleet: Fleet, nodes: list[str], platform: bool) -> list[str]:
+    """Return the names of the apps of which anything is there: in Consul, or on one of ``nodes``.
 
     :param platform: whether Consul may be gone already, because an earlier run removed it and did not come to its end.
     """
-    replies = answers.compared(fleet.run("environment.machine", list(environment.nodes)), answers.machine)
+    replies = answers.compared(fleet.run("environment.machine", nodes), answers.machine)
     wrong = {node: reply.error for node, reply in replies.items() if reply.error}
     if wrong:
         raise Refused(words.by_problem(wrong))
@@ -111,7 +111,9 @@ def _is_known(backend: Backend, environment: Environment, name: str) -> bool:
     return bool(record) or any(e.meta.get("environment") in (None, environment.name) for e in found)
 
 
-def _remove(session: Session, environment: Environment, apps: list[str], most: int, reason: str) -> Result:
+def _remove(
+    session: Session, environment: Environment, apps: list[str], most: int, reason: str, platform: bool
+) -> Result:
     """Remove ``apps``."""
     env = environment.name
     about: dict[str, Any] = {"environment": env, "runs": []}
@@ -125,6 +127,10 @@ def _remove(session: Session, environment: Environment, apps: list[str], most: i
 
         def act() -> Result:
             found = run.remove(verb)
+            with discovery.connect(environment.discovery) as backend:
+                marks = [records.away_key(env, node) for node in records.away(backend, env)]
+            if platform and marks:
+                run.write({}, marks)
             left = [app for app, result in found.items() if result["retcode"] != DONE]
             verdict = f"not removed from {env}: {', '.join(left)}" if left else f"all apps of {env} are removed"
             code = several.retcode(found.values())

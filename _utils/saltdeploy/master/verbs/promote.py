@@ -26,8 +26,10 @@ def run(session: Session, name: object, env: object, test: bool, reason: object)
     """Continue the paused deployment of app ``name``."""
     environment, app = session.definitions(name, env)
     version, paused = paused_release(environment, app)
+    away = session.marked(environment)
     # A choice of all nodes counts as no choice: then no other release may serve in the end.
-    chosen = paused["nodes"] if set(paused["nodes"]) != set(environment.eligible(app)) else None
+    all_nodes = set(environment.eligible(app)) - away
+    chosen = None if set(paused["nodes"]) - away == all_nodes else [n for n in paused["nodes"] if n not in away]
     with session.site(environment, app, chosen, choice=False) as site:
         site.compare = release(version)
 

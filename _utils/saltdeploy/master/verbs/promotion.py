@@ -56,6 +56,7 @@ def accepted(session: Session, environment: Environment, app: App, from_env: obj
     problems = environments.problems(shown)
     with discovery.connect(other.discovery) as backend:
         record = records.read(backend, records.prefix(source, app.name))[0]
+        history = records.history(backend, records.prefix(source, app.name))[0]
     if not record:
         raise Refused(f"{app.name} is not deployed in {source}, so there is nothing to take to {environment.name}.")
     serving = sorted({i["version"] for i in shown["instances"] if i["state"] == State.PUBLISHED.value})
@@ -65,7 +66,8 @@ def accepted(session: Session, environment: Environment, app: App, from_env: obj
         problems.append("somebody deploys it at this moment")
     if problems:
         raise Refused(f"{app.name} is not accepted in {source}: {words.joined(problems)}.")
-    _refuse_old(environment, app, source, record["time"])
+    moment, deployment = records.since(history, record)
+    _refuse_old(environment, app, source, moment)
     unlike = _unlike(session, environment, app, other)
     if unlike and not allow_drift:
         raise Refused(
@@ -74,7 +76,7 @@ def accepted(session: Session, environment: Environment, app: App, from_env: obj
         )
     release = editions.release(record["version"])
     digest = record.get("digests", {}).get(release, "")
-    return Origin(source, release, record["deployment"], digest, unlike)
+    return Origin(source, release, deployment, digest, unlike)
 
 
 def _refuse_old(environment: Environment, app: App, source: str, moment: float) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ...core import editions, names, records, versions
 from ...core.errors import Refused
 from ...planning import planner
 from ...planning.model import Desired
-from . import rollouttask, task
+from . import rollouttask
+from .task import carry_out
 
 if TYPE_CHECKING:
     from ...core.model import App
@@ -68,9 +70,11 @@ def run(
             options = {"tests": not skip_tests, "move": move, "register": False, "as_before": True}
             desired = Desired(app, target, count, tuple(preferred), **options)
             said = f", rolled back from {there}"
-            return rollouttask.decide(session, site, observed, desired, planner.plan, said, current)
+            task = rollouttask.decide(session, site, observed, desired, planner.plan, said, current)
+            # The operator may choose any installed release, also a candidate that nobody has published.
+            return replace(task, back=not chosen or target in records.good(history))
 
-        return task.carry_out(session, site, "rollback", decide, reason, test)
+        return carry_out(session, site, "rollback", decide, reason, test)
 
 
 def _edition(app: App, version: object) -> str:

@@ -87,7 +87,7 @@ def _act(
         # Nobody else gets this number, also if this run is killed before its record.
         if plan.waves and number > records.highest(site.discovery, site.prefix):
             lock.write({records.settings_key(site.prefix): number})
-        if plan.install:
+        if plan.install or (plan.waves and site.digest):
             known = digests.get(desired.release) or site.digest
             artifact = _agreed(site, desired.release, plan.install, observed, known)
     except Failed as exc:

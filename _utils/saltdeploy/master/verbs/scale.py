@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ...core import arguments, editions, records, versions
+from ...core import arguments, editions, hooks, records, versions
 from ...core.errors import Refused
+from ...core.instanceids import version_of
 from ...definition import loadbalancer
 from ...planning import planner
 from ...planning.model import Desired
@@ -13,7 +14,10 @@ from .. import preflight
 from . import rollouttask, task
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from ...core.model import App, Environment
+    from ...core.records import Record
     from ...planning.model import Observed
     from .session import Session
     from .task import Result, Task
@@ -32,15 +36,24 @@ def run(
 
 
 def place(
-    session: Session, name: object, env: object, test: bool, reason: object, move: bool, verb: str, even: bool = False
+    session: Session,
+    name: object,
+    env: object,
+    test: bool,
+    reason: object,
+    move: bool,
+    verb: str,
+    even: bool = False,
+    presumed: Collection[str] = (),
 ) -> Result:
     """Run as many instances of app ``name`` as now, on the nodes that may run it now.
 
     :param verb: the name of this in the history.
     :param even: whether they are spread evenly again.
+    :param presumed: as for deploy.run.
     """
     environment, app = session.definitions(name, env, starts=True)
-    return _run(session, environment, app, None, test, reason, move, verb, even)
+    return _run(session, environment, app, None, test, reason, move, verb, even, presumed)
 
 
 def _run(
@@ -53,14 +66,17 @@ def _run(
     move: bool,
     verb: str,
     even: bool = False,
+    presumed: Collection[str] = (),
 ) -> Result:
-    with session.site(environment, app, choice=False) as site:
+    with session.site(environment, app, choice=False, presumed=presumed) as site:
         site.compare = editions.release(site.deployed()["version"])
 
         def decide(observed: Observed) -> Task:
             record = site.deployed()
             if record.get("paused"):
                 raise Refused(records.paused(app.name, environment.name, record))
+            if count is None:
+                _refuse_unfinished(app, environment, record)
             site.refuse_strangers(observed)
             preflight.refuse_unseen(site)
             version = versions.recorded(app, record["version"])
@@ -72,3 +88,16 @@ def _run(
             return rollouttask.decide(session, site, observed, desired, planner.plan, said)
 
         return task.carry_out(session, site, verb, decide, reason, test)
+
+
+def _refuse_unfinished(app: App, environment: Environment, record: Record) -> None:
+    """Raise Refused if instances of several releases run, or a hook froze a deployment: nobody has decided on one."""
+    frozen = hooks.frozen(app.name, environment.name, record)
+    if frozen:
+        raise Refused(frozen)
+    found = sorted({version_of(i) for ids in record["nodes"].values() for i in ids})
+    if len(found) > 1:
+        raise Refused(
+            f"{app.name} runs in several releases in {environment.name}: {', '.join(map(editions.told, found))}. Deploy"
+            " one of them everywhere first."
+        )

@@ -45,7 +45,7 @@ class Session:
 
     ``force`` says whether the caller goes beyond the windows of the environment. ``allowed`` says whether the
     environment has allowed this call, or another call allowed it. ``away`` has nodes that count as out of use, or as in
-    use, whatever discovery says.
+    use, whatever discovery says. ``facts`` are for the history of this call.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class Session:
         self._pillar: dict[str, Any] | None = None
         self.force = self.allowed = False
         self.away: dict[str, bool] = {}
+        self.facts: dict[str, Any] = {}
 
     def beside(self, emit: Callable[[Any], None], pillar: dict[str, Any]) -> Session:
         """Return the Session of a further verb of the same caller, with the definitions of ``pillar``."""
@@ -171,28 +172,44 @@ class Session:
         choice: bool = True,
         back: bool = False,
         presumed: Collection[str] = (),
+        places: bool = True,
     ) -> Iterator[Site]:
         """Check the preconditions of a start of instances, and yield the Site.
 
         :param choice: whether the verb has ``nodes=``.
         :param back: whether the verb goes back to an earlier state. Then no other app need be healthy.
         :param presumed: names of services that need not be healthy yet.
+        :param places: whether the verb may start instances. Then no nodes are chosen that are out of use.
         """
         chosen = arguments.nodes(environment, app, nodes)
         required = () if back else tuple(name for name in app.requires if name not in presumed)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             preflight.requirements(backend, replace(app, requires=required), environment)
-            away = self._away(backend, environment)
+            away = self.out_of_use(backend, environment) if places else {}
             if away:
                 environment = replace(environment, away=away)
                 chosen = arguments.nodes(environment, app, nodes)
-            yield Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, self.warn)
+            yield Site(
+                environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, self.warn, places=places
+            )
 
-    def _away(self, backend: Backend, environment: Environment) -> dict[str, str]:
+    def out_of_use(self, backend: Backend, environment: Environment) -> dict[str, str]:
         """Return the nodes that are out of use, and why."""
         found = records.away(backend, environment.name)
         found.update({node: f"{node} is to be out of use" for node, away in self.away.items() if away})
         return {node: why for node, why in found.items() if node in environment.nodes and self.away.get(node, True)}
+
+    def marked(self, environment: Environment) -> set[str]:
+        """Return the nodes that are out of use, if no connection to discovery is open yet."""
+        with discovery.connect(environment.discovery) as backend:
+            return set(self.out_of_use(backend, environment))
+
+    def refuse_other_nodes(self, site: Site) -> None:
+        """Raise Refused if nodes came out of use, or back, after ``site`` was made, for example during a wait."""
+        now = self.out_of_use(site.discovery, site.environment)
+        changed = sorted(set(now) ^ set(site.environment.away)) if site.places else []
+        if changed:
+            raise Refused(f"{', '.join(changed)}: went out of use or came back meanwhile. Run it again.")
 
     @contextlib.contextmanager
     def whole_site(self, environment: Environment, app: App) -> Iterator[Site]:

@@ -122,7 +122,7 @@ def run(
         )
 
     with Several(session, environment, apps, most) as fleet:
-        plans = fleet.plan(plan)
+        plans = fleet.plan(plan, test)
         if test:
             found = [plans[app] for app in apps]
             about = {"environment": environment.name, "warnings": session.journal.warnings}
@@ -203,12 +203,18 @@ class Several:
         groups = {self._together[other] for other in needs if other in self._together} - {self._together.get(app)}
         return [other for other in self.apps if other in needs or self._together.get(other) in groups]
 
-    def plan(self, verb: Verb) -> dict[str, Result]:
-        """Return the plan of each app. Raise Refused, with all reasons, if one is refused."""
+    def plan(self, verb: Verb, looks: bool) -> dict[str, Result]:
+        """Return the plan of each app. Raise Refused, with all reasons, if one is refused.
+
+        :param looks: whether nothing is to be changed. Then a plan that the environment does not allow now is shown.
+        """
         plans = self._run(verb, {}, changes=False)
         if self.interrupts.count:
             raise KeyboardInterrupt
         bad = {app: plans[app]["verdict"] for app in self.apps if plans[app]["retcode"] != DONE}
+        if not looks:
+            not_now = {app: words.joined(plan["against"]) for app, plan in plans.items() if plan.get("against")}
+            bad = {**not_now, **bad}
         if bad:
             lines = [f"{app}: {why.removeprefix('refused, nothing was changed: ')}" for app, why in bad.items()]
             raise Refused("\n".join(lines))
@@ -249,8 +255,8 @@ class Several:
         return self._run(verb, self.required_by, self._kept)
 
     def each(self, verb: Verb) -> dict[str, Result]:
-        """Run ``verb`` for each app, in any order."""
-        return self._run(verb, {}, lambda app, results: self._unlocked())
+        """Run ``verb`` for each app, after the apps that it requires, whatever becomes of these."""
+        return self._run(verb, self.requires, lambda app, results: self._unlocked())
 
     def write(self, entries: Mapping[str, Any], delete: Collection[str]) -> None:
         """Write ``{key: value}`` and remove the keys ``delete``, if this run has the lock of the environment."""

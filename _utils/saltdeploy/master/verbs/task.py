@@ -56,6 +56,7 @@ class Task:
     :param alone: clients may get no other release.
     :param removes: the task is done only if clients find nothing.
     :param restarts: ``(node, id)`` of the instances to restart or reload. The task is done only if clients find all.
+    :param back: the task goes back to a state that was good before. The environment allows it at any time.
     :param actions: the plan as plain data, see explain.actions. None if the verb has no plan of instances.
     """
 
@@ -70,6 +71,7 @@ class Task:
     alone: bool = False
     removes: bool = False
     restarts: frozenset[tuple[str, str]] = frozenset()
+    back: bool = False
     actions: dict[str, Any] | None = None
 
 
@@ -94,9 +96,10 @@ def carry_out(
     if test:
         with unchanged():
             task = decide(session.observe(site))
-        for sentence in _conditions(session, site, verb, task, began=time.time())[0]:
+        against, _ = refused(session, site, verb, task)
+        for sentence in against:
             session.warn(sentence)
-        plan = {"plan": task.lines, "actions": task.actions, "warnings": journal.warnings}
+        plan = {"against": against, "plan": task.lines, "actions": task.actions, "warnings": journal.warnings}
         return {**about, "version": task.version, **task.more, **plan, "retcode": DONE}
     began = time.time()
     identity = Identity(new_id(), session.owner, reason)
@@ -108,9 +111,11 @@ def carry_out(
     with notifier, Lock(site.discovery, key, info, wait, partial(say_waiting, journal, wait)) as lock:
         with unchanged():
             task = decide(session.observe(site, identity.id))
-            against, allowed = _conditions(session, site, verb, task, began)
+            session.refuse_other_nodes(site)
+            against, facts = refused(session, site, verb, task)
             if against:
                 raise Refused(words.joined(against))
+            session.facts.update(facts)
         for line in task.lines:
             journal.say(line)
         if task.changes:
@@ -126,7 +131,7 @@ def carry_out(
             "verb": verb,
             **who,
             **task.more,
-            **allowed,
+            **session.facts,
             "plan": task.lines,
             "steps": journal.as_data(),
             "warnings": journal.warnings,
@@ -147,22 +152,17 @@ def carry_out(
     return result
 
 
-def _conditions(session: Session, site: Site, verb: str, task: Task, began: float) -> tuple[list[str], dict[str, Any]]:
-    """Return why the environment does not allow ``task``, as sentences, and the facts for the history if it does."""
-    if not task.changes or verb in conditions.BACK or session.allowed:
+def refused(session: Session, site: Site, verb: str, task: Task) -> tuple[list[str], dict[str, Any]]:
+    """Return why the environment does not allow ``task`` now, as sentences, or facts for the history."""
+    if not task.changes or task.back or session.allowed:
         return [], {}
     environment = site.environment
-    against: list[str] = []
-    facts: dict[str, Any] = {}
-    closed = conditions.closed(environment, began)
-    if closed and session.force:
-        facts["forced"] = closed
-    elif closed:
-        against.append(f"{closed}. Wait, or say force=True with reason=")
+    against, facts = conditions.refused(environment, session.force, time.time())
     if verb in conditions.APPROVED and environment.conditions.approvals.by:
-        release = editions.release(task.version)
-        people = conditions.approved_by(site.discovery, site.prefix, environment.conditions, release, session.owner)
-        missing = conditions.unapproved(environment, site.app, release, people, session.owner)
+        people = conditions.approved_by(
+            site.discovery, site.prefix, environment.conditions, editions.release(task.version), session.owner
+        )
+        missing = conditions.unapproved(environment, site.app, task.version, people, session.owner)
         against += [missing] if missing else []
         facts["approved_by"] = people
     # A deployment that continues after its pause was allowed before.

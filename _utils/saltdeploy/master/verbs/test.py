@@ -28,7 +28,8 @@ def run(session: Session, name: object, env: object, version: object, nodes: obj
         if not chosen:
             which = " ".join(filter(None, ["no instance of", app.name, release, "runs in", environment.name]))
             raise Refused(f"{which}. Deploy it before you test it.")
-        acceptance = Acceptance(Jobs(site.fleet, session.journal), environment, app, site.answering)
+        peers = [node for node in site.answering if node not in site.environment.away]
+        acceptance = Acceptance(Jobs(site.fleet, session.journal), environment, app, peers)
         why = ""
         try:
             acceptance.from_nodes(chosen)

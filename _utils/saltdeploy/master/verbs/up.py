@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from ...core import arguments
+from ...core import arguments, words
 from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, REFUSED, REVERTED, Failed, Refused, cause
 from ...core.words import by_problem
 from ...definition import cluster
+from .. import conditions
 from ..remote import jobs
 from ..remote.fleet import Fleet
 from ..remote.jobs import Jobs
@@ -48,11 +51,16 @@ def run(session: Session, name: object, test: bool, reason: object, parallel: ob
     several.refuse_wrong(environment, environment.names)
     session.warn_of_others(environment)
     arguments.count("parallel", parallel, 1)
+    if not test:
+        refuse_closed(session, environment)
     with Fleet(session.opts) as fleet:
-        await_minions(fleet, environment)
+        up = await_minions(session, fleet, environment)
         changed: dict[str, int] = {}
         try:
-            for stage, nodes in stages(environment):
+            for stage, some in stages(environment):
+                nodes = [node for node in some if node in up]
+                if not nodes:
+                    continue
                 changed.update(_stage(Jobs(fleet, session.journal), stage, nodes, test))
         except (Failed, *INTERRUPTS) as exc:
             if test and not isinstance(exc, Failed):
@@ -82,12 +90,28 @@ def run(session: Session, name: object, test: bool, reason: object, parallel: ob
     return {**about, **found, "verdict": f"{found['verdict']} ({told(changed)})", "retcode": code}
 
 
-def await_minions(fleet: Fleet, environment: Environment) -> None:
-    """Raise Refused, with all reasons, if a node does not answer."""
+def refuse_closed(session: Session, environment: Environment) -> None:
+    """Raise Refused if the environment is closed now, and the operator does not force it."""
+    against, _ = conditions.refused(environment, session.force, time.time())
+    if against:
+        raise Refused(words.joined(against))
+
+
+def await_minions(session: Session, fleet: Fleet, environment: Environment) -> list[str]:
+    """Return the nodes that answer. Raise Refused, with all reasons, if one of the others is in use."""
     replies = fleet.run("test.ping", list(environment.nodes))
     silent = {node: reply.error for node, reply in replies.items() if reply.error}
+    away: set[str] = set()
+    if silent:
+        # Before the first highstate, there is no Consul that could have a mark.
+        with contextlib.suppress(Failed):
+            away = session.marked(environment)
+    for node in sorted(set(silent) & away):
+        session.warn(f"{node} is out of use and does not answer, so it is left out.")
+        del silent[node]
     if silent:
         raise Refused(f"{by_problem(silent)}. Accept its key, start it, or take it out of `nodes`.")
+    return [node for node in environment.nodes if not replies[node].error]
 
 
 def apply(work: Jobs, nodes: Sequence[str], *mods: str, pillar: Mapping[str, Any] | None = None) -> dict[str, int]:

@@ -41,7 +41,7 @@ def run(
     """
     environment, app = session.definitions(name, env)
     release = arguments.release(app, version)
-    with session.site(environment, app, nodes, back=True) as site:
+    with session.site(environment, app, nodes, back=True, places=False) as site:
 
         def decide(observed: Observed) -> Task:
             published = [i for i in observed.instances if i.published]

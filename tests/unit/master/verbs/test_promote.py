@@ -21,6 +21,7 @@ def test_a_pause_that_somebody_ended_before_the_lock_was_had_is_not_promoted(rec
     made = call(
         definitions=lambda name, env: (Environment("e", {}, {}), make_app()),
         site=lambda *args, **kwargs: contextlib.nullcontext(here),
+        marked=lambda environment: set(),
     )
     monkeypatch.setattr(promote, "paused_release", lambda environment, app: ("2.0", PAUSED["paused"]))
     monkeypatch.setattr(task, "carry_out", lambda session, site, verb, decide, reason, test: decide(observe()))
@@ -28,12 +29,22 @@ def test_a_pause_that_somebody_ended_before_the_lock_was_had_is_not_promoted(rec
         promote.run(made, "shop", None, False, None)
 
 
-@pytest.mark.parametrize("nodes, chosen", [(["web2", "web1"], None), (["web1"], ["web1"])])
-def test_who_paused_on_all_nodes_is_told_of_others_that_serve_when_it_goes_on(nodes, chosen, monkeypatch):
+@pytest.mark.parametrize(
+    "nodes, away, chosen",
+    [
+        (["web2", "web1"], set(), None),
+        (["web1"], set(), ["web1"]),
+        # All nodes that are in use were all nodes, when it paused and now.
+        (["web1"], {"web2"}, None),
+        (["web2", "web1"], {"web2"}, None),
+    ],
+)
+def test_who_paused_on_all_nodes_is_told_of_others_that_serve_when_it_goes_on(nodes, away, chosen, monkeypatch):
     seen = []
     environment = Environment("e", {n: Node(n, n, ("app",)) for n in ("web1", "web2")}, {})
     made = call(
         definitions=lambda *args: (environment, make_app()),
+        marked=lambda environment: away,
         site=lambda _environment, _app, nodes, choice: seen.append(nodes) or contextlib.nullcontext(SimpleNamespace()),
     )
     monkeypatch.setattr(promote, "paused_release", lambda *args: ("1.0", {"nodes": nodes, "instances": 2}))

@@ -6,6 +6,7 @@ import time
 
 import pytest
 from saltdeploy import discovery
+from saltdeploy.core import records
 from saltdeploy.core.errors import Refused
 from saltdeploy.core.model import Conditions, Environment, Node
 from saltdeploy.definition.parity import Difference
@@ -115,6 +116,20 @@ def test_other_apps_and_the_version_may_differ_and_the_rest_by_request(accepted)
     found = accepted(pillar=changed(env={"A": "1"}), machines=["os"], allow_drift=True)
     assert found.unlike == ["apps:shop:env:A", "machines:os"]
     assert found.as_data()["allowed_drift"] == found.unlike
+
+
+def test_the_time_is_that_of_the_deployment_and_not_of_later_runs(accepted):
+    """A release that was scaled, evacuated or withdrawn and published again is no fresher for it."""
+    entries = [
+        {"deployment": "d9", "verb": "scale", "retcode": 0, "record": {**RECORD, "deployment": "d9", "time": 300.0}},
+        {"deployment": "d8", "verb": "deploy", "retcode": 1, "record": {**RECORD, "version": "2.0", "time": 250.0}},
+        {"deployment": "d5", "verb": "deploy", "retcode": 0, "record": {**RECORD, "deployment": "d5", "time": 200.0}},
+        {"deployment": "d4", "verb": "deploy", "retcode": 0, "record": {**RECORD, "version": "1.0", "time": 100.0}},
+        {"deployment": "d3", "verb": "deploy", "retcode": 0, "record": {**RECORD, "deployment": "d3", "time": 50.0}},
+    ]
+    record = {**RECORD, "deployment": "d9", "time": 300.0}
+    assert records.since(entries, record) == (200.0, "d5")
+    assert records.since([], record) == (300.0, "d9")
 
 
 def test_a_node_that_does_not_answer_is_told(accepted):

@@ -208,3 +208,15 @@ def test_no_app_is_begun_without_the_lock_of_the_environment():
     assert apps._barred("a", {}) == apps._kept("a", {}) == ""
     apps._lock = Lost()
     assert apps._barred("a", {}) == apps._kept("a", {}) == "the deployment lock was lost"
+
+
+def test_a_plan_that_the_environment_does_not_allow_stops_the_run_in_front(monkeypatch):
+    apps = several_of(environment(a=[], b=[]))
+    plans = {
+        "a": {"retcode": DONE, "plan": ["install"], "against": []},
+        "b": {"retcode": DONE, "plan": ["install"], "against": ["it is closed", "it is not approved."]},
+    }
+    monkeypatch.setattr(apps, "_run", lambda *args, **options: plans)
+    assert apps.plan(None, True) == plans
+    with pytest.raises(Refused, match="^b: it is closed; it is not approved.$"):
+        apps.plan(None, False)

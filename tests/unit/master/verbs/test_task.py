@@ -45,6 +45,7 @@ def test_a_dry_run_is_the_plan_and_nothing_else(here):
         "environment": "e",
         "version": "1.0",
         "left": "2.0",
+        "against": [],
         "plan": ["the plan"],
         "actions": ACTIONS,
         "warnings": ["beware"],

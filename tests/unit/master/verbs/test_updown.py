@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from saltdeploy import discovery
 from saltdeploy.core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DiscoveryUnavailable, Refused
-from saltdeploy.core.model import Environment, Node
+from saltdeploy.core.model import Conditions, Environment, Node, Window
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs import down, several, up
@@ -106,6 +108,27 @@ def test_nobody_is_told_that_nothing_was_changed_after_the_states(bring_up, depl
     result = bring_up(environment("shop", **NODES), {"s": CHANGED, "w": SAME}, deployed)
     assert result["retcode"] == code and said in result["verdict"]
     assert "states" in result and "nothing was changed" not in result["verdict"]
+
+
+CLOSED = Conditions(windows=(Window(0, 1, (), "UTC"),))
+
+
+def test_outside_of_the_windows_nothing_begins(bring_up, take_down):
+    here = replace(environment("shop", **NODES), conditions=CLOSED)
+    for run in (lambda: bring_up(here, {}), lambda: take_down(here, "confirm", "platform")):
+        with pytest.raises(Refused, match="^e is closed now. It is open"):
+            run()
+    assert take_down(here, test=True)["retcode"] == DONE
+
+
+def test_a_silent_node_that_is_out_of_use_is_left_out(bring_up, monkeypatch):
+    found = Catalog({"deploy/e/.away/w": {"by": "ann"}})
+    monkeypatch.setattr(discovery, "connect", lambda config: found)
+    silent = Reply("w", None, "does not answer", silent=True)
+    done = {"runs": [], "verdict": "done", "retcode": DONE}
+    result = bring_up(environment("shop", **NODES), {"s": SAME}, done, **{"test.ping": {"w": silent}})
+    assert result["states"] == {"s": 0} and result["retcode"] == DONE
+    assert bring_up.warnings == ["w is out of use and does not answer, so it is left out."]
 
 
 def test_a_second_run_that_changes_nothing_is_refused(bring_up):

@@ -19,11 +19,12 @@ def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb, monkeypatch
     """Of a node that does not answer."""
     asked, verb = [], getattr(verbs, verb)
 
-    def site_of(environment, app, nodes=None, choice=True, back=False, presumed=()):
+    def site_of(environment, app, nodes=None, choice=True, back=False, presumed=(), places=True):
         asked.append(choice)
         raise Refused("web1 does not answer")
 
     made = call(definitions=lambda name, env, **options: (Environment("e", {}, {}), make_app()), site=site_of)
+    made.marked = lambda environment: set()
     monkeypatch.setattr(promote, "paused_release", lambda environment, app: ("2.0", PAUSED["paused"]))
     with pytest.raises(Refused, match="does not answer"):
         verb.run(made, **arguments_of(verb))
