@@ -106,13 +106,10 @@ def app(
 
         salt-run deploy.app shop version=1.4.3
     """
-    apps = verbs.several.names(name)
-    if apps is None:
-        wanted = (version, instances, nodes, publish, test, keep, reason, move, wait, from_env, allow_drift)
-        return verbs.deploy.run(_session(force, reason), name, env, *wanted)
-    verbs.several.refuse_alone(version=version, instances=instances, publish=not publish, keep=keep)
+    wanted = {"version": version, "instances": instances, "publish": publish, "keep": keep}
     options = {"nodes": nodes, "move": move, "wait": wait, "from_env": from_env, "allow_drift": allow_drift}
-    return verbs.several.run(_session(force, reason), apps, env, test=test, reason=reason, **options)
+    session = _session(force, reason)
+    return verbs.several.named(session, name, env, test=test, reason=reason, **wanted, **options)
 
 
 @_verb
@@ -237,11 +234,9 @@ def plan(
 
         salt-run deploy.plan shop version=1.4.3
     """
-    apps = verbs.several.names(name)
-    if apps is None:
-        return verbs.deploy.run(_session(), name, env, version, instances, nodes, publish, True, keep, "", move)
-    verbs.several.refuse_alone(version=version, instances=instances, publish=not publish, keep=keep)
-    return verbs.several.run(_session(), apps, env, test=True, reason="", nodes=nodes, move=move)
+    wanted = {"version": version, "instances": instances, "publish": publish, "keep": keep}
+    options = {"nodes": nodes, "move": move, "wait": 0, "from_env": None, "allow_drift": False}
+    return verbs.several.named(_session(), name, env, test=True, reason="", **wanted, **options)
 
 
 @_verb

@@ -83,6 +83,14 @@ class Site:
 
         until(starts, 60, f"{app} to start")
 
+    def begin(self, first, *others):
+        """Start a run for these apps, the first of which is slow. Return it when that one has a candidate."""
+        self.start_over(first, *others)
+        self.define({first: "slow", **dict.fromkeys(others, "1.1")})
+        run = self.cli.start("salt-run", "deploy.app", ",".join([first, *others]), "env=site", "--out=json")
+        self.await_start(first)
+        return run
+
     def outcomes(self, result):
         return {run["app"]: run["outcome"] for run in result["runs"]}
 
@@ -203,10 +211,7 @@ def test_a_second_run_in_the_environment_is_refused_or_waits(site):
 
 
 def test_an_interrupted_run_reverts_what_it_deploys_and_begins_no_more(site):
-    site.start_over("db", "till")
-    site.define({"db": "slow", "till": "1.1"})
-    run = site.cli.start("salt-run", "deploy.app", "db,till", "env=site")
-    site.await_start("db")
+    run = site.begin("db", "till")
     run.send_signal(signal.SIGTERM)
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 1, output
@@ -216,10 +221,7 @@ def test_an_interrupted_run_reverts_what_it_deploys_and_begins_no_more(site):
 
 def test_a_killed_run_ends_what_it_deploys_and_the_next_one_goes_on(site):
     """The processes of the apps outlive the one that began them. The next run waits for them."""
-    site.start_over("db", "till")
-    site.define({"db": "slow", "till": "1.1"})
-    run = site.cli.start("salt-run", "deploy.app", "db,till", "env=site")
-    site.await_start("db")
+    run = site.begin("db", "till")
     run.send_signal(signal.SIGKILL)
     run.communicate(timeout=60)
     code, output = site.cli.deploy("app", "db,till", "env=site", "wait=2m")
@@ -228,10 +230,7 @@ def test_a_killed_run_ends_what_it_deploys_and_the_next_one_goes_on(site):
 
 
 def test_an_app_whose_process_is_killed_needs_a_look(site):
-    site.start_over("db", "till", "mail")
-    site.define({"db": "slow", "till": "1.1", "mail": "1.1"})
-    run = site.cli.start("salt-run", "deploy.app", "db,till,mail", "env=site", "--out=json")
-    site.await_start("db")
+    run = site.begin("db", "till", "mail")
     kill(site.holder("db"))
     output, _ = run.communicate(timeout=120)
     assert run.returncode == 2, output

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Union
 from urllib.parse import urlsplit
 
+from .conditions import Conditions
 from .httprequests import Request, Statuses
 
 # The weight of an instance in discovery. All serving instances have weights of this size, never Consul's default of 1.
@@ -20,10 +21,6 @@ DIGEST = "digest"
 AGENT = "http://127.0.0.1:8500"
 # A number of nodes, or a percentage of them as text: ``50%``.
 Size = Union[int, str]
-
-
-# The days of the week, as definitions name them.
-DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
 
 @dataclass(frozen=True)
@@ -342,42 +339,6 @@ class Group:
 
 
 @dataclass(frozen=True)
-class Window:
-    """A time in which an environment is open.
-
-    :param begins: its first minute of the day.
-    :param ends: the first minute after it.
-    :param days: names of DAYS.
-    """
-
-    begins: int
-    ends: int
-    days: tuple[str, ...]
-    timezone: str = "UTC"
-
-
-@dataclass(frozen=True)
-class Approvals:
-    """The approvals that a release needs: from ``count`` people of ``by``. Without people, it needs none."""
-
-    by: tuple[str, ...] = ()
-    count: int = 1
-
-
-@dataclass(frozen=True)
-class Conditions:
-    """The conditions of an environment for deployments.
-
-    :param windows: the times in which it is open. Without windows, it is always open.
-    :param accept_within: how long ago another environment may have accepted a release, in seconds. None is no limit.
-    """
-
-    approvals: Approvals = Approvals()
-    windows: tuple[Window, ...] = ()
-    accept_within: float | None = None
-
-
-@dataclass(frozen=True)
 class Webhook:
     """The place that events are sent to. Its ``repr`` leaves out the parts that may be secret.
 
@@ -418,7 +379,7 @@ class Environment:
     clashing: dict[str, str] = field(default_factory=dict)
     unread: dict[str, str] = field(default_factory=dict)
     groups: dict[str, Group] = field(default_factory=dict)
-    conditions: Conditions = Conditions()
+    conditions: Conditions = field(default_factory=Conditions)
     away: dict[str, str] = field(default_factory=dict)
 
     @property

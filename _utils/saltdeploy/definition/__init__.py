@@ -7,8 +7,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core import addresses, bluegreen, bounds, events, urls, words
+from ..core.conditions import Conditions
 from ..core.errors import DefinitionError, Mistakes, Refused
-from ..core.model import App, Conditions, Environment, Node
+from ..core.model import App, Environment, Node
 from ..core.words import nearest, shown
 from . import appdefinition, cluster, conditions, conflicts, groups, inheritance, validation
 from .inheritance import left_out, mapping, merge, named, resolve

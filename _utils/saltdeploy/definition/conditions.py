@@ -9,8 +9,8 @@ import zoneinfo
 from typing import TYPE_CHECKING, Any
 
 from ..core import durations, words
+from ..core.conditions import DAYS, Approvals, Conditions, Window
 from ..core.errors import Mistakes
-from ..core.model import DAYS, Approvals, Conditions, Window
 from ..core.words import nearest
 
 if TYPE_CHECKING:

@@ -8,11 +8,12 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from ..core import arguments, editions, records, shapes, versions
-from ..core.model import DAYS
+from ..core.conditions import DAYS
 from ..core.words import listed
 
 if TYPE_CHECKING:
-    from ..core.model import App, Conditions, Environment, Window
+    from ..core.conditions import Conditions, Window
+    from ..core.model import App, Environment
     from ..discovery.backend import Backend
 
 # The verbs that bring in a release or settings. They need the approvals.

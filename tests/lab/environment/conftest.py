@@ -19,6 +19,7 @@ from saltdeploy.discovery.consul import Consul
 from lab import hosts
 from lab.site import Site
 from tests.support.apps import Archives
+from tests.support.hosts import laboratory
 from tests.support.site import REPOSITORY, Cli, Pillar, until
 from tests.support.target import Run
 from tooling import getconsul
@@ -199,31 +200,22 @@ def main_pid(host, service):
 @pytest.fixture(scope="package")
 def site(tmp_path_factory):
     """The hosts, blank but for a minion on each, which the master knows."""
-    missing = hosts.lacking()
-    if missing:
-        pytest.fail(missing)
     addresses = hosts.free_addresses([*ROLES, STRANGER, CLIENT])
     machines = {name: {"address": addresses[name], "roles": ROLES.get(name, [])} for name in [*ROLES, STRANGER]}
     pillar = tmp_path_factory.mktemp("lab") / "pillar"
-    with hosts.Lab(wait=hosts.OTHERS) as lab:
-        if lab.kept:
-            pytest.fail("a lab is up on this machine: make lab-down")
-        try:
-            lab.up(REPOSITORY / ".lab", addresses)
-            patience = {"timeout": 5, "gather_job_timeout": 8}
-            site = Site(lab, REPOSITORY, machines, pillar, patience)
-            site.pillar_files = Pillar(pillar, "salt_master")
-            site.pillar_files.write({}, {})
-            site.serve_consul(getconsul.VERSION, REPOSITORY / ".demo/bin")
-            for version in ("0.10.1", "0.10.2"):
-                requirements = [f"httpbin=={version}", *REQUIREMENTS]
-                site.wheels.mkdir(exist_ok=True)
-                site.serve_wheels(requirements, REPOSITORY / ".lab")
-            site.boot(extra=[CLIENT])
-            site.accept()
-            yield site
-        finally:
-            lab.down()
+    with laboratory(addresses) as lab:
+        patience = {"timeout": 5, "gather_job_timeout": 8}
+        site = Site(lab, REPOSITORY, machines, pillar, patience)
+        site.pillar_files = Pillar(pillar, "salt_master")
+        site.pillar_files.write({}, {})
+        site.serve_consul(getconsul.VERSION, REPOSITORY / ".demo/bin")
+        for version in ("0.10.1", "0.10.2"):
+            requirements = [f"httpbin=={version}", *REQUIREMENTS]
+            site.wheels.mkdir(exist_ok=True)
+            site.serve_wheels(requirements, REPOSITORY / ".lab")
+        site.boot(extra=[CLIENT])
+        site.accept()
+        yield site
 
 
 @pytest.fixture(scope="package")

@@ -11,6 +11,7 @@ import pytest
 from lab import hosts
 from lab.site import python
 from tests.support.apps import Archives
+from tests.support.hosts import laboratory
 from tests.support.site import REPOSITORY, SCRIPTS, Cli, Pillar, until
 from tooling import getconsul
 from tooling.agents import ask
@@ -24,18 +25,9 @@ PORTS = (4505, 4506)
 @pytest.fixture(scope="package")
 def lab():
     """A network with nothing on it."""
-    missing = hosts.lacking()
-    if missing:
-        pytest.fail(missing)
-    with hosts.Lab(wait=hosts.OTHERS) as lab:
-        if lab.kept:
-            pytest.fail("a lab is up on this machine: make lab-down")
-        try:
-            lab.up(REPOSITORY / ".lab", hosts.free_addresses([NODE]))
-            (lab.folder / "files").mkdir()
-            yield lab
-        finally:
-            lab.down()
+    with laboratory(hosts.free_addresses([NODE])) as lab:
+        (lab.folder / "files").mkdir()
+        yield lab
 
 
 @pytest.fixture(scope="package")

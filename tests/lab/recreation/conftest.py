@@ -14,6 +14,7 @@ from lab import hosts
 from lab.site import Site
 from tests.lab.environment.conftest import STRATEGY, LabCli
 from tests.support.apps import Archives
+from tests.support.hosts import laboratory
 from tests.support.site import REPOSITORY, Pillar, last_document
 from tooling import getconsul
 
@@ -59,30 +60,21 @@ postgres:
 @pytest.fixture(scope="package")
 def site(tmp_path_factory):
     """The hosts, blank but for a minion on each, which the master knows."""
-    missing = hosts.lacking()
-    if missing:
-        pytest.fail(missing)
     roles = {MASTER: ["master"], **{name: roles for nodes in ROLES.values() for name, roles in nodes.items()}}
     addresses = hosts.free_addresses(list(roles))
     machines = {name: {"address": addresses[name], "roles": roles[name]} for name in roles}
     pillar = tmp_path_factory.mktemp("lab") / "pillar"
-    with hosts.Lab(wait=hosts.OTHERS) as lab:
-        if lab.kept:
-            pytest.fail("a lab is up on this machine: make lab-down")
-        try:
-            lab.up(REPOSITORY / ".lab", addresses)
-            site = Site(lab, REPOSITORY, machines, pillar, {"timeout": 5, "gather_job_timeout": 8})
-            site.pillar_files = Pillar(pillar, "salt_master")
-            site.pillar_files.write({}, {})
-            site.serve_consul(getconsul.VERSION, REPOSITORY / ".demo/bin")
-            (site.files / "top.sls").write_text(TOP)
-            (site.files / "postgres.sls").write_text(POSTGRES)
-            site.boot()
-            site.accept()
-            site.master.run("salt-run", "saltutil.sync_all", timeout=120)
-            yield site
-        finally:
-            lab.down()
+    with laboratory(addresses) as lab:
+        site = Site(lab, REPOSITORY, machines, pillar, {"timeout": 5, "gather_job_timeout": 8})
+        site.pillar_files = Pillar(pillar, "salt_master")
+        site.pillar_files.write({}, {})
+        site.serve_consul(getconsul.VERSION, REPOSITORY / ".demo/bin")
+        (site.files / "top.sls").write_text(TOP)
+        (site.files / "postgres.sls").write_text(POSTGRES)
+        site.boot()
+        site.accept()
+        site.master.run("salt-run", "saltutil.sync_all", timeout=120)
+        yield site
 
 
 class Recreated:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from saltdeploy import definition
+from saltdeploy.core.conditions import Approvals, Conditions, Window
 from saltdeploy.core.errors import DefinitionError
-from saltdeploy.core.model import Approvals, Conditions, Window
 from saltdeploy.definition import conditions, inheritance
 
 NODES = {"web1": {"address": "10.0.0.1"}}

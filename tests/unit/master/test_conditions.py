@@ -6,7 +6,8 @@ import datetime
 import zoneinfo
 
 import pytest
-from saltdeploy.core.model import DAYS, Approvals, Conditions, Environment, Window
+from saltdeploy.core.conditions import DAYS, Approvals, Conditions, Window
+from saltdeploy.core.model import Environment
 from saltdeploy.master import conditions
 
 from tests.support.fleet import make_app

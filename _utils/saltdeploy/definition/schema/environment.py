@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from ...core.conditions import DAYS, Approvals, Window
 from ...core.forms import A_NAME, ADDRESS, DURATION, MINION, text
-from ...core.model import DAYS, Approvals, Group, Window
+from ...core.model import Group
 from .app import APP
 from .consul import CLUSTER, DISCOVERY, DNS
 from .keys import WORDS, Key, Section, mapping, optional

@@ -48,7 +48,8 @@ def evacuate(
 
     def place(test: bool, own: Session, app: str, env: str) -> Result:
         # Apps that the others require may have been on this node only. They go first.
-        return scale.place(own, app, env, test, why, move, "evacuate", presumed=apps if test else ())
+        presumed = apps if test else ()
+        return scale.place(own, app, env, verb="evacuate", test=test, reason=why, move=move, presumed=presumed)
 
     most = arguments.count("parallel", parallel, sidebyside.MOST)
     with Several(session, environment, apps, most) as run:
@@ -86,7 +87,7 @@ def come_back(session: Session, node: object, env: object, test: bool, reason: o
     apps = [a for a in apps if a not in known or (name in environment.eligible(known[a]) and not known[a].data)]
 
     def place(test: bool, own: Session, app: str, env: str) -> Result:
-        return scale.place(own, app, env, test, why, True, "return", even=True)
+        return scale.place(own, app, env, verb="return", test=test, reason=why, move=True, even=True)
 
     most = arguments.count("parallel", parallel, sidebyside.MOST)
     with Several(session, environment, apps, most) as run:

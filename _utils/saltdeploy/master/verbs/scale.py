@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ...core import arguments, editions, hooks, records, versions
 from ...core.errors import Refused
@@ -32,28 +32,16 @@ def run(
     if count is None:
         raise Refused(f"how many of {app.name}? Say instances=, the definition has {app.instances}.")
     loadbalancer.refuse_beyond(environment, app, count)
-    return _run(session, environment, app, count, test, reason, move, "scale")
+    return _run(session, environment, app, count, verb="scale", test=test, reason=reason, move=move)
 
 
-def place(
-    session: Session,
-    name: object,
-    env: object,
-    test: bool,
-    reason: object,
-    move: bool,
-    verb: str,
-    even: bool = False,
-    presumed: Collection[str] = (),
-) -> Result:
+def place(session: Session, name: object, env: object, **options: Any) -> Result:
     """Run as many instances of app ``name`` as now, on the nodes that may run it now.
 
-    :param verb: the name of this in the history.
-    :param even: whether they are spread evenly again.
-    :param presumed: as for deploy.run.
+    :param options: as for :func:`_run`.
     """
     environment, app = session.definitions(name, env, starts=True)
-    return _run(session, environment, app, None, test, reason, move, verb, even, presumed)
+    return _run(session, environment, app, None, **options)
 
 
 def _run(
@@ -61,13 +49,21 @@ def _run(
     environment: Environment,
     app: App,
     count: int | None,
+    *,
+    verb: str,
     test: bool,
     reason: object,
     move: bool,
-    verb: str,
     even: bool = False,
     presumed: Collection[str] = (),
 ) -> Result:
+    """Run ``count`` instances of the recorded release.
+
+    :param count: None is as many as now.
+    :param verb: the name of this in the history.
+    :param even: whether they are spread evenly again.
+    :param presumed: as for deploy.run.
+    """
     with session.site(environment, app, choice=False, presumed=presumed) as site:
         site.compare = editions.release(site.deployed()["version"])
 

@@ -59,6 +59,29 @@ def refuse_alone(**arguments: object) -> None:
         raise Refused(f"{', '.join(given)}: is for one app. With several, each is deployed as its definition says.")
 
 
+def named(
+    session: Session,
+    name: object,
+    env: object,
+    *,
+    version: object,
+    instances: object,
+    publish: bool,
+    keep: bool,
+    **options: Any,
+) -> Result:
+    """Deploy the app ``name``, or several apps if it names several.
+
+    :param options: as for :func:`run`. A single app has no ``parallel``.
+    """
+    apps = names(name)
+    if apps is None:
+        given: dict[str, Any] = {"version": version, "instances": instances, "publish": publish, "keep": keep}
+        return deploy.run(session, name, env, **given, **options)
+    refuse_alone(version=version, instances=instances, publish=not publish, keep=keep)
+    return run(session, apps, env, **options)
+
+
 def chosen(environment: Environment, group: object) -> list[str]:
     """Return the names of all apps of ``environment``, or of its group ``group``."""
     word = arguments.one_name(group)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core.conditions import Approvals, Conditions
 from saltdeploy.core.errors import DONE, Refused
-from saltdeploy.core.model import Approvals, Conditions
 from saltdeploy.master.verbs import approve
 
 KEY = "deploy/e/shop/approvals/ann"

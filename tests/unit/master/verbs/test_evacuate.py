@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy import discovery
+from saltdeploy.core.conditions import Conditions, Window
 from saltdeploy.core.errors import DONE, NOT_REVERTED, REFUSED, Refused
-from saltdeploy.core.model import Conditions, Environment, Node, Window
+from saltdeploy.core.model import Environment, Node
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs import evacuate, scale
 
@@ -78,7 +79,7 @@ def here(monkeypatch):
                 verb(made.session, app, "e")
             return {app: {"app": app, "retcode": made.codes.get(app, DONE)} for app in self.apps}
 
-    def place(session, app, env, test, why, move, verb, even=False, presumed=()):
+    def place(session, app, env, *, verb, test, reason, move, even=False, presumed=()):
         made.placed.append((app, test, move, verb, even, list(presumed), dict(session.away)))
 
     monkeypatch.setattr(evacuate, "Several", Several)

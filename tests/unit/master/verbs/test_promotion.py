@@ -7,8 +7,9 @@ import time
 import pytest
 from saltdeploy import discovery
 from saltdeploy.core import records
+from saltdeploy.core.conditions import Conditions
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import Conditions, Environment, Node
+from saltdeploy.core.model import Environment, Node
 from saltdeploy.definition.parity import Difference
 from saltdeploy.master.verbs import promotion
 

@@ -6,8 +6,9 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy import discovery
+from saltdeploy.core.conditions import Conditions, Window
 from saltdeploy.core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DiscoveryUnavailable, Refused
-from saltdeploy.core.model import Conditions, Environment, Node, Window
+from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs import down, several, up
