@@ -154,3 +154,14 @@ def test_a_node_that_is_out_of_use_cannot_be_chosen(here):
     )
     with pytest.raises(Refused, match=said), made.session.site(made.environment, made.app, "web1,web2"):
         pass
+
+
+def test_nodes_that_go_out_of_use_while_a_run_waits_are_not_placed_on(here):
+    made = here()
+    with made.session.site(made.environment, made.app) as site:
+        made.session.refuse_other_nodes(site)
+        made.catalog.values["deploy/e/.away/web2"] = {"by": "ann"}
+        with pytest.raises(Refused, match="^web2: went out of use or came back meanwhile. Run it again."):
+            made.session.refuse_other_nodes(site)
+    with made.session.site(made.environment, made.app, places=False) as site:
+        made.session.refuse_other_nodes(site)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
+from saltdeploy.core.conditions import Approvals, Conditions, Window
 from saltdeploy.core.errors import DONE, NOT_REVERTED, REVERTED, DiscoveryUnavailable, Refused
 from saltdeploy.master.outcome import Ending, Outcome
 from saltdeploy.master.verbs import task
@@ -155,3 +158,18 @@ def test_the_lock_tells_others_what_is_being_done(here):
 def test_a_reason_that_is_too_long_is_refused_before_anything_else(here):
     with pytest.raises(Refused, match="^reason="):
         carried_out(here(ONE, record=RECORD), reason="x" * 501)
+
+
+@pytest.mark.parametrize("back, changes, refused", [(False, True, True), (True, True, False), (False, False, False)])
+def test_a_closed_environment_allows_only_to_go_back_and_to_do_nothing(here, back, changes, refused):
+    made = here(ONE, record=RECORD)
+    windows = (Window(0, 1, (), "UTC"),)
+    made.environment = replace(made.environment, conditions=Conditions(Approvals(("bob",)), windows))
+    work = task.Task("1.0", [], changes, act=None, verdict=str, back=back)
+    with made.session.site(made.environment, made.app) as site:
+        against, _ = task.refused(made.session, site, "rollback", work)
+        assert bool(against) is refused and (not refused or len(against) == 2)
+        made.session.force = True
+        made.catalog.values["deploy/e/shop/approvals/bob"] = {"version": "1.0"}
+        against, facts = task.refused(made.session, site, "rollback", work)
+        assert against == [] and set(facts) == ({"forced", "approved_by"} if refused else set())
