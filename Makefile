@@ -4,15 +4,21 @@
 
 PYTHON ?= python3
 ENV ?= test
+# How the demo's apps are found: consul or skydns.
+DISCOVERY ?= consul
+# The root of the pillar, by default this checkout's.
+PILLAR ?=
+# A folder of yours, which the hosts see as /srv/<its name>.
+WORKING_COPY ?=
 
-demo:        ## three nodes, Consul and a Salt master on this machine; deploys httpbin, upgrades it, and a broken release
-	$(PYTHON) -m demo up
+demo:        ## three nodes, Consul (or DISCOVERY=skydns) and a Salt master on this machine; deploys httpbin, upgrades it
+	$(PYTHON) -m demo up --discovery $(DISCOVERY)
 
 demo-down:   ## stops all of it
 	$(PYTHON) -m demo down
 
 lab:         ## an environment (ENV=test) as real hosts on this machine, from blank to running; as root
-	$(PYTHON) -m lab up $(ENV)
+	$(PYTHON) -m lab up $(ENV) $(if $(PILLAR),--pillar $(PILLAR)) $(if $(WORKING_COPY),--working-copy $(WORKING_COPY))
 
 lab-down:    ## removes all of it
 	$(PYTHON) -m lab down

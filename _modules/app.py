@@ -31,6 +31,7 @@ from saltdeploy.node import (
     reloading,
     requiredfiles,
     restoration,
+    retirement,
     statestart,
     superseded,
 )
@@ -159,7 +160,7 @@ def installed(name, version, digest=""):
     version
         The release's version.
     digest
-        The SHA-256 of the archive that it must be made of. By default the definition has it.
+        The SHA-256 of the archive, or the commit, that it must be made of. By default the definition has it.
 
     CLI Example:
 
@@ -212,9 +213,9 @@ def room(name, version):
     while it unpacks.
 
     Returns ``{"installed", "digest", "now", "packages", "warnings"}``. ``installed`` says whether the release is
-    installed, and ``digest`` is the SHA-256 of its archive. ``now`` is the SHA-256 that a file of digests has for it
-    now. ``packages`` are the packages that pip has installed. ``warnings`` are sentences about a server that does not
-    send the archive now.
+    installed, and ``digest`` is the SHA-256 of its archive, or its commit. ``now`` is the SHA-256 that a file of
+    digests has for it now, or the commit of its tag. ``packages`` are the packages that pip has installed. ``warnings``
+    are sentences about a server that does not send the archive now.
 
     name
         The app.
@@ -229,6 +230,33 @@ def room(name, version):
     """
     lifecycle = _lifecycle()
     return lifecycle.host.releases.room(lifecycle.app(name), version, lifecycle.fetch)
+
+
+def newest(name, above="", known=None, refresh=False):
+    """
+    Return the newest version that the app's source has: ``{"version", "stamp"}``. For a folder (``path``), it is the
+    version of its present content. For ``pip``, it is the newest version that the index offers. For an archive, it is
+    the version in the file that ``latest`` names. Nothing is changed.
+
+    name
+        The app.
+    above
+        The deployed version. A package index is not asked for older versions.
+    known
+        Earlier answers, as ``{stamp: version}``. If nothing in a folder has changed since, its files are not read.
+    refresh
+        True refreshes the pillar first.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.newest shop
+    """
+    lifecycle = _lifecycle(_refreshed(refresh))
+    above = "" if above in (None, "") else names.version(above)
+    known = {} if known is None else names.answers("known", known)
+    return lifecycle.host.releases.newest(lifecycle.app(name), lifecycle.fetch, above, known)
 
 
 def files(name, version=None):
@@ -270,7 +298,7 @@ def install(name, version, digest="", deployment=None):
     version
         The release's version.
     digest
-        The SHA-256 of the archive that it must be made of. By default the definition has it.
+        The SHA-256 of the archive, or the commit, that it must be made of. By default the definition has it.
     deployment
         The deployment whose step this is. It is an error if that deployment has ended on this node.
 
@@ -283,6 +311,27 @@ def install(name, version, digest="", deployment=None):
     lifecycle = _lifecycle()
     lifecycle.host.turns.refuse_ended(names.app(name), arguments.text("deployment", deployment))
     return lifecycle.install(name, version, digest)
+
+
+def preview(name, version):
+    """
+    Return the changes that the playbook of a release would make on this node (``ansible-playbook --check --diff``), as
+    a list of texts. Nothing is changed. It is an error if the playbook fails in check mode. The list is empty if the
+    release is installed, or if its source has no playbook.
+
+    name
+        The app.
+    version
+        The release's version.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 app.preview shop 1.4.2
+    """
+    lifecycle = _lifecycle()
+    return lifecycle.host.releases.preview(lifecycle.app(name), version, lifecycle.fetch)
 
 
 def start(name, version, count=1, deployment="manual", held=True, slots=None, tests=True, leave=True, as_before=False):
@@ -378,7 +427,8 @@ def stop(name, instances=None, deployment=None, drain=None, deregister_delay=Non
     drain, deregister_delay = names.seconds("drain", drain), names.seconds("deregister_delay", deregister_delay)
     deployment, after = arguments.step(deployment, after)
     lifecycle = _lifecycle()
-    return _answer(lifecycle, lifecycle.stop(name, _parse_ids(instances), deployment, drain, deregister_delay, after))
+    ids = _parse_ids(instances)
+    return _answer(lifecycle, retirement.stop(lifecycle, name, ids, deployment, drain, deregister_delay, after))
 
 
 def restart(name, instances=None, deployment=None):
@@ -400,7 +450,8 @@ def restart(name, instances=None, deployment=None):
         salt web1 app.restart shop
     """
     lifecycle = _lifecycle()
-    return _answer(lifecycle, lifecycle.restart(name, _parse_ids(instances), arguments.text("deployment", deployment)))
+    ids = _parse_ids(instances)
+    return _answer(lifecycle, retirement.restart(lifecycle, name, ids, arguments.text("deployment", deployment)))
 
 
 def reload(name, instances=None, deployment=None):

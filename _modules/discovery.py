@@ -11,7 +11,7 @@ from saltdeploy import loader
 from saltdeploy.core import arguments, names
 from saltdeploy.core.model import DIGEST
 from saltdeploy.discovery.registration import sealed
-from saltdeploy.node import from_salt, localservices, publication, registrations, reweigh
+from saltdeploy.node import etcdrights, from_salt, localservices, publication, registrations, reweigh
 
 __virtual__ = loader.virtual
 
@@ -200,9 +200,10 @@ def find(name, passing=True):
 
 def frontends():
     """
-    Return the frontends of a load balancer on this node: a list of ``{"app", "port", "mode", "timeout",
-    "trusted_proxies", "slots"}``. ``timeout`` is in milliseconds. ``slots`` is the number of instances that it has
-    room for, of the old and the new release together.
+    Return the frontends of a load balancer on this node: a list of ``{"app", "record", "weighted", "port", "mode",
+    "timeout", "trusted_proxies", "slots"}``. ``record`` is the name of the SRV records of its instances, and
+    ``weighted`` says whether their weights count. ``timeout`` is in milliseconds. ``slots`` is the number of instances
+    that it has room for, of the old and the new release together.
 
     CLI Example:
 
@@ -213,9 +214,51 @@ def frontends():
     return localservices.frontends(__opts__["id"], __pillar__)
 
 
+def health_agent():
+    """
+    Return the settings of this node's health agent, without its password and its token. The mapping is empty if the
+    node's environment has no SkyDNS.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.health_agent
+    """
+    return localservices.health_agent(__opts__["id"], __pillar__)
+
+
+def etcd_rights():
+    """
+    Return the rights of each user at the etcd that highstate sets up: user -> a list of a key and ``READ`` or
+    ``READWRITE``. A key that ends in ``/`` stands for all keys that begin with it.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.etcd_rights
+    """
+    found = etcdrights.rights(__opts__["id"], __pillar__)
+    return {user: [list(right) for right in some] for user, some in found.items()}
+
+
+def domain():
+    """
+    Return the domain that this node's resolver asks service discovery for: ``consul``, or the domain of SkyDNS.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 discovery.domain
+    """
+    return localservices.domain(__opts__["id"], __pillar__)
+
+
 def upstream(mark):
     """
-    Return the name servers that this node's resolver asks for names that are not Consul's (``dns:upstream``).
+    Return the name servers that this node's resolver asks for names outside of discovery (``dns:upstream``).
 
     mark
         The character between address and port: ``#`` for dnsmasq, ``@`` for unbound.
@@ -231,7 +274,7 @@ def upstream(mark):
 
 def recursors():
     """
-    Return the name servers that Consul on this node asks for names that are not its own.
+    Return the name servers that Consul, or CoreDNS, on this node asks for names that are not its own.
 
     They are the servers in ``dns:upstream``. Without it, they are the servers that the node itself asked before
     saltdeploy set up a resolver.

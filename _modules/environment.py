@@ -12,11 +12,22 @@ __virtual__ = loader.virtual
 
 def machine():
     """
-    Return the state of this node: ``{"agent", "free", "size", "low", "instances", "releases", "undefined"}``. ``agent``
-    is why its Consul agent is of no use, or empty. ``free`` and ``size`` are the bytes of the disk with releases and
-    instances, and ``low`` says that nothing more is installed there. ``instances`` are the ids of all instances that
-    the node keeps, and ``releases`` are the apps of which it keeps a release. ``undefined`` are apps that run here, and
-    that the environment does not define.
+    Return the state of this node, a mapping with these keys.
+
+    agent
+        Why its Consul agent is of no use, or an empty text.
+    free, size
+        The free bytes and all bytes of the disk with releases and instances.
+    low
+        Whether so little is free that nothing more is installed.
+    instances, releases
+        The ids of all instances that the node keeps, and the apps of which it keeps a release.
+    undefined
+        Apps that run here and that the environment does not define.
+    services
+        The names of the services that its agent has registered and that are no apps.
+    boot
+        A text that changes with each boot.
 
     CLI Example:
 
@@ -25,6 +36,20 @@ def machine():
         salt web1 environment.machine
     """
     return machines.look(from_salt.lifecycle(__opts__, __pillar__, __salt__))
+
+
+def reboot():
+    """
+    Reboot this machine in a second. ``salt-run environment.reboot`` looks first whether the node is out of use.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt web1 environment.reboot
+    """
+    machines.reboot()
+    return True
 
 
 def facts(packages=None):

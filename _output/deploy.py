@@ -103,6 +103,12 @@ def _plan(data, _colors):
     return "\n".join([f"{head} in {data['environment']}, the plan:".lstrip(), *(f"  {line}" for line in data["plan"])])
 
 
+def _zones(data, _colors):
+    zones = [(f"zone {z['zone']}" if z["zone"] else "no zone", ", ".join(z["nodes"])) for z in data["zones"]]
+    lines = [f"  {name}: {nodes}" for name, nodes in zones]
+    return "\n".join([f"{data['environment']} can be rebooted in this order:", *(lines or ["  no machine"])])
+
+
 def _status(data, colors):
     blocks = [_app(app, data["environment"], colors) for app in data["apps"]]
     return "\n\n".join(blocks) or f"{data['environment']} has no apps"
@@ -299,6 +305,7 @@ VIEWS = {
     "findings": _findings,
     "runs": _runs,
     "plans": _plans,
+    "zones": _zones,
     "apps": _status,
     "history": _history,
     "logs": _logs,

@@ -67,6 +67,8 @@ def app(
     from_env=None,
     allow_drift=False,
     force=False,
+    skip_absent=False,
+    forget=False,
     *extra,
     **kwargs,
 ):
@@ -99,6 +101,10 @@ def app(
         :doc:`/howto/promotion`. It is refused if the two environments are unlike.
     allow_drift
         True deploys although the environments are unlike. The history keeps the differences.
+    skip_absent
+        True leaves out nodes that do not answer: see :doc:`/howto/absent`.
+    forget
+        True has the record forget instances on nodes that the environment does not have any more.
 
     CLI Example:
 
@@ -108,7 +114,7 @@ def app(
     """
     wanted = {"version": version, "instances": instances, "publish": publish, "keep": keep}
     options = {"nodes": nodes, "move": move, "wait": wait, "from_env": from_env, "allow_drift": allow_drift}
-    session = _session(force, reason)
+    session = _session(force, reason, skip_absent, forget)
     return verbs.several.named(session, name, env, test=test, reason=reason, **wanted, **options)
 
 
@@ -123,6 +129,8 @@ def all_(
     from_env=None,
     allow_drift=False,
     force=False,
+    skip_absent=False,
+    forget=False,
     *extra,
     **kwargs,
 ):
@@ -141,6 +149,8 @@ def all_(
         How many apps to deploy at once. By default 4.
     from_env, allow_drift
         As for :py:func:`app`: each app in the release that the other environment has accepted.
+    skip_absent, forget
+        As for :py:func:`app`.
 
     CLI Example:
 
@@ -149,7 +159,8 @@ def all_(
         salt-run deploy.all test
     """
     options = {"wait": wait, "parallel": parallel, "from_env": from_env, "allow_drift": allow_drift}
-    return verbs.several.all_apps(_session(force, reason), env, group, test=test, reason=reason, **options)
+    session = _session(force, reason, skip_absent, forget)
+    return verbs.several.all_apps(session, env, group, test=test, reason=reason, **options)
 
 
 @_verb
@@ -160,7 +171,7 @@ def evacuate(node=None, env=None, move=False, test=False, reason="", parallel=No
     more is evacuated, too.
 
     node
-        The node.
+        The node, or several nodes: ``web1,web2``.
     move
         True lets apps leave their data on the node.
     parallel
@@ -182,7 +193,7 @@ def return_(node=None, env=None, test=False, reason="", parallel=None, force=Fal
     where they are.
 
     node
-        The node.
+        The node, or several nodes.
     parallel
         How many apps to move at once. By default 4.
 
@@ -211,6 +222,26 @@ def approve(name=None, version=None, env=None, reason="", *extra, **kwargs):
 
 
 @_verb
+def request(tag=None, data=None, *extra, **kwargs):
+    """
+    Deploy as a signed event asks, for the reactor ``salt://saltdeploy/reactor/request.sls``: see :doc:`/howto/request`.
+
+    tag
+        ``deploy/request/<environment>/<app>``
+    data
+        The data of the event. ``request`` is a text in JSON. ``signature`` is its HMAC with SHA-256 and the key of the
+        environment, in hexadecimal digits.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.request deploy/request/test/shop '{"request": "…", "signature": "…"}'
+    """
+    return verbs.request.run(_session(), tag, data)
+
+
+@_verb
 def plan(
     name=None,
     version=None,
@@ -220,6 +251,8 @@ def plan(
     publish=True,
     keep=False,
     move=False,
+    skip_absent=False,
+    forget=False,
     *extra,
     **kwargs,
 ):
@@ -236,14 +269,26 @@ def plan(
     """
     wanted = {"version": version, "instances": instances, "publish": publish, "keep": keep}
     options = {"nodes": nodes, "move": move, "wait": 0, "from_env": None, "allow_drift": False}
-    return verbs.several.named(_session(), name, env, test=True, reason="", **wanted, **options)
+    session = _session(skip_absent=skip_absent, forget=forget)
+    return verbs.several.named(session, name, env, test=True, reason="", **wanted, **options)
 
 
 @_verb
-def check(name=None, version=None, env=None, instances=None, nodes=None, move=False, *extra, **kwargs):
+def check(
+    name=None,
+    version=None,
+    env=None,
+    instances=None,
+    nodes=None,
+    move=False,
+    skip_absent=False,
+    forget=False,
+    *extra,
+    **kwargs,
+):
     """
     Check whether :py:func:`app` with the same arguments could begin: the definition is valid, the
-    nodes answer, Consul has a leader, nobody else deploys, there is room. Ends with 0 or 3.
+    nodes answer, service discovery has a leader, nobody else deploys, there is room. Ends with 0 or 3.
 
     CLI Example:
 
@@ -251,7 +296,32 @@ def check(name=None, version=None, env=None, instances=None, nodes=None, move=Fa
 
         salt-run deploy.check shop version=1.4.3
     """
-    return verbs.check.run(_session(), name, env, version, instances, nodes, move)
+    session = _session(skip_absent=skip_absent, forget=forget)
+    return verbs.check.run(session, name, env, version, instances, nodes, move)
+
+
+@_verb
+def watch(name=None, env=None, every=None, test=False, reason="", force=False, skip_absent=False, *extra, **kwargs):
+    """
+    Look whether the app's source has a newer version than the deployed one, and deploy it as :py:func:`app` would. For
+    a folder (``path``), that is other content. For ``pip``, it is the newest version that the index offers. For an
+    archive, it is the version in the file that ``latest`` names. A version that failed, or that somebody left with a
+    rollback, is not tried again until another version came: see :doc:`/howto/watch`. An app with ``follow`` is deployed
+    again if the services that it follows have other addresses.
+
+    every
+        Go on until Ctrl-C, and look again after this time, for example ``2s``. A failure does not end it. By default it
+        looks once, for Salt's scheduler and for cron.
+    skip_absent
+        As for :py:func:`app`.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run deploy.watch shop env=test
+    """
+    return verbs.watch.run(_session(force, reason, skip_absent), name, env, every, test, reason)
 
 
 @_verb
@@ -266,6 +336,7 @@ def publish(
     reason="",
     move=False,
     force=False,
+    skip_absent=False,
     *extra,
     **kwargs,
 ):
@@ -281,6 +352,8 @@ def publish(
         True leaves older releases published beside the new one.
     move
         True lets an app with ``data`` leave nodes that have its data.
+    skip_absent
+        As for :py:func:`app`.
 
     CLI Example:
 
@@ -288,7 +361,8 @@ def publish(
 
         salt-run deploy.publish shop
     """
-    return verbs.publish.run(_session(force, reason), name, env, version, instances, nodes, test, keep, reason, move)
+    session = _session(force, reason, skip_absent)
+    return verbs.publish.run(session, name, env, version, instances, nodes, test, keep, reason, move)
 
 
 @_verb
@@ -307,10 +381,13 @@ def promote(name=None, env=None, test=False, reason="", force=False, *extra, **k
 
 
 @_verb
-def abort(name=None, env=None, test=False, reason="", *extra, **kwargs):
+def abort(name=None, env=None, test=False, reason="", skip_absent=False, *extra, **kwargs):
     """
     Revert a paused deployment: its instances are retired, and the release before it serves as it did. If none is
     paused, stop the candidates that ``publish=False`` left.
+
+    skip_absent
+        As for :py:func:`app`.
 
     CLI Example:
 
@@ -318,7 +395,7 @@ def abort(name=None, env=None, test=False, reason="", *extra, **kwargs):
 
         salt-run deploy.abort shop reason='too slow'
     """
-    return verbs.abort.run(_session(), name, env, test, reason)
+    return verbs.abort.run(_session(skip_absent=skip_absent), name, env, test, reason)
 
 
 @_verb
@@ -332,6 +409,7 @@ def rollback(
     reason="",
     move=False,
     settings=None,
+    skip_absent=False,
     *extra,
     **kwargs,
 ):
@@ -358,7 +436,7 @@ def rollback(
         Only these nodes. Instances on other nodes are left alone.
     skip_tests
         True skips the acceptance tests only.
-    move
+    move, skip_absent
         As for :py:func:`app`.
 
     CLI Example:
@@ -367,18 +445,31 @@ def rollback(
 
         salt-run deploy.rollback shop reason='checkout is broken'
     """
-    return verbs.rollback.run(_session(), name, env, version, nodes, skip_tests, test, reason, move, settings)
+    session = _session(skip_absent=skip_absent)
+    return verbs.rollback.run(session, name, env, version, nodes, skip_tests, test, reason, move, settings)
 
 
 @_verb
-def scale(name=None, instances=None, env=None, test=False, reason="", move=False, force=False, *extra, **kwargs):
+def scale(
+    name=None,
+    instances=None,
+    env=None,
+    test=False,
+    reason="",
+    move=False,
+    force=False,
+    skip_absent=False,
+    forget=False,
+    *extra,
+    **kwargs,
+):
     """
     Run another number of instances of the deployed release. The next :py:func:`app` without ``instances=`` takes
     the definition's number again.
 
     instances
         The number of instances.
-    move
+    move, skip_absent, forget
         As for :py:func:`app`.
 
     CLI Example:
@@ -387,7 +478,8 @@ def scale(name=None, instances=None, env=None, test=False, reason="", move=False
 
         salt-run deploy.scale shop instances=5
     """
-    return verbs.scale.run(_session(force, reason), name, env, instances, test, reason, move)
+    session = _session(force, reason, skip_absent, forget)
+    return verbs.scale.run(session, name, env, instances, test, reason, move)
 
 
 @_verb
@@ -481,10 +573,13 @@ def prune(name=None, env=None, test=False, reason="", force=False, *extra, **kwa
 
 
 @_verb
-def test(name=None, version=None, env=None, nodes=None, *extra, **kwargs):
+def test(name=None, version=None, env=None, nodes=None, skip_absent=False, *extra, **kwargs):
     """
     Run the app's tests from node, peer and master on its candidates, or on its published instances if there are no
     candidates.
+
+    skip_absent
+        As for :py:func:`app`.
 
     CLI Example:
 
@@ -492,7 +587,7 @@ def test(name=None, version=None, env=None, nodes=None, *extra, **kwargs):
 
         salt-run deploy.test shop
     """
-    return verbs.test.run(_session(), name, env, version, nodes)
+    return verbs.test.run(_session(skip_absent=skip_absent), name, env, version, nodes)
 
 
 @_verb
@@ -613,5 +708,5 @@ def unlock(name=None, env=None, force=False, *extra, **kwargs):
     return verbs.unlock.run(_session(), name, env, force)
 
 
-def _session(force=False, reason=""):
-    return of_runner(__opts__, globals(), force, reason)
+def _session(force=False, reason="", skip_absent=False, forget=False):
+    return of_runner(__opts__, globals(), force, reason, skip_absent, forget)

@@ -14,6 +14,7 @@ import functools
 from saltdeploy import loader
 from saltdeploy.master.verbs import down as take_down
 from saltdeploy.master.verbs import environments, guard
+from saltdeploy.master.verbs import reboot as rebooting
 from saltdeploy.master.verbs import up as bring_up
 from saltdeploy.master.verbs.session import of_runner
 
@@ -61,7 +62,7 @@ def show(name=None, *extra, **kwargs):
 
 
 @_verb
-def up(name=None, test=False, reason="", parallel=None, wait=0, force=False, *extra, **kwargs):
+def up(name=None, test=False, reason="", parallel=None, wait=0, force=False, skip_absent=False, *extra, **kwargs):
     """
     Take an environment from accepted minions to running apps. Highstate is applied to the Consul servers, then to the
     other nodes, then to the load balancers. Then all apps are deployed, as ``deploy.all`` does. After a failure or
@@ -77,6 +78,8 @@ def up(name=None, test=False, reason="", parallel=None, wait=0, force=False, *ex
         How long the apps wait for another run in this environment to end, for example ``5m``.
     force
         True goes beyond the ``windows`` of the environment, with a reason.
+    skip_absent
+        True leaves out nodes that do not answer: see :doc:`/howto/absent`.
 
     CLI Example:
 
@@ -84,7 +87,7 @@ def up(name=None, test=False, reason="", parallel=None, wait=0, force=False, *ex
 
         salt-run environment.up test
     """
-    return bring_up.run(_session(force, reason), name, test, reason, parallel, wait)
+    return bring_up.run(_session(force, reason, skip_absent), name, test, reason, parallel, wait)
 
 
 @_verb
@@ -106,9 +109,10 @@ def down(
     confirm
         True is required.
     platform
-        True also removes the platform that highstate set up: HAProxy, names and Consul.
+        True also removes the platform that highstate set up: HAProxy, names and Consul or SkyDNS.
     data
-        True also removes the data of the Consul servers. They have the record and the history of all deployments.
+        True also removes the data of the Consul servers or of etcd's members. They have the record and the history of
+        all deployments.
     test
         True changes nothing, and shows the plan.
     reason
@@ -164,6 +168,54 @@ def diff(name=None, other=None, machines=True, *extra, **kwargs):
 
 
 @_verb
+def zones(name=None, nodes=None, services=False, *extra, **kwargs):
+    """
+    Show which machines may be rebooted together, in turns: a zone, or a single node without a zone. Consul always keeps
+    a majority of its servers. Machines that are out of use already come first. Left out are the Salt master, load
+    balancers, machines with services that are no apps, and Consul servers without which there is no majority.
+
+    nodes
+        Only these nodes (``nodes=web1,web2``), load balancers, too.
+    services
+        True includes machines with services that are no apps.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run environment.zones production
+    """
+    return rebooting.zones(_session(), name, nodes, services)
+
+
+@_verb
+def reboot(name=None, nodes=None, services=False, timeout=None, test=False, reason="", force=False, *extra, **kwargs):
+    """
+    Reboot machines that ``deploy.evacuate`` took out of use, all at the same time. It ends when they are back and their
+    Consul agents know the leader. It is refused if an instance runs there, or if Consul would have no majority of its
+    servers. It ends with 2 if a machine does not come back. See :doc:`/howto/rolling-reboot`.
+
+    nodes
+        The machines (``nodes=web1,web2``).
+    services
+        True allows it although clients miss services that are no apps, for example a database that a state publishes.
+    timeout
+        How long the machines may take, in seconds or as ``10m``, which is the default.
+    test
+        True reboots nothing. It only checks.
+    force
+        True goes beyond the ``windows`` of the environment, with a reason.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt-run environment.reboot production nodes=web1
+    """
+    return rebooting.run(_session(force, reason), name, nodes, services, timeout, test, reason)
+
+
+@_verb
 def inventory(name=None, *extra, **kwargs):
     """
     Print the nodes of an environment as an inventory of Ansible, in JSON. There is a group for the environment, for
@@ -197,5 +249,5 @@ def validate(root=None, *extra, **kwargs):
     return environments.validate(_session(), root)
 
 
-def _session(force=False, reason=""):
-    return of_runner(__opts__, globals(), force, reason)
+def _session(force=False, reason="", skip_absent=False):
+    return of_runner(__opts__, globals(), force, reason, skip_absent)

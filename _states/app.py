@@ -47,7 +47,7 @@ def installed(name, version, digest="", deployment=None):
     version
         The release.
     digest
-        The SHA-256 of the archive that it must be made of. By default the definition has it.
+        The SHA-256 of the archive, or the commit, that it must be made of. By default the definition has it.
     deployment
         The deployment whose step this is. The state fails if that deployment has ended on this node.
     """
@@ -58,6 +58,11 @@ def installed(name, version, digest="", deployment=None):
             return ret
         ret["changes"] = {"installed": version}
         if __opts__["test"]:
+            try:
+                ret["changes"]["playbook"] = __salt__["app.preview"](name, version)
+            except (CommandExecutionError, SaltInvocationError) as exc:
+                _warn(ret, [f"in check mode: {exc}"])
+            ret["changes"] = {key: value for key, value in ret["changes"].items() if value}
             return _would(ret, f"install {name} {version}")
         __salt__["app.install"](name, version, digest, deployment)
     except (CommandExecutionError, SaltInvocationError) as exc:

@@ -21,7 +21,7 @@ No state returns a secret.
 from salt.exceptions import SaltException
 from saltdeploy import loader
 from saltdeploy.core import names, tracebacks, words
-from saltdeploy.discovery import aclarguments
+from saltdeploy.discovery import accessarguments
 
 __virtual__ = loader.virtual
 
@@ -43,7 +43,7 @@ def bootstrapped(name, secret, deadline=120):
     if __opts__["test"]:
         return {**ret, "comment": "Would bootstrap access control if nobody did", "result": None}
     try:
-        aclarguments.check(url=name, secret=secret)
+        accessarguments.check(url=name, secret=secret)
         with _acl().Acl([name], token=secret) as acl:
             done = acl.bootstrap(secret, names.deadline(deadline))
     except SaltException as exc:
@@ -145,7 +145,7 @@ def _acl():
 def _ensure(name, management, url, ensure, **given):
     ret = {"name": name, "changes": {}, "result": True, "comment": f"{words.name(name)} is as wanted"}
     try:
-        aclarguments.check(name=name, management=management, url=url, **given)
+        accessarguments.check(name=name, management=management, url=url, **given)
         with _acl().Acl([url], token=management) as acl:
             acl.dry = __opts__["test"]
             ret["changes"] = ensure(acl)

@@ -11,11 +11,10 @@ Services in discovery that are not our apps
           - tcp: true
 """
 
-import time
-
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 from saltdeploy import loader
 from saltdeploy.core import names, words
+from saltdeploy.node import statewaiting
 
 __virtual__ = loader.virtual
 
@@ -98,19 +97,9 @@ def ready(name, deadline=120, passing=False):
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": "Discovery answers"}
     try:
-        names.deadline(deadline)
+        return statewaiting.wait(ret, "discovery", lambda: _unready(passing), deadline, __opts__["test"])
     except SaltInvocationError as exc:
         return {**ret, "result": False, "comment": str(exc)}
-    until = time.monotonic() + deadline
-    while True:
-        problem = _unready(passing)
-        if not problem:
-            return ret
-        if __opts__["test"]:
-            return {**ret, "result": None, "comment": f"Would wait up to {deadline}s for discovery: {problem}"}
-        if time.monotonic() > until:
-            return {**ret, "result": False, "comment": f"not within {deadline}s: {problem}"}
-        time.sleep(0.5)
 
 
 def _unready(passing):
@@ -152,20 +141,19 @@ def resolved(name, deadline=60):
         Seconds to wait. Consul's DNS answers nothing before Consul knows its token.
     """
     ret = {"name": name, "changes": {}, "result": True, "comment": ""}
-    try:
-        names.host(name)
-        names.deadline(deadline)
-    except SaltInvocationError as exc:
-        return {**ret, "result": False, "comment": str(exc)}
-    if __opts__["test"]:
-        return {**ret, "comment": f"Would resolve {name}"}
-    until = time.monotonic() + deadline
-    while True:
+
+    def problem():
         # In a process of its own, because this process read resolv.conf when it began.
         found = __salt__["cmd.run_all"](["getent", "ahosts", name], python_shell=False, ignore_retcode=True)
-        if found["retcode"] == 0:
-            addresses = sorted({line.split()[0] for line in found["stdout"].splitlines()})
-            return {**ret, "comment": f"{name} is {', '.join(addresses)}"}
-        if time.monotonic() > until:
-            return {**ret, "result": False, "comment": f"{name} cannot be resolved on this node, after {deadline}s"}
-        time.sleep(0.5)
+        addresses = sorted({line.split()[0] for line in found["stdout"].splitlines()})
+        ret["comment"] = f"{name} is {', '.join(addresses)}"
+        return f"{name} cannot be resolved on this node" if found["retcode"] else ""
+
+    try:
+        names.host(name)
+        if __opts__["test"]:
+            names.deadline(deadline)
+            return {**ret, "comment": f"Would resolve {name}"}
+        return statewaiting.wait(ret, name, problem, deadline, test=False)
+    except SaltInvocationError as exc:
+        return {**ret, "result": False, "comment": str(exc)}

@@ -14,7 +14,7 @@ from tooling.daemons import OWNER, only_one
 from tooling.progress import Progress
 
 from . import tour
-from .cluster import Cluster
+from .cluster import DISCOVERIES, Cluster
 
 
 def up(cluster, progress):
@@ -30,7 +30,7 @@ def down(cluster, progress):
         step.say(", ".join(stopped) or "nothing ran")
     state = cluster.places.state
     if state.is_dir():
-        print(f"Kept for the next `make demo`: {state} (packages, Consul, releases, logs). Remove it if you like.")
+        print(f"Kept for the next `make demo`: {state} (packages, programs, releases, logs). Remove it if you like.")
 
 
 def status(cluster, progress):
@@ -39,7 +39,7 @@ def status(cluster, progress):
     for name in cluster.names():
         print(f"{name:20} {f'pid {running[name].pid}' if name in running else 'does not run'}")
     if not set(cluster.names()) <= set(running):
-        sys.exit("Bring up what is missing: make demo")
+        sys.exit(f"Bring up what is missing: {cluster.command}")
 
 
 def main(arguments=None):
@@ -47,14 +47,17 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="python3 -m demo", description=sys.modules[__package__].__doc__)
     commands = {"up": up, "down": down, "status": status}
     parser.add_argument("command", choices=commands)
-    command = parser.parse_args(arguments).command
+    about = "of up: how the apps are found (default: consul)"
+    parser.add_argument("--discovery", choices=DISCOVERIES, default="consul", help=about)
+    options = parser.parse_args(arguments)
+    command = options.command
     if not sys.platform.startswith("linux"):
         sys.exit("The demo needs Linux: it uses /proc and addresses like 127.0.0.11.")
     sys.stdout.reconfigure(errors="replace")
     # A child ends with us, however we are ended.
     signal.signal(signal.SIGTERM, Terminated.handle)
     progress = Progress()
-    cluster = Cluster(Path(__file__).parent.parent, progress)
+    cluster = Cluster(Path(__file__).parent.parent, progress, options.discovery if command == "up" else None)
     # What is started from here on carries the mark: not this process, which has begun without it.
     os.environ[OWNER] = str(cluster.places.state)
     try:
@@ -66,7 +69,7 @@ def main(arguments=None):
     except (ToolError, OSError) as exc:
         sys.exit(f"\n{exc}")
     except KeyboardInterrupt:
-        print("\nInterrupted. What runs, runs on: `make demo` goes on from here, `make demo-down` stops it.")
+        print(f"\nInterrupted. What runs, runs on: `{cluster.command}` goes on from here, `make demo-down` stops it.")
         sys.exit(130)
 
 

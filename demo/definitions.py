@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
+
+from tooling import ToolError
+
+# The environment, below the pillar.
+FILE = Path("environments/demo.sls")
+# Its discovery: the key, and all lines that are further in.
+DISCOVERY = re.compile(r"^    discovery:\n(      (\w+):\n(?: {6}.*\n)*)", re.MULTILINE)
 
 
 def copy(source, target):
@@ -17,6 +25,21 @@ def copy(source, target):
         return [n for n in names if (there / n).is_file() and not _is_code(Path(folder) / n)]
 
     shutil.copytree(source, target, ignore=edited, dirs_exist_ok=True)
+
+
+def set_discovery(path, wanted):
+    """Give the environment in the file ``path`` the discovery of the file ``wanted``. Return whether it had another.
+
+    If it has this kind already, it stays as its user left it.
+    """
+    text, ours = path.read_text(), DISCOVERY.search(wanted.read_text())
+    found = DISCOVERY.search(text)
+    if not found:
+        raise ToolError(f"{path} has no `discovery:` as {wanted} has it. Put it back, or remove the file.")
+    if found[2] == ours[2]:
+        return False
+    path.write_text(text[: found.start()] + ours[0] + text[found.end() :])
+    return True
 
 
 def _is_code(path):

@@ -1,4 +1,4 @@
-"""Where everything of the demo is."""
+"""Where everything of the demo is: its nodes and its folders."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 
 from tooling.files import write
 
+ENVIRONMENT = "demo"
+NODES = {"web1": "127.0.0.11", "web2": "127.0.0.12", "web3": "127.0.0.13"}
 # The path of a unix socket may have 107 bytes, and the longest of ours takes this much below the state folder.
 SOCKET_PATH, BELOW = 107, len("/nodes/webN/salt/run/minion_event_0123456789_pull.ipc")
 
@@ -30,6 +32,7 @@ class Places:
         self.files = self.state / "files"
         self._alias_record = self.state / "short-path"
         self._path_record = self.state / "path"
+        self._discovery_record = self.state / "discovery"
 
     def node(self, name):
         """Return the folder of a node."""
@@ -40,12 +43,24 @@ class Places:
         recorded = Path(self._path_record.read_text()) if self._path_record.exists() else self.state
         return None if recorded == self.state else recorded
 
-    def settle(self):
-        """Remove what holds the path that the state folder had, and remember the one that it has."""
+    def discovery(self):
+        """Return the service discovery that was used at last, None if there was none."""
+        if self._discovery_record.exists():
+            return self._discovery_record.read_text()
+        # An older demo had Consul, and recorded nothing.
+        return "consul" if (self.state / "nodes").exists() else None
+
+    def settle(self, discovery):
+        """Remove what holds the path that the state folder had, and remember the one that it has.
+
+        :param discovery: the service discovery from now on. Nodes that had another are removed, too.
+        """
         if self.moved_from():
-            shutil.rmtree(self.state / "nodes", ignore_errors=True)
             self._alias_record.unlink(missing_ok=True)
+        if self.moved_from() or self.discovery() not in (None, discovery):
+            shutil.rmtree(self.state / "nodes", ignore_errors=True)
         write(self._path_record, str(self.state))
+        write(self._discovery_record, discovery)
 
     def short(self):
         """Return a path of the state folder that is short enough for sockets below it.

@@ -10,17 +10,16 @@ import time
 
 from tooling import ToolError, agents
 from tooling.commands import Terminated, environment, run
-from tooling.config import CONSUL_DNS
-from tooling.requestloop import RequestLoop
 
-from .cluster import NODES
+from .definitions import FILE
+from .places import NODES
 
-ENVIRONMENT, APP = "demo", "httpbin"
+APP = "httpbin"
 # The definition says the second. The bad one does not start with the packages that the definition pins.
 FIRST, SECOND, BAD, NEXT = "0.10.1", "0.10.2", "0.7.0", "0.10.4"
 PATH = "/get"
-# A setting of the app, and its values.
-DEFINITION, THREADS = "environments/demo.sls", ("2", "4")
+# The values of a setting of the app.
+THREADS = ("2", "4")
 # Seconds: an interrupted deployment's lock ends by itself; a published instance answers; the loop goes on after.
 LOCK, ANSWER, AFTER = 90, 15, 1.0
 # salt-run's exit code of a deployment that failed and changed nothing.
@@ -53,24 +52,24 @@ def show(cluster, progress):
 
     :raises ToolError: a deployment did not end as it should, or a request failed.
     """
-    _await_unlocked(progress)
+    _await_unlocked(cluster, progress)
     _title(f"1. Deploy {APP} {FIRST}")
     _salt_run(cluster, "deploy.app", APP, f"version={FIRST}")
-    _show_dns()
+    _show_dns(cluster.discovery)
     _title(f"2. Upgrade it to {SECOND} while requests come in")
-    with _requests("the upgrade", FIRST) as loop:
+    with _requests(cluster, "the upgrade", FIRST) as loop:
         _salt_run(cluster, "deploy.app", APP, f"version={SECOND}")
         if not loop.wait_for(SECOND, ANSWER):
             raise ToolError("\n".join([f"{APP} {SECOND} is published, but does not answer.", *loop.report()]))
     _title(f"3. Deploy {BAD}, a release that cannot start, while requests come in")
-    with _requests("the failed deployment", SECOND):
+    with _requests(cluster, "the failed deployment", SECOND):
         _salt_run(cluster, "deploy.app", APP, f"version={BAD}", code=REVERTED)
         print(f"(exit code {REVERTED}: failed and reverted, as it should be)", flush=True)
     old, new = _threads(cluster)
     if old:
         _title("4. Change a setting of the release that runs, while requests come in")
         _edit(cluster, old, new)
-        with _requests("the change of a setting", SECOND):
+        with _requests(cluster, "the change of a setting", SECOND):
             _salt_run(cluster, "deploy.app", APP)
     _salt_run(cluster, "deploy.status")
     print("\n" + TRY_NEXT, end="", flush=True)
@@ -78,14 +77,14 @@ def show(cluster, progress):
 
 def _threads(cluster):
     """Return the number of threads in the definition, and another; twice nothing if its user has taken it out."""
-    text = (cluster.places.pillar / DEFINITION).read_text()
+    text = (cluster.places.pillar / FILE).read_text()
     return next(((old, new) for old, new in zip(THREADS, THREADS[::-1]) if f"--threads={old}" in text), ("", ""))
 
 
 def _edit(cluster, old, new):
     """Change the number of threads in the definition, as its user would."""
-    path = cluster.places.pillar / DEFINITION
-    print(f"\n$ sed -i s/--threads={old}/--threads={new}/ .demo/pillar/{DEFINITION}", flush=True)
+    path = cluster.places.pillar / FILE
+    print(f"\n$ sed -i s/--threads={old}/--threads={new}/ .demo/pillar/{FILE}", flush=True)
     path.write_text(path.read_text().replace(f"--threads={old}", f"--threads={new}"))
 
 
@@ -94,14 +93,14 @@ def _title(text):
 
 
 @contextlib.contextmanager
-def _requests(during, version):
+def _requests(cluster, during, version):
     """Send requests during the block, and tell what came of them.
 
     :param during: for the report.
     :param version: the release that serves before the block.
     :raises ToolError: one failed.
     """
-    with RequestLoop(NODES.values(), APP, PATH) as loop:
+    with cluster.discovery.clients(APP, PATH) as loop:
         if not loop.wait_for(version, ANSWER):
             raise ToolError("\n".join([f"{APP} {version} is published, but does not answer.", *loop.report()]))
         yield loop
@@ -130,35 +129,30 @@ def _salt_run(cluster, *arguments, code=0):
         )
 
 
-def _await_unlocked(progress):
+def _await_unlocked(cluster, progress):
     """Wait until no interrupted deployment holds the lock: its session ends by itself."""
     deadline = time.monotonic() + LOCK
-    if not _locked():
+    if not cluster.discovery.locked(APP):
         return
     with progress.step(f"Waiting for the lock of {APP}, which another deployment holds or left") as step:
-        while _locked():
+        while cluster.discovery.locked(APP):
             step.live("locked")
             if time.monotonic() > deadline:
                 raise ToolError(f"{APP} is still locked after {LOCK} s. Who holds it: {SALT_RUN} deploy.status")
             time.sleep(1)
 
 
-def _locked():
-    status, body = agents.get(NODES["web1"], 8500, f"/v1/kv/deploy/{ENVIRONMENT}/{APP}/lock?consistent")
-    return status == 200 and b'"Session"' in body
-
-
-def _show_dns():
+def _show_dns(discovery):
     server = NODES["web1"]
-    name = f"{APP}.service.consul"
+    name = f"{APP}.{discovery.domain}"
     for kind, number in (("A", agents.A), ("SRV", agents.SRV)):
-        command = ["dig", "+short", f"@{server}", "-p", str(CONSUL_DNS), name, kind]
+        command = ["dig", "+short", f"@{server}", "-p", str(discovery.dns), name, kind]
         if shutil.which("dig"):
             print(f"\n$ {' '.join(command)}", flush=True)
             found = run(command).splitlines()
         else:
-            print(f"\nConsul's DNS at {server}:{CONSUL_DNS} is asked for {name} {kind}:", flush=True)
-            found = agents.resolve(name, number, server)
+            print(f"\n{discovery.title}'s DNS at {server}:{discovery.dns} is asked for {name} {kind}:", flush=True)
+            found = agents.resolve(name, number, server, discovery.dns)
         print("\n".join(found) or "(no answer)", flush=True)
         if not found:
-            raise ToolError(f"Consul's DNS has no {kind} record of {name}, though it is deployed.")
+            raise ToolError(f"{discovery.title}'s DNS has no {kind} record of {name}, though it is deployed.")

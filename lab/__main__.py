@@ -28,7 +28,10 @@ def parser():
     top = argparse.ArgumentParser(prog="python3 -m lab", description=sys.modules[__package__].__doc__)
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     up = commands.add_parser("up", help="boot an environment's nodes as hosts, and bring them from blank to running")
-    up.add_argument("environment")
+    up.add_argument("environments", nargs="+", metavar="ENVIRONMENT", help="of several, one has the master of all")
+    up.add_argument("--pillar", type=Path, metavar="FOLDER", help="the root of the pillar, by default this checkout's")
+    copy_help = "a folder that the hosts see as /srv/<its name>, read-only, for a source `path`"
+    up.add_argument("--working-copy", type=Path, metavar="FOLDER", help=copy_help)
     commands.add_parser("down", help="remove the lab, whatever state it is in")
     commands.add_parser("status", help="print the hosts, their addresses, and whether they are on")
     for verb, what in VERBS.items():

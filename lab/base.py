@@ -14,7 +14,7 @@ from tooling.daemons import OWNER
 PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "iproute2", "procps")
 # Not installed: hosts reach no mirror, so apt finds these, and what they depend on, in a folder.
 INSTALLABLE = (
-    *("ca-certificates", "dns-root-data", "dnsmasq", "haproxy", "openssl"),
+    *("ca-certificates", "dns-root-data", "dnsmasq", "etcd-client", "etcd-server", "haproxy", "openssl"),
     *("postgresql", "python3-venv", "systemd-resolved", "unbound", "wrk"),
 )
 MIRROR = "var/lib/lab/packages"

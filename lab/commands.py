@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 from tooling import ToolError
 from tooling.progress import Progress
 
 from . import environment, hosts
 from .site import Site, together
+
+# Folders below /srv that hosts have themselves.
+TAKEN = ("files", "pillar", "saltdeploy", "wheels")
 
 
 def run(arguments, repository):
@@ -27,15 +31,21 @@ def run(arguments, repository):
 
 def _up(lab, arguments, repository):
     progress = Progress()
-    machines = environment.machines(repository / "pillar/environments", arguments.environment)
-    site = Site(lab, repository, machines)
-    began = time.monotonic()
-    with progress.step(f"Making the hosts of {arguments.environment}: {', '.join(machines)}"):
-        lab.up(repository / ".lab", site.addresses(), kept=True, environment=arguments.environment)
+    pillar, names = (arguments.pillar or repository / "pillar").expanduser().resolve(), arguments.environments
+    machines = environment.machines(pillar / "environments", *names)
+    copy = arguments.working_copy and arguments.working_copy.expanduser().resolve()
+    if copy and not copy.is_dir():
+        raise ToolError(f"--working-copy {copy}: is no folder.")
+    if copy and (copy.name in TAKEN or ":" in str(copy)):
+        raise ToolError(f"--working-copy {copy}: hosts have another /srv/{copy.name}, or it has a colon. Rename it.")
+    site = Site(lab, repository, machines, pillar, working_copy=copy)
+    began, them = time.monotonic(), " and ".join(names)
+    with progress.step(f"Making the hosts of {them}: {', '.join(machines)}"):
+        lab.up(repository / ".lab", site.addresses(), kept=True, environments=names, pillar=pillar)
     with progress.step("Getting Consul") as step:
-        for version in environment.consul_versions(repository / "pillar/environments", arguments.environment):
+        for version in {v for name in names for v in environment.consul_versions(pillar / "environments", name)}:
             site.serve_consul(version, repository / ".demo/bin", step.say, step.live)
-    for requirements in environment.pip_requirements(repository / "pillar", arguments.environment):
+    for requirements in [each for name in names for each in environment.pip_requirements(pillar, name)]:
         with progress.step(f"Getting {requirements[0]} and what it requires") as step:
             site.serve_wheels(requirements, repository / ".lab", step.live)
     booted = time.monotonic()
@@ -50,14 +60,16 @@ def _up(lab, arguments, repository):
             changed = sum(bool(state["changes"]) for state in states.values())
             step.say(f"{node}: {len(states)} states, {changed} changed")
     print(
-        f"\n{arguments.environment} runs, {time.monotonic() - booted:.0f} s after its hosts were blank"
+        f"\n{them} {'run' if len(names) > 1 else 'runs'}, {time.monotonic() - booted:.0f} s after its hosts were blank"
         f" ({time.monotonic() - began:.0f} s in all). Try:\n"
     )
     master = site.master.name
     for words in (
         f"exec {master} salt '*' test.ping",
-        f"exec {master} salt-run deploy.app httpbin env={arguments.environment}",
-        f"exec {master} salt-run deploy.status env={arguments.environment}",
+        f"exec {master} salt-run environment.show {names[0]}",
+        f"exec {master} salt-run deploy.all env={names[0]}",
+        f"exec {master} salt-run deploy.status env={names[0]}",
+        *([f"exec {master} ls /srv/{copy.name}"] if copy else []),
         f"kill {site.minions[-1]}",
         f"start {site.minions[-1]}",
         "down",
@@ -72,7 +84,7 @@ def _down(lab, arguments, repository):
 
 def _status(lab, arguments, repository):
     facts = lab.facts
-    print(f"environment {facts['environment']}")
+    print(f"environment {' and '.join(facts['environments'])}")
     for host in lab.hosts():
         print(f"  {host.name:20} {host.address:16} {'on' if host.runs() else 'off'}")
 
@@ -111,7 +123,8 @@ def _exec(lab, arguments, repository):
 
 
 def _site(lab, repository):
-    return Site(lab, repository, environment.machines(repository / "pillar/environments", lab.facts["environment"]))
+    pillar = Path(lab.facts["pillar"])
+    return Site(lab, repository, environment.machines(pillar / "environments", *lab.facts["environments"]), pillar)
 
 
 COMMANDS = {

@@ -15,17 +15,25 @@ from tooling import ToolError
 MASTER = "master"
 
 
-def machines(folder, name):
-    """Return ``{node: {"address", "roles"}}`` of the environment ``name``, in the order of its file.
+def machines(folder, *names):
+    """Return ``{node: {"address", "roles"}}`` of the environments ``names``, in the order of their files.
 
     :param folder: the pillar's folder of environments.
-    :raises ToolError: there is no such environment, or not exactly one of its nodes has the role ``master``.
+    :raises ToolError: there is no such environment, or not exactly one of the nodes has the role ``master``.
     """
-    nodes = _resolved(folder, name)["nodes"]
+    nodes = {}
+    for name in names:
+        here = _resolved(folder, name)["nodes"]
+        taken = {node["address"] for node in nodes.values()} & {node["address"] for node in here.values()}
+        twice = [*(set(nodes) & set(here)), *taken]
+        if twice:
+            raise ToolError(f"environments {', '.join(names)}: {', '.join(sorted(twice))} is there twice")
+        nodes.update(here)
     found = {n: {"address": node["address"], "roles": list(node.get("roles", []))} for n, node in nodes.items()}
     masters = [n for n, node in found.items() if MASTER in node["roles"]]
     if len(masters) != 1:
-        raise ToolError(f"environment {name}: give the role `{MASTER}` to the one node that runs the Salt master")
+        which = f"environment {', '.join(names)}"
+        raise ToolError(f"{which}: give the role `{MASTER}` to the one node that runs the Salt master")
     return found
 
 
@@ -38,7 +46,7 @@ def consul_versions(folder, name):
 def pip_requirements(pillar_root, name):
     """Return, for each app of an environment that pip installs, its requirements: a list of lists.
 
-    Only apps whose files are plain YAML are seen.
+    Only apps whose files are plain YAML are seen. A lock file is not read. Builds need setuptools and wheel.
     """
     found = {}
     for path in sorted((Path(pillar_root) / "apps").glob("*.sls")):
@@ -47,10 +55,16 @@ def pip_requirements(pillar_root, name):
     here = _resolved(Path(pillar_root) / "environments", name).get("apps") or {}
     apps = {app: inheritance.merge(found.get(app, {}), settings or {}) for app, settings in here.items()}
     return [
-        [f"{app['source']['pip']}=={app['version']}", *app["source"].get("requirements", ())]
+        _requirements(app["source"], app["version"])
         for app in apps.values()
         if "pip" in app.get("source", {}) and "version" in app
     ]
+
+
+def _requirements(source, version):
+    given = source.get("requirements", ())
+    tools = ["setuptools", "wheel"] if source.get("sdists") else []
+    return [f"{source['pip']}=={version}", *([] if isinstance(given, str) else given), *tools]
 
 
 def _resolved(folder, name):

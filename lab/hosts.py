@@ -104,19 +104,20 @@ class Lab:
     def __exit__(self, *exc):
         self._lock.close()
 
-    def up(self, cache, addresses, kept=False, environment=""):
+    def up(self, cache, addresses, kept=False, environments=(), pillar=""):
         """Make the network for hosts at ``addresses`` (name -> address), with no host on it yet.
 
         :param cache: the folder that the unpacked Debian is kept in.
         :param kept: it outlives this process, until :meth:`down`.
-        :param environment: whose nodes they are.
+        :param environments: the names of those whose nodes they are, and ``pillar`` the folder with their files.
         """
         network = _network(addresses)
         self.down()
         STATE.mkdir()
         _do("mount", "-t", "tmpfs", "-o", "mode=0755", "lab", STATE)
         (STATE / "base").mkdir()
-        about = {"network": str(network), "addresses": addresses, "kept": kept, "environment": environment}
+        about = {"network": str(network), "addresses": addresses, "kept": kept}
+        about.update(environments=list(environments), pillar=str(pillar))
         self._remember({**about, "hosts": {}})
         _do("mount", "--bind", base.get(Path(cache), STATE), STATE / "base")
         _do("ip", "link", "add", BRIDGE, "type", "bridge")
@@ -334,13 +335,16 @@ class Host:
 
     def popen(self, *command, **options):
         """Start a command in it as root; return the Popen."""
+        options = {"stdin": subprocess.DEVNULL, "text": True, **options}
+        return subprocess.Popen(list(map(str, [*self.entry(), *command])), **options)
+
+    def entry(self):
+        """Return the words that make the command after them run in it, as root."""
         init = self._init()
         if not init:
             raise ToolError(f"{self.name} is not up")
         enter = ["nsenter", "--no-fork", f"--target={init}", "--mount", "--uts", "--ipc", "--net", "--pid"]
-        enter += [*ENVIRONMENT, *CHILD]
-        options = {"stdin": subprocess.DEVNULL, "text": True, **options}
-        return subprocess.Popen(list(map(str, [*enter, *command])), **options)
+        return [*enter, *ENVIRONMENT, *CHILD]
 
     def runs(self):
         """Whether it is on."""

@@ -27,6 +27,9 @@ ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 # Seconds: for a minion to answer; for states; until a minion that has not answered is asked whether it still works at
 # it: one that has all processors busy may not say so in the few seconds that Salt gives it.
 ANSWER, STATES, BUSY = 180, 600, 300
+# Salt checks a private key each time that it reads it, forty times for a highstate: that takes six times as long with
+# the usual 2048 bits, and fifty times as long with a master's 4096. Nobody else reaches these hosts.
+KEYS = {"keysize": 1024}
 
 
 class Site:
@@ -36,12 +39,13 @@ class Site:
     :param machines: what environment.machines() returned.
     :param pillar: path of the pillar root; None: this checkout's.
     :param master_config: settings of the Salt master, further ones or others.
+    :param working_copy: a folder that hosts see as ``/srv/<its name>``.
     """
 
-    def __init__(self, lab, repository, machines, pillar=None, master_config=()):
+    def __init__(self, lab, repository, machines, pillar=None, master_config=(), working_copy=None):
         self.lab, self.repository, self.machines = lab, Path(repository), machines
         self.pillar = Path(pillar) if pillar else self.repository / "pillar"
-        self.master_config = dict(master_config)
+        self.master_config, self.working_copy = dict(master_config), working_copy
         self.files, self.wheels = STATE / "files", STATE / "wheels"
         self.minions = list(machines)
 
@@ -77,6 +81,8 @@ class Site:
             files["etc/salt/master"] = json.dumps({**_master(), **self.master_config})
             services["salt-master"] = f"{SCRIPTS}/salt-master"
             binds += [f"{self.repository}:{CHECKOUT}", f"{self.pillar}:/srv/pillar", f"{self.files}:{FILES}"]
+        if self.working_copy:
+            binds.append(f"{self.working_copy}:/srv/{self.working_copy.name}")
         links = {f"usr/local/bin/{command}": f"{SCRIPTS}/{command}" for command in COMMANDS}
         return Spec(name, machine["address"], tuple(binds), files, services, links)
 
@@ -137,7 +143,9 @@ class Site:
         folder = self.files / "consul"
         folder.mkdir(parents=True, exist_ok=True)
         architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-        with zipfile.ZipFile(folder / f"consul_{version}_linux_{architecture}.zip", "w") as archive:
+        path = folder / f"consul_{version}_linux_{architecture}.zip"
+        # Packed as HashiCorp packs it, but quickly: the master encrypts all of it for each host.
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.write(binary, "consul")
 
     def serve_wheels(self, requirements, cache, live=lambda line: None):
@@ -185,6 +193,7 @@ def _master():
         "pillar_roots": {"base": ["/srv/pillar"]},
         "worker_threads": 5,
         "timeout": 15,
+        **KEYS,
         "log_granular_levels": {"salt.runner": "error", "salt.minion": "error"},
     }
 
@@ -197,6 +206,7 @@ def _minion(name, master):
         "random_reauth_delay": 1,
         "recon_default": 100,
         "recon_max": 1000,
+        **KEYS,
         # These would ask the network for names, and wait for it.
         "enable_fqdns_grains": False,
         "enable_gpu_grains": False,

@@ -29,10 +29,13 @@ SALTS, CLIENTS = ("3008", "3006"), ("python-consul", "py-consul")
 NEWEST, OLDEST = getconsul.VERSION, "1.8.7"
 # What the oldest combination must pass in `make test`: the main job, and the bundle's loading.
 MAIN_PATH = ("tests/functional", "tests/integration/test_deploy.py", "-m", "main_path")
+# What must pass with SkyDNS, too: the main job, the main faults, and a deployment behind HAProxy.
+SKYDNS = (
+    *(f"tests/integration/test_{name}.py" for name in ("deploy", "faults", "loadbalancer")),
+    *("-m", "main_path or skydns"),
+)
 DAEMONLESS = ("tests/unit", "tests/functional")
-# As long as many others together.
-CRASHES = "tests/integration/test_crashes.py"
-# The other integration tests are run in as many shares.
+# The integration tests are run in as many shares.
 SHARES = 4
 # Where the nodes of the tests are that run beside others: see tests/support/site.py.
 OTHER_NETWORK = "127.0.2"
@@ -62,17 +65,19 @@ class Tests:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._end)
 
-    def run(self, interpreter, *arguments, consul=None, network=None, output=None):
+    def run(self, interpreter, *arguments, consul=None, network=None, output=None, skydns=False):
         """Run pytest; return its exit code.
 
         :param consul: the Consul to test with; ``network``: the first three numbers of the nodes' addresses.
+        :param skydns: whether SkyDNS is the service discovery of the integration tests.
         :param output: a file for what it prints; None: it is shown as it comes.
         """
         if self._ended:
             return NO_TESTS
         chosen = {"CONSUL": consul, "SALTDEPLOY_TEST_NETWORK": network, "PYTHONDONTWRITEBYTECODE": 1}
+        chosen["SALTDEPLOY_TEST_DISCOVERY"] = "skydns" if skydns else None
         environment = {**os.environ, **{name: str(value) for name, value in chosen.items() if value}}
-        where = f"{interpreter.parents[1].name}{f', {consul.name}' if consul else ''}"
+        where = f"{interpreter.parents[1].name}{f', {consul.name}' if consul else ', SkyDNS' if skydns else ''}"
         print(f"\n==> pytest {' '.join(arguments)} ({where})", file=output, flush=True)
         command = [interpreter, "-m", "pytest", *arguments]
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
@@ -87,7 +92,7 @@ class Tests:
     def _end(self, number, frame):
         self._ended = True
         # A Ctrl-C has reached them as it reached this.
-        for process in self._under_way if number != signal.SIGINT else ():
+        for process in list(self._under_way) if number != signal.SIGINT else ():
             process.terminate()
         sys.exit(128 + number)
 
@@ -111,18 +116,20 @@ def newest_consul():
 def all_tests(arguments):
     """Two at a time, for two cores: each takes what is next as soon as it has ended the last.
 
-    The kills at every step, the integration tests in shares, the main path on the oldest that is supported, the hosts,
-    and all that needs no daemon.
+    A third finds no processor: they are busy all the time, and minions answer too late.
+
+    The hosts, which wait more than they work and of which there can be one lab only, the integration tests in shares,
+    the main path on the oldest that is supported, and all that needs no daemon.
     """
     oldest, newest = consul(OLDEST), newest_consul()
     old, new = test_python("3006", "py-consul"), test_python()
-    # What takes longest is first, so that both end at about the same time.
+    # What takes longest is first, so that all end at about the same time.
     queue = SimpleQueue()
     for item in (
-        (new, [CRASHES], newest),
+        (new, ["tests/lab"], newest),
         *((new, files, newest) for files in shares()),
         (old, MAIN_PATH, oldest),
-        (new, ["tests/lab"], newest),
+        (new, SKYDNS, None),
         *((new, [folder], None) for folder in DAEMONLESS),
     ):
         queue.put(item)
@@ -132,7 +139,8 @@ def all_tests(arguments):
         with contextlib.suppress(Empty):
             while True:
                 interpreter, tests, binary = queue.get_nowait()
-                codes.append(TESTS.run(interpreter, *tests, *arguments, consul=binary, **elsewhere))
+                chosen = {"consul": binary, "skydns": tests is SKYDNS}
+                codes.append(TESTS.run(interpreter, *tests, *arguments, **chosen, **elsewhere))
         return codes
 
     with tempfile.TemporaryFile("w+") as output:
@@ -149,9 +157,9 @@ def all_tests(arguments):
 
 def shares():
     """Return the files of integration tests, in shares that take about as long. Each share starts daemons of its own."""
-    files = sorted(path.relative_to(REPOSITORY) for path in (REPOSITORY / "tests/integration").glob("test_*.py"))
-    files = [str(path) for path in files if str(path) != CRASHES]
-    return [files[start::SHARES] for start in range(SHARES)]
+    files = sorted((REPOSITORY / "tests/integration").glob("test_*.py"))
+    names = [str(path.relative_to(REPOSITORY)) for path in files]
+    return [names[start::SHARES] for start in range(SHARES)]
 
 
 def unit(arguments):

@@ -10,7 +10,7 @@ import struct
 
 from .config import CONSUL_DNS, CONSUL_HTTP
 
-A, SRV = 1, 33
+A, AAAA, SRV = 1, 28, 33
 
 
 def ask(address, path, timeout=5.0):
@@ -37,7 +37,7 @@ def get(address, port, path, timeout=5.0):
 def resolve(name, kind, server, port=CONSUL_DNS, timeout=3.0):
     """Return the answers to a DNS question, each as ``dig +short`` would print it.
 
-    :param kind: ``A`` or ``SRV``.
+    :param kind: A, AAAA or SRV.
     :raises OSError: no answer, or one that cannot be read.
     """
     identity = random.randrange(1 << 16)
@@ -69,6 +69,8 @@ def answers(reply, identity, kind):
         offset += 10
         if this == kind == A:
             result.append(socket.inet_ntoa(reply[offset : offset + 4]))
+        elif this == kind == AAAA:
+            result.append(socket.inet_ntop(socket.AF_INET6, reply[offset : offset + 16]))
         elif this == kind == SRV:
             priority, weight, port = struct.unpack_from("!3H", reply, offset)
             result.append(f"{priority} {weight} {port} {_name(reply, offset + 6)[0]}")

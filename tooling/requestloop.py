@@ -16,21 +16,21 @@ SHOWN = 10
 
 
 class RequestLoop:
-    """One request after the other, each to an instance that Consul says is healthy at that moment.
+    """One request after the other, each to an instance that discovery says is healthy at that moment.
 
     A context manager: it runs within the block.
 
-    :param consul: addresses of Consul agents; each lookup asks another.
+    :param agents: addresses of Consul agents; each lookup asks another.
     :param service: the service's name.
     :param path: what is requested of an instance, over a new connection each time.
 
-    ``pause`` is how long it waits between two requests, in seconds.
+    ``pause`` is how long it waits between two requests, in seconds. ``asked`` is who is asked for instances.
     """
 
-    pause = 0.02
+    pause, asked = 0.02, "Consul"
 
-    def __init__(self, consul, service, path):
-        self.consul, self.service, self.path = list(consul), service, path
+    def __init__(self, agents, service, path):
+        self.agents, self.service, self.path = list(agents), service, path
         self.answered = collections.Counter()
         self.failures = []
         self._stop = threading.Event()
@@ -66,21 +66,28 @@ class RequestLoop:
 
     def _run(self):
         while not self._stop.is_set():
-            target = "Consul"
+            target = self.asked
             try:
                 address, port, version = self._find()
                 target = f"{self.service} {version} at {address}:{port}"
                 status, body = agents.get(address, port, self.path, TIMEOUT)
                 if status != 200:
                     raise OSError(f"status {status}: {body[:100].decode(errors='replace')}")
-                self.answered[version] += 1
+                self.answered[self._release(version, body)] += 1
             except (OSError, ValueError) as exc:
                 self.failures.append(f"{time.strftime('%H:%M:%S')} {target}: {exc}")
             self._stop.wait(self.pause)
 
+    def _release(self, found, body):
+        """Return the release that answered.
+
+        :param found: the release of the instance that was asked; ``body``: its answer.
+        """
+        return found
+
     def _find(self):
         """Return address, port and version of one healthy instance."""
-        agent = random.choice(self.consul)
+        agent = random.choice(self.agents)
         found = agents.ask(agent, f"/v1/health/service/{self.service}?passing", TIMEOUT)
         if not found:
             raise OSError(f"it knows no healthy instance of {self.service} (asked {agent})")

@@ -4,6 +4,7 @@ apps:
     source:
       pip: httpbin
       requirements: [gunicorn==23.0.0, flask==2.3.3, werkzeug==2.3.8]   # httpbin 0.10.1 breaks on newer ones
+      sdists: [flasgger]   # the newest flasgger has no wheel, and httpbin breaks on older ones
     packages: [python3-venv]   # Debian needs it to make virtualenvs
     run: ./bin/gunicorn --bind {host}:{port} --workers 1 --worker-tmp-dir /dev/shm httpbin:app
     ports: 20000-20099

@@ -1,5 +1,7 @@
-{#- dnsmasq on loopback: .consul from the agent, the rest from where this node asked before. -#}
+{#- dnsmasq on loopback: .consul from the agent, or the domain of SkyDNS from CoreDNS, the rest from where this
+    node asked before. -#}
 {%- set upstream = salt['discovery.upstream']('#') %}
+{%- set domain = salt['discovery.domain']() %}
 include:
   - dns.before
 
@@ -27,7 +29,7 @@ dnsmasq:
         # Written by saltdeploy; changes are lost.
         listen-address=127.0.0.1
         bind-interfaces
-        server=/consul/127.0.0.1#8600
+        server=/{{ domain }}/127.0.0.1#8600
         # More than three instances do not fit into a small answer.
         edns-packet-max=4096
         # What is withdrawn is gone at once.

@@ -1,5 +1,7 @@
-{#- unbound on loopback: .consul from the agent, the rest from the upstream servers, or by itself. -#}
+{#- unbound on loopback: .consul from the agent, or the domain of SkyDNS from CoreDNS, the rest from the upstream
+    servers, or by itself. -#}
 {%- set upstream = salt['discovery.upstream']('@') %}
+{%- set domain = salt['discovery.domain']() %}
 include:
   - dns.before
 
@@ -29,7 +31,7 @@ unbound:
         server:
           interface: 127.0.0.1
           do-not-query-localhost: no
-          domain-insecure: "consul"
+          domain-insecure: "{{ domain }}"
           # What is withdrawn is gone at once.
           cache-max-ttl: 0
 {%- if upstream %}
@@ -37,7 +39,7 @@ unbound:
           module-config: "iterator"
 {%- endif %}
         stub-zone:
-          name: "consul"
+          name: "{{ domain }}"
           stub-addr: 127.0.0.1@8600
 {%- if upstream %}
         forward-zone:

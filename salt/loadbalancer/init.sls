@@ -1,4 +1,4 @@
-{#- HAProxy before every app that asks for it with `frontend`, following Consul. -#}
+{#- HAProxy before every app that asks for it with `frontend`, following Consul or SkyDNS. -#}
 include:
   - loadbalancer.package
   - loadbalancer.config

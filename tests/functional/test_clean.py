@@ -13,7 +13,7 @@ import salt.loader
 
 from tests.support.site import REPOSITORY
 
-TREES = ("app", "loadbalancer", "dns", "consul")
+TREES = ("app", "loadbalancer", "dns", "consul", "saltdeploy")
 OURS = "# Written by saltdeploy; changes are lost.\n"
 ABSOLUTE = re.compile(r"(?<![\w.])/(?=(etc|var/lib|opt|usr/local|run)\b)")
 RESOLVERS = {
@@ -31,7 +31,7 @@ class Node:
         roots = root / "tree"
         for name in TREES:
             shutil.copytree(REPOSITORY / "salt" / name, roots / name)
-            for path in roots.glob(f"{name}/*.sls"):
+            for path in roots.glob(f"{name}/**/*.sls"):
                 path.write_text(ABSOLUTE.sub(f"{self.root}/", path.read_text()))
         opts.update({"file_roots": {"base": [str(roots)]}, "__cli": "salt-call", "state_events": False})
         # Else Salt loads every module, in search of a service manager of this machine.
@@ -84,7 +84,7 @@ def names(states):
     return {state["name"].rpartition("/node/")[2] for state in states}
 
 
-@pytest.mark.parametrize("tree", TREES)
+@pytest.mark.parametrize("tree", ["app", "loadbalancer", "dns", "consul", "saltdeploy.skydns"])
 def test_a_node_that_never_had_it_is_left_as_it_is(node, tree):
     for path in ("etc/haproxy/haproxy.cfg", "etc/resolv.conf", "etc/systemd/system/consul.service"):
         node.write(path, "# The site's own.\n")
@@ -241,6 +241,59 @@ def test_files_of_somebody_else_beside_our_consul_stay(consul):
     (consul.root / "usr/local/bin/consul").unlink()
     consul.write("usr/local/bin/consul", "")
     assert "usr/local/bin/consul" not in names(consul.show("consul.clean")["file.absent"])
+
+
+# -- skydns -----------------------------------------------------------------------------------
+
+UNITS = [f"etc/systemd/system/{name}.service" for name in ("saltdeploy-health", "coredns", "etcd")]
+DATA, KEPT_DATA = "var/lib/etcd/saltdeploy", "var/lib/etcd/saltdeploy/.kept-by-saltdeploy"
+
+
+@pytest.fixture
+def member(node):
+    """A member of etcd, with all files of our SkyDNS."""
+    for path in UNITS:
+        node.write(path)
+    for path in ("saltdeploy/health.json", "saltdeploy/etcd-ca.pem", "coredns/Corefile", "etcd/saltdeploy.json"):
+        node.write(f"etc/{path}", "")
+    for path in ("etc/etcd/tls/node.pem", "etc/etcd/tls/node.key", f"{DATA}/member/snap/db"):
+        node.write(path, "")
+    for version in ("1.12.4", "1.13.1"):
+        node.write(f"opt/coredns/{version}/coredns", "")
+    node.link("usr/local/bin/coredns", f"{node.root}/opt/coredns/1.13.1/coredns")
+    return node
+
+
+def left_of(node, found):
+    gone = names(found["file.absent"])
+    return [f for f in node.files() if not any(f == g or f.startswith(f"{g}/") for g in gone)]
+
+
+def test_of_skydns_nothing_stays_but_the_data_of_etcd(member):
+    found = member.show("saltdeploy.skydns.clean")
+    assert left_of(member, found) == [f"{DATA}/member/snap/db"]
+    folders = {state["name"].rpartition("/node/")[2] for state in found["cmd.run"]}
+    assert folders == {"etc/coredns", "opt/coredns", "etc/etcd/tls"}
+    assert names(found["file.managed"]) == {KEPT_DATA}
+    assert "data of this member of etcd stay" in found["test.show_notification"][0]["text"]
+    # Each unit says that its part is ours, so it goes last.
+    for state in found["user.absent"]:
+        unit = next(s for s in found["file.absent"] if s["name"].endswith(f"{state['name']}.service"))
+        assert unit["order"] > state["order"]
+
+
+def test_the_data_of_etcd_go_at_once_or_later(member):
+    member.opts["pillar"] = {**member.opts["pillar"], "saltdeploy": {"remove_server_data": True}}
+    found = member.show("saltdeploy.skydns.clean")
+    assert left_of(member, found) == [] and "test.show_notification" not in found
+    # An earlier run kept them.
+    for path in UNITS:
+        (member.root / path).unlink()
+    assert left_of(member, member.show("saltdeploy.skydns.clean")).count(f"{DATA}/member/snap/db") == 1
+    member.write(KEPT_DATA, "")
+    assert DATA in names(member.show("saltdeploy.skydns.clean")["file.absent"])
+    member.opts["pillar"]["saltdeploy"] = {}
+    assert DATA not in names(member.show("saltdeploy.skydns.clean")["file.absent"])
 
 
 # -- app --------------------------------------------------------------------------------------

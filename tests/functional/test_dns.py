@@ -29,9 +29,9 @@ def host(tmp_path, monkeypatch):
 def render(opts, host):
     """Renders the state ``dns`` with these settings; returns ``{id: {function: arguments}}``."""
 
-    def rendered(**dns):
+    def rendered(platform="saltdeploy_consul", **dns):
         site = {**opts["pillar"]["environments"]["site"], "dns": dns}
-        opts["pillar"] = {**opts["pillar"], "environments": {"site": site}, "saltdeploy_consul": {"version": "1"}}
+        opts["pillar"] = {**opts["pillar"], "environments": {"site": site}, platform: {"version": "1"}}
         opts.update({"file_roots": {"base": [str(REPOSITORY / "salt")]}, "__cli": "salt-call"})
         found = salt.loader.minion_mods(opts)["state.show_sls"]("dns")
         if not isinstance(found, dict):
@@ -108,6 +108,22 @@ def test_systemd_resolved_has_consul_ask_the_servers_that_the_host_had(render, h
     assert recursors(found) == ["192.0.2.1:53", "[fd00::1]:53", "[fe80::1%eth0]:53"]
     # The servers of the links are asked as before.
     assert resolved(found)["Domains"] == "~consul"
+
+
+@pytest.mark.parametrize(
+    "resolver, file, line",
+    [
+        ("dnsmasq", "/etc/dnsmasq.d/saltdeploy.conf", "server=/sky.lan/127.0.0.1#8600"),
+        ("unbound", "/etc/unbound/unbound.conf.d/saltdeploy.conf", '  name: "sky.lan"'),
+        ("systemd-resolved", "/etc/systemd/resolved.conf.d/saltdeploy.conf", "Domains=~sky.lan"),
+    ],
+)
+def test_each_resolver_asks_coredns_for_the_domain_of_skydns(render, opts, resolver, file, line):
+    site = opts["pillar"]["environments"]["site"]
+    site["discovery"] = {"skydns": {"etcd": ["http://10.0.0.1:2379"], "domain": "sky.lan"}}
+    found = render("saltdeploy_skydns", resolver=resolver)
+    assert line in contents(found, file).splitlines()
+    assert not [name for name in found if "consul" in name]
 
 
 @pytest.mark.parametrize("stub", [True, False])

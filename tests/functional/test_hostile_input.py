@@ -34,6 +34,15 @@ GOOD = {
     "accessor": "00000000-0000-0000-0000-000000000000",
     "accessors": [],
     "rights": {},
+    "urls": ["http://127.0.0.1:1"],
+    "roles": {},
+    "passwords": {},
+    "config": {
+        "name": "web1",
+        "data-dir": "/nowhere",
+        "initial-cluster": "web1=http://127.0.0.1:1,web2=http://127.0.0.1:1",
+        "initial-cluster-state": "new",
+    },
 }
 # Seconds that one call may take: far more than it takes, and far less than what does not end.
 SECONDS = 20
@@ -41,9 +50,8 @@ SECONDS = 20
 
 @pytest.fixture(autouse=True)
 def impatient(monkeypatch):
-    """The agent that is nowhere is not asked again."""
-    clock = SimpleNamespace(sleep=lambda seconds: None, monotonic=time.monotonic, time=time.time)
-    monkeypatch.setattr("saltdeploy.discovery.consul.time", clock)
+    """Nothing waits before it asks again an agent that is nowhere: that takes minutes in all these calls."""
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)
 
 
 def arguments(function):
@@ -85,9 +93,9 @@ def test_modules(modules):
 
 
 def test_states(states):
-    for name in functions(states, "app", "discovery", "consul_acl"):
-        # Those ask a Consul for each; and only the state tree uses them.
-        some = dict(list(ALL.items())[::4]) if name.startswith("consul_acl.") else ALL
+    for name in functions(states, "app", "discovery", "consul_acl", "etcd_access"):
+        # Those ask Consul or etcd for each; and only the state tree uses them.
+        some = dict(list(ALL.items())[::4]) if name.startswith(("consul_acl.", "etcd_access.")) else ALL
         for what, kwargs in calls(states[name], junks=some):
             try:
                 ret = states[name](**kwargs)
@@ -116,7 +124,7 @@ def test_every_verb_of_the_runner(runner):
     """Whatever it is given, it ends with 3: at the latest because Consul does not answer."""
     for verb, function in verbs(runner).items():
         for what, kwargs in calls(function):
-            first = {} if verb == "all" else {"name": "web"}
+            first = {} if verb in ("all", "request") else {"name": "web"}
             given = {**first, **({"command": "true"} if verb == "exec" else {}), **kwargs}
             result = function(**given)
             assert result["retcode"] == 3, f"deploy.{verb}, {what}: {result}"

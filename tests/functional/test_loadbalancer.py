@@ -19,7 +19,7 @@ def pillar(frontend, **environment):
 
 @pytest.fixture
 def render(tmp_path):
-    return lambda frontend: balancer.configuration(pillar(frontend), "lb1", tmp_path)
+    return lambda frontend, **environment: balancer.configuration(pillar(frontend, **environment), "lb1", tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,17 @@ def test_it_has_what_the_definition_says(render):
     assert "http-request del-header X-Forwarded-For unless trusted" in text
     assert "http-request del-header X-Forwarded-For\n" in render({"port": 24080})
     assert "http-request del-header" not in render({"port": 24080, "mode": "tcp"})
+
+
+def test_haproxy_follows_coredns_without_its_weights(render, tmp_path):
+    balancer.required()
+    path = tmp_path / "haproxy.cfg"
+    path.write_text(render({"port": 24080}, discovery={"skydns": {"etcd": ["http://10.0.0.1:2379"]}}))
+    assert (
+        "_shop._tcp.site.skydns.local resolvers discovery resolve-opts allow-dup-ip,ignore-weight" in path.read_text()
+    )
+    done = subprocess.run(["haproxy", "-c", "-f", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr + done.stdout
 
 
 @pytest.mark.parametrize(

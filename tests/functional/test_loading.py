@@ -22,8 +22,10 @@ RUNNER = {
     "scale",
     "restart",
     "reload",
+    "watch",
     "withdraw",
     "remove",
+    "request",
     "prune",
 }
 RUNNER |= {"all", "approve", "evacuate", "return", "status", "history", "test", "logs", "exec", "hooks", "unlock"}
@@ -39,7 +41,7 @@ def test_modules_are_loaded_with_examples(modules):
     assert public(modules, "app") >= APP
     assert public(modules, "discovery") >= {"publish", "withdraw", "find", "register", "deregister"}
     assert public(modules, "deploy") == {"hook", "test_peers", "prune"}
-    assert public(modules, "environment") == {"facts", "machine"}
+    assert public(modules, "environment") == {"facts", "machine", "reboot"}
     for name in ("app", "discovery", "deploy", "environment"):
         for function in public(modules, name):
             assert "CLI Example:" in modules[f"{name}.{function}"].__doc__, function
@@ -50,7 +52,7 @@ def test_runner_is_loaded_with_examples(runners):
     for function in RUNNER:
         assert f"salt-run deploy.{function}" in runners[f"deploy.{function}"].__doc__
     assert public(runners, "environment") == {
-        *("diff", "down", "inventory", "list", "show", "status", "up", "validate")
+        *("diff", "down", "inventory", "list", "reboot", "show", "status", "up", "validate", "zones")
     }
     # Salt puts the bus and the user into the globals of a function.
     for function in [f for f in runners if f.partition(".")[0] in ("deploy", "environment")]:
@@ -298,3 +300,11 @@ def test_plans_follow_one_another(outputters):
     assert shown == "db 1.0 in site, the plan:\n  install\n\nshop 1.0 in site, the plan:\n  install"
     down = {"environment": "site", "plan": ["remove the app db"], "retcode": 0}
     assert outputters["deploy"](down) == "in site, the plan:\n  remove the app db"
+
+
+def test_the_order_of_a_rolling_reboot_is_shown(outputters):
+    zones = [{"zone": "a", "nodes": ["web1", "web2"]}, {"zone": "", "nodes": ["web3"]}]
+    shown = outputters["deploy"]({"environment": "site", "zones": zones, "warnings": [], "retcode": 0})
+    assert shown == "site can be rebooted in this order:\n  zone a: web1, web2\n  no zone: web3"
+    none = {"environment": "site", "zones": [], "retcode": 0}
+    assert outputters["deploy"](none) == "site can be rebooted in this order:\n  no machine"

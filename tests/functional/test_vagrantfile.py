@@ -15,6 +15,8 @@ from tooling import ToolError
 
 ROOT = Path(__file__).resolve().parents[2]
 ENVIRONMENTS = ROOT / "pillar/environments"
+# The environments that are shipped, and the number of their nodes.
+NAMES = {"production": 5, "test": 5, "development": 1}
 PRINT = 'load ARGV[0]; require "json"; puts Saltdeploy.machines(ARGV[1], ARGV[2]).to_json'
 
 needs_vagrant = pytest.mark.skipif(
@@ -30,12 +32,12 @@ def machines(name, folder):
 
 
 @needs_vagrant
-@pytest.mark.parametrize("name", ["production", "test"])
+@pytest.mark.parametrize("name", NAMES)
 def test_the_same_machines_as_the_lab(name):
     found = machines(name, ENVIRONMENTS)
     assert found == environment.machines(ENVIRONMENTS, name)
     assert list(found) == list(environment.machines(ENVIRONMENTS, name))
-    assert len(found) == 5
+    assert len(found) == NAMES[name]
 
 
 @needs_vagrant
@@ -89,6 +91,8 @@ def test_addresses_that_virtualbox_refuses_are_named_with_the_line_that_allows_t
         " addresses."
     )
     assert "refuses 192.168.64.1. " in refused(absent, "192.168.64.1")
+    for name in NAMES:
+        assert refused(absent, *(m["address"] for m in machines(name, ENVIRONMENTS).values())) is None
 
 
 @needs_vagrant
@@ -108,11 +112,12 @@ def test_what_the_file_of_networks_lists_counts_and_nothing_else(tmp_path):
 
 
 @needs_vagrant
-@pytest.mark.parametrize("name", ["production", "test"])
+@pytest.mark.parametrize("name", NAMES)
 def test_vagrant_accepts_it(name, tmp_path):
     (tmp_path / "pillar").symlink_to(ROOT / "pillar")
     shutil.copy(ROOT / "Vagrantfile", tmp_path)
     home = {"VAGRANT_HOME": str(tmp_path / "home"), "VAGRANT_CHECKPOINT_DISABLE": "1", "VAGRANT_ENVIRONMENT": name}
+    home["VAGRANT_WORKING_COPY"] = str(tmp_path / "pillar")
     done = subprocess.run(
         ["vagrant", "validate", "--ignore-provider"],
         cwd=tmp_path,
@@ -124,3 +129,16 @@ def test_vagrant_accepts_it(name, tmp_path):
     assert "validated successfully" in done.stdout, done.stdout + done.stderr
     keys = sorted(path.name for path in (tmp_path / ".vagrant/saltdeploy").iterdir())
     assert keys == sorted(f"{m}.{kind}" for m in machines(name, ENVIRONMENTS) for kind in ("pem", "pub"))
+
+
+@needs_vagrant
+def test_a_working_copy_is_a_folder_of_each_machine(tmp_path):
+    ask = 'load ARGV[0]; require "json"; puts Saltdeploy.working_copy.to_json'
+
+    def copy(path):
+        command = ["ruby", "-e", ask, ROOT / "Vagrantfile"]
+        given = {**os.environ, "VAGRANT_WORKING_COPY": str(path)}
+        return json.loads(subprocess.run(command, env=given, capture_output=True, text=True, check=True).stdout)
+
+    assert copy(tmp_path / "shop") == [str(tmp_path / "shop"), "/srv/shop"]
+    assert copy("") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import tempfile
@@ -9,15 +10,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+import yaml
 
-from tests.support import apps
+from tests.support import api, apps
 from tests.support.site import NODES, REPOSITORY, Agents, Cli, Pillar, salt_environment
+from tests.support.skydns import SkyDNS
 from tests.support.target import Target
 from tooling import getconsul
 
 MASTER = "salt_master"
+GRAINS = REPOSITORY / "tests/support/grains"
 # Else each daemon writes all it does to a file, and sends it to pytest: a third of all the work.
 QUIET = {"log_level_logfile": "warning", **{f"pytest-{d}": {"log": {"level": "warning"}} for d in ("master", "minion")}}
+
+# Salt checks its private key each time that it reads it, before most requests: that takes six times as long with the
+# usual 2048 bits, and fifty times as long with a master's 4096.
+KEYS = {"keysize": 1024}
 
 
 @pytest.fixture(scope="session")
@@ -41,8 +49,13 @@ def consul_binary():
 
 
 @pytest.fixture(scope="session")
-def agents(folder, consul_binary):
-    with Agents(folder / "n", consul_binary).running() as agents:
+def agents(folder, request):
+    """The service discovery of all tests: Consul, or SkyDNS if SALTDEPLOY_TEST_DISCOVERY says so."""
+    if os.environ.get("SALTDEPLOY_TEST_DISCOVERY") == "skydns":
+        chosen = SkyDNS(folder / "n")
+    else:
+        chosen = Agents(folder / "n", request.getfixturevalue("consul_binary"))
+    with chosen.running() as agents:
         yield agents
 
 
@@ -64,13 +77,15 @@ def master(salt_factories, folder, pillar):
         "pillar_roots": {"base": [str(pillar.folder)]},
         "auto_accept": True,
         # None, until a test writes one.
-        "reactor": [{"saltdeploy/site/shop/end": [str(folder / "reactors" / "*.sls")]}],
+        "reactor": [{"saltdeploy/site/shop/end": [str(folder / "reactors" / "*.sls")]}, *api.reactor()],
         # salt-run 3008 complains of itself ("unclosed Runner") at every end.
         **QUIET,
+        **KEYS,
         "log_granular_levels": {"salt.runner": "error", "salt.minion": "error"},
         "worker_threads": 3,
         "timeout": 15,
         "gather_job_timeout": 15,
+        **api.settings(folder),
     }
     daemon = salt_factories.salt_master_daemon(MASTER, overrides=overrides)
     with daemon.started():
@@ -82,22 +97,47 @@ def cli(master):
     return Cli(master.config_dir)
 
 
+@pytest.fixture(scope="session")
+def impatient(cli, folder):
+    """A Cli that does not wait as long for a minion that is dead."""
+    config = yaml.safe_load(Path(cli.config_dir, "master").read_text())
+    config.update(timeout=3, gather_job_timeout=6)
+    (folder / "impatient").mkdir()
+    (folder / "impatient" / "master").write_text(yaml.safe_dump(config))
+    return Cli(folder / "impatient")
+
+
 def minion_daemon(master, agents, node):
-    """Return the daemon of the minion ``node``, not started yet. It skips the grains that take longest."""
-    quick = {"enable_fqdns_grains": False, "enable_gpu_grains": False}
-    return master.salt_minion_daemon(node, overrides={**QUIET, **quick, "saltdeploy": agents.settings(node)})
+    """Return the daemon of the minion ``node``, not started yet. It has its grains once, without those that take longest.
+
+    Each refresh of its pillar would look for them again.
+    """
+    quick = {"enable_fqdns_grains": False, "enable_gpu_grains": False, "grains_dirs": [str(GRAINS)]}
+    once = {"grains_cache": True, "grains_cache_expiration": 24 * 3600}
+    settings = {**QUIET, **KEYS, **quick, **once, "saltdeploy": agents.settings(node)}
+    daemon = master.salt_minion_daemon(node, overrides=settings)
+    # A minion that starts again looks for its grains again: see tests/support/grains.
+    daemon.before_start(Path(daemon.config["cachedir"], "grains.cache.p").unlink, missing_ok=True)
+    return daemon
 
 
 @pytest.fixture(scope="session")
 def minions(master, agents, cli, pillar):
-    """The minions, started side by side, with everything synced as README says."""
-    daemons = {node: minion_daemon(master, agents, node) for node in NODES}
+    """The minions, started side by side with the bundle in their caches, as if they had synced it.
+
+    A minion that syncs asks the master for each of the files, and compiles it: this took a third of the time that the
+    first test waits. The lab syncs.
+    """
     assert cli.run("salt-run", "saltutil.sync_all")[0] == 0
     pillar.write({}, {})
+    synced = Path(master.config["extension_modules"])
+    compileall.compile_dir(synced, quiet=1)
+    cli.forks.import_from(synced / "utils")
+    daemons = {node: minion_daemon(master, agents, node) for node in NODES}
+    for daemon in daemons.values():
+        shutil.copytree(synced, Path(daemon.config["extension_modules"]))
     with ThreadPoolExecutor() as pool:
         list(pool.map(lambda daemon: daemon.start(), daemons.values()))
-    code, output = cli.run("salt", "*", "saltutil.sync_all")
-    assert code == 0, output
     yield daemons
     for daemon in daemons.values():
         daemon.terminate()

@@ -1,32 +1,43 @@
-"""Artifacts on real nodes: logins leave no trace, a version has one content, and a busy node is waited for."""
+"""Artifacts on real nodes: logins leave no trace, signatures count, and a version has one content.
+
+The server demands a client certificate and a token, and the releases are signed with minisign.
+"""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+import os
+import shutil
 import time
 from pathlib import Path
 
 import pytest
 import requests
-import yaml
 
 from tests.support import apps
-from tests.support.rogue import reply, rogue
-from tests.support.site import Cli
+from tests.support.rogue import certificate, reply, rogue
+from tests.support.signing import Minisign
+
+pytestmark = pytest.mark.skipif(
+    not shutil.which("minisign") and "CI" not in os.environ, reason="needs the package minisign"
+)
 
 NAME, SECRET = "sourced", "hunter2-planted"
 
 
 class Store:
-    """An artifact server that sends releases, and their digests, to those only who know the secret."""
+    """An artifact server that sends releases, digests and signatures, to those only who know the secret."""
 
-    def __init__(self, archives):
-        self.archives, self.refused, self.more = archives, 0, b""
+    def __init__(self, archives, signer):
+        self.archives, self.signer, self.refused, self.more = archives, signer, 0, b""
 
     def __call__(self, server, connection, request):
         name = request.split()[1].lstrip("/")
-        content = (self.archives.folder / name.removesuffix(".sha256")).read_bytes() + self.more
+        path = self.archives.folder / name.removesuffix(".sha256").removesuffix(".minisig")
+        content = path.read_bytes() + self.more
+        if name.endswith(".minisig"):
+            content = self.signer.sign(path)
         if name.endswith(".sha256"):
             content = hashlib.sha256(content).hexdigest().encode()
         if f"Authorization: Bearer {SECRET}" not in request:
@@ -37,13 +48,16 @@ class Store:
 
 
 @pytest.fixture(scope="module")
-def store(minions, cli, archives, pillar, agents):
+def store(minions, cli, archives, pillar, agents, tmp_path_factory):
     """The server; the app ``sourced`` is defined, whose releases come from there."""
     archives.make("1.0")
     archives.make("1.1")
-    with rogue(Store(archives)) as server:
-        url = f"http://127.0.0.1:{server.port}/web-{{version}}.tar.gz"
+    signer, tls = Minisign(tmp_path_factory.mktemp("key")), tmp_path_factory.mktemp("tls")
+    context, ca = certificate(tls, clients=True)
+    with rogue(Store(archives, signer), context) as server:
+        url = f"https://localhost:{server.port}/web-{{version}}.tar.gz"
         source = {"archive": url, "sha256": f"{url}.sha256", "headers": {"Authorization": f"Bearer {SECRET}"}}
+        source.update(cert=str(tls / "server.pem"), ca=str(ca), signed_by=signer.public)
         tests = [{"http": "/selftest"}]
         definition = archives.app(source=source, ports="23000-23009", tests=tests)
         placed = {NAME: {"version": "1.0", "instances": 1}}
@@ -51,16 +65,6 @@ def store(minions, cli, archives, pillar, agents):
         yield server.answer
         assert cli.deploy("remove", NAME, "confirm=True")[0] == 0
     pillar.write({}, {})
-
-
-@pytest.fixture(scope="module")
-def impatient(master, folder):
-    """Commands of a master that gives silent minions up after 6 s: Salt's own takes 15 s."""
-    config = {**yaml.safe_load(Path(master.config_file).read_text()), "timeout": 3, "gather_job_timeout": 3}
-    path = folder / "impatient"
-    path.mkdir()
-    (path / "master").write_text(yaml.safe_dump(config))
-    return Cli(path)
 
 
 def planted(*folders):
@@ -96,6 +100,24 @@ def test_a_version_has_one_content(store, cli):
         store.more = b""
     code, output = cli.deploy("scale", NAME, "instances=2")
     assert code == 0 and "2 instances of 1.0" in output, output
+
+
+def test_a_signature_by_another_key_or_of_another_content_installs_nothing(store, cli, agents, tmp_path):
+    own, other = store.signer, Minisign(tmp_path)
+    store.signer = other
+    try:
+        code, output = cli.deploy("check", NAME, "version='1.1'")
+        assert code == 3 and "web-1.1.tar.gz.minisig: is made with the key" in output, output
+        # By the right key, of another file of the same name.
+        (tmp_path / "web-1.1.tar.gz").write_bytes(b"other")
+        signature = own.sign(tmp_path / "web-1.1.tar.gz")
+        other.sign = lambda path: signature
+        code, output = cli.deploy("app", NAME, "version='1.1'")
+        assert code == 1 and "the signature is not of this content of web-1.1.tar.gz. Nothing was unpacked" in output
+    finally:
+        store.signer = own
+    roots = [Path(agents.settings(node)["root"]) for node in agents.nodes]
+    assert [p.name for root in roots for p in root.glob(f"{NAME}/releases/*1.1*")] == []
 
 
 def test_a_node_that_applies_states_is_waited_for(store, cli, impatient):

@@ -32,7 +32,7 @@ def processes(published):
 
 def warm(target):
     """Return the ids of what waits unpublished, and is healthy."""
-    return {(node, i.removesuffix("_candidate")) for node, i in target._services(f"{NAME}-candidate", "?passing")}
+    return {(node, i.removesuffix("_candidate")) for node, i in target.agents.passing(f"{NAME}-candidate")}
 
 
 @contextlib.contextmanager

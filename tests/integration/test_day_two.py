@@ -419,7 +419,9 @@ def test_the_whole_environment_is_shown_at_once(site):
 
     serves(site, "1.0")
     output = status(0)
-    assert "  shop  1.0      3 of 3   3" in output and "\nshop: " not in output
+    # Names of other apps decide how wide the columns are.
+    assert ["shop", "1.0", "3", "of", "3", "3"] in [line.split() for line in output.splitlines()]
+    assert "\nshop: " not in output
     assert [line.split()[1] for line in output.splitlines() if line.startswith("  web")] == ["yes"] * 3
     site.define({"env": {"LEVEL": "debug"}})
     output = status(1)

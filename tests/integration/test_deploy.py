@@ -8,13 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 import requests
 
 from tests.support import apps
-from tests.support.dns import a_records as dns
 from tests.support.site import last_document, until
-from tooling.requestloop import RequestLoop
 
 NODES = ("web1", "web2", "web3")
 
@@ -89,22 +88,22 @@ def test_a_release_goes_from_pillar_to_published(deploy, agents):
         steps = [line.split()[1] for line in output.splitlines() if line.startswith(phase) and "…" not in line]
         assert sorted(steps) == [f"{node}:" for node in NODES]
     assert "test     master:" in output and "publish  web2:" in output
-    found = requests.get(f"{agents.url('web2')}/v1/health/service/web?passing", timeout=10).json()
-    assert {e["Service"]["Address"] for e in found} == set(agents.nodes.values())
-    for entry in found:
-        service = entry["Service"]
-        answer = requests.get(f"http://{service['Address']}:{service['Port']}/", timeout=10)
+    with agents.backend() as backend:
+        found = backend.instances("web", passing=True)
+    assert {endpoint.address for endpoint in found} == set(agents.nodes.values())
+    for endpoint in found:
+        answer = requests.get(f"http://{endpoint.address}:{endpoint.port}/", timeout=10)
         assert answer.text == "release 1.0"
-        assert service["Tags"] == ["site", "1.0"]
-        assert service["Meta"]["environment"] == "site"
+        assert endpoint.tags == ("site", "1.0")
+        assert endpoint.meta["environment"] == "site"
     assert agents.passing("web-candidate") == {}
-    assert dns(agents, "web.service.consul") == set(agents.nodes.values())
+    assert agents.addresses("web") == set(agents.nodes.values())
 
 
 @pytest.mark.main_path
 def test_the_next_release_comes_beside_it_and_no_request_fails(deploy, agents):
     deploy("app", "web")
-    with RequestLoop(agents.nodes.values(), "web", "/") as clients:
+    with agents.clients("web", "/") as clients:
         assert clients.wait_for("1.0", 10)
         deploy("app", "web", "version='1.1'")
         assert clients.wait_for("1.1", 10)
@@ -123,7 +122,8 @@ def test_the_same_again_changes_nothing(deploy, agents):
 def test_a_record_that_is_lost_is_written_again(deploy, agents):
     deploy("app", "web", "version='1.1'")
     before = rows(deploy)
-    requests.delete(f"{agents.url('web1')}/v1/kv/deploy/site/web/current", timeout=10)
+    with agents.backend() as backend:
+        assert backend.write({}, delete=["deploy/site/web/current"])
     assert {state for _, _, state in rows(deploy)} == {"published"}
     assert "published, not in the record" in deploy("status", "web")
     deploy("app", "web", "version='1.1'")
@@ -286,7 +286,7 @@ def test_services_that_are_no_apps(agents, salt):
     service = ("postgres", "port=5432", "address=127.0.1.99", "checks=[]", "meta={role: primary}")
     would = salt("web1", "state.single", "discovery.published", *service, "test=True")["web1"]
     assert [s["result"] for s in would.values()] == [None]
-    assert agents.passing("postgres", **{"filter": ""}) == {}
+    assert agents.passing("postgres", passing=False) == {}
     [state] = salt("web1", "state.single", "discovery.published", *service)["web1"].values()
     assert state["changes"] == {"published": "postgres"}
     [state] = salt("web1", "state.single", "discovery.published", *service)["web1"].values()
@@ -298,6 +298,41 @@ def test_services_that_are_no_apps(agents, salt):
     [state] = salt("web1", "state.single", "discovery.withdrawn", "postgres")["web1"].values()
     assert state["changes"] == {"withdrawn": "postgres"}
     assert salt("web2", "discovery.find", "nothing-like-it")["web2"] == []
+
+
+def test_an_app_follows_the_addresses_of_a_service(define, deploy, agents, salt):
+    def databases():
+        """Return what the processes of the app have as DATABASES."""
+        ports = {(address, port) for address, port, _ in agents.passing("web").values()}
+        listening = [c for c in psutil.net_connections("tcp") if c.status == psutil.CONN_LISTEN]
+        return {psutil.Process(c.pid).environ()["DATABASES"] for c in listening if tuple(c.laddr) in ports}
+
+    def publish(node, address):
+        service = ("name=postgres", "port=5432", f"address={address}", "checks=[]")
+        salt(node, "state.single", "discovery.published", *service)
+        until(lambda: address in str(salt("web2", "discovery.find", "postgres")), 10, f"web2 to find {address}")
+
+    # A placeholder of an app that does not follow is refused before anything else.
+    app = {"env": {"DATABASES": "{addresses:postgres}"}, "requires": ["postgres"]}
+    define(app)
+    assert "apps:web:env:DATABASES: {addresses:…} at character 1 is for an app with `follow: true`" in deploy(
+        "app", "web", code=3
+    )
+    define({**app, "follow": True})
+    assert "web requires postgres" in deploy("app", "web", code=3)
+    publish("web1", "127.0.1.99")
+    deploy("app", "web")
+    assert databases() == {"127.0.1.99:5432"}
+    assert "nothing was done" in deploy("app", "web")
+    publish("web3", "127.0.1.98")
+    status = data(deploy, "status", "web")
+    assert all(i["settings"] == {"env": ["DATABASES"]} for i in status["apps"][0]["instances"]), status
+    deploy("app", "web")
+    assert databases() == {"127.0.1.98:5432,127.0.1.99:5432"} and len(agents.passing("web")) == 3
+    define()
+    deploy("app", "web")
+    for node in ("web1", "web3"):
+        salt(node, "state.single", "discovery.withdrawn", "postgres")
 
 
 def test_an_app_can_be_made_absent(deploy, agents, salt):

@@ -13,12 +13,10 @@ from pathlib import Path
 
 import pytest
 import requests
-import yaml
 from saltdeploy.core import records
-from saltdeploy.discovery.consul import Consul
 from saltdeploy.master import lock
 
-from tests.support.site import Cli, kill, until
+from tests.support.site import kill, until
 from tests.support.target import NAME
 
 
@@ -51,16 +49,6 @@ def interruptible():
     yield
     for number in numbers:
         signal.signal(number, before[number])
-
-
-@pytest.fixture(scope="module")
-def impatient(cli, folder):
-    """A Cli that does not wait as long for a minion that is dead."""
-    config = yaml.safe_load(Path(cli.config_dir, "master").read_text())
-    config.update(timeout=3, gather_job_timeout=6)
-    (folder / "impatient").mkdir(exist_ok=True)
-    (folder / "impatient" / "master").write_text(yaml.safe_dump(config))
-    return Cli(folder / "impatient")
 
 
 def started(target, node, version):
@@ -192,6 +180,7 @@ def test_nobody_reads_its_output(target):
     assert target.traces().versions == [target.new] * 3
 
 
+@pytest.mark.skydns
 def test_two_at_once(target):
     first = target.start("slow", "reason=the first").until("start    web1 ")
     output = target.deploy(target.new, code=3)
@@ -201,6 +190,7 @@ def test_two_at_once(target):
     assert target.traces().versions == ["slow"] * 3
 
 
+@pytest.mark.skydns
 def test_killed(target):
     """The next run takes the dead one's lock at once, cleans up and goes on: test_crashes.py has all the moments."""
     run = target.start("slow").until("start    web1:")
@@ -246,6 +236,7 @@ def test_killed_while_a_client_is_being_served(target):
     assert answers == [b"release busy"]
 
 
+@pytest.mark.skydns
 def test_suspended_until_another_run_took_over(target):
     """Ctrl-Z and, much later, fg: it finds that it lost the lock, and changes nothing any more."""
     run = target.start("slow").until("start    web2, web3")
@@ -261,9 +252,10 @@ def test_suspended_until_another_run_took_over(target):
     assert between.versions == [target.new] * 3
 
 
+@pytest.mark.skydns
 def test_the_lock_of_a_run_that_died_elsewhere(target, agents):
     """Nobody here can know that it is dead: it is refused until its session expires."""
-    with Consul([agents.url("web1")]) as consul:
+    with agents.backend() as consul:
         session = consul.create_session("dead", lock.TTL)
         process = {**lock.process_identity(), "boot": "another machine's"}
         info = {"app": NAME, "environment": "site", "owner": "ann@elsewhere", "since": time.time(), "process": process}
@@ -310,27 +302,31 @@ def test_a_minion_is_killed(target, minions, impatient):
         minions["web3"].start()
 
 
+@pytest.mark.skydns
 def test_an_agent_dies(target, agents):
     before = target.traces()
     # It may be the leader: then the way back waits for another one to be elected, as below.
     target.define(strategy={"healthy_deadline": "40s"})
     run = target.start("slow").until("start    web2, web3")
     started(target, "web2", "slow")
-    agents.stop_consul("web2")
+    agents.stop_agent("web2")
     try:
         output = run.end(2)
-        says(output, f"start on web2: Consul does not answer ({agents.url('web2')}: connection refused)", "look now")
+        says(
+            output,
+            f"start on web2: {agents.speaks} does not answer ({agents.url('web2')}: connection refused)",
+            "look now",
+        )
         after = target.traces()
         assert without("web2", after.published) == without("web2", before.published)
         assert not after.candidates and not after.locked
         output = target.deploy(target.new, code=3)
         says(
             output,
-            f"refused, nothing was changed: web2: Consul does not answer ({agents.url('web2')}",
-            "start its agent",
+            f"refused, nothing was changed: web2: {agents.speaks} does not answer ({agents.url('web2')}",
         )
     finally:
-        agents.start_consul("web2")
+        agents.start_agent("web2")
         agents.await_leader()
     until(lambda: target.traces().published == before.published, 20, "all the old instances to be back")
 
@@ -346,31 +342,33 @@ def test_consul_loses_its_leader(target, agents):
     target.define()
     run = target.start("slow-and-sick").until("start    web1 ")
     started(target, "web1", "slow-and-sick")
-    agents.stop_consul("web2", "web3")
+    agents.stop_agent("web2", "web3")
     try:
         output = run.end(1)
         says(output, "status 500, expected 200", "all is as before", "history of this run could not be written")
         output = target.deploy(target.new, code=3)
         says(output, "refused, nothing was changed: Consul has no leader", "ore than half of its servers must run")
     finally:
-        agents.start_consul("web2")
-        agents.start_consul("web3")
+        agents.start_agent("web2")
+        agents.start_agent("web3")
         agents.await_leader()
     until(lambda: target.traces() == before, 2 * lock.TTL + 5, "all to be as before")
 
 
+@pytest.mark.skydns
 def test_consul_elects_another_leader(target, agents):
     """That takes seconds, in which nothing can be written: it is waited out."""
-    leader = requests.get(f"{agents.url('web1')}/v1/status/leader", timeout=10).json().partition(":")[0]
+    with agents.backend() as backend:
+        leader = backend.leader().removeprefix("http://").partition(":")[0]
     [gone] = [node for node, address in agents.nodes.items() if address == leader]
     others = ",".join(node for node in agents.nodes if node != gone)
     # An election may take longer than anything else here: up to 13.5 s, and longer on a busy machine.
     target.define(strategy={"healthy_deadline": "40s"})
     run = target.start("slow", f"nodes={others}", "instances=2").until("publish  ")
-    agents.stop_consul(gone)
+    agents.stop_agent(gone)
     try:
         run.end(0)
         assert target.traces().versions.count("slow") == 2
     finally:
-        agents.start_consul(gone)
+        agents.start_agent(gone)
         agents.await_leader()

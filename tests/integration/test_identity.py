@@ -13,7 +13,7 @@ from saltdeploy.discovery import Service
 from saltdeploy.discovery.consul import Consul
 
 from tests.support.site import until
-from tests.support.target import NAME, Target, Users
+from tests.support.target import NAME, Target
 
 
 @pytest.fixture(autouse=True)
@@ -107,7 +107,7 @@ def test_an_app_with_data_stays_where_its_data_is(target, releases):
     store.define({"data": True, "run": start}, apps={"store": {"version": old, "instances": 1}})
     says(store.deploy(old, "nodes=web3"), "store starts with an empty data folder on web3")
     data = Path(target.agents.settings("web3")["root"]) / "store" / "data"
-    with Users(target.agents.nodes.values(), "store", "/data") as clients:
+    with target.agents.clients("store", "/data") as clients:
         output = store.deploy(new)
         assert clients.wait_for(new, 10)
     assert clients.failures == [] and "moves" not in output and "empty data folder" not in output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import json
 import os
 import shutil
@@ -14,11 +15,14 @@ import pytest
 import yaml
 
 from tests.support import apps
+from tests.support.gitserver import SSHD, Sshd
 from tests.support.site import REPOSITORY, Cli, Pillar, until
 from tooling.config import master_config, minion_config
 from tooling.daemons import Daemon, Daemons
 
 NODE = "piped1"
+# A machine without a minion.
+HOST = "db1"
 FUNCTIONS = ("app.observe", "discovery.find")
 
 
@@ -56,7 +60,7 @@ def installed(request, tmp_path_factory):
     command = [bin_ / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
     where = ["--editable", str(source)] if request.param == "editable" else [str(source)]
     subprocess.run([*command, *where], check=True)
-    for name in ("salt", "salt-run", "salt-master", "salt-minion", "salt-call"):
+    for name in ("salt", "salt-run", "salt-master", "salt-minion", "salt-call", "salt-ssh"):
         script = bin_ / name
         function = name.replace("-", "_") + ("_main" if name == "salt" else "")
         script.write_text(f"#!{bin_}/python\nfrom salt.scripts import {function} as main\nmain()\n")
@@ -72,9 +76,9 @@ def piped(installed, agents, folder, archives, request):
     daemons = Daemons(root)
     root.mkdir()
     pillar = Pillar(root / "pillar", "piped_master")
-    node = {"nodes": {NODE: {"address": agents.nodes["web1"]}}}
+    nodes = {NODE: {"address": agents.nodes["web1"]}, HOST: {"address": agents.nodes["web2"], "roles": ["db"]}}
     tests = [{"http": "/selftest"}, {"http": "/selftest", "from": "master"}]
-    settings = apps.environment(agents, **node, apps={"piped": {"version": "1.0"}})
+    settings = apps.environment(agents, nodes=nodes, apps={"piped": {"version": "1.0"}})
     pillar.write({"piped": archives.app(tests=tests, ports="22000-22009")}, {"piped": settings})
     tree = subprocess.check_output([installed / "python", "-m", "saltdeploy.loader"], text=True).strip()
     user, ports = ("root" if os.geteuid() == 0 else os.environ["USER"]), (24605, 24606)
@@ -101,8 +105,44 @@ def piped(installed, agents, folder, archives, request):
         shutil.rmtree(root)
 
 
-def test_pip_brings_everything(piped, agents):
+def test_pip_brings_everything(piped, agents, folder, request):
     code, output = piped.deploy("app", "piped")
     assert code == 0, output
     assert "piped 1.0 is published in piped: 1 instance of 1.0 on piped1" in output
     assert [version for _, _, version in agents.passing("piped").values()] == ["1.0"]
+    if request.node.callspec.params["installed"] == "editable":
+        return
+    if not SSHD:
+        pytest.skip("needs sshd, of the package openssh-server")
+    printed = published_over_ssh(piped, folder / "p", "postgres", "port=8500")
+    assert [f"postgres {word} published" in text for word, text in zip(("was", "is"), printed)] == [True, True], printed
+    until(lambda: agents.passing("postgres"), 20, "the service to pass its check")
+    assert agents.passing("postgres") == {(HOST, "postgres"): (agents.nodes["web2"], 8500, None)}
+    with agents.backend("web2") as backend:
+        backend.withdraw("postgres")
+    # The runner asks minions only.
+    code, output = piped.deploy("app", "piped", f"nodes={HOST}")
+    assert code == 3 and HOST in output, output
+
+
+def published_over_ssh(cli, folder, *service):
+    """Publish a service on HOST, which has no minion, with salt-ssh, twice. Return what is printed each time."""
+    sshd = Sshd(folder)
+    (folder / "known_hosts").write_text(f"{sshd.known_hosts}\n")
+    host = {
+        "host": sshd.host,
+        "port": sshd.port,
+        "user": getpass.getuser(),
+        "priv": str(sshd.key),
+        "ssh_options": [f"UserKnownHostsFile={folder}/known_hosts"],
+        "thin_dir": str(folder / "thin"),
+        "set_path": f"{cli.scripts}:$PATH",
+        "minion_opts": {"cachedir": str(folder / "ssh")},
+    }
+    (folder / "roster").write_text(yaml.safe_dump({HOST: host}))
+    command = ("salt-ssh", f"--roster-file={folder}/roster", HOST, "state.single", "discovery.published", *service)
+    sshd.start()
+    try:
+        return [cli.run(*command)[1] for _ in range(2)]
+    finally:
+        sshd.stop()

@@ -1,4 +1,4 @@
-"""Clients of HAProxy, as highstate sets it up, before apps that a real Consul knows."""
+"""Clients of HAProxy, as highstate sets it up, before apps that a real Consul or CoreDNS knows."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ from tests.support.site import NETWORK, NODES, until
 
 # A proxy in front of HAProxy, and the ports of three frontends: one trusts that proxy, one has the default timeout.
 PROXY, PORT, TRUSTING, PATIENT = f"{NETWORK}.77", 24180, 24181, 24182
+# The port of the app that is deployed.
+DEPLOYED = 24183
 # The instance that is behind the last one and is not killed.
 LASTING = (NODES["web1"], 24199)
 # As RFC 6455 has it.
@@ -44,10 +46,11 @@ class Site:
         addresses = [NODES["web1"], NODES["web2"], *(["::1"] if socket.has_dualstack_ipv6() else [])]
         self.instances = {address: 24190 + number for number, address in enumerate(addresses)}
         self.processes = {}
+        self.haproxy = balancer.HAProxy(folder)
         (folder / "serve.py").write_text(balancer.SERVER)
 
     def configure(self):
-        """Write HAProxy's configuration: what Salt renders, with this test's Consul and its own socket."""
+        """Write HAProxy's configuration."""
         balanced = {"source": {"pip": "balanced"}, "run": "./bin/balanced {host} {port}", "ports": "24190-24199"}
         frontends = {
             "balanced": {"port": PORT, "timeout": f"{TIMEOUT}s"},
@@ -57,15 +60,7 @@ class Site:
         apps = {name: {"instances": 3, "frontend": frontend} for name, frontend in frontends.items()}
         site = {"nodes": {"lb1": {"address": NODES["web3"], "roles": ["loadbalancer"]}}, "apps": apps}
         pillar = {"apps": dict.fromkeys(apps, balanced), "environments": {"site": site}}
-        text = balancer.configuration(pillar, "lb1", self.folder / "salt")
-        for its, ours in (
-            ("127.0.0.1:8600", f"{NODES['web1']}:8600"),
-            ("/run/haproxy/admin.sock user root group haproxy", str(self.folder / "admin")),
-            ("    user haproxy\n    group haproxy\n", ""),
-        ):
-            assert its in text
-            text = text.replace(its, ours)
-        (self.folder / "haproxy.cfg").write_text(text)
+        self.haproxy.configure(pillar, "lb1")
 
     def start(self):
         """Start what does not run, and wait until HAProxy sends requests to all of it."""
@@ -74,19 +69,18 @@ class Site:
                 command = [sys.executable, self.folder / "serve.py", address, str(port), self.log(port)]
                 self.processes[port] = subprocess.Popen(command)
                 until(functools.partial(listens, address, port), 20, f"the instance at {address}, {port} to listen")
-        if "haproxy" not in self.processes:
+        if not self.haproxy.process:
             with connect({"consul": {"agent": self.agents.url("web1")}}, NODES["web1"]) as consul:
                 everywhere = [(n, *place) for n in ("balanced", "trusting") for place in self.instances.items()]
                 for name, address, port in (*everywhere, ("patient", *LASTING)):
                     check = (Probe("tcp", "", interval=1.0),)
                     consul.publish(Service(f"{name}_1_{port}", name, address, port, checks=check, weight=25600))
-            with (self.folder / "haproxy.log").open("w") as log:
-                command = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg"]
-                self.processes["haproxy"] = subprocess.Popen(command, stdout=log, stderr=log)
+            self.haproxy.start()
         known = {"balanced": len(self.instances), "patient": 1}
-        until(lambda: {name: self.usable(name) for name in known} == known, 20, "HAProxy to know all instances")
+        until(lambda: {n: len(self.haproxy.usable(n)) for n in known} == known, 20, "HAProxy to know all instances")
 
     def stop(self):
+        self.haproxy.stop()
         for process in self.processes.values():
             process.terminate()
         for process in self.processes.values():
@@ -103,19 +97,6 @@ class Site:
         """Return how often the instances together were sent ``request``, a method and a path."""
         logs = [self.log(port) for port in (*self.instances.values(), LASTING[1])]
         return sum(log.read_text().splitlines().count(request) for log in logs if log.exists())
-
-    def servers(self, app="balanced"):
-        """Return the slots of ``app``: name -> (address, whether it is up)."""
-        with socket.socket(socket.AF_UNIX) as admin:
-            admin.connect(str(self.folder / "admin"))
-            admin.sendall(f"show servers state {app}\n".encode())
-            text = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
-        rows = [line.split() for line in text.splitlines()[2:] if line]
-        # Running, and in no kind of maintenance (management guide, `show servers state`; 0x40 is none).
-        return {row[3]: (row[4], row[5] == "2" and not int(row[6]) & 0x3F) for row in rows}
-
-    def usable(self, app):
-        return sum(up for name, (_, up) in self.servers(app).items() if name != "none")
 
 
 @pytest.fixture(scope="module")
@@ -219,7 +200,7 @@ def test_clients_and_instances_by_ipv6(site):
 
 
 def test_there_are_slots_for_as_many_as_can_be_scaled_to(site):
-    assert len([name for name in site.servers() if name.startswith("balanced-")]) == 64
+    assert len([name for name in site.haproxy.servers("balanced") if name.startswith("balanced-")]) == 64
 
 
 def test_a_reload_loses_no_request(site):
@@ -248,7 +229,7 @@ def test_a_reload_loses_no_request(site):
         try:
             for _ in range(2):
                 time.sleep(0.7)
-                site.processes["haproxy"].send_signal(signal.SIGUSR2)
+                site.haproxy.process.send_signal(signal.SIGUSR2)
             time.sleep(2)
         finally:
             over.set()
@@ -263,3 +244,60 @@ def test_a_request_that_takes_long_is_answered(site):
     """It was under way during all the tests above, also while HAProxy was reloaded."""
     assert site.long.result()[0] == 200
     assert site.asked(f"POST /sleep/{LONG}") == 1
+
+
+@pytest.fixture
+def haproxy(target, agents, tmp_path):
+    """HAProxy before the app that is deployed."""
+    balancer.required()
+    nodes = {node: {"address": address} for node, address in NODES.items()}
+    nodes["lb1"] = {"address": PROXY, "roles": ["loadbalancer"]}
+    app = {**target.app(), "frontend": {"port": DEPLOYED}}
+    site = {"nodes": nodes, "discovery": agents.discovery, "apps": {target.name: {"instances": 3}}}
+    found = balancer.HAProxy(tmp_path)
+    found.configure({"apps": {target.name: app}, "environments": {"site": site}}, "lb1")
+    try:
+        found.start()
+        yield found
+    finally:
+        found.stop()
+
+
+@pytest.mark.skydns
+def test_a_deployment_loses_no_request_and_a_candidate_gets_none(users, target, releases, haproxy):
+    """With Consul and with SkyDNS. ``users`` are clients beside HAProxy's."""
+    before, after = releases
+    target.define(strategy={"deregister_delay": "3s", "drain": "5s"})
+    until(lambda: haproxy.usable(target.name) == served(target), 30, "HAProxy to know all instances")
+    with balancer.Clients(DEPLOYED, target.name) as clients:
+        assert clients.wait_for(before, 10)
+        target.deploy(after, "publish=False")
+        candidates = {(address, port) for address, port in target.traces().listening} - served(target)
+        seen = watched(haproxy, target, 3)
+        assert len(candidates) == 3 and seen == served(target) and set(clients.answered) == {before}
+        target.run("publish")
+        assert clients.wait_for(after, 10)
+        until(
+            lambda: haproxy.usable(target.name) == served(target) == candidates, 30, "HAProxy to have the new release"
+        )
+        target.run("withdraw", "nodes=web1")
+        # HAProxy asks once a second.
+        until(lambda: haproxy.usable(target.name) == served(target), 30, "HAProxy to lose what was withdrawn")
+        assert len(served(target)) == 2 and watched(haproxy, target, 2) == served(target)
+        target.run("publish")
+        until(lambda: haproxy.usable(target.name) == served(target) == candidates, 30, "HAProxy to have all again")
+    assert clients.failures == [] and set(clients.answered) == {before, after}
+
+
+def served(target):
+    """Return the addresses and ports of the published instances."""
+    return {(address, port) for address, port, _ in target.traces().published.values()}
+
+
+def watched(haproxy, target, seconds):
+    """Return all addresses and ports that get requests from HAProxy at any time within some seconds."""
+    found, over = set(), time.monotonic() + seconds
+    while time.monotonic() < over:
+        found |= haproxy.usable(target.name)
+        time.sleep(0.2)
+    return found

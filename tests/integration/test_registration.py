@@ -11,7 +11,7 @@ from tests.support.site import last_document, until
 from tests.support.target import NAME
 
 pytestmark = pytest.mark.usefixtures("users")
-DNS, FRONT = f"{NAME}.service.consul", "front.service.consul"
+DNS, FRONT = NAME, "front"
 
 
 def registrations(target):

@@ -170,7 +170,7 @@ def test_a_node_is_evacuated_and_comes_back(site):
     code, output = site.cli.deploy("evacuate", "web3", "env=site", "reason=new disk")
     said = next(line for line in output.splitlines() if "web3 is out of use in site" in line)
     # Apps of other tests may run here without a definition. They are named.
-    assert (code == 0 and ", and no app runs there. Bring it back with salt-run deploy.return web3" in said) or (
+    assert (code == 0 and ", and no app runs there. To bring it back, run salt-run deploy.return web3" in said) or (
         code == 2 and "but these are left there: " in said and "mail_" not in said and "db_" not in said
     ), output
     for app in ("mail", "db"):
@@ -236,3 +236,70 @@ def test_an_app_whose_process_is_killed_needs_a_look(site):
     assert run.returncode == 2, output
     assert "the process of db was killed, so nobody knows how far it came. Look now" in output
     assert site.versions()["mail"] == ["1.1"] and site.versions()["till"] == ["1.0"]
+
+
+@pytest.fixture
+def dead(minions, agents):
+    """A machine without power: no minion, no agent, no instance. Return a function that switches it on again."""
+    daemons, minion = ["consul-web3", "supervisord-web3"], minions["web3"]
+    kill(minion.pid)
+    agents.daemons.stop(lambda process: process.name in daemons)
+    switched_on = []
+
+    def switch_on():
+        if not switched_on:
+            switched_on.append(True)
+            agents.start_supervisord("web3")
+            agents.start_agent("web3")
+            agents.await_leader()
+            minion.terminate()
+            minion.start()
+
+    yield switch_on
+    switch_on()
+
+
+def test_a_node_that_is_away_is_left_out_and_gets_its_share_when_it_is_back(site, impatient, request):
+    site.start_over()
+    site.define(instances=3, only=("mail",))
+    site.cli.result("app", "mail", "env=site")
+    assert site.nodes("mail") == ["web1", "web2", "web3"]
+    switch_on = request.getfixturevalue("dead")
+    until(lambda: site.nodes("mail") == ["web1", "web2"], 60, "Consul to miss web3")
+    site.define({"mail": "1.1"}, instances=3, only=("mail",))
+    code, output = impatient.deploy("app", "mail", "env=site")
+    assert code == 3 and "leave it out: nodes=web1,web2 or skip_absent=True" in output
+    plan = impatient.result("plan", "mail", "env=site", "skip_absent=True")
+    assert "web3 does not answer, and is left out" in plan["plan"]
+    result = impatient.result("app", "mail", "env=site", "skip_absent=True")
+    assert result["record"]["absent"] == ["web3"] and set(result["record"]["nodes"]) == {"web1", "web2"}
+    assert site.versions() == {"mail": ["1.1"] * 3}
+    owes = "web3 did not answer when mail 1.1 was deployed, and was left out (skip_absent)."
+    assert owes in impatient.deploy("status", "mail", "env=site")[1]
+    # Nothing else that is done meanwhile settles it.
+    result = impatient.result("scale", "mail", "2", "env=site", "skip_absent=True")
+    assert result["record"]["absent"] == ["web3"]
+    switch_on()
+    assert site.cli.run("salt", "web3", "state.single", "app.deployed", "mail")[0] == 0
+    assert "web3" not in site.nodes("mail") and set(site.versions()["mail"]) == {"1.1"}
+    assert owes in site.cli.run("salt-run", "environment.status", "site")[1]
+    result = site.cli.result("app", "mail", "env=site")
+    assert "absent" not in result["record"] and site.nodes("mail") == ["web1", "web2", "web3"]
+    assert not site.cli.result("app", "mail", "env=site")["changed"]
+
+
+def test_what_ran_on_a_removed_node_is_forgotten_only_if_that_is_said(site):
+    site.start_over("mail")
+    url = f"{site.agents.url('web1')}/v1/kv/deploy/site/mail/current"
+    record = json.loads(base64.b64decode(requests.get(url, timeout=10).json()[0]["Value"]))
+    record["nodes"]["web9"] = ["mail_1.0_24009"]
+    assert requests.put(url, json=record, timeout=10).json()
+    code, output = site.cli.deploy("app", "mail", "env=site", "version='1.1'")
+    assert code == 3 and "web9 is no node of site any more, and the record of mail has mail_1.0_24009 on web9" in output
+    assert "salt-run deploy.evacuate web9 env=site" in output and "env=site forget=True" in output
+    assert site.cli.deploy("all", "site")[0] == 3 and site.versions() == {"mail": ["1.0"]}
+    plan = site.cli.result("plan", "mail", "env=site", "forget=True")["plan"]
+    assert "the record forgets mail_1.0_24009 on web9, which is no node of site any more" in plan
+    result = site.cli.result("all", "site", "forget=True")
+    assert [(run["app"], run["changed"]) for run in result["runs"] if run["app"] == "mail"] == [("mail", True)]
+    assert not site.cli.result("app", "mail", "env=site")["changed"]

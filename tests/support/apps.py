@@ -137,7 +137,7 @@ def environment(agents, **changes):
     """Return the definition of the environment ``site``: the nodes of ``agents``, quick to deploy to."""
     definition = {
         "nodes": {node: {"address": address} for node, address in agents.nodes.items()},
-        "discovery": {"consul": {"agent": "http://{address}:8500", "servers": [agents.url(n) for n in agents.servers]}},
+        "discovery": agents.discovery,
         "apps": {"web": {"version": "1.0", "instances": 3}},
         "strategy": {
             "waves": [1, "100%"],

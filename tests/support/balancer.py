@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
+import subprocess
+from pathlib import Path
 
 import pytest
 import salt.config
 import salt.loader
 
-from tests.support.site import REPOSITORY
+from tests.support.site import NODES, REPOSITORY
+from tooling.requestloop import RequestLoop
 
 TEMPLATE = REPOSITORY / "salt/loadbalancer/files/haproxy.cfg.j2"
 SERVER = '''"""serve ADDRESS PORT LOG: logs each request, and does what its path says."""
@@ -94,3 +98,69 @@ def configuration(pillar, minion, folder):
     )
     modules = salt.loader.minion_mods(opts, utils=salt.loader.utils(opts))
     return modules["slsutil.renderer"](str(TEMPLATE), default_renderer="jinja")
+
+
+class HAProxy:
+    """HAProxy with the configuration that Salt renders, with the test's discovery and its own socket.
+
+    :param folder: for its files.
+    :param dns: the address of the Consul agent, or the CoreDNS, that it asks.
+    """
+
+    def __init__(self, folder, dns=NODES["web1"]):
+        self.folder, self.dns, self.process = Path(folder), dns, None
+
+    def configure(self, pillar, minion):
+        """Write its configuration on ``minion``."""
+        text = configuration(pillar, minion, self.folder / "salt")
+        for its, ours in (
+            ("127.0.0.1:8600", f"{self.dns}:8600"),
+            ("/run/haproxy/admin.sock user root group haproxy", str(self.folder / "admin")),
+            ("    user haproxy\n    group haproxy\n", ""),
+        ):
+            assert its in text
+            text = text.replace(its, ours)
+        (self.folder / "haproxy.cfg").write_text(text)
+
+    def start(self):
+        with (self.folder / "haproxy.log").open("w") as log:
+            command = ["haproxy", "-W", "-f", self.folder / "haproxy.cfg"]
+            self.process = subprocess.Popen(command, stdout=log, stderr=log)
+
+    def stop(self):
+        if self.process:
+            self.process.terminate()
+            self.process.wait(20)
+
+    def servers(self, app):
+        """Return the slots of ``app``: name -> (address and port, whether it is up)."""
+        with socket.socket(socket.AF_UNIX) as admin:
+            admin.connect(str(self.folder / "admin"))
+            admin.sendall(f"show servers state {app}\n".encode())
+            text = b"".join(iter(lambda: admin.recv(65536), b"")).decode()
+        rows = [line.split() for line in text.splitlines()[2:] if line]
+        # Running, and in no kind of maintenance (management guide, `show servers state`; 0x40 is none).
+        return {row[3]: ((row[4], int(row[18])), row[5] == "2" and not int(row[6]) & 0x3F) for row in rows}
+
+    def usable(self, app):
+        """Return the addresses and ports of the instances that get requests."""
+        return {place for name, (place, up) in self.servers(app).items() if up and name != "none"}
+
+
+class Clients(RequestLoop):
+    """Clients of an app behind HAProxy.
+
+    :param port: of the frontend.
+    """
+
+    pause, asked = 0.02, "HAProxy"
+
+    def __init__(self, port, app):
+        super().__init__([], app, "/")
+        self.port = port
+
+    def _find(self):
+        return "127.0.0.1", self.port, ""
+
+    def _release(self, found, body):
+        return body.decode().removeprefix("release ")

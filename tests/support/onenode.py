@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.model import Stop
-from saltdeploy.discovery import Endpoint, registration
+from saltdeploy.discovery import Endpoint, registration, wording
 from saltdeploy.node import publication, readiness, statestart
 from saltdeploy.node.lifecycle import Lifecycle
 from saltdeploy.node.turns import STATE
@@ -54,6 +54,8 @@ class Runtime:
 class Discovery:
     """Stands for a node's agent."""
 
+    wording = wording.CONSUL
+
     def __init__(self):
         self.services, self.keys, self.elsewhere, self.locked = {}, {}, [], None
         self.checks, self.proved = {}, {}
@@ -70,6 +72,9 @@ class Discovery:
 
     def withdraw(self, one):
         self.services.pop(one, None)
+
+    def leader(self):
+        return "127.0.0.1:8300"
 
     def registered(self):
         return dict(self.services)

@@ -95,33 +95,44 @@ def drip(pieces, pause):
     return answer
 
 
-def certificate(folder):
-    """Make a certificate of this machine; return a server's context with it, and the path of its authority."""
+def certificate(folder, clients=False):
+    """Make a certificate of this machine; return a server's context with it, and the path of its authority.
+
+    The file ``server.pem`` beside it has the certificate and its key.
+
+    :param clients: whether the server demands a certificate of its clients, of the same authority.
+    """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
     from cryptography.hazmat.primitives.asymmetric import ec
 
-    key, name = ec.generate_private_key(ec.SECP256R1()), x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "it")])
+    own, above = ec.generate_private_key(ec.SECP256R1()), ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.fromtimestamp(time.time(), datetime.timezone.utc)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
+
+    def sign(name, key, *extensions):
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)]))
+            .issuer_name(x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "authority")]))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - datetime.timedelta(days=1))
+            .not_valid_after(now + datetime.timedelta(days=1))
+        )
+        for extension in extensions:
+            builder = builder.add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
+        return builder.sign(above, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
     pem = folder / "server.pem"
-    private = key.private_bytes(
+    private = own.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
-    pem.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
+    pem.write_bytes(private + sign("it", own, x509.SubjectAlternativeName([x509.DNSName("localhost")])))
     authority = folder / "authority.pem"
-    authority.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    authority.write_bytes(sign("authority", above, x509.BasicConstraints(ca=True, path_length=None)))
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
+    if clients:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(authority)
     return context, authority

@@ -8,10 +8,11 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 from saltdeploy.core import bluegreen
+from saltdeploy.core.environment import Environment
 from saltdeploy.core.errors import Failed, LockLost
 from saltdeploy.core.instanceids import instance_id, slot_of, version_of
-from saltdeploy.core.model import NORMAL_WEIGHT, Environment, PortRange
-from saltdeploy.discovery import Endpoint
+from saltdeploy.core.model import NORMAL_WEIGHT, PortRange
+from saltdeploy.discovery import Endpoint, wording
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.remote.jobs import PhaseFailed
 from saltdeploy.master.rollout import executor
@@ -34,6 +35,8 @@ class Fleet:
     :param late: one that is interrupted before any node has begun it: they do so only ``delay`` jobs later.
     :param dies: one after which the first instance of the new release that is published is not healthy any more.
     """
+
+    wording = wording.CONSUL
 
     def __init__(self, instances, faults=(), interrupts=(), lost=(), late=None, delay=0, dies=None):
         self.instances = {(i.node, i.id): i.published for i in instances}

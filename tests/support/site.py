@@ -15,10 +15,13 @@ from pathlib import Path
 import psutil
 import requests
 import yaml
+from saltdeploy import discovery
 from saltdeploy.core import addresses
 
-from tooling.config import consul_config, supervisord_config
+from tooling import agents as tools
+from tooling.config import CONSUL_DNS, consul_config, supervisord_config
 from tooling.daemons import Daemon, Daemons
+from tooling.requestloop import RequestLoop
 
 from .forked import Forks
 
@@ -29,6 +32,25 @@ NETWORK = os.environ.get("SALTDEPLOY_TEST_NETWORK", "127.0.1")
 NODES = {f"web{i}": f"{NETWORK}.1{i}" for i in (1, 2, 3)}
 
 
+class Users(RequestLoop):
+    """Users who ask another agent when one is down, and take what it knew last while there is no leader (as DNS does)."""
+
+    pause = 0.1
+
+    def _find(self):
+        for mode in ("", "&stale"):
+            for address in self.agents:
+                try:
+                    found = tools.ask(address, f"/v1/health/service/{self.service}?passing{mode}", 1.0)
+                except OSError:
+                    continue
+                if not found:
+                    raise OSError(f"{address} knows no healthy instance")
+                service = found[self.total % len(found)]["Service"]
+                return service["Address"], service["Port"], service["Meta"]["version"]
+        raise OSError("no agent answers")
+
+
 class Agents:
     """A Consul agent and a supervisord for each node; stopped and started by name.
 
@@ -36,6 +58,9 @@ class Agents:
     :param consul: the Consul binary.
     :param nodes: name -> address. The first three are servers.
     """
+
+    # Where DNS has the services, and who answers on a node, in messages.
+    domain, speaks = "service.consul", "Consul"
 
     def __init__(self, folder, consul, nodes=NODES):
         self.folder, self.consul, self.nodes = Path(folder), consul, nodes
@@ -46,10 +71,28 @@ class Agents:
     def url(self, node):
         return f"http://{addresses.join(self.nodes[node], 8500)}"
 
+    @property
+    def discovery(self):
+        """The ``discovery`` of an environment with these nodes."""
+        return {"consul": {"agent": "http://{address}:8500", "servers": [self.url(node) for node in self.servers]}}
+
+    def backend(self, node=None):
+        """Return a connection to discovery, as the master has it, or as ``node`` has it."""
+        settings = {kind: {**about, "environment": "site"} for kind, about in self.discovery.items()}
+        return discovery.connect(settings, node and self.nodes[node])
+
+    def addresses(self, service):
+        """Return the addresses that DNS on the first node answers for a service."""
+        return set(tools.resolve(f"{service}.{self.domain}", tools.A, next(iter(self.nodes.values())), CONSUL_DNS))
+
+    def clients(self, service, path):
+        """Return Users of a service, to be used as a context manager."""
+        return Users(self.nodes.values(), service, path)
+
     def start(self):
         for node in self.nodes:
             self.start_supervisord(node)
-            self.start_consul(node)
+            self.start_agent(node)
         self.await_leader()
 
     def stop(self):
@@ -64,7 +107,7 @@ class Agents:
         finally:
             self.stop()
 
-    def start_consul(self, node):
+    def start_agent(self, node):
         config = consul_config(node, self.nodes[node], list(self.servers.values()), self.folder / node / "consul")
         # Three servers share two cores with all the rest: a late heartbeat is no lost leader.
         config["performance"] = {"raft_multiplier": 2}
@@ -82,7 +125,7 @@ class Agents:
         self._start(f"supervisord-{node}", command)
         until(lambda: (folder / "sock").exists(), 20, f"supervisord of {node} to listen")
 
-    def stop_consul(self, *nodes):
+    def stop_agent(self, *nodes):
         names = [f"consul-{n}" for n in nodes]
         self.daemons.stop(lambda process: process.name in names)
 
@@ -107,18 +150,14 @@ class Agents:
             "supervisord": {"socket": str(folder / "sock"), "include": str(folder / "programs")},
         }
 
-    def passing(self, service, **params):
-        """Return ``{(minion, instance id): (address, port, version)}`` of what users find."""
-        entries = requests.get(
-            f"{self.url(next(iter(self.nodes)))}/v1/health/service/{service}",
-            params={"passing": "1", "consistent": "", **params},
-            timeout=30,
-        ).json()
-        services = [entry["Service"] for entry in entries]
-        return {
-            (s["Meta"].get("minion"), s["ID"]): (s["Address"], s.get("Port", 0), s["Meta"].get("version"))
-            for s in services
-        }
+    def passing(self, service, passing=True):
+        """Return ``{(minion, instance id): (address, port, version)}`` of what users find.
+
+        :param passing: False: of all that is registered.
+        """
+        with self.backend() as backend:
+            found = discovery.patiently(lambda: backend.instances(service, passing), 20)
+        return {(e.minion, e.id): (e.address, e.port, e.meta.get("version")) for e in found}
 
     def _start(self, name, command):
         self.daemons.start(Daemon(name, tuple(map(str, command)), self.folder / f"{name}.log", "test"))
@@ -166,7 +205,9 @@ class Cli:
 
     def start(self, command, *args, **kwargs):
         """Start a command in a session of its own, its output in a pipe; return the Popen, or a Fork like it."""
-        words = [str(word) for word in (self.scripts / command, "-c", self.config_dir, *args)]
+        # On a busy machine, a minion may be too late to say that its job still runs.
+        patience = ["--timeout=60"] if command == "salt" else []
+        words = [str(word) for word in (self.scripts / command, "-c", self.config_dir, *patience, *args)]
         options = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "env": salt_environment(), **kwargs}
         if self.scripts == SCRIPTS and kwargs.keys() <= {"stderr"}:
             return self.forks.start(words, options["env"], options["stdout"], options["stderr"])

@@ -11,12 +11,11 @@ import time
 from dataclasses import dataclass
 
 import requests
+from saltdeploy import discovery
 from saltdeploy.system import sockets
 
 from tests.support import apps
 from tests.support.site import REPOSITORY
-from tooling import agents as consul
-from tooling.requestloop import RequestLoop
 
 NAME, PORTS = "shop", (23000, 23019)
 # Short times: it is right or wrong at once on this machine.
@@ -28,25 +27,6 @@ STRATEGY = {
     "drain": "3s",
     "deregister_delay": "500ms",
 }
-
-
-class Users(RequestLoop):
-    """Users who ask another agent when one is down, and take what it knew last while there is no leader (as DNS does)."""
-
-    pause = 0.1
-
-    def _find(self):
-        for mode in ("", "&stale"):
-            for address in self.consul:
-                try:
-                    found = consul.ask(address, f"/v1/health/service/{self.service}?passing{mode}", 1.0)
-                except OSError:
-                    continue
-                if not found:
-                    raise OSError(f"{address} knows no healthy instance")
-                service = found[self.total % len(found)]["Service"]
-                return service["Address"], service["Port"], service["Meta"]["version"]
-        raise OSError("no agent answers")
 
 
 @dataclass(frozen=True)
@@ -181,15 +161,15 @@ class Target:
 
     def users(self):
         """Return Users, to be used as a context manager."""
-        return Users(self.agents.nodes.values(), self.name, "/")
+        return self.agents.clients(self.name, "/")
 
     def traces(self):
         """Return the Traces of this moment, asking any agent that answers."""
         addresses = set(self.agents.nodes.values())
         first, last = self.ports
         return Traces(
-            published=self._services(self.name, "?passing&consistent"),
-            candidates=set(self._services(f"{self.name}-candidate", "?consistent")),
+            published=self.agents.passing(self.name),
+            candidates=set(self.agents.passing(f"{self.name}-candidate", passing=False)),
             listening={
                 (address, port)
                 for address, port in ((s.address, s.port) for s in sockets.table(sockets.LISTENING))
@@ -200,25 +180,19 @@ class Target:
                 for node in self.agents.nodes
                 for path in self.agents.folder.glob(f"{node}/srv/{self.name}/instances/*/instance.json")
             },
-            record=self._key("current"),
-            locked=self._locked(),
+            record=self._read("current")[0],
+            locked=self._read("lock")[2] is not None,
         )
 
     def history(self):
         """Return the keys of the app's history, the oldest first."""
-        return self._ask(f"/v1/kv/deploy/site/{self.name}/history/?keys", missing=[])
+        with self.agents.backend() as backend:
+            return discovery.patiently(lambda: backend.keys(f"deploy/site/{self.name}/history/"), 20)
 
-    def _services(self, name, params):
-        found = self._ask(f"/v1/health/service/{name}{params}")
-        services = [e["Service"] for e in found]
-        return {(s["Meta"]["minion"], s["ID"]): (s["Address"], s["Port"], s["Meta"]["version"]) for s in services}
-
-    def _key(self, key):
-        return self._ask(f"/v1/kv/deploy/site/{self.name}/{key}?raw", missing=None)
-
-    def _locked(self):
-        [entry] = self._ask(f"/v1/kv/deploy/site/{self.name}/lock", missing=[{}])
-        return "Session" in entry
+    def _read(self, key):
+        """Return value, index and session of a key. Servers that elect a leader have none yet."""
+        with self.agents.backend() as backend:
+            return discovery.patiently(lambda: backend.read(f"deploy/site/{self.name}/{key}"), 20)
 
     def _ask(self, path, missing=(), patience=20):
         """Return what the first agent that has an answer says; servers that elect a leader have none yet."""

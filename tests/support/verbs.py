@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import inspect
 
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.instanceids import instance_id
-from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs.appsite import Site
@@ -31,6 +31,13 @@ def arguments_of(verb, **given):
     """Return the arguments of ``verb``: those in ``given``, and None for the others."""
     known = {"name": "shop", "version": "1.0", "instances": 2, "test": False, **given}
     return {name: known.get(name) for name in list(inspect.signature(verb.run).parameters)[1:]}
+
+
+# The answer of environment.machine on a node that is well.
+WELL = {
+    **{"agent": "", "free": 5 << 30, "size": 10 << 30, "low": False, "boot": "b1"},
+    **{key: [] for key in ("instances", "releases", "undefined", "services")},
+}
 
 
 class Foreign:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 from saltdeploy import definition
 from saltdeploy.definition import schema, validation
+from saltdeploy.source import KINDS
 
 ROOT = Path(__file__).resolve().parents[2]
 DOCS = ROOT / "docs"
@@ -139,6 +140,15 @@ def test_lines_are_as_long_as_those_of_the_code():
         if len(line) > 120
     ]
     assert long == []
+
+
+def test_the_tests_that_the_page_on_support_names_exist():
+    rows = (ROOT / "docs/reference/support.rst").read_text()
+    named = set(re.findall(r"``(tests/[a-z_/]+\.py)``", rows))
+    assert len(named) > 12 and [name for name in named if not (ROOT / name).exists()] == []
+    # Each kind of source and of discovery has a row.
+    kinds = (*KINDS, "container", "Consul", "SkyDNS")
+    assert [kind for kind in kinds if f"* - ``{kind}``\n" not in rows and f"* - {kind}\n" not in rows] == []
 
 
 def torn(text):

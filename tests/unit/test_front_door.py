@@ -73,7 +73,7 @@ def test_a_machine_may_be_master_server_load_balancer_and_node_at_once(site, tmp
         assert (config["server"], config["bootstrap_expect"]) == (True, count)
         assert config["retry_join"] == [site["nodes"][n]["address"] for n in names if n != name]
         assert list(about["app_tokens"]) == ["hello"] and ("management" in about) == (name == "m1")
-    [address, *_] = cluster.discovery_of_master(site, "t", "ca")["consul"]["servers"]
+    [address, *_] = cluster.discovery_of_master(site, secrets, "ca")["consul"]["servers"]
     assert address == f"https://{site['nodes']['m1']['address']}:8501"
 
 

@@ -16,7 +16,8 @@ from .words import nearest, shown
 if TYPE_CHECKING:
     from typing import TypeGuard
 
-    from .model import App, Environment
+    from .environment import Environment
+    from .model import App
 
 DURATION = re.compile(forms.DURATION["anyOf"][1]["pattern"])
 # The most instances that a definition may have, and more lines than anybody reads.
@@ -52,6 +53,27 @@ def one_name(value: object) -> str | None:
     if value is not None and not isinstance(value, str):
         raise Refused(f"unknown app {shown(value)}: say the name of one app")
     return value
+
+
+def names(what: str, value: object) -> list[str]:
+    """Return the names in a text with commas or in a list, each once. It is empty for None.
+
+    :param what: the word for the things with these names.
+    :raises Refused: it is an empty list, or a name is no text.
+    """
+    value = word(value)
+    parts = value.split(",") if isinstance(value, str) else value
+    if parts is None:
+        return []
+    found = [word(part.strip() if isinstance(part, str) else part) for part in parts] if is_list(parts) else [parts]
+    if not found or not all(isinstance(name, str) and name for name in found):
+        raise Refused(f"unknown {what} {shown(value)}: say their names, separated by commas")
+    return list(dict.fromkeys(map(str, found)))
+
+
+def is_list(value: object) -> TypeGuard[Sequence[object]]:
+    """Return whether ``value`` is a list, as YAML or Python makes it."""
+    return isinstance(value, (list, tuple))
 
 
 def text(name: str, value: object, most: int = bounds.TEXT) -> str | None:
@@ -104,6 +126,11 @@ def seconds(name: str, value: object) -> float:
     if found > bounds.DURATION:
         raise Refused(f"{name}={shown(value)}: at most {bounds.LONGEST} is allowed")
     return float(found)
+
+
+def patience(wait: object) -> float:
+    """Return how long to wait for another run, in seconds: 0 for None. Raise Refused as :func:`seconds` does."""
+    return 0.0 if wait is None or (wait == 0 and wait is not False) else seconds("wait", wait)
 
 
 def _is_duration(value: object) -> TypeGuard[str]:

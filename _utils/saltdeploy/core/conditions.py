@@ -37,8 +37,10 @@ class Conditions:
 
     :param windows: the times in which it is open. Without windows, it is always open.
     :param accept_within: how long ago another environment may have accepted a release, in seconds. None is no limit.
+    :param request_key_file: a file on the master with the key of signed requests. Empty refuses them.
     """
 
     approvals: Approvals = Approvals()
     windows: tuple[Window, ...] = ()
     accept_within: float | None = None
+    request_key_file: str = ""

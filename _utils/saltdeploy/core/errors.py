@@ -7,12 +7,15 @@ import logging
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from salt.exceptions import CommandExecutionError, SaltInvocationError
-
-from . import tracebacks
-
 if TYPE_CHECKING:
+    from salt.exceptions import CommandExecutionError, SaltInvocationError
+
     from .records import Record
+else:
+    try:
+        from salt.exceptions import CommandExecutionError, SaltInvocationError
+    except ModuleNotFoundError:  # the health agent may run in a Python without Salt
+        CommandExecutionError, SaltInvocationError = Exception, TypeError
 
 # Exit codes of salt-run, and the word for each.
 DONE, REVERTED, NOT_REVERTED, REFUSED = range(4)
@@ -104,6 +107,8 @@ def cause(exc: BaseException) -> str:
         return str(exc)
     if isinstance(exc, Exception):
         log.debug("Unexpected in a deployment", exc_info=exc)
+        from . import tracebacks  # it needs Salt, which the health agent may run without
+
         bug = "" if tracebacks.is_open(type(exc)) else " (this is a bug: the traceback is in the debug log)"
         return f"{tracebacks.told(exc)}{bug}"
     return "it was interrupted"

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from .environment import Webhook
 from .errors import DefinitionError
-from .model import Webhook
 from .phases import PHASES
 from .words import by_problem
 

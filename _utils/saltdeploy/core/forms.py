@@ -15,6 +15,12 @@ ADDRESS = r"^[A-Za-z0-9:][A-Za-z0-9.:%-]{0,252}$"
 USER = r"^[a-z_][a-z0-9_-]{0,31}$"
 # An IP address, with or without a port behind it: [fd00::53]:5353. See addresses.server.
 UPSTREAM = r"^[][0-9A-Fa-f.:]+$"
+# A Git repository: https://, http://, ssh://, user@host:path or file:///. No transport that runs a program of its own.
+_HOST = r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9][A-Za-z0-9.-]*)"
+GIT = (
+    rf"^(https?://{_HOST}(:[0-9]{{1,5}})?/|ssh://([A-Za-z0-9_][A-Za-z0-9._-]*@)?{_HOST}(:[0-9]{{1,5}})?/"
+    rf"|file:///|[A-Za-z0-9_][A-Za-z0-9._-]*@{_HOST}:(?!-))[^?#\s{{}}]+$"
+)
 INSIDE = r"^(?!/)(?!(.*/)?\.\.(/|$))."  # a relative path without ".."
 FOLDER = r"^/(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/-]+$"  # an absolute path without ".."
 DURATION: Schema = {

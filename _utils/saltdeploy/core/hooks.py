@@ -161,7 +161,7 @@ def mark(state: str, phase: str, hook: Hook, node: str, identity: Identity) -> M
 def told(mark: Mark) -> str:
     """Return a mark in words."""
     if mark["state"] == UNREADABLE:
-        return "its mark in Consul cannot be read"
+        return "its mark cannot be read"
     when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(mark["time"]))
     state = "it ran" if mark["state"] == "done" else "it was started, and its end is not known,"
     return f"{state} on {mark['node']}, {when}, by {mark['owner']} ({mark['deployment']})"

@@ -33,6 +33,8 @@ HEADER_BYTES = 256 << 10
 DIGESTS = MIB
 # A token in a file, in bytes: a header line of an HTTP server holds no more.
 TOKEN = 8 << 10
+# A file with certificates or a key, in bytes: the certificates of a system have 250 KB.
+CERTIFICATES = 4 * MIB
 
 # -- an archive -------------------------------------------------------------------------------
 
@@ -54,6 +56,24 @@ ZIP_DIRECTORY = 64 * MIB
 # are compressed to a third or a tenth, a log to a hundredth, a bomb to a thousandth and less.
 RATIO, FLOOR = 250, 64 * MIB
 
+# -- a folder as a source -----------------------------------------------------------------------
+
+# All its files, in bytes. Each look at a working copy that has changed reads all of them: a disk reads 1 GiB in two
+# to ten seconds. MEMBERS, DEPTH and PATH hold for a folder, too.
+FOLDER = 1 << 30
+
+# -- a Git repository -----------------------------------------------------------------------------
+
+# Submodules, with those inside of them. The largest projects have some 60.
+SUBMODULES = 200
+# A file that stands for a file in Git LFS, in bytes: its specification allows 1024.
+POINTER = 1024
+
+# -- a build --------------------------------------------------------------------------------------
+
+# The end of its output that a failure shows, in characters: as for a hook.
+OUTPUT = 2000
+
 # -- the disk ---------------------------------------------------------------------------------
 
 # The bytes that an installation leaves free. Instances that serve clients write their logs, data and records to the
@@ -68,3 +88,23 @@ STEP = 8 * MIB
 
 # To make a virtualenv and to install into it, in seconds each: compiling one large dependency takes ten minutes.
 PIP = 900.0
+# The files of a playbook's folder on the master. Each costs a question to the master, some milliseconds.
+FOLDER_FILES = 5000
+# The virtualenv of Ansible, in bytes: ansible-core needs 70 MiB.
+ANSIBLE = 100 * MIB
+# pip's report on the newest version, in bytes: a page of the index has up to 1 MB for each project.
+REPORT = 16 * MIB
+# A lock file, in bytes: 1000 projects with 40 hashes each.
+LOCK = 4 * MIB
+
+# -- Debian packages --------------------------------------------------------------------------
+
+# To fetch apt's lists, in seconds: preflight has 60 s for that and for its other questions.
+LISTS = 40.0
+# Any other question to apt, dpkg or systemctl, in seconds. It takes one on an idle node.
+APT = 120.0
+
+# -- containers -------------------------------------------------------------------------------
+
+# Any question to podman but a pull, in seconds. It takes a tenth of a second on an idle node.
+PODMAN = 60.0

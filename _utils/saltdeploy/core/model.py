@@ -1,13 +1,11 @@
-"""The words of the product as plain data. Its only behaviour is to answer questions on this data."""
+"""An app, its instances and its parts as plain data. The only behaviour is to answer questions on this data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Literal, Union
-from urllib.parse import urlsplit
 
-from .conditions import Conditions
 from .httprequests import Request, Statuses
 
 # The weight of an instance in discovery. All serving instances have weights of this size, never Consul's default of 1.
@@ -17,7 +15,9 @@ NORMAL_WEIGHT = 25600
 OWN_META = ("app", "version", "environment", "deployment", "minion")
 # The key of the metadata with the digest of the registration.
 DIGEST = "digest"
-# The URL of a node's own Consul agent, if the environment names no other.
+# The domain of all services in Consul's DNS, and the domain of SkyDNS by its own default.
+CONSUL_DOMAIN, SKYDNS_DOMAIN = "service.consul", "skydns.local"
+# The URL of a node's own agent, if the environment names no other.
 AGENT = "http://127.0.0.1:8500"
 # A number of nodes, or a percentage of them as text: ``50%``.
 Size = Union[int, str]
@@ -44,13 +44,33 @@ class PortRange:
 class Source:
     """The place that a release comes from.
 
-    :param kind: ``archive`` or ``pip``.
-    :param location: a URL or a project name.
+    :param kind: one of those in :data:`saltdeploy.definition.sources.ONLY`.
+    :param location: a URL, a project name, a folder of the node or the name of a package.
     :param sha256: a digest, a place that has it, or version -> digest.
     :param index: the package index of ``pip``. Empty means the index that the node's pip knows.
     :param headers: headers for the archive's server. Secret.
     :param token_file: a file on the node with a token, sent as ``Authorization: Bearer``. Empty means no file.
     :param netrc: a file on the node with logins, as curl and pip read it. Empty means no file.
+    :param latest: the place of a file with the newest version of an archive. Empty means none.
+    :param exclude: patterns of the files that a copy of a folder leaves out.
+    :param lock: a file of requirements with hashes, in place of ``requirements``. Empty means none.
+    :param sdists: whether ``pip`` may build packages from their source, or the projects that it builds so.
+    :param wheelhouse: a folder of packages in place of the package index. Empty means the index.
+    :param cert: a file on the node with the client certificate, and its key unless ``key`` names another file.
+    :param ca: a file on the node with the CA certificates of the server. Empty means those of the node.
+    :param signed_by: the public key of minisign or OpenPGP that signs the archive, or the place of its file.
+    :param signature: the place of the signature. Empty means beside the archive.
+    :param version: the version of a package, with ``{version}`` for the version of the release.
+    :param playbook: the path of the playbook of ``ansible`` in its folder.
+    :param vars: variables of the playbook. Secret.
+    :param collections: collections for the playbook: ``namespace.name:version``, or a file in its folder.
+    :param ref: a tag or a branch of a Git repository, with ``{version}`` in it if each version has its own.
+    :param submodules: whether a release has the files of the submodules, too.
+    :param key_file: a file on the node with an SSH key. Empty means none.
+    :param known_hosts: a file on the node with the host keys of the SSH server, or its lines.
+    :param build: a command that makes a release out of the files. Empty means none.
+    :param build_timeout: the time for that command, in seconds.
+    :param unpack: whether an archive is unpacked. Otherwise the file itself is the release.
     """
 
     kind: str
@@ -63,6 +83,27 @@ class Source:
     headers: dict[str, str] = field(default_factory=dict, repr=False)
     token_file: str = ""
     netrc: str = ""
+    latest: str = ""
+    exclude: tuple[str, ...] = ()
+    lock: str = ""
+    sdists: bool | tuple[str, ...] = False
+    wheelhouse: str = ""
+    cert: str = ""
+    key: str = ""
+    ca: str = ""
+    signed_by: str = ""
+    signature: str = ""
+    version: str = "{version}"
+    playbook: str = "site.yml"
+    vars: dict[str, Any] = field(default_factory=dict, repr=False)
+    collections: tuple[str, ...] = ()
+    ref: str = "{version}"
+    submodules: bool = False
+    key_file: str = ""
+    known_hosts: str = ""
+    build: str = ""
+    build_timeout: float = 600.0
+    unpack: bool = True
 
 
 @dataclass(frozen=True)
@@ -263,7 +304,9 @@ class Registration:
 class App:
     """An app as one environment wants it: its definition merged with the environment's settings.
 
+    :param unit: the unit of its package that runs in place of ``run``. Empty means none.
     :param data: the absolute path of the folder for the app's data, or True for a folder below the node's root.
+    :param domain: the domain in DNS of the services that it finds.
     """
 
     name: str
@@ -291,6 +334,9 @@ class App:
     reload: Reload | None = None
     check_restart: CheckRestart | None = None
     service: Registration = field(default_factory=Registration)
+    follow: bool = False
+    domain: str = CONSUL_DOMAIN
+    unit: str = ""
 
     @property
     def recreate(self) -> bool:
@@ -312,105 +358,6 @@ class App:
     def candidate(self) -> str:
         """The service name of candidates, which is never the app's own name."""
         return f"{self.name}-candidate"
-
-
-@dataclass(frozen=True)
-class Node:
-    """A Salt minion of an environment, and the address that its instances listen on.
-
-    :param zone: a place that it shares with other nodes and may fail with: a room, a rack, a host of virtual machines.
-    """
-
-    name: str
-    address: str
-    roles: tuple[str, ...] = ()
-    zone: str = ""
-
-
-@dataclass(frozen=True)
-class Group:
-    """Apps of an environment that belong together.
-
-    :param together: whether a failure of one takes all of them back, if they are deployed in the same run.
-    """
-
-    apps: tuple[str, ...]
-    together: bool = False
-
-
-@dataclass(frozen=True)
-class Webhook:
-    """The place that events are sent to. Its ``repr`` leaves out the parts that may be secret.
-
-    :param token_file: a file on the master with a token, sent as ``Authorization: Bearer``. Empty means no file.
-    :param events: the last parts of the tags of the events that are sent.
-    """
-
-    url: str = field(repr=False)
-    headers: dict[str, str] = field(default_factory=dict, repr=False)
-    token_file: str = ""
-    events: tuple[str, ...] = ()
-
-    @property
-    def place(self) -> str:
-        """Scheme, host and port of the URL: its only parts that messages may show."""
-        parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
-
-
-@dataclass(frozen=True)
-class Environment:
-    """A named place: nodes, apps with their settings, and its service discovery.
-
-    :param away: nodes that are out of use for a time, and why. Only a connection to its discovery tells.
-    :param upstream: address and port of the name servers for all names that are not Consul's.
-    :param broken: apps whose own definition is wrong, and their mistakes. They are not in ``apps``.
-    :param clashing: apps that cannot be beside another app, and why. They are in ``apps``.
-    :param unread: files that definitions could not be read from, and why.
-    """
-
-    name: str
-    nodes: dict[str, Node]
-    apps: dict[str, App]
-    discovery: dict[str, dict[str, Any]] = field(default_factory=dict)
-    webhook: Webhook | None = None
-    upstream: tuple[tuple[str, int | None], ...] = ()
-    broken: dict[str, str] = field(default_factory=dict)
-    clashing: dict[str, str] = field(default_factory=dict)
-    unread: dict[str, str] = field(default_factory=dict)
-    groups: dict[str, Group] = field(default_factory=dict)
-    conditions: Conditions = field(default_factory=Conditions)
-    away: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def names(self) -> list[str]:
-        """The names of all its apps, also of apps whose definition is wrong."""
-        return sorted({*self.apps, *self.broken})
-
-    @property
-    def zones(self) -> dict[str, str]:
-        """The zone of each node."""
-        return {node.name: node.zone for node in self.nodes.values()}
-
-    def eligible(self, app: App) -> list[str]:
-        """Return the names of the nodes that may run ``app``, in the order of the definition."""
-        barred = self.barred(app)
-        return [name for name in self.nodes if name not in barred]
-
-    def barred(self, app: App) -> dict[str, str]:
-        """Return why nodes may not run ``app``: name -> a sentence, with the role that they need for it."""
-        wanted = app.roles or ("app",)
-        needed = " or ".join(wanted)
-        return self.away | {
-            n.name: f"{n.name} has {_roles(n.roles)} and not {needed}: to run {app.name} there, add {wanted[0]} to its"
-            " roles"
-            for n in self.nodes.values()
-            if not may_run(app.roles, n.roles)
-        }
-
-
-def _roles(roles: tuple[str, ...]) -> str:
-    return f"the role{'s' * (len(roles) > 1)} {', '.join(roles)}" if roles else "no roles"
 
 
 @dataclass(frozen=True)
@@ -456,8 +403,3 @@ class Instance:
 def undefined(name: str) -> App:
     """Return an App called ``name`` without a definition: it can be stopped and removed, and not started."""
     return App(name, Source("", ""), "")
-
-
-def may_run(app: Iterable[str], node: Iterable[str]) -> bool:
-    """Return whether an app with the roles ``app`` may run on a node with the roles ``node``."""
-    return bool(set(app or ("app",)) & set(node or ())) or not (app or node)

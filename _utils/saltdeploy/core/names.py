@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 NAME, VERSION = re.compile(forms.NAME), re.compile(forms.VERSION)
 DIGEST = re.compile("[0-9a-fA-F]{64}")
+# A SHA-256, or the commit of a Git repository.
+CONTENT = re.compile("[0-9a-fA-F]{64}|[0-9a-fA-F]{40}")
 INSTANCE = re.compile(
     r"(?P<app>[a-z0-9-]{1,53})_(?P<version>[A-Za-z0-9][A-Za-z0-9._+~-]{0,62})_([0-9]{1,5}(-[1-9][0-9]{0,4})?|hook)"
 )
@@ -60,12 +62,17 @@ def is_version(value: object) -> TypeGuard[str]:
 
 
 def digest(value: object) -> str:
-    """Return ``value`` if it is a SHA-256 in hexadecimal digits or empty, else raise Refused."""
+    """Return ``value`` if it is a SHA-256 or a commit in hexadecimal digits, or empty, else raise Refused."""
     if value in (None, ""):
         return ""
-    if not isinstance(value, str) or not DIGEST.fullmatch(value):
-        raise Refused(f"digest {shown(value)}: a SHA-256 has 64 hexadecimal digits")
+    if not isinstance(value, str) or not CONTENT.fullmatch(value):
+        raise Refused(f"digest {shown(value)}: a SHA-256 has 64 hexadecimal digits, and a commit of Git has 40")
     return value.lower()
+
+
+def content(digest: str) -> str:
+    """Return a digest or a commit for a message: its kind, and its beginning."""
+    return f"{'sha256' if DIGEST.fullmatch(digest) else 'commit'} {digest[:12]}…"
 
 
 def is_instance(value: object) -> TypeGuard[str]:
@@ -97,6 +104,13 @@ def keys(name: str, value: object) -> Sequence[str]:
         if not isinstance(key, str):
             raise Refused(f"{name}: found {shown(key)}, text is allowed")
     return found
+
+
+def answers(name: str, value: object) -> dict[str, str]:
+    """Return ``value`` if it is a mapping of text to version, else raise Refused."""
+    if not isinstance(value, dict) or len(value) > LISTED or not all(isinstance(key, str) for key in value):
+        raise Refused(f"{name}={shown(value)}: a mapping of text to version is allowed")
+    return {key: version(each) for key, each in value.items()}
 
 
 def phase(value: object) -> str:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from .errors import DefinitionError
 from .words import nearest
@@ -12,6 +13,8 @@ from .words import nearest
 PLACEHOLDERS = ("address", "port", "version", "release", "instance", "app", "environment", "node", "host", "data")
 # The placeholders that are known of an instance on another node, too: for an HTTP test.
 ELSEWHERE = ("address", "port", "version", "app", "environment", "node")
+# The placeholders of a build. There is no instance yet.
+BUILD = ("app", "version", "release")
 # A doubled brace, a placeholder, or a brace that belongs to neither.
 PART = re.compile(r"\{\{|\}\}|\{([^{}]*)\}|[{}]")
 # A message shows an unknown placeholder only in this form: a mistyped word, and no part of a password.
@@ -19,25 +22,59 @@ WORD = re.compile(r"[A-Za-z_]{1,20}")
 DOUBLED = "Write a brace of your own twice."
 # How the placeholder of a service begins: ``{service:postgres}``.
 SERVICE = "service:"
+# How the placeholder of a service's addresses begins: ``{addresses:postgres}``.
+ADDRESSES = "addresses:"
 
 
+@dataclass(frozen=True)
 class Services:
-    """The value of ``service``: each service that an app requires, by the DNS name at which clients find it."""
+    """The value of ``service``: each service that an app requires, by the DNS name at which clients find it.
+
+    :param domain: the domain of all services.
+    """
+
+    domain: str
 
     def __format__(self, name: str) -> str:
-        return f"{name}.service.consul"
+        return f"{name}.{self.domain}"
 
     def __getitem__(self, name: str) -> str:
         """Return the DNS name of a service, for a template: ``{{ service['postgres'] }}``."""
         return format(self, name)
 
 
-SERVICES = Services()
+class Unresolved:
+    """The value of ``addresses`` where nobody has asked discovery: the placeholder stays as it is written."""
+
+    def __format__(self, name: str) -> str:
+        return f"{{{ADDRESSES}{name}}}"
+
+
+UNRESOLVED = Unresolved()
 
 
 def fill(text: str, values: Mapping[str, object]) -> str:
     """Return ``text`` with ``{address}`` and the other placeholders filled in from ``values``."""
     return text.format_map(values)
+
+
+def fill_addresses(text: str, addresses: Callable[[str], str]) -> str:
+    """Return ``text`` with ``{addresses:NAME}`` filled in, and all else as it is written.
+
+    :param addresses: returns the addresses of the service with this name.
+    """
+
+    def filled(part: re.Match[str]) -> str:
+        name = part[1] or ""
+        return addresses(name.removeprefix(ADDRESSES)) if name.startswith(ADDRESSES) else part[0]
+
+    return PART.sub(filled, text)
+
+
+def unresolved(texts: Iterable[str]) -> list[str]:
+    """Return the services whose ``{addresses:NAME}`` is not filled in yet in ``texts``."""
+    found = (part[1] or "" for text in texts for part in PART.finditer(text))
+    return list(dict.fromkeys(name.removeprefix(ADDRESSES) for name in found if name.startswith(ADDRESSES)))
 
 
 def used(text: str) -> list[str]:
@@ -60,6 +97,7 @@ def check(
     allowed: Sequence[str] = PLACEHOLDERS,
     command: bool = True,
     services: Collection[str] | None = None,
+    follow: bool | None = None,
 ) -> list[str]:
     """Return the placeholders that ``text`` uses, without those of services.
 
@@ -68,16 +106,26 @@ def check(
     :param command: whether ``text`` is a command. A shell must be able to split it into at least one word. A message
         quotes nothing of any other text: it may be a password.
     :param services: the services whose names ``{service:NAME}`` gives. None allows no such placeholder.
+    :param follow: whether ``{addresses:NAME}`` of these services is allowed. None means that it never is there.
     :raises DefinitionError: it uses other placeholders, or cannot be read. No message has the text itself.
     """
     names = []
     for part in PART.finditer(text):
         if part[0] in ("{{", "}}"):
             continue
-        if services is not None and (part[1] or "").startswith(SERVICE):
-            if part[1].removeprefix(SERVICE) not in services:
-                there = f"character {part.start() + 1} names a service that is not in `requires`"
-                raise DefinitionError(f"{at}: {{service:…}} at {there}. Add it there, or correct it.")
+        kind, _, service = (part[1] or "").partition(":")
+        known = [SERVICE] if follow is None else [SERVICE, ADDRESSES]
+        if services is not None and f"{kind}:" in known:
+            place = f"{{{kind}:…}} at character {part.start() + 1}"
+            if service not in services:
+                raise DefinitionError(
+                    f"{at}: {place} names a service that is not in `requires`. Add it there, or correct it."
+                )
+            if f"{kind}:" == ADDRESSES and not follow:
+                raise DefinitionError(
+                    f"{at}: {place} is for an app with `follow: true`, because addresses change. Write it, or write"
+                    " {service:…}, which is the DNS name."
+                )
             continue
         if part[1] not in allowed:
             raise DefinitionError(f"{at}: {_problem(part, allowed, command)}")

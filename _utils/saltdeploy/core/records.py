@@ -8,26 +8,16 @@ and ``deploy/<environment>/.away/<node>`` marks a node that is out of use.
 
 from __future__ import annotations
 
-import json
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol, TypedDict
 
 from . import editions, shapes, traffic
-from .errors import DONE, NOT_REVERTED, REVERTED
-from .instanceids import version_of
+from .versions import argument
 
 if TYPE_CHECKING:
     from .model import App
 
-# How many entries of history are kept for an app: more than anybody looks through, few enough to be read at once.
-KEPT = 50
-# The most bytes of JSON in an entry: base64 adds a third, and Consul takes 512 KB at once.
-LIMIT = 380_000
-# The verbs that take an app to a release.
-DEPLOYING = ("deploy", "publish", "promote", "abort", "rollback", "scale", "evacuate", "return")
-# If an entry is too long, its texts are cut to these numbers of characters, one try after the other.
-CUTS = (1000, 200, 50)
 # Node -> ids of instances.
 Ids = dict[str, list[str]]
 
@@ -101,7 +91,8 @@ class Record(_Record, total=False):
     """The present record: the release that clients have, and its instances on each node.
 
     If the app keeps data, ``data`` has the nodes on which it had data. ``tolerated`` has the services that ``keep``
-    left to clients. ``digests`` has release -> SHA-256 of its archive.
+    left to clients. ``digests`` has release -> SHA-256 of its archive. ``absent`` has the nodes that did not answer and
+    were left out, so that they owe their part.
     """
 
     paused: Paused
@@ -110,6 +101,7 @@ class Record(_Record, total=False):
     data: list[str]
     tolerated: list[str]
     digests: dict[str, str]
+    absent: list[str]
 
 
 # The record of an app that is not deployed.
@@ -127,50 +119,6 @@ class Serving(TypedDict):
     beside: list[str]
     tolerated: list[str]
     missing: list[str]
-
-
-class StepData(TypedDict):
-    """One step of a run. ``node`` is empty if the step ended everywhere."""
-
-    phase: str
-    node: str
-    what: str
-    seconds: float
-    ok: bool
-
-
-class _Entry(TypedDict):
-    version: str
-    retcode: int
-    owner: str
-    reason: str
-    began: float
-    seconds: float
-    why: str
-    record: Record | None
-
-
-class Entry(_Entry, total=False):
-    """An entry of the history: the result of a verb that changed something.
-
-    ``record`` is the record at the end, None if nobody knows it. ``left`` is the release that a rollback left.
-    ``untrue`` is the difference between the exit code ``acted`` and the facts.
-    """
-
-    app: str
-    environment: str
-    verb: str
-    deployment: str
-    left: str
-    plan: list[str]
-    steps: list[StepData]
-    warnings: list[str]
-    changed: bool
-    serving: Serving | None
-    untrue: str
-    acted: int
-    outcome: str
-    verdict: str
 
 
 class Keys(Protocol):
@@ -236,6 +184,11 @@ def approval_key(prefix: str, person: str) -> str:
     return f"{prefix}approvals/{person}"
 
 
+def request_key(prefix: str) -> str:
+    """Return the key of the time of the last signed request that was taken, in seconds since 1970."""
+    return f"{prefix}request"
+
+
 def settings_key(prefix: str) -> str:
     """Return the key of the highest number of settings that a run has begun to deploy."""
     return f"{prefix}settings"
@@ -254,25 +207,12 @@ def highest(discovery: Keys, prefix: str) -> int:
 def read(discovery: Keys, prefix: str) -> tuple[Record | None, list[str]]:
     """Return the record of an app, None if there is none, and sentences on its parts that cannot be used."""
     key = current_key(prefix)
-    record, problems = shapes.record(discovery.read(key)[0], _app(prefix))
+    record, problems = shapes.record(discovery.read(key)[0], app_of(prefix))
     return record, [f"{key}: {problem}" for problem in problems]
 
 
-def history(discovery: Keys, prefix: str) -> tuple[list[Entry], list[str]]:
-    """Return the entries of an app's history that can be used, the newest first, and sentences on the others.
-
-    The order is Consul's, because a master's clock may have been ahead.
-    """
-    entries: list[Entry] = []
-    problems: list[str] = []
-    for key, value in reversed(discovery.entries(history_key(prefix))):
-        entry, wrong = shapes.entry(value, _app(prefix))
-        entries += [entry] if entry else []
-        problems += [f"{key}: {problem}" for problem in wrong]
-    return entries, problems
-
-
-def _app(prefix: str) -> str:
+def app_of(prefix: str) -> str:
+    """Return the app whose keys begin with ``prefix``."""
     return prefix.rstrip("/").rpartition("/")[2]
 
 
@@ -293,6 +233,31 @@ def paused(app: str, environment: str, record: Record | None) -> str:
     )
 
 
+def absent(app: str, environment: str, record: Record | None) -> str:
+    """Return the sentence on the nodes that a deployment left out because they did not answer, or an empty text.
+
+    :param app, environment: their names.
+    """
+    nodes = record.get("absent") if record else None
+    if not record or not nodes:
+        return ""
+    version, target = argument(editions.release(record["version"])), ",".join(nodes)
+    return (
+        f"{', '.join(nodes)} did not answer when {app} {editions.told(record['version'])} was deployed, and"
+        f" {'was' if len(nodes) == 1 else 'were'} left out (skip_absent). When back, run salt"
+        f" {'-L ' if len(nodes) > 1 else ''}{target} state.apply,"
+        f" then salt-run deploy.app {app} {version} env={environment}"
+    )
+
+
+def gone(record: Record | None, nodes: Collection[str]) -> dict[str, list[str]]:
+    """Return the instances that the record has on other nodes than ``nodes``: node -> ids, none if only data."""
+    if not record:
+        return {}
+    found = {node: list(ids) for node, ids in record["nodes"].items() if ids}
+    return {node: found.get(node, []) for node in (*found, *record.get("data", ())) if node not in nodes}
+
+
 def settled(record: Record | None) -> str | None:
     """Return the release that clients have for good by the record, or None if a hook froze a deployment half way."""
     if not record or "frozen" in record:
@@ -303,143 +268,3 @@ def settled(record: Record | None) -> str | None:
 def pauses(app: App, version: str, record: Record | None) -> bool:
     """Return whether a deployment of ``version`` of ``app`` is to pause after its first wave."""
     return app.strategy.pause > 0 and (app.recreate or version != settled(record))
-
-
-def surplus(keys: list[str]) -> list[str]:
-    """Return the keys to remove from the history's ``keys``, the oldest first, to make room for another entry."""
-    return keys[: max(0, len(keys) + 1 - KEPT)]
-
-
-def cut(entry: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``entry`` as the history can hold it: an entry that is too long gets shorter texts, and says so."""
-    fitting = dict(entry)
-    for length in CUTS:
-        if _size(fitting) <= LIMIT:
-            return fitting
-        said = f"this entry was too long: its steps and other texts are shortened to {length} characters each"
-        fitting = {
-            **entry,
-            "steps": _shortened(entry["steps"], length),
-            "plan": _shortened(entry["plan"], length),
-            "warnings": [*_shortened(entry["warnings"], length), said],
-            "why": _shortened(entry["why"], length),
-            "verdict": _shortened(entry["verdict"], length),
-        }
-    if _size(fitting) <= LIMIT:
-        return fitting
-    said = "this entry was too long: its steps and its plan are left out"
-    return {**fitting, "steps": [], "plan": [], "warnings": [said]}
-
-
-def last_good(history: Iterable[Entry], current: str | None, left: Iterable[str] = ()) -> Entry | None:
-    """Return the newest entry that published another release than ``current``, None if there is none.
-
-    A release that was left by a rollback is not good until it is deployed again.
-
-    :param history: entries, the newest first.
-    :param left: releases that are being left.
-    """
-    others: set[str | None] = {current, *left}
-    for entry in history:
-        record = entry["record"]
-        # A rollback from which some nodes were left out has left its release, too.
-        if entry["retcode"] == NOT_REVERTED and record and not record.get("frozen"):
-            others.add(entry.get("left"))
-        if entry["retcode"] != DONE:
-            continue
-        finished = record and not _is_unfinished(record)
-        if record and finished and record["nodes"] and record["version"] not in others:
-            return entry
-        others.add(entry.get("left"))
-    return None
-
-
-def since(history: Iterable[Entry], record: Record) -> tuple[float, str]:
-    """Return when the edition of ``record`` came, and by which deployment.
-
-    Later runs, for example for more instances, write a record of their own.
-
-    :param history: entries, the newest first.
-    """
-    found = record["time"], record["deployment"]
-    for entry in history:
-        its = entry["record"]
-        if entry["retcode"] != DONE or not its:
-            continue
-        if its["version"] != record["version"]:
-            break
-        found = its["time"], its["deployment"]
-    return found
-
-
-def known_editions(record: Record | None, history: Iterable[Entry]) -> list[str]:
-    """Return all editions that a record and the history tell of, first those that were published, the newest first."""
-    entries = list(history)
-    found = [
-        edition
-        for its in (record, *(entry["record"] for entry in entries))
-        if its
-        for edition in (its["version"], *(version_of(i) for ids in its["nodes"].values() for i in ids))
-    ]
-    tried = [entry["version"] for entry in entries if editions.is_edition(entry["version"])]
-    return list(dict.fromkeys([*found, *tried]))
-
-
-def good(history: Iterable[Entry]) -> list[str]:
-    """Return the editions that deployments published for good, the newest first.
-
-    :param history: entries, the newest first.
-    """
-    done = (entry["record"] for entry in history if entry["retcode"] == DONE)
-    return [record["version"] for record in done if record and record["nodes"] and not _is_unfinished(record)]
-
-
-def _is_unfinished(record: Record) -> bool:
-    return bool(record.get("paused") or record.get("frozen"))
-
-
-def passed(history: Collection[Entry], current: str, target: str) -> tuple[list[str], list[str]]:
-    """Return the reverted releases and the left releases that a rollback from ``current`` to ``target`` passes over.
-
-    A reverted release is a release that somebody tried to deploy after ``current``, and that clients do not have.
-
-    :param history: entries, the newest first.
-    """
-    reverted: list[str] = []
-    left: list[str] = []
-    for entry in history:
-        its = _release(entry)
-        # Clients also have a release that got stuck, at least in part: see :func:`running`.
-        serves = entry["retcode"] == NOT_REVERTED or (entry["retcode"], its) == (DONE, current)
-        if serves and entry["version"] == current:
-            break
-        if entry["retcode"] == REVERTED and entry.get("verb", "deploy") in DEPLOYING:
-            reverted.append(entry["version"])
-    for entry in history:
-        if _release(entry) == target and entry["version"] == target:
-            break
-        left.append(entry.get("left", ""))
-    others = {"", current, target}
-    return [v for v in dict.fromkeys(reverted) if v not in others], [v for v in dict.fromkeys(left) if v not in others]
-
-
-def running(history: Iterable[Entry], record: Record) -> str:
-    """Return the release that clients have by now, at least in part: a release that got stuck, or else the record's."""
-    newest = next((e for e in history if e.get("verb", "deploy") in DEPLOYING), None)
-    return newest["version"] if newest and newest["retcode"] == NOT_REVERTED else record["version"]
-
-
-def _release(entry: Entry) -> str | None:
-    return entry["record"]["version"] if entry["record"] else None
-
-
-def _size(entry: Mapping[str, Any]) -> int:
-    return len(json.dumps(entry))
-
-
-def _shortened(value: Any, length: int) -> Any:
-    if isinstance(value, dict):
-        return {k: _shortened(v, length) for k, v in value.items()}
-    if isinstance(value, list):
-        return [_shortened(v, length) for v in value]
-    return f"{value[:length]}…" if isinstance(value, str) and len(value) > length else value

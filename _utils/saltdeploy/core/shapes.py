@@ -17,8 +17,9 @@ from .words import shown
 if TYPE_CHECKING:
     from typing import TypeGuard
 
+    from .entries import Entry
     from .hooks import Mark
-    from .records import Entry, Ids, Record
+    from .records import Ids, Record
 
 # Seconds since 1970 that a calendar can show: up to the year 5138.
 LATEST = 1e11
@@ -61,7 +62,7 @@ def _texts(value: object) -> bool:
 
 
 def _digests(value: object) -> bool:
-    return _mapping(value) and all(isinstance(d, str) and names.DIGEST.fullmatch(d) for d in value.values())
+    return _mapping(value) and all(isinstance(d, str) and names.CONTENT.fullmatch(d) for d in value.values())
 
 
 def _code(value: object) -> bool:
@@ -85,6 +86,7 @@ RECORD: Shape = {
     "data": _texts,
     "tolerated": _texts,
     "digests": _digests,
+    "absent": _texts,
 }
 PAUSED: Shape = {
     "from": _release,
@@ -133,6 +135,7 @@ MARK: Shape = {
 }
 OPTIONAL = (
     *("canary", "weights", "candidates", "move", "verb", "left", "outcome", "data", "tolerated", "digests"),
+    "absent",
     "scale",
 )
 PARTS = {"paused": PAUSED, "frozen": FROZEN, "warm": WARM}
@@ -166,7 +169,7 @@ def entry(value: object, app: str) -> tuple[Entry | None, list[str]]:
     """Return an entry of the history of ``app``, None if it cannot be used, and sentences on its mistakes."""
     wrong = _misfit(value, ENTRY)
     if wrong or not isinstance(value, dict):
-        return None, [f"{wrong}. This key is left out: `consul kv delete` removes it."]
+        return None, [f"{wrong}. This key is left out. Remove it in Consul's KV, or in etcd."]
     its, problems = record(value.get("record"), app)
     if value.get("record") is not None and its is None:
         return None, [f"record: {problem}" for problem in problems]

@@ -15,13 +15,13 @@ SCHEME = re.compile(r"(?i)([a-z][a-z0-9+.-]{0,20})://(?=([^/?#]*))")
 FILLED = re.compile(r"(?:\$\w+|\$\{\{?\w+\}\}?|\{[a-z]*\})+|\$\(.*")
 # The message on a command with a secret.
 COMMAND = (
-    "a URL has a password or a token (it is not shown). Messages and Consul show commands. Put it into `env` or into a"
-    " file on the node. A shell fills it in: sh -c 'psql postgres://shop:$PASSWORD@db/shop', for example."
+    "a URL has a password or a token (it is not shown). Messages and discovery show commands. Put it into `env` or into"
+    " a file on the node. A shell fills it in: sh -c 'psql postgres://shop:$PASSWORD@db/shop', for example."
 )
 # Hosts that are reached without a network.
 LOOPBACK = re.compile(r"(?i)localhost|127\.[0-9.]+|\[::1\]")
 # The keys of an app, and of an environment, that have URLs below them.
-OF_APP, OF_ENVIRONMENT = ("source",), (("discovery",), ("consul",))
+OF_APP, OF_ENVIRONMENT = ("source",), (("discovery",), ("consul",), ("skydns",))
 # The secrets of a source have a place of their own, which is no URL.
 NOT_URLS = ("headers",)
 # A path of keys and positions in a definition of any shape.
@@ -104,6 +104,18 @@ def public(url: str) -> str:
     return re.split(r"[?#]", without_secrets(url), maxsplit=1)[0]
 
 
+def file_name(url: str) -> str:
+    """Return the name of the file at a place: a URL, or a path. Empty if the place ends with none."""
+    scheme, mark, rest = url.partition("://")
+    path = rest if mark else url
+    if mark and scheme != "file":
+        path = path.partition("?")[0]
+    if mark and scheme in ("http", "https"):
+        path = path.partition("#")[0].partition("/")[2]  # behind the host
+    name = path.rpartition("/")[2]
+    return "" if name in (".", "..") else name
+
+
 def place(url: str) -> tuple[str, str | None, int | None]:
     """Return scheme, host and port of a URL as a single value to compare, with default ports filled in."""
     parts = urlsplit(url)
@@ -142,14 +154,16 @@ def _place(keys: Keys) -> tuple[bool, tuple[str, ...]]:
 
 def _is_command(inner: tuple[str, ...]) -> bool:
     tested = inner[:1] == ("tests",) or inner[:2] == ("strategy", "analysis")
-    return inner[:1] in (("run",), ("hooks",)) or (tested and inner[-1] == "command")
+    built = inner[:2] == (OF_APP[0], "build")
+    return inner[:1] in (("run",), ("hooks",)) or built or (tested and inner[-1] == "command")
 
 
 def _other_way(keys: Sequence[str], app: str | None) -> str:
     """Return the advice on a login in the URL at ``keys``. ``app`` is None for a URL of an environment."""
     if app is None:
-        return "use discovery:consul:token" if "discovery" in keys else "leave the login out"
-    if {"archive", "sha256"} & set(keys):
+        logins = {"consul": "use discovery:consul:token", "skydns": "use discovery:skydns:user and password"}
+        return next((login for key, login in logins.items() if key in keys[3:]), "leave the login out")
+    if {"archive", "ansible", "git", "sha256"} & set(keys):
         return "use source:headers, or a file on the node: source:token_file or source:netrc"
     return "use a file on the node: source:netrc"
 

@@ -10,7 +10,12 @@ from .errors import Refused
 from .words import listed, nearest, odd, shown
 
 if TYPE_CHECKING:
-    from .model import App
+    from .model import App, Source
+
+# The version that a definition says of a folder whose content determines it, and the beginning of such versions.
+WORKING_COPY, CONTENT = "working-copy", "wc-"
+# The beginning of a version that names a commit of a branch.
+COMMIT = "git-"
 
 
 def check(app: App, version: object) -> str:
@@ -27,6 +32,42 @@ def check(app: App, version: object) -> str:
             f" apps:{app.name}:source:sha256. Digests there: {listed(digests)}."
         )
     return found
+
+
+def of_content(digest: str) -> str:
+    """Return the version of a working copy whose content has the SHA-256 ``digest``."""
+    return f"{CONTENT}{digest[:12]}"
+
+
+def is_of_content(version: str) -> bool:
+    """Return whether ``version`` is a name of content, as :func:`of_content` returns it."""
+    return re.fullmatch(f"{CONTENT}[0-9a-f]{{12}}", version) is not None
+
+
+def of_commit(commit: str) -> str:
+    """Return the version of ``commit``, which a branch has without a version of its own."""
+    return f"{COMMIT}{commit[:12]}"
+
+
+def commit(version: str) -> str:
+    """Return the beginning of the commit that ``version`` names, as :func:`of_commit` returns it, or an empty text."""
+    return version.removeprefix(COMMIT) if re.fullmatch(f"{COMMIT}[0-9a-f]{{12}}", version) else ""
+
+
+def is_branch(source: Source) -> bool:
+    """Return whether all versions of a Git repository come from the same branch."""
+    return source.kind == "git" and "{version}" not in source.ref
+
+
+def is_open(app: App, version: object) -> bool:
+    """Return whether the content of a folder or a branch determines the version to deploy.
+
+    This is so if nobody says a version.
+    """
+    unsaid = version in (None, "") and not app.version
+    if app.source.kind == "path":
+        return unsaid or version == WORKING_COPY
+    return unsaid and is_branch(app.source)
 
 
 def recorded(app: App, edition: str) -> str:
@@ -46,6 +87,12 @@ def usable(app: App, version: object) -> str:
     """
     if version is None or version == "":
         if not app.version:
+            if is_open(app, version):
+                kind = "folder" if app.source.kind == "path" else "branch"
+                raise Refused(
+                    f"which version of {app.name}? Its source is a {kind}: salt-run deploy.plan {app.name} shows the"
+                    " version of its content. Say version=…"
+                )
             raise Refused(
                 f"which version of {app.name}? Say version=…, or set `version` for it in the environment's apps."
             )

@@ -24,7 +24,10 @@ CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 HARMFUL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff\ud800-\udfff]")
 # Below these keys are secrets, so a key of another form may be a secret. Without a space, YAML takes `NAME:secret` for
 # a key.
-SECRETIVE = {"env": re.compile("[A-Za-z_][A-Za-z0-9_]*"), "headers": re.compile("[A-Za-z0-9-]+")}
+SECRETIVE = {
+    **dict.fromkeys(("env", "vars"), re.compile("[A-Za-z_][A-Za-z0-9_]*")),
+    "headers": re.compile("[A-Za-z0-9-]+"),
+}
 
 
 class _Short(reprlib.Repr):

@@ -3,15 +3,28 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..core import addresses, bluegreen, bounds, events, urls, words
 from ..core.conditions import Conditions
+from ..core.environment import Environment, Node
 from ..core.errors import DefinitionError, Mistakes, Refused
-from ..core.model import App, Environment, Node
+from ..core.model import SKYDNS_DOMAIN, App
 from ..core.words import nearest, shown
-from . import appdefinition, cluster, conditions, conflicts, groups, inheritance, validation
+from . import (
+    appdefinition,
+    conditions,
+    conflicts,
+    etcdcluster,
+    groups,
+    inheritance,
+    loadbalancer,
+    platforms,
+    probes,
+    validation,
+)
 from .inheritance import left_out, mapping, merge, named, resolve
 
 if TYPE_CHECKING:
@@ -126,13 +139,14 @@ def _environment(
     """Return the Environment of the raw mapping ``raw`` without its apps, and add its mistakes to ``mistakes``."""
     where = f"environments:{name}"
     mistakes.attempt(conflicts.check, where, raw)
-    if cluster.wanted(raw):
-        mistakes.attempt(cluster.identities, name, raw)
+    platform = platforms.of(raw)
+    if platform:
+        mistakes.attempt(platform.identities, name, raw)
     return Environment(
         name=name,
         nodes={n: _node(n, about, where, mistakes) for n, about in raw["nodes"].items()},
         apps={},
-        discovery=raw.get("discovery") or {"consul": {}},
+        discovery=_discovery(name, raw.get("discovery") or {"skydns" if etcdcluster.wanted(raw) else "consul": {}}),
         webhook=mistakes.attempt(events.webhook, raw.get("notify") or {}, f"{where}:notify"),
         upstream=_upstream(raw.get("dns") or {}, f"{where}:dns:upstream", mistakes),
         broken=broken,
@@ -140,6 +154,13 @@ def _environment(
         conditions=mistakes.attempt(conditions.parse, where, raw, default=Conditions()),
         groups=mistakes.attempt(groups.parse, where, raw, default={}),
     )
+
+
+def _discovery(name: str, raw: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``discovery`` of an environment. With SkyDNS, its name is a part of all keys and names."""
+    if "skydns" not in raw:
+        return dict(raw)
+    return {"skydns": {"domain": SKYDNS_DOMAIN, **raw["skydns"], "environment": name}}
 
 
 def _fill(
@@ -164,8 +185,8 @@ def _fill(
                 good[name] = merge(apps[name], settings or {})
             else:  # This happens only on a node without jsonschema.
                 environment.broken[name] = f"apps:{words.name(name)}: is not a mapping."
-    allowed = raw["consul"].get("services") or [] if cluster.wanted(raw) else None
-    environment.clashing.update(conflicts.of_apps(where, good, set(raw["apps"]), allowed))
+    allowed, kind = platforms.services(raw), "skydns" if etcdcluster.wanted(raw) else "consul"
+    environment.clashing.update(conflicts.of_apps(where, good, set(raw["apps"]), allowed, kind))
     for name, merged in good.items():
         mistakes = Mistakes(known.get(name, ()))
         try:
@@ -179,7 +200,7 @@ def _fill(
         if mistakes.found:
             environment.broken[name] = validation.listed(mistakes.found, told)
         else:
-            environment.apps[name] = app
+            environment.apps[name] = replace(app, domain=environment.domain)
 
 
 def _fit(environment: Environment, app: App) -> None:
@@ -187,6 +208,9 @@ def _fit(environment: Environment, app: App) -> None:
     mistakes = Mistakes()
     mistakes.attempt(bluegreen.check_room, app, len(environment.eligible(app)))
     mistakes.attempt(_refuse_lonely_peers, app, environment)
+    if "skydns" in environment.discovery:
+        mistakes.attempt(probes.refuse_grpc, app)
+        mistakes.attempt(loadbalancer.refuse_share, environment, app)
     mistakes.refuse()
 
 

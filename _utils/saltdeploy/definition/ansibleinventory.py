@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ..core.errors import Refused
 
 if TYPE_CHECKING:
-    from ..core.model import Environment, Node
+    from ..core.environment import Environment, Node
 
 # The groups that Ansible itself has.
 TAKEN = ("all", "ungrouped")

@@ -18,6 +18,7 @@ from ..core import (
     hooks,
     placeholders,
     traffic,
+    versions,
     words,
 )
 from ..core.errors import DefinitionError, Mistakes
@@ -42,6 +43,8 @@ if TYPE_CHECKING:
 # Folders that the unit of an app may not write to, and folders that it finds empty. See runtime/systemd.py.
 PROTECTED = ("/usr", "/bin", "/sbin", "/lib", "/lib64", "/boot", "/efi", "/etc", "/home", "/root", "/run")
 CLEARED = ("/tmp", "/var/tmp", "/proc", "/sys", "/dev")
+# podman takes no line of 64 KiB from a file of variables. Placeholders in a value may be filled in with longer texts.
+MOST_OF_VALUE = 60_000
 # They stand in for wrong ports, and for a wrong check or test. Nothing else of the app is wrong because of them.
 ANY_PORT, ANY_PROBE = PortRange(1, 1), Probe("command", "true")
 # A node that may not run an app knows neither its source nor its command. Nobody asks such an App for its source.
@@ -68,16 +71,21 @@ def parse(
     strategy = mistakes.attempt(strategies.parse, merge(shared, own), at if own else where)
     gates = mistakes.attempt(_gates, raw, env, at, where)
     app = _app(name, raw, at, mistakes.attempt)
+    if app.version == versions.WORKING_COPY and app.source and app.source.kind == "path":
+        app = replace(app, version="")
     whole = not mistakes.found
     mistakes.attempt(instancefiles.check, app.config, f"{at}:config")
     mistakes.attempt(_check_placeholders, app, at)
     mistakes.attempt(_check_reload, app, at)
+    mistakes.attempt(_check_unit, app, at)
+    mistakes.attempt(_check_container, app, at)
     mistakes.attempt(probes.check_kinds, app, at)
     if strategy:
         app = replace(app, strategy=replace(strategy, analysis=gates or ()))
         mistakes.attempt(traffic.check, strategy, at if "canary_weight" in own else where)
         mistakes.attempt(bluegreen.check, app, own, shared, at, where)
         mistakes.attempt(_check_recreate, app, at if "type" in own else where)
+        mistakes.attempt(_check_package, app, at)
     if whole:
         mistakes.attempt(fit, app)
     mistakes.refuse()
@@ -117,6 +125,8 @@ def _app(name: str, raw: Mapping[str, Any], at: str, attempt: Callable[..., Any]
         reload=attempt(_reload, raw["reload"], f"{at}:reload") if "reload" in raw else None,
         check_restart=attempt(_check_restart, raw.get("check_restart"), f"{at}:check_restart"),
         service=attempt(registrations.parse, raw.get("service", {}), f"{at}:service", default=Registration()),
+        follow=raw.get("follow", App.follow),
+        unit=raw.get("unit", App.unit),
     )
 
 
@@ -155,6 +165,54 @@ def _check_recreate(app: App, at: str) -> None:
         raise DefinitionError(
             f"{at}:strategy:type: recreate is for an app with one port, and {app.name} has {app.ports or 'none'}."
             f" Write `rolling` in apps:{app.name}:strategy:type, or one port in apps:{app.name}:ports."
+        )
+
+
+def _check_unit(app: App, at: str) -> None:
+    """Raise DefinitionError if ``app`` has a unit that it cannot have."""
+    if not app.source or not app.unit:
+        return
+    mistakes = Mistakes()
+    if app.run:
+        mistakes.add(f"{at}:unit: has a command of its own, and there is {at}:run. Remove one.")
+    if app.source.kind != "package":
+        mistakes.add(f"{at}:unit: has no meaning with `{app.source.kind}`. Write {at}:run.")
+    if app.is_watched and app.ports:
+        mistakes.add(f"{at}:unit: no watcher runs beside a unit, so there is no check_restart and no script check.")
+    mistakes.refuse()
+
+
+def _check_container(app: App, at: str) -> None:
+    """Raise DefinitionError if ``app`` is an image, and wants what a container cannot have."""
+    if not app.source or app.source.kind != "container":
+        return
+    mistakes = Mistakes()
+    if app.is_watched:
+        key, why = ("ports", "is missing, and ") if app.ports is None else ("check_restart", "")
+        mistakes.add(
+            f"{at}:{key}: {why}no watcher runs beside a container, so it has ports, and neither check_restart nor a"
+            " script check."
+        )
+    for key, value in (("run", app.run), *((f"env:{name}", value) for name, value in app.env.items())):
+        if "{release}" in value:
+            mistakes.add(f"{at}:{key}: the release of a container is an image. It has no folder {{release}}.")
+    for name, value in app.env.items():
+        if "\n" in value or "\r" in value:
+            mistakes.add(f"{at}:env:{name}: has several lines, which no container can get. Write a file in `config`.")
+        if len(value.encode()) > MOST_OF_VALUE:
+            mistakes.add(
+                f"{at}:env:{name}: has more than {MOST_OF_VALUE} bytes, which no container can get. Write a file in"
+                " `config`."
+            )
+    mistakes.refuse()
+
+
+def _check_package(app: App, at: str) -> None:
+    """Raise DefinitionError if ``app`` is a package, and two versions of it would have to be on a node."""
+    if app.source and app.source.kind == "package" and not app.recreate:
+        raise DefinitionError(
+            f"{at}:strategy:type: {app.name} is a package, and a node has one version of a package. Write `recreate`,"
+            f" so that the old instance ends first, and one port in {at}:ports."
         )
 
 
@@ -222,7 +280,8 @@ def _check_placeholders(app: App, at: str) -> None:
     mistakes = Mistakes()
     missing: dict[str, str] = {}
     # A source that is wrong is None here, as it is on a node that may not run the app and has no command.
-    texts = [("run", app.run)] if app.source or app.run else []
+    needed = app.source and not app.unit and app.source.kind != "container"
+    texts = [("run", app.run)] if needed or (app.run and not app.unit) else []
     texts += [(words.path(("env", k), {"env": app.env}), v) for k, v in app.env.items()]
     texts += [(f"tests:{i}:command", t.target) for i, t in enumerate(app.tests) if t.kind == "command"]
     texts += [(f"checks:{i}:script", c.target) for i, c in enumerate(app.checks) if c.kind == "script"]
@@ -230,7 +289,8 @@ def _check_placeholders(app: App, at: str) -> None:
     texts += [("reload:command", app.reload.command)] if app.reload and app.reload.command else []
     for key, text in texts:
         command = not key.startswith("env:")
-        given = (text, f"{at}:{key}", placeholders.PLACEHOLDERS, command, app.requires)
+        follow = app.follow if key.startswith(("run", "env:")) else None
+        given = (text, f"{at}:{key}", placeholders.PLACEHOLDERS, command, app.requires, follow)
         for name in mistakes.attempt(placeholders.check, *given) or ():
             if name == "port" and key.startswith("hooks:"):
                 mistakes.add(f"{at}:{key}: {hooks.NO_PORT}")
@@ -247,6 +307,8 @@ def _check_placeholders(app: App, at: str) -> None:
             place = f"{at}:tests:{number}:{test.kind}"
             mistakes.attempt(_refuse_placeholders, test.target, place, placeholders.ELSEWHERE)
             mistakes.attempt(_refuse_placeholders, test.contains, f"{place}:contains", placeholders.ELSEWHERE)
+    if app.follow and not app.requires:
+        missing["requires"] = "`follow: true` follows the services that it names."
     listens = [p for p in (*app.checks, *app.tests) if p.kind in probes.ASKING]
     if listens and app.ports is None:
         missing.setdefault("ports", f"the {listens[0].kind} check or test needs a port.")

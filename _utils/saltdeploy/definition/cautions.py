@@ -12,7 +12,8 @@ from .probes import HTTP
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
-    from ..core.model import App, Environment
+    from ..core.environment import Environment
+    from ..core.model import App
 
 
 def of(app: App) -> list[str]:
@@ -66,7 +67,7 @@ def _open_login(app: App) -> Iterator[str]:
     sent: list[tuple[str, str]] = []
     given = [key for key in ("headers", "token_file", "netrc") if getattr(source, key)] if source else []
     if given:
-        places = [source.location] if source.kind == "archive" else [source.index, *source.requirements]
+        places = [source.index, *source.requirements, *([] if source.kind == "pip" else [source.location])]
         sent += [(f"source:{given[0]}", host) for place in places for host in urls.plain_hosts(place)]
     sent += [
         (f"analysis:{g.name}", host)
@@ -87,6 +88,17 @@ def _readable(where: str, host: str) -> str:
 
 def _open_digest(app: App) -> Iterator[str]:
     """Warn of a digest that somebody on the way can replace together with the archive."""
+    if app.source and app.source.kind == "git":
+        for host in urls.plain_hosts(app.source.location):
+            yield (
+                f"the repository of {app.name} comes from {host} over http: somebody on the way can replace tags and"
+                " files. Write https:// if the server has it"
+            )
+    for host in urls.plain_hosts(app.source.signed_by) if app.source else ():
+        yield (
+            f"the public key of {app.name} comes from {host} over http: somebody on the way can replace it together"
+            " with the archive and its signature. Write the key itself"
+        )
     digest = app.source.sha256 if app.source else None
     for host in urls.plain_hosts(digest) if isinstance(digest, str) else ():
         yield (

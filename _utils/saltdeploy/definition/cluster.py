@@ -9,7 +9,7 @@ import uuid
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
 from ..core import addresses, names
-from ..core.errors import DefinitionError
+from ..core.errors import DefinitionError, Mistakes
 from .inheritance import mapping
 
 if TYPE_CHECKING:
@@ -19,7 +19,13 @@ if TYPE_CHECKING:
     Identity = tuple[tuple[str, str], tuple[str, str]]
 
 SERVER = "consul-server"
+# The key of the pillar with the data of :func:`node`.
+PILLAR = "saltdeploy_consul"
+# Its name for people, and the state that removes it.
+TITLE, CLEAN = "Consul", "consul.clean"
 DATACENTER = "dc1"
+# The oldest Consul that takes the configuration of the states.
+OLDEST = (1, 17, 0)
 HTTPS = 8501
 ETC, DATA = "/etc/consul.d", "/var/lib/consul"
 # The namespace for the ids of tokens. These ids are no secrets, but must stay the same.
@@ -103,13 +109,16 @@ def servers(environment: Mapping[str, Any]) -> list[str]:
 def identities(name: str, environment: Mapping[str, Any]) -> dict[str, Identity]:
     """Return ``{node: (names, addresses)}`` for the certificate of each node.
 
-    :raises DefinitionError: it has no server, or an address is no IP address.
+    :raises DefinitionError: it has no server, or an address is no IP address. Or its Consul is too old.
     """
-    leading = set(servers(environment))
+    leading, mistakes = set(servers(environment)), Mistakes()
     if not leading:
-        raise DefinitionError(
+        mistakes.add(
             f"environments:{name}:nodes: `consul` is given, and no node has the role `{SERVER}`: give it to three."
         )
+    why = "does not take the configuration of the states"
+    mistakes.attempt(refuse_older, f"environments:{name}:consul:version", environment["consul"], OLDEST, why)
+    mistakes.refuse()
     found = {}
     for node, about in environment["nodes"].items():
         own = addresses.of_node(about.get("address"), f"environments:{name}:nodes:{node}:address")
@@ -119,15 +128,26 @@ def identities(name: str, environment: Mapping[str, Any]) -> dict[str, Identity]
     return found
 
 
-def discovery_of_master(environment: Mapping[str, Any], token: str, ca: object) -> dict[str, Any]:
+def refuse_older(at: str, program: Mapping[str, Any], oldest: tuple[int, ...], why: str) -> None:
+    """Raise DefinitionError if the version of a program is older than ``oldest``.
+
+    :param program: what the environment says of the program.
+    :param why: what is wrong with an older version.
+    """
+    version = program["version"]
+    if tuple(map(int, version.split("."))) < oldest:
+        raise DefinitionError(f"{at}: {version} {why}. Write {'.'.join(map(str, oldest))} or newer.")
+
+
+def discovery_of_master(environment: Mapping[str, Any], secrets: Secrets, ca: object) -> dict[str, Any]:
     """Return the ``discovery`` of the environment for the master: its servers, as deployer."""
     urls = [f"https://{addresses.join(_address(environment, n), HTTPS)}" for n in servers(environment)]
-    return {"consul": {"servers": urls, "token": token, "ca": str(ca)}}
+    return {"consul": {"servers": urls, "token": secrets["tokens"]["deployer"], "ca": str(ca)}}
 
 
-def discovery_of_node(token: str) -> dict[str, Any]:
+def discovery_of_node(environment: Mapping[str, Any], minion: str, secrets: Secrets) -> dict[str, Any]:
     """Return the ``discovery`` of the environment for a node: its own agent."""
-    return {"consul": {"token": token}}
+    return {"consul": {"token": secrets["tokens"]["nodes"]}}
 
 
 def node(

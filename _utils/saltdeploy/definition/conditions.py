@@ -1,4 +1,4 @@
-"""``approvals``, ``windows`` and ``accept_within`` of an environment: when something may be deployed there.
+"""The keys that say when something may be deployed to an environment, and who may do it.
 
 They belong to their environment alone, and only the master knows them.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # The keys of an environment that its bases do not give it, and no node has.
-KEYS = ("approvals", "windows", "accept_within")
+KEYS = ("approvals", "windows", "accept_within", "operators", "request_key_file")
 
 
 def parse(where: str, environment: Mapping[str, Any]) -> Conditions:
@@ -43,7 +43,20 @@ def parse(where: str, environment: Mapping[str, Any]) -> Conditions:
     given = environment.get("accept_within")
     within = None if given is None else mistakes.attempt(durations.positive, given, f"{where}:accept_within")
     mistakes.refuse()
-    return Conditions(approvals, windows, within)
+    return Conditions(approvals, windows, within, environment.get("request_key_file") or "")
+
+
+def operators(environment: object) -> list[str] | None:
+    """Return the names of the users of an environment, or None if it has no such key.
+
+    It is asked before anything else is read, so the shape may be wrong. Then nobody may use it.
+
+    :param environment: its raw mapping.
+    """
+    if not isinstance(environment, dict) or "operators" not in environment:
+        return None
+    found = environment["operators"]
+    return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
 
 
 def _window(at: str, raw: Mapping[str, Any], mistakes: Mistakes) -> Window:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 Value = TypeVar("Value")
 # The service of Consul's own servers.
 CONSUL = "consul"
+# The key of a platform -> the states that give its nodes their rights.
+RIGHTS = {CONSUL: "consul.acl", "skydns": "saltdeploy.skydns"}
 
 
 def check(where: str, environment: Mapping[str, Any]) -> None:
@@ -32,14 +34,41 @@ def check(where: str, environment: Mapping[str, Any]) -> None:
             f"{where}:nodes:{words.name(node)}:address: {same} is the address of {words.name(other)}, too."
             " Write an address of its own for each node."
         )
-    for key in _no_urls((environment.get("discovery") or {}).get("consul") or {}):
-        said = "this is no URL. Write http://{address}:8500, for example."
-        mistakes.add(f"{where}:discovery:consul:{key}: {said}")
+    for kind in RIGHTS:
+        program = environment.get(kind) or {}
+        # Salt takes no file from a web server without its digest.
+        if program.get("source", "").startswith(("http://", "https://")) and not program.get("sha256"):
+            mistakes.add(
+                f"{where}:{kind}:sha256: is missing. Write the SHA-256 of the file at `source`, or the URL of a file"
+                " with it."
+            )
+    discovery = environment.get("discovery") or {}
+    for kind in ("consul", "skydns"):
+        for key in _no_urls(discovery.get(kind) or {}):
+            said = "this is no URL. Write http://{address}:8500, for example."
+            mistakes.add(f"{where}:discovery:{kind}:{key}: {said}")
+    if (discovery.get("skydns") or {}).get("agent", AGENT).startswith("https://"):
+        mistakes.add(f"{where}:discovery:skydns:agent: the health agent has no TLS. Write http://, on the node itself.")
+    if "skydns" in discovery and "consul" in discovery:
+        mistakes.add(f"{where}:discovery: has `consul` and `skydns`. An environment has one service discovery.")
+    elif "skydns" in discovery and environment.get("consul") is not None:
+        mistakes.add(f"{where}:consul: has no meaning with `discovery: {{skydns: …}}`. Remove one of them.")
+    elif environment.get("skydns") is not None and ("consul" in discovery or environment.get("consul") is not None):
+        mistakes.add(f"{where}:skydns: has no meaning with Consul. Remove one of them.")
+    elif "skydns" in discovery and environment.get("skydns") is None and not discovery["skydns"].get("etcd"):
+        mistakes.add(
+            f"{where}:discovery:skydns: `etcd` is missing. Write the addresses of its members. If highstate shall set"
+            f" up etcd, write `skydns` in {where}."
+        )
     mistakes.refuse()
 
 
 def of_apps(
-    where: str, apps: Mapping[str, Mapping[str, Any]], names: Collection[str], allowed: Collection[str] | None = None
+    where: str,
+    apps: Mapping[str, Mapping[str, Any]],
+    names: Collection[str],
+    allowed: Collection[str] | None = None,
+    kind: str = CONSUL,
 ) -> dict[str, str]:
     """Return the apps that cannot be beside another app: ``{app: why}``. Both apps of a pair are in it.
 
@@ -49,6 +78,7 @@ def of_apps(
     :param apps: its apps, merged and of the right shape.
     :param names: the names of all its apps, also of those whose definition is wrong.
     :param allowed: the services beside apps that its nodes may register. None means any.
+    :param kind: the key of the platform that has their rights, one of RIGHTS.
     """
     found: dict[str, list[str]] = {}
     ports = {app: mapping(settings, "frontend").get("port") for app, settings in apps.items()}
@@ -63,16 +93,24 @@ def of_apps(
                 found.setdefault(name, []).append(said)
     for app, settings in apps.items():
         front = mapping(settings, "service").get("name")
-        wrong = _wrong_name(where, app, front, names, allowed) if isinstance(front, str) else ""
+        wrong = _wrong_name(where, app, front, names, allowed, kind) if isinstance(front, str) else ""
         if wrong:
             found.setdefault(app, []).append(wrong)
     for app, other, folder in _pairs((a, _data(s)) for a, s in apps.items()):
         said = f"apps:{app}:data: {folder} is the data folder of {other}, too. Name another folder."
         found.setdefault(app, []).append(said)
+    for app, other, package in _pairs((a, mapping(s, "source").get("package")) for a, s in apps.items()):
+        said = (
+            f"apps:{app}:source:package: {package} is the package of {other}, too, and a node has one version of it."
+            " Let one app deploy it."
+        )
+        found.setdefault(app, []).append(said)
     return {app: "\n".join(said) for app, said in found.items()}
 
 
-def _wrong_name(where: str, app: str, name: str, names: Collection[str], allowed: Collection[str] | None) -> str:
+def _wrong_name(
+    where: str, app: str, name: str, names: Collection[str], allowed: Collection[str] | None, kind: str
+) -> str:
     """Return why an app cannot have the second name ``name`` in discovery, or an empty text."""
     owner = "Consul" if name == CONSUL else name.removesuffix("-candidate")
     if name == CONSUL or owner in names:
@@ -80,7 +118,7 @@ def _wrong_name(where: str, app: str, name: str, names: Collection[str], allowed
     if allowed is not None and name not in allowed:
         return (
             f"apps:{app}:service:name: the nodes of this environment may not register {name}. Add it to"
-            f" {where}:consul:services, and apply consul.acl on the first server."
+            f" {where}:{kind}:services, and apply {RIGHTS[kind]} on the first server."
         )
     return ""
 
@@ -111,10 +149,11 @@ def in_a_circle(way: Sequence[str]) -> str:
     )
 
 
-def _no_urls(consul: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the keys of Consul's URLs whose values are no URLs."""
-    urls = [(f"servers:{number}", url) for number, url in enumerate(consul.get("servers", ()))]
-    for key, url in [*urls, ("agent", consul.get("agent", AGENT))]:
+def _no_urls(discovery: Mapping[str, Any]) -> Iterator[str]:
+    """Yield the keys of the URLs of ``consul`` or ``skydns`` whose values are no URLs."""
+    listed = [(key, discovery.get(key, ())) for key in ("servers", "etcd")]
+    urls = [(f"{key}:{number}", url) for key, some in listed for number, url in enumerate(some)]
+    for key, url in [*urls, ("agent", discovery.get("agent", AGENT))]:
         if key == "agent":
             # There is no other placeholder, and an IPv6 address gets its brackets when it is filled in.
             url = url.replace("[{address}]", "{}").replace("{address}", "192.0.2.1")

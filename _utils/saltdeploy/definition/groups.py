@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..core import names, words
+from ..core.environment import Group
 from ..core.errors import Mistakes
-from ..core.model import Group
 from ..core.words import nearest
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ..core import advice, bounds, words
 from ..core.errors import DefinitionError, Refused
 from ..core.words import nearest, shown
-from . import conditions
+from . import conditions, sources
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping, Sequence
@@ -179,12 +179,19 @@ def left_out(files: Mapping[str, str], name: str = "") -> str:
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``base`` with ``over`` laid over it, mapping by mapping."""
+    """Return ``base`` with ``over`` laid over it, mapping by mapping. A source of another kind replaces the source."""
     merged = dict(base)
     for key, value in over.items():
         both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        both = both and not (key == "source" and _is_another_kind(merged[key], value))
         merged[key] = merge(merged[key], value) if both else value
     return merged
+
+
+def _is_another_kind(base: Mapping[str, Any], over: Mapping[str, Any]) -> bool:
+    """Return whether ``over`` replaces the source ``base``, whose other keys have no meaning with the new kind."""
+    kinds = {kind for kind in sources.ONLY if kind in over}
+    return bool(kinds) and not any(kind in base for kind in kinds)
 
 
 def mapping(env: object, key: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 RECORD, START, LOG = "instance.json", "start", "log"
+# The variables of an instance that runs as a copy of a package's unit.
+VARIABLES = ".variables"
 # The note on the things that an instance waits for until it is ready.
 WAITING = ".waiting"
 # The watcher of an instance, the file with its scripts and checks, and its notes on the restarts of the instance.
@@ -25,7 +27,7 @@ REGISTERED, BEFORE = ".registered", ".registered-before"
 CONFIG_BEFORE = ".config-before"
 # A file has a name with .partial until it is complete. supervisord numbers the logs that it puts aside.
 TAKEN = re.compile(
-    r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.watching\.json|\.restarts|\.waiting|\.process|\.registered(-before)?|\.config-before|\..*\.partial"
+    r"instance\.json|start|log(\.[0-9]+)?|\.watcher\.py|\.watching\.json|\.restarts|\.waiting|\.process|\.registered(-before)?|\.config-before|\.variables|\..*\.partial"
 )
 
 

@@ -9,13 +9,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, TypedDict
 
+from ..core import traffic
 from ..core.errors import DefinitionError, Refused
 from ..core.words import joined
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ..core.model import App, Environment
+    from ..core.environment import Environment
+    from ..core.model import App
 
 # Where highstate writes HAProxy's configuration.
 HAPROXY = "/etc/haproxy/haproxy.cfg"
@@ -28,11 +30,16 @@ LEAST = 32
 class HaproxyFrontend(TypedDict):
     """A frontend of HAProxy, as plain data.
 
+    :param record: the name of its SRV records.
+    :param weighted: whether the weights of these records say how many requests each instance gets. CoreDNS gives
+        shares of 100, and HAProxy makes the same weight of all of them.
     :param timeout: in milliseconds.
     :param slots: the number of HAProxy's slots for instances of the app.
     """
 
     app: str
+    record: str
+    weighted: bool
     port: int
     mode: str
     timeout: int
@@ -63,6 +70,8 @@ def frontends(environment: Environment) -> list[HaproxyFrontend]:
     return [
         {
             "app": app.name,
+            "record": f"_{app.name}._tcp.{environment.domain}",
+            "weighted": "skydns" not in environment.discovery,
             "port": app.frontend.port,
             "mode": app.frontend.mode,
             "timeout": max(1, round(app.frontend.timeout * 1000)),  # To HAProxy, 0 means for ever.
@@ -94,11 +103,27 @@ def lacking(app: App, count: int, found: Mapping[str, int]) -> list[str]:
     ]
 
 
+def _balancers(environment: Environment) -> list[str]:
+    return [node.name for node in environment.nodes.values() if ROLE in node.roles]
+
+
+def refuse_share(environment: Environment, app: App) -> None:
+    """Raise DefinitionError if a canary of ``app`` gets a share by weights that load balancers do not see."""
+    asked, balancers = app.strategy.canary_weight, _balancers(environment)
+    if "skydns" in environment.discovery and app.frontend and balancers and asked not in (traffic.FULL, traffic.NONE):
+        raise DefinitionError(
+            f"apps:{app.name}:strategy:canary_weight: {asked} cannot be given by the load balancers"
+            f" ({', '.join(balancers)}) with SkyDNS, because HAProxy makes the same weight of all weights that CoreDNS"
+            f" has. Write `canary_weight: {traffic.FULL}`, which gives each instance as much as any other, or"
+            f" `{traffic.NONE}`. The wave and the number of instances say how much the new release gets."
+        )
+
+
 def refuse_beyond(environment: Environment, app: App, count: int) -> None:
     """Raise Refused if ``count`` instances of ``app`` are more than the load balancers of ``environment`` take."""
     if not app.frontend or count <= room(app):
         return
-    balancers = [node.name for node in environment.nodes.values() if ROLE in node.roles]
+    balancers = _balancers(environment)
     if not balancers:
         return
     raise Refused(

@@ -96,7 +96,8 @@ def below(form: Mapping[str, Any], key: object) -> Mapping[str, Any]:
     for each in (form, *form.get("anyOf", ())):
         items, properties, more = (each.get(name) for name in ("items", "properties", "additionalProperties"))
         if isinstance(key, int) and isinstance(items, dict):
-            return {**items, **({"examples": each["examples"]} if each.get("examples") else {})}
+            examples = each.get("examples") or form.get("examples")
+            return {**items, **({"examples": examples} if examples else {})}
         if key in (properties or {}):
             return properties[key]
         if isinstance(more, dict):

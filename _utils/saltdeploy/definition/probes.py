@@ -34,6 +34,18 @@ OF_TESTS = {
 }
 
 
+def refuse_grpc(app: App) -> None:
+    """Raise DefinitionError if ``app`` has a ``grpc`` check. The health agent of SkyDNS has no library for it."""
+    mistakes = Mistakes()
+    for number, check in enumerate(app.checks):
+        if check.kind == "grpc":
+            mistakes.add(
+                f"apps:{app.name}:checks:{number}:grpc: only Consul's agents ask by gRPC. With SkyDNS, write `tcp`,"
+                " `http`, or a `script` that calls grpc_health_probe."
+            )
+    mistakes.refuse()
+
+
 def parse(raw: Mapping[str, Any], at: str, timeout: float = Probe.timeout, allowed: tuple[str, ...] = CHECKS) -> Probe:
     """Return the Probe that a check or a test describes.
 

@@ -70,6 +70,8 @@ def _value(section: Section, name: str, key: Key) -> str:
 def _mappings(found: Any) -> Iterator[set[str]]:
     """Yield the keys of every mapping with named keys in a schema, below its top."""
     for key, value in found.items() if isinstance(found, dict) else enumerate(found):
+        if key == "if":  # a condition has no table
+            continue
         if key == "properties" and found is not schema.PILLAR:
             yield set(value)
         if isinstance(value, (dict, list)):

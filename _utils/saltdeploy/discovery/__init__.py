@@ -1,4 +1,4 @@
-"""The only place that speaks to service discovery. Consul is the only backend."""
+"""The only place that speaks to service discovery: Consul, or SkyDNS."""
 
 from __future__ import annotations
 
@@ -43,14 +43,31 @@ def connect(config: Mapping[str, Any], node_address: str | None = None) -> Backe
     :raises Refused: python-consul is not installed.
     """
     try:
-        from .consul import Consul  # it takes time to load
+        return _skydns(config["skydns"], node_address) if "skydns" in config else _consul(config, node_address)
     except ModuleNotFoundError as exc:
         package = {"consul": "python-consul"}.get((exc.name or "").partition(".")[0], exc.name)
         raise Refused(f"{package} is not installed here, in Salt's Python: `salt-pip install {package}`.") from None
 
+
+def _consul(config: Mapping[str, Any], node_address: str | None) -> Backend:
+    from .consul import Consul  # it takes time to load
+
     settings = config.get("consul") or {}
-    if node_address is None:
-        urls = settings.get("servers") or [AGENT]
-    else:
-        urls = [settings.get("agent", AGENT).format(address=addresses.host(node_address))]
+    urls = (settings.get("servers") or [AGENT]) if node_address is None else [_agent(settings, node_address)]
     return Consul(urls, token=settings.get("token"), ca=settings.get("ca"), datacenter=settings.get("datacenter"))
+
+
+def _skydns(settings: Mapping[str, Any], node_address: str | None) -> Backend:
+    from . import skydnsrecords  # they take time to load
+    from .agent import HealthAgent
+    from .etcd import Etcd, Login
+    from .skydns import SkyDNS
+
+    login = Login(**{key: settings[key] for key in ("user", "password", "ca", "cert", "key") if settings.get(key)})
+    agent = HealthAgent([_agent(settings, node_address)], token=settings.get("token")) if node_address else None
+    return SkyDNS(Etcd(settings["etcd"], login), skydnsrecords.place(settings), agent)
+
+
+def _agent(settings: Mapping[str, Any], node_address: str) -> str:
+    url: str = settings.get("agent", AGENT)
+    return url.format(address=addresses.host(node_address))

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ..core.errors import DiscoveryUnavailable, Failed
-from .aclarguments import LINKS
+from .accessarguments import LINKS
 from .consulhttp import Connection, parsed
 
 POLL = 0.5

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Optional, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Optional, Protocol, TypeVar
 
 from ..core import addresses
 from ..core.model import Probe
+
+if TYPE_CHECKING:
+    from .wording import Wording
 
 # How long Consul's servers may take to elect a leader, in seconds: up to 13.5, measured on 1.8.7.
 ELECTION = 15.0
@@ -70,6 +73,10 @@ class Endpoint:
         """The address in the form that a URL needs."""
         return addresses.host(self.address)
 
+    def belongs_to(self, environment: str) -> bool:
+        """Return whether clients in ``environment``, a name, are meant to use it. Another environment may have it."""
+        return self.meta.get("environment", environment) == environment
+
 
 Client = TypeVar("Client", bound="Backend")
 
@@ -79,7 +86,11 @@ class Backend(Protocol):
 
     Each method raises DiscoveryUnavailable if the backend does not answer, and has a deadline of its own. The values of
     keys are plain data, as JSON has it.
+
+    ``wording`` has its names and commands, for messages.
     """
+
+    wording: Wording
 
     def __enter__(self: Client) -> Client:
         """Return the backend itself, whose connections are closed at the end."""
@@ -131,7 +142,10 @@ class Backend(Protocol):
         """
 
     def services(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of all services, each with the tags of its instances."""
+        """Return the names of all services, each with the sorted tags of its instances."""
+
+    def granted(self) -> set[str] | None:
+        """Return the services that nodes have rights to register, or None if discovery does not tell."""
 
     def replaced(self) -> set[str]:
         """Return the names of the nodes whose entries belong to an earlier agent of the same name."""

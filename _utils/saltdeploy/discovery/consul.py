@@ -5,15 +5,15 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from ..core.errors import DiscoveryUnavailable
-from . import consulservices
-from .backend import ELECTION, PAUSE, Endpoint, Service
-from .consulhttp import Connection, Parameter, failed, parsed
-from .registration import TTL_CHECK
+from . import consulservices, wording
+from .agent import Agent
+from .backend import ELECTION, PAUSE, Endpoint
+from .consulhttp import Parameter, parsed
+from .wording import Wording
 
 # How long Consul holds a blocking query. It adds up to a sixteenth.
 BLOCK = 5.0
@@ -26,48 +26,12 @@ ALIVE = 1
 Operation = dict[str, dict[str, Any]]
 
 
-class Consul(Connection):
+class Consul(Agent):
     """A Consul as service discovery: see backend.Backend."""
 
+    wording: Wording = wording.CONSUL
+
     # -- services -----------------------------------------------------------------------------
-
-    def publish(self, service: Service, proved: bool = True) -> None:
-        """Register ``service`` with the agent, see backend.Backend."""
-        # Otherwise a check that the registration before had, and this has not, would stay.
-        options: list[Parameter] = [("replace-existing-checks", "true")]
-        self.put("/v1/agent/service/register", options, consulservices.registration(service, proved))
-
-    def withdraw(self, service_id: str) -> None:
-        """Deregister ``service_id`` from the agent. An unknown id is no error: it is withdrawn."""
-        response = self.call("put", f"/v1/agent/service/deregister/{service_id}")
-        unknown = response.code == 404 or "Unknown service" in response.body
-        if response.code != 200 and not unknown:
-            raise failed(response, f"deregister {service_id}")
-
-    def registered(self) -> dict[str, Endpoint]:
-        """Return the agent's own services: id -> Endpoint."""
-        return {i: consulservices.own(i, entry) for i, entry in self.get("/v1/agent/services").items()}
-
-    def check_counts(self) -> dict[str, int]:
-        """Return how many checks each of the agent's own services has, by id."""
-        return dict(Counter(c["ServiceID"] for c in self.get("/v1/agent/checks").values() if c["ServiceID"]))
-
-    def unmeasured(self, ids: Iterable[str]) -> list[str]:
-        """Return which of the agent's own services ``ids`` pass only because they were registered so.
-
-        An agent has no output of a check that it has not run yet. The catalog is of no use for this: it gets the output
-        of a check whose status stays the same minutes later (``check_update_interval``).
-        """
-        checks = self.get("/v1/agent/checks").values()
-        # A heartbeat needs no text.
-        run = [c for c in checks if not c["CheckID"].endswith(TTL_CHECK)]
-        believed = {c["ServiceID"] for c in run if c["Status"] == "passing" and not c["Output"]}
-        return sorted(believed & set(ids))
-
-    def results(self, ident: str) -> dict[str, tuple[str, str]]:
-        """Return the results of the checks of the agent's own service ``ident``: name -> status and output."""
-        checks = self.get("/v1/agent/checks").values()
-        return {c["Name"]: (c["Status"], c["Output"]) for c in checks if c["ServiceID"] == ident}
 
     def failing(self) -> list[str]:
         """Return the ids of the agent's own services that clients do not find: a check does not pass, or not yet."""
@@ -117,13 +81,14 @@ class Consul(Connection):
             params += [("passing", "1")]
         response = self.call("get", f"/v1/health/service/{name}", params)
         if response.code != 200:
-            raise failed(response, f"read service {name}")
+            raise self.failed(response, f"read service {name}")
         found = [consulservices.endpoint(e) for e in parsed(response, f"read service {name}")]
         return int(response.headers["X-Consul-Index"]), sorted(found, key=lambda e: (e.node, e.id))
 
     def services(self) -> dict[str, tuple[str, ...]]:
-        """Return the names of all services, each with the tags of its instances."""
-        return {name: tuple(tags) for name, tags in self.get("/v1/catalog/services", [("consistent", "1")]).items()}
+        """Return the names of all services, each with the sorted tags of its instances."""
+        found = self.get("/v1/catalog/services", [("consistent", "1")])
+        return {name: tuple(sorted(tags)) for name, tags in found.items()}
 
     def replaced(self) -> set[str]:
         """Return the names of the nodes whose entries in the catalog belong to an earlier agent of the same name.
@@ -137,6 +102,10 @@ class Consul(Connection):
         return {name for name, known in nodes.items() if known and members.get(name) not in (None, known)}
 
     # -- state of the cluster -----------------------------------------------------------------
+
+    def granted(self) -> set[str] | None:
+        """Return None: Consul tells the policies of nodes to operators only."""
+        return None
 
     def leader(self) -> str:
         """Return the leader's address, or raise DiscoveryUnavailable if there is no leader."""
@@ -158,7 +127,7 @@ class Consul(Connection):
         if response.code == 404:
             return None, 0, None
         if response.code != 200:
-            raise failed(response, f"read key {key}")
+            raise self.failed(response, f"read key {key}")
         entry = parsed(response, f"read key {key}")[0]
         return _value(entry), entry["ModifyIndex"], entry.get("Session")
 
@@ -173,7 +142,7 @@ class Consul(Connection):
         """
         response = self.call("get", f"/v1/kv/{prefix}", [("recurse", "1"), ("consistent", "1")])
         if response.code not in (200, 404):
-            raise failed(response, f"read keys {prefix}")
+            raise self.failed(response, f"read keys {prefix}")
         found = parsed(response, f"read keys {prefix}") if response.code == 200 else []
         ordered = sorted(found, key=lambda e: (e["CreateIndex"], e["Key"]))
         return [(e["Key"], _value(e)) for e in ordered]
@@ -182,7 +151,7 @@ class Consul(Connection):
         """Return the keys under ``prefix``."""
         response = self.call("get", f"/v1/kv/{prefix}", [("keys", "1"), ("consistent", "1")])
         if response.code not in (200, 404):
-            raise failed(response, f"read keys {prefix}")
+            raise self.failed(response, f"read keys {prefix}")
         return parsed(response, f"read keys {prefix}") if response.code == 200 else []
 
     def write(
@@ -209,7 +178,7 @@ class Consul(Connection):
         response = self.call("put", "/v1/txn", body=verbs)
         # A token without the right is a conflict here, too, and no lost lock.
         if response.code not in (200, 409) or "Permission denied" in response.body:
-            raise failed(response, f"write {', '.join(verb['KV']['Key'] for verb in verbs)}")
+            raise self.failed(response, f"write {', '.join(verb['KV']['Key'] for verb in verbs)}")
         return response.code == 200
 
     # -- sessions and locks -------------------------------------------------------------------
@@ -228,7 +197,7 @@ class Consul(Connection):
         """Renew ``session``, and return False if it has ended."""
         response = self.call("put", f"/v1/session/renew/{session}")
         if response.code not in (200, 404):
-            raise failed(response, "renew the lock's session")
+            raise self.failed(response, "renew the lock's session")
         return response.code == 200
 
     def destroy_session(self, session: str) -> None:

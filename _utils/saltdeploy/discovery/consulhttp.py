@@ -19,7 +19,7 @@ from consul.std import HTTPClient
 from requests.adapters import HTTPAdapter
 from urllib3.exceptions import NewConnectionError
 
-from ..core import addresses
+from ..core import addresses, words
 from ..core.errors import DiscoveryUnavailable, Failed
 
 CONNECT_TIMEOUT = 2.0
@@ -72,6 +72,11 @@ class Connection:
     :param datacenter: the datacenter whose catalog and keys are asked. None means the agent's own.
     """
 
+    # For messages: who is asked, and what to do if there is no answer, and if it refuses.
+    name = "Consul"
+    silent, slow = "start its agent there", "see `consul operator raft list-peers`"
+    refused = "Its token may not: see discovery:consul:token."
+
     def __init__(
         self, urls: Iterable[str], token: str | None = None, ca: str | None = None, datacenter: str | None = None
     ) -> None:
@@ -84,6 +89,10 @@ class Connection:
     def __exit__(self, *exc: object) -> None:
         for client in self._clients:
             client.session.close()
+
+    @property
+    def _begin(self) -> str:
+        return self.name[0].upper() + self.name[1:]
 
     @staticmethod
     def _client(url: str, token: str | None, ca: str | None) -> HTTPClient:
@@ -101,13 +110,13 @@ class Connection:
     def get(self, path: str, params: Sequence[Parameter] | None = None) -> Any:
         response = self.call("get", path, params)
         if response.code != 200:
-            raise failed(response, path)
+            raise self.failed(response, path)
         return parsed(response, path)
 
     def put(self, path: str, params: Sequence[Parameter] | None = None, body: Any = None) -> Any:
         response = self.call("put", path, params, body)
         if response.code != 200:
-            raise failed(response, path)
+            raise self.failed(response, path)
         return parsed(response, path) if response.body.strip() else None
 
     def call(self, verb: str, path: str, params: Sequence[Parameter] | None = None, body: Any = None) -> Response:
@@ -136,8 +145,26 @@ class Connection:
                 return response
         if failure:
             return failure
-        advice = "see `consul operator raft list-peers`" if "timed out" in errors[-1] else "start its agent there"
-        raise DiscoveryUnavailable(f"Consul does not answer ({'; '.join(errors)}): {advice}.")
+        advice = self.slow if "timed out" in errors[-1] else self.silent
+        raise DiscoveryUnavailable(f"{self._begin} does not answer ({'; '.join(errors)}): {advice}.")
+
+    def failed(self, response: Response, what: str) -> Failed:
+        """Return the exception for an answer that is no success.
+
+        :param what: what was asked: ``read key …``.
+        """
+        body, begin = response.body.strip()[:300], self._begin
+        if response.code == 403 or "Permission denied" in body:
+            return Failed(f"{begin} refuses to {what}: {words.without_period(body)}. {self.refused}".rstrip())
+        if any(text in body for text in LEADERLESS):
+            return DiscoveryUnavailable(
+                f"{begin} has no leader: it could not {what} ({body}). More than half of its servers must run."
+            )
+        unknown = re.search(r'unknown field "(\w+)"', body)
+        if unknown and unknown[1] in LACKS:
+            return Failed(f"{begin} could not {what}, because its agent is too old: {body}. {LACKS[unknown[1]]}.")
+        kind = DiscoveryUnavailable if response.code >= 500 else Failed
+        return kind(f"{begin} could not {what}: {response.code} {body}")
 
 
 def _may_have_arrived(exc: requests.RequestException) -> bool:
@@ -163,22 +190,3 @@ def parsed(response: Response, what: str) -> Any:
     except ValueError:
         shown = " ".join(response.body.split())[:100]
         raise DiscoveryUnavailable(f"{what}: the answer is not Consul's ({shown}…): see discovery:consul.") from None
-
-
-def failed(response: Response, what: str) -> Failed:
-    """Return the exception for an answer that is no success.
-
-    :param what: what was asked: ``read key …``.
-    """
-    body = response.body.strip()[:300]
-    if response.code == 403 or "Permission denied" in body:
-        return Failed(f"Consul refuses to {what}: {body}. Its token may not: see discovery:consul:token.")
-    if any(words in body for words in LEADERLESS):
-        return DiscoveryUnavailable(
-            f"Consul has no leader: it could not {what} ({body}). More than half of its servers must run."
-        )
-    unknown = re.search(r'unknown field "(\w+)"', body)
-    if unknown and unknown[1] in LACKS:
-        return Failed(f"Consul could not {what}, because its agent is too old: {body}. {LACKS[unknown[1]]}.")
-    kind = DiscoveryUnavailable if response.code >= 500 else Failed
-    return kind(f"Consul could not {what}: {response.code} {body}")

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from ..core import advice, bounds, words
+from ..core.environment import may_run
 from ..core.errors import DefinitionError
-from ..core.model import may_run
 from ..definition import inheritance, schema, templateerrors
 from .environmentfiles import label
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..core import bounds
 from ..core.errors import DefinitionError, Failed
-from ..definition import cluster, inheritance, validation
+from ..definition import inheritance, platforms, validation
 from ..definition.origins import FILES, leaves
 from . import appfiles, environmentfiles
 
@@ -77,7 +77,8 @@ def own_environment(
 ) -> dict[str, Any]:
     """Return the pillar of ``minion``: the only environment in ``folder`` that lists it, resolved, and its apps.
 
-    If highstate sets up Consul there, ``saltdeploy_consul`` is beside it, with all data that this node needs for that.
+    If highstate sets up Consul or SkyDNS there, ``saltdeploy_consul`` or ``saltdeploy_skydns`` is beside it, with all
+    data that this node needs for that.
     Of apps that may not run there, the pillar has only the keys that other nodes need, and no secret.
 
     The minion's id decides, for which the minion has a key. Its grains never do, because the minion sets them itself.
@@ -98,15 +99,16 @@ def own_environment(
     if problem:
         return _pillar({"environments": {}}, {**broken, f"environment {name}": problem})
     found = {**pillar, "environments": {name: environment}}
-    if opts and cluster.wanted(environment):
-        identities = cluster.identities(name, environment)
+    platform = platforms.of(environment)
+    if opts and platform:
+        identities = platform.identities(name, environment)
         try:
             kept = _secrets(opts, name, identities, placed, minion)
         except DefinitionError as exc:
             return _pillar({"environments": {}}, {**broken, f"environment {name}": str(exc)})
-        computed = cluster.discovery_of_node(kept["tokens"]["nodes"])
+        computed = platform.discovery_of_node(environment, minion, kept)
         environment["discovery"] = inheritance.merge(computed, environment.get("discovery") or {})
-        found["saltdeploy_consul"] = cluster.node(name, environment, minion, kept, mine)
+        found[platform.PILLAR] = platform.node(name, environment, minion, kept, mine)
     return _pillar(found, {**broken, **unread})
 
 
@@ -147,29 +149,31 @@ def _problem(name: str, environment: Mapping[str, Any]) -> str:
 def _sought(name: str, environment: Mapping[str, Any]) -> str:
     try:
         found = validation.problems_again({"apps": {}, "environments": {name: environment}}) or {}
-        if cluster.wanted(environment) and not found:
-            cluster.identities(name, environment)
+        platform = platforms.of(environment)
+        if platform and not found:
+            platform.identities(name, environment)
     except DefinitionError as exc:
         return str(exc)
     return validation.listed(found.get(validation.ENVIRONMENT, []))
 
 
 def _discovery_of_master(environments: Mapping[str, Any], name: str, opts: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return how the master reaches the Consul that highstate sets up for an environment, or None without it.
+    """Return how the master reaches the discovery that highstate sets up for an environment, or None without it.
 
     :raises DefinitionError: its secrets cannot be used.
     """
     try:
         resolved = inheritance.resolve(environments, name)
-        if not cluster.wanted(resolved):
+        platform = platforms.of(resolved)
+        if not platform:
             return None
-        identities = cluster.identities(name, resolved)
+        identities = platform.identities(name, resolved)
     except DefinitionError:
         return None  # A command for this environment reports its mistake.
     except bounds.WRONG_SHAPE:
         return None
-    token = _secrets(opts, name, identities, inheritance.mapping(resolved, "apps"), "")["tokens"]["deployer"]
-    computed = cluster.discovery_of_master(resolved, token, _store(opts).authority(name))
+    kept = _secrets(opts, name, identities, inheritance.mapping(resolved, "apps"), "")
+    computed = platform.discovery_of_master(resolved, kept, _store(opts).authority(name))
     return inheritance.merge(computed, resolved.get("discovery") or {})
 
 
@@ -179,13 +183,13 @@ def _secrets(
     identities: secretstore.Identities,
     apps: Mapping[str, Any],
     node: str,
-) -> cluster.Secrets:
+) -> platforms.Secrets:
     """Return the secrets of an environment, see secretstore.Secrets.get.
 
     :raises DefinitionError: they cannot be read, or cannot be written. No other environment needs them.
     """
     try:
-        return _store(opts).get(name, identities, cluster.named(apps), node=node)
+        return _store(opts).get(name, identities, platforms.named(apps), node=node)
     except DefinitionError:
         raise
     except Failed as exc:  # Another process holds them for too long.
@@ -193,7 +197,7 @@ def _secrets(
     except bounds.WRONG_SHAPE as exc:
         # The text of the exception may hold a part of the file.
         raise DefinitionError(
-            f"{_store(opts).folder}/{name}.json holds Consul's secrets and is damaged ({type(exc).__name__})."
+            f"{_store(opts).folder}/{name}.json holds the secrets of discovery and is damaged ({type(exc).__name__})."
             " Restore it from your backup of the master's keys."
         ) from None
 

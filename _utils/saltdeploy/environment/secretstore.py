@@ -1,4 +1,4 @@
-"""The secrets of an environment's Consul: made when first asked for, kept on the master and nowhere else.
+"""The secrets of an environment's Consul or etcd: made when first asked for, kept on the master and nowhere else.
 
 Each environment has a file that only the master's user may read. A node's pillar gets the node's own secrets. No secret
 travels in a job.
@@ -95,7 +95,8 @@ class Secrets:
         except KeyError:  # A container's user without a name.
             user = str(os.geteuid())
         cause = (
-            f"The master (user {user}) cannot keep Consul's secrets in {self.folder}: {exc.strerror} ({exc.filename})."
+            f"The master (user {user}) cannot keep the secrets of discovery in {self.folder}: {exc.strerror}"
+            f" ({exc.filename})."
         )
         if not isinstance(exc, PermissionError):
             return cause
@@ -162,6 +163,6 @@ def _read(path: Path) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
     raise DefinitionError(
-        f"{path} holds Consul's secrets and is damaged. Restore it from your backup of the master's keys. Without a"
-        ' backup, remove it and follow "A token is lost" in docs/howto/operating.rst.'
+        f"{path} holds the secrets of discovery and is damaged. Restore it from your backup of the master's keys."
+        ' Without a backup, remove it and follow "A token is lost" in docs/howto/operating.rst.'
     )

@@ -13,7 +13,8 @@ from ..core.words import listed
 
 if TYPE_CHECKING:
     from ..core.conditions import Conditions, Window
-    from ..core.model import App, Environment
+    from ..core.environment import Environment
+    from ..core.model import App
     from ..discovery.backend import Backend
 
 # The verbs that bring in a release or settings. They need the approvals.

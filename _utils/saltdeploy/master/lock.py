@@ -76,10 +76,13 @@ class Lock:
         self.session = self.discovery.create_session(f"deploy {self.key}", TTL)
         try:
             self._acquire()
-        except BaseException:
+            self._renewer.start()
+        except BaseException as exc:
+            # An interrupt can come while the thread starts. It would take the lock again.
+            if not isinstance(exc, Refused):
+                self._stop.set()
             self.discovery.destroy_session(self.session)
             raise
-        self._renewer.start()
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 from ..core import editions, redaction, shapes
 from ..core.errors import Refused
 from ..core.versions import argument
-from ..discovery import Endpoint
+from ..discovery import Endpoint, wording
 from ..discovery.registration import instance_of
 
 if TYPE_CHECKING:
-    from ..core.model import App, Environment
+    from ..core.environment import Environment
+    from ..core.model import App
 
 
 # How much of a check's output is shown, in characters. The output may be a complete page.
@@ -29,7 +30,7 @@ class Kind(str, enum.Enum):
     """The kinds of Strangers."""
 
     OUTSIDE = "outside"  # an instance of this environment, on a minion that is no node of it
-    OTHER = "other"  # an instance in another environment that has the same Consul
+    OTHER = "other"  # an instance in another environment that has the same service discovery
     FOREIGN = "foreign"  # a service that saltdeploy did not register
     STALE = "stale"  # an entry of the catalog that the node's own agent does not have
 
@@ -70,14 +71,6 @@ def divide(
         else:
             ours.append(endpoint)
     return ours, strangers
-
-
-def of_environment(endpoints: Iterable[Endpoint], environment: str) -> list[Endpoint]:
-    """Return the ``endpoints`` that clients in ``environment`` are meant to use, without other environments.
-
-    :param environment: its name.
-    """
-    return [e for e in endpoints if e.meta.get("environment", environment) == environment]
 
 
 def stale(ours: Iterable[Endpoint], registered: Mapping[str, Collection[str]]) -> list[Stranger]:
@@ -140,11 +133,15 @@ def _kind(endpoint: Endpoint, app: str, environment: Environment, known: Collect
 
 
 def refuse(
-    strangers: Iterable[Stranger], app: str, environment: str, tolerated: Collection[Kind] = (), deployed: str = ""
+    strangers: Iterable[Stranger],
+    app: str,
+    environment: Environment,
+    tolerated: Collection[Kind] = (),
+    deployed: str = "",
 ) -> None:
     """Raise Refused, with advice, if clients of ``app`` get one of ``strangers``.
 
-    :param app, environment: their names.
+    :param app: its name.
     :param deployed: the edition that the record has. An advised deployment must not change its release.
     :param tolerated: kinds that may stay.
     """
@@ -154,19 +151,41 @@ def refuse(
             wrong.setdefault((s.kind, s.environment), []).append(s.endpoint)
     if wrong:
         release = f" {argument(editions.release(deployed))}" if deployed else ""
-        deploy = f"salt-run deploy.app {app}{release} env={environment}"
+        deploy = f"salt-run deploy.app {app}{release} env={environment.name}"
         said = [ADVICE[kind](ends, app, environment, its, deploy) for (kind, its), ends in wrong.items()]
         raise Refused(" ".join(said))
 
 
-def told(stranger: Stranger, app: str, environment: str) -> str:
+def refuse_gone(gone: Mapping[str, Collection[str]], app: str, environment: str, deployed: str) -> None:
+    """Raise Refused, with advice, if the record has instances of ``app`` on nodes that ``environment`` has no more.
+
+    :param gone: node -> ids, none if the node only had data of the app.
+    :param app, environment: their names.
+    :param deployed: as for :func:`refuse`.
+    """
+    if not gone:
+        return
+    what = "; ".join(f"{', '.join(ids) or 'data'} on {node}" for node, ids in gone.items())
+    there, are = [node for node, ids in gone.items() if ids], "is" if len(gone) == 1 else "are"
+    it = "it" if len(there) == 1 else "them"
+    evacuate = f"`salt-run deploy.evacuate {','.join(there)} env={environment}`"
+    move = f" Add {it} to the nodes again and run {evacuate} before you remove {it}." if there else ""
+    release = f" {argument(editions.release(deployed))}" if deployed else ""
+    raise Refused(
+        f"{', '.join(gone)} {are} no node of {environment} any more, and the record of {app} has {what}.{move} If"
+        f" nothing is left there to stop or to keep, have the record forget it: `salt-run deploy.app {app}{release}"
+        f" env={environment} forget=True`."
+    )
+
+
+def told(stranger: Stranger, app: str, environment: Environment) -> str:
     """Return a description of ``stranger``, as a sentence."""
-    endpoint = stranger.endpoint
+    endpoint, words = stranger.endpoint, wording.of(environment.discovery)
     what = {
-        Kind.OUTSIDE: f"{endpoint.minion} is no node of {environment}",
-        Kind.OTHER: f"environment {stranger.environment} has it in the same Consul",
+        Kind.OUTSIDE: f"{endpoint.minion} is no node of {environment.name}",
+        Kind.OTHER: f"environment {stranger.environment} has it in the same {words.name}",
         Kind.FOREIGN: f"it is registered as `{app}`, and not by saltdeploy",
-        Kind.STALE: f"the Consul agent of {endpoint.minion} does not have it",
+        Kind.STALE: f"the {words.agent} of {endpoint.minion} does not have it",
     }
     return f"{where(endpoint)}: {what[stranger.kind]}"
 
@@ -176,27 +195,27 @@ def where(endpoint: Endpoint) -> str:
     return f"{endpoint.id} on {endpoint.minion}"
 
 
-def _outside(endpoints: Sequence[Endpoint], app: str, environment: str, _its: str, deploy: str) -> str:
+def _outside(endpoints: Sequence[Endpoint], app: str, environment: Environment, _its: str, deploy: str) -> str:
     nodes = {e.minion: f"{e.minion}: {{address: {e.address}, roles: [leaving]}}" for e in endpoints}
     it, are = ("it", "is") if len(nodes) == 1 else ("them", "are")
     are = f"{', '.join(nodes)} {are}"
     return (
-        f"Clients of {app} get {_list(endpoints)}, and {are} no node of {environment}. Add {it} to the nodes again,"
-        f" with a role that no app asks for: `{'`, `'.join(nodes.values())}`. Then `{deploy}`"
+        f"Clients of {app} get {_list(endpoints)}, and {are} no node of {environment.name}. Add {it} to the nodes"
+        f" again, with a role that no app asks for: `{'`, `'.join(nodes.values())}`. Then `{deploy}`"
         f" retires the instances there. After that, remove {it}."
     )
 
 
-def _other(endpoints: Sequence[Endpoint], app: str, environment: str, its: str, _deploy: str) -> str:
+def _other(endpoints: Sequence[Endpoint], app: str, environment: Environment, its: str, _deploy: str) -> str:
+    words = wording.of(environment.discovery)
     return (
-        f"Environment {its} has {app} in the same Consul: {_list(endpoints)}. Clients of {environment} get those, too."
-        f" Give each environment a Consul datacenter of its own (environments:{environment}:discovery), or take {app}"
-        f" away there: salt-run deploy.remove {app} env={its}."
+        f"Environment {its} has {app} in the same {words.name}: {_list(endpoints)}. Clients of {environment.name} get"
+        f" those, too. {words.separation(environment.name, its, app, endpoints)}"
     )
 
 
-def _foreign(endpoints: Sequence[Endpoint], app: str, _environment: str, _its: str, deploy: str) -> str:
-    commands = ", ".join(f"`consul services deregister -id={e.id}` on {e.node}" for e in endpoints)
+def _foreign(endpoints: Sequence[Endpoint], app: str, environment: Environment, _its: str, deploy: str) -> str:
+    commands = ", ".join(map(wording.of(environment.discovery).removal, endpoints))
     it = "it" if len(endpoints) == 1 else "them"
     return (
         f"Clients of {app} get {_list(endpoints)}, which saltdeploy did not register. Run {commands} to take {it} out."
@@ -204,18 +223,15 @@ def _foreign(endpoints: Sequence[Endpoint], app: str, _environment: str, _its: s
     )
 
 
-def _stale(endpoints: Sequence[Endpoint], app: str, _environment: str, _its: str, _deploy: str) -> str:
-    requests = " and ".join(
-        f'PUT /v1/catalog/deregister {{"Node": "{node}"}}' for node in sorted({e.node for e in endpoints})
-    )
+def _stale(endpoints: Sequence[Endpoint], app: str, environment: Environment, _its: str, _deploy: str) -> str:
+    words = wording.of(environment.discovery)
     return (
-        f"Discovery shows {_list(endpoints)}, which the Consul agent there does not have: it lost its data, or cannot"
-        f" join (its log says `reserved by node`). Start or repair it. If it lost its data, remove its entries from the"
-        f" catalog: consul's API, {requests}. The agent registers again within two minutes."
+        f"Discovery shows {_list(endpoints)}, which the {words.agent} there does not have."
+        f" {words.repair(environment.name, app, endpoints)}"
     )
 
 
-ADVICE: dict[Kind, Callable[[Sequence[Endpoint], str, str, str, str], str]] = {
+ADVICE: dict[Kind, Callable[[Sequence[Endpoint], str, Environment, str, str], str]] = {
     Kind.OUTSIDE: _outside,
     Kind.OTHER: _other,
     Kind.FOREIGN: _foreign,

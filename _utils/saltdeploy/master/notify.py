@@ -18,7 +18,7 @@ from ..core.errors import INTERRUPTS, REFUSED
 from . import signals
 
 if TYPE_CHECKING:
-    from ..core.model import Environment, Webhook
+    from ..core.environment import Environment, Webhook
     from .journal import Journal
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Notifier:
 
     :param opts: the master's options.
     :param journal: the run's journal.Journal.
-    :param webhook: a model.Webhook, or None.
+    :param webhook: a environment.Webhook, or None.
     :param about: the keys of all events: ``app``, ``environment``, ``deployment``, ``owner``, ``reason``, ``verb``.
     """
 
@@ -136,7 +136,7 @@ class Bus:
 class Outbox:
     """The events for a webhook. A thread sends them one after the other, so that nobody waits for them.
 
-    :param webhook: a model.Webhook.
+    :param webhook: a environment.Webhook.
     :param post: sends one request, as :func:`requests.post`.
     """
 

@@ -107,8 +107,8 @@ def look(site: Site, wanted: Collection[tuple[str, str]] = frozenset(), only: st
     gone = sorted(wanted - {(e.minion, e.id) for e in ours})
     return {
         "nodes": nodes,
-        "beside": [membership.told(s, app, environment.name) for s in strangers],
-        "tolerated": [membership.told(s, app, environment.name) for s in strangers if site.tolerates(s)],
+        "beside": [membership.told(s, app, environment) for s in strangers],
+        "tolerated": [membership.told(s, app, environment) for s in strangers if site.tolerates(s)],
         "missing": [f"{instance} on {node}" for node, instance in gone],
     }
 

@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
+from ..core import versions
 from ..core.errors import Refused
 from ..core.model import Instance
 from ..core.words import by_problem
 from ..core.words import name as said
-from ..definition import conflicts
+from ..definition import conflicts, etcdcluster, platforms
 from ..planning.explain import listed
 from ..planning.model import Observed
 from . import membership
@@ -21,7 +22,8 @@ from .remote.jobs import TALK_DEADLINE, ids_by_node
 
 if TYPE_CHECKING:
     from ..core.changes import Changes
-    from ..core.model import App, Environment
+    from ..core.environment import Environment
+    from ..core.model import App
     from ..discovery.backend import Backend, Endpoint
     from ..planning.model import Desired
     from .journal import Journal
@@ -29,10 +31,14 @@ if TYPE_CHECKING:
     from .verbs.appsite import Site
 
 # How long a check may take to answer, beyond its interval, before its instance counts as unhealthy, in seconds. This is
+# The kinds of sources that need programs or files of a node, whatever their keys are.
+NEEDING = ("container", "git", "package", "path")
 # Consul's default timeout of a check.
 ANSWER = 10.0
 # How long a node may take to refresh its pillar, in seconds. Less than TALK_DEADLINE, so that the node still answers.
 REFRESH = 45.0
+# How long a node may take to find the newest version, in seconds: pip makes a virtualenv and asks an index.
+NEWEST = 300.0
 
 
 def observe(site: Site, journal: Journal, deployment: str | None = None) -> Observed:
@@ -193,9 +199,9 @@ def _which(instances: Iterable[Instance]) -> str:
 def _refuse_silent(problems: Mapping[str, str], site: Site) -> None:
     if problems:
         rest = ",".join(n for n in site.needed if n in site.answering) if site.choice else ""
-        raise Refused(
-            by_problem(problems) + (f" Start it there, or leave it out: nodes={rest}" if rest else " Start it there.")
-        )
+        ways = [*([f"nodes={rest}"] if rest else []), *(["skip_absent=True"] if site.skips else [])]
+        leave = f", or leave it out: {' or '.join(ways)}" if ways else "."
+        raise Refused(f"{by_problem(problems)} Start it there{leave}")
 
 
 def requirements(discovery: Backend, app: App, environment: Environment) -> None:
@@ -205,7 +211,7 @@ def requirements(discovery: Backend, app: App, environment: Environment) -> None
     """
     discovery.leader()
     found = {name: discovery.instances(name, passing=True) for name in app.requires}
-    lost = [name for name in app.requires if not membership.of_environment(found[name], environment.name)]
+    lost = [name for name in app.requires if not any(e.belongs_to(environment.name) for e in found[name])]
     circle = conflicts.circle(app.name, lost, environment.apps)
     if circle:
         raise Refused(conflicts.in_a_circle(circle))
@@ -216,13 +222,68 @@ def requirements(discovery: Backend, app: App, environment: Environment) -> None
         )
 
 
+def rights(discovery: Backend, app: App, environment: Environment) -> None:
+    """Raise Refused if the etcd that highstate sets up does not let nodes register ``app`` yet.
+
+    An etcd that an operator set up has no list of rights, nor has an etcd of an earlier version of the states.
+    """
+    if environment.discovery.get("skydns", {}).get("user") != etcdcluster.DEPLOYER:
+        return
+    granted = discovery.granted()
+    lost = sorted({app.name, *filter(None, [app.service.name])} - granted) if granted is not None else []
+    if lost:
+        first = platforms.servers(environment)[0]
+        raise Refused(
+            f"the nodes of {environment.name} have no rights at etcd yet to register {' and '.join(lost)}. Run:"
+            f" salt {first} state.apply saltdeploy.skydns"
+        )
+
+
+def newest(site: Site, above: str = "", known: Mapping[str, str] | None = None) -> tuple[str, dict[str, str]]:
+    """Return the newest version that the source has on all nodes of ``site``, and the answers for the next question.
+
+    The answers are empty if a folder has changed a moment ago, and for other kinds of sources.
+
+    :param above: the deployed version, empty if nothing is deployed.
+    :param known: the answers to an earlier question, None if there are none.
+    :raises Refused: a node does not know it, or two nodes have two versions.
+    """
+    asked = (site.app.name, above, known or {}, known is None)
+    replies = site.fleet.run("app.newest", site.nodes, *asked, deadline=NEWEST)
+    replies = answers.compared(replies, answers.newest)
+    _refuse_silent({node: reply.error for node, reply in replies.items() if reply.silent}, site)
+    _refuse_problems(replies)
+    found: dict[str, list[str]] = {}
+    for node, reply in replies.items():
+        found.setdefault(reply.value["version"], []).append(node)
+    if len(found) > 1:
+        told = ", ".join(f"{version} on {' and '.join(nodes)}" for version, nodes in sorted(found.items()))
+        remedy = (
+            "Bring the same files to all of them, or name one with nodes=."
+            if site.app.source.kind == "path"
+            else "Run it again when all of them see the same."
+        )
+        raise Refused(f"the source of {site.app.name} is not the same on all nodes: {told}. {remedy}")
+    stamps = {reply.value["stamp"]: reply.value["version"] for reply in replies.values()}
+    return next(iter(found)), {} if "" in stamps else stamps
+
+
+def wanted(site: Site, version: object) -> str:
+    """Return the version to deploy, as versions.check does, or the version of the content of a folder."""
+    return newest(site)[0] if versions.is_open(site.app, version) else versions.check(site.app, version)
+
+
 def files(fleet: Fleet, app: App, version: str, nodes: Collection[str], journal: Journal) -> None:
     """Raise Refused, with all problems, if a file that the definition of ``app`` names is missing or not renderable.
 
     :param version: the release that the files are for.
     """
     source = app.source
-    if not (app.config or app.states or source.python or source.token_file or source.netrc):
+    named = (
+        *(source.python, source.token_file, source.netrc, source.cert, source.ca, source.wheelhouse),
+        *(source.key_file, source.lock, source.build, app.unit),
+    )
+    if not (app.config or app.states or any(named) or source.kind in NEEDING):
         return
     replies = fleet.run("app.files", nodes, app.name, version, deadline=TALK_DEADLINE)
     replies = answers.compared(replies, answers.files)

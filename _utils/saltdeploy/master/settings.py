@@ -13,7 +13,7 @@ from .status import State
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from ..core.model import Environment
+    from ..core.environment import Environment
     from .remote.fleet import Fleet
 
 # How long a status waits for the nodes, in seconds.

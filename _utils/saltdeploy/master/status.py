@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 from ..core import addresses, bluegreen, editions, hooks, names, records, shapes, traffic
 from ..core.changes import Changes
+from ..core.environment import Environment
 from ..core.instanceids import version_of
-from ..core.model import App, Environment
+from ..core.model import App
 from ..discovery import registration
 from . import membership
 from .lock import held
@@ -91,6 +92,7 @@ def of_app(
     elsewhere = {(s.endpoint.minion, instance(s.endpoint)) for s in strangers}
     rows = _rows(app, environment, record, published, also, candidates, replaced, elsewhere)
     wrong = environment.broken.get(app.name, "")
+    absent = records.absent(app.name, environment.name, current)
     return {
         "app": app.name,
         "defined": app.name in environment.names,
@@ -106,7 +108,7 @@ def of_app(
         "frozen": hooks.frozen(app.name, environment.name, current),
         "share": traffic.share(published, record["version"]) if record.get("paused") else None,
         "warm": bluegreen.told(app.name, environment.name, _warm(record, rows), time.time()),
-        "warnings": [*warnings, *filter(None, [environment.clashing.get(app.name)])],
+        "warnings": [*warnings, *filter(None, [environment.clashing.get(app.name), absent])],
     }
 
 

@@ -12,9 +12,10 @@ from ..core.errors import Refused
 from ..core.versions import argument
 from ..core.words import joined
 from ..discovery.registration import instance_of
+from ..source import images, placement
 from ..system import trees
 from ..system.files import explained
-from . import restoration, settings, turns
+from . import restoration, retirement, settings, turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from .lifecycle import Lifecycle
 
 # The files of a node that belong to no single app.
-SHARED = (".downloads", ".key", ".lock", ".validated")
+SHARED = (".ansible", ".downloads", ".images", ".key", ".lock", ".packages", ".validated")
 DATA = "data"
 
 
@@ -50,7 +51,7 @@ def clean(host: Host, connected: Callable[[], Lifecycle], test: bool = False) ->
     found = Remains(folders=[str(path) for path in _paths(host)], data=_data_in_root(host))
     if not _paths_of_apps(host):
         if not test:
-            _remove_paths(host)
+            found.warnings = _remove_paths(host)
         return asdict(found)
     lifecycle = connected()
     apps = _apps(host, lifecycle)
@@ -62,27 +63,37 @@ def clean(host: Host, connected: Callable[[], Lifecycle], test: bool = False) ->
         found.instances.update({app: ids} if ids else {})
         found.releases.update({app: versions} if versions else {})
     if not test:
-        _remove(host, lifecycle, apps)
-        found.warnings = lifecycle.warnings
+        remaining = _remove(host, lifecycle, apps)
+        found.warnings = [*lifecycle.warnings, *remaining]
     return asdict(found)
 
 
-def _remove(host: Host, lifecycle: Lifecycle, apps: Iterable[str]) -> None:
+def _remove(host: Host, lifecycle: Lifecycle, apps: Iterable[str]) -> list[str]:
+    """Remove everything but the data of apps. Return a warning for each image that stays."""
     for app in apps:
         # Without ids, all instances are looked for again in the turn of this job.
-        lifecycle.stop(app)
+        retirement.stop(lifecycle, app)
         for version in host.releases.versions(app):
             host.releases.remove(app, version)
-    _remove_paths(host)
+    return _remove_paths(host)
 
 
-def _remove_paths(host: Host) -> None:
+def _remove_paths(host: Host) -> list[str]:
+    # Also those of a release that cannot be read, or that could not be given back before.
+    placement.release_all(host.root)
+    claims, problems = host.root / images.FOLDER, images.tidy(host.root, set)
     with explained():
         for path in _paths(host):
-            trees.remove(path)
+            if path != claims or not problems:
+                trees.remove(path)
         for home in homes(host):
             _remove_empty(home / "releases", home)
         _remove_empty(host.root)
+    return [
+        f"An image of saltdeploy stays in podman's storage ({problem}). Remove the container that uses it, then apply"
+        f" app.clean again. {claims} says which images are saltdeploy's."
+        for problem in problems
+    ]
 
 
 def _paths(host: Host) -> list[Path]:

@@ -17,8 +17,6 @@ from . import configfiles, settings, watching
 from .launch import Launch
 
 if TYPE_CHECKING:
-    from typing import TypeGuard
-
     from ..core.model import App
     from .inventory import Observation
     from .lifecycle import Lifecycle
@@ -35,8 +33,8 @@ def observe(lifecycle: Lifecycle, name: str, release: str | None = None) -> Obse
     """
     seen = lifecycle.inventory.observe(name)
     found: dict[str, Changes | None] = dict.fromkeys(lifecycle.host.settings.slots(name))
-    app = lifecycle.environment.apps.get(name)
-    if release is None or not _is_known(app):
+    app = _app(lifecycle, name)
+    if release is None or not app:
         return replace(seen, editions=found)
     comparison = Comparison(lifecycle, app, apart=True)
     compared = comparison.editions(seen.instances, release)
@@ -50,8 +48,8 @@ def compare(lifecycle: Lifecycle, name: str, release: str = "") -> tuple[dict[st
 
     :param release: the release whose settings are compared, besides those of the instances here. Empty means none.
     """
-    app = lifecycle.environment.apps.get(name)
-    if not _is_known(app):
+    app = _app(lifecycle, name)
+    if not app:
         return {}, []
     comparison = Comparison(lifecycle, app)
     return comparison.editions(lifecycle.host.instances.recorded(name), release), comparison.warnings
@@ -63,20 +61,22 @@ def changed(lifecycle: Lifecycle, name: str) -> dict[str, Any]:
     :returns: ``settings`` by edition and ``registrations`` by id, with the parts that differ from the definition, and
         ``restarts`` by id.
     """
-    inventory, outdated = lifecycle.inventory, {}
+    inventory, outdated, found = lifecycle.inventory, {}, {}
     # Without its agent, a status still has the catalog's.
     with contextlib.suppress(DiscoveryUnavailable):
+        found = compare(lifecycle, name)[0]
         outdated = inventory.find_outdated(inventory.app(name), inventory.instances(name))
     return {
-        "settings": compare(lifecycle, name)[0],
+        "settings": found,
         "registrations": {i: parts for i, parts in outdated.items() if parts},
         "restarts": watching.find_restarts(lifecycle, name),
     }
 
 
-def _is_known(app: App | None) -> TypeGuard[App]:
-    """Return whether this node knows the definition of ``app``. It does not if it may not run the app."""
-    return app is not None and app.source is not None
+def _app(lifecycle: Lifecycle, name: str) -> App | None:
+    """Return the definition of app ``name``, None if this node does not know it because it may not run the app."""
+    known = lifecycle.environment.apps.get(name)
+    return lifecycle.app(name) if known is not None and known.source is not None else None
 
 
 class Comparison:

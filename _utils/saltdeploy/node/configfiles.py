@@ -11,7 +11,7 @@ from ..core.errors import Failed
 from ..core.words import joined
 from ..definition import instancefiles
 from ..system.files import explained, write_file
-from . import nodefiles, reloading
+from . import nodefiles, reloading, retirement
 from .launch import Launch
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ def _bring_back(lifecycle: Lifecycle, app: App, instance: Instance, deployment: 
         reloading.one(lifecycle, app, instance, tests=False)
     except Failed as exc:
         lifecycle.warnings.append(f"{exc}. It is restarted with its former files.")
-        lifecycle.restart_one(replace(app, tests=()), instance)
+        retirement.restart_one(lifecycle, replace(app, tests=()), instance)
     _finish(lifecycle, instance, before, before["config"])
 
 

@@ -14,6 +14,7 @@ import salt.fileclient
 import salt.pillar
 import salt.utils.url
 
+from ..core import limits
 from ..core.errors import Failed
 from ..definition import templateerrors
 from .host import Host
@@ -97,10 +98,29 @@ def part(opts: Options, value: Any) -> Any:
 
 
 def _fetch(opts: Options, functions: Functions, url: str, path: Path | None) -> int | None:
-    """Bring a ``salt://`` file. Without a ``path`` return its size in bytes, or None if the master does not say it."""
+    """Bring a ``salt://`` file, or a folder, as :class:`saltdeploy.source.base.Fetch` describes it."""
+    if url.partition("?")[0].endswith("/"):
+        _fetch_folder(opts, functions, url, path)
+        return None
     if not (functions["cp.get_file"](url, str(path)) if path else functions["cp.hash_file"](url)):
         raise Failed(f"{url}: is not on the master: see its file_roots.")
     return None if path else _size(opts, url)
+
+
+def _fetch_folder(opts: Options, functions: Functions, url: str, path: Path | None) -> None:
+    """Bring all files below a ``salt://`` folder. Without a ``path`` only see whether it has any."""
+    folder, environment = salt.utils.url.split_env(url)
+    environment = environment or opts.get("saltenv") or "base"
+    prefix = folder[len("salt://") :].strip("/") + "/"
+    names = [name for name in functions["cp.list_master"](environment, prefix) if name.startswith(prefix)]
+    if not names:
+        raise Failed(f"{url}: the master has no files there: see its file_roots.")
+    if len(names) > limits.FOLDER_FILES:
+        raise Failed(f"{url}: has {len(names)} files, more than {limits.FOLDER_FILES}: refused.")
+    for name in names if path else ():
+        target = Path(path or "", name[len(prefix) :])
+        target.parent.mkdir(parents=True, exist_ok=True)
+        _fetch(opts, functions, salt.utils.url.create(name, environment), target)
 
 
 def _size(opts: Options, url: str) -> int | None:

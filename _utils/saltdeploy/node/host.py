@@ -11,7 +11,9 @@
     <root>/<app>/instances/<id>/instance.json  release, port and deployment of an instance, and whether it is tested.
     <root>/<app>/settings/<release>/<n>-<slot>.json  the settings that an instance was started with, for root only.
     <root>/<app>/data/                         data of the app, unless its definition names another folder.
+    <root>/.ansible/                           virtualenvs with Ansible, which releases share.
     <root>/.downloads/                         archives that came over HTTP (see artifacts).
+    <root>/.packages/<package>.json            the app that has a Debian package, and how it was before (see placement).
     <root>/.key                                the key of digests that this node gives away, for root only.
 """
 

@@ -20,7 +20,7 @@ from . import registrationfiles, watching
 from .launch import Launch
 
 if TYPE_CHECKING:
-    from ..core.model import Environment
+    from ..core.environment import Environment
     from ..discovery import Endpoint
     from ..discovery.backend import Backend
     from ..runtime.base import Runtime, State

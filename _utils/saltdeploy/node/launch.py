@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import pwd
+import re
 import shlex
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from ..core.errors import Refused
 from ..core.instanceids import instance_id
 from ..definition import instancefiles
 from ..discovery.registration import ttl_check
-from ..runtime import Unit
+from ..runtime import Unit, podman
 from ..system import baseenv, processes
 from ..system.files import explained, make_folder, write_file
 from . import portless, watching
@@ -55,7 +56,8 @@ def values(app: App, host: Host, address: str, environment: str, version: str | 
         "app": app.name,
         "environment": environment,
         "node": host.node,
-        "service": placeholders.SERVICES,
+        "service": placeholders.Services(app.domain),
+        "addresses": placeholders.UNRESOLVED,
     }
     return {**found, "data": str(host.data.path(app))} if app.data else found
 
@@ -99,9 +101,19 @@ class Launch:
     @property
     def unit(self) -> Unit:
         """The unit that runs the instance."""
-        user = self.app.user if os.geteuid() == 0 else ""
+        image = self.image
+        user = self.app.user if os.geteuid() == 0 and not image else ""
         start, log = self.folder / instancefiles.START, self.folder / instancefiles.LOG
-        return Unit(self.instance.id, start, self.release, log, user, self.app.memory, self.app.cpu, self.app.stop)
+        limits = (self.app.memory, self.app.cpu, self.app.stop)
+        if self.app.unit:
+            variables = self.folder / instancefiles.VARIABLES
+            return Unit(self.instance.id, variables, self.release, log, "", *limits, adopted=self.app.unit)
+        return Unit(self.instance.id, start, self.release, log, user, *limits, container=bool(image))
+
+    @property
+    def image(self) -> str:
+        """The id of the image that its release is. Empty if it is none, or cannot be read."""
+        return self.host.releases.image(self.app.name, editions.release(self.instance.version))
 
     def rendered(self, render: Render) -> dict[str, str]:
         """Return the texts of ``config``, by their paths below the instance's folder.
@@ -116,18 +128,43 @@ class Launch:
         """Write the configuration and the start script. Both may hold secrets, so only the app's user may read them.
 
         :param config: the texts of the configuration, as :meth:`rendered` returns them.
-        :raises Refused: this node has no such user, or the app's data folder belongs to another user.
+        :raises Refused: this node has no such user, or the app's data folder belongs to another user, or a service that
+            the app follows has no healthy instance.
         """
+        lost = placeholders.unresolved([self.app.run, *self.app.env.values()])
+        if lost:
+            raise Refused(f"{self.app.name} follows {' and '.join(lost)}, and discovery has no healthy instance of it.")
         owner = self.owner()
         self._close_folder(owner)
         if self.app.data:
             self.host.data.make(self.app, owner)
         self.write_config(config)
-        command = shlex.join(placeholders.fill(word, self.values) for word in shlex.split(self.app.run))
+        if self.app.unit:
+            variables = {**self.env, processes.MARK: str(self.folder)}
+            lines = "".join(f"{key}={_quoted(value)}\n" for key, value in variables.items())
+            write_file(self.folder / instancefiles.VARIABLES, lines, 0o600)
+            return
+        command = [placeholders.fill(word, self.values) for word in shlex.split(self.app.run)]
+        image = self.image
+        if image:
+            self._write_container(image, owner or (0, 0), command)
+            return
         exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in self.process_env.items())
         watched = self._write_watcher() if self.instance.watch else ""
-        script = START.format(watched=watched, exports=exports, command=command)
+        script = START.format(watched=watched, exports=exports, command=shlex.join(command))
         write_file(self.folder / instancefiles.START, script, 0o500, owner)
+
+    def _write_container(self, image: str, owner: tuple[int, int], arguments: Sequence[str]) -> None:
+        """Write the files of a container. Only root may read them, because podman reads them as root."""
+        mark = {processes.MARK: str(self.folder)}
+        # podman takes each line as it is.
+        lines = "".join(f"{key}={value}\n" for key, value in {**self.env, **mark}.items())
+        write_file(self.folder / instancefiles.VARIABLES, lines, 0o600)
+        folders = [(self.folder, "ro"), *([(self.host.data.path(self.app), "rw")] if self.app.data else [])]
+        variables = self.folder / instancefiles.VARIABLES
+        command = shlex.join(podman.command(self.instance.id, image, owner, variables, folders, arguments))
+        exports = "".join(f"export {key}={shlex.quote(value)}\n" for key, value in {**baseenv.base(), **mark}.items())
+        write_file(self.folder / instancefiles.START, START.format(watched="", exports=exports, command=command), 0o500)
 
     @explained()
     def write_config(self, config: Mapping[str, str]) -> None:
@@ -162,8 +199,12 @@ class Launch:
         # Salt makes a file that all users may read, so the folder around it is private.
         with tempfile.TemporaryDirectory() as private:
             path = Path(private) / Path(target).name
-            render(self.app.config[target], path, self.values)
+            render(self.app.config[target], path, self._known())
             return path.read_text()
+
+    def _known(self) -> dict[str, object]:
+        """Return the placeholders of the files of ``config``. A container does not see the folder of its release."""
+        return {key: value for key, value in self.values.items() if key != "release" or not self.image}
 
     def owner(self) -> tuple[int, int] | None:
         """Return the uid and gid of the app's user. None if this process may not give files away.
@@ -179,3 +220,9 @@ class Launch:
                 f"this node has no user {self.app.user}. Apply the state app.release, or add the user."
             ) from None
         return entry.pw_uid, entry.pw_gid
+
+
+def _quoted(value: str) -> str:
+    """Return ``value`` for a file of variables as systemd reads it (systemd.exec(5), EnvironmentFile=)."""
+    escaped = re.sub(r'(["\\`$])', r"\\\1", value)
+    return f'"{escaped}"'

@@ -6,30 +6,26 @@ Every wait here has a deadline, so that a job on a node always ends.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from .. import definition, discovery
 from ..core import deadlines, editions, names, records
-from ..core.errors import DiscoveryUnavailable, Failed, Refused
-from ..core.instanceids import slot_of
+from ..core.errors import DiscoveryUnavailable, Refused
 from ..core.redaction import hidden
-from ..core.words import joined
 from ..definition import instancefiles
 from ..discovery import registration
 from ..discovery.registration import CANDIDATE
 from ..runtime import choose
 from ..system import filelocks, probes
-from . import crashes, nodefiles, preparation, publication, readiness, registrationfiles
+from . import crashes, following, nodefiles, preparation, readiness
 from .host import Host
 from .inventory import Inventory
 from .launch import Launch
-from .readiness import POLL, Readiness
+from .readiness import Readiness
 from .termination import Ending
-from .turns import NOBODY
 
 if TYPE_CHECKING:
     from ..core.model import App, Instance, Probe
@@ -92,8 +88,12 @@ class Lifecycle:
         return self._ending
 
     def app(self, name: str) -> App:
-        """Return the definition of app ``name``. Raise Refused if this environment does not have the app."""
-        return definition.find_app(self.environment, name)
+        """Return the definition of app ``name``, with the addresses of the services that it follows.
+
+        :raises Refused: this environment does not have the app.
+        """
+        app = definition.find_app(self.environment, name)
+        return following.resolved(app, self.environment.name, lambda: self.discovery)
 
     def begin(self, name: str, deployment: str, compare: str | None) -> None:
         """Make ``deployment`` the current run of app ``name`` on this node, and keep what the app defines now for it.
@@ -103,7 +103,8 @@ class Lifecycle:
         :raises Failed: ``deployment`` has ended here, or its file cannot be written.
         """
         self.host.turns.begin(names.app(name), deployment)
-        app = self.environment.apps.get(name) if compare is not None else None
+        known = compare is not None and name in self.environment.apps
+        app = self.app(name) if known else None
         self.host.settings.begin(names.app(name), app, deployment)
 
     # -- starting -----------------------------------------------------------------------------
@@ -160,6 +161,8 @@ class Lifecycle:
         with self.host.turns.starting(app.name, deployment):
             avoid = {i.slot for i in self.inventory.instances(app.name) if i.running and not i.recorded}
             self.warnings += self.ending.sweep(app, self.node.address, self.inventory.in_use(app.name))
+            left = max(1.0, deadline - time.monotonic())
+            self.host.releases.put_in_place(app.name, editions.release(version), left)
             wanted: Sequence[int | None] = slots or [None] * count
             # Where its settings are kept for, an instance has all that it had.
             first = self.host.settings.slots(app.name).get(version, ()) if as_before else ()
@@ -170,10 +173,10 @@ class Lifecycle:
                 self.host.instances.save(instance)
                 self.runtime.start(preparation.write(self, app, instance, as_before).unit)
         for instance in started:
-            failures += self._prove(app, instance, deadline, deployment)
+            failures += self.prove(app, instance, deadline, deployment)
         return StartResult(not failures, [self._record(i) for i in started], failures)
 
-    def _prove(
+    def prove(
         self,
         app: App,
         instance: Instance,
@@ -205,7 +208,7 @@ class Lifecycle:
     ) -> list[str]:
         """Wait until an instance is ready, and run its tests from the node. Return the problems, in sentences.
 
-        :param checks: as for :meth:`_prove`.
+        :param checks: as for :meth:`prove`.
         """
         problem = self.await_ready(app, instance, deadline, checks)
         problems = [problem] if problem else self.failed_tests(app, instance)
@@ -293,7 +296,7 @@ class Lifecycle:
         lines = self.runtime.logs(launch.unit, LOG_LINES, most=LOG_BYTES)
         return hidden(lines, launch.own_env)
 
-    # -- stopping -----------------------------------------------------------------------------
+    # -- taking turns -------------------------------------------------------------------------
 
     def alone(self, name: str, deployment: str | None = None, after: str | None = None) -> AbstractContextManager[None]:
         """Take the turn as Turns.alone does. A step that reverts other steps waits longer for them."""
@@ -305,129 +308,6 @@ class Lifecycle:
         ids = {*(i.id for i in self.host.instances.recorded(name)), *self.host.instances.strays(name)}
         longest = max([app.stop.timeout, *self.inventory.stop_timeouts(ids).values()])
         return deadlines.CATALOG + app.strategy.drain + deadlines.ending(longest, len(ids))
-
-    def stop(
-        self,
-        name: str,
-        ids: Collection[str] | None = None,
-        deployment: str | None = None,
-        drain: float | None = None,
-        deregister_delay: float | None = None,
-        after: str | None = None,
-    ) -> list[str]:
-        """Retire instances: deregister, wait until the catalog has none of them, drain, stop, forget.
-
-        :param ids: the instances. Only discovery may know some of them.
-        :param deployment: the deployment of this step. Without ids, it ends here, and all its instances stop.
-        :param drain: the most seconds to wait for open connections. None takes the strategy's value.
-        :param deregister_delay: the least seconds that a published instance serves on, for clients that still have its
-            address. None takes the strategy's value.
-        :param after: the deployment whose steps this step reverts.
-        """
-        own, by = (deployment, None) if ids is None else (None, deployment)
-        with self.host.turns.alone(names.app(name), by, after or own, self.patience(name)):
-            return self._stop(name, ids, own, drain, deregister_delay)
-
-    def retire(self, name: str, ids: Collection[str], drain: float | None = None) -> list[str]:
-        """Stop instances as :meth:`stop` does, in the turn of the caller."""
-        return self._stop(name, ids, drain=drain)
-
-    def _stop(
-        self,
-        name: str,
-        ids: Collection[str] | None = None,
-        deployment: str | None = None,
-        drain: float | None = None,
-        deregister_delay: float | None = None,
-    ) -> list[str]:
-        strategy = self.inventory.app(name).strategy
-        drain = strategy.drain if drain is None else drain
-        deregister_delay = strategy.deregister_delay if deregister_delay is None else deregister_delay
-        here = {i.id: i for i in self.inventory.instances(name)}
-        if deployment is not None:
-            ids = [i.id for i in here.values() if i.deployment == deployment]
-        ids = sorted(here if ids is None else ids)
-        others = [i for i in ids if i.split("_", 1)[0] != name]
-        if others:
-            raise Refused(
-                f"no instance of {name}: {', '.join(others)}. See its instances:"
-                f" salt {self.host.node} app.instances {name}"
-            )
-        published = publication.deregister(self, name, ids)
-        # Drain all of them. An instance that another run has just withdrawn may still have clients.
-        self._drain([here[i] for i in ids if i in here], drain, deregister_delay if published else 0)
-        problems = self._end(name, ids, here)
-        # An instance that was still being tested may have become a candidate during the drain.
-        publication.deregister(self, name, ids)
-        if problems:
-            raise Failed(joined(problems))
-        if deployment not in NOBODY:
-            self.host.settings.forget_of(name, deployment)
-        return ids
-
-    def _end(self, name: str, ids: Iterable[str], here: Mapping[str, Instance]) -> list[str]:
-        """End and forget the instances ``ids``, all at once. Return the problems, in sentences.
-
-        :param here: id -> Instance of the instances on this node.
-        """
-
-        def end(instance: str) -> tuple[str, str]:
-            try:
-                warning = self.ending.stop(instance, *self._place(name, instance, here))
-                self.ending.forget(instance)
-            except Failed as exc:
-                return "", str(exc)
-            return warning, ""
-
-        with ThreadPoolExecutor(deadlines.STOPPED_AT_ONCE) as pool:
-            outcomes = list(pool.map(end, ids))
-        self.warnings += [warning for warning, _ in outcomes if warning]
-        return [problem for _, problem in outcomes if problem]
-
-    def _place(self, name: str, instance: str, here: Mapping[str, Instance]) -> tuple[str, int | None]:
-        """Return address and port of an instance. The port is None if the instance has none, or has lost it."""
-        seen, port = here.get(instance), slot_of(instance) if self.inventory.app(name).ports else None
-        address, port = (seen.address, seen.port) if seen else (self.node.address, port)
-        return address, None if port in {i.port for i in self.host.instances.recorded() if i.id != instance} else port
-
-    def _drain(self, instances: Sequence[Instance], drain: float, deregister_delay: float) -> None:
-        """Let clients finish. This ends when no connection is left, at the latest after ``drain`` seconds."""
-        if not instances:
-            return
-        began = time.monotonic()
-        time.sleep(min(deregister_delay, drain))
-        while time.monotonic() - began < drain and any(self.host.instances.connections(i) for i in instances):
-            time.sleep(POLL)
-
-    def restart(self, name: str, ids: Collection[str] | None = None, deployment: str | None = None) -> list[str]:
-        """Withdraw, drain, restart, test and publish again, one instance after the other.
-
-        :param deployment: the deployment of this step (see Turns.alone).
-        """
-        app = self.app(name)
-        with self.host.turns.alone(name, deployment, patience=self.patience(name)):
-            chosen = self.select(name, ids)
-            for instance in chosen:
-                self.restart_one(app, instance)
-        return [i.id for i in chosen]
-
-    def restart_one(self, app: App, instance: Instance) -> None:
-        """Restart an instance as :meth:`restart` does, in the turn of the caller.
-
-        It must pass the checks that it was published with.
-        """
-        checks = registrationfiles.checks(self.host, instance.id)
-        published = publication.deregister(self, app.name, [instance.id])
-        if published:
-            self._drain([instance], app.strategy.drain, app.strategy.deregister_delay)
-        warning = self.ending.stop(instance.id, instance.address, instance.port)
-        self.warnings += [warning] if warning else []
-        self.runtime.resume(instance.id)
-        failures = self._prove(app, instance, time.monotonic() + app.strategy.healthy_deadline, checks=checks)
-        if failures:
-            raise Failed(joined(failures))
-        if published:
-            publication.publish(self, app.name, [instance.id], as_before=True)
 
     # -- helpers ------------------------------------------------------------------------------
 

@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 SHOWN = 5
 
 
-def of(pid: int) -> list[tuple[str, int]] | None:
-    """Return ``(address, port)`` of each socket on which the process ``pid`` or a descendant of it listens.
+def of(pid: int, folder: str | None = None) -> list[tuple[str, int]] | None:
+    """Return ``(address, port)`` of each socket on which a process of an instance listens.
+
+    :param pid: its main process.
+    :param folder: its folder, the mark of its processes. podman's containers are no descendants of podman.
 
     None means that the process has ended, or belongs to a user whose files this process may not read.
     """
@@ -25,9 +28,10 @@ def of(pid: int) -> list[tuple[str, int]] | None:
     except OSError:
         return None
     found = set(own)
-    for descendant in _descendants(pid):
+    known = [main] if (main := processes.read(pid)) else []
+    for process in processes.of(folder, known):
         try:
-            found |= _sockets(descendant)
+            found |= _sockets(process.pid)
         except OSError:  # it has ended meanwhile
             continue
     return sorted({(s.address, s.port) for s in sockets.table(sockets.LISTENING) if s.inode in found})
@@ -39,6 +43,8 @@ def hint(instance: Instance, found: Sequence[tuple[str, int]] | None) -> str:
     :param found: the result of :func:`of`.
     """
     here = sockets.heard_at(instance.address)
+    # The port of the watcher is its own.
+    found = None if found is None else [(address, port) for address, port in found if port != instance.watch]
     if found is None or any(address in here and port == instance.port for address, port in found):
         return ""
     if not found:
@@ -61,17 +67,3 @@ def _sockets(pid: int) -> set[int]:
         if target.startswith("socket:["):
             numbers.add(int(target[8:-1]))
     return numbers
-
-
-def _descendants(pid: int) -> list[int]:
-    """Return the process ids of all descendants of ``pid``."""
-    children: dict[int, list[int]] = {}
-    for process in processes.running().values():
-        children.setdefault(process.parent, []).append(process.pid)
-    found: list[int] = []
-    left = [pid]
-    while left:
-        more = children.get(left.pop(), [])
-        found += more
-        left += more
-    return found

@@ -8,11 +8,12 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from .. import definition, discovery
 from ..core import addresses, advice, arguments, bounds, forms, names
 from ..core.errors import DefinitionError, Refused
-from ..core.model import Probe
+from ..core.model import AGENT, Probe
 from ..core.words import name as said
 from ..core.words import nearest, odd, shown, without_value
 from ..definition import loadbalancer, probes
@@ -30,6 +31,8 @@ IDENTIFIER = r"[A-Za-z0-9_~+=:.@-]{1,255}"
 # The files with a host's own name servers. The first is used once a resolver of saltdeploy stands before them, the
 # second until then.
 RESOLV_CONF = ("/etc/resolv.conf.before-saltdeploy", "/etc/resolv.conf")
+# The folder of the health agent of a node with SkyDNS.
+HEALTH = "/var/lib/saltdeploy-health"
 # The first line of a resolv.conf that a state wrote.
 OURS = "# Written by saltdeploy"
 # The addresses of systemd-resolved itself. It knows the servers of its links.
@@ -45,6 +48,22 @@ def agent(minion: str, pillar: Mapping[str, Any]) -> Backend:
     """
     environment = definition.load_own(minion, pillar)
     return discovery.connect(environment.discovery, environment.nodes[minion].address)
+
+
+def health_agent(minion: str, pillar: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of ``minion``'s health agent without its secrets, {} if its environment has no SkyDNS.
+
+    :raises Refused: the minion is a node of no environment.
+    """
+    environment = definition.load_own(minion, pillar)
+    skydns = environment.discovery.get("skydns")
+    if not skydns:
+        return {}
+    address = environment.nodes[minion].address
+    listens = urlsplit(skydns.get("agent", AGENT).format(address=addresses.host(address)))
+    keys = ("etcd", "domain", "environment", "ttl", "user", "ca", "cert", "key")
+    found = {key: skydns[key] for key in keys if key in skydns}
+    return {**found, "node": minion, "address": listens.hostname, "port": listens.port or 80, "folder": HEALTH}
 
 
 def service(minion: str, pillar: Mapping[str, Any], name: str, **given: Any) -> discovery.Service:
@@ -85,6 +104,15 @@ def frontends(minion: str, pillar: Mapping[str, Any]) -> list[loadbalancer.Hapro
     return loadbalancer.frontends(definition.load_own(minion, pillar))
 
 
+def domain(minion: str, pillar: Mapping[str, Any]) -> str:
+    """Return the domain in DNS of ``minion``'s service discovery.
+
+    :raises Refused: the minion is a node of no environment.
+    """
+    skydns = definition.load_own(minion, pillar).discovery.get("skydns")
+    return str(skydns["domain"]) if skydns else "consul"
+
+
 def upstream(minion: str, pillar: Mapping[str, Any], mark: str) -> list[str]:
     """Return the name servers that the resolver on ``minion`` asks, as its configuration has them.
 
@@ -96,7 +124,7 @@ def upstream(minion: str, pillar: Mapping[str, Any], mark: str) -> list[str]:
 
 
 def recursors(minion: str, pillar: Mapping[str, Any]) -> list[str]:
-    """Return the name servers that Consul on ``minion`` asks for names that are not its own, as Consul writes them.
+    """Return the name servers that Consul, or CoreDNS, on ``minion`` asks for names that are not its own.
 
     They are the servers of ``dns:upstream``. Without it, they are the servers that the host itself asked before.
 

@@ -135,7 +135,7 @@ def deregister(lifecycle: Lifecycle, name: str, ids: Sequence[str]) -> list[str]
     if not all(lifecycle.discovery.wait(service, gone, deadline) for service in services):
         raise DiscoveryUnavailable(
             f"{', '.join(sorted(published))}: still in the catalog {deadlines.CATALOG:g}s after it was withdrawn on"
-            f" {lifecycle.host.node}: nothing was stopped. See `consul monitor` there."
+            f" {lifecycle.host.node}: nothing was stopped. See `{lifecycle.discovery.wording.log}` there."
         )
     return sorted(published)
 

@@ -67,7 +67,7 @@ class Readiness:
             c if c.kind == "script" else replace(c, status=None, timeout=min(c.timeout, TIMEOUT))
             for c in (registration.checks(app, instance) if checks is None else checks)
         ]
-        self._note = _note(host, instance.id)
+        self._note, self._folder = _note(host, instance.id), str(host.instances.folder(instance.id))
         self._hint = ""
         # The time since which the instance runs and gives wrong answers.
         self._wrong: float | None = None
@@ -116,7 +116,8 @@ class Readiness:
 
         It may open its port later.
         """
-        found = listeners.of(state.pid) if failure and failure.error.refused and state.pid else None
+        refused = failure is not None and failure.error.refused
+        found = listeners.of(state.pid, self._folder) if refused and state.pid else None
         self._hint = listeners.hint(self.instance, found)
         # A server that is not ready yet may answer with an error of its own, such as 503.
         status = failure.error.status if failure else None

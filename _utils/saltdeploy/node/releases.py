@@ -6,14 +6,15 @@ import contextlib
 import json
 import os
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
 
-from ..core import limits, names
+from ..core import editions, limits, names, words
 from ..core.errors import Failed, Refused
-from ..source import Installation, choose
+from ..source import Ansible, Asking, Installation, buildcommand, choose, images, placement
 from ..source.artifacts import Artifacts
 from ..system import disk, filelocks, files, trees
 from ..system.files import explained, make_folder, write_file
@@ -23,6 +24,7 @@ from .settings import Store
 
 if TYPE_CHECKING:
     from ..core.model import App
+    from ..source.base import Newest
     from .launch import Fetch
 
 LOCK = ".lock"
@@ -31,9 +33,9 @@ LOCK = ".lock"
 class Room(TypedDict):
     """The content of a release that is installed, or that there is room for.
 
-    ``digest`` is the SHA-256 of the archive. ``now`` is the SHA-256 in the file of digests at this moment, empty
-    without such a file. ``packages`` are the packages that pip installed. ``warnings`` are sentences about a server
-    that does not send the archive now.
+    ``digest`` is the SHA-256 of the archive or lock file, or the commit. ``now`` is the SHA-256 in the file of digests,
+    or of the lock file, at this moment, or the commit of the tag. It is empty without these. ``packages`` are the
+    packages that pip installed. ``warnings`` are sentences about a server that does not send the archive now.
     """
 
     installed: bool
@@ -59,6 +61,12 @@ class Releases:
         """Return the path of a release. It need not exist."""
         return self.root / names.app(app) / "releases" / names.version(version)
 
+    def image(self, app: str, version: str) -> str:
+        """Return the id of the image that a release is. Empty if it is none, or cannot be read."""
+        with contextlib.suppress(OSError, ValueError):
+            return str(nodefiles.release_record(self.path(app, version)).get("image", ""))
+        return ""
+
     def versions(self, app: str) -> list[str]:
         """Return the versions of ``app`` that are installed completely, the oldest installation first."""
         return [p.name for p in self._links(app) if not nodefiles.release_problem(p)]
@@ -81,14 +89,14 @@ class Releases:
         :raises Refused: other content is installed under this version.
         """
         if app.source is None:
-            raise Refused(
-                f"{self.node} may not run {app.name}. It has none of the roles of the app, and so none of its settings."
-            )
+            raise self._no_role(app)
         release = self.path(app.name, version)
         if nodefiles.release_problem(release):
             return False
         recorded = nodefiles.release_record(release)
         changed = choose(app.source).changes(version, recorded)
+        if recorded.get("build", "") != app.source.build:
+            changed = [*changed, "build"]
         if digest and recorded.get("artifact", digest) != digest:
             changed = ["sha256"]
         if changed:
@@ -99,6 +107,11 @@ class Releases:
                 " new content."
             )
         return True
+
+    def _no_role(self, app: App) -> Refused:
+        return Refused(
+            f"{self.node} may not run {app.name}. It has none of the roles of the app, and so none of its settings."
+        )
 
     # -- installing ---------------------------------------------------------------------------
 
@@ -129,9 +142,9 @@ class Releases:
                 with contextlib.suppress(OSError):  # the next installation tries again
                     trees.remove(build)
                 if isinstance(exc, Exception):  # an interrupted installation continues later
-                    artifacts.tidy(self._digests(), parts=False)
+                    self._tidy(artifacts, parts=False)
                 raise
-            artifacts.tidy(self._digests())
+            self._tidy(artifacts)
         return True
 
     def _make_way(self, app: str, version: str) -> None:
@@ -151,12 +164,21 @@ class Releases:
         unpacked.mkdir()
         for folder in (build, unpacked):
             folder.chmod(0o755)
-        # The master gives up after the strategy's progress_deadline. The node must give its reason before that.
-        deadline = app.strategy.progress_deadline
-        seconds = min(limits.DOWNLOAD, max(deadline / 2, deadline - limits.SMALL))
         source = choose(app.source)
-        made = source.install(Installation(version, unpacked, fetch, artifacts, app.user, digest, seconds))
+        seconds = _seconds(app)
+        installation = Installation(version, unpacked, fetch, artifacts, app.user, digest, seconds)
+        until = time.monotonic() + seconds
+        made = source.install(installation)
+        units = made.get("placed", {}).get("units", [])
+        if app.unit and app.unit not in units:
+            raise Refused(
+                f"unit: {app.name} {version} has no {app.unit}{words.nearest(app.unit, units)}."
+                f" Its units: {words.listed(units)}."
+            )
         record = {"app": app.name, "version": version, "origin": source.origin(version), **made}
+        if app.source.build:
+            record["build"] = app.source.build
+            buildcommand.run(app.source, installation, until - time.monotonic())
         write_file(build / "release.json", json.dumps(record, indent=1))
         os.sync()
         link = build / "link"
@@ -171,6 +193,7 @@ class Releases:
         artifacts = Artifacts(self.root, app.name, self.path(app.name, version).parent)
         warnings: list[str]
         with self._naming(app, version), tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)  # git does not run as root
             if not self.installed(app, version):
                 warnings = []
                 digest = choose(app.source).check(version, Path(folder), fetch, artifacts, warnings.append)
@@ -181,6 +204,37 @@ class Releases:
         recorded = nodefiles.release_record(self.path(app.name, version))
         digest, packages = recorded.get("artifact", ""), recorded.get("packages", [])
         return {"installed": True, "digest": digest, "now": now, "packages": packages, "warnings": []}
+
+    def preview(self, app: App, version: str, fetch: Fetch) -> list[str]:
+        """Return the changes that the playbook of a release would make on this node, as texts. This changes nothing.
+
+        Other sources only make the files of a release, and have none.
+
+        :raises Failed: the playbook fails in check mode.
+        """
+        source = choose(app.source) if app.source else None
+        if not isinstance(source, Ansible) or self.installed(app, version):
+            return []
+        releases = self.path(app.name, version).parent
+        with self._naming(app, version), files.readable_by_all(), tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)  # pip does not run as root
+            target = Path(folder) / "files"
+            target.mkdir()
+            with Artifacts(Path(folder), app.name, releases) as artifacts:
+                there = Installation(version, target, fetch, artifacts, app.user, "", _seconds(app))
+                return source.preview(there, self.root)
+
+    def newest(self, app: App, fetch: Fetch, above: str, known: Mapping[str, str]) -> Newest:
+        """Return the newest version that the source of ``app`` has. This changes nothing.
+
+        :param above: the deployed version, empty if nothing is deployed.
+        :param known: stamp -> version, of earlier answers.
+        """
+        if app.source is None:
+            raise self._no_role(app)
+        with explained(), tempfile.TemporaryDirectory() as folder:
+            Path(folder).chmod(0o755)  # pip does not run as root
+            return choose(app.source).newest(Asking(Path(folder), fetch, app.user, above, known))
 
     @contextlib.contextmanager
     def _naming(self, app: App, version: str) -> Iterator[None]:
@@ -196,14 +250,44 @@ class Releases:
         free = disk.human(disk.space(self.root).free)
         return f"{exc}. The unfinished files are removed, and {free} are free in {self.root}. Make room there."
 
+    def _tidy(self, artifacts: Artifacts, parts: bool = True) -> None:
+        """Remove the archives and the images of which no release is made. See Artifacts.tidy for ``parts``."""
+        images.tidy(self.root, self._digests)
+        artifacts.tidy(self._digests, parts)
+
     def _digests(self) -> set[str]:
-        """Return the SHA-256 of every archive that a release of any app on this node is made of."""
+        """Return the SHA-256 of every archive or image that a release of any app on this node is made of."""
         found = set()
         for link in self.root.glob("*/releases/*"):
             # The entry may also be a stranger's file, or broken, or a release that another job just removed.
             if not nodefiles.release_problem(link):
                 found.add(nodefiles.release_record(link).get("artifact", ""))
         return found
+
+    # -- putting in place ---------------------------------------------------------------------
+
+    def put_in_place(self, app: str, version: str, seconds: float) -> None:
+        """Put a release in its place, if it does not run from its own folder. An instance of it is about to start.
+
+        :param seconds: how long this may take.
+        :raises Refused: an instance of another release still runs, or another app has the place.
+        :raises Failed: it could not be put there.
+        """
+        release = self.path(app, version)
+        record = nodefiles.release_record(release)
+        if "image" in record:
+            images.require(record["image"])
+        if "placed" not in record:
+            return
+        running = [i.id for i in self.instances.recorded(app) if editions.release(i.version) != version]
+        if running:
+            raise Refused(f"{app} {version} would replace the files of {', '.join(running)}, which is on {self.node}.")
+        placement.put(self.root, app, release, record, seconds)
+
+    def _packages(self, app: str) -> set[str]:
+        """Return the packages of the releases of ``app`` on this node."""
+        records = [nodefiles.release_record(self.path(app, version)) for version in self.versions(app)]
+        return {str(record["origin"]["location"]) for record in records if "placed" in record}
 
     # -- removing -----------------------------------------------------------------------------
 
@@ -228,9 +312,12 @@ class Releases:
                     raise Failed(
                         f"{app} {version} is removed on {self.node}, except for its folder {build}. Remove that folder."
                     )
-                Artifacts(self.root, app, release.parent).tidy(self._digests())
+                self._tidy(Artifacts(self.root, app, release.parent))
             self.settings.forget(app, version)
             self._remove_empty(app)
+            # Also if there was no release, because giving back may have failed before.
+            if not self.broken(app):  # a release that cannot be read may have a package in use
+                placement.release(self.root, app, lambda: self._packages(app))
         return there
 
     def _remove_empty(self, app: str) -> None:
@@ -246,6 +333,13 @@ class Releases:
                 held.enter_context(filelocks.hold(lock, 0))
             # A job that waits for one of these locks notices that the file is gone.
             trees.remove(home)
+
+
+def _seconds(app: App) -> float:
+    """Return the time for a download or a playbook."""
+    # The master gives up after the strategy's progress_deadline. The node must give its reason before that.
+    deadline = app.strategy.progress_deadline
+    return min(limits.DOWNLOAD, max(deadline / 2, deadline - limits.SMALL))
 
 
 def _build_of(release: Path) -> Path | None:

@@ -120,7 +120,7 @@ def _command(lifecycle: Lifecycle, app: App, way: Reload, instance: Instance) ->
     launch = lifecycle.launch(app, instance)
     words = [placeholders.fill(word, launch.values) for word in shlex.split(way.command)]
     try:
-        code, output = commands.execute(words, launch.release, launch.env, launch.unit.user, way.timeout)
+        code, output = commands.execute(words, launch.release, launch.env, launch.app.user, way.timeout)
     except commands.CommandFailed as exc:
         raise Failed(f"{instance.id}: {hidden(str(exc), launch.own_env)}") from exc
     if code:

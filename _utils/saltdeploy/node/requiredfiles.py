@@ -39,6 +39,8 @@ def look(lifecycle: Lifecycle, name: str, functions: Functions, version: str | N
     app, version = lifecycle.app(name), version or lifecycle.app(name).version
     problems = [*_of_states(app, version, functions), *_of_config(app, version, lifecycle)]
     missing = list(choose(app.source).missing()) if app.source else []
+    if app.unit and lifecycle.runtime.name != "systemd":
+        problems.append(f"unit: {lifecycle.host.node} has {lifecycle.runtime.name}. Write `run` in place of `unit`.")
     installed = version in lifecycle.host.releases.versions(name)
     if not installed and not (app.states or app.packages):  # these may bring the file
         problems += [f"{problem}." for problem in missing]

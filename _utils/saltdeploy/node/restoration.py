@@ -11,7 +11,7 @@ from ..core.errors import DiscoveryUnavailable, Failed, Refused
 from ..core.instanceids import parts_of
 from ..core.words import joined
 from ..discovery import patiently
-from . import preparation, publication, reweigh
+from . import preparation, publication, retirement, reweigh
 from .turns import RESTORED
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def _restore(lifecycle: Lifecycle, name: str, instance: str, after: str | None) 
     _refuse_lost_data(lifecycle, app, instance)
     if after is None:
         _refuse_empty_data(lifecycle, app, instance)
-    lifecycle.retire(name, [instance], drain=0)
+    retirement.retire(lifecycle, name, [instance], drain=0)
     # The installed release is the release that ran, even if the definition has changed since.
     if release not in lifecycle.host.releases.versions(name):
         found, _ = read_record(lifecycle, name)
@@ -106,7 +106,7 @@ def _restore(lifecycle: Lifecycle, name: str, instance: str, after: str | None) 
     lifecycle.warnings += filter(None, [preparation.lost(lifecycle, app, instance, edition)])
     result = lifecycle.start_installed(app, edition, 1, RESTORED, slots=[slot], as_before=True)
     if not result.ok:
-        lifecycle.retire(name, [instance], drain=0)
+        retirement.retire(lifecycle, name, [instance], drain=0)
         raise Failed(joined(result.failures))
     publication.publish(lifecycle, name, [instance])
 

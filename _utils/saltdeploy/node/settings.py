@@ -25,7 +25,7 @@ from . import nodefiles
 FOLDER, BEGUN = "settings", "begun.json"
 FILE = re.compile(r"(?P<number>[0-9]{1,5})-(?P<slot>[0-9]{1,5})\.json")
 # The keys of a definition whose values are compared as a whole, and the fields of which ``resources`` are made.
-WHOLE, RESOURCES = ("run", "user", "data"), ("memory", "cpu")
+WHOLE, RESOURCES = ("run", "unit", "user", "data"), ("memory", "cpu")
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,7 @@ class Settings:
     cpu: str = ""
     stop: Stop = field(default_factory=Stop)
     watched: bool = False
+    unit: str = ""
 
     def over(self, app: App) -> App:
         """Return ``app`` with these settings in place of those of its definition."""
@@ -64,9 +65,9 @@ class Settings:
         return {**whole, **{key: names for key, names in parts.items() if names}}
 
 
-# The fields that are as the definition has them. A file of an older version lacks the last field.
-LATER = ("watched",)
-DEFINED = [f.name for f in fields(Settings) if f.name not in ("config", *LATER)]
+# The fields that are as the definition has them. A file of an older version lacks the later fields.
+LATER = ("watched", "unit")
+DEFINED = [f.name for f in fields(Settings) if f.name not in ("config", "watched")]
 
 
 def of(app: App, config: Mapping[str, str]) -> Settings:
@@ -191,7 +192,7 @@ class Store:
 
 def _parsed(found: Any) -> Settings | None:
     """Return the Settings in the data of a file, or None if it has none."""
-    if not isinstance(found, dict) or set(found) - set(LATER) != {*DEFINED, "config", "deployment"}:
+    if not isinstance(found, dict) or set(found) - set(LATER) != {*DEFINED, "config", "deployment"} - set(LATER):
         return None
     found = {key: value for key, value in found.items() if key != "deployment"}
     stop = found["stop"]
@@ -200,6 +201,7 @@ def _parsed(found: Any) -> Settings | None:
         and all(_is_mapping(found[key]) for key in ("env", "config", "stop"))
         and _are_texts(found[key] for key in ("run", "user", "memory", "cpu"))
         and isinstance(found["data"], (bool, str))
+        and isinstance(found.get("unit", ""), str)
         and isinstance(found.get("watched", False), bool)
         and _are_texts([stop.get("signal")])
         and isinstance(stop.get("timeout"), (int, float))

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from . import retirement
+
 if TYPE_CHECKING:
     from .lifecycle import Lifecycle, StartResult
 
@@ -35,5 +37,5 @@ def start(
         mine = [i for i in here if (i.version, i.deployment) == (version, deployment)]
         failed = [i.id for i in mine if not i.tested or i.id not in running]
         if failed:
-            lifecycle.stop(name, failed, drain=0)
+            retirement.stop(lifecycle, name, failed, drain=0)
     return replace(result, instances=[i for i in result.instances if i.id not in failed])

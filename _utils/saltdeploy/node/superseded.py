@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from ..core import bluegreen
 from ..core.instanceids import version_of
-from . import restoration
+from . import restoration, retirement
 from .turns import MANUAL, STATE
 
 if TYPE_CHECKING:
@@ -43,4 +43,4 @@ def retire(lifecycle: Lifecycle, name: str) -> list[str]:
     """Retire the instances that :func:`find` finds, as a deployment would. Return their ids."""
     with lifecycle.host.turns.alone(name):
         going = find(lifecycle, name)
-        return lifecycle.retire(name, going) if going else []
+        return retirement.retire(lifecycle, name, going) if going else []

@@ -7,9 +7,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..core import editions
 from ..core.errors import Failed
-from ..core.instanceids import slot_of
+from ..core.instanceids import parts_of, slot_of
 from ..definition import instancefiles
+from ..runtime import podman
+from ..source import images
 from ..system import processes, sockets
 from ..system.files import explained
 
@@ -48,6 +51,7 @@ class Ending:
 
         # The supervisor may not have signalled these processes, so they have the whole time from now on.
         killed |= processes.end(left, signal.Signals[f"SIG{how.signal}"], how.timeout)
+        unremoved = self._remove_container(instance)
         others = "" if port is None else self._others(instance, address, port)
         if others and ran:
             raise Failed(others)
@@ -56,7 +60,18 @@ class Ending:
             f"{instance} did not end within {how.timeout:g}s after SIG{how.signal}, and was killed. Its work in"
             f" progress was cut off. If it needs longer, raise apps:{app}:stop:timeout."
         )
-        return " ".join([*([cut] if killed else []), *([others] if others else [])])
+        return " ".join([*([cut] if killed else []), *filter(None, (unremoved, others))])
+
+    def _remove_container(self, instance: str) -> str:
+        """Remove the container that killed podman left of a stopped instance. Return a warning, empty if all is well.
+
+        Until then, podman counts it as running, and keeps its mounts and its image.
+        """
+        app, edition, _ = parts_of(instance)
+        if not self.host.releases.image(app, editions.release(edition)):
+            return ""
+        wrong = images.remove_container(podman.name(instance))
+        return f"{instance} is stopped, but its container stays. {wrong}." if wrong else ""
 
     def forget(self, instance: str) -> None:
         """Remove the unit and the folder of an instance that was stopped."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
+import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -21,12 +22,15 @@ LOG, LINE = 100_000, 2000
 class Unit:
     """A process to supervise.
 
-    :param command: absolute path of the program to run, without arguments.
+    :param command: absolute path of the program to run, without arguments. For an ``adopted`` unit, a file with its
+        further variables.
     :param user: the user to run it as. Empty takes the user of the supervisor.
     :param log: where supervisord writes its output (systemd has the journal).
     :param memory: the most memory that it may use, as systemd writes it. Empty sets no limit.
     :param cpu: the most that it may use, in percent of a single processor. Empty sets no limit.
     :param stop: how it is stopped, for as long as this unit is there.
+    :param adopted: the unit of a Debian package of which this unit is a copy. Empty means none.
+    :param container: whether ``command`` becomes podman, which makes a sandbox and passes signals on.
     """
 
     id: str
@@ -37,6 +41,8 @@ class Unit:
     memory: str = ""
     cpu: str = ""
     stop: Stop = field(default_factory=Stop)
+    adopted: str = ""
+    container: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,7 +116,9 @@ def stop_of(path: Path, number: str, timeout: str) -> Stop:
     found: dict[str, str] = {}
     with contextlib.suppress(OSError, UnicodeDecodeError):
         found = dict(re.findall(rf"^({number}|{timeout})=(?:SIG)?([A-Z0-9]+)$", path.read_text(), re.MULTILINE))
-    return Stop(found.get(number, Stop().signal), float(found.get(timeout, Stop().timeout)))
+    name = found.get(number, "")
+    name = name if f"SIG{name}" in signal.Signals.__members__ else Stop().signal
+    return Stop(name, float(found.get(timeout, Stop().timeout)))
 
 
 def shortened(text: str | bytes, lines: int, most: int = LOG) -> str:

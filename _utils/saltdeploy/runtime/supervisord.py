@@ -79,6 +79,8 @@ class Supervisord:
 
     def start(self, unit: Unit) -> None:
         """Write and start ``unit``, also after each start of supervisord."""
+        if unit.adopted:
+            raise Refused(f"supervisord has no unit {unit.adopted}: only systemd has. Write `run` in place of `unit`.")
         program = PREFIX + unit.id
         text = TEMPLATE.format(
             id=unit.id,

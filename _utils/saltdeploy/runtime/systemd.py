@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from ..core.errors import Failed, Refused
@@ -41,6 +42,11 @@ WorkingDirectory={directory}
 RestartSec=1
 KillSignal=SIG{signal}
 TimeoutStopSec={stop}
+{sandbox}{limits}
+[Install]
+WantedBy=multi-user.target
+"""
+SANDBOX = """\
 NoNewPrivileges=yes
 PrivateTmp=yes
 ProtectSystem=full
@@ -50,10 +56,29 @@ ProtectKernelModules=yes
 ProtectControlGroups=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
+"""
+# podman passes the signal on to the container, and the kernel kills what is left. Two signals could end it at once.
+FOREGROUND = "KillMode=mixed\n"
+
+# It comes behind the text of a package's unit, so its settings are the last, and those that count.
+ADDED = """
+# Added by saltdeploy for instance {id}; changes are lost.
+[Unit]
+Description={id}
+StartLimitIntervalSec={interval}
+StartLimitBurst={burst}
+
+[Service]
+EnvironmentFile={command}
+Restart=always
+RestartSec=1
+{signal}TimeoutStopSec={stop}
 {limits}
 [Install]
 WantedBy=multi-user.target
 """
+# Where packages have their units.
+PACKAGED = (Path("/usr/lib/systemd/system"), Path("/lib/systemd/system"))
 
 
 class Systemd:
@@ -72,20 +97,24 @@ class Systemd:
     def start(self, unit: Unit) -> None:
         """Write, enable and start ``unit``, also after each reboot."""
         path = UNITS / _name(unit.id)
-        write_file(
-            path,
-            TEMPLATE.format(
-                id=unit.id,
-                command=escaped(unit.command),
-                directory=escaped(unit.directory),
-                user=f"User={unit.user}\n" if unit.user else "",
-                signal=unit.stop.signal,
-                stop=whole_seconds(unit.stop.timeout),
-                burst=BURST,
-                interval=INTERVAL,
-                limits=_limits(unit),
-            ),
-        )
+        values = {
+            "id": unit.id,
+            "command": escaped(unit.command),
+            "directory": escaped(unit.directory),
+            "user": f"User={unit.user}\n" if unit.user else "",
+            "signal": unit.stop.signal,
+            "stop": whole_seconds(unit.stop.timeout),
+            "burst": BURST,
+            "interval": INTERVAL,
+            "sandbox": FOREGROUND if unit.container else SANDBOX,
+            "limits": _limits(unit),
+        }
+        if unit.adopted:
+            # The signal of the package's author ends its service well. Only another than the default is the user's.
+            values["signal"] = f"KillSignal=SIG{unit.stop.signal}\n" if unit.stop.signal != Stop().signal else ""
+            write_file(path, _copy(unit.adopted) + ADDED.format(**values))
+        else:
+            write_file(path, TEMPLATE.format(**values))
         _systemctl("daemon-reload")
         _systemctl("enable", "--quiet", "--now", path.name)
 
@@ -149,6 +178,32 @@ class Systemd:
 def _name(instance: str) -> str:
     escaped = re.sub(r"[^A-Za-z0-9:_.-]", lambda m: f"\\x{ord(m[0]):02x}", instance)
     return f"{PREFIX}{escaped}.service"
+
+
+def _copy(name: str) -> str:
+    """Return the text of the unit ``name`` of a package, with the administrator's drop-ins, to run as another unit.
+
+    :raises Failed: there is none.
+    """
+    found = [folder / name for folder in PACKAGED if (folder / name).is_file()]
+    if not found:
+        raise Failed(f"no package on this node has a unit {name}.")
+    return adopt(name, [path.read_text() for path in (found[0], *sorted((UNITS / f"{name}.d").glob("*.conf")))])
+
+
+def adopt(name: str, texts: Sequence[str]) -> str:
+    """Return the unit that ``texts`` make up, without its place at boot, and with ``name`` where it has its own name.
+
+    :param texts: the text of the unit, and of each of its drop-ins.
+    """
+    kept, installs = [], False
+    for line in "\n".join(texts).splitlines():
+        if line.startswith("["):
+            installs = line.strip() == "[Install]"
+        if not installs:
+            kept.append(line)
+    names = {"%n": name, "%N": name.removesuffix(".service"), "%p": name.removesuffix(".service"), "%%": "%%"}
+    return re.sub("%[nNp%]", lambda found: names[found[0]], "\n".join(kept)) + "\n"
 
 
 def _limits(unit: Unit) -> str:

@@ -5,14 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from ..core import model
+from .ansible import Ansible
 from .archive import Archive
-from .base import Installation, Source
+from .base import Asking, Installation, Source
+from .container import Image
+from .git import Git
+from .package import Package
+from .path import Folder
 from .pip import Pip
 
-__all__ = ["KINDS", "Installation", "choose"]
+__all__ = ["KINDS", "Ansible", "Asking", "Installation", "choose"]
 
 KINDS: Mapping[str, Callable[[model.Source], Source]] = {
+    "ansible": Ansible,
     "archive": Archive,
+    "container": Image,
+    "package": Package,
+    "git": Git,
+    "path": Folder,
     "pip": Pip,
 }
 

@@ -16,12 +16,12 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Container, Mapping
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from ..core import limits
 from ..system import disk, filelocks
-from . import downloads
+from . import downloads, web
 
 FOLDER = ".downloads"
 # The seconds after which a part is removed if its app has not continued the download.
@@ -29,6 +29,11 @@ STALE = 7 * 24 * 3600
 # How long an installation waits for an archive that another app's installation fetches, in seconds. It is half of the
 # time that an installation has by default (the strategy's ``progress_deadline``).
 PATIENCE = 300.0
+
+
+def lock(root: Path, digest: str) -> Path:
+    """Return the path of the lock of the artifact with this digest, on the node whose folder is ``root``."""
+    return root / FOLDER / f"{digest}.lock"
 
 
 class Artifacts:
@@ -42,7 +47,7 @@ class Artifacts:
     """
 
     def __init__(self, root: Path, app: str, releases: Path) -> None:
-        self.folder, self.app, self.releases = root / FOLDER, app, releases
+        self.root, self.folder, self.app, self.releases = root, root / FOLDER, app, releases
         self._held = contextlib.ExitStack()
 
     def __enter__(self) -> Artifacts:
@@ -51,18 +56,15 @@ class Artifacts:
     def __exit__(self, *_: object) -> None:
         self._held.close()
 
-    def get(
-        self, url: str, digest: str, secret: Mapping[str, str] | None = None, seconds: float = limits.DOWNLOAD
-    ) -> Path:
+    def get(self, url: str, digest: str, login: web.Login = web.NO_LOGIN, seconds: float = limits.DOWNLOAD) -> Path:
         """Return the path of the archive whose SHA-256 is ``digest``, from ``url`` if it is not here.
 
-        :param secret: headers that only the server of ``url`` may see.
+        :param login: for the server of ``url`` only.
         :param seconds: the time for the download.
         :raises Failed: it could not be fetched, or it has another digest.
         :raises OSError: it cannot be written, for example because of :class:`saltdeploy.system.disk.NoRoom`.
         """
-        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._held.enter_context(filelocks.hold(self._path(digest, ".lock"), PATIENCE))
+        self.hold(digest)
         whole = self._path(digest)
         if whole.exists():
             if downloads.sha256(whole) == digest:
@@ -70,10 +72,15 @@ class Artifacts:
             whole.unlink()
         self._path(digest, ".app").write_text(self.app)
         partial = self._path(digest, ".partial")
-        terms = downloads.Terms(self.require, disk.Meter(self.folder).take, secret or {}, seconds)
+        terms = downloads.Terms(self.require, disk.Meter(self.folder).take, login, seconds)
         downloads.fetch_verified(url, partial, digest, terms)
         partial.rename(whole)
         return whole
+
+    def hold(self, digest: str) -> None:
+        """Keep other jobs away from the artifact with this digest, as long as this context lasts."""
+        self.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._held.enter_context(filelocks.hold(lock(self.root, digest), PATIENCE))
 
     def here(self, digest: str) -> tuple[int, bool]:
         """Return how many bytes of an archive are here, and whether it is complete."""
@@ -91,17 +98,18 @@ class Artifacts:
         """
         disk.require([disk.Need(self.folder, max(0, size - have)), disk.Need(self.releases, size)])
 
-    def tidy(self, used: Container[str], parts: bool = True) -> None:
+    def tidy(self, used: Callable[[], Container[str]], parts: bool = True) -> None:
         """Remove archives of which no release is made, and the parts that this app will not continue.
 
-        :param used: the digests of the archives of which a release is made.
+        :param used: returns the digests of the archives of which a release is made. It is asked under each lock,
+            because the job that held the lock may have made a release.
         :param parts: False leaves the parts, because an installation failed and the next installation continues them.
         """
         names = os.listdir(self.folder) if self.folder.is_dir() else ()
         for digest in {name.partition(".")[0] for name in names} - {""}:
             # If the lock is held, another job uses the archive. The next call tidies all that this call cannot.
             with contextlib.suppress(OSError, filelocks.Held), filelocks.hold(self._path(digest, ".lock"), 0):
-                self._tidy(digest, digest in used, parts)
+                self._tidy(digest, digest in used(), parts)
                 self._path(digest, ".lock").unlink()
 
     def _tidy(self, digest: str, used: bool, parts: bool) -> None:

@@ -5,25 +5,38 @@ from __future__ import annotations
 import base64
 import netrc
 import re
+import ssl
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from ..core import limits, model, urls
 from ..core.errors import Failed
+from . import web
+
+
+def login(source: model.Source, location: str, url: str) -> web.Login:
+    """Return all that a node shows to the server of ``url``. Other servers must not see it.
+
+    :param location: the URL of its archive. Headers, token and certificate are for that server (scheme, host and port)
+        only.
+    :raises Failed: a file cannot be used on this node. No message shows its content.
+    """
+    found = headers(source, location, url)
+    if urls.place(url) != urls.place(location):
+        return web.Login(found)
+    certificate(source)
+    return web.Login(found, (source.cert, source.key or source.cert) if source.cert else None, source.ca)
 
 
 def headers(source: model.Source, location: str, url: str) -> dict[str, str]:
-    """Return the headers for the server of ``url``. Other servers must not see them.
-
-    :param location: the URL of its archive. Headers and token are for that server (scheme, host and port) only.
-    :raises Failed: a file cannot be read on this node. No message shows its content.
-    """
+    """Return the headers of :func:`login`."""
     found: dict[str, str] = {}
     if source.netrc:
-        login = logins(source.netrc).get(urlsplit(url).hostname or "")
-        if login:
-            found["Authorization"] = "Basic " + base64.b64encode(":".join(login).encode()).decode()
+        entry = logins(source.netrc).get(urlsplit(url).hostname or "")
+        if entry:
+            found["Authorization"] = "Basic " + base64.b64encode(":".join(entry).encode()).decode()
     if urls.place(url) == urls.place(location):
         found.update(source.headers)
         if source.token_file:
@@ -32,14 +45,60 @@ def headers(source: model.Source, location: str, url: str) -> dict[str, str]:
 
 
 def missing(source: model.Source) -> Iterator[str]:
-    """Yield a clause for each file with a login or a token that cannot be used on this node."""
-    reads: tuple[tuple[str, Callable[[str], object]], ...] = ((source.netrc, logins), (source.token_file, token))
-    for path, read in reads:
+    """Yield a clause for each file with a login, a token or a certificate that cannot be used on this node."""
+    reads: tuple[Callable[[], object], ...] = (
+        lambda: source.netrc and logins(source.netrc),
+        lambda: source.token_file and token(source.token_file),
+        lambda: certificate(source),
+    )
+    for read in reads:
         try:
-            if path:
-                read(path)
+            read()
         except Failed as exc:
             yield str(exc)
+
+
+def certificate(source: model.Source) -> None:
+    """Check the files ``cert``, ``key`` and ``ca``.
+
+    :raises Failed: they cannot be used on this node. No message shows their content.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if source.ca:
+        text(source.ca, "ca")
+        try:
+            context.load_verify_locations(source.ca)
+        except ssl.SSLError:
+            raise Failed(f"source:ca: {source.ca} has no CA certificates in PEM") from None
+    if not source.cert:
+        return
+    for key, path in (("cert", source.cert), ("key", source.key)):
+        if path:
+            text(path, key)
+    try:
+        context.load_cert_chain(source.cert, source.key or None, _no_password)
+    except ssl.SSLError:
+        key = f"source:key: {source.key}" if source.key else f"source:cert: {source.cert}"
+        raise Failed(f"{key} has no private key in PEM that fits the certificate in {source.cert}") from None
+
+
+def certificate_and_key(source: model.Source) -> str:
+    """Return the client certificate and its key, for pip and uv, which want them in a single file."""
+    paths = [source.cert, *([source.key] if source.key else [])]
+    return "\n".join(text(path, key) for path, key in zip(paths, ("cert", "key")))
+
+
+def _no_password() -> NoReturn:
+    raise Failed("source:key: the private key has a password, which nobody can type in here. Take it off the key")
+
+
+def text(path: str, key: str) -> str:
+    """Return the content of a file with certificates or a key."""
+    try:
+        with Path(path).open("rb") as data:
+            return data.read(limits.CERTIFICATES).decode(errors="replace")
+    except OSError as exc:
+        raise Failed(f"source:{key}: {path} cannot be read on this node: {exc.strerror or exc}") from None
 
 
 def logins(path: str) -> dict[str, tuple[str, str]]:

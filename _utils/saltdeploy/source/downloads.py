@@ -10,8 +10,8 @@ import hashlib
 import json
 import re
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,21 +37,19 @@ class Terms:
     :param room: ``room(size, have)`` is called before anything is written, with the size of the whole file and of the
         part that is here, in bytes. It raises OSError if the file does not fit.
     :param take: ``take(size)`` is called before so many bytes are written. It raises OSError if they do not fit.
-    :param secret: headers that only the server of the URL may see.
+    :param login: for the server of the URL only.
     :param seconds: the time for the whole download.
     :param most: how many bytes the file may have. None allows all that fit.
     """
 
     room: Callable[[int, int], object] = lambda size, have: None
     take: Callable[[int], object] = lambda size: None
-    secret: Mapping[str, str] = field(default_factory=dict, repr=False)
+    login: web.Login = web.NO_LOGIN
     seconds: float = limits.DOWNLOAD
     most: int | None = None
 
 
-def size(
-    url: str, secret: Mapping[str, str] | None = None, warn: Callable[[str], object] = lambda text: None
-) -> int | None:
+def size(url: str, login: web.Login = web.NO_LOGIN, warn: Callable[[str], object] = lambda text: None) -> int | None:
     """Return the size of ``url`` in bytes without fetching it, or None if its server does not say the size.
 
     :param warn: ``warn(text)`` is called if the server sends no file now, and may send it later.
@@ -61,7 +59,7 @@ def size(
     try:
         # Some servers know a file only if a request asks for all of it.
         for method in ("HEAD", "GET"):
-            with web.answer(method, url, pace, PLAIN, secret or {}) as response:
+            with web.answer(method, url, pace, PLAIN, login) as response:
                 if response.status_code == 200:
                     return web.length(response)
                 said, later = _said(response), response.status_code in TRANSIENT or response.status_code >= 500
@@ -163,7 +161,7 @@ def _transfer(url: str, path: Path, terms: Terms, pace: web.Pace) -> bool:
     """Ask once for all that is missing, and return whether the part that was here is used."""
     have, validator = _there(url, path)
     headers = {**PLAIN, "Range": f"bytes={have}-", "If-Range": validator} if have else PLAIN
-    with web.answer("GET", url, pace, headers, terms.secret) as response:
+    with web.answer("GET", url, pace, headers, terms.login) as response:
         if response.status_code == 206 and have and _continues(response, have):
             whole = web.length(response)
             whole = None if whole is None else have + whole

@@ -14,6 +14,7 @@ import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urljoin, urlsplit
 
@@ -29,6 +30,24 @@ if TYPE_CHECKING:
     from urllib3 import HTTPConnectionPool, PoolManager
 
 MOVED = (301, 302, 303, 307, 308)
+
+
+@dataclass(frozen=True)
+class Login:
+    """What a single server may see.
+
+    :param headers: headers of each request. Secret.
+    :param cert: the files of a client certificate and of its key, or None.
+    :param ca: a file with the CA certificates that the server's certificate must be signed by. Empty means those of
+        the node.
+    """
+
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    cert: tuple[str, str] | None = None
+    ca: str = ""
+
+
+NO_LOGIN = Login()
 
 
 class BrokenOff(Exception):
@@ -105,11 +124,11 @@ class Pace:
 
 @contextlib.contextmanager
 def answer(
-    method: str, url: str, pace: Pace, headers: Mapping[str, str], secret: Mapping[str, str]
+    method: str, url: str, pace: Pace, headers: Mapping[str, str], login: Login = NO_LOGIN
 ) -> Iterator[requests.Response]:
     """Ask ``url``, follow redirects, and yield the response, whose content :func:`content` reads.
 
-    :param secret: headers that only the server of ``url`` may see: same scheme, host and port.
+    :param login: for the server of ``url`` only: same scheme, host and port.
     :raises BrokenOff: another try may succeed.
     :raises Overdue: the deadline is over.
     :raises Failed: it cannot be fetched, or a redirect leaves https.
@@ -117,8 +136,8 @@ def answer(
     here = url
     with _session(pace) as session:
         for _ in range(limits.REDIRECTS + 1):
-            mine = secret if urls.place(here) == urls.place(url) else {}
-            with _send(session, method, here, {**mine, **headers}, pace, url) as response:
+            mine = login if urls.place(here) == urls.place(url) else NO_LOGIN
+            with _send(session, method, here, headers, mine, pace, url) as response:
                 target = response.headers.get("Location") if response.status_code in MOVED else None
                 if not target:
                     yield response
@@ -151,14 +170,22 @@ def length(response: requests.Response) -> int | None:
 
 
 def _send(
-    session: requests.Session, method: str, here: str, headers: Mapping[str, str], pace: Pace, url: str
+    session: requests.Session, method: str, here: str, headers: Mapping[str, str], login: Login, pace: Pace, url: str
 ) -> requests.Response:
     pace.expect_headers()
     wait = min(limits.CONNECT, pace.patience()), limits.HEADERS
     try:
         # With the function for ``auth``, requests looks for no password in a netrc file of its own choice.
         return session.request(
-            method, here, headers=headers, timeout=wait, stream=True, allow_redirects=False, auth=lambda asked: asked
+            method,
+            here,
+            headers={**login.headers, **headers},
+            timeout=wait,
+            stream=True,
+            allow_redirects=False,
+            auth=lambda asked: asked,
+            cert=login.cert,
+            verify=login.ca or None,
         )
     except (requests.RequestException, ValueError) as exc:
         if isinstance(exc, exceptions.SSLError):

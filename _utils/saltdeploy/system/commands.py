@@ -40,12 +40,14 @@ def execute(
     env: Mapping[str, str] | None,
     user: str,
     timeout: float,
+    groups: bool = True,
 ) -> tuple[int, str]:
     """Run ``command``, a list of words, in ``folder``, and return its exit code and the end of its output.
 
     :param env: the variables of its environment beside those of every process (baseenv.base).
     :param user: the user that it runs as. Empty takes the user of this process.
     :param timeout: seconds after which it is killed, with its children.
+    :param groups: whether it has the further groups of ``user``.
     :raises CommandFailed: it cannot be started, or hangs. If it hangs, the cause is subprocess.TimeoutExpired.
     """
     try:
@@ -57,7 +59,7 @@ def execute(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            **as_user(user),
+            **as_user(user, groups),
         )
     except OSError as exc:
         raise CommandFailed(f"{command[0]}: {exc.strerror or exc}") from exc
@@ -104,12 +106,16 @@ def until_its_end(process: subprocess.Popen[bytes], timeout: float) -> str:
     raise subprocess.TimeoutExpired(process.args, timeout)
 
 
-def as_user(user: str) -> Identity:
-    """Return the arguments that make subprocess run as ``user``, if this process may change its user."""
+def as_user(user: str, groups: bool = True) -> Identity:
+    """Return the arguments that make subprocess run as ``user``, if this process may change its user.
+
+    :param groups: whether with all groups of the user, or only with the main group.
+    """
     if not user or os.geteuid() != 0:
         return {}
     try:
         entry = pwd.getpwnam(user)
     except KeyError:
         raise CommandFailed(f"there is no user {user} on this node") from None
-    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": os.getgrouplist(user, entry.pw_gid)}
+    further = os.getgrouplist(user, entry.pw_gid) if groups else []
+    return {"user": entry.pw_uid, "group": entry.pw_gid, "extra_groups": further}

@@ -64,6 +64,12 @@ def read(pid: int) -> Process | None:
     return Process(pid, int(rest[1]), int(rest[2]), int(rest[3]), int(rest[19]), command)
 
 
+def boot() -> str:
+    """Return the identity of this boot. Containers have the kernel's id in common, and an init of their own."""
+    init = read(1)
+    return f"{(PROC / 'sys/kernel/random/boot_id').read_text().strip()} {init.began if init else ''}"
+
+
 def running() -> dict[int, Process]:
     """Return all processes that have not ended, by pid."""
     found = (read(int(entry)) for entry in os.listdir(PROC) if entry.isdigit())
@@ -115,20 +121,20 @@ def is_inside(process: Process, folder: str | os.PathLike[str]) -> bool:
     return False
 
 
-def using(folder: str | os.PathLike[str], user: int) -> list[Process]:
+def using(folder: str | os.PathLike[str], user: int | None = None) -> list[Process]:
     """Return the Processes of a user that have to do with ``folder``, with any parent and any session.
 
     Such a process has the path of the folder in its environment, or works in the folder. Or it runs a program of the
     folder, or has a file of the folder open or mapped.
 
-    :param user: the id of the user.
+    :param user: the id of the user. None means any user.
     """
     everything, path = running(), os.fsencode(os.path.realpath(folder))
     untouchable = _ancestors(everything)
     return [
         process
         for pid, process in everything.items()
-        if pid not in untouchable and _user(pid) == user and any(path in text for text in _references(pid))
+        if pid not in untouchable and user in (None, _user(pid)) and any(path in text for text in _references(pid))
     ]
 
 

@@ -41,7 +41,7 @@ STRATEGY = {
     # HAProxy asks once a second which instances there are.
     "deregister_delay": "2500ms",
 }
-REQUIREMENTS = ["gunicorn==23.0.0", "flask==2.3.3", "werkzeug==2.3.8"]
+REQUIREMENTS = ["gunicorn==23.0.0", "flask==2.3.3", "werkzeug==2.3.8", "setuptools", "wheel"]
 
 
 class LabCli(Cli):

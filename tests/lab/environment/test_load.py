@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
+import threading
 import time
 
 import pytest
 
 from lab import hosts
-from tests.lab.environment.conftest import BALANCER, CLIENT, HTTPBIN
+from tests.lab.environment.conftest import BALANCER, CLIENT, HTTPBIN, MASTER, WEBS
 
 pytestmark = pytest.mark.skipif(bool(hosts.lacking()) and "CI" not in os.environ, reason=hosts.lacking())
 
@@ -18,7 +20,7 @@ APP, OLD, NEW = "httpbin", "0.10.1", "0.10.2"
 # Two kinds of clients: some keep their connection, some make a new one for each request.
 KINDS = {"keep-alive": (), "new connections": ("--header", "Connection: close")}
 # Milliseconds between an answer and the next request: the deployment has the processors to itself for some of the time.
-PACE = "function delay() return 10 end\n"
+PACE = "function delay() return 40 end\n"
 
 
 class Load:
@@ -82,3 +84,46 @@ def test_no_request_fails_when_the_new_release_fails_its_tests(httpbin):
     assert "all is as before" in output
     assert load.failed() == {}
     assert httpbin.versions(APP) == [OLD] * 3
+
+
+@contextlib.contextmanager
+def boot_again(hosts):
+    """Boot each of ``hosts`` that goes down, as firmware does: a systemd-nspawn that is no unit of its own ends."""
+    done = threading.Event()
+
+    def work():
+        while not done.wait(0.2):
+            for host in hosts:
+                if not host.runs():
+                    host.start()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
+def test_no_request_fails_while_all_machines_are_rebooted_in_turn(httpbin):
+    noted = "/root/noted"
+    (httpbin.site.files / "noted.sls").write_text(
+        f"note of the reboot:\n  file.append:\n    - name: {noted}\n    - text: now\n"
+    )
+    hosts = [httpbin.host(web) for web in WEBS]
+    before = {host.name: host.run("cut", "-d", " ", "-f", "22", "/proc/1/stat") for host in hosts}
+    pillar = "pillar={environment: site, reason: new kernel, apply: [noted]}"
+    with Load(httpbin) as load, boot_again(hosts):
+        code, output = httpbin.cli.run("salt-run", "state.orchestrate", "saltdeploy.orch.reboot", pillar, timeout=900)
+    assert code == 0, output
+    print(load.outputs, output[-3000:])
+    assert load.failed() == {}
+    for host in hosts:
+        assert host.run("cut", "-d", " ", "-f", "22", "/proc/1/stat") != before[host.name]
+        assert host.run("cat", noted) == "now\n"
+    # The load balancer and the master are left out, and nothing is out of use in the end.
+    assert not [node for node in (MASTER, BALANCER) if f"reboots {node}" in output]
+    code, output = httpbin.cli.run("salt-run", "environment.status", "site")
+    assert "out of use" not in output
+    assert [sorted(node for node, _ in httpbin.published(app)) for app in (APP, "shop")] == 2 * [list(WEBS)]

@@ -1,4 +1,7 @@
-"""One real host with systemd, a minion of a Salt master on this machine. Started once for all of these tests."""
+"""A real host with systemd, a minion of a Salt master on this machine. Started once for all of these tests.
+
+A second host is a node of the same environment, for tests that replace instances node by node.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,16 @@ from tooling.agents import ask
 from tooling.config import consul_config, master_config, minion_config
 from tooling.daemons import Daemon
 
-NODE, MASTER = "web1", "salt_master"
+NODE, OTHER, MASTER = "web1", "web2", "salt_master"
+# Hosts without Consul.
+SKY = ("sky1", "sky2")
 PORTS = (4505, 4506)
 
 
 @pytest.fixture(scope="package")
 def lab():
     """A network with nothing on it."""
-    with laboratory(hosts.free_addresses([NODE])) as lab:
+    with laboratory(hosts.free_addresses([NODE, OTHER, *SKY])) as lab:
         (lab.folder / "files").mkdir()
         yield lab
 
@@ -69,11 +74,24 @@ def cli(lab, pillar):
 @pytest.fixture(scope="package")
 def host(lab, cli):
     """A host as README wants a node: a minion, and a Consul agent of its own. It says nothing of a runtime."""
+    return boot(lab, cli, NODE)
+
+
+@pytest.fixture(scope="module")
+def other(lab, cli, host):
+    """A second host like the first, for a module. It is gone afterwards."""
+    other = boot(lab, cli, OTHER)
+    yield other
+    other.kill()
+
+
+def boot(lab, cli, name):
+    """Boot the host ``name``, and wait until it is a node. The first host has the Consul server."""
     consul = getconsul.get(REPOSITORY / ".demo" / "bin")
-    address = lab.facts["addresses"][NODE]
-    minion = {**minion_config(NODE, "/var/lib/salt", "root", PORTS, {}), "master": lab.gateway}
+    address, server = (lab.facts["addresses"][node] for node in (name, NODE))
+    minion = {**minion_config(name, "/var/lib/salt", "root", PORTS, {}), "master": lab.gateway}
     files = {
-        "etc/consul.json": json.dumps(consul_config(NODE, address, [address], "/var/lib/consul")),
+        "etc/consul.json": json.dumps(consul_config(name, address, [server], "/var/lib/consul")),
         "etc/salt/minion": json.dumps(minion),
     }
     services = {
@@ -81,18 +99,18 @@ def host(lab, cli):
         "salt-minion": f"{SCRIPTS}/salt-minion",
     }
     binds = (*python(), f"{Path(consul).resolve()}:/usr/local/bin/consul")
-    host = lab.add(hosts.Spec(NODE, address, binds, files, services))
+    host = lab.add(hosts.Spec(name, address, binds, files, services))
     host.boot()
-    await_minion(cli)
-    code, output = cli.run("salt", NODE, "saltutil.sync_all")
+    await_minion(cli, name)
+    code, output = cli.run("salt", name, "saltutil.sync_all")
     assert code == 0, output
-    until(lambda: ask(host.address, f"/v1/health/node/{NODE}?consistent"), 60, "Consul to have a leader")
+    until(lambda: ask(host.address, f"/v1/health/node/{name}?consistent"), 60, "Consul to have a leader")
     return host
 
 
-def await_minion(cli):
-    """Wait until the host's minion answers, asking it often."""
-    until(lambda: cli.run("salt", "--timeout=3", NODE, "test.ping")[0] == 0, 120, "the minion to answer")
+def await_minion(cli, name=NODE):
+    """Wait until a host's minion answers, asking it often."""
+    until(lambda: cli.run("salt", "--timeout=3", name, "test.ping")[0] == 0, 120, "the minion to answer")
 
 
 def _connect(address, port):

@@ -51,7 +51,8 @@ def web(host, lab, archives, pillar):
     # Its port is nobody's business.
     worker = {"source": source, "run": "./bin/serve 127.0.0.1 0"}
     nodes = {NODE: host.address}
-    site = SimpleNamespace(nodes=nodes, servers=nodes, url=lambda node: f"http://{host.address}:8500")
+    url = f"http://{host.address}:8500"
+    site = SimpleNamespace(nodes=nodes, discovery={"consul": {"agent": url, "servers": [url]}})
     used = {"web": {"version": "1.0", "instances": 2}, "worker": {"version": "1.0"}}
 
     def define(**changes):

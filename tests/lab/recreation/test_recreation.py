@@ -21,7 +21,18 @@ def counts(status):
     return {app["app"]: (app["version"], app["healthy"], app["desired"]) for app in status["apps"]}
 
 
-def test_production_is_up_by_one_command_although_it_was_killed_once(recreated):
+@pytest.fixture(scope="module")
+def bus(recreated, tmp_path_factory):
+    """A file with all events of the master, as they come."""
+    path = tmp_path_factory.mktemp("bus") / "events"
+    with path.open("w") as events:
+        listener = recreated.cli.start("salt-run", "state.event", "count=-1", stdout=events)
+        yield path
+        recreated.site.master.attempt("pkill", "-TERM", "-f", "state.event")
+        listener.wait(30)
+
+
+def test_production_is_up_by_one_command_although_it_was_killed_once(recreated, bus):
     plan = recreated.run("up", "production", "test=True")
     assert plan["plans"] == [] and all(count > 5 for count in plan["states"].values()), plan["states"]
     assert "the apps cannot be planned before the states are applied" in plan["warnings"][-1]
@@ -59,8 +70,11 @@ def test_a_deliberate_difference_is_found(recreated):
     assert recreated.run("diff", "production", "test")["differences"] == []
 
 
-def test_no_secret_of_one_environment_is_on_a_node_of_the_other(recreated, tmp_path):
-    """Nor in the jobs that the master keeps, nor in the other's Consul."""
+def test_no_secret_of_one_environment_is_on_a_node_of_the_other(recreated, bus, tmp_path):
+    """Nor on the event bus, nor in the jobs that the master keeps, nor in the other's Consul."""
+    events = bus.read_text()
+    for tag in ("salt/run/", "salt/job/", "saltdeploy/production/shop/end", "saltdeploy/test/shop/end"):
+        assert tag in events
     master = recreated.site.master.root
     secrets = {env: own_secrets(master / f"etc/salt/pki/master/saltdeploy/{env}.json") for env in ROLES}
     assert all(len(found) > 6 for found in secrets.values()) and not secrets["production"] & secrets["test"]
@@ -72,7 +86,7 @@ def test_no_secret_of_one_environment_is_on_a_node_of_the_other(recreated, tmp_p
         assert holding(patterns, own / "etc/consul.d"), "the search finds what is there"
         for node, root in roots.items():
             assert holding(patterns, *(root / part for part in ("etc", "root", "run", "srv", "tmp", "var"))) == [], node
-        assert holding(patterns, master / "var/cache/salt/master/jobs") == []
+        assert holding(patterns, master / "var/cache/salt/master/jobs", bus.parent) == []
         with recreated.consul(other) as consul:
             kept = str(consul.entries("deploy/"))
         assert "deployment" in kept and not [secret for secret in secrets[env] if secret in kept]
@@ -130,7 +144,9 @@ def test_it_is_taken_away_with_all_that_highstate_set_up(recreated):
     # The rest of it goes on, and a run that has nothing to do does no harm.
     assert counts(recreated.run("status", "production")) == {"shop": ("1.0", 3, 3), "front": ("1.0", 3, 3)}
     recreated.run("down", "test", "platform=True", "data=True", "confirm=True")
-    recreated.run("up", "test")
+    orchestrate = ("salt-run", "state.orchestrate", "saltdeploy.orch.environment", "pillar={environment: test}")
+    code, output = recreated.cli.run(*orchestrate, timeout=600)
+    assert code == 0, output
     assert counts(recreated.run("status", "test")) == {"shop": ("1.0", 1, 1), "front": ("1.0", 1, 1)}
 
 

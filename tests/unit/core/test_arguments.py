@@ -4,8 +4,9 @@ import datetime
 
 import pytest
 from saltdeploy.core import arguments
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import App, Environment, Node, Source
+from saltdeploy.core.model import App, Source
 
 from tests.support.fleet import make_app
 

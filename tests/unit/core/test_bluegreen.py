@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy.core import bluegreen
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import NORMAL_WEIGHT, Environment, Node, PortRange
+from saltdeploy.core.model import NORMAL_WEIGHT, PortRange
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import status
 from saltdeploy.planning.explain import lines

@@ -2,7 +2,8 @@
 
 import pytest
 from saltdeploy import definition
-from saltdeploy.core.model import Environment, Node, PortRange
+from saltdeploy.core.environment import Environment, Node
+from saltdeploy.core.model import PortRange
 
 from tests.support.definitions import pillar, shop
 

@@ -68,7 +68,7 @@ def test_all_filled_in_is_the_same_both_ways():
 def test_a_required_service_is_its_dns_name():
     text = "psql -h {service:postgres} {port}"
     assert placeholders.check(text, "run", services=["postgres"]) == ["port"]
-    values = {"port": 80, "service": placeholders.SERVICES}
+    values = {"port": 80, "service": placeholders.Services("service.consul")}
     assert placeholders.fill(text, values) == "psql -h postgres.service.consul 80"
     assert values["service"]["postgres"] == "postgres.service.consul"
     assert placeholders.fill_known(text, {"port": 80}) == "psql -h {service:postgres} 80"
@@ -84,3 +84,26 @@ def test_another_service_is_refused_and_not_shown(text, services):
         assert str(caught.value).startswith(
             "apps:shop:env:DB: {service:…} at character 1 names a service that is not in"
         )
+
+
+@pytest.mark.parametrize(
+    "text, follow, problem",
+    [
+        ("{addresses:postgres}", None, "unknown placeholder"),
+        ("{addresses:postgres}", False, "{addresses:…} at character 1 is for an app with `follow: true`"),
+        ("{addresses:hunter2}", True, "{addresses:…} at character 1 names a service that is not in `requires`"),
+        ("{addresses}", True, "{addresses:…} at character 1 names a service"),
+    ],
+)
+def test_addresses_are_for_an_app_that_follows_the_service(text, follow, problem):
+    with pytest.raises(DefinitionError) as caught:
+        placeholders.check(text, "apps:shop:env:DB", command=False, services=["postgres"], follow=follow)
+    assert str(caught.value).startswith(f"apps:shop:env:DB: {problem}") and "hunter2" not in str(caught.value)
+
+
+def test_only_addresses_are_filled_in_and_all_else_stays():
+    text = "{{x}} {address} {addresses:postgres} {service:postgres}"
+    assert placeholders.check(text, "run", services=["postgres"], follow=True) == ["address"]
+    filled = placeholders.fill_addresses(text, {"postgres": "[fd00::1]:5432"}.__getitem__)
+    assert filled == "{{x}} {address} [fd00::1]:5432 {service:postgres}"
+    assert placeholders.fill("{addresses:postgres}", {"addresses": placeholders.UNRESOLVED}) == "{addresses:postgres}"

@@ -7,7 +7,7 @@ import math
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from saltdeploy.core import hooks, records, shapes
+from saltdeploy.core import entries, hooks, records, shapes
 from saltdeploy.core.errors import Refused
 from saltdeploy.discovery.consul import _value
 
@@ -113,7 +113,7 @@ def test_whatever_is_there_is_used_or_left_out(key, value):
     records.paused("shop", "e", record)
     hooks.frozen("shop", "e", record)
     entry, _ = shapes.entry({**ENTRY, key: value, "record": record}, "shop")
-    assert entry is None or records.last_good([entry], "2.0") in (None, entry)
+    assert entry is None or entries.last_good([entry], "2.0") in (None, entry)
 
 
 class Discovery:
@@ -137,10 +137,8 @@ def test_junk_is_named_by_its_key():
     record, problems = records.read(backend, prefix)
     assert record is None and problems[0].startswith("deploy/site/shop/current: found 'x'")
     # The newest is the one that Consul has last, whatever its id says.
-    assert [e["why"] for e in records.history(backend, prefix)[0]] == ["2", ""]
-    assert records.history(Discovery({f"{prefix}history/x": "x"}), prefix)[1][0].startswith(
-        "deploy/site/shop/history/x: "
-    )
+    assert [e["why"] for e in entries.read(backend, prefix)[0]] == ["2", ""]
+    assert entries.read(Discovery({f"{prefix}history/x": "x"}), prefix)[1][0].startswith("deploy/site/shop/history/x: ")
 
 
 @pytest.mark.parametrize("raw", [b"{", b"\xff\xfe", b"nul", b"[" * 100_000])
@@ -153,5 +151,5 @@ def test_a_key_that_is_no_json_can_be_read(raw):
 def test_of_a_hook_whose_mark_cannot_be_read_the_end_is_not_known():
     [mark] = hooks.usable({"deploy/site/shop/hooks/1.0/before_start-0a": "junk"}).values()
     assert mark["state"] != "done" and "before_start-0a" in mark["phase"]
-    with pytest.raises(Refused, match=r"must run once, and its mark in Consul cannot be read\. Find out"):
+    with pytest.raises(Refused, match=r"must run once, and its mark cannot be read\. Find out"):
         hooks.refuse_unknown("shop", "e", "1.0", {"before_start-0a": mark})

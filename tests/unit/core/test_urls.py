@@ -150,6 +150,8 @@ SECRET = "https://joe:hunter2@host/shop.tar"
     [
         ({"apps": {"shop": {"source": {"archive": SECRET}}}}, "shop", "source:token_file"),
         ({"apps": {"shop": {"source": {"pip": SECRET}}}}, "shop", "source:netrc"),
+        ({"apps": {"shop": {"source": {"git": SECRET}}}}, "shop", "source:token_file"),
+        ({"apps": {"shop": {"source": {"build": f"wget {SECRET}"}}}}, "shop", "Messages and discovery show commands"),
         ({"apps": {"shop": {"run": f"./x {SECRET}"}}}, "shop", "Put it into `env`"),
         ({"apps": {"shop": {"tests": [{"command": f"./x {SECRET}"}]}}}, "shop", "Put it into `env`"),
         ({"environments": {"test": {"apps": {"shop": {"source": {"pip": SECRET}}}}}}, "shop", "source:netrc"),
@@ -182,3 +184,21 @@ def test_a_definition_that_holds_itself_is_looked_through_in_time():
     source = {"pip": SECRET}
     source["again"] = [source, source]
     assert len(urls.secrets({"apps": {"shop": {"source": source}}})["shop"]) == 1
+
+
+@pytest.mark.parametrize(
+    "place, name",
+    [
+        ("https://host/libs/shop-{version}.jar?raw=1#x", "shop-{version}.jar"),
+        ("http://host:8081/shop.jar", "shop.jar"),
+        ("salt://shop.jar?saltenv=base", "shop.jar"),
+        ("file:///srv/a?b.jar", "a?b.jar"),
+        ("/srv/shop.jar", "shop.jar"),
+        ("https://host", ""),
+        ("https://host/?file=shop.jar", ""),
+        ("salt://shop/", ""),
+        ("/srv/..", ""),
+    ],
+)
+def test_the_name_of_the_file_at_a_place(place, name):
+    assert urls.file_name(place) == name

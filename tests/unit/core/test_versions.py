@@ -43,3 +43,39 @@ def test_a_version_without_a_digest():
     assert versions.check(app, "1.4.2") == "1.4.2"
     with pytest.raises(Refused, match=r"unknown version 1.4.3 of shop \(did you mean `1.4.2`\?\): no digest"):
         versions.check(app, "1.4.3")
+
+
+def folder(**placed):
+    return shop({"source": {"path": "/srv/shop"}}, placed)
+
+
+@pytest.mark.parametrize("placed", [{}, {"version": "working-copy"}])
+def test_the_content_of_a_folder_is_its_version(placed):
+    app = folder(**placed)
+    assert app.version == "" and all(versions.is_open(app, unsaid) for unsaid in (None, "", "working-copy"))
+    assert not versions.is_open(app, "wc-0123456789ab") and not versions.is_open(folder(version="1.0"), None)
+    assert not versions.is_open(shop(), None)
+    with pytest.raises(
+        Refused, match="which version of shop[?] Its source is a folder: salt-run deploy.plan shop shows"
+    ):
+        versions.check(app, None)
+    assert versions.check(app, "wc-0123456789ab") == "wc-0123456789ab"
+
+
+@pytest.mark.parametrize("ref, moving", [("main", True), ("release/{version}", False), ("{version}", False)])
+def test_a_branch_determines_the_version_too(ref, moving):
+    app = shop({"source": {"git": "https://host/shop.git", "ref": ref}})
+    assert versions.is_branch(app.source) is versions.is_open(app, None) is moving
+    assert not versions.is_open(app, "1.0") and not versions.is_open(app, "working-copy")
+    with pytest.raises(Refused, match="Its source is a branch" if moving else "which version of shop[?] Say version"):
+        versions.check(app, None)
+
+
+def test_a_word_that_only_a_folder_has():
+    assert shop(placed={"version": "working-copy"}).version == "working-copy"
+
+
+def test_names_of_content():
+    version = versions.of_content("0123456789abcdef" * 4)
+    assert version == "wc-0123456789ab" and versions.is_of_content(version)
+    assert not any(map(versions.is_of_content, ("wc-0123456789a", "wc-0123456789abc", "wc-0123456789AB", "1.0")))

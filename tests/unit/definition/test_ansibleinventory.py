@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import Environment, Node
 from saltdeploy.definition import ansibleinventory
 
 

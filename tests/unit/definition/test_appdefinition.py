@@ -10,6 +10,9 @@ from saltdeploy.discovery import registration
 from tests.support.definitions import ARCHIVE, complaint, mistake, pillar, shop
 from tests.support.fleet import instance
 
+GIT = {"git": "https://host/shop.git"}
+SSH = {"git": "git@host:shop.git", "key_file": "/etc/key", "known_hosts": "host ssh-ed25519 AAAA"}
+
 
 def test_environment_values_are_text():
     assert shop({"env": {"N": 1, "ON": True, "OFF": False, "T": "x"}}).env == {
@@ -63,6 +66,37 @@ def test_in_place_is_for_an_app_with_one_port():
     assert "and shop has none" in complaint({"run": "a", "strategy": {"type": "recreate"}}, without="ports")
 
 
+def test_a_unit_is_in_place_of_a_command():
+    def told(**app):
+        given = pillar({**app, "strategy": {"type": "recreate"}, "ports": 80})
+        given["apps"]["shop"].pop("run")
+        return mistake(given)
+
+    assert told() == "apps:shop:run: is missing."
+    assert told(unit="shop.service") == "apps:shop:unit: has no meaning with `pip`. Write apps:shop:run."
+    watched = {"source": {"package": "shop"}, "unit": "shop.service", "check_restart": {}}
+    assert told(**watched).startswith("apps:shop:unit: no watcher runs beside a unit, so there is no check_restart")
+
+
+@pytest.mark.parametrize(
+    "app, told",
+    [
+        (
+            {"run": "-c {release}/x"},
+            "apps:shop:run: the release of a container is an image. It has no folder {release}",
+        ),
+        ({"env": {"HOME": "{release}"}}, "apps:shop:env:HOME: the release of a container is an image."),
+        ({"env": {"KEY": "a\nb"}}, "apps:shop:env:KEY: has several lines, which no container can get."),
+        ({"env": {"KEY": "€" * 20_001}}, "apps:shop:env:KEY: has more than 60000 bytes, which no container can get."),
+    ],
+)
+def test_a_container_cannot_have_everything(app, told):
+    source = {"container": "r.example/shop", "sha256": "a" * 64}
+    good = {"source": source, "ports": "80-81", "run": "serve {port}", "env": {"KEY": "€" * 20_000}}
+    assert shop(good).env["KEY"]
+    assert mistake(pillar({**good, **app})).startswith(told)
+
+
 def test_a_name_too_long_for_a_user():
     given = pillar()
     given["apps"]["s" * 29] = given["apps"].pop("shop")
@@ -73,21 +107,85 @@ def test_a_name_too_long_for_a_user():
 @pytest.mark.parametrize(
     "app, message",
     [
-        ({"source": {}}, "source: needs exactly one of `archive` and `pip`, found neither"),
+        (
+            {"source": {}},
+            "source: needs exactly one of `archive`, `git`, `path`, `pip`, `package`, `container` and `ansible`, found none",
+        ),
         (
             {"source": {"pip": "a", "archive": "/a"}},
-            "source: needs exactly one of `archive` and `pip`, found archive and pip",
+            "source: needs exactly one of `archive`, `git`, `path`, `pip`, `package`, `container` and `ansible`, found archive and pip",
         ),
         ({"source": {"archive": "/a"}}, "source:sha256: is missing"),
         (
             {"source": {"archive": "/a", "sha256": "a" * 64, "python": "p"}},
             "source:python: has no meaning with `archive`",
         ),
+        ({"source": {"pip": "a", "unpack": False}}, "source:unpack: has no meaning with `pip`"),
+        (
+            {"source": {"archive": "/a.jar", "sha256": "a" * 64, "unpack": False, "strip": 1}},
+            "source:strip: has no meaning with `unpack: false`",
+        ),
+        (
+            {"source": {"archive": "https://a.example.com/", "sha256": "a" * 64, "unpack": False}},
+            "source:archive: does not end with the name of a file, which the release needs with `unpack: false`. Write a"
+            " place such as https://…/shop-{version}.jar",
+        ),
         ({"source": {"pip": "a", "strip": 1}}, "source:strip: has no meaning with `pip`"),
         (
             {"source": {"pip": "a", "sha256": "a" * 64}},
             "source:sha256: one digest has no meaning with `pip`. Write a digest",
         ),
+        ({"source": {"path": "/srv/../etc"}}, "source:path: '/srv/../etc' is no folder to copy"),
+        ({"source": {"path": "/"}}, "source:path: '/' is no folder to copy"),
+        ({"source": {"path": "/srv/shop", "sha256": "0" * 64}}, "source:sha256: has no meaning with `path`."),
+        ({"source": {"path": "/srv/shop", "strip": 1}}, "source:strip: has no meaning with `path`."),
+        ({"source": {"ansible": "/srv/shop"}}, "source:sha256: is missing. Only a folder on the master (salt://)"),
+        ({"source": {"ansible": "salt://a", "strip": 1}}, "source:strip: has no meaning with a folder on the master."),
+        ({"source": {"ansible": "salt://a", "playbook": "../b.yml"}}, "source:playbook: '../b.yml' leaves the folder"),
+        ({"source": {"ansible": "salt://a", "collections": ["../b.tar.gz"]}}, "source:collections: '../b.tar.gz' leav"),
+        ({"source": {"ansible": "salt://a", "vars": {"version": 1}}}, "source:vars:version: is a variable of saltdep"),
+        (
+            {"source": {"ansible": "salt://a", "requirements": ["ansible-core>=2.19"]}},
+            "source:requirements:0: is no exact version, which Ansible needs here.",
+        ),
+        (
+            {"source": {"ansible": "salt://a", "sha256": "0" * 64, "token_file": "/x"}},
+            "source:token_file: has no meaning with an archive that does not come over HTTP.",
+        ),
+        ({"source": {"pip": "shop", "playbook": "x"}}, "source:playbook: has no meaning with `pip`."),
+        *(
+            ({"source": {**GIT, **changes}}, f"source:{message}")
+            for changes, message in (
+                ({"git": "ext::sh -c id"}, "git: found text of another form. Write a URL (https://, http://"),
+                ({"git": "-oProxyCommand=id@host:x"}, "git: found text of another form"),
+                ({"git": "https://host/shop.git?a=b"}, "git: found text of another form"),
+                ({"ref": "--upload-pack=id"}, "ref: '--upload-pack=id' is not a tag or a branch. Write"),
+                ({"ref": "v{versoin}"}, "ref: has a brace that is no placeholder. Write {version} once"),
+                ({"ref": "{version}-{version}"}, "ref: has a brace that is no placeholder"),
+                ({"sha256": "a" * 64}, "sha256: has no meaning with `git`"),
+                ({"latest": "/x"}, "latest: has no meaning with `git`"),
+                ({"key_file": "/k"}, "key_file: has no meaning with a repository that does not come over SSH"),
+                ({"git": "git@host:shop.git", "key_file": "/k"}, "known_hosts: is missing. With SSH, a key opens"),
+                ({"git": "git@host:shop.git", "known_hosts": "/k"}, "key_file: is missing. With SSH"),
+                ({**SSH, "known_hosts": "SHA256:abc"}, "known_hosts: write a file of the node, or lines as"),
+                ({**SSH, "netrc": "/n"}, "netrc: has no meaning with a repository that does not come over HTTP"),
+                ({"build": "make '"}, "build: the command cannot be split into words"),
+                ({"build": "make {port}"}, "build: unknown placeholder {port}"),
+                ({"build_timeout": "1m"}, "build_timeout: has no meaning without `build`"),
+                ({"build": "make", "build_timeout": 0}, "build_timeout: 0 is too short"),
+            )
+        ),
+        ({"source": {"pip": "shop", "build": "make"}}, "source:build: has no meaning with `pip`."),
+        ({"source": {"pip": "shop", "exclude": ["x"]}}, "source:exclude: has no meaning with `pip`."),
+        ({"source": {"pip": "shop", "latest": "/x"}}, "source:latest: has no meaning with `pip`."),
+        ({"source": {"pip": "shop", "version": "{version}"}}, "source:version: has no meaning with `pip`."),
+        ({"source": {"package": "shop", "sha256": "a" * 64}}, "source:sha256: has no meaning with `package`."),
+        ({"source": {"package": "shop", "version": "5:1"}}, "source:version: has no {version}, or several. Write it"),
+        (
+            {"source": {"package": "shop"}},
+            "strategy:type: shop is a package, and a node has one version of a package. Write `recreate`, so that the",
+        ),
+        ({"unit": "shop.service"}, "unit: has a command of its own, and there is apps:shop:run. Remove one."),
         ({"checks": [{}]}, "checks:0: needs exactly one of http, https, tcp, grpc, script and ttl, found none"),
         (
             {"tests": [{"http": "/", "tcp": True}]},
@@ -318,6 +416,22 @@ def test_an_https_check_needs_a_port():
     )
 
 
+# -- a Git repository -------------------------------------------------------------------------
+
+
+def test_a_repository_with_a_build():
+    source = shop(
+        {"source": {**GIT, **SSH, "ref": "v{version}", "build": "make {version}", "build_timeout": "5m"}}
+    ).source
+    assert (source.kind, source.location, source.ref) == ("git", "git@host:shop.git", "v{version}")
+    assert (source.key_file, source.known_hosts) == ("/etc/key", "host ssh-ed25519 AAAA")
+    assert (source.build, source.build_timeout, source.submodules) == ("make {version}", 300.0, False)
+    assert shop({"source": {"path": "/srv/shop", "build": "make"}}).source.build_timeout == 600.0
+    for url in ("ssh://git@host:2222/shop", "https://host:8443/a/shop.git", "file:///srv/shop", "git@[::1]:shop"):
+        ssh = SSH if "@" in url else {"git": url}
+        assert shop({"source": {**ssh, "git": url}}).source.location == url
+
+
 # -- the login of a source --------------------------------------------------------------------
 
 
@@ -342,6 +456,10 @@ def test_a_source_may_authenticate_itself():
         ({"pip": "shop", "token_file": "/t"}, "source:token_file: has no meaning with `pip`"),
         ({**ARCHIVE, "index": "https://i/simple"}, "source:index: has no meaning with `archive`"),
         ({"archive": "salt://x", "sha256": "0" * 64, "netrc": "/n"}, "source:netrc: has no meaning with an archive"),
+        ({**ARCHIVE, "key": "/k"}, "source:key: has no meaning without `cert`"),
+        ({**ARCHIVE, "archive": "http://a", "cert": "/c"}, "source:cert: has no meaning with a server that is not"),
+        ({"pip": "shop", "index": "http://a", "ca": "/c"}, "source:ca: has no meaning with a server that is not"),
+        ({"path": "/srv/shop", "cert": "/c"}, "source:cert: has no meaning with `path`"),
         ({"pip": "shop", "requirements": ["six", QUERY]}, "source:requirements:1: the URL has a query"),
         (
             {"pip": "shop", "requirements": [f"--extra-index-url {QUERY[6:]}"]},
@@ -357,6 +475,61 @@ def test_a_source_may_authenticate_itself():
 def test_what_is_wrong_with_a_login_is_told_without_it(source, told):
     found = mistake(pillar({"source": source}))
     assert told in found and "hunter2" not in found
+
+
+# -- packages and signatures ------------------------------------------------------------------
+
+
+def test_requirements_are_a_list_or_a_lock_file():
+    source = shop({"source": {"pip": "shop", "requirements": "salt://shop-{version}.txt", "sdists": ["six"]}}).source
+    assert (source.requirements, source.lock, source.sdists) == ((), "salt://shop-{version}.txt", ("six",))
+    source = shop({"source": {"pip": "shop", "requirements": ["six"]}}).source
+    assert (source.requirements, source.lock, source.sdists) == (("six",), "", False)
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    [
+        "six",
+        "six [a, b] >= 1.0, < 2 ; python_version < '3.9'  # why",
+        "six==1.17.0 --hash=sha256:00",
+        "six @ https://host/six-1.0-py3-none-any.whl#sha256=00",
+        "https://host/six-1.0-py3-none-any.whl ; python_version < '3.9'",
+        "--extra-index-url https://host/simple",
+        "# nothing",
+    ],
+)
+def test_a_requirement_that_is_a_wheel(requirement):
+    assert shop({"source": {"pip": "shop", "requirements": [requirement]}}).source.requirements == (requirement,)
+
+
+@pytest.mark.parametrize(
+    "requirement",
+    ["six @ https://host/six.tar.gz", "git+https://host/six", "-e /srv/six", "./six", "-r x.whl", "--no-binary=six"],
+)
+def test_a_requirement_that_may_be_built(requirement):
+    source = {"pip": "shop", "requirements": [requirement]}
+    assert "source:requirements:0: may be built from its source" in mistake(pillar({"source": source}))
+    assert shop({"source": {**source, "sdists": True}}).source.requirements == (requirement,)
+
+
+@pytest.mark.parametrize(
+    "source, told",
+    [
+        (
+            {"pip": "a", "wheelhouse": "salt://w", "index": "https://i"},
+            "source:index: has no meaning with `wheelhouse`",
+        ),
+        ({"pip": "a", "wheelhouse": "wheels"}, "source:wheelhouse"),
+        ({"pip": "a", "requirements": "https://host/lock"}, "source:requirements"),
+        ({"pip": "a", "signed_by": "/k"}, "source:signed_by: has no meaning with `pip`"),
+        ({**ARCHIVE, "signature": "/s"}, "source:signature: has no meaning without the public key"),
+        ({**ARCHIVE, "signed_by": "RWshort"}, "source:signed_by"),
+        ({**ARCHIVE, "sdists": True}, "source:sdists: has no meaning with `archive`"),
+    ],
+)
+def test_packages_and_signatures_that_are_wrong(source, told):
+    assert told in mistake(pillar({"source": source}))
 
 
 # -- data -------------------------------------------------------------------------------------

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core.environment import Environment, Webhook
 from saltdeploy.core.httprequests import Request
-from saltdeploy.core.model import Environment, Gate, Probe, Source, Webhook
+from saltdeploy.core.model import Gate, Probe, Source
 from saltdeploy.definition import cautions
 
 from tests.support.fleet import make_app
@@ -142,6 +143,13 @@ def test_a_login_that_nobody_else_can_read(host):
 def test_a_host_that_only_looks_like_this_machine(host):
     [warning] = cautions.of(sourced("archive", f"http://{host}/shop.tar", sha256=DIGEST, token_file="/t"))
     assert f"goes to {host} over http" in warning
+
+
+def test_a_repository_over_plain_http():
+    [warning] = cautions.of(sourced("git", "http://host/shop.git"))
+    assert warning.startswith("the repository of shop comes from host over http: somebody on the way can replace tags")
+    assert "the login in source:netrc of shop" in cautions.of(sourced("git", "http://host/shop.git", netrc="/n"))[0]
+    assert cautions.of(sourced("git", "https://host/shop.git", netrc="/n")) == []
 
 
 def test_a_digest_over_plain_http():

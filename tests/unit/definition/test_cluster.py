@@ -12,7 +12,7 @@ import threading
 
 import pytest
 from cryptography import x509
-from saltdeploy import discovery
+from saltdeploy import definition, discovery
 from saltdeploy.core.errors import DefinitionError, DiscoveryUnavailable
 from saltdeploy.definition import cluster
 from saltdeploy.environment.secretstore import Secrets
@@ -94,7 +94,7 @@ def test_by_ipv6(tmp_path):
     assert found["web1"]["addresses"] == {"https": "fd00::11"}
     assert found["db1"]["retry_join"] == ["[fd00::11]", "[fd00::12]"]
     assert names(known["certificates"]["web1"]["certificate"])[1] == {"fd00::11", "127.0.0.1"}
-    urls = cluster.discovery_of_master(site, "token", "ca.pem")["consul"]["servers"]
+    urls = cluster.discovery_of_master(site, known, "ca.pem")["consul"]["servers"]
     assert urls == ["https://[fd00::11]:8501", "https://[fd00::12]:8501"]
 
 
@@ -152,6 +152,31 @@ def serving(certificate, folder):
 def test_what_cannot_be_set_up_is_said(nodes, words):
     with pytest.raises(DefinitionError, match=words):
         cluster.identities("site", {**SITE, "nodes": nodes})
+
+
+@pytest.mark.parametrize("version, is_wrong", [("1.16.9", True), ("0.99.0", True), ("1.17.0", False), ("2.0.0", False)])
+def test_a_consul_that_is_too_old_is_refused(version, is_wrong):
+    site = {**SITE, "consul": {"version": version}}
+    with (
+        pytest.raises(DefinitionError, match="site:consul:version: .* Write 1.17.0")
+        if is_wrong
+        else contextlib.nullcontext()
+    ):
+        cluster.identities("site", site)
+
+
+def test_a_program_from_a_web_server_needs_its_digest():
+    """Salt takes no such file without it. One from the master or from the node needs none."""
+    for source, is_wrong in (("http://x.test/c.zip", True), ("salt://c.zip", False), ("/srv/c.zip", False)):
+        site = {**SITE, "apps": {}, "consul": {"version": "1.22.3", "source": source}}
+        pillar = {"apps": {}, "environments": {"site": site}}
+        if not is_wrong:
+            definition.load(pillar)
+            continue
+        with pytest.raises(DefinitionError, match="environments:site:consul:sha256: is missing"):
+            definition.load(pillar)
+        site["consul"]["sha256"] = "0" * 64
+        definition.load(pillar)
 
 
 def names(certificate):

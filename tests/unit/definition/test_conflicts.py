@@ -33,6 +33,18 @@ def test_data_of_one_app_is_no_other_apps():
     }
 
 
+def test_a_package_of_one_app_is_no_other_apps():
+    package = {"source": {"package": "memcached"}, "strategy": {"type": "recreate"}, "ports": 11211}
+    wrong = pillar(package)
+    wrong["apps"]["till"] = {**SHOP, **package, "ports": 11212}
+    wrong["environments"]["test"]["apps"]["till"] = {}
+    said = "memcached is the package of {}, too, and a node has one version of it. Let one app deploy it."
+    assert definition.load(wrong).clashing == {
+        "till": f"apps:till:source:package: {said.format('shop')}",
+        "shop": f"apps:shop:source:package: {said.format('till')}",
+    }
+
+
 def test_two_frontends_on_one_port():
     both = pillar({"frontend": {"port": 80}})
     both["apps"]["cart"] = {**SHOP, "frontend": {"port": 80}}
@@ -140,3 +152,25 @@ def test_urls_of_consul_are_urls(consul, wrong):
     except DefinitionError as exc:
         lines = str(exc).splitlines()
     assert [line.partition(": ")[0] for line in lines] == [f"here:discovery:consul:{key}" for key in wrong]
+
+
+SKYDNS = {"skydns": {"etcd": ["http://10.0.0.1:2379"]}}
+
+
+@pytest.mark.parametrize(
+    "more, said",
+    [
+        ({"discovery": {**SKYDNS, "consul": {}}}, "here:discovery: has `consul` and `skydns`. An environment has one"),
+        ({"discovery": SKYDNS, "consul": {}}, "here:consul: has no meaning with `discovery: {skydns: …}`."),
+        (
+            {"discovery": {"skydns": {"etcd": ["http://a", "http://:1"]}}},
+            "here:discovery:skydns:etcd:1: this is no URL",
+        ),
+        ({"discovery": {"skydns": {"etcd": [], "agent": "http://{x}"}}}, "here:discovery:skydns:agent: this is no URL"),
+    ],
+)
+def test_an_environment_has_one_service_discovery(more, said):
+    with pytest.raises(DefinitionError) as told:
+        conflicts.check("here", {"nodes": {}, **more})
+    assert str(told.value).startswith(said)
+    conflicts.check("here", {"nodes": {}, "discovery": SKYDNS})

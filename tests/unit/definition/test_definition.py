@@ -4,8 +4,9 @@ import copy
 
 import pytest
 from saltdeploy import definition
+from saltdeploy.core.environment import Node
 from saltdeploy.core.errors import DefinitionError, Refused
-from saltdeploy.core.model import Node, PortRange, Source, Strategy
+from saltdeploy.core.model import PortRange, Source, Strategy
 from saltdeploy.definition import appdefinition
 
 from tests.support.definitions import ARCHIVE, NODES, SHOP, mistake, pillar, shop
@@ -58,6 +59,23 @@ def test_a_node_may_be_in_a_zone():
 
 
 # -- which environment ------------------------------------------------------------------------
+
+
+def test_skydns_knows_its_environment_and_gives_the_names_of_services():
+    given = pillar(discovery={"skydns": {"etcd": ["http://10.0.0.1:2379"]}})
+    environment = definition.load(given)
+    assert environment.discovery == {
+        "skydns": {"etcd": ["http://10.0.0.1:2379"], "domain": "skydns.local", "environment": "test"}
+    }
+    assert environment.domain == environment.apps["shop"].domain == "test.skydns.local"
+    assert definition.load(pillar()).apps["shop"].domain == "service.consul"
+
+
+def test_the_health_agent_of_skydns_asks_nothing_by_grpc():
+    discovery = {"skydns": {"etcd": ["http://10.0.0.1:2379"]}}
+    app = {"checks": [{"http": "/"}, {"grpc": True}]}
+    assert mistake(pillar(app, discovery=discovery)).startswith("apps:shop:checks:1:grpc: only Consul's agents ask")
+    assert shop(app).checks[1].kind == "grpc"
 
 
 def test_the_only_environment_needs_no_name():
@@ -158,7 +176,7 @@ def with_secret(place):
     elif place == "agent":
         options["discovery"] = {"consul": {"agent": "http://joe:hunter2@{address}:8500"}}
     elif place == "consul":
-        options["consul"] = {"version": "1.8.7", "source": url}
+        options["consul"] = {"version": "1.22.3", "source": url}
     return pillar({"source": source}, **options)
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 from saltdeploy import definition
+from saltdeploy.core.environment import Group
 from saltdeploy.core.errors import DefinitionError
-from saltdeploy.core.model import Group
 
 APP = {"source": {"archive": "salt://a-{version}.tar.gz"}, "run": "./a"}
 

@@ -14,8 +14,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from saltdeploy import definition
 from saltdeploy.core import arguments, bounds, words
+from saltdeploy.core.environment import Environment
 from saltdeploy.core.errors import DefinitionError, Refused
-from saltdeploy.core.model import Environment
 from saltdeploy.definition import inheritance
 
 from tests.support.hostile import ALL, DEEP, JUNK, is_fit_to_be_shown, itself, many, nested
@@ -50,7 +50,7 @@ TEST = {
     },
     "apps": {"shop": {"version": "1.0", "instances": 2}},
     "discovery": {"consul": {"agent": "http://{address}:8500", "servers": ["http://10.0.0.1:8500"], "token": "t"}},
-    "consul": {"version": "1.2.3", "services": ["db"]},
+    "consul": {"version": "1.22.3", "services": ["db"]},
     "dns": {"resolver": "unbound", "upstream": ["1.1.1.1"]},
     "strategy": {"min_healthy_time": "1s"},
 }

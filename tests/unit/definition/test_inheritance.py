@@ -97,3 +97,17 @@ def test_a_number_of_instances_that_is_none_is_wrong_for_its_app_only(instances)
     ):
         found = load({"apps": {"shop": SHOP, "cart": SHOP}, "environments": given})
         assert list(found.apps) == ["shop"] and "apps:cart:instances" in found.broken["cart"]
+
+
+def test_a_source_of_another_kind_replaces_the_source():
+    archive = {"source": {"archive": "/a", "sha256": "x", "strip": 1}, "env": {"source": "a", "path": "b"}}
+    folder = {"source": {"path": "/srv/shop"}, "env": {"path": "c"}}
+    assert inheritance.merge(archive, folder) == {"source": {"path": "/srv/shop"}, "env": {"source": "a", "path": "c"}}
+    # The same kind, or a part of it, is merged as everything else.
+    same = inheritance.merge(archive, {"source": {"archive": "/b"}})
+    assert same["source"] == {"archive": "/b", "sha256": "x", "strip": 1}
+    assert inheritance.merge(archive, {"source": {"strip": 2}})["source"] == {
+        "archive": "/a",
+        "sha256": "x",
+        "strip": 2,
+    }

@@ -54,6 +54,8 @@ def test_what_haproxy_listens_on():
     assert loadbalancer.frontends(environment(frontend=given)) == [
         {
             "app": "shop",
+            "record": "_shop._tcp.service.consul",
+            "weighted": True,
             "port": 80,
             "mode": "http",
             "timeout": 90000,
@@ -61,6 +63,33 @@ def test_what_haproxy_listens_on():
             "slots": 64,
         }
     ]
+
+
+SKYDNS = {"skydns": {"etcd": ["http://10.0.0.1:2379"]}}
+
+
+def test_haproxy_follows_the_names_of_skydns_without_their_weights():
+    [found] = loadbalancer.frontends(environment(discovery=SKYDNS))
+    assert (found["record"], found["weighted"]) == ("_shop._tcp.site.skydns.local", False)
+
+
+@pytest.mark.parametrize("asked, allowed", [("full", True), ("none", True), ("10%", False)])
+def test_a_share_that_the_load_balancers_do_not_see_is_refused(asked, allowed):
+    strategy = {"pause": "manual", "canary_weight": asked}
+    broken = environment(discovery=SKYDNS, strategy=strategy).broken
+    assert broken == (
+        {}
+        if allowed
+        else {
+            "shop": "apps:shop:strategy:canary_weight: 10% cannot be given by the load balancers (lb1) with SkyDNS,"
+            " because HAProxy makes the same weight of all weights that CoreDNS has. Write `canary_weight: full`, which"
+            " gives each instance as much as any other, or `none`. The wave and the number of instances say how much"
+            " the new release gets."
+        }
+    )
+    # Consul's weights are true there. Without a load balancer or a frontend, clients follow the weights of CoreDNS.
+    assert environment(strategy=strategy).broken == {}
+    assert environment(discovery=SKYDNS, strategy=strategy, nodes={"web1": {"address": "10.0.0.11"}}).broken == {}
 
 
 @pytest.mark.parametrize("timeout, milliseconds", [("0.1ms", 1), ("500ms", 500), ("24h", 86400000)])

@@ -111,6 +111,8 @@ def test_items_of_a_list_have_the_place_of_the_list():
         ),
         ({"source": {"requirements": ["flask==2.0"]}}, "source:requirements", ["flask==2.0"]),
         ({"source": {"headers": {"X-Token": SECRET}}}, "source:headers:X-Token", "***"),
+        ({"source": {"vars": {"token": SECRET}}}, "source:vars:token", "***"),
+        ({"source": {"vars": {"database": {"password": SECRET}}}}, "source:vars:database:password", "***"),
         ({"source": {"archive": f"https://ci:pa/{SECRET}@host/a.tar"}}, "source:archive", "***"),
         ({"checks": [{"https": f"https://ann:{SECRET}@host/"}]}, "checks:0:https", "***"),
         ({"config": {"etc/a.ini": f"salt://a.ini?saltenv={SECRET}"}}, "config:etc/a.ini", "salt://a.ini"),

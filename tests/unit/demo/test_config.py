@@ -17,7 +17,7 @@ from saltdeploy.definition import cautions
 
 from demo import cluster, definitions, tour
 from demo.places import Places
-from tooling import config, venv
+from tooling import ToolError, config, skydns, venv
 from tooling.progress import Progress
 
 REPOSITORY = Path(__file__).resolve().parents[3]
@@ -157,16 +157,75 @@ def test_nodes_do_not_survive_a_move_of_the_repository(tmp_path):
     (tmp_path / "one/.demo/nodes/web1").mkdir(parents=True)
     (tmp_path / "one/.demo/bin").mkdir()
     old = Places(tmp_path / "one")
-    old.settle()
+    old.settle("consul")
     assert old.moved_from() is None
     assert old.node("web1").exists()
     (tmp_path / "one").rename(tmp_path / "two")
     new = Places(tmp_path / "two")
     assert new.moved_from() == old.state
-    new.settle()
+    new.settle("consul")
     assert new.moved_from() is None
     assert not new.node("web1").exists()
     assert new.bin.exists()
+
+
+def test_nodes_do_not_survive_a_change_of_their_discovery(tmp_path):
+    places = Places(tmp_path)
+    assert places.discovery() is None
+    places.settle("consul")
+    assert places.discovery() == "consul"
+    for kept, discovery in ((True, "consul"), (False, "skydns")):
+        places.node("web1").mkdir(parents=True)
+        places.settle(discovery)
+        assert (places.node("web1").exists(), places.discovery()) == (kept, discovery)
+        shutil.rmtree(places.state / "nodes", ignore_errors=True)
+
+
+def test_nodes_of_an_older_demo_have_consul(tmp_path):
+    Places(tmp_path).node("web1").mkdir(parents=True)
+    assert Places(tmp_path).discovery() == "consul"
+
+
+def test_only_the_discovery_of_the_users_definition_is_exchanged(tmp_path):
+    path = tmp_path / "demo.sls"
+    ours = {kind: REPOSITORY / "demo" / found.definition for kind, found in cluster.DISCOVERIES.items()}
+    edited = (
+        ours["consul"].read_text().replace("threads=2", "threads=4").replace("datacenter: demo", "datacenter: mine")
+    )
+    path.write_text(edited)
+    assert not definitions.set_discovery(path, ours["consul"]) and path.read_text() == edited
+    assert definitions.set_discovery(path, ours["skydns"])
+    found = definition.load(yaml.safe_load(path.read_text()))
+    assert found.discovery["skydns"]["etcd"] == skydns.members(SERVERS) and "consul" not in found.discovery
+    assert found.domain == cluster.DISCOVERIES["skydns"].domain
+    assert definitions.set_discovery(path, ours["consul"])
+    assert path.read_text() == ours["consul"].read_text().replace("threads=2", "threads=4")
+    path.write_text("environments: {demo: {}}")
+    with pytest.raises(ToolError, match="has no `discovery:` as .* Put it back, or remove the file"):
+        definitions.set_discovery(path, ours["skydns"])
+
+
+def test_it_is_said_at_once_which_program_of_skydns_is_missing(tmp_path, monkeypatch):
+    path = tmp_path / "bin"
+    path.mkdir()
+    monkeypatch.setenv("PATH", str(path))
+    monkeypatch.delenv("COREDNS", raising=False)
+    require = cluster.Cluster(tmp_path, Progress(io.StringIO()), "skydns").discovery.require
+    with pytest.raises(ToolError, match="no etcd on PATH. On Debian and Ubuntu: apt-get install etcd-server"):
+        require()
+    _program(path / "etcd", "")
+    with pytest.raises(ToolError, match="no CoreDNS on PATH, and no Go to build it. On Debian 13: apt-get install gol"):
+        require()
+    _program(path / "go", "echo go1.19.8")
+    with pytest.raises(ToolError, match="go is go1.19.8, too old to build it"):
+        require()
+    _program(path / "go", "echo go1.24.1")
+    require()
+
+
+def _program(path, text):
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
 
 
 def test_virtualenv_is_ready_only_once_it_is_whole(tmp_path):

@@ -28,7 +28,7 @@ DEAD = "http://127.0.0.1:1"
     ],
 )
 def test_failure(code, body, kind, told):
-    failure = consulhttp.failed(SimpleNamespace(code=code, body=body), "read key x")
+    failure = consulhttp.Connection([]).failed(SimpleNamespace(code=code, body=body), "read key x")
     assert type(failure) is kind
     assert told in str(failure)
 
@@ -62,6 +62,13 @@ def test_a_page_in_place_of_an_answer_is_told(serve, path, ask):
     url, _ = serve({f"GET {path}": (200, "<html>Sign in</html>")})
     with consul.Consul([url]) as client, pytest.raises(DiscoveryUnavailable, match=r"not Consul's \(<html>Sign in"):
         ask(client)
+
+
+def test_tags_of_services_are_sorted(serve):
+    """Consul gives them in another order each time."""
+    url, _ = serve({"GET /v1/catalog/services": (200, '{"web": ["site", "1.0", "blue"], "consul": []}')})
+    with consul.Consul([url]) as client:
+        assert client.services() == {"web": ("1.0", "blue", "site"), "consul": ()}
 
 
 def test_the_environment_of_consul_s_tools_is_no_matter(serve, monkeypatch):

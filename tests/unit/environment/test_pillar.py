@@ -96,7 +96,7 @@ def test_a_damaged_store_of_secrets_stops_its_own_environment_only(environments,
     assert definition.load(found, "test").discovery["consul"]["token"]
     assert own_environment(folder, "t1", opts)["saltdeploy_consul"]
     for load in (lambda: definition.load(found, "production"), lambda: definition.load_own("p1", own)):
-        with pytest.raises(Refused, match=f"{store} holds Consul's secrets and is damaged") as caught:
+        with pytest.raises(Refused, match=f"{store} holds the secrets of discovery and is damaged") as caught:
             load()
         assert "geheim" not in str(caught.value)
     assert own["environments"] == {} and "saltdeploy_consul" not in own
@@ -114,5 +114,5 @@ def test_a_full_disk_stops_no_environment_that_has_its_secrets(environments, mon
     monkeypatch.setattr(secretstore, "write_file", full)
     found = all_environments(folder, opts)
     assert definition.load(found, "test") and definition.load(found, "own")
-    with pytest.raises(DefinitionError, match="cannot keep Consul's secrets in .*: No space left on device"):
+    with pytest.raises(DefinitionError, match="cannot keep the secrets of discovery in .*: No space left on device"):
         definition.load(found, "production")

@@ -1,4 +1,4 @@
-"""Consul's secrets: made once, kept by the master's user only, and never replaced where they are damaged."""
+"""The secrets of discovery: made once, kept by the master's user only, and never replaced where they are damaged."""
 
 from __future__ import annotations
 
@@ -164,7 +164,7 @@ def test_damaged_secrets_are_named_and_not_replaced(debian, damaged):
     file = pki / "master/saltdeploy/site.json"
     file.write_text(damaged, errors="surrogateescape")
     own, everything = both(path, opts)
-    said = f"{file} holds Consul's secrets and is damaged. Restore it"
+    said = f"{file} holds the secrets of discovery and is damaged. Restore it"
     assert said in own["saltdeploy_broken"]["environment site"] and own["environments"] == {}
     assert said in everything["saltdeploy_broken"]["environments:site"]
     assert definition.load({**everything, "apps": {}}, "test")

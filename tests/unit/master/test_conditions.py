@@ -7,7 +7,7 @@ import zoneinfo
 
 import pytest
 from saltdeploy.core.conditions import DAYS, Approvals, Conditions, Window
-from saltdeploy.core.model import Environment
+from saltdeploy.core.environment import Environment
 from saltdeploy.master import conditions
 
 from tests.support.fleet import make_app

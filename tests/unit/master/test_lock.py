@@ -179,6 +179,22 @@ def test_a_lock_that_was_taken_without_an_answer_is_ours(consul):
         lock.check()
 
 
+def test_an_interrupt_while_its_thread_starts_leaves_no_lock(consul, monkeypatch):
+    mine = Lock(consul, "lock", {"app": "shop"})
+    start = mine._renewer.start
+
+    def interrupted():
+        start()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(mine._renewer, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        mine.__enter__()
+    mine._renewer.join(10)
+    assert not mine._renewer.is_alive()
+    assert consul.holder is None and not any(consul.sessions.values())
+
+
 def test_a_write_that_nobody_answered_is_read_before_it_is_sent_again(consul, mine, monkeypatch):
     monkeypatch.setattr("saltdeploy.discovery.time", consul)
     consul.unanswered = 1

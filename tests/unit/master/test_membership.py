@@ -1,9 +1,12 @@
 """Who belongs to an app in an environment, who does not, and what is said of that."""
 
+from dataclasses import replace
+
 import pytest
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Refused
 from saltdeploy.core.httprequests import Request
-from saltdeploy.core.model import App, Environment, Node, Probe, Source
+from saltdeploy.core.model import App, Probe, Source
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import membership
 from saltdeploy.master.membership import Kind
@@ -58,7 +61,7 @@ def test_an_instance_without_facts_is_on_the_minion_with_its_address():
 def test_clients_use_their_own_environment_s_and_what_belongs_to_none():
     own, other = endpoint(), endpoint(environment="test")
     postgres = Endpoint("postgres", "postgres", "db1", "10.0.0.9", 5432)
-    assert membership.of_environment([own, other, postgres], "site") == [own, postgres]
+    assert [e for e in (own, other, postgres) if e.belongs_to("site")] == [own, postgres]
 
 
 def test_what_an_agent_does_not_have_is_stale_where_it_was_asked():
@@ -79,10 +82,10 @@ def test_the_output_of_a_check_is_shown_without_secrets():
     assert membership.check_output(endpoint(output="x" * 1000), app) == "x" * membership.SHOWN
 
 
-def refused(*found, stale=(), **options):
-    strangers = membership.divide(found, "shop", SITE)[1] + membership.stale(list(stale), {"web1": set()})
+def refused(*found, stale=(), site=SITE, **options):
+    strangers = membership.divide(found, "shop", site)[1] + membership.stale(list(stale), {"web1": set()})
     with pytest.raises(Refused) as error:
-        membership.refuse(strangers, "shop", "site", **options)
+        membership.refuse(strangers, "shop", site, **options)
     return str(error.value)
 
 
@@ -106,6 +109,21 @@ def test_each_kind_is_refused_with_what_to_do():
     assert "shop_1.0_80 on web1, which the Consul agent there does not have" in said and '{"Node": "host1"}' in said
 
 
+def test_the_advice_fits_the_service_discovery():
+    sky = replace(SITE, discovery={"skydns": {}})
+    said = refused(endpoint("legacy", node="web1"), site=sky)
+    assert "Run `salt web1 discovery.deregister legacy` to take it out" in said
+    said = refused(endpoint(environment="test", node="web1"), site=sky)
+    assert "Environment test has shop in the same SkyDNS: shop_1.0_80 on web1." in said
+    assert "take these out: `salt web1 discovery.deregister shop_1.0_80`." in said
+    said = refused(stale=[endpoint(node="web1")], site=sky)
+    assert "which the health agent there does not have" in said and "`journalctl -u saltdeploy-health`" in said
+    assert "`etcdctl del --prefix /saltdeploy/site/services/shop/web1/`." in said
+    for site, agent in ((SITE, "Consul agent"), (sky, "health agent")):
+        told = membership.told(membership.stale([endpoint()], {"web1": set()})[0], "shop", site)
+        assert told == f"shop_1.0_80 on web1: the {agent} of web1 does not have it"
+
+
 def test_all_that_is_wrong_is_said_at_once():
     said = refused(endpoint(minion="web8"), endpoint(minion="web9"), endpoint("legacy"))
     assert "web8, web9 are no node of site" in said and "legacy on web1" in said
@@ -114,7 +132,7 @@ def test_all_that_is_wrong_is_said_at_once():
 def test_what_is_tolerated_and_what_is_dead_stops_nobody():
     foreign, dead = endpoint("legacy"), endpoint(minion="web9", status="critical", alive=False)
     strangers = membership.divide([foreign, dead], "shop", SITE)[1]
-    membership.refuse(strangers, "shop", "site", tolerated=[Kind.FOREIGN])
+    membership.refuse(strangers, "shop", SITE, tolerated=[Kind.FOREIGN])
     sick = membership.divide([endpoint(minion="web9", status="critical")], "shop", SITE)[1]
     with pytest.raises(Refused):  # it may pass again
-        membership.refuse(sick, "shop", "site")
+        membership.refuse(sick, "shop", SITE)

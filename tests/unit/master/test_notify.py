@@ -10,8 +10,9 @@ import requests
 import salt.config
 from saltdeploy import definition
 from saltdeploy.core import events
+from saltdeploy.core.environment import Webhook
 from saltdeploy.core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DefinitionError, Failed
-from saltdeploy.core.model import PortRange, Webhook
+from saltdeploy.core.model import PortRange
 from saltdeploy.definition import inheritance
 from saltdeploy.master import notify
 from saltdeploy.master.journal import Journal

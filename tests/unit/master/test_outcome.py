@@ -3,8 +3,8 @@
 from types import SimpleNamespace
 
 import pytest
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import DONE, NOT_REVERTED, REVERTED, DiscoveryUnavailable
-from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import outcome
 from saltdeploy.master.outcome import Ending, Outcome

@@ -6,8 +6,9 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy import __version__
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import App, Environment, Node, PortRange, Source, Strategy
+from saltdeploy.core.model import App, PortRange, Registration, Source, Strategy
 from saltdeploy.definition import stops
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import preflight
@@ -63,8 +64,9 @@ def site(replies=(), opts=(), **changes):
         "answering": None,
         "observed": None,
         "compare": None,
+        "skips": True,
     }
-    return SimpleNamespace(environment=environment, app=APP, fleet=fleet, **{**given, **changes})
+    return SimpleNamespace(environment=environment, fleet=fleet, **{"app": APP, **given, **changes})
 
 
 def silent(node):
@@ -92,11 +94,14 @@ def test_who_is_needed_must_answer():
         preflight.observe(site([silent("web2")]), Journal())
     assert str(refused.value) == (
         "web2: does not answer: is its salt-minion running? Start it there, or leave it out: nodes=web1,web3"
+        " or skip_absent=True"
     )
 
 
 def test_where_there_are_no_nodes_to_choose_none_is_to_be_left_out():
     with pytest.raises(Refused, match=r"is its salt-minion running\? Start it there\.$"):
+        preflight.observe(site([silent("web2")], choice=False, skips=False), Journal())
+    with pytest.raises(Refused, match=r" Start it there, or leave it out: skip_absent=True$"):
         preflight.observe(site([silent("web2")], choice=False), Journal())
 
 
@@ -361,3 +366,68 @@ def test_a_registration_under_an_earlier_name_of_the_node_counts():
 
 def test_where_nothing_is_published_discovery_is_not_asked():
     assert healthy(None, instance("web1", published=False))[0] == []
+
+
+def newest(version, stamp=""):
+    return {"version": version, "stamp": stamp}
+
+
+def test_all_nodes_have_the_same_newest_version():
+    here = site([Reply(node, newest("1.1", node)) for node in NODES])
+    assert preflight.newest(here, "1.0", {"s": "1.0"}) == ("1.1", dict.fromkeys(NODES, "1.1"))
+    assert preflight.newest(here)[0] == "1.1"
+    assert [job[1] for job in here.fleet.jobs] == [("shop", "1.0", {"s": "1.0"}, False), ("shop", "", {}, True)]
+    # A file changed a moment ago on one of them.
+    assert preflight.newest(site([Reply(n, newest("1.1", "" if n == "web2" else n)) for n in NODES]))[1] == {}
+
+
+def test_two_nodes_with_two_versions():
+    replies = [Reply(node, newest("1.1" if node == "web2" else "1.2")) for node in NODES]
+    with pytest.raises(
+        Refused, match="^the source of shop is not the same on all nodes: 1.1 on web2, 1.2 on web1 and we"
+    ):
+        preflight.newest(site(replies))
+    folder = replace(APP, source=Source("path", "/srv/shop"))
+    with pytest.raises(Refused, match="web3. Bring the same files to all of them, or name one with nodes=."):
+        preflight.newest(site(replies, app=folder))
+
+
+@pytest.mark.parametrize(
+    "reply, said",
+    [
+        (silent("web1"), "^web1: does not answer: is its salt-minion running[?] Start it there"),
+        (Reply("web1", None, "no index"), "^web1: no index$"),
+        (Reply("web1", newest("../x")), "^web1: its answer is not to be believed: version: found"),
+        (Reply("web1", {"version": "1.1"}), "^web1: its answer is not to be believed: found"),
+    ],
+)
+def test_a_node_that_does_not_know_the_newest_version(reply, said):
+    replies = [reply, *(Reply(node, newest("1.1")) for node in NODES[1:])]
+    with pytest.raises(Refused, match=said):
+        preflight.newest(site(replies, answering=()))
+
+
+@pytest.mark.parametrize(
+    "granted, user, missing",
+    [
+        ({"shop"}, "saltdeploy-deployer", "front"),
+        ({"front"}, "saltdeploy-deployer", "shop"),
+        (set(), "saltdeploy-deployer", "front and shop"),
+        ({"front", "shop"}, "saltdeploy-deployer", ""),
+        # An earlier version set it up, and an etcd of one's own.
+        (None, "saltdeploy-deployer", ""),
+        (set(), "deploy", ""),
+        (set(), None, ""),
+    ],
+)
+def test_an_app_without_rights_at_etcd_is_refused(granted, user, missing):
+    nodes = {n: Node(n, "127.0.0.1", roles=roles) for n, roles in (("web1", ("app",)), ("web2", ("etcd-server",)))}
+    found = {"skydns": {} if user is None else {"user": user}}
+    app = replace(APP, service=Registration(name="front"))
+    environment = Environment("e", nodes, {"shop": app}, discovery=found)
+    discovery = SimpleNamespace(granted=lambda: granted)
+    if not missing:
+        preflight.rights(discovery, app, environment)
+        return
+    with pytest.raises(Refused, match=f"no rights at etcd yet to register {missing}. Run: salt web2 state.apply"):
+        preflight.rights(discovery, app, environment)

@@ -3,7 +3,8 @@
 from dataclasses import replace
 
 import pytest
-from saltdeploy.core.model import App, Environment, Node, Registration, Source
+from saltdeploy.core.environment import Environment, Node
+from saltdeploy.core.model import App, Registration, Source
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import status
 

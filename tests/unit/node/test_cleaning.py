@@ -7,6 +7,7 @@ import time
 import pytest
 from saltdeploy.core.errors import DiscoveryUnavailable, Refused
 from saltdeploy.node import cleaning
+from saltdeploy.source import images
 
 from tests.support.onenode import make_node, recorded, registered, serves
 
@@ -61,6 +62,19 @@ def test_a_node_without_data_has_no_folder_afterwards(node):
     (node.host.root / "web/data").rmdir()
     assert clean(node)["data"] == [] and not node.host.root.exists()
     assert cleaning.clean(node.host, unconnected)["folders"] == []
+
+
+@pytest.mark.parametrize("apps", [True, False])
+def test_an_image_that_stays_is_told_and_not_forgotten(node, monkeypatch, apps):
+    images.claim(node.host.root, "a" * 64, "r.example/shop")
+    monkeypatch.setattr(images, "podman", lambda words: (0 if words[0] == "image" else 2, "Error: it is in use"))
+    if not apps:
+        clean(node)
+    [told] = clean(node)["warnings"]
+    assert "(podman rmi r.example/shop: it is in use). Remove the container" in told
+    assert {str(path) for path in files(node)} == {f".images/{'a' * 64}"}
+    monkeypatch.setattr(images, "podman", lambda words: (0, ""))
+    assert clean(node)["warnings"] == [] and files(node) == set()
 
 
 def test_files_of_somebody_else_stay(node):

@@ -9,9 +9,10 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy.core.changes import NOT_KEPT
-from saltdeploy.core.errors import DiscoveryUnavailable, Failed
+from saltdeploy.core.errors import DiscoveryUnavailable, Failed, Refused
 from saltdeploy.core.model import Registration
-from saltdeploy.node import comparison, publication
+from saltdeploy.discovery import Endpoint
+from saltdeploy.node import comparison, publication, retirement
 
 from tests.support.onenode import make_node, may_pass, start
 
@@ -77,7 +78,7 @@ def test_settings_that_are_lost_are_not_known(node):
 
 
 def test_settings_of_instances_that_are_gone_are_compared_for_their_release_only(node):
-    node.stop("web", drain=0)
+    retirement.stop(node, "web", drain=0)
     define(node, env={})
     assert compared(node) == ({"1.0": {"env": ["LEVEL"]}}, []) and compared(node, "2.0") == compared(node, "") == (
         {},
@@ -122,3 +123,44 @@ def test_what_has_changed_is_told_without_an_agent_too(node, monkeypatch):
     define(node, env={"LEVEL": "debug"})
     found = comparison.changed(node, "web")
     assert found == {"settings": {"1.0": {"env": ["LEVEL"]}}, "registrations": {}, "restarts": {}}
+
+
+def test_the_addresses_of_a_service_that_is_followed_are_settings(node, monkeypatch):
+    found = []
+    monkeypatch.setattr(node.discovery, "instances", lambda name, passing=False: found, raising=False)
+    define(node, requires=("db",), follow=True, env={"LEVEL": "info", "DB": "{addresses:db}", "AT": "{address}"})
+    found.append(Endpoint("db", "db", "web2", "10.0.0.2", 5432, meta={}))
+    found.append(Endpoint("db_1.0_1", "db", "web3", "10.0.0.3", 5432, meta={"environment": "another"}))
+    may_pass(node)
+    [*_, started] = start(node).instances
+    assert node.launch(node.app("web"), started).own_env["DB"] == "10.0.0.2:5432"
+    assert compared(node)[0]["1.0"] == {"env": ["AT", "DB"]}, "the first instance had neither"
+    settings = node.host.settings.read("web", started.version, started.slot)
+    assert settings.env == {"LEVEL": "info", "DB": "10.0.0.2:5432", "AT": "{address}"}
+    assert settings.differences(comparison.settings.of(node.app("web"), settings.config)) == {}
+    found.append(Endpoint("db2", "db", "web1", "10.0.0.1", 5432, meta={}))
+    assert settings.differences(comparison.settings.of(node.app("web"), settings.config)) == {"env": ["DB"]}
+    assert node.app("web").env["DB"] == "10.0.0.1:5432,10.0.0.2:5432"
+    # What runs keeps what it was started with.
+    assert node.launch(node.app("web"), started).own_env["DB"] == "10.0.0.2:5432"
+
+
+def test_addresses_are_not_known_without_an_agent(node, monkeypatch):
+    def gone(name, passing=False):
+        raise DiscoveryUnavailable("Consul does not answer")
+
+    monkeypatch.setattr(node.discovery, "instances", gone, raising=False)
+    define(node, requires=("db",), follow=True, env={"DB": "{addresses:db}"})
+    with pytest.raises(DiscoveryUnavailable):
+        node.app("web")
+    assert comparison.changed(node, "web")["settings"] == {}
+
+
+def test_no_instance_starts_without_the_addresses_that_it_follows(node, monkeypatch):
+    monkeypatch.setattr(node.discovery, "instances", lambda name, passing=False: [], raising=False)
+    define(node, requires=("db",), follow=True, env={"DB": "{addresses:db}"})
+    may_pass(node)
+    with pytest.raises(Refused, match="web follows db, and discovery has no healthy instance of it"):
+        start(node)
+    # An instance that had addresses is started with these.
+    assert node.app("web").env == {"DB": "{addresses:db}"}

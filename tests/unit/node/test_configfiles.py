@@ -103,9 +103,11 @@ def test_it_gets_the_files_back_that_it_had_before_that_deployment(node):
 
 def test_an_instance_that_cannot_be_reloaded_with_its_former_files_is_restarted(node, monkeypatch):
     restarted = []
-    monkeypatch.setattr(
-        node, "restart_one", lambda app, instance: restarted.append((instance.id, app.tests, text(node)))
-    )
+
+    def restart(lifecycle, app, instance):
+        restarted.append((instance.id, app.tests, text(node)))
+
+    monkeypatch.setattr(configfiles.retirement, "restart_one", restart)
     node.texts["salt://web.ini"], node.fails = "bad", ["its process has ended", "it does not run"]
     with pytest.raises(Failed):
         configfiles.renew(node, "web", deployment="d2")
@@ -144,10 +146,10 @@ def test_each_instance_gets_its_files_back_also_after_a_failure(node, monkeypatc
     node.texts["salt://web.ini"] = "new"
     assert configfiles.renew(node, "web", deployment="d2") == ["web_1.0_0", "web_1.0_1"]
 
-    def restart(app, instance):
+    def restart(lifecycle, app, instance):
         raise Failed(f"{instance.id} is broken")
 
-    monkeypatch.setattr(node, "restart_one", restart)
+    monkeypatch.setattr(configfiles.retirement, "restart_one", restart)
     node.fails = ["reload failed"]
     with pytest.raises(Failed, match="^web_1.0_0 is broken$"):
         configfiles.renew(node, "web", after="d2", back=True)

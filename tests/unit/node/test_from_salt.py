@@ -32,6 +32,30 @@ def test_a_file_that_the_master_has_not_is_an_error(tmp_path):
         lifecycle.render("salt://shop.conf", tmp_path / "b", {})
 
 
+def test_a_folder_of_the_master_comes_with_all_its_files(tmp_path):
+    fetched = []
+
+    def get_file(url, path):
+        fetched.append(url)
+        return path
+
+    listed = ["shop/ansible/site.yml", "shop/ansible/roles/a/main.yml", "shop/ansible2/x"]
+    functions = {
+        "config.get": lambda key, default, **where: default,
+        "cp.list_master": lambda saltenv, prefix: [f for f in listed if saltenv == "dev"],
+        "cp.get_file": get_file,
+    }
+    lifecycle = from_salt.lifecycle({"id": "web1"}, PILLAR, functions)
+    lifecycle.fetch("salt://shop/ansible/?saltenv=dev", tmp_path)
+    assert fetched == [f"salt://{name}?saltenv=dev" for name in listed[:2]]
+    assert (tmp_path / "roles/a").is_dir()
+    with pytest.raises(Failed, match="salt://shop/ansible/: the master has no files there: see its file_roots"):
+        lifecycle.fetch("salt://shop/ansible/", tmp_path)
+    listed += [f"shop/ansible/{n}" for n in range(5000)]
+    with pytest.raises(Failed, match="has 5002 files, more than 5000: refused"):
+        lifecycle.fetch("salt://shop/ansible/?saltenv=dev", tmp_path)
+
+
 @pytest.mark.parametrize("stat, size", [([33188, 1, 2, 1, 0, 0, 4711, 0, 0, 0], 4711), ([33188], None), (None, None)])
 def test_the_size_of_a_file_of_the_master(monkeypatch, stat, size):
     """The file server of git says only the mode of a file."""

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy.core import hooks
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Failed
-from saltdeploy.core.model import App, Environment, Hook, Node, PortRange, Source
+from saltdeploy.core.model import App, Hook, PortRange, Source
 from saltdeploy.master.remote import answers
 from saltdeploy.node import hookcommands
 from saltdeploy.node.host import Host

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from saltdeploy.core.errors import DiscoveryUnavailable
 from saltdeploy.core.model import Stop
-from saltdeploy.node import publication
+from saltdeploy.node import publication, retirement
 
 from tests.support.onenode import break_record, make_node, may_pass, registered, serves, start, there
 
@@ -25,7 +25,7 @@ def test_an_id_of_ours_is_ours_also_where_somebody_registered_it_by_hand(node):
     [one] = serves(node)
     registered(node, one)
     assert [i.published for i in node.inventory.observe("web").instances] == [True]
-    assert node.stop("web", [one], drain=0) == [one] and node.discovery.services == {}
+    assert retirement.stop(node, "web", [one], drain=0) == [one] and node.discovery.services == {}
 
 
 def test_an_instance_has_the_time_to_stop_that_it_was_started_with(node):
@@ -59,7 +59,7 @@ def test_what_nobody_defines_any_more_can_be_seen_stopped_and_removed(node):
     [one] = serves(node)
     node.environment.apps.clear()
     assert [i.id for i in node.inventory.observe("web").instances] == [one]
-    assert node.stop("web", drain=0) == [one] and there(node) == set()
+    assert retirement.stop(node, "web", drain=0) == [one] and there(node) == set()
     assert node.host.releases.remove("web", "1.0") and node.host.releases.versions("web") == []
 
 
@@ -82,14 +82,14 @@ def test_what_is_broken_is_told_and_can_be_stopped(node):
     assert strays(node) == ["web_1.0_0"]
     assert [text.partition(":")[0] for text in seen.warnings] == ["web_1.0_0 is broken", "web 0.9 is broken"]
     assert seen.releases == ["1.0"]
-    assert node.stop("web", ["web_1.0_0"], drain=0) == ["web_1.0_0"]
+    assert retirement.stop(node, "web", ["web_1.0_0"], drain=0) == ["web_1.0_0"]
     assert there(node) == set() and strays(node) == [] == node.inventory.observe("web").warnings[1:]
 
 
 def test_what_the_supervisor_has_and_no_record_says_is_stopped_like_a_ghost(node):
     node.runtime.up |= {"web_1.0_7", "till_1.0_7"}
     assert strays(node) == ["web_1.0_7"]
-    node.stop("web", ["web_1.0_7"], drain=0)
+    retirement.stop(node, "web", ["web_1.0_7"], drain=0)
     assert node.runtime.up == {"till_1.0_7"}
 
 
@@ -121,7 +121,7 @@ def test_what_has_lost_its_file_serves_and_is_stopped_with_all_that_is_left(serv
     may_pass(serving)
     # Its number is taken, so another release of it, or the same, comes beside it.
     assert [i.id for i in start(serving).instances] == ["web_1.0_1"]
-    assert serving.stop("web", ["web_1.0_0"], drain=0) == ["web_1.0_0"]
+    assert retirement.stop(serving, "web", ["web_1.0_0"], drain=0) == ["web_1.0_0"]
     assert serving.runtime.up == {"web_1.0_1"} and list(serving.discovery.services) == ["web_1.0_1_candidate"]
     assert not folder.exists()
 
@@ -161,7 +161,7 @@ def test_a_copy_from_another_machine_is_stopped_here_and_nowhere_else(serving):
     elsewhere = SimpleNamespace(id=copy.name, minion="b", address="127.0.0.2")
     serving.discovery.wait = lambda name, until, deadline: until([elsewhere])
     assert seen(serving)[copy.name] == (False, False, False, False)
-    assert serving.stop("web", [copy.name], drain=0) == [copy.name]
+    assert retirement.stop(serving, "web", [copy.name], drain=0) == [copy.name]
     assert seen(serving) == {"web_1.0_0": (True, True, True, True)} and not copy.exists()
 
 
@@ -170,14 +170,14 @@ def test_a_registration_under_another_name_of_this_node_is_waited_for(serving):
     renamed = SimpleNamespace(id="web_1.0_0", minion="old", address="127.0.0.1")
     serving.discovery.wait = lambda name, until, deadline: until([renamed])
     with pytest.raises(DiscoveryUnavailable, match="web_1.0_0: still in the catalog"):
-        serving.stop("web", ["web_1.0_0"], drain=0)
+        retirement.stop(serving, "web", ["web_1.0_0"], drain=0)
     assert serving.runtime.up == {"web_1.0_0"}
 
 
 def test_a_registration_without_our_meta_is_ours_on_our_own_agent(serving):
     serving.discovery.services["web_1.0_0"].meta = {}
     assert seen(serving) == {"web_1.0_0": (True, True, True, True)}
-    serving.stop("web", ["web_1.0_0"], drain=0)
+    retirement.stop(serving, "web", ["web_1.0_0"], drain=0)
     assert serving.discovery.services == {}
 
 

@@ -56,6 +56,18 @@ def test_the_app_has_its_own_variables_and_none_of_the_supervisor(launched, app)
     assert "OF_SUPERVISOR" not in env
 
 
+def test_a_unit_of_a_package_has_the_variables_in_a_file(launched, app):
+    odd = 'a "b" \\ `c` $d\n#e'
+    made = launched(replace(app, run="", unit="shop.service", env={"ODD": odd}))
+    made.write({})
+    path = made.folder / ".variables"
+    assert (made.unit.adopted, made.unit.command, made.unit.user) == ("shop.service", path, "")
+    assert path.stat().st_mode & 0o777 == 0o600 and not (made.folder / "start").exists()
+    # For such quotes, systemd and a shell have the same rules.
+    printed = subprocess.run(["sh", "-c", f'. {path}; printf %s "$ODD"'], capture_output=True, text=True)
+    assert printed.stdout == odd
+
+
 def test_words_of_the_command_with_spaces_stay_words(launched, app):
     made = launched(replace(app, run="printf 'a b=%s\\n' 'it is {port}'"))
     made.write(made.rendered(render))
@@ -69,6 +81,15 @@ def test_configuration_is_rendered_into_the_folder_and_nobody_else_may_read_it(l
     assert rendered.read_text() == f"salt://shop.ini {made.instance.port} shop"
     assert rendered.stat().st_mode & 0o777 == 0o600 and made.folder.stat().st_mode & 0o777 == 0o750
     assert [path.name for path in rendered.parent.iterdir()] == ["shop.ini"]
+
+
+@pytest.mark.parametrize("image, known", [("f" * 64, False), ("", True)])
+def test_configuration_of_a_container_cannot_name_the_folder_of_its_release(launched, app, monkeypatch, image, known):
+    monkeypatch.setattr(Launch, "image", image)
+    made = launched(replace(app, config={"shop.ini": "salt://x"}))
+    assert made.rendered(lambda url, path, context: path.write_text(str("release" in context))) == {
+        "shop.ini": str(known)
+    }
 
 
 def test_configuration_outside_of_the_folder_is_refused(launched, app):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from saltdeploy.core.errors import Failed
 from saltdeploy.core.model import Probe
-from saltdeploy.node import publication
+from saltdeploy.node import publication, retirement
 
 from tests.support.onenode import break_record, make_node, may_pass, start, there
 
@@ -44,7 +44,7 @@ def test_all_instances_are_those_that_are_broken_too(node):
     may_pass(node)
     start(node)
     break_record(node, "web_1.0_0")
-    assert node.stop("web", drain=0) == ["web_1.0_0"]
+    assert retirement.stop(node, "web", drain=0) == ["web_1.0_0"]
 
 
 def test_what_cannot_be_recorded_is_withdrawn_all_the_same(node, monkeypatch):
@@ -75,7 +75,7 @@ def test_what_cannot_be_ended_keeps_its_place_and_the_others_go(node, monkeypatc
 
     monkeypatch.setattr(node.ending, "stop", fail)
     with pytest.raises(Failed, match=r"process 7 \(serve\) does not end"):
-        node.stop("web", drain=0)
+        retirement.stop(node, "web", drain=0)
     assert [i.id for i in node.host.instances.recorded()] == ["web_1.0_0"] and node.warnings == ["web_1.0_1 was killed"]
 
 

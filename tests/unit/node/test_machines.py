@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from saltdeploy.core.errors import DiscoveryUnavailable
+from saltdeploy.discovery.backend import Service
 from saltdeploy.node import machines
 from saltdeploy.system.disk import Space
 
@@ -25,10 +26,16 @@ def test_a_node_that_is_well(node, monkeypatch):
         "instances": [],
         "releases": ["web"],
         "undefined": [],
+        "services": [],
+        "boot": machines.look(node)["boot"],
     }
-    assert machines.look(node) == well
+    assert machines.look(node) == well and len(well["boot"]) > 36
     registered(node, "blog_1.0_80", app="blog", environment="e")
     assert machines.look(node)["undefined"] == ["blog"]
+    # Anybody may write such metadata.
+    meta = {"environment": "e", "app": "postgres"}
+    node.discovery.publish(Service("postgres", "postgres", "10.0.0.1", 5432, meta=meta))
+    assert machines.look(node)["services"] == ["postgres"]
 
 
 def test_a_full_disk_and_an_agent_that_is_gone(node, monkeypatch):
@@ -36,7 +43,7 @@ def test_a_full_disk_and_an_agent_that_is_gone(node, monkeypatch):
         raise DiscoveryUnavailable("Consul does not answer")
 
     monkeypatch.setattr(machines.disk, "space", lambda folder: Space(1 << 20, 10 << 30))
-    monkeypatch.setattr(node.discovery, "registered", gone)
+    monkeypatch.setattr(node.discovery, "leader", gone)
     found = machines.look(node)
     assert (found["agent"], found["low"], found["undefined"]) == ("Consul does not answer", True, [])
 

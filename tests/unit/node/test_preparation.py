@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from saltdeploy.core.changes import NOT_KEPT
 from saltdeploy.core.errors import Failed
-from saltdeploy.node import comparison, publication, restoration
+from saltdeploy.node import comparison, publication, restoration, retirement
 
 from tests.support.onenode import make_node, recorded
 
@@ -73,7 +73,7 @@ def test_a_run_that_starts_nothing_keeps_nothing(node):
 
 def test_settings_that_are_kept_for_its_place_are_taken_as_they_were(node):
     started(node, "1.0@1")
-    node.stop("web", drain=0)
+    retirement.stop(node, "web", drain=0)
     define(node, "second")
     assert started(node, "1.0@1", slots=[0], as_before=True) == ("first", "first")
     # What it was started with is what is kept, and not what is defined now.
@@ -110,7 +110,7 @@ def test_a_template_that_is_broken_now_is_not_needed_to_go_back(node):
 def test_a_place_that_its_settings_are_kept_for_is_taken_first(node):
     for version in ("1.0", "1.0@1", "1.0@2"):
         started(node, version)
-    node.stop("web", drain=0)
+    retirement.stop(node, "web", drain=0)
     [again] = node.start("web", "1.0@1", 1, "d", held=True, as_before=True).instances
     assert again.id == "web_1.0_1-1"
 
@@ -155,7 +155,7 @@ def test_settings_that_cannot_be_read_are_lost(node, broken):
 
 def test_they_go_with_the_release(node):
     started(node, "1.0@1")
-    node.stop("web", drain=0)
+    retirement.stop(node, "web", drain=0)
     assert node.host.settings.slots("web") == {"1.0@1": [0]}
     node.host.releases.remove("web", "1.0")
     assert not (node.host.root / "web").exists()
@@ -167,6 +167,6 @@ def test_settings_of_a_reverted_deployment_are_forgotten(node):
     node.start("web", "1.0@1", 1, "failed", held=True)
     node.start("web", "1.0", 1, "failed", held=True, as_before=True)
     assert set(node.host.settings.slots("web")) == {"1.0", "1.0@1"}
-    node.stop("web", deployment="failed", drain=0)
+    retirement.stop(node, "web", deployment="failed", drain=0)
     assert node.host.settings.slots("web") == {"1.0": [0]}
     assert of(node, "web_1.0_0") == ("first", "first")

@@ -8,7 +8,7 @@ import pytest
 from saltdeploy.core.errors import DiscoveryUnavailable, Failed
 from saltdeploy.core.model import Registration
 from saltdeploy.discovery import Endpoint
-from saltdeploy.node import publication, restoration, reweigh
+from saltdeploy.node import publication, restoration, retirement, reweigh
 
 from tests.support.onenode import make_node, may_pass, recorded, serves
 
@@ -131,7 +131,7 @@ def test_both_names_have_the_same_weight(named):
 def test_a_restart_brings_in_nothing_that_was_not_deployed(node):
     node.runtime.resume = node.runtime.up.add
     may_pass(node)
-    node.restart("web")
+    retirement.restart(node, "web")
     assert tags(node) == ("e", "1.0") and node.runtime.up == {"web_1.0_0"}
 
 

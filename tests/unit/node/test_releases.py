@@ -5,12 +5,16 @@ import multiprocessing
 import shutil
 import socket
 import stat
+import tempfile
 import threading
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from saltdeploy.core.errors import Failed, Refused
-from saltdeploy.system import trees
+from saltdeploy.source import images
+from saltdeploy.source.artifacts import Artifacts
+from saltdeploy.system import filelocks, trees
 
 from tests.support.files import assert_all_may_enter, umask
 from tests.support.node import ADDRESS, archive
@@ -69,6 +73,34 @@ def test_another_source_under_the_same_version_is_refused(node, app, tmp_path):
     with pytest.raises(Refused, match="A release never changes"):
         node.releases.installed(other, "1.0")
     assert (node.releases.path("shop", "1.0") / "app").read_text() == "app"
+
+
+def built(app, command="sh -c 'cat app app > made'"):
+    return replace(app, user="", source=replace(app.source, build=command))
+
+
+@pytest.fixture
+def releases(node):
+    """Releases in a folder that all users may enter, because a build does not run as root."""
+    folder = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
+    folder.chmod(0o755)
+    yield replace(node.releases, root=folder)
+    shutil.rmtree(folder)
+
+
+def test_a_release_is_built_from_the_files_of_its_source(releases, app):
+    releases.install(built(app), "1.0", None)
+    assert (releases.path("shop", "1.0") / "made").read_text() == "appapp"
+    assert releases.installed(built(app), "1.0")
+    for other in (app, built(app, "make")):
+        with pytest.raises(Refused, match=r"from another source \(build changed\)"):
+            releases.installed(other, "1.0")
+
+
+def test_a_build_that_fails_leaves_nothing(releases, app):
+    with pytest.raises(Failed, match="ended with 1"):
+        releases.install(built(app, "false"), "1.0", None)
+    assert visible(releases) == hidden(releases) == releases.versions("shop") == []
 
 
 def test_a_release_that_fails_to_build_leaves_nothing(node, app):
@@ -332,3 +364,30 @@ def test_the_files_that_an_instance_runs_from_stay_when_its_release_is_repaired(
     forget_its_origin(node)
     node.releases.install(app, "1.0", None)
     assert (running / "app").exists() and node.releases.path("shop", "1.0").resolve() != running
+
+
+def test_an_artifact_stays_whose_release_was_made_just_before_its_lock_was_free(node, app, monkeypatch):
+    node.releases.install(app, "1.0", None)
+    release, digest, removed = node.releases.path("shop", "1.0"), app.source.sha256, []
+    link = release.rename(node.root / "link")
+    images.claim(node.root, digest, "r.example/shop")
+    whole = node.root / ".downloads" / digest
+    whole.parent.mkdir(exist_ok=True)
+    whole.write_text("")
+    hold = filelocks.hold
+
+    def held(path, patience=0.0):
+        if link.is_symlink():
+            link.rename(release)
+        return hold(path, patience)
+
+    monkeypatch.setattr(filelocks, "hold", held)
+    monkeypatch.setattr(images, "_remove", removed.append)
+    for tidy in (images.tidy, lambda root, used: Artifacts(root, "other", root).tidy(used)):
+        if release.is_symlink():
+            release.rename(link)
+        tidy(node.root, node.releases._digests)
+    assert whole.exists() and removed == [] and (node.root / ".images" / digest).exists()
+    shutil.rmtree(node.root / "shop")
+    node.releases._tidy(Artifacts(node.root, "other", node.root))
+    assert not whole.exists() and removed == ["r.example/shop"] and not list((node.root / ".images").iterdir())

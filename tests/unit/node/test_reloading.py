@@ -65,12 +65,16 @@ def test_by_a_command_that_has_the_environment_and_the_placeholders_of_the_insta
     assert said.read_text() == "1.0 hunter2-hunter2\n"
 
 
-def test_a_command_runs_as_the_user_of_the_app(node, monkeypatch):
+@pytest.mark.parametrize("kind", ["program", "image", "unit"])
+def test_a_command_runs_as_the_user_of_the_app(node, monkeypatch, kind):
+    """The unit of a container or of a package has no user of saltdeploy's, and would run it as root."""
     ran = []
     monkeypatch.setattr(reloading.commands, "execute", lambda *args: (ran.append(args), (0, ""))[1])
     monkeypatch.setattr(launch.os, "geteuid", lambda: 0)
-    node.environment.apps["web"] = replace(node.environment.apps["web"], user="joe")
+    unit = "web.service" if kind == "unit" else ""
+    node.environment.apps["web"] = replace(node.environment.apps["web"], user="joe", unit=unit)
     node.host.settings.forget("web", "1.0")
+    monkeypatch.setattr(launch.Launch, "image", "f" * 64 if kind == "image" else "")
     reload(node, command="./ctl reload", timeout=7.0)
     words, _, _, user, timeout = ran[0]
     assert (words, user, timeout) == (["./ctl", "reload"], "joe", 7.0)

@@ -5,9 +5,10 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from saltdeploy.core.environment import Environment
+from saltdeploy.core.environment import Node as Node_
 from saltdeploy.core.errors import DiscoveryUnavailable
-from saltdeploy.core.model import NORMAL_WEIGHT, App, Environment, Source
-from saltdeploy.core.model import Node as Node_
+from saltdeploy.core.model import NORMAL_WEIGHT, App, Source
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import status
 from saltdeploy.node import publication, restoration, reweigh

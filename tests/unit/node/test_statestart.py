@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from saltdeploy.core.errors import Failed
+from saltdeploy.node import retirement
 from saltdeploy.node.turns import STATE
 
 from tests.support.onenode import make_node, may_pass, start, there
@@ -56,6 +57,6 @@ def test_what_died_later_goes_with_the_next(node):
 def test_for_a_state_is_started_again_after_all_of_it_was_stopped(node):
     may_pass(node)
     assert start(node).ok
-    assert node.stop("web", deployment=STATE, drain=0) == ["web_1.0_0"]
+    assert retirement.stop(node, "web", deployment=STATE, drain=0) == ["web_1.0_0"]
     may_pass(node)
     assert start(node).ok

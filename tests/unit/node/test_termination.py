@@ -15,7 +15,9 @@ from saltdeploy.core.errors import Failed
 from saltdeploy.core.model import App, PortRange, Source, Stop
 from saltdeploy.node.host import Host
 from saltdeploy.node.launch import Launch
+from saltdeploy.node.releases import Releases
 from saltdeploy.node.termination import Ending
+from saltdeploy.source import images
 from saltdeploy.system import processes
 
 from tests.support.site import until
@@ -174,3 +176,23 @@ def test_what_is_left_of_instances_that_are_gone_is_swept(node, script):
     assert node.ending.sweep(node.app, ADDRESS, {node.instance.id}) == [] and processes.read(pid)
     told = node.ending.sweep(node.app, ADDRESS, set())
     assert len(told) == 1 and f"process {pid} " in told[0] and processes.read(pid) is None
+
+
+def test_a_container_that_killed_podman_left_is_removed(node, monkeypatch):
+    calls, answers = [], [(0, ""), (125, "Error: it is busy"), Failed("podman: No such file or directory")]
+
+    def podman(words):
+        calls.append(words)
+        answer = answers.pop(0)
+        if isinstance(answer, Failed):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(images, "podman", podman)
+    assert node.stop() == "" and calls == []
+    monkeypatch.setattr(Releases, "image", lambda *of: "f" * 64 if of[1:] == ("shop", "1.0") else "")
+    assert node.stop() == ""
+    assert calls == [["rm", "--force", "--ignore", "--time=0", f"app-shop_1.0_{node.port}"]]
+    told = f"{node.instance.id} is stopped, but its container stays. "
+    assert node.stop() == f"{told}podman rm app-shop_1.0_{node.port}: it is busy."
+    assert node.stop() == f"{told}podman: No such file or directory."

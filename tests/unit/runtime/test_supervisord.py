@@ -179,6 +179,7 @@ def test_a_log_whose_folder_is_lost_keeps_no_other_program_from_starting(supervi
         start.chmod(0o755)
         supervisor.start(Unit(f"shop_1.0_{number}", start, tmp_path, folder / "log"))
         if not number:
+            until((folder / "log").exists, 10, "supervisord to make the log")
             shutil.rmtree(folder)
     assert set(supervisor.states()) == {"shop_1.0_0", "shop_1.0_1"}
     for number in (0, 1):

@@ -1,5 +1,6 @@
 """The commands that systemd gets, and the units that are written for it."""
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -69,8 +70,23 @@ def test_a_service_is_written_with_the_stop_of_its_unit(tmp_path, monkeypatch):
     unit = Unit("shop_1.0_80", Path("/start"), Path("/"), Path("/log"), stop=Stop("QUIT", 20.5))
     systemd.Systemd().start(unit)
     lines = (tmp_path / "app-shop_1.0_80.service").read_text().splitlines()
-    assert {"KillSignal=SIGQUIT", "TimeoutStopSec=21"} <= set(lines)
+    assert {"KillSignal=SIGQUIT", "TimeoutStopSec=21", "PrivateTmp=yes"} <= set(lines)
+    assert not any(line.startswith("KillMode=") for line in lines)
     assert systemd.Systemd().stop_of(unit.id) == Stop("QUIT", 21.0)
     assert systemd.Systemd().stop(unit.id) is True
     systemd.Systemd().forget(unit.id)
     assert systemd.Systemd().stop(unit.id) is False
+    # podman passes the signal on, and makes the sandbox.
+    systemd.Systemd().start(dataclasses.replace(unit, container=True))
+    lines = (tmp_path / "app-shop_1.0_80.service").read_text().splitlines()
+    assert "KillMode=mixed" in lines and "PrivateTmp=yes" not in lines
+
+
+def test_a_copy_of_a_packages_unit():
+    own = "[Unit]\nDescription=%N\n[Service]\nPIDFile=/run/%p.pid\nExecStart=/x %n 5%%n %i\n"
+    text = f"{own}[Install]\nWantedBy=multi-user.target\nAlias=other.service\n"
+    dropin = "[Service]\nLimitNOFILE=10"
+    assert systemd.adopt("shop.service", [text, dropin]) == (
+        "[Unit]\nDescription=shop\n[Service]\nPIDFile=/run/shop.pid\nExecStart=/x shop.service 5%%n %i\n"
+        "[Service]\nLimitNOFILE=10\n"
+    )

@@ -12,8 +12,10 @@ import zipfile
 import zlib
 
 import pytest
+from saltdeploy.core import limits
 from saltdeploy.core.errors import Failed, Refused
 from saltdeploy.core.model import Source
+from saltdeploy.source import Asking
 from saltdeploy.source.archive import Archive
 from saltdeploy.source.artifacts import Artifacts
 from saltdeploy.system import disk
@@ -115,6 +117,24 @@ def test_a_tar_that_ends_with_a_zip_is_a_tar(site):
 def test_the_artifact_is_not_kept(site):
     site.build(tar(("app", b"app")))
     assert [p.name for p in site.files.parent.iterdir()] == ["files"]
+
+
+def test_a_file_that_is_not_unpacked_is_the_release(site):
+    data = zipped(("META-INF/MANIFEST.MF", b"Main-Class: Shop"))
+    site.build(data, unpack=False)
+    [file] = site.files.iterdir()
+    assert file.name == "shop-1.0.tgz" and file.read_bytes() == data
+    assert stat.S_IMODE(file.stat().st_mode) == 0o755
+    assert [p.name for p in site.files.parent.iterdir()] == ["files"]
+
+
+def test_a_file_that_is_not_unpacked_has_the_digest_and_finds_room(site, monkeypatch):
+    with pytest.raises(Failed, match="shop-1.0.tgz: .*sha256"):
+        site.build(b"jar", digest="0" * 64, unpack=False)
+    needs = []
+    monkeypatch.setattr(disk, "require", lambda found: needs.extend((n.bytes, n.files) for n in found))
+    site.build(b"jar", unpack=False)
+    assert (3, 1) in needs
 
 
 def test_links_inside_are_kept(site):
@@ -447,6 +467,18 @@ def test_the_digest_decides_whether_the_content_changes():
     assert archive(sha256=OTHER, strip=1).changes("1.0", recorded) == ["sha256", "strip"]
 
 
+def test_the_name_is_a_part_of_the_content_of_a_file_that_is_not_unpacked():
+    jar = archive("http://a/shop-{version}.jar", sha256=ONE, unpack=False)
+    recorded = {"origin": jar.origin("1.0"), "artifact": ONE}
+    assert archive("http://b/x/shop-1.0.jar?raw=1", sha256=ONE, unpack=False).changes("1.0", recorded) == []
+    assert archive("http://a/shop.jar", sha256=ONE, unpack=False).changes("1.0", recorded) == ["location"]
+    assert archive("http://a/shop-1.0.jar", sha256=ONE).changes("1.0", recorded) == ["unpack"]
+    # Before there was such a key, all archives were unpacked.
+    del recorded["origin"]["unpack"]
+    assert archive("http://a/shop.jar", sha256=ONE).changes("1.0", recorded) == []
+    assert jar.changes("1.0", recorded) == ["unpack"]
+
+
 def test_without_a_digest_in_the_definition_the_location_decides():
     recorded = {"origin": archive(sha256="http://a/sums").origin("1.0"), "artifact": ONE}
     assert archive(sha256="http://a/sums").changes("1.0", recorded) == []
@@ -478,3 +510,20 @@ def test_files_that_are_missing_here(tmp_path):
     assert list(archive(token_file=f"{tmp_path}/gone").missing()) == [
         f"source:token_file: {tmp_path}/gone cannot be read on this node: No such file or directory"
     ]
+
+
+def latest(place, text, tmp_path):
+    (tmp_path / "version").write_bytes(text)
+    source = Source("archive", "/shop-{version}.tar", sha256="0" * 64, latest=place.format(tmp_path / "version"))
+    return Archive(source).newest(Asking(tmp_path, None))["version"]
+
+
+def test_the_newest_version_is_the_only_line_of_a_file(tmp_path):
+    assert latest("{}", b"1.4.3\n", tmp_path) == latest("file://{}", b"1.4.3", tmp_path) == "1.4.3"
+    for text in (b"", b"1.4.2\n1.4.3\n", b"<html>", b"../x", b"\xff", b"1" * 100):
+        with pytest.raises(Failed, match="version: does not have a version as its only line"):
+            latest("{}", text, tmp_path)
+    with pytest.raises(Failed, match="is larger than"):
+        latest("{}", b"1" * (limits.DIGESTS + 1), tmp_path)
+    with pytest.raises(Refused, match="source:latest: is missing. Write the URL of a file"):
+        latest("", b"", tmp_path)

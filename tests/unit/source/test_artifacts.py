@@ -120,9 +120,9 @@ def test_another_job_s_archive_is_waited_for(server, tmp_path):
             filelocks.hold(whole.with_name(f"{whole.name}.lock"), 0),
         ):
             pass
-        Artifacts(tmp_path, "other", tmp_path).tidy(set())
+        Artifacts(tmp_path, "other", tmp_path).tidy(set)
         assert whole.exists()
-    Artifacts(tmp_path, "other", tmp_path).tidy(set())
+    Artifacts(tmp_path, "other", tmp_path).tidy(set)
     assert not whole.exists()
 
 

@@ -6,7 +6,9 @@ from saltdeploy.source import KINDS, choose
 
 
 def test_a_kind_is_chosen_by_the_definition():
-    assert {kind: type(choose(Source(kind, "shop"))).__name__ for kind in KINDS} == {"archive": "Archive", "pip": "Pip"}
+    names = {"archive": "Archive", "git": "Git", "path": "Folder", "pip": "Pip"}
+    names |= {"package": "Package", "ansible": "Ansible", "container": "Image"}
+    assert {kind: type(choose(Source(kind, "shop"))).__name__ for kind in KINDS} == names
 
 
 def test_origin_names_what_this_version_comes_from():
@@ -16,9 +18,11 @@ def test_origin_names_what_this_version_comes_from():
         "location": "http://a/1.1.tgz",
         "sha256": "y",
         "strip": 1,
+        "unpack": True,
         "requirements": [],
         "python": "",
         "index": "",
+        "wheelhouse": "",
     }
 
 
@@ -32,12 +36,14 @@ def test_origin_has_no_secrets(kind):
 @pytest.mark.parametrize(
     "change",
     [
+        {"unpack": False},
         {"location": "b"},
         {"sha256": {"1": "z"}},
         {"requirements": ("gevent",)},
         {"kind": "archive"},
         {"strip": 2},
         {"index": "https://i"},
+        {"wheelhouse": "salt://wheels"},
     ],
 )
 def test_a_change_of_the_definition_is_named(change):

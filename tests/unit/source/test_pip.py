@@ -13,7 +13,7 @@ import pytest
 from saltdeploy.core import deadlines, limits
 from saltdeploy.core.errors import Failed, Refused
 from saltdeploy.core.model import Source
-from saltdeploy.source import pip
+from saltdeploy.source import Asking, Installation, builder, downloads, pip, uv
 from saltdeploy.source.artifacts import Artifacts
 from saltdeploy.source.pip import Pip
 from saltdeploy.system import disk, processes
@@ -22,16 +22,16 @@ from tests.support.files import umask
 from tests.support.sources import install
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="changes its user")
-# Stands for python: as `-m venv FOLDER` it puts itself into FOLDER, as `-m pip` it does what a hostile setup.py would.
+# Stands for python: as `-m venv FOLDER` it puts itself into FOLDER, as pip it does what a hostile setup.py would.
 PYTHON = """\
 #!/bin/sh
+for last; do :; done
 if [ "$2" = venv ]; then
-    mkdir -p "$3/bin" && cp "$0" "$3/bin/python"
+    mkdir -p "$last/bin" "$last/lib/python3/site-packages/pip" && cp "$0" "$last/bin/python"
     exit
 fi
 files=$(dirname "$0")/..
 id -un > "$files/who"; id -Gn > "$files/groups"; umask > "$files/umask"; env > "$files/env"; echo "$@" > "$files/argv"
-for last; do :; done
 cat "$last" > "$files/requirements"; stat -c %a%U "$last" > "$files/mode"
 {then}
 """
@@ -45,6 +45,14 @@ def folder():
     (path / "files").mkdir()
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture(autouse=True)
+def program(monkeypatch):
+    """Whatever Python runs the tests, uv is on a node only where a test puts it."""
+    found = {"uv": ""}
+    monkeypatch.setattr(uv, "_program", lambda path: found["uv"])
+    return found
 
 
 @pytest.fixture
@@ -73,7 +81,7 @@ def test_pip_never_runs_as_root(folder, build, user, who):
 @ROOT
 def test_another_root_is_root_too(build, monkeypatch):
     toor = pwd.struct_passwd(("toor", "x", 0, 0, "", "/root", "/bin/sh"))
-    monkeypatch.setattr(pip.pwd, "getpwnam", lambda name: toor)
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: toor)
     with pytest.raises(Refused, match="toor is root on this node, and pip never runs as root"):
         build(user="toor")
 
@@ -121,6 +129,12 @@ def test_nothing_of_a_build_goes_on_after_it(folder, build):
     assert after == size
 
 
+@pytest.fixture
+def no_namespaces(monkeypatch):
+    """Processes of a build are found in /proc only, as where a container forbids namespaces."""
+    monkeypatch.setattr(builder, "has_namespaces", lambda: False)
+
+
 AWAY = {
     "by its environment": "exec setsid sh -c 'cd /; {}'",
     "by its working folder": "cd \"$files\"; exec env -i /usr/bin/setsid sh -c '{}'",
@@ -130,6 +144,7 @@ AWAY = {
 BUSY = "trap : TERM HUP; echo $$ > PID; while :; do sleep 0.02; done"
 
 
+@pytest.mark.usefixtures("no_namespaces")
 @pytest.mark.parametrize("away", AWAY.values(), ids=AWAY)
 def test_a_process_in_a_session_of_its_own_is_found(folder, build, away):
     """Its parent is gone: neither the process group nor the parents lead to it."""
@@ -141,6 +156,7 @@ def test_a_process_in_a_session_of_its_own_is_found(folder, build, away):
     assert processes.read(int(pid.read_text())) is None
 
 
+@pytest.mark.usefixtures("no_namespaces")
 @pytest.mark.parametrize("ending", ["exit 1", "exec sleep 60"])
 def test_so_is_that_of_a_build_that_fails(folder, build, monkeypatch, ending):
     monkeypatch.setattr(limits, "PIP", 2.0)
@@ -226,21 +242,21 @@ def test_a_folder_that_the_user_may_not_enter(folder, build):
 
 
 def test_what_was_installed_is_listed(folder):
-    for name in ("Flask-3.0.0", "zope.interface-6.1", "pip-23.1", "setuptools-65.5"):
+    for name in ("Flask-3.0.0", "zope.interface-6.1", "setuptools-65.5"):
         (folder / "files/lib/python3.11/site-packages" / f"{name}.dist-info").mkdir(parents=True)
-    assert pip.installed(folder / "files") == ["flask==3.0.0", "zope-interface==6.1"]
+    assert pip.installed(folder / "files") == ["flask==3.0.0", "setuptools==65.5", "zope-interface==6.1"]
 
 
 # -- the project ------------------------------------------------------------------------------
 
 
 def test_the_exact_version_in_an_environment_of_its_own(folder, build):
-    assert build(project="shop[web]") == {"artifact": "", "packages": []}
+    assert build(project="shop[web]") == {"artifact": "", "packages": [], "builder": "pip"}
     assert read(folder, "requirements").splitlines() == ["shop[web]==1.0"]
     asked = read(folder, "argv").split()
-    assert asked[:3] == ["-m", "pip", "install"]
+    assert asked[0].endswith("/alone/pip") and asked[1] == "install"
     assert asked[-2] == "--requirement"
-    assert "--no-input" in asked
+    assert {"--no-input", "--only-binary=:all:"} <= set(asked)
 
 
 def test_a_digest_and_further_requirements(folder, build):
@@ -271,7 +287,9 @@ def test_an_error_is_told_in_pip_s_own_words(build):
     noise = "echo 'WARNING: old' >&2; echo 'ERROR: No matching distribution found for shop==1.0' >&2; echo 'notice' >&2"
     told = r"^pip install shop\[web\]==1.0: ERROR: No matching distribution found for shop==1.0$"
     with pytest.raises(Failed, match=told):
-        build(noise + "; exit 1", project="shop[web]")
+        build(noise + "; exit 1", project="shop[web]", sdists=True)
+    with pytest.raises(Failed, match=r"shop==1.0. Only wheels are installed. .*: `source:sdists: \[shop\]`"):
+        build(noise + "; exit 1")
 
 
 def test_a_build_that_hangs(build, monkeypatch):
@@ -283,6 +301,122 @@ def test_a_build_that_hangs(build, monkeypatch):
 def test_a_python_that_is_not_there(build):
     with pytest.raises(Failed, match="/nowhere/python9 -m venv: .*No such file"):
         build(python="/nowhere/python9")
+
+
+# -- kinds of packages, and uv ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "sdists, options",
+    [
+        (False, ["--only-binary=:all:"]),
+        (True, []),
+        (("flasgger", "shop"), ["--only-binary=:all:", "--no-binary=flasgger", "--no-binary=shop"]),
+    ],
+)
+def test_sdists_are_built_on_request(folder, build, sdists, options):
+    build(sdists=sdists)
+    assert [word for word in read(folder, "argv").split() if "-binary" in word] == options
+
+
+UV = """\
+#!/bin/sh
+while [ "$1" != --python ]; do shift; done
+files=$(dirname "$2")/..; id -un > "$files/who"; env > "$files/env"; echo "$@" > "$files/argv"
+touch "$files/of-uv"; {then}
+"""
+
+
+def put_uv(program, folder, then="true", mode=0o755):
+    (folder / "uv").write_text(UV.replace("{then}", then))
+    (folder / "uv").chmod(mode)
+    program["uv"] = str(folder / "uv")
+
+
+def test_uv_installs_if_it_is_there(folder, build, program):
+    put_uv(program, folder)
+    assert build(index="https://index/simple")["builder"] == "uv"
+    assert os.geteuid() != 0 or read(folder, "who") == "nobody"
+    assert "UV_DEFAULT_INDEX=https://index/simple" in read(folder, "env").splitlines()
+    assert read(folder, "argv").split()[-3:-1] == ["--only-binary=:all:", "--requirement"]
+
+
+@pytest.mark.parametrize("then, mode", [("exit 1", 0o755), ("true", 0o600)])
+def test_pip_has_the_last_word_if_uv_fails(folder, build, program, then, mode):
+    put_uv(program, folder, then, mode)
+    assert build()["builder"] == "pip"
+    assert read(folder, "argv").split()[1] == "install"
+
+
+@ROOT
+def test_a_uv_where_the_user_may_not_enter_is_copied(folder, build, program, tmp_path):
+    tmp_path.chmod(0o700)
+    put_uv(program, tmp_path)
+    assert build()["builder"] == "uv"
+
+
+def test_options_among_the_requirements_are_for_pip(folder, build, program):
+    put_uv(program, folder)
+    assert build(requirements=("--pre",))["builder"] == "pip"
+
+
+# -- a lock file and a wheelhouse -------------------------------------------------------------
+
+HASH = f"--hash=sha256:{'ab' * 32}"
+
+
+def lock(folder, text=f"attrs==26.1.0 {HASH}\nmy_shop==1.0 {HASH}\n", **more):
+    (folder / "lock-1.0").write_text(text)
+    return Source("pip", "My-Shop[web]", lock=f"{folder}/lock-{{version}}", **more)
+
+
+def test_a_lock_file_has_all_requirements_and_is_the_content_of_the_release(folder, tmp_path):
+    source = Pip(lock(tmp_path))
+    digest = downloads.sha256(tmp_path / "lock-1.0")
+    assert source.current_digest("1.0", tmp_path, None) == digest
+    assert source.check("1.0", tmp_path, None, Artifacts(tmp_path, "shop", tmp_path), print) == digest
+    assert source._requirements("1.0", tmp_path, None)[0] == [f"my_shop==1.0 {HASH}", f"attrs==26.1.0 {HASH}"]
+    own = Pip(lock(tmp_path, sha256={"1.0": "cd" * 32}))
+    pinned = f"My-Shop[web]==1.0 --hash=sha256:{'cd' * 32}"
+    assert own._requirements("1.0", tmp_path, None)[0] == [pinned, f"attrs==26.1.0 {HASH}"]
+    assert source.origin("1.0")["requirements"] == [f"{tmp_path}/lock-1.0"]
+
+
+def test_the_lock_file_of_another_version_or_project(tmp_path):
+    with pytest.raises(Refused, match=r"lock-1.0: has My-Shop\[web\] 1.1, and not 1.0"):
+        Pip(lock(tmp_path, f"my-shop==1.1 {HASH}"))._requirements("1.0", tmp_path, None)
+    with pytest.raises(Refused, match=r"does not have My-Shop\. Make it"):
+        Pip(lock(tmp_path, f"six==1.17.0 {HASH}"))._requirements("1.0", tmp_path, None)
+    with pytest.raises(Failed, match="lock-2.0: cannot be read on this node: No such file"):
+        Pip(lock(tmp_path)).current_digest("2.0", tmp_path, None)
+
+
+def test_a_lock_file_that_changes_meanwhile(folder):
+    source = lock(folder, python="/nowhere")
+    with pytest.raises(Failed, match="lock-1.0: was changed meanwhile"):
+        Pip(source).install(Installation("1.0", folder / "files", None, None, "nobody", "0" * 64))
+
+
+def test_the_newest_version_is_that_of_the_only_lock_file(tmp_path):
+    (tmp_path / "lock").write_text(f"my-shop==1.7 {HASH}")
+    source = Source("pip", "my-shop", lock=str(tmp_path / "lock"))
+    assert Pip(source).newest(Asking(tmp_path, None))["version"] == "1.7"
+
+
+def test_a_wheelhouse_of_the_master_is_brought_and_removed(folder, build):
+    brought = []
+
+    def fetch(url, path):
+        brought.append(url)
+        (path / "shop-1.0-py3-none-any.whl").write_bytes(b"")
+
+    (folder / "python").write_text(PYTHON.replace("{then}", 'ls "$files/../wheelhouse" > "$files/wheels"'))
+    (folder / "python").chmod(0o755)
+    source = Source("pip", "shop", python=str(folder / "python"), wheelhouse="salt://wheels")
+    install(source, folder / "files", fetch=fetch)
+    assert brought == ["salt://wheels/"] and read(folder, "wheels") == "shop-1.0-py3-none-any.whl"
+    assert read(folder, "requirements").splitlines() == ["--no-index", f"--find-links {folder}/wheelhouse", "shop==1.0"]
+    assert sorted(p.name for p in folder.iterdir()) == ["files", "python"]
 
 
 # -- before an installation -------------------------------------------------------------------
@@ -312,3 +446,71 @@ def test_programs_and_files_that_are_missing_here(tmp_path):
         f"source:netrc: {tmp_path}/gone cannot be read on this node: No such file or directory",
         "source:python: there is no program python9 on this node",
     ]
+
+
+@pytest.mark.parametrize(
+    "known, above, found",
+    [
+        (["1.9", "1.10", "1.2"], "", "1.10"),
+        (["1.9", "2.0rc1", "2.0.dev1", "x3"], "1.9", "1.9"),
+        (["1.9", "1.9.post1"], "", "1.9.post1"),
+        (["1.9"], "1.9.post1", "1.9.post1"),
+        (["2024.1", "1!1.0"], "2024.1", "1!1.0"),
+        (["1.9"], "2.0", "2.0"),
+        (["1.9", "2.0"], "2.0rc1", "2.0"),
+        (["1.9"], "wc-0123456789ab", "1.9"),
+    ],
+)
+def test_the_newest_version_with_a_digest(known, above, found):
+    source = Pip(Source("pip", "shop", sha256=dict.fromkeys(known, "0" * 64)))
+    assert source.newest(Asking(None, None, above=above))["version"] == found
+
+
+def test_no_final_release_has_a_digest():
+    with pytest.raises(Refused, match="source:sha256: has no final release"):
+        Pip(Source("pip", "shop", sha256={"2.0rc1": "0" * 64})).newest(Asking(None, None))
+
+
+REPORT = (
+    '{"install": [{"metadata": {"name": "My.Shop", "version": "%s"}}, {"metadata": {"name": "x", "version": "9"}}]}'
+)
+
+
+def offered(folder, then, above=""):
+    """Return the newest version, from a pip that does ``then``: ``$report`` is the path of its report."""
+    script = 'while [ "$1" != --report ]; do shift; done; report=$2; ' + then
+    (folder / "python").write_text(PYTHON.replace("{then}", "").replace("files=", f"( {script} ) || exit\nfiles="))
+    (folder / "python").chmod(0o755)
+    (folder / "files").rmdir()
+    source = Source("pip", "my-shop[web]", python=str(folder / "python"), requirements=("my-shop<3",))
+    return Pip(source).newest(Asking(folder, None, "nobody", above))["version"]
+
+
+def test_the_newest_version_is_the_one_in_pip_s_report(folder):
+    assert offered(folder, f"echo '{REPORT % '2.1'}' > $report", "2.0") == "2.1"
+    assert read(folder, "requirements").splitlines() == ["my-shop[web]>=2.0", "my-shop<3"]
+    assert {"--dry-run", "--no-deps", "--ignore-installed"} <= set(read(folder, "argv").split())
+    assert os.geteuid() != 0 or read(folder, "who") == "nobody"
+
+
+def test_an_older_version_than_the_deployed_one_is_not_taken(folder):
+    """pip allows it if the deployed version was withdrawn from the index, or replaced by code of a package."""
+    assert offered(folder, f"echo '{REPORT % '1.9'}' > $report", "2.0rc1") == "2.0rc1"
+    assert read(folder, "requirements").splitlines()[0] == "my-shop[web]>=2.0rc1"
+
+
+@pytest.mark.parametrize(
+    "then",
+    [
+        "true",
+        "echo x > $report",
+        "echo '{}' > $report",
+        "mkfifo $report",
+        "ln -s /etc/passwd $report",
+        f"echo '{REPORT % '../x'}' > $report",
+        "python3 -c 'print(\"[\" * 100000)' > $report",
+    ],
+)
+def test_a_report_that_code_of_a_package_has_replaced(folder, then):
+    with pytest.raises(Failed, match="pip does not say the newest version of my-shop"):
+        offered(folder, then)

@@ -13,6 +13,7 @@ from saltdeploy.node.host import Host
 from saltdeploy.source import artifacts, downloads
 from saltdeploy.source.archive import Archive
 from saltdeploy.source.downloads import Terms
+from saltdeploy.source.web import Login
 from saltdeploy.system import disk
 
 from tests.support.rogue import certificate, drip, redirect, reply, rogue
@@ -295,8 +296,8 @@ def authorized(server):
 
 def test_headers_are_for_one_server_only(path):
     with rogue(reply(b"shop")) as other, rogue(redirect(other.url)) as server:
-        downloads.fetch(server.url, path, Terms(secret=SECRET))
-        assert downloads.size(server.url, SECRET) == 4
+        downloads.fetch(server.url, path, Terms(login=Login(SECRET)))
+        assert downloads.size(server.url, Login(SECRET)) == 4
     assert authorized(server) == ["Authorization: Bearer hunter2"] * 2
     assert len(other.asked) == 2 and authorized(other) == []
 
@@ -306,13 +307,13 @@ def test_headers_go_on_with_a_redirect_on_the_same_server(path):
         (redirect("/other") if "/shop.tar" in request else reply(b"other"))(server, connection, request)
 
     with rogue(answer) as server:
-        downloads.fetch(server.url, path, Terms(secret=SECRET))
+        downloads.fetch(server.url, path, Terms(login=Login(SECRET)))
     assert len(authorized(server)) == 2
 
 
 def test_headers_do_not_go_from_https_to_http_nor_the_other_way(path, trusted):
     with rogue(reply(b"shop"), trusted) as server, rogue(redirect(server.url)) as begin:
-        downloads.fetch(begin.url, path, Terms(secret=SECRET))
+        downloads.fetch(begin.url, path, Terms(login=Login(SECRET)))
     assert authorized(server) == []
 
 

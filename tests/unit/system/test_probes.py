@@ -4,7 +4,8 @@ import socket
 import threading
 
 import pytest
-from saltdeploy.core.model import App, Environment, Probe, Source
+from saltdeploy.core.environment import Environment
+from saltdeploy.core.model import App, Probe, Source
 from saltdeploy.definition.probes import CHECKS, TESTS
 from saltdeploy.discovery import registration
 from saltdeploy.system import probes

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from tooling import agents, requestloop
+from tooling import agents, requestloop, skydns
 from tooling.requestloop import RequestLoop
 
 
@@ -85,6 +85,25 @@ def test_dns_answers_read_as_dig_prints_them():
     reply = message(7, [(agents.A, socket.inet_aton("127.0.0.11")), (agents.SRV, srv)])
     assert agents.answers(reply, 7, agents.A) == ["127.0.0.11"]
     assert agents.answers(reply, 7, agents.SRV) == ["1 2 8080 web1.service.consul."]
+
+
+def test_clients_of_coredns_find_the_release_in_the_name_and_ask_another_server_if_one_fails(monkeypatch):
+    name = "shop.test.skydns.local"
+    said = {
+        (name, agents.SRV): ["10 33 20000 shop-1-0-20000-1-5d09c1eb.web1.shop.test.skydns.local."],
+        ("shop-1-0-20000-1-5d09c1eb.web1.shop.test.skydns.local.", agents.A): ["127.0.0.1"],
+    }
+
+    def resolve(asked, kind, server, port, timeout):
+        if server == "down":
+            raise ConnectionRefusedError("refused")
+        return said[asked, kind] if server == "up" else []
+
+    monkeypatch.setattr(skydns.agents, "resolve", resolve)
+    for _ in range(9):
+        assert skydns.Clients(["down", "empty", "up"], "shop", "/", "test")._find() == ("127.0.0.1", 20000, "1.0")
+    with pytest.raises(OSError, match="no CoreDNS answers.*knows no instance of shop.test.skydns.local"):
+        skydns.Clients(["empty"], "shop", "/", "test")._find()
 
 
 def test_dns_answer_to_another_question_is_refused():

@@ -12,7 +12,7 @@ from __future__ import annotations
 from ...core.forms import A_NAME
 from .analysis import ANALYSIS, MEASURED, PROMETHEUS
 from .app import APP, CHECK_RESTART, FRONTEND, RELOAD, RESOURCES, SERVICE, STOP
-from .consul import CLUSTER, CONSUL, DISCOVERY, DNS
+from .consul import CLUSTER, CONSUL, DISCOVERY, DNS, PLATFORM, SKYDNS
 from .environment import APPROVALS, ENVIRONMENT, GROUP, NODE, WINDOW
 from .hooks import HOOK, HOOKS
 from .keys import mapping, optional
@@ -43,7 +43,7 @@ SECTIONS = (
         MEASURED,
         PROMETHEUS,
     ),
-    *(ENVIRONMENT, NODE, GROUP, APPROVALS, WINDOW, DISCOVERY, CONSUL, CLUSTER, DNS, NOTIFY, WEBHOOK),
+    *(ENVIRONMENT, NODE, GROUP, APPROVALS, WINDOW, DISCOVERY, CONSUL, SKYDNS, CLUSTER, PLATFORM, DNS, NOTIFY, WEBHOOK),
 )
 
 APPS = mapping(APP.schema, A_NAME)

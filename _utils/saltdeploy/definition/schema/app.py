@@ -213,8 +213,17 @@ APP = Section(
                 "The command of an instance. saltdeploy splits it into words as a shell would. But no shell runs it, so"
                 " there are no pipes, variables or wildcards. :ref:`Placeholders <placeholders>` are filled in. It"
                 " starts in the release's folder (``./bin/…`` is the release's own) and must stay in the foreground."
+                " With ``unit`` there is no ``run``. With a ``container`` these are the arguments of the image's"
+                " program, in place of its own, and may be left out."
             ),
             required=True,
+        ),
+        "unit": Key(
+            text("a unit", "the name of a service of systemd, without @", r"^[A-Za-z0-9:_.-]+\.service$"),
+            (
+                "A unit of the ``package``, for example ``haproxy.service``. saltdeploy runs a copy of it in place of"
+                " ``run``, with ``env``, ``resources`` and ``stop``. See :doc:`/howto/debian-package`."
+            ),
         ),
         "user": Key(
             text("a user", "a user of the system: a-z, 0-9, _ and -, at most 32 characters", USER, "app-shop"),
@@ -315,6 +324,13 @@ APP = Section(
             {"type": "array", "items": A_NAME},
             "Services that must be healthy in discovery. Otherwise saltdeploy refuses a deployment.",
         ),
+        "follow": Key(
+            {"type": "boolean"},
+            "True allows ``{addresses:NAME}`` of a service in ``requires``, in ``run`` and ``env``. If the addresses"
+            " change, the settings differ, and ``deploy.watch`` deploys them: see :doc:`/howto/services`.",
+            default="false",
+            reason="Each move of a service would be a deployment. A DNS name follows a service without any.",
+        ),
         "roles": Key(
             WORDS,
             "Roles of nodes. An instance runs only on a node that has one or more of them. See :ref:`roles <roles>`.",
@@ -374,6 +390,9 @@ APP = Section(
                 " while a single instance is down, so is the app."
             ),
         ),
+    },
+    instead={
+        "run": [{"required": ["unit"]}, {"properties": {"source": {"required": ["container"]}}, "required": ["source"]}]
     },
     defaults=vars(App),
 )

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from ...core.conditions import DAYS, Approvals, Window
+from ...core.environment import Group
 from ...core.forms import A_NAME, ADDRESS, DURATION, MINION, text
-from ...core.model import Group
 from .app import APP
-from .consul import CLUSTER, DISCOVERY, DNS
-from .keys import WORDS, Key, Section, mapping, optional
+from .consul import CLUSTER, DISCOVERY, DNS, PLATFORM
+from .keys import FILE, WORDS, Key, Section, mapping, optional
 from .notify import NOTIFY
 from .strategy import STRATEGY
 
@@ -128,12 +128,13 @@ ENVIRONMENT = Section(
         "discovery": Key(
             DISCOVERY.schema,
             (
-                "The access to service discovery. Each environment has its own Consul datacenter: see"
-                " :doc:`/reference/discovery`."
+                "The access to service discovery: Consul or SkyDNS. Each environment has its own Consul datacenter, or"
+                " its own part of an etcd: see :doc:`/reference/discovery`."
             ),
             otherwise="Consul on each machine",
             reason=(
-                "Consul is the only choice. With an agent on each machine, you need not keep any address up to date."
+                "With an agent on each machine, you need not keep any address up to date. SkyDNS needs more parts, and"
+                " checks nothing by itself."
             ),
         ),
         "consul": Key(
@@ -143,9 +144,16 @@ ENVIRONMENT = Section(
                 " you run Consul yourself."
             ),
         ),
+        "skydns": Key(
+            PLATFORM.schema,
+            (
+                "SkyDNS itself, etcd and CoreDNS, which highstate sets up: see :doc:`/howto/skydns`. Without this key,"
+                " you run them yourself."
+            ),
+        ),
         "dns": Key(
             DNS.schema,
-            "How nodes resolve ``.consul``, if the environment has ``consul``.",
+            "How nodes resolve ``.consul``, or the domain of SkyDNS, if the environment has ``consul`` or ``skydns``.",
         ),
         "ignore": Key(
             {
@@ -197,6 +205,26 @@ ENVIRONMENT = Section(
             ),
             otherwise="no limit",
             reason="A release that serves is as good as on its first day, unless its dependencies have changed.",
+        ),
+        "operators": Key(
+            {"type": "array", "items": PERSON, "minItems": 1, "examples": [["ann", "ci"]]},
+            (
+                "The users who may use this environment with the runners ``deploy`` and ``environment``, also to look"
+                " at it. Everybody else is refused. See :doc:`/howto/ci`, and :doc:`/explanation/trust` for how sure"
+                " these names are. Not inherited."
+            ),
+            otherwise="everybody whom Salt lets run the functions",
+            reason="Without ``external_auth``, only root of the master can run them.",
+        ),
+        "request_key_file": Key(
+            FILE,
+            (
+                "Path of a file on the master with a key, at least 32 characters. An event"
+                " ``deploy/request/<environment>/<app>`` deploys if it is signed with this key: see"
+                " :doc:`/howto/request`. Not inherited."
+            ),
+            otherwise="no event deploys",
+            reason="Any minion can fire any event, with any data.",
         ),
         "strategy": Key(
             STRATEGY.schema,

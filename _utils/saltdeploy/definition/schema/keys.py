@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from ...core.forms import text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from ...core.forms import Schema
 
@@ -55,27 +55,38 @@ class Section:
 
     :param name: the name of the table.
     :param defaults: the defaults in the code: key -> value. A dataclass has them in its ``vars``.
+    :param instead: required key -> the schemas of mappings that need no such key.
     :param more: further keywords of the JSON Schema.
     """
 
     def __init__(
-        self, name: str, keys: dict[str, Key], defaults: Mapping[str, object] | None = None, **more: object
+        self,
+        name: str,
+        keys: dict[str, Key],
+        defaults: Mapping[str, object] | None = None,
+        instead: Mapping[str, Sequence[Schema]] | None = None,
+        **more: object,
     ) -> None:
         self.name = name
         self.keys = keys
         self.defaults = defaults or {}
+        choices = [
+            {"if": {"not": {"anyOf": list(others)}}, "then": {"required": [key]}}
+            for key, others in (instead or {}).items()
+        ]
         self.schema: dict[str, Any] = {
             "type": "object",
             "properties": {name: key.schema for name, key in keys.items()},
-            "required": [name for name, key in keys.items() if key.required],
+            "required": [name for name, key in keys.items() if key.required and name not in (instead or {})],
             "additionalProperties": False,
+            **({"allOf": choices} if choices else {}),
             **more,
         }
 
 
 def optional(section: Section) -> dict[str, Any]:
     """Return the schema of a mapping that may have the keys of ``section``, and needs none of them."""
-    return {**section.schema, "required": []}
+    return {**{key: value for key, value in section.schema.items() if key != "allOf"}, "required": []}
 
 
 def mapping(values: Schema, keys: Schema | None = None) -> dict[str, Any]:

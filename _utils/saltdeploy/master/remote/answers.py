@@ -18,7 +18,8 @@ from ...definition import stops
 from ...discovery.registration import PARTS
 
 if TYPE_CHECKING:
-    from ...core.model import App, Node
+    from ...core.environment import Node
+    from ...core.model import App
     from .fleet import Reply
 
 if TYPE_CHECKING:
@@ -50,6 +51,8 @@ MACHINE: dict[str, Types] = {
     "instances": list,
     "releases": list,
     "undefined": list,
+    "services": list,
+    "boot": str,
 }
 STARTED: dict[str, Types] = {"ok": bool, "instances": list, "failures": list}
 TESTED: dict[str, Types] = {"test": str, "ok": bool, "detail": str}
@@ -62,7 +65,7 @@ def observation(value: Any, app: App, node: Node) -> str:
     """Compare the value of ``app.observe``.
 
     :param app: a model.App.
-    :param node: the model.Node that answered.
+    :param node: the environment.Node that answered.
     """
     return (
         _misshapen(value, OBSERVATION)
@@ -120,7 +123,7 @@ def _are_restarts(value: Any) -> bool:
 
 def machine(value: Any) -> str:
     """Compare the value of ``environment.machine``."""
-    lists = ("instances", "releases", "undefined")
+    lists = ("instances", "releases", "undefined", "services")
     return _misshapen(value, MACHINE) or _first(_not_all(value[k], lambda name: _is(name, str), k) for k in lists)
 
 
@@ -220,10 +223,21 @@ def room(value: Any) -> str:
         or _first(
             f"{key}: found {shown(value[key])}"
             for key in ("digest", "now")
-            if value[key] and not names.DIGEST.fullmatch(value[key])
+            if value[key] and not names.CONTENT.fullmatch(value[key])
         )
         or _not_all(value["packages"], lambda text: _is(text, str), "packages")
     )
+
+
+def preview(value: Any) -> str:
+    """Compare the value of ``app.preview``: a list of texts."""
+    return _not_all(value, lambda text: _is(text, str), "a change") if isinstance(value, list) else "found no list"
+
+
+def newest(value: Any) -> str:
+    """Compare the value of ``app.newest``."""
+    problem = _misshapen(value, {"version": str, "stamp": str}, only=True)
+    return problem or ("" if names.is_version(value["version"]) else f"version: found {shown(value['version'])}")
 
 
 def files(value: Any) -> str:

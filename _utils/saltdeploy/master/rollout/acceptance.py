@@ -16,7 +16,8 @@ from ..remote import answers
 from ..remote.jobs import TALK_DEADLINE, ids_by_node, most
 
 if TYPE_CHECKING:
-    from ...core.model import App, Environment, Instance
+    from ...core.environment import Environment
+    from ...core.model import App, Instance
     from ..remote.jobs import Jobs
 
     # Instance -> the results of its tests.

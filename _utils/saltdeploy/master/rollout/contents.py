@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from ...core import editions, records
 from ...core.errors import Failed, Refused
 from ...core.instanceids import version_of
-from ...core.names import DIGEST
+from ...core.names import DIGEST, content
 from ...core.words import by_problem
 from .. import outcome
 from ..remote import answers
@@ -18,7 +18,18 @@ if TYPE_CHECKING:
     from ...core.model import App
     from ...core.records import Record
     from ...planning.model import Observed
+    from ..journal import Journal
     from ..remote.fleet import Fleet, Reply
+
+
+# The content that is put back, by the kind of the source.
+OLD = {
+    "ansible": "the old playbook",
+    "git": "the tag",
+    "package": "the old package",
+    "path": "the old files",
+    "pip": "the old lock file",
+}
 
 
 def look(fleet: Fleet, app: App, version: str, nodes: Collection[str]) -> dict[str, Reply]:
@@ -32,9 +43,14 @@ def nodes(installing: Iterable[str], observed: Observed, version: str) -> list[s
 
 
 def may_change(app: App) -> bool:
-    """Return whether a file of digests, and not the definition, determines the content of a release."""
-    digests = app.source.sha256
-    return app.source.kind == "archive" and isinstance(digests, str) and not DIGEST.fullmatch(digests)
+    """Return whether the definition leaves the content of a release open.
+
+    Then a folder, a tag, a branch, a lock file or a file of digests determines it.
+    """
+    kind, digests = app.source.kind, app.source.sha256
+    if kind in ("git", "path") or app.source.lock or (kind == "ansible" and digests is None):
+        return True
+    return kind in ("archive", "ansible") and isinstance(digests, str) and not DIGEST.fullmatch(digests)
 
 
 def check(
@@ -56,6 +72,26 @@ def check(
     doubts = {node: "; ".join(warnings(replies[node].value)) for node in concerned}
     doubts = {node: text for node, text in doubts.items() if text}
     return [by_problem(doubts)] if doubts else []
+
+
+def preview(fleet: Fleet, app: App, version: str, installing: Sequence[str], journal: Journal) -> list[str]:
+    """Return the changes that the playbook of a release would make, as lines of a plan.
+
+    A playbook that fails in check mode may work all the same. So that is a warning.
+    """
+    if app.source.kind != "ansible" or not installing:
+        return []
+    seconds = app.strategy.progress_deadline
+    replies = fleet.run("app.preview", installing, app.name, version, deadline=seconds)
+    replies = answers.compared(replies, answers.preview)
+    failed = {node: reply.error for node, reply in replies.items() if reply.error}
+    if failed:
+        journal.warn(by_problem(failed, "in check mode on "))
+    nodes: dict[str, list[str]] = {}
+    for node, reply in sorted(replies.items()):
+        for change in reply.value if reply.ok else ():
+            nodes.setdefault(change.replace("\n", "\n      "), []).append(node)
+    return [f"the playbook would change on {', '.join(some)}: {change}" for change, some in nodes.items()]
 
 
 def recorded(record: Record | None, observed: Observed) -> dict[str, str]:
@@ -123,14 +159,15 @@ def _two_contents(app: App, version: str, replies: Mapping[str, Reply], now: boo
                 offered.setdefault(found["now"], []).append(node)
     if len({*installed, *offered, known} - {""}) < 2:
         return ""
-    said = [f"sha256 {known[:12]}… was deployed before"] if known else []
-    said += [f"sha256 {digest[:12]}… is installed on {', '.join(some)}" for digest, some in installed.items() if digest]
+    said = [f"{content(known)} was deployed before"] if known else []
+    said += [f"{content(digest)} is installed on {', '.join(some)}" for digest, some in installed.items() if digest]
     said += [
-        f"sha256 {digest[:12]}… would come to {', '.join(some)} now"
+        f"{content(digest)} would come to {', '.join(some)} now"
         for digest, some in offered.items()
         if digest and digest not in installed
     ]
+    old = OLD.get(app.source.kind, "the old archive and its digest")
     return (
         f"{app.name} {version} has two contents: {', '.join(said)}. Content under a version never changes: give the new"
-        " one a new version, or put the old archive and its digest back."
+        f" one a new version, or put {old} back."
     )

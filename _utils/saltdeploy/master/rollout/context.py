@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ...core import records
+from ...core.environment import Environment
 from ...core.errors import NotReverted
-from ...core.model import App, Environment, Instance, Strategy
+from ...core.model import App, Instance, Strategy
 
 if TYPE_CHECKING:
     from ...discovery.backend import Backend
@@ -44,11 +45,15 @@ class Notes:
     :param data: names of the nodes that have data of the app.
     :param tolerated: services that ``keep`` left to clients.
     :param digests: release -> SHA-256 of its archive.
+    :param absent: names of the nodes that did not answer and were left out.
+    :param settled: names of those among them that are no more when the deployment is done.
     """
 
     data: Sequence[str] = ()
     tolerated: Sequence[str] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
+    absent: Sequence[str] = ()
+    settled: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

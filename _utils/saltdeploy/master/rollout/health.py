@@ -200,7 +200,7 @@ class _Catalog:
 
     def _why(self, node: str, instance: str) -> str:
         if (node, instance) not in self._seen:
-            return f"not in the catalog of Consul: see the log of its agent on {node}"
+            return f"not in the catalog of {self.discovery.wording.name}: see the log of its agent on {node}"
         endpoint = self._seen[node, instance]
         output = membership.without_answer(membership.check_output(endpoint, self.app))
         return f"{endpoint.status}: {output or 'no check has run yet'}"

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 # The keys whose change alone makes the record another.
-FACTS = ("warm", "data", "tolerated", "digests")
+FACTS = ("warm", "data", "tolerated", "digests", "absent")
 
 
 class Ledger:
@@ -43,6 +43,7 @@ class Ledger:
         unseen = set(context.answering) - set(context.observed)
         self.runs = {n: list(ids) for n, ids in (before or records.NOTHING)["nodes"].items() if n in unseen}
         self.add(context.serving)
+        self._settled: frozenset[str] = frozenset()
 
     def add(self, instances: Iterable[Instance]) -> None:
         """Note that ``instances`` are published and run."""
@@ -97,6 +98,9 @@ class Ledger:
             record["tolerated"] = list(notes.tolerated)
         if notes.digests:
             record["digests"] = dict(notes.digests)
+        absent = [node for node in notes.absent if node not in self._settled]
+        if absent:
+            record["absent"] = absent
         return record
 
     def _release(self) -> str:
@@ -110,6 +114,7 @@ class Ledger:
 
         :param pause: the entry of a pause, see :meth:`pause`. None if the deployment does not pause.
         """
+        self._settled = frozenset() if pause else self._context.notes.settled
         desired, old, now = self._context.desired, self.record or records.NOTHING, self.now()
         if pause:
             # A paused release may have candidates only, and is the deployed release all the same.

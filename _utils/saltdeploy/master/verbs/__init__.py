@@ -19,6 +19,7 @@ from . import (
     publish,
     reload,
     remove,
+    request,
     restart,
     rollback,
     scale,
@@ -26,6 +27,7 @@ from . import (
     status,
     test,
     unlock,
+    watch,
     withdraw,
 )
 
@@ -44,6 +46,7 @@ __all__ = [
     "publish",
     "reload",
     "remove",
+    "request",
     "restart",
     "rollback",
     "scale",
@@ -51,5 +54,6 @@ __all__ = [
     "status",
     "test",
     "unlock",
+    "watch",
     "withdraw",
 ]

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
 
-from ...core import editions, records
+from ...core import editions, entries, records
+from ...core.environment import Environment
 from ...core.errors import Refused
-from ...core.model import App, Environment
+from ...core.model import App
 from .. import membership
 
 if TYPE_CHECKING:
-    from ...core.records import Entry, Record
+    from ...core.entries import Entry
+    from ...core.records import Record
     from ...discovery.backend import Backend, Endpoint
     from ...planning.model import Observed
     from ..membership import Stranger
@@ -39,6 +41,10 @@ class Site:
     :param answering: nodes of the environment that answer. Empty until that is known.
     :param observed: nodes whose instances were looked at. Empty until that is known.
     :param places: whether the verb starts instances on nodes that are in use.
+    :param absent: nodes that do not answer, and that the operator leaves out with ``skip_absent``.
+    :param settles: whether nodes that an earlier run left out get their share by this run.
+    :param skips: whether the verb has ``skip_absent``.
+    :param forget: whether the record loses its instances on nodes that the environment does not have any more.
     :param digest: the SHA-256 that the release must have, empty if any will do.
     :param compare: the release whose settings on the nodes are compared with the definition. None compares nothing.
     """
@@ -59,6 +65,10 @@ class Site:
     compare: str | None = None
     digest: str = ""
     places: bool = False
+    absent: frozenset[str] = frozenset()
+    settles: bool = False
+    skips: bool = False
+    forget: bool = False
 
     @property
     def prefix(self) -> str:
@@ -90,12 +100,12 @@ class Site:
 
     def history(self) -> list[Entry]:
         """Return the entries of the history, the newest first."""
-        return self._used(records.history(self.discovery, self.prefix))
+        return self._used(entries.read(self.discovery, self.prefix))
 
     def editions(self) -> list[str]:
         """Return the editions that record and history tell of, and one with the highest number of settings of all."""
         newest = editions.of("0", records.highest(self.discovery, self.prefix))
-        return [*records.known_editions(self.record(), self.history()), newest]
+        return [*entries.known_editions(self.record(), self.history()), newest]
 
     def _used(self, read: tuple[Found, list[str]]) -> Found:
         """Return the first of ``read``, and warn of the second, its problems."""
@@ -103,6 +113,32 @@ class Site:
         for problem in problems:
             self.warn(problem)
         return found
+
+    def owing(self) -> list[str]:
+        """Return the nodes that owe their part of the deployed release, because this or an earlier run left them out.
+
+        It is without nodes that may not run the app any more.
+        """
+        before = (self.record() or records.NOTHING).get("absent", ())
+        able = replace(self.environment, away={}).eligible(self.app)
+        return sorted(self.absent.union(node for node in before if node in able))
+
+    def settled(self) -> frozenset[str]:
+        """Return the nodes among these that owe nothing any more when this run is done."""
+        return frozenset(self.returned() if self.settles else ())
+
+    def returned(self) -> list[str]:
+        """Return the nodes that were left out by an earlier run, and take part in this run."""
+        return [n for n in self.owing() if n in self.nodes and n in self.answering and n not in self.absent]
+
+    def forgotten(self) -> list[str]:
+        """Return the instances that the record loses because their nodes are no nodes any more, in sentences."""
+        gone = records.gone(self.record(), self.environment.nodes) if self.forget else {}
+        return [
+            f"the record forgets {', '.join(ids) or 'the data'} on {node}, which is no node of"
+            f" {self.environment.name} any more"
+            for node, ids in gone.items()
+        ]
 
     def strangers(self, observed: Observed) -> list[Stranger]:
         """Return the Strangers: other services that clients find under the app's name."""
@@ -125,11 +161,16 @@ class Site:
         return strangers + [s for s in stale if (s.endpoint.minion, s.endpoint.id) in lost]
 
     def refuse_strangers(self, observed: Observed, keep: bool = False) -> None:
-        """Raise Refused if clients get another service under the app's name. Warn of services that no client gets."""
+        """Raise Refused if clients get another service under the app's name. Warn of services that no client gets.
+
+        It also raises Refused if the record has instances on a node that the environment does not have any more.
+        """
         strangers = self._strangers_here(observed, keep)
         wrong = [s for s in strangers if not self.tolerates(s)]
         deployed = (self.record() or records.NOTHING)["version"]
-        membership.refuse(wrong, self.app.name, self.environment.name, deployed=deployed)
+        membership.refuse(wrong, self.app.name, self.environment, deployed=deployed)
+        gone = {} if self.forget else records.gone(self.record(), self.environment.nodes)
+        membership.refuse_gone(gone, self.app.name, self.environment.name, deployed)
         self._tell(strangers)
 
     def tell_strangers(self, observed: Observed) -> None:
@@ -149,7 +190,7 @@ class Site:
 
     def _tell(self, strangers: Sequence[Stranger]) -> None:
         for stranger in strangers:
-            self.warn(membership.told(stranger, self.app.name, self.environment.name))
+            self.warn(membership.told(stranger, self.app.name, self.environment))
         for node, ids in (self.record() or records.NOTHING)["nodes"].items():
             if node not in self.environment.nodes:
-                self.warn(f"{node} is no node of {self.environment.name}: the record has {', '.join(ids)} there.")
+                self.warn(f"{node} is no node of {self.environment.name}: the record forgets {', '.join(ids)} there.")

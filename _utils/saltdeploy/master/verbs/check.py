@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from ...core import arguments, hooks, records, shapes, traffic, versions, words
 from ...core.errors import DONE, Refused
 from ...definition import loadbalancer
+from ...discovery import wording
 from ...planning import editions, explain, planner
 from ...planning.model import Desired
 from .. import notify, preflight
@@ -27,11 +28,12 @@ def run(
     """Raise Refused, with the same message, if a deployment of app ``name`` would be refused."""
     journal = session.journal
     environment, app = session.definitions(name, env, looking=True, starts=True)
-    release = versions.check(app, version)
+    if not versions.is_open(app, version):
+        versions.check(app, version)
     count = arguments.count("instances", instances, app.instances)
     loadbalancer.refuse_beyond(environment, app, count)
     with session.site(environment, app, nodes) as site:
-        site.compare = release
+        site.compare = release = preflight.wanted(site, version)
         holder, _, locked = site.discovery.read(records.lock_key(site.prefix))
         if locked:
             raise Refused(held(shapes.holder(holder), {"app": app.name, "environment": environment.name}))
@@ -54,10 +56,10 @@ def run(
             journal.warn(warning)
         preflight.files(site.fleet, app, release, site.nodes, journal)
         _refuse_conditions(session, site, edition, bool(plan))
-        there = ", ".join(site.answering)
+        there, store = ", ".join(site.answering), wording.of(environment.discovery).store
     verdict = (
         f"{app.name} {release} can be deployed in {environment.name}: its definition is valid, its nodes answer"
-        f" ({there}), Consul has a leader, nobody deploys {app.name}, and there is room for"
+        f" ({there}), {store} has a leader, nobody deploys {app.name}, and there is room for"
         f" {count} instance{'s' * (count != 1)} and on the disks."
     )
     return {

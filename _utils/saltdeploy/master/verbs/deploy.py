@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ... import discovery
-from ...core import arguments, records, traffic, versions
+from ...core import arguments, names, records, traffic, versions
 from ...core.editions import release
 from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, REVERTED, Failed, Refused, cause
 from ...core.instanceids import version_of
@@ -25,7 +25,8 @@ from ..rollout import contents, health, measurements
 from . import abort, promote, promotion, rollouttask, task
 
 if TYPE_CHECKING:
-    from ...core.model import App, Environment
+    from ...core.environment import Environment
+    from ...core.model import App
     from ...core.records import Record
     from ...discovery.backend import Backend, Endpoint
     from ...planning.model import Desired, Observed, Plan
@@ -57,15 +58,19 @@ def run(
     :param allow_drift: whether these environments may be unlike.
     :param presumed: names of the apps that will be there by then. It is for a plan, and ``requires`` may have them.
     """
-    patience = 0.0 if wait is None or (wait == 0 and wait is not False) else arguments.seconds("wait", wait)
+    if session.forget and not publish:
+        raise Refused("forget=True, publish=False: say one of them. Candidates alone do not change the record.")
+    patience = arguments.patience(wait)
     environment, app = session.definitions(name, env, starts=True)
     origin = None if from_env is None else _origin(session, environment, app, version, from_env, allow_drift)
-    wanted = origin.version if origin else versions.check(app, version)
+    if not origin and not versions.is_open(app, version):
+        versions.check(app, version)
     count = arguments.count("instances", instances, app.instances)
     loadbalancer.refuse_beyond(environment, app, count)
     with session.site(environment, app, nodes, presumed=presumed) as site:
+        wanted = origin.version if origin else preflight.wanted(site, version)
         site.digest = origin.digest if origin else ""
-        site.compare = wanted
+        site.compare, site.settles = wanted, True
 
         def decide(observed: Observed) -> Task:
             site.not_paused()
@@ -80,11 +85,16 @@ def run(
             edition = editions.choose(observed, wanted, site.editions)
             pause = records.pauses(app, edition, site.record())
             session.advise(site, acts=not test)
-            options: dict[str, Any] = {"pause": pause, "analysis": True, "move": move}
+            # A node that an earlier run left out gets its share now.
+            even = bool(site.returned()) and not app.data
+            options: dict[str, Any] = {"pause": pause, "analysis": True, "move": move or even, "even": even}
             desired = Desired(app, edition, count, site.nodes, publish, keep, **options)
+
+            installing: list[str] = []
 
             def make(desired: Desired, observed: Observed) -> Plan:
                 plan = planner.plan(desired, observed)
+                installing.extend(plan.install)
                 if plan.install or plan.waves:
                     preflight.files(site.fleet, app, wanted, site.nodes, session.journal)
                 if not plan.install and contents.may_change(app):
@@ -92,6 +102,9 @@ def run(
                 return plan
 
             decided = rollouttask.decide(session, site, observed, desired, make)
+            if test:
+                changes = contents.preview(site.fleet, app, wanted, installing, session.journal)
+                decided = replace(decided, lines=[*decided.lines, *changes])
             session.facts.update(origin.as_data() if origin else {})
             return replace(decided, more={**decided.more, "before": _before(site.record())})
 
@@ -107,8 +120,8 @@ def _origin(
     if version is not None:
         raise Refused("version=, from_env=: say one of them. With from_env, the other environment says the version.")
     origin = promotion.accepted(session, environment, app, arguments.word(from_env), allow_drift)
-    if not origin.digest and app.source.kind == "archive":
-        session.warn(f"{origin.environment} has no SHA-256 of {app.name} {origin.version}, so the contents may differ.")
+    if not origin.digest and app.source.kind in ("archive", "ansible", "git"):
+        session.warn(f"{origin.environment} has no digest of {app.name} {origin.version}, so the contents may differ.")
     session.journal.say(f"{origin.version}, accepted in {origin.environment} ({origin.deployment})")
     return replace(origin, version=versions.check(app, origin.version))
 
@@ -129,8 +142,8 @@ def _refuse_other_content(origin: Origin, record: Record | None) -> None:
     known = (record or records.NOTHING).get("digests", {}).get(origin.version, "")
     if known and origin.digest and known != origin.digest:
         raise Refused(
-            f"{origin.version} has another content here (sha256 {known[:12]}…) than in {origin.environment}"
-            f" ({origin.digest[:12]}…). Content under a version never changes: give the new one a new version."
+            f"{origin.version} has another content here ({names.content(known)}) than in {origin.environment}"
+            f" ({names.content(origin.digest)}). Content under a version never changes: give the new one a new version."
         )
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 from ... import definition, discovery
 from ...core import arguments, records, words
 from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, DiscoveryUnavailable, Failed, Refused, cause
-from ...definition import cluster, inheritance
+from ...definition import inheritance, platforms
+from ...discovery import wording
 from .. import sidebyside, status
 from ..remote import answers
 from ..remote.fleet import Fleet
@@ -15,13 +16,13 @@ from ..remote.jobs import Jobs
 from . import remove, several, up
 
 if TYPE_CHECKING:
-    from ...core.model import Environment
+    from ...core.environment import Environment
     from ...discovery.backend import Backend
     from .session import Session
     from .task import Result
 
 # The states that remove the platform, in this order: all that highstate set up.
-CLEAN = ("loadbalancer.clean", "dns.clean", "consul.clean")
+CLEAN = ("loadbalancer.clean", "dns.clean")
 
 
 def run(
@@ -36,17 +37,17 @@ def run(
 ) -> Result:
     """Remove all apps of an environment, those first that require others.
 
-    :param platform: whether to remove HAProxy, names and Consul, too, if highstate set them up.
-    :param data: whether to remove the data of the Consul servers with it. They have the history of all deployments.
+    :param platform: whether to remove HAProxy, names and Consul or SkyDNS, too, if highstate set them up.
+    :param data: whether to remove the data of the servers with it. They have the history of all deployments.
     :param test: True changes nothing, and shows the plan.
     """
     environment = session.environment(arguments.word(name))
     most = arguments.count("parallel", parallel, sidebyside.MOST)
     why = arguments.text("reason", reason, arguments.REASON) or ""
     if data and not platform:
-        raise Refused("data=True: is for platform=True, which removes the Consul that has the data.")
+        raise Refused("data=True: is for platform=True, which removes the servers that have the data.")
     env = environment.name
-    ours = cluster.wanted(inheritance.resolve(session.pillar()["environments"], env))
+    ours = platforms.of(inheritance.resolve(session.pillar()["environments"], env))
     if not test:
         up.refuse_closed(session, environment)
     with Fleet(session.opts) as fleet:
@@ -54,7 +55,7 @@ def run(
         there = _apps(environment, fleet, nodes, platform)
         lines = [f"remove the app {app}" for app in there]
         if platform:
-            parts = "HAProxy, names and Consul" if ours else "HAProxy and names"
+            parts = f"HAProxy, names and {ours.TITLE}" if ours else "HAProxy and names"
             kept = "with the data of its servers" if data else "but for the data of its servers"
             lines.append(f"remove {parts} from {', '.join(nodes)}{f', {kept}' if ours else ''}")
         if test or not lines:
@@ -64,7 +65,7 @@ def run(
         result = _remove(session, environment, there, most, why, platform)
         if result["retcode"] or not platform:
             return result
-        clean = CLEAN if ours else CLEAN[:-1]
+        clean = (*CLEAN, ours.CLEAN) if ours else CLEAN
         about = {"whole_consul": True, "remove_server_data": data}
         try:
             changed = up.apply(Jobs(fleet, session.journal), nodes, *clean, pillar={"saltdeploy": about})
@@ -98,7 +99,9 @@ def _apps(environment: Environment, fleet: Fleet, nodes: list[str], platform: bo
         run = {node: ", ".join(value["instances"]) for node, value in on_nodes.items() if value["instances"]}
         if run or not platform:
             what = f" It has to take these from clients: {words.by_problem(run)}" if run else ""
-            raise Refused(f"{words.without_period(str(exc))}. Bring Consul back first.{what}") from exc
+            raise Refused(
+                f"{words.without_period(str(exc))}. Bring {wording.of(environment.discovery).store} back first.{what}"
+            ) from exc
         return []
     return sorted(here)
 

@@ -15,9 +15,10 @@ from ..remote import answers
 from ..remote.fleet import Fleet
 from ..status import State
 from . import status as app_status
+from .session import owner
 
 if TYPE_CHECKING:
-    from ...core.model import Environment
+    from ...core.environment import Environment
     from ..remote.fleet import Reply
     from .session import Session
     from .task import Result
@@ -31,10 +32,11 @@ DEADLINE = 15.0
 def listed(session: Session) -> Result:
     """Return each environment with its base, its scale, and how many nodes, apps and mistakes it has."""
     pillar = session.pillar()
-    environments = inheritance.named(pillar, "environments")
-    rows = [_row(pillar, name) for name in sorted(environments)]
+    against = {name: session.no_operator(pillar, name) for name in sorted(inheritance.named(pillar, "environments"))}
+    rows = [_row(pillar, name) for name in against if not against[name]]
+    closed = {words.name(name): why for name, why in against.items() if why}
     unnamed = {words.name(n): inheritance.no_text(n) for n in pillar["environments"] if not isinstance(n, str)}
-    return {"environments": rows, "left_out": {**inheritance.unread(pillar), **unnamed}, "retcode": DONE}
+    return {"environments": rows, "left_out": {**inheritance.unread(pillar), **unnamed, **closed}, "retcode": DONE}
 
 
 def _row(pillar: dict[str, Any], name: str) -> dict[str, Any]:
@@ -59,7 +61,7 @@ def show(session: Session, name: object) -> Result:
     pillar = session.pillar()
     found = definition.choose_environment(pillar, arguments.word(name))
     # A mistake in an app does not stop it, and a mistake in the environment does.
-    environment = definition.load(pillar, found)
+    environment = session.load(pillar, found)
     values = [value._asdict() for value in origins.values(pillar, found)]
     chain = inheritance.chain(pillar["environments"], found)
     session.warn_of_others(environment)
@@ -75,7 +77,7 @@ def diff(session: Session, first: object, second: object, machines: bool) -> Res
     names = [definition.choose_environment(pillar, _given(name)) for name in (first, second)]
     if len(set(names)) == 1:
         raise Refused(f"{names[0]} is both environments. Say two: salt-run environment.diff production test")
-    both = [definition.load(pillar, name) for name in names]
+    both = [session.load(pillar, name) for name in names]
     for environment in both:
         session.warn_of_others(environment)
         if environment.broken:
@@ -219,6 +221,9 @@ def validate(session: Session, root: object) -> Result:
     :param root: a folder of pillar. None takes the folders of this master.
     """
     given = arguments.text("root", root)
+    if given and session.owner != owner():
+        # Files of pillar are programs. A user of salt-api could have written them.
+        raise Refused("root=: is for the Unix user of the master. Others run python -m saltdeploy validate.")
     folders = [Path(given)] if given else pillarroots.folders(session.opts)
     missing = [str(folder) for folder in folders if not (folder / pillarroots.ENVIRONMENTS).is_dir()]
     if missing or not folders:

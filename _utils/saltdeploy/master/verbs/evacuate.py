@@ -1,4 +1,4 @@
-"""``deploy.evacuate`` and ``deploy.return``: take all apps off a node for a time, and bring the node back into use.
+"""``deploy.evacuate`` and ``deploy.return``: take all apps off nodes for a time, and bring the nodes back into use.
 
 An evacuated node is marked in discovery. Until it returns, no app is placed there, and it need not answer.
 """
@@ -6,7 +6,7 @@ An evacuated node is marked in discovery. Until it returns, no app is placed the
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from . import scale
 from .several import Several
 
 if TYPE_CHECKING:
-    from ...core.model import Environment
+    from ...core.environment import Environment
     from .session import Session
     from .task import Result
 
@@ -31,23 +31,25 @@ DEADLINE = 15.0
 
 
 def evacuate(
-    session: Session, node: object, env: object, move: bool, test: bool, reason: object, parallel: object
+    session: Session, nodes: object, env: object, move: bool, test: bool, reason: object, parallel: object
 ) -> Result:
-    """Move all instances on ``node`` to other nodes, and keep the node out of use.
+    """Move all instances on ``nodes`` to other nodes, and keep the nodes out of use.
 
-    :param move: whether apps may leave their data on the node.
+    :param nodes: the name of a node, or several names.
+    :param move: whether apps may leave their data on the nodes.
     """
-    environment, name, why = _given(session, node, env, reason)
-    if name not in environment.nodes:
-        near = f"{words.nearest(name, environment.nodes)}{words.odd(name)}"
-        raise Refused(f"{environment.name} has no node {words.shown(name)}{near}.")
-    apps = _recorded(environment, name)
+    environment, names, why = _given(session, nodes, env, reason)
+    for name in names:
+        refuse_unknown(environment, name)
+    marks = _marks(environment, names)
+    there = {app for mark in marks.values() for app in mark["apps"]}
+    apps = [app for app in environment.names if app in there]
     for app in apps:
         definition.find_app(environment, app)  # it says the mistakes
-    session.away[name] = True
+    session.away.update(dict.fromkeys(names, True))
 
     def place(test: bool, own: Session, app: str, env: str) -> Result:
-        # Apps that the others require may have been on this node only. They go first.
+        # Apps that the others require may have been on these nodes only. They go first.
         presumed = apps if test else ()
         return scale.place(own, app, env, verb="evacuate", test=test, reason=why, move=move, presumed=presumed)
 
@@ -57,34 +59,40 @@ def evacuate(
         if test:
             return {"environment": environment.name, "plans": [plans[app] for app in apps], "retcode": DONE}
         facts = _allowed(session, environment)
-        mark = {"by": session.owner, "reason": why, "time": time.time(), "apps": apps, **facts}
-        key = records.away_key(environment.name, name)
-        result = run.locked("evacuate", "rearranged", why, 0.0, lambda: _act(run, {key: mark}, place))
-    left = [row["app"] for row in result["runs"] if row["retcode"] != DONE] or _left(session, name)
+        about = {"by": session.owner, "reason": why, "time": time.time(), **facts}
+        marked = {_key(environment, name): {**about, **mark} for name, mark in marks.items()}
+        result = run.locked("evacuate", "rearranged", why, 0.0, lambda: _act(run, marked, place))
+    left = [row["app"] for row in result["runs"] if row["retcode"] != DONE] or _left(session, names)
     but = f", but these are left there: {', '.join(left)}" if left else ", and no app runs there"
-    verdict = f"{name} is out of use in {environment.name}{but}. Bring it back with"
-    verdict = f"{verdict} salt-run deploy.return {name} env={environment.name}"
-    return {**result, "node": name, "verdict": verdict, "retcode": NOT_REVERTED if left else DONE}
+    verdict = f"{_are(names)} out of use in {environment.name}{but}. To bring {_them(names)} back, run"
+    verdict = f"{verdict} salt-run deploy.return {','.join(names)} env={environment.name}"
+    return {**result, "nodes": names, "verdict": verdict, "retcode": NOT_REVERTED if left else DONE}
 
 
-def come_back(session: Session, node: object, env: object, test: bool, reason: object, parallel: object) -> Result:
-    """Bring an evacuated ``node`` back into use, and spread the apps evenly again that were there.
+def come_back(session: Session, nodes: object, env: object, test: bool, reason: object, parallel: object) -> Result:
+    """Bring the evacuated ``nodes`` back into use, and spread the apps evenly again that were there.
 
-    The node is in use again in any case. An app that cannot be spread is named.
+    The nodes are in use again in any case. An app that cannot be spread is named.
+
+    :param nodes: the name of a node, or several names.
     """
-    environment, name, why = _given(session, node, env, reason)
-    key = records.away_key(environment.name, name)
+    environment, names, why = _given(session, nodes, env, reason)
     with discovery.connect(environment.discovery) as backend:
         backend.leader()
-        mark, index, _ = backend.read(key)
-    if not index:
-        raise Refused(f"{name} is not evacuated in {environment.name}.")
-    session.away[name] = False
-    had = shapes.holder(mark).get("apps")
-    apps = [app for app in environment.names if isinstance(had, list) and app in had]
+        away = records.away(backend, environment.name)
+        marks = {name: backend.read(_key(environment, name)) for name in names if name in away}
+    used = [name for name in names if name not in marks]
+    if used:
+        raise Refused(f"{', '.join(used)} {'is' if len(used) == 1 else 'are'} not evacuated in {environment.name}.")
+    session.away.update(dict.fromkeys(names, False))
+    had = {app: [n for n, (mark, _, _) in marks.items() if app in _apps(mark)] for app in environment.names}
     # The data of an app stay where they are now. An app with a mistake is named by its deployment.
     known = environment.apps
-    apps = [a for a in apps if a not in known or (name in environment.eligible(known[a]) and not known[a].data)]
+    apps = [
+        app
+        for app, there in had.items()
+        if there and (app not in known or (set(there) & set(environment.eligible(known[app])) and not known[app].data))
+    ]
 
     def place(test: bool, own: Session, app: str, env: str) -> Result:
         return scale.place(own, app, env, verb="return", test=test, reason=why, move=True, even=True)
@@ -95,22 +103,45 @@ def come_back(session: Session, node: object, env: object, test: bool, reason: o
             plans = run.plan(partial(place, True), test)
             return {"environment": environment.name, "plans": [plans[app] for app in apps], "retcode": DONE}
         _allowed(session, environment)
-        result = run.locked("return", "rearranged", why, 0.0, lambda: _act(run, {key: None}, place))
+        unmarked = {_key(environment, name): None for name in names}
+        result = run.locked("return", "rearranged", why, 0.0, lambda: _act(run, unmarked, place))
     left = [row["app"] for row in result["runs"] if row["retcode"] != DONE]
     but = f", but these were not spread again: {', '.join(left)}" if left else ""
-    verdict = f"{name} is in use again in {environment.name}{but}"
-    return {**result, "node": name, "verdict": verdict, "retcode": NOT_REVERTED if left else DONE}
+    verdict = f"{_are(names)} in use again in {environment.name}{but}"
+    return {**result, "nodes": names, "verdict": verdict, "retcode": NOT_REVERTED if left else DONE}
 
 
-def _given(session: Session, node: object, env: object, reason: object) -> tuple[Environment, str, str]:
-    """Return the environment, the name of the node and the reason."""
+def _given(session: Session, nodes: object, env: object, reason: object) -> tuple[Environment, list[str], str]:
+    """Return the environment, the names of the nodes and the reason."""
     environment = session.environment(env)
-    name = arguments.word(node)
-    if name is None:
+    names = arguments.names("nodes", nodes)
+    if not names:
         raise Refused("which node? Say its name first, for example: salt-run deploy.evacuate web1")
-    if not isinstance(name, str):
-        raise Refused(f"{environment.name} has no node {words.shown(name)}.")
-    return environment, name, arguments.text("reason", reason, arguments.REASON) or ""
+    return environment, names, arguments.text("reason", reason, arguments.REASON) or ""
+
+
+def refuse_unknown(environment: Environment, node: str) -> None:
+    """Raise Refused if ``environment`` has no such node."""
+    if node not in environment.nodes:
+        near = f"{words.nearest(node, environment.nodes)}{words.odd(node)}"
+        raise Refused(f"{environment.name} has no node {words.shown(node)}{near}.")
+
+
+def _key(environment: Environment, node: str) -> str:
+    return records.away_key(environment.name, node)
+
+
+def _apps(mark: object) -> list[Any]:
+    found = shapes.holder(mark).get("apps")
+    return found if isinstance(found, list) else []
+
+
+def _are(names: Sequence[str]) -> str:
+    return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'}"
+
+
+def _them(names: Sequence[str]) -> str:
+    return "it" if len(names) == 1 else "them"
 
 
 def _allowed(session: Session, environment: Environment) -> dict[str, Any]:
@@ -121,15 +152,17 @@ def _allowed(session: Session, environment: Environment) -> dict[str, Any]:
     return facts
 
 
-def _recorded(environment: Environment, node: str) -> list[str]:
-    """Return the apps of which the record has instances on ``node``."""
-    found = []
+def _marks(environment: Environment, nodes: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Return the apps of which the record has instances on ``nodes``: node -> ``{"apps"}``.
+
+    A node that is evacuated once more keeps the apps of before, which ``deploy.return`` brings back.
+    """
     with discovery.connect(environment.discovery) as backend:
         backend.leader()
-        for app in environment.names:
-            record = records.read(backend, records.prefix(environment.name, app))[0] or records.NOTHING
-            found += [app] if record["nodes"].get(node) else []
-    return found
+        found = {app: records.read(backend, records.prefix(environment.name, app))[0] for app in environment.names}
+        before = {node: _apps(backend.read(_key(environment, node))[0]) for node in nodes}
+    places = {app: (record or records.NOTHING)["nodes"] for app, record in found.items()}
+    return {n: {"apps": [app for app in places if places[app].get(n) or app in before[n]]} for n in nodes}
 
 
 def _act(run: Several, marks: dict[str, Any], place: Place) -> Result:
@@ -138,8 +171,8 @@ def _act(run: Several, marks: dict[str, Any], place: Place) -> Result:
     return {"runs": list(run.each(partial(place, False)).values())}
 
 
-def _left(session: Session, node: str) -> list[str]:
-    """Return the instances that ``node`` still keeps, of any app. A silent node has none for clients."""
+def _left(session: Session, nodes: Sequence[str]) -> list[str]:
+    """Return the instances that ``nodes`` still keep, of any app. A silent node has none for clients."""
     with Fleet(session.opts) as fleet:
-        replies = answers.compared(fleet.run("environment.machine", [node], deadline=DEADLINE), answers.machine)
-    return [] if replies[node].error else list(replies[node].value["instances"])
+        replies = answers.compared(fleet.run("environment.machine", nodes, deadline=DEADLINE), answers.machine)
+    return [one for reply in replies.values() if not reply.error for one in reply.value["instances"]]

@@ -22,7 +22,7 @@ FAULT = "Internal error in saltdeploy ({}).{} Run again with `-l debug` for the 
 UNFINISHED = " The deployment may be unfinished: run `salt-run deploy.status`."
 # The verbs that change nothing. An internal error in these, or in any dry run, does no harm.
 LOOKING: tuple[str, ...] = ("plan", "check", "status", "history", "logs", "test", "hooks", "unlock")
-LOOKING += ("list_", "show", "validate", "inventory", "diff")
+LOOKING += ("list_", "show", "validate", "inventory", "diff", "zones")
 # The arguments with which such a verb changes something.
 CHANGING = ("settle", "force")
 

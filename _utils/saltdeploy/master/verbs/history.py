@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ... import definition, discovery
-from ...core import arguments, records
+from ...core import arguments, entries, records
 from ...core.errors import DONE
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def run(session: Session, name: object, env: object, limit: object) -> Result:
     environment, app = session.defined_or_not(name, env, looking=True)
     count = arguments.count("limit", limit, LIMIT)
     with discovery.connect(environment.discovery) as backend:
-        newest, problems = records.history(backend, records.prefix(environment.name, app.name))
+        newest, problems = entries.read(backend, records.prefix(environment.name, app.name))
     if not newest and not problems:
         definition.find_name(environment, app.name)
     about = {"app": app.name, "environment": environment.name, "history": newest[:count]}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from ...core import records
+from ...core import entries
 from ...planning import planner
 from ..remote import answers
 from ..remote.jobs import Jobs
@@ -24,7 +24,7 @@ def beyond_kept(
     :param version: the release that is deployed.
     :param left: releases that a rollback leaves.
     """
-    good = records.last_good(site.history(), version, left)
+    good = entries.last_good(site.history(), version, left)
     stay = {version, *([good["record"]["version"]] if good and good["record"] else ())}
     return planner.prunable(observed, site.app.strategy.keep_releases, stay)
 

@@ -15,7 +15,8 @@ from ...planning.model import Desired
 from . import rollouttask, task
 
 if TYPE_CHECKING:
-    from ...core.model import App, Environment
+    from ...core.environment import Environment
+    from ...core.model import App
     from ...core.records import Paused
     from ...planning.model import Observed, Plan
     from .session import Session
@@ -30,7 +31,7 @@ def run(session: Session, name: object, env: object, test: bool, reason: object)
     # A choice of all nodes counts as no choice: then no other release may serve in the end.
     all_nodes = set(environment.eligible(app)) - away
     chosen = None if set(paused["nodes"]) - away == all_nodes else [n for n in paused["nodes"] if n not in away]
-    with session.site(environment, app, chosen, choice=False) as site:
+    with session.site(environment, app, chosen, choice=False, skips=False) as site:
         site.compare = release(version)
 
         def decide(observed: Observed) -> Task:

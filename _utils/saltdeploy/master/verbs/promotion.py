@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ... import definition, discovery
-from ...core import editions, records, words
+from ...core import editions, entries, records, words
 from ...core.errors import Refused
 from ...core.words import listed
 from ...definition import parity
@@ -16,7 +16,8 @@ from . import environments
 from . import status as app_status
 
 if TYPE_CHECKING:
-    from ...core.model import App, Environment
+    from ...core.environment import Environment
+    from ...core.model import App
     from .session import Session
 
 
@@ -50,13 +51,13 @@ def accepted(session: Session, environment: Environment, app: App, from_env: obj
     source = definition.choose_environment(pillar, from_env)
     if source == environment.name:
         raise Refused(f"from_env={source}: is the environment itself. Name another.")
-    other = definition.load(pillar, source, app=app.name)
+    other = session.load(pillar, source, app.name)
     definition.find_app(other, app.name)
     shown = app_status.run(session, app.name, source)["apps"][0]
     problems = environments.problems(shown)
     with discovery.connect(other.discovery) as backend:
         record = records.read(backend, records.prefix(source, app.name))[0]
-        history = records.history(backend, records.prefix(source, app.name))[0]
+        history = entries.read(backend, records.prefix(source, app.name))[0]
     if not record:
         raise Refused(f"{app.name} is not deployed in {source}, so there is nothing to take to {environment.name}.")
     serving = sorted({i["version"] for i in shown["instances"] if i["state"] == State.PUBLISHED.value})
@@ -66,7 +67,7 @@ def accepted(session: Session, environment: Environment, app: App, from_env: obj
         problems.append("somebody deploys it at this moment")
     if problems:
         raise Refused(f"{app.name} is not accepted in {source}: {words.joined(problems)}.")
-    moment, deployment = records.since(history, record)
+    moment, deployment = entries.since(history, record)
     _refuse_old(environment, app, source, moment)
     unlike = _unlike(session, environment, app, other)
     if unlike and not allow_drift:

@@ -44,7 +44,7 @@ def run(
             site.still(of)
             # Services that others have registered may stay.
             theirs = (membership.Kind.OTHER, membership.Kind.FOREIGN)
-            membership.refuse(site.strangers(observed), app.name, environment.name, theirs)
+            membership.refuse(site.strangers(observed), app.name, environment, theirs)
             ids, releases = planner.everything(observed)
             record = site.record()
             if app.name not in environment.apps and not (ids or releases or record):

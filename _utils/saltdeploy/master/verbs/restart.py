@@ -20,7 +20,8 @@ from . import task
 from .task import Task
 
 if TYPE_CHECKING:
-    from ...core.model import App, Environment
+    from ...core.environment import Environment
+    from ...core.model import App
     from ...planning.model import Observed
     from ..journal import Journal
     from ..lock import Lock

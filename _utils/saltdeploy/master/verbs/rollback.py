@@ -7,16 +7,17 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ...core import editions, names, records, versions
+from ...core import editions, entries, names, versions
 from ...core.errors import Refused
 from ...planning import planner
 from ...planning.model import Desired
+from .. import preflight
 from . import rollouttask
 from .task import carry_out
 
 if TYPE_CHECKING:
+    from ...core.entries import Entry
     from ...core.model import App
-    from ...core.records import Entry
     from ...planning.model import Observed
     from .appsite import Site
     from .session import Session
@@ -50,8 +51,10 @@ def run(
         def decide(observed: Observed) -> Task:
             site.still(of)
             site.tell_strangers(observed)
+            if site.absent:
+                preflight.refuse_unseen(site)
             record, history = site.deployed(), site.history()
-            current = records.running(history, record)
+            current = entries.running(history, record)
             chosen = wanted is not None or number is not None
             if chosen:
                 found = _find(site, observed, history, wanted, number, current)
@@ -60,7 +63,7 @@ def run(
                 target = _last_good(site, history, current)
             there, back = editions.told(current), editions.told(target)
             session.journal.say(f"back from {app.name} {there} to {back}{_published_when(history, target)}")
-            passed: tuple[list[str], list[str]] = ([], []) if chosen else records.passed(history, current, target)
+            passed: tuple[list[str], list[str]] = ([], []) if chosen else entries.passed(history, current, target)
             for sentence in _passing_over(app.name, current, target, *passed):
                 session.warn(sentence)
             # Never fewer than serve now, because somebody may have scaled up for a reason.
@@ -72,7 +75,7 @@ def run(
             said = f", rolled back from {there}"
             task = rollouttask.decide(session, site, observed, desired, planner.plan, said, current)
             # The operator may choose any installed release, also a candidate that nobody has published.
-            return replace(task, back=not chosen or target in records.good(history))
+            return replace(task, back=not chosen or target in entries.good(history))
 
         return carry_out(session, site, "rollback", decide, reason, test)
 
@@ -97,7 +100,7 @@ def _find(
         number = editions.settings(wanted)
     if number is None and release:
         return _last_of(history, release, kept, current)
-    known = kept.union(records.known_editions(site.record(), history))
+    known = kept.union(entries.known_editions(site.record(), history))
     fitting = sorted(e for e in known if editions.settings(e) == number and release in (None, editions.release(e)))
     if len(fitting) == 1:
         return fitting[0]
@@ -114,7 +117,7 @@ def _last_of(history: Sequence[Entry], release: str, kept: Collection[str], curr
 
     :param kept: the editions whose settings nodes have kept.
     """
-    good = [e for e in records.good(history) if editions.release(e) == release and e != current]
+    good = [e for e in entries.good(history) if editions.release(e) == release and e != current]
     if good or editions.release(current) == release:
         return good[0] if good else current
     there = [e for e in kept if editions.release(e) == release]
@@ -142,7 +145,7 @@ def _retained(site: Site, observed: Observed, version: str, current: str) -> str
 
 def _last_good(site: Site, history: Sequence[Entry], current: str) -> str:
     """Return the last good release before ``current``. Raises Refused if the history has none."""
-    entry = records.last_good(history, current)
+    entry = entries.last_good(history, current)
     if not entry or not entry["record"]:
         any_version, name, env = versions.argument("…"), site.app.name, site.environment.name
         raise Refused(
@@ -153,7 +156,7 @@ def _last_good(site: Site, history: Sequence[Entry], current: str) -> str:
 
 
 def _passing_over(name: str, current: str, target: str, reverted: Sequence[str], left: Sequence[str]) -> Iterator[str]:
-    """Yield surprising effects of a rollback, as sentences for the operator: see records.passed."""
+    """Yield surprising effects of a rollback, as sentences for the operator: see entries.passed."""
     if reverted:
         yield (
             f"{name} {', '.join(map(editions.told, reverted))} failed and was reverted before: clients have"

@@ -49,16 +49,20 @@ def decide(
     if plan.install or plan.waves:
         hooks.refuse_unknown(site.app.name, site.environment.name, desired.release, marks)
     left_serving = preflight.left(site) if plan.waves else []
+    record, forgotten = site.record() or records.NOTHING, site.forgotten()
+    owes = set(site.owing()) - site.settled() != set(record.get("absent", ()))
     return Task(
         version=desired.version,
         lines=[
             *explain.settings(plan, desired, observed),
             *explain.lines(plan, site.app.name, desired.version),
             *left_serving,
+            *(f"{node} does not answer, and is left out" for node in sorted(site.absent)),
+            *forgotten,
             *hooks.lines(site.app, plan, marks, known),
         ],
         # A frozen deployment is not frozen any more, so the record changes.
-        changes=bool(plan) or "frozen" in (site.record() or records.NOTHING),
+        changes=bool(plan) or "frozen" in record or (desired.publish and bool(forgotten or owes)),
         act=lambda lock, identity: _act(session.journal, site, observed, desired, plan, lock, identity, left),
         verdict=lambda result: outcome.verdict(result, desired, said),
         more={"left": left} if left else {},
@@ -95,6 +99,8 @@ def _act(
     if artifact:
         digests[desired.release] = artifact
     data = affinity.recorded(desired, observed, before)
+    if site.forget:
+        data = [node for node in data if node in site.environment.nodes]
     context = Context(
         jobs,
         site.discovery,
@@ -105,7 +111,7 @@ def _act(
         lock,
         identity,
         serving=[i for i in observed.instances if i.published and i.running],
-        notes=Notes(data, sorted(site.tolerated), digests),
+        notes=Notes(data, sorted(site.tolerated), digests, site.owing(), site.settled()),
         artifact=artifact,
     )
     deployment = Deployment(context, before, plan)
@@ -119,7 +125,7 @@ def _act(
         return Ending(Outcome.NOT_REVERTED, exc.record, str(exc))
     except Failed as exc:
         return Ending(Outcome.REVERTED, deployment.ledger.before, str(exc))
-    if plan.install and site.app.source.kind == "pip":
+    if plan.install and site.app.source.kind in ("pip", "ansible"):
         _warn_of_packages(journal, site, desired.release, contents.nodes(plan.install, observed, desired.release))
     if plan and desired.publish:
         now = planner.installed(observed, plan, desired.release)

@@ -16,7 +16,8 @@ from . import rollouttask, task
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from ...core.model import App, Environment
+    from ...core.environment import Environment
+    from ...core.model import App
     from ...core.records import Record
     from ...planning.model import Observed
     from .session import Session
@@ -64,8 +65,8 @@ def _run(
     :param even: whether they are spread evenly again.
     :param presumed: as for deploy.run.
     """
-    with session.site(environment, app, choice=False, presumed=presumed) as site:
-        site.compare = editions.release(site.deployed()["version"])
+    with session.site(environment, app, choice=False, presumed=presumed, skips=verb == "scale") as site:
+        site.compare, site.settles = editions.release(site.deployed()["version"]), even
 
         def decide(observed: Observed) -> Task:
             record = site.deployed()

@@ -17,11 +17,13 @@ import salt.pillar
 
 from ... import definition, discovery
 from ...core import arguments, bluegreen, names, records, words
+from ...core.environment import Environment
 from ...core.errors import Refused, unchanged
 from ...core.instanceids import version_of
-from ...core.model import App, Environment, undefined
-from ...definition import cautions, inheritance, templateerrors
+from ...core.model import App, undefined
+from ...definition import cautions, conditions, inheritance, templateerrors
 from .. import preflight, signals
+from ..conditions import person
 from ..journal import Journal
 from ..remote.fleet import Fleet
 from .appsite import Site
@@ -45,7 +47,10 @@ class Session:
 
     ``force`` says whether the caller goes beyond the windows of the environment. ``allowed`` says whether the
     environment has allowed this call, or another call allowed it. ``away`` has nodes that count as out of use, or as in
-    use, whatever discovery says. ``facts`` are for the history of this call.
+    use, whatever discovery says. ``skip_absent`` leaves out nodes that do not answer, and ``absent`` has these once
+    somebody has looked.
+    ``forget`` has the record lose instances on nodes that the environment does not have any more. ``facts`` are for the
+    history of this call.
     """
 
     def __init__(
@@ -53,15 +58,20 @@ class Session:
     ) -> None:
         self.opts, self.emit, self.journal, self.owner = opts, emit, Journal(emit), owner(user)
         self._pillar: dict[str, Any] | None = None
-        self.force = self.allowed = False
+        self.force = self.allowed = self.skip_absent = self.forget = False
+        self.absent: frozenset[str] | None = None
         self.away: dict[str, bool] = {}
         self.facts: dict[str, Any] = {}
 
-    def beside(self, emit: Callable[[Any], None], pillar: dict[str, Any]) -> Session:
-        """Return the Session of a further verb of the same caller, with the definitions of ``pillar``."""
+    def beside(self, emit: Callable[[Any], None], pillar: dict[str, Any] | None) -> Session:
+        """Return the Session of a further verb of the same caller, with the definitions of ``pillar``.
+
+        :param pillar: None reads the definitions again.
+        """
         session = Session(self.opts, emit)
         session.owner, session._pillar, session.force = self.owner, pillar, self.force
-        session.away = self.away
+        session.away, session.skip_absent, session.forget = self.away, self.skip_absent, self.forget
+        session.absent = self.absent
         return session
 
     # -- definitions --------------------------------------------------------------------------
@@ -76,7 +86,24 @@ class Session:
         pillar = self.pillar()
         env = arguments.word(env)
         name = definition.only_with(pillar, app) if choose and env is None and app else env
+        return self.load(pillar, definition.choose_environment(pillar, name), app)
+
+    def load(self, pillar: Mapping[str, Any], name: str, app: str | None = None) -> Environment:
+        """Return the Environment ``name`` of ``pillar``, for all verbs. Raise Refused if the caller may not use it.
+
+        :param app: as for definition.load.
+        """
+        against = self.no_operator(pillar, name)
+        if against:
+            raise Refused(against)
         return definition.load(pillar, name, app=app)
+
+    def no_operator(self, pillar: Mapping[str, Any], name: str) -> str:
+        """Return why the caller may not use the environment ``name`` of ``pillar``. Empty if the caller may."""
+        operators, who = conditions.operators(pillar["environments"][name]), person(self.owner)
+        if operators is None or who in operators:
+            return ""
+        return f"{who} may not use {name}: environments:{name}:operators has {words.listed(operators)}."
 
     @unchanged()
     def pillar(self) -> dict[str, Any]:
@@ -173,6 +200,7 @@ class Session:
         back: bool = False,
         presumed: Collection[str] = (),
         places: bool = True,
+        skips: bool = True,
     ) -> Iterator[Site]:
         """Check the preconditions of a start of instances, and yield the Site.
 
@@ -180,22 +208,37 @@ class Session:
         :param back: whether the verb goes back to an earlier state. Then no other app need be healthy.
         :param presumed: names of services that need not be healthy yet.
         :param places: whether the verb may start instances. Then no nodes are chosen that are out of use.
+        :param skips: whether the verb has ``skip_absent``.
         """
         chosen = arguments.nodes(environment, app, nodes)
         required = () if back else tuple(name for name in app.requires if name not in presumed)
         with discovery.connect(environment.discovery) as backend, Fleet(self.opts) as fleet:
             preflight.requirements(backend, replace(app, requires=required), environment)
+            if not back:
+                preflight.rights(backend, app, environment)
+            silent = self.look_for_absent(fleet, environment) if places else frozenset()
             away = self.out_of_use(backend, environment) if places else {}
+            absent: set[str] = set()
             if away:
+                # An evacuated node owes nothing, nor does a node that may not run the app.
+                absent = set(silent) & set(chosen) - set(records.away(backend, environment.name))
                 environment = replace(environment, away=away)
                 chosen = arguments.nodes(environment, app, nodes)
-            yield Site(
-                environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, self.warn, places=places
-            )
+            site = Site(environment, app, fleet, backend, chosen, chosen, nodes is not None, choice, self.warn)
+            site.places, site.skips, site.forget, site.absent = places, skips and places, self.forget, frozenset(absent)
+            yield site
+
+    def look_for_absent(self, fleet: Fleet, environment: Environment) -> frozenset[str]:
+        """Return the nodes that do not answer, if they are to be left out. Nobody looks twice."""
+        if self.skip_absent and self.absent is None:
+            replies = fleet.run("test.ping", environment.nodes)
+            self.absent = frozenset(node for node, reply in replies.items() if reply.silent)
+        return self.absent or frozenset()
 
     def out_of_use(self, backend: Backend, environment: Environment) -> dict[str, str]:
         """Return the nodes that are out of use, and why."""
-        found = records.away(backend, environment.name)
+        found = {node: f"{node} does not answer, and is left out (skip_absent)" for node in self.absent or ()}
+        found.update(records.away(backend, environment.name))
         found.update({node: f"{node} is to be out of use" for node, away in self.away.items() if away})
         return {node: why for node, why in found.items() if node in environment.nodes and self.away.get(node, True)}
 
@@ -234,6 +277,10 @@ class Session:
         # An instance keeps the timeout that it was started with, even if its definition has changed since.
         stop = replace(site.app.stop, timeout=max(site.app.stop.timeout, observed.stop_timeout))
         site.app = replace(site.app, stop=stop)
+        if record and site.forget:
+            there = {node: ids for node, ids in record["nodes"].items() if node in site.environment.nodes}
+            data = [node for node in record.get("data", ()) if node in site.environment.nodes]
+            record = {**record, "nodes": there, "data": data}
         had = (record or records.NOTHING).get("data", [])
         # If a node does not answer, only the record knows whether it has data of the app.
         unseen = {n: "" for n in {*had, *(record or records.NOTHING)["nodes"]} if n not in site.answering}
@@ -249,27 +296,37 @@ class Session:
         )
 
 
-def of_runner(opts: Mapping[str, Any], found: Mapping[str, Any], force: bool = False, reason: object = "") -> Session:
+def of_runner(
+    opts: Mapping[str, Any],
+    found: Mapping[str, Any],
+    force: bool = False,
+    reason: object = "",
+    skip_absent: bool = False,
+    forget: bool = False,
+) -> Session:
     """Return the Session of a call of a runner.
 
     :param opts: its ``__opts__``.
     :param found: its ``globals()``. Salt puts the authenticated user and the bus into the module. A user of salt-api is
         not the master's own user.
     :param force: whether to go beyond the windows of the environment, which needs a ``reason``.
+    :param skip_absent, forget: as for Session.
     """
     if force and not reason:
         raise Refused("force=True: say the reason, reason=…")
 
+    # All runs that a reactor starts share the module, and Salt puts the bus of the newest run into it.
+    bus = found.get("__jid_event__")
+
     def emit(event: Any) -> None:
-        bus = found.get("__jid_event__")
-        if bus:
-            # A reader that has gone away must not stop a deployment half way.
-            with contextlib.suppress(OSError), signals.held():
+        # A reader that has gone away must not stop a deployment half way, nor the end of the run that owns the bus.
+        with contextlib.suppress(OSError, ReferenceError), signals.held():
+            if bus:
                 bus.fire_event({"message": event, "outputter": "deploy"}, "progress")
                 sys.stdout.flush()
 
     session = Session(opts, emit, found.get("__user__"))
-    session.force = force
+    session.force, session.skip_absent, session.forget = force, skip_absent, forget
     return session
 
 
@@ -296,5 +353,7 @@ def owner(user: object = None) -> str:
 
     :param user: the user that Salt has authenticated: ``sudo_ann`` for Ann by sudo, ``UNKNOWN`` for an unknown user.
     """
-    known = user.removeprefix("sudo_") if isinstance(user, str) and user != "UNKNOWN" else ""
-    return f"{known or os.environ.get('SUDO_USER') or getpass.getuser()}@{socket.gethostname()}"
+    sudo = os.environ.get("SUDO_USER")
+    # An account of external_auth may have such a name, too. It is not Ann's.
+    known = user if isinstance(user, str) and user not in ("UNKNOWN", f"sudo_{sudo}") else ""
+    return f"{known or sudo or getpass.getuser()}@{socket.gethostname()}"

@@ -22,10 +22,11 @@ from ...definition import conflicts
 from .. import sidebyside
 from ..lock import Lock
 from ..outcome import Outcome
+from ..remote.fleet import Fleet
 from . import deploy, guard, remove, rollback, task
 
 if TYPE_CHECKING:
-    from ...core.model import Environment
+    from ...core.environment import Environment
     from .session import Session
     from .task import Result
 
@@ -43,13 +44,9 @@ def names(value: object) -> list[str] | None:
 
     :param value: a list, or a text with commas.
     """
-    parts = value.split(",") if isinstance(value, str) and "," in value else value
-    if not isinstance(parts, (list, tuple)):
+    if not arguments.is_list(value) and not (isinstance(value, str) and "," in value):
         return None
-    found = [arguments.one_name(part.strip() if isinstance(part, str) else part) for part in parts]
-    if not found or not all(found):
-        raise Refused(f"unknown apps {words.shown(value)}: say their names, separated by commas")
-    return list(dict.fromkeys(str(name) for name in found))
+    return arguments.names("apps", value)
 
 
 def refuse_alone(**arguments: object) -> None:
@@ -80,6 +77,14 @@ def named(
         return deploy.run(session, name, env, **given, **options)
     refuse_alone(version=version, instances=instances, publish=not publish, keep=keep)
     return run(session, apps, env, **options)
+
+
+def _absent(session: Session, environment: Environment) -> frozenset[str] | None:
+    """Return the nodes that do not answer and are to be left out. None if none are to be."""
+    if not session.skip_absent:
+        return None
+    with Fleet(session.opts) as fleet:
+        return session.look_for_absent(fleet, environment)
 
 
 def chosen(environment: Environment, group: object) -> list[str]:
@@ -126,13 +131,14 @@ def run(
     :param parallel: how many apps at once. None is sidebyside.MOST.
     """
     environment = session.environment(env)
-    patience = 0.0 if wait is None or (wait == 0 and wait is not False) else arguments.seconds("wait", wait)
+    patience = arguments.patience(wait)
     most = arguments.count("parallel", parallel, sidebyside.MOST)
     reason = arguments.text("reason", reason, arguments.REASON) or ""
     refuse_wrong(environment, apps)
     if not apps:
         raise Refused(f"{environment.name} has no apps: name some under environments:{environment.name}:apps")
     session.warn_of_others(environment)
+    session.absent = session.absent or _absent(session, environment)
 
     def plan(own: Session, app: str, env: str) -> Result:
         return deploy.run(
@@ -304,6 +310,14 @@ class Several:
         """Return why the removal of ``app`` must not begin."""
         left = [o for o in self.required_by[app] if o in results and results[o]["retcode"] != DONE]
         return f"{', '.join(left)}, which requires it, was not removed" if left else self._unlocked()
+
+    def refuse_to_begin(self) -> None:
+        """Raise Refused if the lock of the environment is lost, or KeyboardInterrupt after an interrupt."""
+        if self.interrupts.count:
+            raise KeyboardInterrupt
+        why = self._unlocked()
+        if why:
+            raise Refused(why)
 
     def _unlocked(self) -> str:
         """Return why nothing more may begin because of the lock of the environment, or an empty text."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ...core import arguments, editions, records, words
+from ...core import arguments, editions, entries, records, words
 from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, Failed, Refused, cause, unchanged
 from .. import conditions, notify, outcome
 from ..lock import Lock
@@ -173,8 +173,8 @@ def refused(session: Session, site: Site, verb: str, task: Task) -> tuple[list[s
 def _remember(session: Session, site: Site, lock: Lock, identity: Identity, result: Result) -> None:
     """Write ``result`` to the history. If that fails, the result is still reported."""
     try:
-        old = records.surplus([key for key, _ in site.discovery.entries(records.history_key(site.prefix))])
-        lock.write({records.history_key(site.prefix, identity.id): records.cut(result)}, old)
+        old = entries.surplus([key for key, _ in site.discovery.entries(records.history_key(site.prefix))])
+        lock.write({records.history_key(site.prefix, identity.id): entries.cut(result)}, old)
     except (Failed, *INTERRUPTS) as exc:
         session.journal.warn(f"the history of this run could not be written: {cause(exc)}")
 

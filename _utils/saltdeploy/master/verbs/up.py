@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from ...core import arguments, words
 from ...core.errors import DONE, INTERRUPTS, NOT_REVERTED, REFUSED, REVERTED, Failed, Refused, cause
 from ...core.words import by_problem
-from ...definition import cluster
+from ...definition import platforms
 from .. import conditions
 from ..remote import jobs
 from ..remote.fleet import Fleet
@@ -18,7 +18,7 @@ from ..remote.jobs import Jobs
 from . import several
 
 if TYPE_CHECKING:
-    from ...core.model import Environment
+    from ...core.environment import Environment
     from .session import Session
     from .task import Result
 
@@ -32,10 +32,10 @@ def stages(environment: Environment) -> list[tuple[str, list[str]]]:
 
     Agents need the servers, and load balancers need names.
     """
-    servers = [n.name for n in environment.nodes.values() if cluster.SERVER in n.roles]
+    servers = platforms.servers(environment)
     balancers = [n.name for n in environment.nodes.values() if BALANCER in n.roles and n.name not in servers]
     others = [name for name in environment.nodes if name not in servers and name not in balancers]
-    named = (("Consul servers", servers), ("nodes", others), ("load balancers", balancers))
+    named = ((platforms.kind(environment), servers), ("nodes", others), ("load balancers", balancers))
     return [(name, nodes) for name, nodes in named if nodes]
 
 
@@ -106,9 +106,11 @@ def await_minions(session: Session, fleet: Fleet, environment: Environment) -> l
         # Before the first highstate, there is no Consul that could have a mark.
         with contextlib.suppress(Failed):
             away = session.marked(environment)
+    if session.skip_absent:
+        session.absent = frozenset(node for node in silent if replies[node].silent)
+        away |= session.absent
     for node in sorted(set(silent) & away):
-        session.warn(f"{node} is out of use and does not answer, so it is left out.")
-        del silent[node]
+        session.warn(f"{node} is left out: {silent.pop(node)}")
     if silent:
         raise Refused(f"{by_problem(silent)}. Accept its key, start it, or take it out of `nodes`.")
     return [node for node in environment.nodes if not replies[node].error]

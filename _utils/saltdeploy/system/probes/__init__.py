@@ -6,7 +6,8 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any, TypedDict
 
-from ...core.model import App, Environment, Probe
+from ...core.environment import Environment
+from ...core.model import App, Probe
 from ...core.redaction import hidden
 from ..commands import until_its_end
 from .base import Kind, ProbeFailed

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from saltdeploy.core.model import Node
+from saltdeploy.core.environment import Node
 from saltdeploy.master.remote import answers
 
 from tests.support.fleet import NEW, instance, make_app
@@ -140,6 +140,8 @@ def test_an_answer_to_no_question_is_wrong(value):
         ({}, True),
         ({"digest": "a" * 64, "now": "A" * 64, "packages": ["six==1"]}, True),
         ({"digest": "latest"}, False),
+        ({"digest": "a" * 40}, True),
+        ({"digest": "a" * 41}, False),
         ({"now": "a" * 63}, False),
         ({"packages": [1]}, False),
         ({"packages": "six"}, False),

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core.environment import Environment
 from saltdeploy.core.errors import Failed
-from saltdeploy.core.model import Environment, Probe
+from saltdeploy.core.model import Probe
 from saltdeploy.master.journal import Journal
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.remote.jobs import TALK_DEADLINE, Jobs, PhaseFailed

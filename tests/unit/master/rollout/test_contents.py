@@ -114,6 +114,41 @@ def test_what_cannot_be_had_is_refused_beforehand():
 def test_only_a_file_of_digests_may_say_something_else(digests, may):
     assert contents.may_change(replace(APP, source=replace(APP.source, sha256=digests))) is may
     assert not contents.may_change(replace(APP, source=Source("pip", "shop")))
+    assert contents.may_change(replace(APP, source=Source("ansible", "http://h/x", sha256=digests))) is may
+
+
+def test_the_folder_of_a_playbook_may_change():
+    assert contents.may_change(replace(APP, source=Source("ansible", "salt://shop")))
+
+
+def test_the_changes_of_a_playbook_are_told_once_for_all_nodes():
+    warnings = []
+    journal = SimpleNamespace(warn=warnings.append)
+    app = replace(APP, source=Source("ansible", "salt://shop"))
+
+    class Nodes:
+        def run(self, function, nodes, name, version, deadline):
+            assert (function, name, version, deadline) == ("app.preview", "shop", "1.0", app.strategy.progress_deadline)
+            replies = {"web1": Reply("web1", ["a\n+x"]), "web2": Reply("web2", ["a\n+x", "b"])}
+            return {**replies, "web3": Reply("web3", None, "site.yml failed"), "web4": Reply("web4", "x")}
+
+    found = contents.preview(Nodes(), app, "1.0", ["web1", "web2", "web3", "web4"], journal)
+    start = "the playbook would change on"
+    assert found == [f"{start} web1, web2: a\n      +x", f"{start} web2: b"]
+    [warning] = warnings
+    assert "in check mode on web3: site.yml failed" in warning and "in check mode on web4: its answer" in warning
+    assert (
+        contents.preview(None, APP, "1.0", ["web1"], journal) == contents.preview(None, app, "1.0", [], journal) == []
+    )
+
+
+def test_a_moved_tag_is_told_as_a_commit():
+    app = replace(APP, source=Source("git", "https://host/shop.git"))
+    assert contents.may_change(app)
+    fleet = Fleet(web1=there("a" * 40, now="b" * 40))
+    told = "shop 1.0 has two contents: commit aaaaaaaaaaaa… is installed on web1, commit bbbbbbbbbbbb… would come"
+    with pytest.raises(Refused, match=rf"{told} to web1 now\. .* or put the tag back"):
+        contents.check(fleet, app, "1.0", [], observed("web1"), None)
 
 
 def test_a_server_that_does_not_answer_now_is_a_warning():

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from saltdeploy.core.model import Environment, Probe
+from saltdeploy.core.environment import Environment
+from saltdeploy.core.model import Probe
 from saltdeploy.master.rollout.context import Context, Identity, Notes, Progress
 from saltdeploy.planning.model import Desired
 

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy.core.errors import Failed
-from saltdeploy.discovery import Endpoint
+from saltdeploy.discovery import Endpoint, wording
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.rollout import health
 
@@ -21,6 +21,8 @@ class Clock:
 
     :param moments: second -> statuses of the instances on a and b; None: it is not in the catalog.
     """
+
+    wording = wording.CONSUL
 
     def __init__(self, moments):
         self.now, self.moments = 0.0, moments

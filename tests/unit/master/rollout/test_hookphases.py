@@ -7,8 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy.core import hooks
+from saltdeploy.core.environment import Environment
 from saltdeploy.core.errors import Failed, LockLost, NotReverted
-from saltdeploy.core.model import Environment, Hook
+from saltdeploy.core.model import Hook
 from saltdeploy.core.phases import PHASES
 from saltdeploy.master.remote.jobs import TALK_DEADLINE, PhaseFailed
 from saltdeploy.master.rollout.context import Identity

@@ -43,6 +43,24 @@ def test_the_record_keeps_the_nodes_that_have_data(monkeypatch):
     assert fleet.record["data"] == ["b"], "nothing else changed, and it is kept all the same"
 
 
+def test_a_debt_stays_in_the_record_until_the_deployment_is_done(monkeypatch):
+    """A run may be killed half way."""
+    monkeypatch.setattr(health, "wait", lambda *args, **kwargs: None)
+    fleet, written = Fleet([instance("a"), instance("b")]), []
+    made, steps = deployment(fleet, "ab", (1, "100%"), "rolling")
+    made.change(notes=Notes(absent=["b", "c"], settled=frozenset({"b"})))
+    write = Ledger.write
+
+    def noted(ledger, record):
+        written.append(record["absent"])
+        write(ledger, record)
+
+    monkeypatch.setattr(Ledger, "write", noted)
+    made.run(steps)
+    assert written and set(map(tuple, written[:-1])) == {("b", "c")} and written[-1] == ["c"]
+    assert fleet.record["absent"] == ["c"]
+
+
 def test_a_paused_share_is_in_the_record_with_its_weights():
     fleet = Fleet([instance(n) for n in "abc"])
     run, made = canary_deployment(fleet, "50%", False)

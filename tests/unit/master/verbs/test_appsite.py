@@ -65,7 +65,47 @@ def test_a_record_and_a_history_that_cannot_be_read_are_warnings(site):
 def test_recorded_instances_outside_of_the_environment_are_warned_of(site):
     it, made = site(record=recorded("1.0", {"web9": ["shop_1.0_100", "shop_1.0_101"]}))
     it.tell_strangers(made.observed)
-    assert made.session.journal.warnings == ["web9 is no node of e: the record has shop_1.0_100, shop_1.0_101 there."]
+    assert made.session.journal.warnings == [
+        "web9 is no node of e: the record forgets shop_1.0_100, shop_1.0_101 there."
+    ]
+
+
+GONE = {"web1": [ONE.id], "web9": ["shop_1.0_101"]}
+
+
+def test_a_removed_node_with_recorded_instances_or_data_is_refused_unless_it_is_forgotten(site):
+    it, made = site(ONE, record=recorded("1.0", GONE, data=["web8", "web1"]))
+    with pytest.raises(Refused) as refused:
+        it.refuse_strangers(made.observed)
+    assert str(refused.value) == (
+        "web9, web8 are no node of e any more, and the record of shop has shop_1.0_101 on web9; data on web8. Add it to"
+        " the nodes again and run `salt-run deploy.evacuate web9 env=e` before you remove it. If nothing is left there to"
+        " stop or to keep, have the record forget it: `salt-run deploy.app shop version=\"'1.0'\" env=e forget=True`."
+    )
+    assert it.forgotten() == []
+    it.forget = True
+    it.refuse_strangers(made.observed)
+    assert it.forgotten() == [
+        "the record forgets shop_1.0_101 on web9, which is no node of e any more",
+        "the record forgets the data on web8, which is no node of e any more",
+    ]
+
+
+def test_a_node_owes_its_part_until_a_deployment_has_it_again(site):
+    it, _ = site(ONE, record=recorded("1.0", {"web1": [ONE.id]}, absent=["web2", "web9"]))
+    it.answering = ["web1", "web2"]
+    assert it.returned() == ["web2"] and (it.owing(), it.settled()) == (["web2"], set())
+    it.settles = True
+    assert (it.owing(), it.settled()) == (["web2"], {"web2"})
+    it.answering, it.absent = ["web1"], frozenset({"web3"})
+    assert (it.owing(), it.settled()) == (["web2", "web3"], set())
+    # The operator chose other nodes.
+    it.answering, it.nodes = ["web1", "web2"], ("web1",)
+    assert (it.owing(), it.settled()) == (["web2", "web3"], set())
+    # A node that lost its role owes nothing.
+    nodes = {n: replace(node, roles=("db",) if n == "web2" else ()) for n, node in it.environment.nodes.items()}
+    it.environment = replace(it.environment, nodes=nodes)
+    assert it.owing() == ["web3"]
 
 
 def test_an_entry_that_the_node_s_agent_does_not_have_is_refused(site):

@@ -8,8 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 from saltdeploy.core import records, traffic
+from saltdeploy.core.environment import Webhook
 from saltdeploy.core.errors import DONE, Refused
-from saltdeploy.core.model import Frontend, Hook, Webhook
+from saltdeploy.core.model import Frontend, Hook
 from saltdeploy.master import preflight, verbs
 
 from tests.support.fleet import THREE, instance, make_app, observe
@@ -24,6 +25,7 @@ def test_a_check_warns_of_a_load_balancer_without_room_and_of_a_webhook_without_
 
     app = replace(make_app(), frontend=Frontend(80))
     place = SimpleNamespace(
+        app=app,
         nodes=("web1",),
         prefix="deploy/e/shop/",
         discovery=SimpleNamespace(read=lambda key: (None, 0, None), instances=lambda name, passing: []),

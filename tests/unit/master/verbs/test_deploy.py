@@ -217,3 +217,10 @@ def test_the_number_of_settings_is_noted_before_anything_is_done_and_not_given_t
     keys = {f"{made.prefix}settings": 1}
     made = here(there, minions=Minions(**FILES), record=recorded("1.0", {"web1": [there.id]}), keys=keys, **kept)
     assert planned(made)[0] == "1.0@2"
+
+
+def test_candidates_alone_cannot_have_the_record_forget_anything(here):
+    made = here()
+    made.session.forget = True
+    with pytest.raises(Refused, match="forget=True, publish=False: say one of them"):
+        deploy.run(made.session, "shop", "e", "2.0", None, None, False, True, False, "", False)

@@ -5,14 +5,12 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import pytest
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import Environment, Node
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs import environments
 
-from tests.support.verbs import Catalog, Minions, call
-
-WELL = {"agent": "", "free": 5 << 30, "size": 10 << 30, "low": False, "instances": [], "releases": [], "undefined": []}
+from tests.support.verbs import WELL, Catalog, Minions, call
 
 
 def row(node="web1", **changes):
@@ -113,7 +111,17 @@ def test_an_answer_that_is_not_believed(status, answer):
 def test_a_folder_must_have_environments(tmp_path):
     for root, opts in ((str(tmp_path), {}), (None, {"pillar_roots": {"base": [str(tmp_path)]}}), (None, {})):
         with pytest.raises(Refused, match=r"has no folder environments\. Say root=FOLDER"):
-            environments.validate(SimpleNamespace(opts=opts), root)
+            environments.validate(SimpleNamespace(opts=opts, owner=environments.owner()), root)
+
+
+def test_only_the_master_s_own_user_names_a_folder(tmp_path):
+    """Its files are programs, which run as the master."""
+    (tmp_path / "environments").mkdir()
+    (tmp_path / "apps").mkdir()
+    (tmp_path / "apps/evil.sls").write_text(f"#!py\ndef run():\n    open('{tmp_path}/ran', 'w')\n    return {{}}\n")
+    with pytest.raises(Refused, match="root=: is for the Unix user of the master"):
+        environments.validate(SimpleNamespace(opts={}, owner="ci@salt"), str(tmp_path))
+    assert not (tmp_path / "ran").exists()
 
 
 def test_a_run_for_several_apps_is_told(status):

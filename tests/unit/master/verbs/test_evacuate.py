@@ -7,16 +7,15 @@ from dataclasses import replace
 import pytest
 from saltdeploy import discovery
 from saltdeploy.core.conditions import Conditions, Window
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import DONE, NOT_REVERTED, REFUSED, Refused
-from saltdeploy.core.model import Environment, Node
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs import evacuate, scale
 
 from tests.support.fleet import make_app
-from tests.support.verbs import Catalog, Minions, call
+from tests.support.verbs import WELL, Catalog, Minions, call
 
 KEY = "deploy/e/.away/web1"
-WELL = {"agent": "", "free": 1, "size": 2, "low": False, "instances": [], "releases": [], "undefined": []}
 CLOSED = Conditions(windows=(Window(0, 1, (), "UTC"),))
 
 
@@ -93,7 +92,7 @@ def test_the_apps_of_a_node_are_moved_and_the_node_is_marked(here):
     result = here.run(evacuate.evacuate)
     assert result["retcode"] == DONE
     assert result["verdict"] == (
-        "web1 is out of use in e, and no app runs there. Bring it back with salt-run deploy.return web1 env=e"
+        "web1 is out of use in e, and no app runs there. To bring it back, run salt-run deploy.return web1 env=e"
     )
     away = {"web1": True}
     # The plan presumes that the others are there, because they may have been on this node only.
@@ -120,7 +119,7 @@ def test_a_dry_run_marks_nothing(here):
 def test_what_is_left_needs_a_look_because_the_node_is_marked(here, codes, machine, left):
     here.codes, here.machine = codes, machine
     result = here.run(evacuate.evacuate)
-    assert result["retcode"] == NOT_REVERTED and f", but these are left there: {left}. Bring" in result["verdict"]
+    assert result["retcode"] == NOT_REVERTED and f", but these are left there: {left}. To bring" in result["verdict"]
     assert KEY in here.catalog.values
 
 
@@ -173,9 +172,29 @@ def test_outside_of_the_windows_no_mark_is_written_or_removed(here):
     assert KEY in here.catalog.values
 
 
-@pytest.mark.parametrize("node", [None, "web11", ["web1"], {"web1": 1}, True, "", "../x", 5])
+@pytest.mark.parametrize("node", [None, "web11", ["web1", None], {"web1": 1}, True, "", "../x", 5, "web1,", []])
 @pytest.mark.parametrize("function", [evacuate.evacuate, evacuate.come_back])
 def test_other_nodes_are_refused(here, function, node):
     with pytest.raises(Refused):
         here.run(function, node=node)
     assert here.placed == []
+
+
+def test_several_nodes_are_evacuated_and_come_back_at_once(here):
+    here.environment = replace(
+        here.environment, nodes={**here.environment.nodes, "web3": Node("web3", "10.0.0.3", ("app",))}
+    )
+    result = here.run(evacuate.evacuate, "web1, web2")
+    assert result["nodes"] == ["web1", "web2"] and [app for app, *_ in here.placed] == 2 * ["mail", "shop", "till"]
+    marks = {key.rpartition("/")[2]: value["apps"] for key, value in here.catalog.values.items() if "/.away/" in key}
+    assert marks == {"web1": ["shop", "till"], "web2": ["mail", "shop"]}
+    assert result["verdict"].startswith(
+        "web1, web2 are out of use in e, and no app runs there. To bring them back, run"
+    )
+    # Once more, as after a failure: the apps that come back are known still.
+    here.catalog.values["deploy/e/shop/current"] = record(web3=["shop_1.0_1"])
+    here.run(evacuate.evacuate, ["web1"])
+    assert here.catalog.values[KEY]["apps"] == ["shop", "till"]
+    result = here.run(evacuate.come_back, "web1,web2")
+    assert result["verdict"] == "web1, web2 are in use again in e"
+    assert not [key for key in here.catalog.values if "/.away/" in key]

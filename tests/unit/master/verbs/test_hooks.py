@@ -71,7 +71,7 @@ def test_a_hook_that_is_to_run_again_has_no_mark(marked):
 
 def test_a_mark_that_cannot_be_read_can_be_settled(here):
     made = here(keys={STARTED_KEY: "anything"})
-    assert call(made)["verdict"] == "2.0 before_start-bbb `?`: its mark in Consul cannot be read"
+    assert call(made)["verdict"] == "2.0 before_start-bbb `?`: its mark cannot be read"
     call(made, settle="again")
     assert STARTED_KEY not in made.catalog.values
 

@@ -6,8 +6,8 @@ import contextlib
 from types import SimpleNamespace
 
 import pytest
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import Environment, Node
 from saltdeploy.master.verbs import promote, task
 
 from tests.support.fleet import instance, make_app, observe
@@ -45,7 +45,9 @@ def test_who_paused_on_all_nodes_is_told_of_others_that_serve_when_it_goes_on(no
     made = call(
         definitions=lambda *args: (environment, make_app()),
         marked=lambda environment: away,
-        site=lambda _environment, _app, nodes, choice: seen.append(nodes) or contextlib.nullcontext(SimpleNamespace()),
+        site=lambda _environment, _app, nodes, **options: (
+            seen.append(nodes) or contextlib.nullcontext(SimpleNamespace())
+        ),
     )
     monkeypatch.setattr(promote, "paused_release", lambda *args: ("1.0", {"nodes": nodes, "instances": 2}))
     monkeypatch.setattr(task, "carry_out", lambda *args: {})

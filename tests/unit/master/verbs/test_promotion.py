@@ -6,11 +6,12 @@ import time
 
 import pytest
 from saltdeploy import discovery
-from saltdeploy.core import records
+from saltdeploy.core import entries
 from saltdeploy.core.conditions import Conditions
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import Environment, Node
 from saltdeploy.definition.parity import Difference
+from saltdeploy.master.conditions import person
 from saltdeploy.master.verbs import promotion
 
 from tests.support.fleet import make_app
@@ -67,6 +68,13 @@ def accepted(monkeypatch):
     return of
 
 
+def operated(*operators):
+    """Return the pillar in which test has these operators."""
+    environments = PILLAR["environments"]
+    test = {**environments["test"], "operators": list(operators)}
+    return {**PILLAR, "environments": {**environments, "test": test}}
+
+
 def changed(**keys):
     """Return the pillar in which the shop of test has these keys."""
     environments = PILLAR["environments"]
@@ -80,6 +88,7 @@ def test_the_version_and_the_content_are_taken_without_the_number_of_the_setting
     assert found.as_data() == {"from_env": "test", "from_deployment": "d7"}
     assert accepted(record={"digests": {}}).digest == ""
     assert accepted(within=7200).version == "1.1"
+    assert accepted(pillar=operated(person(accepted.session.owner))).version == "1.1"
 
 
 @pytest.mark.parametrize(
@@ -96,6 +105,7 @@ def test_the_version_and_the_content_are_taken_without_the_number_of_the_setting
         ({"deployment": "d6"}, "somebody deploys it at this moment"),
         ({"within": 60}, "accepted in test 1.0 h ago, and production takes a release within 0.0 h (accept_within)"),
         ({"from_env": "production"}, "from_env=production: is the environment itself"),
+        ({"pillar": operated("nobody")}, "may not use test: environments:test:operators has nobody."),
         ({"from_env": "tset"}, "unknown environment 'tset'"),
         ({"machines": ["os"]}, "production and test are unlike in machines:os: see salt-run environment.diff"),
         ({"pillar": changed(env={"A": "1"}, version="1.1")}, "are unlike in apps:shop:env:A:"),
@@ -121,7 +131,7 @@ def test_other_apps_and_the_version_may_differ_and_the_rest_by_request(accepted)
 
 def test_the_time_is_that_of_the_deployment_and_not_of_later_runs(accepted):
     """A release that was scaled, evacuated or withdrawn and published again is no fresher for it."""
-    entries = [
+    history = [
         {"deployment": "d9", "verb": "scale", "retcode": 0, "record": {**RECORD, "deployment": "d9", "time": 300.0}},
         {"deployment": "d8", "verb": "deploy", "retcode": 1, "record": {**RECORD, "version": "2.0", "time": 250.0}},
         {"deployment": "d5", "verb": "deploy", "retcode": 0, "record": {**RECORD, "deployment": "d5", "time": 200.0}},
@@ -129,8 +139,8 @@ def test_the_time_is_that_of_the_deployment_and_not_of_later_runs(accepted):
         {"deployment": "d3", "verb": "deploy", "retcode": 0, "record": {**RECORD, "deployment": "d3", "time": 50.0}},
     ]
     record = {**RECORD, "deployment": "d9", "time": 300.0}
-    assert records.since(entries, record) == (200.0, "d5")
-    assert records.since([], record) == (300.0, "d9")
+    assert entries.since(history, record) == (200.0, "d5")
+    assert entries.since([], record) == (300.0, "d9")
 
 
 def test_a_node_that_does_not_answer_is_told(accepted):

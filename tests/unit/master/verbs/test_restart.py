@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 
 import pytest
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import DONE, NOT_REVERTED, Refused
-from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import outcome, preflight
 from saltdeploy.master.remote.fleet import Reply

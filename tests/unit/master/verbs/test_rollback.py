@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy.core.errors import DONE, Refused
+from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs import rollback
 
 from tests.support.fleet import instance, make_app
-from tests.support.verbs import entry, recorded
+from tests.support.verbs import Minions, entry, recorded
 
 NEW = instance("web1", "2.0")
 RECORD = recorded("2.0", {"web1": [NEW.id]})
@@ -197,3 +198,15 @@ def test_of_a_release_without_a_good_deployment_the_newest_settings_that_are_kep
 
 def test_the_release_that_runs_is_not_among_those_to_go_back_to(here):
     assert " Retained are: 1.0, 1.5." in refused(with_settings(here), "1.7")
+
+
+def test_a_node_that_is_left_out_must_not_serve_another_release_on(here):
+    """Clients would get both."""
+    old = instance("web3", "2.0")
+    replies = {node: Reply(node, None, "does not answer", silent=node == "web3") for node in ("web1", "web2", "web3")}
+    history = [entry("1.0"), entry("1.5"), entry("2.0")]
+    made = here(NEW, old, record=RECORD, releases=INSTALLED, history=history, minions=Minions(**{"test.ping": replies}))
+    made.session.skip_absent = True
+    assert "web3: does not answer, and clients get shop_2.0_100 on web3, which would serve on" in refused(made)
+    made.serve(NEW)
+    assert back(made)["version"] == "1.5"

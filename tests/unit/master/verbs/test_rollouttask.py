@@ -69,6 +69,7 @@ def test_a_deployment_has_the_longest_time_to_stop_of_all_that_is_there(monkeypa
     monkeypatch.setattr(rollouttask, "Deployment", deployment)
     site = SimpleNamespace(app=there, record=dict, fleet=None, discovery=None, environment=None)
     site.answering, site.observed, site.tolerated = ["web1"], ["web1"], frozenset()
+    site.forget, site.owing, site.settled = False, list, frozenset
     ending = rollouttask._act(
         Journal(), site, observe(), desired, Plan({}, (), (), True), None, Identity("d1", "ann"), ""
     )

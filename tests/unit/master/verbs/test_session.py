@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import Environment, Source
+from saltdeploy.core.model import Source
+from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs import session
 from saltdeploy.master.verbs.session import Session
 
@@ -37,6 +40,8 @@ def test_a_name_that_cannot_be_one_is_told_the_similar_name(name):
     [
         ("ann", None, "ann"),  # of salt-api
         ("sudo_ann", "ann", "ann"),
+        ("sudo_ann", None, "sudo_ann"),  # an account of this name, by salt-api
+        ("sudo_ann", "bob", "sudo_ann"),
         ("UNKNOWN", "ann", "ann"),
         (None, "ann", "ann"),
         (None, None, "process"),
@@ -46,6 +51,29 @@ def test_who_did_it_is_whom_salt_has_authenticated(monkeypatch, user, sudo, name
     monkeypatch.setattr(session.getpass, "getuser", lambda: "process")
     monkeypatch.setattr(session.os, "environ", {"SUDO_USER": sudo} if sudo else {})
     assert Session({}, user=user).owner.partition("@")[0] == name
+
+
+class Bus:
+    """The bus of a run. It keeps the events in a list that outlives it."""
+
+    def __init__(self, fired):
+        self.fired = fired
+
+    def fire_event(self, data, tag):
+        self.fired.append((data["message"], tag))
+
+
+def test_a_run_keeps_its_bus_and_survives_the_end_of_it():
+    """Runs that a reactor starts side by side share the globals of the module."""
+    ours, theirs = [], []
+    bus, other = Bus(ours), Bus(theirs)
+    found = {"__jid_event__": weakref.proxy(bus), "__user__": "Reactor"}
+    made = session.of_runner({}, found)
+    found["__jid_event__"] = weakref.proxy(other)
+    made.emit("one")
+    del bus
+    made.emit("two")
+    assert (ours, theirs) == ([("one", "progress")], [])
 
 
 def test_data_that_the_record_has_and_a_node_has_not_is_lost(monkeypatch):
@@ -102,6 +130,18 @@ def test_what_an_app_requires_must_be_there_to_go_on_and_not_to_go_back(here):
             pass
     with made.session.site(made.environment, made.app, back=True) as site:
         assert site.app.requires == ("database",)
+
+
+def test_a_missing_right_at_etcd_is_refused_before_anything_is_changed(here):
+    made = here()
+    nodes = {name: replace(node, roles=("etcd-server", "app")) for name, node in made.environment.nodes.items()}
+    skydns = replace(made.environment, nodes=nodes, discovery={"skydns": {"user": "saltdeploy-deployer"}})
+    made.catalog.granted = lambda: {"till"}
+    with pytest.raises(Refused, match="no rights at etcd yet to register shop.*salt web1 state.apply"):
+        with made.session.site(skydns, made.app):
+            pass
+    with made.session.site(skydns, made.app, back=True):
+        pass
 
 
 @pytest.fixture
@@ -165,3 +205,36 @@ def test_nodes_that_go_out_of_use_while_a_run_waits_are_not_placed_on(here):
             made.session.refuse_other_nodes(site)
     with made.session.site(made.environment, made.app, places=False) as site:
         made.session.refuse_other_nodes(site)
+
+
+def test_nodes_that_do_not_answer_are_left_out_on_request(here, monkeypatch):
+    made = here(record=recorded("1.0", {"web1": ["shop_1.0_100"]}))
+    replies = {n: Reply(n, None, "does not answer", silent=n == "web3") for n in made.environment.nodes}
+    monkeypatch.setattr(made.minions, "run", lambda function, nodes, **options: replies)
+    with made.session.site(made.environment, made.app) as site:
+        assert site.nodes == ("web1", "web2", "web3") and site.absent == frozenset()
+    made.session.skip_absent = True
+    with made.session.site(made.environment, made.app) as site:
+        assert site.nodes == site.needed == ("web1", "web2") and site.absent == {"web3"}
+    with pytest.raises(Refused, match="web3 does not answer, and is left out"):
+        with made.session.site(made.environment, made.app, "web3"):
+            pass
+
+
+def test_a_node_that_may_not_run_the_app_or_is_evacuated_owes_nothing(here, monkeypatch):
+    made = here(keys={"deploy/e/.away/web3": {"by": "ann"}})
+    nodes = {**made.environment.nodes, "lb1": Node("lb1", "127.0.0.1", ("loadbalancer",))}
+    made.environment = replace(made.environment, nodes=nodes)
+    replies = {n: Reply(n, None, "does not answer", silent=n != "web1") for n in nodes}
+    monkeypatch.setattr(made.minions, "run", lambda function, nodes, **options: replies)
+    made.session.skip_absent = True
+    with made.session.site(made.environment, made.app) as site:
+        assert site.nodes == ("web1",) and site.absent == {"web2"}
+
+
+def test_nobody_looks_twice_for_nodes_that_do_not_answer(here):
+    made = here()
+    made.session.skip_absent = True
+    assert made.session.look_for_absent(made.minions, made.environment) == frozenset()
+    assert made.session.beside(print, {}).look_for_absent(made.minions, made.environment) == frozenset()
+    assert made.minions.jobs == [("test.ping",)]

@@ -6,8 +6,9 @@ import math
 from dataclasses import replace
 
 import pytest
+from saltdeploy.core.environment import Environment, Group, Node
 from saltdeploy.core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, LockLost, Refused
-from saltdeploy.core.model import Environment, Group, Node, Strategy
+from saltdeploy.core.model import Strategy
 from saltdeploy.master.verbs import several
 
 from tests.support.fleet import make_app

@@ -7,19 +7,18 @@ from dataclasses import replace
 import pytest
 from saltdeploy import discovery
 from saltdeploy.core.conditions import Conditions, Window
+from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import DONE, NOT_REVERTED, REFUSED, REVERTED, DiscoveryUnavailable, Refused
-from saltdeploy.core.model import Environment, Node
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master.remote.fleet import Reply
 from saltdeploy.master.verbs import down, several, up
 
 from tests.support.fleet import make_app
-from tests.support.verbs import Catalog, Minions, call
+from tests.support.verbs import WELL, Catalog, Minions, call
 
 CHANGED = {"a": {"changes": {"x": 1}, "result": True}, "b": {"changes": {}, "result": True}}
 SAME = {"a": {"changes": {}, "result": True}}
 WOULD = {"a": {"changes": {}, "result": None}, "b": {"changes": {}, "result": False, "comment": "no Consul"}}
-WELL = {"agent": "", "free": 1, "size": 2, "low": False, "instances": [], "releases": [], "undefined": []}
 
 
 def environment(*apps, **roles):
@@ -129,7 +128,7 @@ def test_a_silent_node_that_is_out_of_use_is_left_out(bring_up, monkeypatch):
     done = {"runs": [], "verdict": "done", "retcode": DONE}
     result = bring_up(environment("shop", **NODES), {"s": SAME}, done, **{"test.ping": {"w": silent}})
     assert result["states"] == {"s": 0} and result["retcode"] == DONE
-    assert bring_up.warnings == ["w is out of use and does not answer, so it is left out."]
+    assert bring_up.warnings == ["w is left out: does not answer"]
 
 
 def test_a_second_run_that_changes_nothing_is_refused(bring_up):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from saltdeploy.core.environment import Environment
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import Environment
 from saltdeploy.master import verbs
 from saltdeploy.master.verbs import promote
 
@@ -19,7 +19,7 @@ def test_nodes_are_to_be_left_out_only_where_they_can_be_named(verb, monkeypatch
     """Of a node that does not answer."""
     asked, verb = [], getattr(verbs, verb)
 
-    def site_of(environment, app, nodes=None, choice=True, back=False, presumed=(), places=True):
+    def site_of(environment, app, nodes=None, choice=True, back=False, presumed=(), places=True, skips=True):
         asked.append(choice)
         raise Refused("web1 does not answer")
 

@@ -1,4 +1,4 @@
-"""The forms of the arguments that set up Consul's access control."""
+"""The forms of the arguments that set up the access control of Consul and etcd."""
 
 from __future__ import annotations
 
@@ -45,6 +45,26 @@ def _is_texts(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
 
+def _is_mapping(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_member(value: object) -> bool:
+    """Return whether a value has what :mod:`etcdpeers` needs of the configuration of a member of etcd."""
+    if not isinstance(value, dict):
+        return False
+    tls = value.get("peer-transport-security") or {"cert-file": "", "key-file": ""}
+    texts = [value.get(key) for key in ("name", "data-dir", "initial-cluster", "initial-cluster-state")]
+    if not (isinstance(tls, dict) and all(map(_is_text, [*texts, tls.get("cert-file"), tls.get("key-file")]))):
+        return False
+    members = [member.partition("=") for member in value["initial-cluster"].split(",")]
+    return all(url for _, _, url in members) and value["name"] in {name for name, _, _ in members}
+
+
+def _is_mapping_of_texts(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
 def _is_rights(value: object) -> bool:
     return isinstance(value, dict) and all(
         isinstance(some, list)
@@ -62,5 +82,9 @@ FORMS: dict[str, tuple[str, Callable[[object], bool]]] = {
     "url": ("a URL that begins with http:// or https://", _is_url),
     "policies": ("a list of names", _is_texts),
     "accessors": ("a list of ids", _is_texts),
+    "urls": ("a list of URLs", _is_texts),
+    "config": ("the configuration of a member, which is in its `initial-cluster`", _is_member),
+    "roles": ("a mapping of names to lists of rights", _is_mapping),
+    "passwords": ("a mapping of names to passwords", _is_mapping_of_texts),
     "rights": ("a mapping of text to lists of mappings", _is_rights),
 }
