@@ -149,7 +149,7 @@ def status(name=None, *extra, **kwargs):
 @_verb
 def diff(name=None, other=None, machines=True, *extra, **kwargs):
     """
-    Show in what two environments differ: apps, versions, settings, packages, sources, strategies and roles by their
+    Show the differences of two environments: apps, versions, settings, packages, sources, strategies and roles by their
     definitions, and the operating system, the kernel, Python, Salt and packages on their nodes. It ends with 0 only if
     they are alike. ``scale`` and ``ignore`` explain differences: see :doc:`/howto/parity`.
 

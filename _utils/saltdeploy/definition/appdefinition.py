@@ -183,7 +183,7 @@ def _check_unit(app: App, at: str) -> None:
 
 
 def _check_container(app: App, at: str) -> None:
-    """Raise DefinitionError if ``app`` is an image, and wants what a container cannot have."""
+    """Raise DefinitionError if ``app`` is an image, and wants something that a container cannot have."""
     if not app.source or app.source.kind != "container":
         return
     mistakes = Mistakes()

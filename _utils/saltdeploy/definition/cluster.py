@@ -131,8 +131,8 @@ def identities(name: str, environment: Mapping[str, Any]) -> dict[str, Identity]
 def refuse_older(at: str, program: Mapping[str, Any], oldest: tuple[int, ...], why: str) -> None:
     """Raise DefinitionError if the version of a program is older than ``oldest``.
 
-    :param program: what the environment says of the program.
-    :param why: what is wrong with an older version.
+    :param program: the environment's definition of the program.
+    :param why: the fault of an older version, for the message.
     """
     version = program["version"]
     if tuple(map(int, version.split("."))) < oldest:

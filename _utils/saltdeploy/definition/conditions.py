@@ -1,4 +1,4 @@
-"""The keys that say when something may be deployed to an environment, and who may do it.
+"""The keys that say when something may be deployed to an environment, and by whom.
 
 They belong to their environment alone, and only the master knows them.
 """

@@ -1,4 +1,4 @@
-"""The etcd and CoreDNS that highstate sets up for an environment with SkyDNS: what each node needs. Pure.
+"""The etcd and CoreDNS that highstate sets up for an environment with SkyDNS: the needs of each node. Pure.
 
 The configuration is for etcd 3.4 and newer: https://etcd.io/docs/v3.4/op-guide/configuration/
 """

@@ -64,5 +64,5 @@ def servers(environment: Environment) -> list[str]:
 
 
 def kind(environment: Environment) -> str:
-    """Return what these nodes are together, in words."""
+    """Return the words for these nodes together."""
     return "members of etcd" if "skydns" in environment.discovery else "Consul servers"

@@ -50,7 +50,7 @@ def _is_mapping(value: object) -> bool:
 
 
 def _is_member(value: object) -> bool:
-    """Return whether a value has what :mod:`etcdpeers` needs of the configuration of a member of etcd."""
+    """Return whether a value has all that :mod:`etcdpeers` needs of the configuration of a member of etcd."""
     if not isinstance(value, dict):
         return False
     tls = value.get("peer-transport-security") or {"cert-file": "", "key-file": ""}

@@ -151,7 +151,7 @@ class Connection:
     def failed(self, response: Response, what: str) -> Failed:
         """Return the exception for an answer that is no success.
 
-        :param what: what was asked: ``read key …``.
+        :param what: the request, for the message: ``read key …``.
         """
         body, begin = response.body.strip()[:300], self._begin
         if response.code == 403 or "Permission denied" in body:

@@ -1,4 +1,4 @@
-"""Who may do what in the etcd that highstate sets up: the rights of master, nodes and CoreDNS."""
+"""The rights in the etcd that highstate sets up: those of master, nodes and CoreDNS."""
 
 from __future__ import annotations
 

@@ -119,7 +119,7 @@ def _remove(name: str) -> None:
 
 
 def remove_container(name: str) -> str:
-    """Remove the container ``name`` whose processes have ended. Return what was wrong, empty if nothing.
+    """Remove the container ``name`` whose processes have ended. Return the error, empty if there is none.
 
     Only podman that was killed leaves its container.
     """

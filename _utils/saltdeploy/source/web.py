@@ -34,7 +34,7 @@ MOVED = (301, 302, 303, 307, 308)
 
 @dataclass(frozen=True)
 class Login:
-    """What a single server may see.
+    """The credentials that a single server may see.
 
     :param headers: headers of each request. Secret.
     :param cert: the files of a client certificate and of its key, or None.

@@ -1,4 +1,4 @@
-"""``deploy.unlock``: shows who deploys, and takes a lock away."""
+"""``deploy.unlock``: shows the holder of a lock, and takes it away."""
 
 from __future__ import annotations
 
