@@ -26,10 +26,10 @@ class Runtime:
     def __init__(self):
         self.up, self.broken = set(), False
 
-    def start(self, unit):
+    def start(self, *units):
         if self.broken:
             raise Failed("supervisord does not answer")
-        self.up.add(unit.id)
+        self.up.update(unit.id for unit in units)
 
     def stop_of(self, one):
         return Stop()
@@ -38,7 +38,7 @@ class Runtime:
         self.up.discard(one)
         return False
 
-    def forget(self, one):
+    def forget(self, *ids):
         pass
 
     def processes(self, one):

@@ -169,9 +169,11 @@ class Lifecycle:
             for slot in wanted:
                 instance = self.host.instances.allocate(app, version, self.node.address, deployment, slot, avoid, first)
                 started.append(replace(instance, held=held))
+            units = []
             for instance in started:
                 self.host.instances.save(instance)
-                self.runtime.start(preparation.write(self, app, instance, as_before).unit)
+                units.append(preparation.write(self, app, instance, as_before).unit)
+            self.runtime.start(*units)
         for instance in started:
             failures += self.prove(app, instance, deadline, deployment)
         return StartResult(not failures, [self._record(i) for i in started], failures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -82,7 +82,7 @@ def _stop(
     return ids
 
 
-def _end(lifecycle: Lifecycle, name: str, ids: Iterable[str], here: Mapping[str, Instance]) -> list[str]:
+def _end(lifecycle: Lifecycle, name: str, ids: Sequence[str], here: Mapping[str, Instance]) -> list[str]:
     """End and forget the instances ``ids``, all at once. Return the problems, in sentences.
 
     :param here: id -> Instance of the instances on this node.
@@ -90,16 +90,21 @@ def _end(lifecycle: Lifecycle, name: str, ids: Iterable[str], here: Mapping[str,
 
     def end(instance: str) -> tuple[str, str]:
         try:
-            warning = lifecycle.ending.stop(instance, *_place(lifecycle, name, instance, here))
-            lifecycle.ending.forget(instance)
+            return lifecycle.ending.stop(instance, *_place(lifecycle, name, instance, here)), ""
         except Failed as exc:
             return "", str(exc)
-        return warning, ""
 
     with ThreadPoolExecutor(deadlines.STOPPED_AT_ONCE) as pool:
-        outcomes = list(pool.map(end, ids))
-    lifecycle.warnings += [warning for warning, _ in outcomes if warning]
-    return [problem for _, problem in outcomes if problem]
+        outcomes = dict(zip(ids, pool.map(end, ids)))
+    lifecycle.warnings += [warning for warning, _ in outcomes.values() if warning]
+    problems = [problem for _, problem in outcomes.values() if problem]
+    ended = [i for i, (_, problem) in outcomes.items() if not problem]
+    try:
+        if ended:
+            lifecycle.ending.forget(*ended)
+    except Failed as exc:
+        problems.append(str(exc))
+    return problems
 
 
 def _place(lifecycle: Lifecycle, name: str, instance: str, here: Mapping[str, Instance]) -> tuple[str, int | None]:

@@ -73,11 +73,12 @@ class Ending:
         wrong = images.remove_container(podman.name(instance))
         return f"{instance} is stopped, but its container stays. {wrong}." if wrong else ""
 
-    def forget(self, instance: str) -> None:
-        """Remove the unit and the folder of an instance that was stopped."""
+    def forget(self, *instances: str) -> None:
+        """Remove the units and the folders of instances that were stopped."""
         with explained():
-            self.runtime.forget(instance)
-        self.host.instances.forget(instance)
+            self.runtime.forget(*instances)
+        for instance in instances:
+            self.host.instances.forget(instance)
 
     def sweep(self, app: App, address: str, spared: Collection[str]) -> list[str]:
         """End the processes of ``app`` that belong to no instance. Return a warning for each process.

@@ -69,8 +69,8 @@ class Runtime(Protocol):
     name: str
     lacks: tuple[str, ...]
 
-    def start(self, unit: Unit) -> None:
-        """Start ``unit``, also after each reboot."""
+    def start(self, *units: Unit) -> None:
+        """Start ``units``, also after each reboot."""
 
     def stop(self, instance: str) -> bool:
         """Stop the processes of ``instance``. Return whether a process had to be killed."""
@@ -78,8 +78,8 @@ class Runtime(Protocol):
     def stop_of(self, instance: str) -> Stop:
         """Return the Stop that ``instance`` was started with."""
 
-    def forget(self, instance: str) -> None:
-        """Remove the stopped ``instance``. An unknown id is no error."""
+    def forget(self, *instances: str) -> None:
+        """Remove the stopped ``instances``. An unknown id is no error."""
 
     def resume(self, instance: str) -> None:
         """Start the stopped ``instance`` again."""

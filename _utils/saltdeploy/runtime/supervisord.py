@@ -77,8 +77,12 @@ class Supervisord:
     def __init__(self, socket_path: str | os.PathLike[str], include: str | os.PathLike[str]) -> None:
         self.socket_path, self.include = socket_path, Path(include)
 
-    def start(self, unit: Unit) -> None:
-        """Write and start ``unit``, also after each start of supervisord."""
+    def start(self, *units: Unit) -> None:
+        """Write and start ``units``, also after each start of supervisord."""
+        for unit in units:
+            self._start(unit)
+
+    def _start(self, unit: Unit) -> None:
         if unit.adopted:
             raise Refused(f"supervisord has no unit {unit.adopted}: only systemd has. Write `run` in place of `unit`.")
         program = PREFIX + unit.id
@@ -123,10 +127,11 @@ class Supervisord:
         # If a signal ended it after the timeout, that was SIGKILL. Until then it had only its stop signal.
         return time.monotonic() >= began + timeout and self._info(program).get("exitstatus") == -1
 
-    def forget(self, instance: str) -> None:
-        """Remove the unit of the stopped ``instance``. An unknown id is no error."""
-        self._call("removeProcessGroup", PREFIX + instance, ignore=(BAD_NAME,))
-        self._file(instance).unlink(missing_ok=True)
+    def forget(self, *instances: str) -> None:
+        """Remove the units of the stopped ``instances``. An unknown id is no error."""
+        for instance in instances:
+            self._call("removeProcessGroup", PREFIX + instance, ignore=(BAD_NAME,))
+            self._file(instance).unlink(missing_ok=True)
         self._reload()
 
     def resume(self, instance: str) -> None:

@@ -59,8 +59,9 @@ class Node:
     def save(self, one):
         self.here[one.id] = one
 
-    def forget(self, one):
-        self.here.pop(one, None)
+    def forget(self, *ids):
+        for one in ids:
+            self.here.pop(one, None)
 
     def folder(self, one):
         folder = Path(FOLDER.name, one)

@@ -49,7 +49,7 @@ class Runtime:
             self.started.pop(instance).wait()
         return False
 
-    def forget(self, instance):
+    def forget(self, *instances):
         pass
 
 

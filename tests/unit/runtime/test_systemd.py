@@ -82,6 +82,32 @@ def test_a_service_is_written_with_the_stop_of_its_unit(tmp_path, monkeypatch):
     assert "KillMode=mixed" in lines and "PrivateTmp=yes" not in lines
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root asks systemd")
+def test_systemd_reads_its_units_again_once_for_all_instances_of_a_job(tmp_path, monkeypatch):
+    from saltdeploy.runtime import systemd
+
+    (tmp_path / "systemctl").write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/asked\n')
+    (tmp_path / "systemctl").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(systemd, "UNITS", tmp_path)
+    both, names = [UNIT, dataclasses.replace(UNIT, id="shop_1.0_81")], "app-shop_1.0_80.service app-shop_1.0_81.service"
+    systemd.Systemd().start(*both)
+    assert (tmp_path / "app-shop_1.0_81.service").exists()
+    systemd.Systemd().forget(*(unit.id for unit in both), "shop_1.0_82")
+    assert (tmp_path / "asked").read_text().splitlines() == [
+        f"enable --quiet --no-reload {names}",
+        "daemon-reload",
+        f"start {names}",
+        f"disable --quiet --no-reload {names}",
+        "daemon-reload",
+        f"reset-failed {names}",
+    ]
+    assert not list(tmp_path.glob("*.service"))
+    systemd.Systemd().start()
+    systemd.Systemd().forget("shop_1.0_80")
+    assert len((tmp_path / "asked").read_text().splitlines()) == 6
+
+
 def test_a_copy_of_a_packages_unit():
     own = "[Unit]\nDescription=%N\n[Service]\nPIDFile=/run/%p.pid\nExecStart=/x %n 5%%n %i\n"
     text = f"{own}[Install]\nWantedBy=multi-user.target\nAlias=other.service\n"
