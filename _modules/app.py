@@ -16,7 +16,6 @@ The configuration of a minion may have:
 """
 
 import dataclasses
-import os
 import time
 
 import saltdeploy
@@ -65,6 +64,9 @@ def observe(name, refresh=False, deployment=None, compare=None):
     settings. Each has the settings that differ from the definition of now, or None if they were not compared:
     ``{"env": ["LOG_LEVEL"], "run": []}`` has the keys of the definition, and the names below them, without any value.
 
+    ``prepared`` says whether an installation needs no states: the packages and the user of the app are here, and it has
+    no further states. It is False without ``compare``.
+
     name
         The app.
     refresh
@@ -88,6 +90,7 @@ def observe(name, refresh=False, deployment=None, compare=None):
         lifecycle.begin(name, run, compare)
     return {
         **dataclasses.asdict(comparison.observe(lifecycle, name, compare)),
+        "prepared": compare is not None and from_salt.prepared(lifecycle, name, __salt__),
         "saltdeploy": saltdeploy.__version__,
         "applying_states": bool(__salt__["saltutil.is_running"]("state.*")),
     }
@@ -201,9 +204,7 @@ def needs(name):
 
         salt web1 app.needs shop
     """
-    app = _lifecycle().app(name)
-    user = app.user if os.geteuid() == 0 and app.user != "root" else ""
-    return {"packages": list(app.packages), "user": user, "states": list(app.states)}
+    return from_salt.needs(_lifecycle().app(name))
 
 
 def room(name, version):

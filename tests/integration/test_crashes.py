@@ -18,7 +18,7 @@ NUMBERS = range(1, 60)
 STEPS = {
     *(
         f"{one_of}{job}"
-        for job in ("state.apply", "app.start", "discovery.publish", "app.stop")
+        for job in ("app.install", "app.start", "discovery.publish", "app.stop")
         for one_of in ("", "one of ")
     ),
     *("deploy.test_peers", "write current", "write history"),

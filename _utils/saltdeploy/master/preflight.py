@@ -74,7 +74,7 @@ def observe(site: Site, journal: Journal, deployment: str | None = None) -> Obse
     seen = {node: replies[node].value for node in site.observed}
     _refuse_others(site, seen)
     for node, value in seen.items():
-        if value["applying_states"]:
+        if value["applying_states"] and not value["prepared"]:
             journal.say(f"{node} applies states just now: an installation there waits for it")
     _warn(journal, seen)
     return Observed(
@@ -89,6 +89,7 @@ def observe(site: Site, journal: Journal, deployment: str | None = None) -> Obse
         # The settings on a node that was not chosen count, too.
         editions={node: kept for node in site.answering if (kept := _editions(replies[node].value)) is not None},
         slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
+        prepared=frozenset(node for node, value in seen.items() if value["prepared"]),
     )
 
 

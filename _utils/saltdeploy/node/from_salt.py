@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import salt.exceptions
 import salt.fileclient
@@ -19,6 +21,9 @@ from ..core.errors import Failed
 from ..definition import templateerrors
 from .host import Host
 from .lifecycle import Lifecycle
+
+if TYPE_CHECKING:
+    from ..core.model import App
 
 # How long Salt itself waits until a minion has loaded its pillar, in seconds.
 REFRESH = 30.0
@@ -51,6 +56,31 @@ def packages(functions: Functions, names: Sequence[str]) -> Mapping[str, str]:
     # With a single name, Salt returns a text.
     found = functions["pkg.version"](*names) if names else {}
     return found if isinstance(found, dict) else {names[0]: found}
+
+
+def needs(app: App) -> dict[str, Any]:
+    """Return the needs of an app's releases on this node, as plain data: ``packages``, ``user`` and ``states``."""
+    user = app.user if os.geteuid() == 0 and app.user != "root" else ""
+    return {"packages": list(app.packages), "user": user, "states": list(app.states)}
+
+
+def prepared(lifecycle: Lifecycle, name: str, functions: Functions) -> bool:
+    """Return whether this node has what the state ``app.release`` sets up before an installation of app ``name``.
+
+    Nobody can tell whether further states have anything to do.
+    """
+    app = lifecycle.environment.apps.get(name)
+    if app is None or app.source is None:
+        return False
+    wanted = needs(app)
+    return not wanted["states"] and _has_user(wanted["user"]) and all(packages(functions, wanted["packages"]).values())
+
+
+def _has_user(name: str) -> bool:
+    try:
+        return not name or bool(pwd.getpwnam(name))
+    except KeyError:
+        return False
 
 
 def refresh(opts: Options, pillar: Pillar, functions: Functions) -> dict[str, Any]:

@@ -79,6 +79,7 @@ class Observed:
     :param stop_timeout: the longest time that any of the instances has to end, in seconds.
     :param editions: node -> edition whose settings are kept there -> the settings that differ from the definition of
         now. None if they were not compared.
+    :param prepared: the nodes on which an installation needs no states.
     """
 
     instances: tuple[Instance, ...] = ()
@@ -92,6 +93,7 @@ class Observed:
     slots: dict[str, int] = field(default_factory=dict)
     stop_timeout: float = 0.0
     editions: dict[str, dict[str, Changes | None]] = field(default_factory=dict)
+    prepared: frozenset[str] = frozenset()
 
     def zone(self, node: str) -> str:
         """Return the zone of ``node``."""

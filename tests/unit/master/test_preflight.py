@@ -30,6 +30,7 @@ VALUE = {
     "data": "",
     "slots": None,
     "editions": {"1.0": None, "1.0@2": {"env": ["LEVEL"]}},
+    "prepared": False,
 }
 APP = App("shop", Source("pip", "shop"), "run", ports=PortRange(100, 109), strategy=Strategy(healthy_deadline=5.0))
 
@@ -174,6 +175,13 @@ def test_a_node_that_applies_states_is_told():
     here, journal = site([Reply("web2", {**VALUE, "applying_states": True})]), Journal()
     preflight.observe(here, journal)
     assert journal.said == ["web2 applies states just now: an installation there waits for it"]
+
+
+def test_an_installation_without_states_waits_for_none():
+    replies = [Reply(n, {**VALUE, "applying_states": True, "prepared": True}) for n in ("web1", "web3")]
+    here, journal = site(replies), Journal()
+    assert preflight.observe(here, journal).prepared == {"web1", "web3"}
+    assert journal.said == []
 
 
 def test_a_master_that_keeps_pillars_is_told_to_forget_them():

@@ -1,5 +1,6 @@
 """What the execution modules have in common."""
 
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -169,6 +170,28 @@ def test_a_pillar_that_does_not_come_is_an_error(monkeypatch):
     with pytest.raises(Failed, match="the master does not send its pillar to web1: timed out"):
         from_salt.refresh({"id": "web1", "grains": {}, "saltenv": None}, PILLAR, {})
     assert compiler.destroyed
+
+
+@pytest.mark.parametrize(
+    "about, prepared",
+    [
+        ({"user": "root"}, True),
+        ({"user": "nobody", "packages": ["curl"]}, True),
+        ({"user": "nobody-of-this-name"}, os.geteuid() != 0),
+        ({"user": "root", "packages": ["curl", "nowhere"]}, False),
+        ({"user": "root", "states": ["shop.extra"]}, False),
+        ({"source": {"pip": 1}}, False),
+    ],
+)
+def test_an_installation_needs_no_states_where_packages_and_user_are_there_and_no_states_are_wanted(about, prepared):
+    shop = {**PILLAR["apps"]["shop"], **about}
+    functions = {
+        "config.get": lambda key, default, **where: default,
+        "pkg.version": lambda *names: {"curl": "7", "nowhere": ""} if len(names) > 1 else "7",
+    }
+    lifecycle = from_salt.lifecycle({"id": "web1"}, {**PILLAR, "apps": {"shop": shop}}, functions)
+    assert from_salt.prepared(lifecycle, "shop", functions) is prepared
+    assert from_salt.prepared(lifecycle, "till", functions) is False
 
 
 @pytest.mark.parametrize("names", [[], ["curl"], ["curl", "nowhere"]])

@@ -41,6 +41,7 @@ OBSERVATION: dict[str, Types] = {
     "data": str,
     "slots": (int, type(None)),
     "editions": dict,
+    "prepared": bool,
 }
 CHANGED: dict[str, Types] = {"settings": dict, "registrations": dict, "restarts": dict}
 MACHINE: dict[str, Types] = {
@@ -154,6 +155,11 @@ def started(value: Any, app: App, node: Node, version: str, count: int, deployme
         if app.ports and i["port"] not in app.ports:
             return f"{i['id']} is said to have port {i['port']}, which is none of {app.ports}"
     return ""
+
+
+def installed(node: str, value: Any) -> str:
+    """Compare the value of ``app.install``: whether anything was done."""
+    return "" if isinstance(value, bool) else f"found {shown(value)}, true or false is expected"
 
 
 def exactly(asked: Asked) -> Answer:

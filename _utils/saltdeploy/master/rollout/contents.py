@@ -107,10 +107,13 @@ def recorded(record: Record | None, observed: Observed) -> dict[str, str]:
     return {release: digest for release, digest in digests.items() if release in kept}
 
 
-def agree(fleet: Fleet, app: App, version: str, installing: Sequence[str], observed: Observed, known: str = "") -> str:
-    """Return the digest of a release's archive on all nodes. It is empty if there is none or no node knows it.
+def agree(
+    fleet: Fleet, app: App, version: str, installing: Sequence[str], observed: Observed, known: str = ""
+) -> tuple[str, frozenset[str]]:
+    """Return the digest of a release's archive on all nodes, and the nodes that have another problem with it.
 
-    A deployment asks for it once. The installation itself reports all other problems.
+    The digest is empty if there is none or no node knows it. A deployment asks for it once. The state that installs the
+    release reports all other problems.
 
     :param known: the digest that the record has of the release, if any.
     :raises Failed: the digest is not the same on all nodes.
@@ -119,7 +122,8 @@ def agree(fleet: Fleet, app: App, version: str, installing: Sequence[str], obser
     told = _two_contents(app, version, replies, known=known)
     if told:
         raise Failed(told)
-    return next((reply.value["digest"] for reply in replies.values() if reply.ok and reply.value["digest"]), "")
+    digest = next((reply.value["digest"] for reply in replies.values() if reply.ok and reply.value["digest"]), "")
+    return digest, frozenset(node for node, reply in replies.items() if not reply.ok)
 
 
 def differing_packages(fleet: Fleet, app: App, version: str, some: Sequence[str]) -> str:

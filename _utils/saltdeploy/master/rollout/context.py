@@ -66,6 +66,7 @@ class Context:
     :param lock: the held lock. Every write goes through it.
     :param serving: the instances that are published and run.
     :param artifact: the SHA-256 of the archive that all nodes must install. Empty if it is not known beforehand.
+    :param prepared: names of the nodes on which the installation needs no states.
     """
 
     jobs: Jobs
@@ -79,6 +80,7 @@ class Context:
     serving: Sequence[Instance] = ()
     notes: Notes = Notes()
     artifact: str = ""
+    prepared: frozenset[str] = frozenset()
 
     @property
     def app(self) -> App:

@@ -99,20 +99,9 @@ class Deployment:
 
     def _install(self, nodes: Sequence[str]) -> None:
         self.hooks.run("before_install", nodes)
-        about = {"app": self.app.name, "version": self.desired.release}
-        about.update(digest=self.context.artifact, deployment=self.context.identity.id)
+        step = steps.install(self.context, nodes)
         try:
-            self.jobs.run(
-                "install",
-                "state.apply",
-                nodes,
-                "app.release",
-                pillar={"saltdeploy": about},
-                queue=False,
-                on_busy=lambda node: self.jobs.journal.say(f"{node} applies states just now: its installation waits"),
-                deadline=self.strategy.progress_deadline,
-                told=lambda _: f"{self.app.name} {self.desired.release}",
-            )
+            self.jobs.run(*step.job, **step.options)
         except PhaseFailed as exc:
             self._lose(exc, nodes)
         self.hooks.run("after_install", [node for node in nodes if node not in self.budget.failed])

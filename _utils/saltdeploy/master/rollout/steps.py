@@ -12,7 +12,7 @@ from ..remote import answers
 from ..remote.jobs import most, publish_deadline, stop_deadline, told_ids
 
 if TYPE_CHECKING:
-    from .context import Ids
+    from .context import Context, Ids
 
     Answer = Callable[[str, Any], str]
 
@@ -31,6 +31,18 @@ class Step(NamedTuple):
     def nodes(self) -> Collection[str]:
         """The nodes that run it."""
         return self.job[2]
+
+
+def install(context: Context, nodes: Collection[str]) -> Step:
+    """Install the release on ``nodes``. A state run takes longer, so it is left out if no node needs any state."""
+    name, version, journal = context.app.name, context.desired.release, context.jobs.journal
+    about = {"digest": context.artifact, "deployment": context.identity.id}
+    options = {"deadline": context.strategy.progress_deadline, "told": lambda _: f"{name} {version}"}
+    if context.prepared.issuperset(nodes):
+        return Step(("install", "app.install", nodes, name, version), {**about, "answer": answers.installed, **options})
+    options["pillar"] = {"saltdeploy": {"app": name, "version": version, **about}}
+    options["on_busy"] = lambda node: journal.say(f"{node} applies states just now: its installation waits")
+    return Step(("install", "state.apply", nodes, "app.release"), {"queue": False, **options})
 
 
 def stop(phase: str, app: App, ids: Ids) -> Step:

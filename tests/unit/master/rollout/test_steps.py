@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from saltdeploy.core import deadlines
@@ -29,6 +30,12 @@ STEPS = {
 }
 
 
+class Journal:
+    def __init__(self):
+        self.said = []
+        self.say = self.said.append
+
+
 @pytest.mark.parametrize(
     "name, phase, function",
     [
@@ -46,6 +53,31 @@ def test_each_step_is_a_job_on_the_nodes_of_its_instances(name, phase, function)
     step, asked = STEPS[name], WEIGHTS if name == "weigh" else IDS
     assert step.job == (phase, function, asked, "shop", asked)
     assert list(step.nodes) == ["web1", "web2"] and step.options["told"] is told_ids
+
+
+@pytest.mark.parametrize("prepared", [(), ("web1",), ("web1", "web2"), ("web1", "web2", "web3")])
+def test_an_installation_is_a_state_run_unless_no_node_needs_a_state(prepared):
+    context = SimpleNamespace(
+        app=APP,
+        desired=SimpleNamespace(release="1.0"),
+        artifact="a" * 64,
+        identity=SimpleNamespace(id="d1"),
+        strategy=APP.strategy,
+        jobs=SimpleNamespace(journal=Journal()),
+        prepared=frozenset(prepared),
+    )
+    step = steps.install(context, ["web1", "web2"])
+    about = {"digest": "a" * 64, "deployment": "d1"}
+    assert step.options["deadline"] == APP.strategy.progress_deadline and step.options["told"]({}) == "shop 1.0"
+    if len(prepared) < 2:
+        assert step.job == ("install", "state.apply", ["web1", "web2"], "app.release")
+        assert step.options["pillar"] == {"saltdeploy": {"app": "shop", "version": "1.0", **about}}
+        step.options["on_busy"]("web1")
+        assert context.jobs.journal.said == ["web1 applies states just now: its installation waits"]
+    else:
+        assert step.job == ("install", "app.install", ["web1", "web2"], "shop", "1.0")
+        assert about.items() <= step.options.items() and "on_busy" not in step.options
+        assert [bool(step.options["answer"]("web1", value)) for value in (True, False, None, "yes")] == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("name, some", [(name, name in ("weigh", "restore")) for name in STEPS])
