@@ -43,7 +43,9 @@ def _lifecycle(pillar=None):
 
 
 def _refreshed(wanted):
-    return from_salt.refresh(__opts__, __pillar__, __salt__) if arguments.flag("refresh", wanted) else None
+    """Return the pillar as the master has it now, if it is ``wanted``, and else None."""
+    wanted = __opts__["id"] in wanted if isinstance(wanted, list) else arguments.flag("refresh", wanted)
+    return from_salt.refresh(__opts__, __pillar__, __salt__) if wanted else None
 
 
 def _parse_ids(value):
@@ -70,7 +72,8 @@ def observe(name, refresh=False, deployment=None, compare=None):
     name
         The app.
     refresh
-        True refreshes the pillar first. With ``pillar_cache``, the master sends the pillar that it has cached.
+        True refreshes the pillar first, as does a list of minions on those that are in it. With ``pillar_cache``, the
+        master sends the pillar that it has cached.
     deployment
         The run that has the app's lock. From now on, this node refuses jobs of earlier runs. With ``compare``,
         the settings of the definition stay as they are now for the whole run, also if it changes meanwhile.
@@ -92,6 +95,7 @@ def observe(name, refresh=False, deployment=None, compare=None):
         **dataclasses.asdict(comparison.observe(lifecycle, name, compare)),
         "prepared": compare is not None and from_salt.prepared(lifecycle, name, __salt__),
         "saltdeploy": saltdeploy.__version__,
+        "environment": lifecycle.environment.name,
         "applying_states": bool(__salt__["saltutil.is_running"]("state.*")),
     }
 

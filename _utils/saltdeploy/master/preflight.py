@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..core import versions
+from ..core import records, versions
 from ..core.errors import Refused
 from ..core.model import Instance
 from ..core.words import by_problem
@@ -42,7 +42,7 @@ NEWEST = 300.0
 
 
 def observe(site: Site, journal: Journal, deployment: str | None = None) -> Observed:
-    """Have all nodes refresh their pillar. Return the facts on the site's app that the planner needs.
+    """Have the nodes of the app refresh their pillar. Return the facts on it that the planner needs, from all nodes.
 
     It also sets the nodes of ``site`` that answer, and the nodes whose instances were looked at.
 
@@ -52,15 +52,9 @@ def observe(site: Site, journal: Journal, deployment: str | None = None) -> Obse
     """
     environment, app, fleet = site.environment, site.app, site.fleet
     stale = _refresh(fleet, environment.nodes) if fleet.opts.get("pillar_cache") else {}
-    replies = fleet.run(
-        "app.observe",
-        environment.nodes,
-        app.name,
-        refresh=True,
-        deployment=deployment,
-        compare=site.compare,
-        deadline=2 * TALK_DEADLINE,
-    )
+    replies = _observe(site, list(environment.nodes), _concerned(site), deployment)
+    late = [node for node in environment.nodes if node not in _concerned(site) and _is_concerned(replies[node], site)]
+    replies.update(_observe(site, late, late, deployment))
     # A node that is out of use may be half repaired, and counts as silent then.
     lost = {n for n in environment.nodes if replies[n].silent or (n in environment.away and replies[n].error)}
     site.answering = [n for n in environment.nodes if n not in lost]
@@ -91,6 +85,34 @@ def observe(site: Site, journal: Journal, deployment: str | None = None) -> Obse
         slots={node: value["slots"] for node, value in seen.items() if value.get("slots") is not None},
         prepared=frozenset(node for node, value in seen.items() if value["prepared"]),
     )
+
+
+def _observe(site: Site, nodes: Sequence[str], concerned: Collection[str], deployment: str | None) -> dict[str, Reply]:
+    """Ask ``nodes`` about the app of ``site``. Those that are ``concerned`` refresh their pillar first."""
+    about: dict[str, Any] = {"deployment": deployment, "compare": site.compare}
+    refresh = set(nodes) <= set(concerned) or sorted(concerned)
+    return site.fleet.run("app.observe", nodes, site.app.name, refresh=refresh, **about, deadline=2 * TALK_DEADLINE)
+
+
+def _concerned(site: Site) -> set[str]:
+    """Return the nodes that may use their pillar's definition of the app: to run it, to end it, or to test it.
+
+    Each pillar costs the master a tenth of a second, so the other nodes of an environment are not asked to refresh it.
+    """
+    environment, app = site.environment, site.app
+    if any(test.origin == "peer" for test in app.tests):
+        return set(environment.nodes)
+    recorded = (site.record() or records.NOTHING)["nodes"]
+    return {*site.nodes, *environment.eligible(app), *environment.away, *recorded}
+
+
+def _is_concerned(reply: Reply, site: Site) -> bool:
+    """Return whether a node without a fresh pillar needs one: it has something of the app, or its pillar is too old."""
+    if reply.silent or reply.error:
+        return not reply.silent
+    value = reply.value if isinstance(reply.value, dict) else {}
+    parts = (value.get(key) for key in ("instances", "releases", "data", "editions"))
+    return value.get("environment") != site.environment.name or any(parts)
 
 
 def _editions(value: Any) -> dict[str, Changes | None] | None:

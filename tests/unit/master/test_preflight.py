@@ -8,7 +8,7 @@ import pytest
 from saltdeploy import __version__
 from saltdeploy.core.environment import Environment, Node
 from saltdeploy.core.errors import Refused
-from saltdeploy.core.model import App, PortRange, Registration, Source, Strategy
+from saltdeploy.core.model import App, PortRange, Probe, Registration, Source, Strategy
 from saltdeploy.definition import stops
 from saltdeploy.discovery import Endpoint
 from saltdeploy.master import preflight
@@ -22,6 +22,7 @@ from tests.support.fleet import instance
 NODES = ("web1", "web2", "web3")
 VALUE = {
     "saltdeploy": __version__,
+    "environment": "e",
     "applying_states": False,
     "instances": [],
     "stop_timeouts": {},
@@ -42,7 +43,8 @@ class Fleet:
         self.opts, self.replies, self.jobs, self.refreshed = opts, replies, [], {}
 
     def run(self, function, nodes, *args, deadline, **kwargs):
-        self.jobs.append((function, args, kwargs))
+        if nodes:
+            self.jobs.append((function, args, kwargs))
         if function == "saltutil.refresh_pillar":
             return {node: self.refreshed.get(node, Reply(node, True)) for node in nodes}
         return {node: self.replies.get(node, Reply(node, VALUE)) for node in nodes}
@@ -66,8 +68,9 @@ def site(replies=(), opts=(), **changes):
         "observed": None,
         "compare": None,
         "skips": True,
+        "record": lambda: None,
     }
-    return SimpleNamespace(environment=environment, fleet=fleet, **{"app": APP, **given, **changes})
+    return SimpleNamespace(**{"environment": environment, "fleet": fleet, "app": APP, **given, **changes})
 
 
 def silent(node):
@@ -80,6 +83,60 @@ def test_all_that_answer_are_looked_at_in_one_job():
     assert here.answering == here.observed == ["web1", "web3"] and set(observed.releases) == {"web1", "web3"}
     assert journal.warnings == ["web2 does not answer: its instances are not seen."]
     assert here.fleet.jobs == [("app.observe", ("shop",), {"refresh": True, "deployment": None, "compare": None})]
+
+
+class Asked(Fleet):
+    """Nodes that answer by the pillar that they have, or by a fresh one; it keeps which nodes were asked in each job."""
+
+    def run(self, function, nodes, *args, refresh, **kwargs):
+        if nodes:
+            self.jobs.append((list(nodes), refresh))
+        asked = {node: refresh is True or node in refresh for node in nodes}
+        return {n: Reply(n, VALUE) if fresh or n not in self.replies else self.replies[n] for n, fresh in asked.items()}
+
+
+IDLE = {**VALUE, "releases": [], "editions": {}}
+STALE = {
+    "nothing": (Reply("lb1", IDLE), False),
+    "silence": (Reply("lb1", None, "does not answer", silent=True), False),
+    "an error": (Reply("lb1", None, "Consul does not answer"), True),
+    "an older version": (Reply("lb1", {"saltdeploy": "0.1"}), True),
+    "another environment": (Reply("lb1", {**IDLE, "environment": "other"}), True),
+    "an instance": (Reply("lb1", {**IDLE, "instances": [instance("lb1").__dict__]}), True),
+    "a release": (Reply("lb1", {**IDLE, "releases": ["1.0"]}), True),
+    "data": (Reply("lb1", {**IDLE, "data": "/data"}), True),
+    "settings": (Reply("lb1", {**IDLE, "editions": {"1.0": None}}), True),
+}
+
+
+def with_balancer(roles=("loadbalancer",), app=APP, **changes):
+    """Return a site with a node more, which may not run the app, and whose nodes answer with the pillar they have."""
+    nodes = {**{n: Node(n, "127.0.0.1", ("app",)) for n in NODES}, "lb1": Node("lb1", "127.0.0.2", roles)}
+    found = site(environment=Environment("e", nodes, {"shop": app}), app=app, **changes)
+    found.fleet = Asked({}, {})
+    return found
+
+
+@pytest.mark.parametrize("what", STALE)
+def test_a_node_that_has_nothing_of_the_app_keeps_its_pillar(what):
+    here, (reply, again) = with_balancer(), STALE[what]
+    here.fleet.replies["lb1"] = reply
+    preflight.observe(here, Journal())
+    assert here.fleet.jobs == [([*NODES, "lb1"], list(NODES)), *([(["lb1"], True)] if again else [])]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"app": replace(APP, tests=(Probe("http", "/", origin="peer"),))},
+        {"record": lambda: {"nodes": {"lb1": ["shop_1.0_100"]}}},
+        {"roles": ("app",)},
+    ],
+)
+def test_a_node_that_may_use_the_definition_refreshes_its_pillar(changes):
+    here = with_balancer(**changes)
+    preflight.observe(here, Journal())
+    assert here.fleet.jobs == [([*NODES, "lb1"], True)]
 
 
 def test_what_nodes_warn_of_is_told_once():

@@ -33,6 +33,7 @@ TYPES: dict[str, Types] = {"str": str, "int": int, "bool": bool, "int | None": (
 INSTANCE = {f.name: TYPES[str(f.type)] for f in fields(Instance)}
 OBSERVATION: dict[str, Types] = {
     "saltdeploy": str,
+    "environment": str,
     "applying_states": bool,
     "instances": list,
     "stop_timeouts": dict,
