@@ -11,11 +11,11 @@ from tooling import ToolError, debian
 from tooling.commands import environment, run
 from tooling.daemons import OWNER
 
-PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "iproute2", "procps")
+PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-requests", "iproute2", "procps")
 # Not installed: hosts reach no mirror, so apt finds these, and what they depend on, in a folder.
 INSTALLABLE = (
     *("ca-certificates", "dns-root-data", "dnsmasq", "etcd-client", "etcd-server", "haproxy", "openssl"),
-    *("postgresql", "python3-venv", "systemd-resolved", "unbound", "wrk"),
+    *("postgresql", "python3-venv", "supervisor", "systemd-resolved", "unbound", "wrk"),
 )
 MIRROR = "var/lib/lab/packages"
 # The services that give a host its address.

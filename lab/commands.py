@@ -42,9 +42,10 @@ def _up(lab, arguments, repository):
     began, them = time.monotonic(), " and ".join(names)
     with progress.step(f"Making the hosts of {them}: {', '.join(machines)}"):
         lab.up(repository / ".lab", site.addresses(), kept=True, environments=names, pillar=pillar)
-    with progress.step("Getting Consul") as step:
-        for version in {v for name in names for v in environment.consul_versions(pillar / "environments", name)}:
-            site.serve_consul(version, repository / ".demo/bin", step.say, step.live)
+    for program, title, serve in (("consul", "Consul", site.serve_consul), ("skydns", "CoreDNS", site.serve_coredns)):
+        for version in {v for name in names for v in environment.versions(pillar / "environments", name, program)}:
+            with progress.step(f"Getting {title} {version}") as step:
+                serve(version, repository / ".demo/bin", step.say, step.live)
     for requirements in [each for name in names for each in environment.pip_requirements(pillar, name)]:
         with progress.step(f"Getting {requirements[0]} and what it requires") as step:
             site.serve_wheels(requirements, repository / ".lab", step.live)

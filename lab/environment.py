@@ -37,9 +37,9 @@ def machines(folder, *names):
     return found
 
 
-def consul_versions(folder, name):
-    """Return the versions of Consul that an environment has set up: one, or none."""
-    wanted = _resolved(folder, name).get("consul")
+def versions(folder, name, program):
+    """Return the versions of ``consul``, or of CoreDNS (``skydns``), that an environment has set up: one, or none."""
+    wanted = _resolved(folder, name).get(program)
     return [wanted["version"]] if wanted else []
 
 

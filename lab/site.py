@@ -8,11 +8,12 @@ import platform
 import re
 import shutil
 import sys
+import tarfile
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from tooling import ToolError, getconsul
+from tooling import ToolError, getconsul, getcoredns
 from tooling.commands import run
 
 from .environment import MASTER
@@ -140,13 +141,25 @@ class Site:
     def serve_consul(self, version, binaries, say=lambda line: None, live=lambda line: None):
         """Have the master serve Consul: hosts do not reach HashiCorp."""
         binary = getconsul.get(binaries, version, say, live)
-        folder = self.files / "consul"
-        folder.mkdir(parents=True, exist_ok=True)
-        architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
-        path = folder / f"consul_{version}_linux_{architecture}.zip"
+        path = self._served("consul", version, "zip")
         # Packed as HashiCorp packs it, but quickly: the master encrypts all of it for each host.
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
             archive.write(binary, "consul")
+
+    def serve_coredns(self, version, binaries, say=lambda line: None, live=lambda line: None):
+        """Have the master serve CoreDNS: hosts do not reach GitHub."""
+        if version != getcoredns.VERSION:
+            raise ToolError(f"skydns:version: {version}: the lab has CoreDNS {getcoredns.VERSION} only")
+        path = self._served("coredns", version, "tgz")
+        with tarfile.open(path, "w:gz", compresslevel=1) as archive:
+            archive.add(getcoredns.get(binaries, say, live), "coredns")
+
+    def _served(self, program, version, suffix):
+        """Return the path under which hosts look for the archive of a program on the master."""
+        folder = self.files / program
+        folder.mkdir(parents=True, exist_ok=True)
+        architecture = ARCHITECTURES.get(platform.machine(), platform.machine())
+        return folder / f"{program}_{version}_linux_{architecture}.{suffix}"
 
     def serve_wheels(self, requirements, cache, live=lambda line: None):
         """Have hosts find Python packages: these requirements, and all that they require.
@@ -210,4 +223,6 @@ def _minion(name, master):
         # These would ask the network for names, and wait for it.
         "enable_fqdns_grains": False,
         "enable_gpu_grains": False,
+        # Only root may read Salt's own Python here.
+        "saltdeploy": {"health_python": "/usr/bin/python3"},
     }

@@ -25,12 +25,12 @@ def show(opts, tmp_path):
     site = {"nodes": NODES, "skydns": {"version": "1.12.4"}, "apps": {"web": {"version": "1.0"}}}
     secrets = Secrets(tmp_path / "secrets").get("site", etcdcluster.identities("site", site), ["web"], NOW)
 
-    def function(node, sls, **settings):
+    def function(node, sls, init="systemd", **settings):
         known = {**site, "discovery": etcdcluster.discovery_of_node(site, node, secrets)}
         pillar = {**opts["pillar"], "environments": {"site": known}}
         pillar[etcdcluster.PILLAR] = etcdcluster.node("site", site, node, secrets, ["web"])
         opts.update(id=node, pillar=pillar, file_roots={"base": [str(REPOSITORY / "salt")]})
-        opts["grains"] = {"id": node, "init": "systemd", "osarch": "amd64", "pythonexecutable": "/usr/bin/python3"}
+        opts["grains"] = {"id": node, "init": init, "osarch": "amd64", "pythonexecutable": "/usr/bin/python3"}
         opts["saltdeploy"].update(settings)
         modules = salt.loader.minion_mods(opts, utils=salt.loader.utils(opts))
         found = {}
@@ -63,3 +63,23 @@ def test_a_member_is_configured_after_it_may_start(show, states):
     ret = states["etcd_access.startable"]("web1", wrong)
     assert (ret["result"], ret["comment"]) == (False, "saltdeploy:etcd_cluster_state: write `new` or `existing`.")
     assert states["etcd_access.startable"]("web1", {**wrong, "initial-cluster-state": "existing"})["result"] is True
+
+
+def test_supervisord_runs_the_health_agent_where_there_is_no_systemd(show):
+    found = show("web3", "saltdeploy.skydns.agent", init="sysvinit")
+    unit = found["file.managed"]["saltdeploy health unit"]
+    assert unit["name"] == "/etc/supervisor/conf.d/saltdeploy-health.conf"
+    assert unit["source"] == "salt://saltdeploy/skydns/files/saltdeploy-health.conf"
+    commands = {state: about["name"] for state, about in found["cmd.run"].items()}
+    assert commands == {
+        "saltdeploy health unit is read": "supervisorctl update saltdeploy-health",
+        "saltdeploy-health is restarted": "supervisorctl restart saltdeploy-health",
+        "saltdeploy-health": "supervisorctl start saltdeploy-health",
+    }
+    assert "service.running" not in found
+
+    found = show("web3", "saltdeploy.skydns.agent", supervisord={"include": "/srv/programs"})
+    assert found["file.managed"]["saltdeploy health unit"]["name"] == "/etc/systemd/system/saltdeploy-health.service"
+    assert "cmd.run" not in found and "saltdeploy-health" in found["service.running"]
+    found = show("web3", "saltdeploy.skydns.agent", init="sysvinit", supervisord={"include": "/srv/programs"})
+    assert found["file.managed"]["saltdeploy health unit"]["name"] == "/srv/programs/saltdeploy-health.conf"

@@ -1,6 +1,6 @@
-{#- The health agent of a node with systemd, if its environment has SkyDNS: docs/howto/skydns. The agent of a node with
-    another init is yours. -#}
-{%- set settings = salt['discovery.health_agent']() if grains['init'] == 'systemd' else {} %}
+{#- The health agent of a node, if its environment has SkyDNS: docs/howto/skydns. systemd runs it, or supervisord on a
+    node without systemd. -#}
+{%- set settings = salt['discovery.health_agent']() %}
 {%- if settings %}
 {%- set skydns = (pillar.environments.values() | first).discovery.skydns %}
 {%- for secret in ('password', 'token') if skydns.get(secret) %}
@@ -8,6 +8,8 @@
 {%- endfor %}
 {%- set synced = salt['cp.list_master'](prefix='_utils/saltdeploy/health') %}
 {%- set library = '/usr/local/lib/saltdeploy-health' %}
+{%- set systemd = grains['init'] == 'systemd' %}
+{%- set programs = salt['config.get']('saltdeploy:supervisord:include', '/etc/supervisor/conf.d') %}
 {%- if pillar.get('saltdeploy_skydns') %}
 include:
   - saltdeploy.skydns.etcd
@@ -59,8 +61,13 @@ saltdeploy health user:
 
 saltdeploy health unit:
   file.managed:
+{%- if systemd %}
     - name: /etc/systemd/system/saltdeploy-health.service
     - source: salt://saltdeploy/skydns/files/saltdeploy-health.service
+{%- else %}
+    - name: {{ programs }}/saltdeploy-health.conf
+    - source: salt://saltdeploy/skydns/files/saltdeploy-health.conf
+{%- endif %}
     - template: jinja
     - mode: '0644'
     - context:
@@ -68,29 +75,59 @@ saltdeploy health unit:
         library: {{ (library if synced else '') | json }}
         folder: {{ settings.folder | json }}
 
+{%- if systemd %}
 saltdeploy health unit is read:
   module.run:
     - service.systemctl_reload: []
     - onchanges:
       - file: saltdeploy health unit
+{%- else %}
+saltdeploy health unit is read:
+  cmd.run:
+    - name: supervisorctl update saltdeploy-health
+    - onchanges:
+      - file: saltdeploy health unit
 
-{#- A restart leaves no gap: its lease, and so the records, live on meanwhile. #}
-saltdeploy-health:
-  service.running:
-    - enable: true
+saltdeploy-health is restarted:
+  cmd.run:
+    - name: supervisorctl restart saltdeploy-health
+    - onchanges:
+      - file: /etc/saltdeploy/health.json
+{%- if synced %}
+      - file: {{ library }}/saltdeploy
+{%- endif %}
     - require:
-      - file: {{ settings.folder }}
-      - module: saltdeploy health unit is read
+      - cmd: saltdeploy health unit is read
 {%- if pillar.get('saltdeploy_skydns') %}
       - etcd_access: saltdeploy etcd is ready
 {%- endif %}
+{%- endif %}
+
+{#- A restart leaves no gap: its lease, and so the records, live on meanwhile. #}
+saltdeploy-health:
+{%- if systemd %}
+  service.running:
+    - enable: true
     - watch:
       - file: /etc/saltdeploy/health.json
       - file: saltdeploy health unit
 {%- if synced %}
       - file: {{ library }}/saltdeploy
 {%- endif %}
+    - require:
+      - module: saltdeploy health unit is read
 {%- else %}
-{{ grains.id }} has no health agent of its systemd:
+  cmd.run:
+    - name: supervisorctl start saltdeploy-health
+    - unless: supervisorctl status saltdeploy-health | grep -Eq ' (RUNNING|STARTING) '
+    - require:
+      - cmd: saltdeploy-health is restarted
+{%- endif %}
+      - file: {{ settings.folder }}
+{%- if pillar.get('saltdeploy_skydns') %}
+      - etcd_access: saltdeploy etcd is ready
+{%- endif %}
+{%- else %}
+{{ grains.id }} has no health agent:
   test.nop
 {%- endif %}

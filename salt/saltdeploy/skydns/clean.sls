@@ -22,6 +22,27 @@
 {%- do parts['coredns'].append('/opt/coredns/' ~ version) %}
 {%- endfor %}
 {%- endif %}
+{%- set conf = salt['config.get']('saltdeploy:supervisord:include', '/etc/supervisor/conf.d') ~ '/saltdeploy-health.conf' %}
+{%- if salt['file.contains'](conf, 'Written by saltdeploy') %}
+saltdeploy-health program is stopped:
+  cmd.run:
+    - name: supervisorctl stop saltdeploy-health
+    - failhard: true
+
+saltdeploy-health program files:
+  file.absent:
+    - names: {{ (parts['saltdeploy-health'] + [conf]) | json }}
+    - failhard: true
+
+saltdeploy-health program user:
+  user.absent:
+    - name: saltdeploy-health
+    - failhard: true
+
+saltdeploy-health program is forgotten:
+  cmd.run:
+    - name: supervisorctl update saltdeploy-health
+{%- endif %}
 {%- for name, files in parts.items() %}
 {%- set unit = '/etc/systemd/system/' ~ name ~ '.service' %}
 {%- if salt['file.contains'](unit, 'Written by saltdeploy') %}

@@ -5,11 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import socket
 import ssl
 import tarfile
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -30,11 +28,8 @@ from tooling.daemons import Daemon
 # Where it must run it fails instead, in the fixture.
 pytestmark = pytest.mark.skipif(bool(hosts.lacking()) and "CI" not in os.environ, reason=hosts.lacking())
 
-UNIT = "saltdeploy-health"
+UNIT, PROGRAM = "saltdeploy-health", "etc/supervisor/conf.d/saltdeploy-health.conf"
 FIRST, SECOND = SKY
-# Salt's Python is root's alone here.
-LIBRARIES = ("requests", "urllib3", "idna", "certifi", "charset_normalizer")
-DROP_IN = "[Service]\nEnvironment=PYTHONPATH=/usr/local/lib/saltdeploy-health:/opt/requests\n"
 # A server for all other names. No real one has this name.
 UPSTREAM = ".:5353 {{\n    bind {address}\n    hosts {{\n        192.0.2.7 elsewhere.example\n    }}\n}}\n"
 
@@ -63,16 +58,12 @@ def nodes(lab, cli, coredns):
     """Two blank hosts, which are minions of the master."""
     found = []
     for name in SKY:
+        # Only root may read Salt's own Python here.
         config = minion_config(name, "/var/lib/salt", "root", PORTS, {"health_python": "/usr/bin/python3"})
-        files = {
-            "etc/salt/minion": json.dumps({**config, "master": lab.gateway}),
-            f"etc/systemd/system/{UNIT}.service.d/test.conf": DROP_IN,
-        }
+        files = {"etc/salt/minion": json.dumps({**config, "master": lab.gateway})}
         binds = (*python(), f"{coredns[0]}:/srv/coredns.tgz")
         services = {"salt-minion": f"{SCRIPTS}/salt-minion"}
         host = lab.add(hosts.Spec(name, lab.facts["addresses"][name], binds, files, services))
-        for library in LIBRARIES:
-            shutil.copytree(Path(requests.__file__).parents[1] / library, host.root / "opt/requests" / library)
         found.append(host)
     together(lambda host: host.boot(), found)
     for name in SKY:
@@ -143,6 +134,8 @@ def test_highstate_sets_up_skydns_on_blank_hosts_and_an_app_is_found_by_its_name
     each_node_writes_its_own_part_only(nodes, kept, ca)
     the_agent_keeps_the_records(nodes, kept, cli, ca)
 
+    supervisord_runs_the_agent(nodes[SECOND], kept, cli, ca)
+
     # All of it goes again, but for the data of etcd.
     code, output = cli.run("salt-run", "environment.down", "site", "platform=True", "confirm=True")
     assert code == 0, output
@@ -153,6 +146,7 @@ def test_highstate_sets_up_skydns_on_blank_hosts_and_an_app_is_found_by_its_name
         assert [path for path in left if (host.root / path).is_file()] == []
         assert (host.root / "var/lib/etcd/saltdeploy/member").is_dir()
         assert "Written by saltdeploy" not in (host.root / "etc/resolv.conf").read_text()
+    assert not (second.root / PROGRAM).exists() and not second.attempt("pgrep", "-f", "saltdeploy[.]health")[1]
 
 
 def refuses_strangers(host, ca):
@@ -222,6 +216,28 @@ def the_agent_keeps_the_records(nodes, kept, cli, ca):
         assert code == 0 and f"critical: the health agent of {FIRST} does not answer" in output, output
         first.run("systemctl", "start", UNIT)
         until(lambda: backend.nodes() == set(SKY), 30, "the agent to be back")
+
+
+def supervisord_runs_the_agent(host, kept, cli, ca):
+    """Assert that a node without systemd has the same agent: here, a node that says that it has another init."""
+    host.run("systemctl", "disable", "--now", UNIT)
+    (host.root / f"etc/systemd/system/{UNIT}.service").unlink()
+    host.run("apt-get", "update")
+    host.run("apt-get", "install", "--yes", "supervisor", timeout=120)
+    apply = ("salt", "--out=json", "--static", host.name, "state.apply", "saltdeploy.skydns.agent")
+    code, output = cli.run("salt", host.name, "grains.set", "init", "sysvinit", "force=True")
+    assert code == 0, output
+    code, output = cli.run(*apply)
+    assert code == 0, output
+    assert (host.root / PROGRAM).exists() and host.run("systemctl", "is-active", "supervisor")
+    states = json.loads(cli.run(*apply)[1])[host.name]
+    assert [state["__id__"] for state in states.values() if state["changes"] or not state["result"]] == []
+    run_by = host.run("ps", "-o", "user:32=,ppid=", "-p", host.run("supervisorctl", "pid", UNIT).strip()).split()
+    assert run_by == [UNIT, host.run("supervisorctl", "pid").strip()]
+    login = {"user": "saltdeploy-deployer", "password": kept["tokens"]["deployer"], "ca": str(ca)}
+    settings = {"domain": "skydns.local", "environment": "site", "etcd": [f"https://{host.address}:2379"], **login}
+    with discovery.connect({"skydns": settings}) as backend:
+        until(lambda: backend.nodes() == set(SKY), 30, "the agent to be known")
 
 
 def entry_keys(node):
