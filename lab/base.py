@@ -15,6 +15,7 @@ PACKAGES = ("systemd", "systemd-sysv", "dbus", "python3", "python3-requests", "i
 # Not installed: hosts reach no mirror, so apt finds these, and what they depend on, in a folder.
 INSTALLABLE = (
     *("ca-certificates", "dns-root-data", "dnsmasq", "etcd-client", "etcd-server", "haproxy", "openssl"),
+    "openssh-server",
     *("postgresql", "python3-venv", "supervisor", "systemd-resolved", "unbound", "wrk"),
 )
 MIRROR = "var/lib/lab/packages"

@@ -240,6 +240,18 @@ def bench_fleet(arguments):
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 
 
+def bench_ansible(arguments):
+    """A rolling deployment on booted hosts, against Ansible, with and without Mitogen."""
+    folder = REPOSITORY / "tests/requirements"
+    requirements = (
+        folder / "salt-3008.txt",
+        folder / "python-consul.txt",
+        REPOSITORY / "benchmarks/ansible/requirements.txt",
+    )
+    command = [python("ansible", *requirements), "-m", "benchmarks.ansible", "--plot=docs/explanation/ansible.svg"]
+    return subprocess.run([*command, *arguments], cwd=REPOSITORY, check=False).returncode
+
+
 COMMANDS = {
     "all": all_tests,
     "unit": unit,
@@ -252,6 +264,7 @@ COMMANDS = {
     "bench-publication": bench_publication,
     "bench-strategies": bench_strategies,
     "bench-fleet": bench_fleet,
+    "bench-ansible": bench_ansible,
 }
 
 
