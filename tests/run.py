@@ -29,9 +29,9 @@ SALTS, CLIENTS = ("3008", "3006"), ("python-consul", "py-consul")
 NEWEST, OLDEST = getconsul.VERSION, "1.8.7"
 # What the oldest combination must pass in `make test`: the main job, and the bundle's loading.
 MAIN_PATH = ("tests/functional", "tests/integration/test_deploy.py", "-m", "main_path")
-# What must pass with SkyDNS, too: the main job, the main faults, and a deployment behind HAProxy.
+# What must pass with SkyDNS, too: the main job, the main faults and kills, and a deployment behind HAProxy.
 SKYDNS = (
-    *(f"tests/integration/test_{name}.py" for name in ("deploy", "faults", "loadbalancer")),
+    *(f"tests/integration/test_{name}.py" for name in ("deploy", "faults", "loadbalancer", "crashes")),
     *("-m", "main_path or skydns"),
 )
 DAEMONLESS = ("tests/unit", "tests/functional")

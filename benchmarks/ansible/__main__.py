@@ -130,7 +130,6 @@ class Bench:
 
     def _playbook(self, way, version):
         variables = {
-            "ANSIBLE_CONFIG": "/dev/null",
             "ANSIBLE_PIPELINING": "1",
             "ANSIBLE_SSH_ARGS": SSH,
             "ANSIBLE_FORKS": str(len(self.webs)),

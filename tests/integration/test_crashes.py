@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from tests.support import apps
+from tests.support.skydns import SkyDNS
 from tests.support.target import STRATEGY, Target
 
 # So many deployments at a time, each of an app of its own: a killed one waits more than it works.
@@ -23,6 +24,8 @@ STEPS = {
     ),
     *("deploy.test_peers", "write current", "write history"),
 }
+# With SkyDNS, it is killed at the first of each of these only.
+MAIN = ("app.start", "discovery.publish", "write current", "one of app.stop", "write history", "app.install")
 
 
 class Lane:
@@ -32,7 +35,10 @@ class Lane:
         self.target, self.releases, self.steps = target, iter(releases), []
 
     def run(self, numbers):
-        """Kill a deployment at each of these steps, repair it, and end after one that had no such step."""
+        """Kill a deployment at each of these steps, repair it, and end after one that had no such step.
+
+        :param numbers: numbers of steps, or names.
+        """
         self.target.deploy(next(self.releases))
         with self.target.users() as users:
             for number in numbers:
@@ -47,13 +53,16 @@ class Lane:
                 assert (after.versions, after.clean) == ([version] * 3, True), (step, after)
                 assert users.failures == [], step
                 if not step:
-                    return self.steps
-        raise AssertionError(f"more steps than there are: {self.steps}")
+                    break
+        return self.steps
 
     def _killed(self, number, version):
         """Kill a deployment at step ``number``; return the step, empty if it came to its end before."""
         steps, killed = self.target.killed(version, number)
-        assert len(steps) == number if killed else len(steps) < number
+        if number in MAIN:
+            assert killed and steps[-1] == number, steps
+        else:
+            assert len(steps) == number if killed else len(steps) < number
         return steps[-1] if killed else ""
 
     def _sane(self, step, version):
@@ -82,13 +91,17 @@ def lanes(minions, agents, pillar, cli, folder):
 
 # Each killed run holds its lock for up to half a minute, and this test runs beside all others.
 @pytest.mark.timeout(1200)
-def test_killed_at_every_step(lanes):
+@pytest.mark.skydns
+def test_killed_at_every_step(lanes, agents):
+    consul = not isinstance(agents, SkyDNS)
+    numbers = NUMBERS if consul else MAIN
     with ThreadPoolExecutor(len(lanes)) as pool:
-        under_way = [pool.submit(lane.run, NUMBERS[at :: len(lanes)]) for at, lane in enumerate(lanes)]
+        under_way = [pool.submit(lane.run, numbers[at :: len(lanes)]) for at, lane in enumerate(lanes)]
         try:
             steps = [step for each in under_way for step in each.result()]
         finally:
             # Who ends this test ends all lanes: each stops where it needs another release.
             for lane in lanes:
                 lane.releases = iter(())
-    assert set(steps) >= STEPS, steps
+    assert len(steps) < len(NUMBERS)
+    assert set(steps) >= (STEPS if consul else set(MAIN)), steps
