@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import logging
 import os
@@ -19,6 +20,13 @@ from .environmentfiles import label
 Files = Mapping[str, dict[str, Any]]
 
 log = logging.getLogger(__name__)
+
+# Salt's default renderer.
+RENDERER = "jinja|yaml"
+# The files of plain YAML that were rendered before: path -> (their text then, their data and the mistake in it). Each
+# node's pillar needs all files, to find those of its apps. So a refresh of all nodes would render each file as often as
+# there are nodes.
+_RENDERED: dict[Path, tuple[str, tuple[dict[str, Any], str]]] = {}
 
 # The keys that a node gets of an app that may not run there. Load balancers, tests from a peer, and templates that look
 # for the app need them. No command, no file and no setting of the app is in them.
@@ -68,7 +76,7 @@ def render(
     """
     import salt.loader
 
-    folder = Path(folder)
+    folder, plain = Path(folder), _renders_plain(opts)
     found: dict[str, dict[str, Any]] = {}
     broken: dict[str, str] = {}
     paths = [p for p in sorted([*folder.glob("*.sls"), *folder.glob("*/init.sls")]) if p != folder / "init.sls"]
@@ -77,7 +85,13 @@ def render(
         # apps/shop.sls and apps/shop/init.sls are apps.shop.
         name = path.parent.name if path.name == "init.sls" else path.stem
         try:
-            found[name], wrong = _usable(_data(_compile(path, f"{folder.name}.{name}", renderers, opts, saltenv)))
+            text = _plain(path) if plain else None
+            if text is not None and _RENDERED.get(path, ("",))[0] == text:
+                found[name], wrong = copy.deepcopy(_RENDERED[path][1])
+            else:
+                found[name], wrong = _usable(_data(_compile(path, f"{folder.name}.{name}", renderers, opts, saltenv)))
+                if text is not None:
+                    _RENDERED[path] = (text, copy.deepcopy((found[name], wrong)))
             if wrong:
                 broken[label(path)] = wrong
         except DefinitionError as exc:
@@ -90,13 +104,27 @@ def render(
     return found, broken
 
 
+def _renders_plain(opts: Mapping[str, Any]) -> bool:
+    """Return whether a file without Jinja's marks is rendered to the same data each time."""
+    return opts.get("renderer", RENDERER) == RENDERER and not (opts.get("jinja_env") or opts.get("jinja_sls_env"))
+
+
+def _plain(path: Path) -> str | None:
+    """Return the text of a file of plain YAML. None if it is a program or a template, or cannot be read."""
+    try:
+        text = path.read_text()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return None if text.startswith("#!") or any(mark in text for mark in ("{{", "{%", "{#")) else text
+
+
 def _compile(path: Path, sls: str, renderers: Any, opts: Mapping[str, Any], saltenv: str) -> Any:
     from salt.template import compile_template
 
     lists = opts.get("renderer_blacklist"), opts.get("renderer_whitelist")
     with templateerrors.quiet():
         return compile_template(
-            str(path), renderers, opts.get("renderer", "jinja|yaml"), *lists, saltenv, sls, _pillar_rend=True
+            str(path), renderers, opts.get("renderer", RENDERER), *lists, saltenv, sls, _pillar_rend=True
         )
 
 

@@ -1,5 +1,7 @@
 """Files of apps: a node gets its own apps with their secrets, and of all others only the public part."""
 
+import os
+
 import pytest
 from saltdeploy import definition
 from saltdeploy.environment import appfiles
@@ -116,3 +118,43 @@ def test_ciphertext_in_an_apps_file_that_does_not_name_gpg_is_refused(folder, op
     app = f"apps:\n  shop:\n    source: {{pip: shop}}\n    run: ./x\n    env:\n      P: |\n        {text}\n"
     found = all_environments(folder({"shop": app, "db": DB}, test=PLACED), opts, {})
     assert "apps:shop:env:P: is gpg ciphertext that was not decrypted" in definition.load(found, "test").broken["shop"]
+
+
+PLAIN, RENDERED = "apps: {shop: {version: '1.0'}}", "apps: {shop: {version: '{{ 1.0 }}'}}"
+
+
+@pytest.mark.parametrize(
+    "text, renderer, rendered",
+    [
+        (PLAIN, {}, 1),
+        (PLAIN, {"renderer": "jinja|yaml|gpg"}, 2),
+        (PLAIN, {"jinja_sls_env": {"line_statement_prefix": "%"}}, 2),
+        (RENDERED, {}, 2),
+        (f"{{# a comment #}}\n{PLAIN}", {}, 2),
+        (f"{{% set a = 1 %}}\n{PLAIN}", {}, 2),
+        (f"#!jinja|yaml\n{PLAIN}", {}, 2),
+        ("#!py\ndef run():\n    return {'apps': {'shop': {'version': '1.0'}}}\n", {}, 2),
+    ],
+)
+def test_a_file_is_rendered_once_if_it_is_plain_yaml(folder, opts, monkeypatch, text, renderer, rendered):
+    """A template or a program may give something else each time."""
+    path, made, compiled = folder({"shop": text}, test=PLACED).parent / "apps", [], appfiles._compile
+    monkeypatch.setattr(appfiles, "_compile", lambda *args: made.append(1) or compiled(*args))
+    for _ in range(2):
+        files, broken = appfiles.render(path, {**opts, **renderer}, {})
+        assert (files["shop"]["apps"], broken) == ({"shop": {"version": "1.0"}}, {})
+        files["shop"]["apps"]["shop"].clear()  # it is the caller's own
+    assert len(made) == rendered
+
+
+def test_a_change_of_a_plain_file_counts_at_once_even_if_its_size_and_time_are_the_same(folder, opts):
+    path = folder({"shop": PLAIN}, test=PLACED).parent / "apps"
+    stat = (path / "shop.sls").stat()
+    for version in ("1.0", "2.0", "1.0"):
+        (path / "shop.sls").write_text(PLAIN.replace("1.0", version))
+        os.utime(path / "shop.sls", ns=(stat.st_atime_ns, stat.st_mtime_ns))
+        assert appfiles.render(path, opts, {})[0]["shop"]["apps"]["shop"]["version"] == version
+    (path / "shop.sls").write_text("apps: [")
+    assert list(appfiles.render(path, opts, {})[1]) == ["apps/shop.sls"]
+    (path / "shop.sls").write_bytes(b"apps: \xff")
+    assert list(appfiles.render(path, opts, {})[1]) == ["apps/shop.sls"]
