@@ -291,7 +291,7 @@ def files(name, version=None):
     return found
 
 
-def install(name, version, digest="", deployment=None):
+def install(name, version, digest="", deployment=None, room=False):
     """
     Install a release beside the others. Return whether anything was done. The artifact is verified before it is
     unpacked. The release appears under its version when it is complete.
@@ -306,6 +306,8 @@ def install(name, version, digest="", deployment=None):
         The SHA-256 of the archive, or the commit, that it must be made of. By default the definition has it.
     deployment
         The deployment whose step this is. It is an error if that deployment has ended on this node.
+    room
+        True checks first that there is room for the release, as :py:func:`room` does.
 
     CLI Example:
 
@@ -313,8 +315,10 @@ def install(name, version, digest="", deployment=None):
 
         salt web1 app.install shop 1.4.2
     """
-    lifecycle = _lifecycle()
+    lifecycle, check = _lifecycle(), arguments.flag("room", room)
     lifecycle.host.turns.refuse_ended(names.app(name), arguments.text("deployment", deployment))
+    if check:
+        lifecycle.host.releases.room(lifecycle.app(name), names.version(version), lifecycle.fetch)
     return lifecycle.install(name, version, digest)
 
 

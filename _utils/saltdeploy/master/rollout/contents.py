@@ -107,23 +107,29 @@ def recorded(record: Record | None, observed: Observed) -> dict[str, str]:
     return {release: digest for release, digest in digests.items() if release in kept}
 
 
-def agree(
-    fleet: Fleet, app: App, version: str, installing: Sequence[str], observed: Observed, known: str = ""
-) -> tuple[str, frozenset[str]]:
-    """Return the digest of a release's archive on all nodes, and the nodes that have another problem with it.
+def agree(fleet: Fleet, app: App, version: str, installing: Sequence[str], observed: Observed, known: str = "") -> str:
+    """Return the digest of a release's archive on all nodes. It is empty if there is none or no node knows it.
 
-    The digest is empty if there is none or no node knows it. A deployment asks for it once. The state that installs the
-    release reports all other problems.
+    Nodes are asked once, and only if the definition has no digest. The installation itself reports all other problems.
 
     :param known: the digest that the record has of the release, if any.
     :raises Failed: the digest is not the same on all nodes.
     """
-    replies = look(fleet, app, version, nodes(installing, observed, version))
-    told = _two_contents(app, version, replies, known=known)
+    defined = _defined(app, version)
+    replies = {} if defined else look(fleet, app, version, nodes(installing, observed, version))
+    told = _two_contents(app, version, replies, known=known, defined=defined)
     if told:
         raise Failed(told)
-    digest = next((reply.value["digest"] for reply in replies.values() if reply.ok and reply.value["digest"]), "")
-    return digest, frozenset(node for node, reply in replies.items() if not reply.ok)
+    return defined or next(
+        (reply.value["digest"] for reply in replies.values() if reply.ok and reply.value["digest"]), ""
+    )
+
+
+def _defined(app: App, version: str) -> str:
+    """Return the digest that the definition itself has of an archive, else an empty text."""
+    given = app.source.sha256
+    digest = given.get(version, "") if isinstance(given, dict) else given or ""
+    return digest.lower() if app.source.kind == "archive" and DIGEST.fullmatch(digest) else ""
 
 
 def differing_packages(fleet: Fleet, app: App, version: str, some: Sequence[str]) -> str:
@@ -147,10 +153,13 @@ def differing_packages(fleet: Fleet, app: App, version: str, some: Sequence[str]
     )
 
 
-def _two_contents(app: App, version: str, replies: Mapping[str, Reply], now: bool = False, known: str = "") -> str:
+def _two_contents(
+    app: App, version: str, replies: Mapping[str, Reply], now: bool = False, known: str = "", defined: str = ""
+) -> str:
     """Return the message if there are two archives of the same version, else an empty text.
 
     :param known: the digest that the record has of the version, if any.
+    :param defined: the digest that the definition has of it, if nodes were not asked.
     :param now: whether the present digest in a file of digests counts on nodes that have the release.
     """
     installed: dict[str, list[str]] = {}
@@ -161,9 +170,10 @@ def _two_contents(app: App, version: str, replies: Mapping[str, Reply], now: boo
             (installed if found["installed"] else offered).setdefault(found["digest"], []).append(node)
             if now and found["installed"]:
                 offered.setdefault(found["now"], []).append(node)
-    if len({*installed, *offered, known} - {""}) < 2:
+    if len({*installed, *offered, known, defined} - {""}) < 2:
         return ""
     said = [f"{content(known)} was deployed before"] if known else []
+    said += [f"{content(defined)} is in its definition now"] if defined else []
     said += [f"{content(digest)} is installed on {', '.join(some)}" for digest, some in installed.items() if digest]
     said += [
         f"{content(digest)} would come to {', '.join(some)} now"

@@ -39,7 +39,8 @@ def install(context: Context, nodes: Collection[str]) -> Step:
     about = {"digest": context.artifact, "deployment": context.identity.id}
     options = {"deadline": context.strategy.progress_deadline, "told": lambda _: f"{name} {version}"}
     if context.prepared.issuperset(nodes):
-        return Step(("install", "app.install", nodes, name, version), {**about, "answer": answers.installed, **options})
+        options.update(about, room=True, answer=answers.installed)
+        return Step(("install", "app.install", nodes, name, version), options)
     options["pillar"] = {"saltdeploy": {"app": name, "version": version, **about}}
     options["on_busy"] = lambda node: journal.say(f"{node} applies states just now: its installation waits")
     return Step(("install", "state.apply", nodes, "app.release"), {"queue": False, **options})

@@ -86,15 +86,14 @@ def _act(
     """Carry out ``plan``."""
     before, jobs = site.record(), Jobs(site.fleet, journal)
     digests = contents.recorded(before, observed)
-    artifact, number, prepared = "", settings_of(desired.version), observed.prepared
+    artifact, number = "", settings_of(desired.version)
     try:
         # Nobody else gets this number, also if this run is killed before its record.
         if plan.waves and number > records.highest(site.discovery, site.prefix):
             lock.write({records.settings_key(site.prefix): number})
         if plan.install or (plan.waves and site.digest):
             known = digests.get(desired.release) or site.digest
-            artifact, troubled = _agreed(site, desired.release, plan.install, observed, known)
-            prepared -= troubled
+            artifact = _agreed(site, desired.release, plan.install, observed, known)
     except Failed as exc:
         return Ending(Outcome.REVERTED, before, str(exc))
     if artifact:
@@ -114,7 +113,7 @@ def _act(
         serving=[i for i in observed.instances if i.published and i.running],
         notes=Notes(data, sorted(site.tolerated), digests, site.owing(), site.settled()),
         artifact=artifact,
-        prepared=prepared,
+        prepared=observed.prepared,
     )
     deployment = Deployment(context, before, plan)
     try:
@@ -136,10 +135,8 @@ def _act(
     return Ending(Outcome.PAUSED if paused else Outcome.DONE, deployment.ledger.record)
 
 
-def _agreed(
-    site: Site, version: str, nodes: Sequence[str], observed: Observed, known: str
-) -> tuple[str, frozenset[str]]:
-    """Return the same as contents.agree. Raises Failed, before any change, if the digests differ."""
+def _agreed(site: Site, version: str, nodes: Sequence[str], observed: Observed, known: str) -> str:
+    """Return the digest of the release on all nodes. Raises Failed, before any change, if they differ."""
     try:
         return contents.agree(site.fleet, site.app, version, nodes, observed, known)
     except INTERRUPTS as exc:

@@ -29,7 +29,7 @@ class Fleet:
 
 def test_an_answer_of_another_shape_is_no_digest_and_named():
     wrong = {"installed": False, "digest": None, "now": "", "packages": []}
-    assert agree(Fleet(web1=wrong, web2=coming(A)), ["web1", "web2"]) == (A, {"web1"})
+    assert agree(Fleet(web1=wrong, web2=coming(A)), ["web1", "web2"]) == A
     with pytest.raises(Refused, match="web1: its answer is not to be believed: digest: found None"):
         check(Fleet(web1=wrong, web2=coming(A)), ["web1", "web2"])
     assert contents.differing_packages(Fleet(web1={**there(""), "packages": [1]}), APP, "1.0", ["web1"]) == ""
@@ -56,13 +56,13 @@ def check(fleet, installing, *have, record=None):
 
 
 def test_the_digest_is_found_once_for_all_nodes():
-    assert agree(Fleet(web1=there(A), web2=coming(A)), ["web2"], "web1") == (A, frozenset())
-    assert agree(Fleet(web2=coming("")), ["web2"]) == ("", frozenset())
+    assert agree(Fleet(web1=there(A), web2=coming(A)), ["web2"], "web1") == A
+    assert agree(Fleet(web2=coming("")), ["web2"]) == ""
 
 
 def test_what_keeps_one_node_from_installing_is_the_installation_s_matter():
     """Some nodes may fail, if the strategy says so."""
-    assert agree(Fleet(web1="no room", web2=coming(A)), ["web1", "web2"]) == (A, {"web1"})
+    assert agree(Fleet(web1="no room", web2=coming(A)), ["web1", "web2"]) == A
 
 
 def test_a_check_looks_also_where_the_release_is_installed_and_only_starts():
@@ -100,7 +100,7 @@ def test_an_archive_that_was_built_again_is_refused_though_nothing_is_to_be_inst
 
 
 def test_what_is_installed_can_be_gone_back_to_whatever_became_of_its_file():
-    assert agree(Fleet(web1=there(A, now=B), web2=there(A)), [], "web1", "web2") == (A, frozenset())
+    assert agree(Fleet(web1=there(A, now=B), web2=there(A)), [], "web1", "web2") == A
 
 
 def test_what_cannot_be_had_is_refused_beforehand():
@@ -166,7 +166,7 @@ def test_packages_that_differ_are_named():
 
 def test_what_the_record_has_is_the_content_too():
     """All nodes may have been rebuilt since."""
-    assert agree(Fleet(web1=coming(A)), ["web1"], known=A) == (A, frozenset())
+    assert agree(Fleet(web1=coming(A)), ["web1"], known=A) == A
     told = rf"shop 1\.0 has two contents: sha256 {A[:12]}… was deployed before, sha256 {B[:12]}… would come to web1 now"
     with pytest.raises(Failed, match=told):
         agree(Fleet(web1=coming(B)), ["web1"], known=A)
@@ -183,3 +183,23 @@ def test_the_record_keeps_the_digests_of_releases_that_somebody_has():
     numbered = {**record, "nodes": {"web1": ["shop_1.1_1-7"]}}
     assert contents.recorded(numbered, observed("web1")) == {"1.0": A, "1.1": B, "0.9": B}
     assert contents.recorded(None, observed("web1")) == contents.recorded({"nodes": {}}, observed()) == {}
+
+
+@pytest.mark.parametrize(
+    "source, asked",
+    [
+        (Source("archive", "http://h/x", sha256=A), False),
+        (Source("archive", "http://h/x", sha256={"1.0": A.upper(), "0.9": B}), False),
+        (Source("archive", "http://h/x", sha256={"0.9": B}), True),
+        (Source("archive", "http://h/x", sha256="http://h/x.sha256"), True),
+        (Source("ansible", "http://h/x", sha256=A), True),
+        (Source("pip", "shop"), True),
+    ],
+)
+def test_nodes_are_not_asked_for_a_digest_that_the_definition_has(source, asked):
+    app, fleet = replace(APP, source=source), Fleet(web1=coming(A))
+    assert contents.agree(fleet if asked else None, app, "1.0", ["web1"], observed(), A) == A
+    if not asked:
+        told = f"sha256 {B[:12]}… was deployed before, sha256 {A[:12]}… is in its definition now. Content under"
+        with pytest.raises(Failed, match=told):
+            contents.agree(None, app, "1.0", ["web1"], observed(), B)

@@ -76,7 +76,7 @@ def test_an_installation_is_a_state_run_unless_no_node_needs_a_state(prepared):
         assert context.jobs.journal.said == ["web1 applies states just now: its installation waits"]
     else:
         assert step.job == ("install", "app.install", ["web1", "web2"], "shop", "1.0")
-        assert about.items() <= step.options.items() and "on_busy" not in step.options
+        assert {**about, "room": True}.items() <= step.options.items() and "on_busy" not in step.options
         assert [bool(step.options["answer"]("web1", value)) for value in (True, False, None, "yes")] == [0, 0, 1, 1]
 
 
