@@ -125,8 +125,11 @@ class Bench:
             words = self._playbook(way, version)
         idle()
         began = time.monotonic()
-        self.site.master.run(*words, timeout=COMMAND)
-        return time.monotonic() - began
+        printed = self.site.master.run(*words, timeout=COMMAND)
+        taken = time.monotonic() - began
+        if way == WAYS[0]:
+            self.printed = printed.splitlines()
+        return taken
 
     def _playbook(self, way, version):
         variables = {
@@ -176,7 +179,7 @@ def used():
 
 
 def measure(size, rounds):
-    """Return ``{way: [seconds]}`` on ``size`` nodes."""
+    """Return ``{way: [seconds]}`` on ``size`` nodes, and what the last ``deploy.app`` printed."""
     addresses = hosts.free_addresses([MASTER, *(f"web{number}" for number in range(1, size + 1))])
     folder = Path(tempfile.mkdtemp(prefix="sd-bench-"))
     with hosts.Lab(wait=hosts.OTHERS) as lab:
@@ -190,7 +193,7 @@ def measure(size, rounds):
                     seconds = bench.run(way)
                     print(f"{size} nodes, round {number}: {way} {seconds:.1f} s", flush=True)
                     taken[way] += [round(seconds, 2)] if number else []
-            return taken
+            return taken, bench.printed
         finally:
             lab.down()
             shutil.rmtree(folder)
@@ -238,9 +241,9 @@ def main():
         raise SystemExit(missing)
     used_versions = {name: metadata.version(name) for name in ("salt", "ansible-core", "mitogen")}
     kernel = subprocess.run(["uname", "-r"], capture_output=True, text=True, check=True).stdout.strip()
-    results = {"versions": used_versions, "processors": os.cpu_count(), "kernel": kernel, "nodes": {}}
+    results = {"versions": used_versions, "processors": os.cpu_count(), "kernel": kernel, "nodes": {}, "printed": {}}
     for size in options.nodes:
-        results["nodes"][size] = measure(size, options.rounds)
+        results["nodes"][size], results["printed"][size] = measure(size, options.rounds)
         options.results.write_text(json.dumps(results, indent=1) + "\n")
     for size, taken in results["nodes"].items():
         print(told(size, taken))
