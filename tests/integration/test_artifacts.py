@@ -48,8 +48,9 @@ class Store:
 
 
 @pytest.fixture(scope="module")
-def store(minions, cli, archives, pillar, agents, tmp_path_factory):
-    """The server; the app ``sourced`` is defined, whose releases come from there."""
+def store(minions, cli, archives, pillar, agents, folder, tmp_path_factory):
+    """The server; the app ``sourced`` is defined, whose releases come from there. It has states, so each needs a run."""
+    (folder / f"tree/{NAME}.sls").write_text("what the app needs:\n  test.nop\n")
     archives.make("1.0")
     archives.make("1.1")
     signer, tls = Minisign(tmp_path_factory.mktemp("key")), tmp_path_factory.mktemp("tls")
@@ -59,7 +60,7 @@ def store(minions, cli, archives, pillar, agents, tmp_path_factory):
         source = {"archive": url, "sha256": f"{url}.sha256", "headers": {"Authorization": f"Bearer {SECRET}"}}
         source.update(cert=str(tls / "server.pem"), ca=str(ca), signed_by=signer.public)
         tests = [{"http": "/selftest"}]
-        definition = archives.app(source=source, ports="23000-23009", tests=tests)
+        definition = archives.app(source=source, ports="23000-23009", tests=tests, states=[NAME])
         placed = {NAME: {"version": "1.0", "instances": 1}}
         pillar.write({NAME: definition}, {"site": apps.environment(agents, apps=placed)})
         yield server.answer
