@@ -37,6 +37,7 @@ TESTS = {
     "saltdeploy.node.publication": "saltdeploy.node.retirement",
     "saltdeploy.node.retirement": "tests.unit.node.test_lifecycle_properties",
     "saltdeploy.node.restoration": "tests.unit.node.test_lifecycle_properties",
+    "saltdeploy.master.preflight": "tests.unit.master.test_refresh_properties",
 }
 # Found is enough: how small the case can be made is for whoever meets such a bug.
 FIND = {"phases": (Phase.explicit, Phase.generate), "report_multiple_bugs": False}
@@ -67,6 +68,7 @@ class Mutation:
     publication,
     _,
     restoration,
+    preflight,
 ) = (partial(Mutation, module) for module in TESTS if module.startswith("saltdeploy."))
 
 MUTATIONS = [
@@ -333,6 +335,36 @@ MUTATIONS = [
         "what has not passed its tests is published",
         "        if not instance.tested:\n",
         "        if instance.tested is None:\n",
+    ),
+    preflight(
+        "test_who_takes_part_and_nobody_else_has_a_fresh_pillar",
+        "a node that only the record has keeps its old pillar",
+        "*environment.away, *recorded}",
+        "*environment.away}",
+    ),
+    preflight(
+        "test_who_takes_part_and_nobody_else_has_a_fresh_pillar",
+        "an answer by an old pillar is believed",
+        "node not in _concerned(site) and _is_concerned(replies[node], site)",
+        "node not in environment.nodes",
+    ),
+    preflight(
+        "test_who_takes_part_and_nobody_else_has_a_fresh_pillar",
+        "a peer tests by an old definition",
+        'if any(test.origin == "peer" for test in app.tests):',
+        "if not app.tests:",
+    ),
+    preflight(
+        "test_who_takes_part_and_nobody_else_has_a_fresh_pillar",
+        "a node that was of another environment keeps its old pillar",
+        'value.get("environment") != site.environment.name or any(parts)',
+        "any(parts)",
+    ),
+    preflight(
+        "test_who_takes_part_and_nobody_else_has_a_fresh_pillar",
+        "all nodes of an environment ask for their pillar",
+        "{*site.nodes, *environment.eligible(app)",
+        "{*environment.nodes",
     ),
 ]
 
