@@ -121,8 +121,11 @@ def all_tests(arguments):
     The hosts, which wait more than they work and of which there can be one lab only, the integration tests in shares,
     the main path on the oldest that is supported, and all that needs no daemon.
     """
-    oldest, newest = consul(OLDEST), newest_consul()
-    old, new = test_python("3006", "py-consul"), test_python()
+    with ThreadPoolExecutor(1) as beside:
+        # pip waits for the network most of the time, and Go builds.
+        making = beside.submit(lambda: (test_python("3006", "py-consul"), test_python()))
+        oldest, newest = consul(OLDEST), newest_consul()
+        old, new = making.result()
     # What takes longest is first, so that all end at about the same time.
     queue = SimpleQueue()
     for item in (

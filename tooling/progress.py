@@ -28,9 +28,10 @@ class Progress:
     def step(self, title):
         """Print ``title``, and at the end of the block how long it took."""
         self._print(f"==> {title}")
-        self._began = self._last = time.monotonic()
+        # Another step may begin beside it.
+        began = self._began = self._last = time.monotonic()
         yield self
-        self.say(f"done in {time.monotonic() - self._began:.1f} s")
+        self.say(f"done in {time.monotonic() - began:.1f} s")
 
     def say(self, text):
         """Print a line that stays."""
