@@ -19,21 +19,9 @@ import dataclasses
 import time
 
 import saltdeploy
-from saltdeploy import loader
+from saltdeploy import loader, node
 from saltdeploy.core import arguments, names
-from saltdeploy.node import (
-    cleaning,
-    comparison,
-    configfiles,
-    from_salt,
-    ondemand,
-    reloading,
-    requiredfiles,
-    restoration,
-    retirement,
-    statestart,
-    superseded,
-)
+from saltdeploy.node import from_salt
 
 __virtual__ = loader.virtual
 
@@ -92,7 +80,7 @@ def observe(name, refresh=False, deployment=None, compare=None):
     if run:
         lifecycle.begin(name, run, compare)
     return {
-        **dataclasses.asdict(comparison.observe(lifecycle, name, compare)),
+        **dataclasses.asdict(node.comparison.observe(lifecycle, name, compare)),
         "prepared": compare is not None and from_salt.prepared(lifecycle, name, __salt__),
         "saltdeploy": saltdeploy.__version__,
         "environment": lifecycle.environment.name,
@@ -122,7 +110,7 @@ def changed(apps, refresh=False):
         salt web1 app.changed '[shop]'
     """
     lifecycle = _lifecycle(_refreshed(refresh))
-    return {name: comparison.changed(lifecycle, name) for name in map(names.app, names.keys("apps", apps))}
+    return {name: node.comparison.changed(lifecycle, name) for name in map(names.app, names.keys("apps", apps))}
 
 
 def instances(name=None):
@@ -190,8 +178,8 @@ def eligible():
         salt web1 app.eligible
     """
     lifecycle = _lifecycle()
-    environment, node = lifecycle.environment, lifecycle.node.name
-    return [app.name for app in environment.apps.values() if node in environment.eligible(app)]
+    environment, here = lifecycle.environment, lifecycle.node.name
+    return [app.name for app in environment.apps.values() if here in environment.eligible(app)]
 
 
 def needs(name):
@@ -285,7 +273,7 @@ def files(name, version=None):
         salt web1 app.files shop version=1.4.2
     """
     version = None if version is None else names.version(version)
-    found = requiredfiles.look(_lifecycle(), names.app(name), __salt__, version)
+    found = node.requiredfiles.look(_lifecycle(), names.app(name), __salt__, version)
     # state.show_low_sls has set the retcode for a mistake in an SLS. This job has an answer.
     __context__.pop("retcode", None)
     return found
@@ -384,7 +372,7 @@ def start(name, version, count=1, deployment="manual", held=True, slots=None, te
     if arguments.flag("leave", leave):
         result = lifecycle.start(name, version, count, deployment, **options)
     else:
-        result = statestart.start(lifecycle, name, version, count, deployment, **options)
+        result = node.statestart.start(lifecycle, name, version, count, deployment, **options)
     return {**dataclasses.asdict(result), "warnings": lifecycle.warnings}
 
 
@@ -437,7 +425,7 @@ def stop(name, instances=None, deployment=None, drain=None, deregister_delay=Non
     deployment, after = arguments.step(deployment, after)
     lifecycle = _lifecycle()
     ids = _parse_ids(instances)
-    return _answer(lifecycle, retirement.stop(lifecycle, name, ids, deployment, drain, deregister_delay, after))
+    return _answer(lifecycle, node.retirement.stop(lifecycle, name, ids, deployment, drain, deregister_delay, after))
 
 
 def restart(name, instances=None, deployment=None):
@@ -460,7 +448,7 @@ def restart(name, instances=None, deployment=None):
     """
     lifecycle = _lifecycle()
     ids = _parse_ids(instances)
-    return _answer(lifecycle, retirement.restart(lifecycle, name, ids, arguments.text("deployment", deployment)))
+    return _answer(lifecycle, node.retirement.restart(lifecycle, name, ids, arguments.text("deployment", deployment)))
 
 
 def reload(name, instances=None, deployment=None):
@@ -474,7 +462,7 @@ def reload(name, instances=None, deployment=None):
 
         salt web1 app.reload shop
     """
-    return reloading.reload(_lifecycle(), name, _parse_ids(instances), arguments.text("deployment", deployment))
+    return node.reloading.reload(_lifecycle(), name, _parse_ids(instances), arguments.text("deployment", deployment))
 
 
 def renew_config(name, instances=None, deployment=None, after=None, back=False):
@@ -502,7 +490,7 @@ def renew_config(name, instances=None, deployment=None, after=None, back=False):
     """
     ids, step = _parse_ids(instances), arguments.step(deployment, after)
     lifecycle = _lifecycle()
-    return _answer(lifecycle, configfiles.renew(lifecycle, name, ids, *step, arguments.flag("back", back)))
+    return _answer(lifecycle, node.configfiles.renew(lifecycle, name, ids, *step, arguments.flag("back", back)))
 
 
 def crashed(name, instances=None):
@@ -583,7 +571,8 @@ def logs(name, instances=None, lines=50, since=None, strict=True):
         salt '*' app.logs shop lines=20
     """
     lines = arguments.count("lines", lines, 50, arguments.LINES)
-    return ondemand.logs(_lifecycle(), name, _parse_ids(instances), lines, arguments.moment(since, time.time()), strict)
+    since = arguments.moment(since, time.time())
+    return node.ondemand.logs(_lifecycle(), name, _parse_ids(instances), lines, since, strict)
 
 
 def command(name, command, instance, timeout=60, placeholders=False):
@@ -611,7 +600,7 @@ def command(name, command, instance, timeout=60, placeholders=False):
         salt web1 app.command shop './bin/shop --version' shop_1.4.2_20000
     """
     timeout = arguments.seconds("timeout", timeout)
-    return ondemand.execute(_lifecycle(), name, command, names.instance(instance), timeout, placeholders)
+    return node.ondemand.execute(_lifecycle(), name, command, names.instance(instance), timeout, placeholders)
 
 
 def missing(name):
@@ -632,9 +621,10 @@ def missing(name):
         salt web1 app.missing shop
     """
     lifecycle = _lifecycle()
-    ids, reason = restoration.find_missing(lifecycle, name)
-    warnings = restoration.find_warnings(lifecycle, name)
-    return {"instances": ids, "reason": reason, "superseded": superseded.find(lifecycle, name), "warnings": warnings}
+    ids, reason = node.restoration.find_missing(lifecycle, name)
+    warnings = node.restoration.find_warnings(lifecycle, name)
+    old = node.superseded.find(lifecycle, name)
+    return {"instances": ids, "reason": reason, "superseded": old, "warnings": warnings}
 
 
 def retire(name):
@@ -653,7 +643,7 @@ def retire(name):
         salt web1 app.retire shop
     """
     lifecycle = _lifecycle()
-    return _answer(lifecycle, superseded.retire(lifecycle, names.app(name)))
+    return _answer(lifecycle, node.superseded.retire(lifecycle, names.app(name)))
 
 
 def undefined():
@@ -688,8 +678,8 @@ def restore(name, instances=None, after=None):
         salt web1 app.restore shop
     """
     lifecycle = _lifecycle()
-    ids = restoration.find_missing(lifecycle, name)[0] if instances is None else _parse_ids(instances)
-    return _answer(lifecycle, restoration.restore(lifecycle, name, ids, arguments.text("after", after)))
+    ids = node.restoration.find_missing(lifecycle, name)[0] if instances is None else _parse_ids(instances)
+    return _answer(lifecycle, node.restoration.restore(lifecycle, name, ids, arguments.text("after", after)))
 
 
 def clean(test=False):
@@ -709,5 +699,5 @@ def clean(test=False):
 
         salt web1 app.clean test=True
     """
-    host = from_salt.host(__opts__, __pillar__, __salt__)
-    return cleaning.clean(host, _lifecycle, arguments.flag("test", test))
+    host = from_salt.host(__opts__, __pillar__)
+    return node.cleaning.clean(host, _lifecycle, arguments.flag("test", test))

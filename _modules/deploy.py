@@ -3,9 +3,9 @@ Hooks, peer tests and removal of releases on this node
 ======================================================
 """
 
-from saltdeploy import loader
+from saltdeploy import loader, node
 from saltdeploy.core import arguments, names
-from saltdeploy.node import from_salt, hookcommands
+from saltdeploy.node import from_salt
 
 __virtual__ = loader.virtual
 
@@ -45,7 +45,7 @@ def hook(name, phase, version, hooks, instances=None, deployment=None):
     chosen, mine = names.keys("hooks", hooks), names.instances(from_salt.part(__opts__, instances) or ())
     lifecycle = _lifecycle()
     lifecycle.host.turns.refuse_ended(names.app(name), arguments.text("deployment", deployment))
-    return hookcommands.run(lifecycle, name, names.phase(phase), names.version(version), chosen, mine)
+    return node.hookcommands.run(lifecycle, name, names.phase(phase), names.version(version), chosen, mine)
 
 
 def test_peers(name, targets):

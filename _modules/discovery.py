@@ -7,11 +7,11 @@ instances and services. All functions use the node's own agent, which pillar ``e
 configures.
 """
 
-from saltdeploy import loader
+from saltdeploy import loader, node
 from saltdeploy.core import arguments, names
 from saltdeploy.core.model import DIGEST
 from saltdeploy.discovery.registration import sealed
-from saltdeploy.node import etcdrights, from_salt, localservices, publication, registrations, reweigh
+from saltdeploy.node import from_salt
 
 __virtual__ = loader.virtual
 
@@ -21,13 +21,13 @@ def _lifecycle():
 
 
 def _agent():
-    return localservices.agent(__opts__["id"], __pillar__)
+    return node.localservices.agent(__opts__["id"], __pillar__)
 
 
 def _service(name, given):
     """Return the Service that :py:func:`register` registers, with its digest."""
-    service = localservices.service(__opts__["id"], __pillar__, name, **_public(given))
-    return sealed(service, from_salt.host(__opts__, __pillar__, __salt__).key)
+    service = node.localservices.service(__opts__["id"], __pillar__, name, **_public(given))
+    return sealed(service, from_salt.host(__opts__, __pillar__).key)
 
 
 def _parse_ids(value):
@@ -55,10 +55,10 @@ def publish(name, instances=None, weight=None, deployment=None, after=None):
 
         salt web1 discovery.publish shop
     """
-    lifecycle, checked = _lifecycle(), localservices.check_weight(name, weight)
+    lifecycle, checked = _lifecycle(), node.localservices.check_weight(name, weight)
     ids, step = _parse_ids(instances), arguments.step(deployment, after)
     with lifecycle.alone(name, *step):
-        return publication.publish(lifecycle, name, ids, checked, as_before=after is not None)
+        return node.publication.publish(lifecycle, name, ids, checked, as_before=after is not None)
 
 
 def weigh(name, weights, deployment=None, after=None):
@@ -80,8 +80,8 @@ def weigh(name, weights, deployment=None, after=None):
 
         salt web1 discovery.weigh shop '{shop_1.4.2_20000: 25600}'
     """
-    checked, step = localservices.check_weights(__opts__["id"], weights), arguments.step(deployment, after)
-    return reweigh.weigh(_lifecycle(), name, checked, *step)
+    checked, step = node.localservices.check_weights(__opts__["id"], weights), arguments.step(deployment, after)
+    return node.reweigh.weigh(_lifecycle(), name, checked, *step)
 
 
 def register_again(name, instances=None, deployment=None, after=None, back=False, test=False):
@@ -110,7 +110,7 @@ def register_again(name, instances=None, deployment=None, after=None, back=False
     """
     ids, step = _parse_ids(instances), arguments.step(deployment, after)
     back, test = arguments.flag("back", back), arguments.flag("test", test)
-    return registrations.register_again(_lifecycle(), name, ids, *step, back, test)
+    return node.registrations.register_again(_lifecycle(), name, ids, *step, back, test)
 
 
 def withdraw(name, instances=None, held=True, deployment=None, after=None):
@@ -138,7 +138,7 @@ def withdraw(name, instances=None, held=True, deployment=None, after=None):
     """
     lifecycle, ids, step = _lifecycle(), _parse_ids(instances), arguments.step(deployment, after)
     with lifecycle.alone(name, *step):
-        return publication.withdraw(lifecycle, name, ids, held)
+        return node.publication.withdraw(lifecycle, name, ids, held)
 
 
 def leader():
@@ -194,7 +194,7 @@ def find(name, passing=True):
     """
     with _agent() as agent:
         keys = ("address", "host", "port", "id", "node", "meta", "status", "weight")
-        found = agent.instances(localservices.identifier(name), passing=passing)
+        found = agent.instances(node.localservices.identifier(name), passing=passing)
         return [{k: getattr(e, k) for k in keys} | {"tags": list(e.tags)} for e in found]
 
 
@@ -211,7 +211,7 @@ def frontends():
 
         salt lb1 discovery.frontends
     """
-    return localservices.frontends(__opts__["id"], __pillar__)
+    return node.localservices.frontends(__opts__["id"], __pillar__)
 
 
 def health_agent():
@@ -225,7 +225,7 @@ def health_agent():
 
         salt web1 discovery.health_agent
     """
-    return localservices.health_agent(__opts__["id"], __pillar__)
+    return node.localservices.health_agent(__opts__["id"], __pillar__)
 
 
 def etcd_rights():
@@ -239,7 +239,7 @@ def etcd_rights():
 
         salt web1 discovery.etcd_rights
     """
-    found = etcdrights.rights(__opts__["id"], __pillar__)
+    found = node.etcdrights.rights(__opts__["id"], __pillar__)
     return {user: [list(right) for right in some] for user, some in found.items()}
 
 
@@ -253,7 +253,7 @@ def domain():
 
         salt web1 discovery.domain
     """
-    return localservices.domain(__opts__["id"], __pillar__)
+    return node.localservices.domain(__opts__["id"], __pillar__)
 
 
 def upstream(mark):
@@ -269,7 +269,7 @@ def upstream(mark):
 
         salt web1 discovery.upstream '#'
     """
-    return localservices.upstream(__opts__["id"], __pillar__, mark)
+    return node.localservices.upstream(__opts__["id"], __pillar__, mark)
 
 
 def recursors():
@@ -285,7 +285,7 @@ def recursors():
 
         salt web1 discovery.recursors
     """
-    return localservices.recursors(__opts__["id"], __pillar__)
+    return node.localservices.recursors(__opts__["id"], __pillar__)
 
 
 def registered(service_id):
@@ -302,7 +302,7 @@ def registered(service_id):
         salt db1 discovery.registered postgres
     """
     with _agent() as agent:
-        found = agent.registered().get(localservices.identifier(service_id))
+        found = agent.registered().get(node.localservices.identifier(service_id))
     return None if found is None else found.meta.get(DIGEST, "")
 
 
@@ -366,7 +366,7 @@ def deregister(service_id):
         salt db1 discovery.deregister postgres
     """
     with _agent() as agent:
-        agent.withdraw(localservices.identifier(service_id))
+        agent.withdraw(node.localservices.identifier(service_id))
     return service_id
 
 

@@ -13,12 +13,13 @@ from pathlib import Path
 
 import pytest
 import saltdeploy
+from saltdeploy.core import model
 from saltdeploy.discovery.backend import Backend
 from saltdeploy.discovery.consul import Consul
 from saltdeploy.runtime.base import Runtime
 from saltdeploy.runtime.supervisord import Supervisord
 from saltdeploy.runtime.systemd import Systemd
-from saltdeploy.source import KINDS
+from saltdeploy.source import KINDS, choose
 from saltdeploy.source.base import Source
 
 ROOT = Path(saltdeploy.__file__).parent
@@ -163,7 +164,11 @@ def test_no_module_imports_itself_by_way_of_others():
 
 @pytest.mark.parametrize(
     "protocol, kinds",
-    [(Backend, [Consul]), (Runtime, [Systemd, Supervisord]), (Source, KINDS.values())],
+    [
+        (Backend, [Consul]),
+        (Runtime, [Systemd, Supervisord]),
+        (Source, [type(choose(model.Source(kind, "shop"))) for kind in KINDS]),
+    ],
     ids=["backend", "runtime", "source"],
 )
 def test_each_kind_keeps_its_protocol(protocol, kinds):

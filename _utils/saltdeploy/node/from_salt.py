@@ -35,20 +35,23 @@ Functions = Mapping[str, Callable[..., Any]]
 
 def lifecycle(opts: Options, pillar: Pillar, functions: Functions) -> Lifecycle:
     """Return the Lifecycle of this node."""
-    settings = _settings(pillar, functions)
+    settings = _settings(opts, pillar)
     return Lifecycle(opts["id"], pillar, settings, partial(_fetch, opts, functions), partial(_render, functions))
 
 
-def host(opts: Options, pillar: Pillar, functions: Functions) -> Host:
+def host(opts: Options, pillar: Pillar) -> Host:
     """Return the Host of this node, which need not be a node of an environment."""
-    settings = _settings(pillar, functions)
+    settings = _settings(opts, pillar)
     return Host(opts["id"], **({"root": settings["root"]} if "root" in settings else {}))
 
 
-def _settings(pillar: Pillar, functions: Functions) -> Mapping[str, Any]:
-    # config.get would look into another pillar, which may be older than ``pillar``.
-    own = functions["config.get"]("saltdeploy", {}, omit_pillar=True, omit_master=True)
-    return own or pillar.get("saltdeploy") or {}
+def _settings(opts: Options, pillar: Pillar) -> Mapping[str, Any]:
+    """Return the node's ``saltdeploy`` settings from the places that ``config.get`` looks into, in this order.
+
+    ``config.get`` would take the minion's pillar, which may be older than ``pillar``, and loads Salt's cloud modules.
+    """
+    grains: Mapping[str, Any] = opts.get("grains") or {}
+    return opts.get("saltdeploy") or grains.get("saltdeploy") or pillar.get("saltdeploy") or {}
 
 
 def packages(functions: Functions, names: Sequence[str]) -> Mapping[str, str]:

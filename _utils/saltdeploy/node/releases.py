@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, TypedDict
 
 from ..core import editions, limits, names, words
 from ..core.errors import Failed, Refused
-from ..source import Ansible, Asking, Installation, buildcommand, choose, images, placement
-from ..source.artifacts import Artifacts
+from ..source import Asking, Installation, choose
 from ..system import disk, filelocks, files, trees
 from ..system.files import explained, make_folder, write_file
 from . import nodefiles, turns
@@ -24,10 +23,13 @@ from .settings import Store
 
 if TYPE_CHECKING:
     from ..core.model import App
+    from ..source.artifacts import Artifacts
     from ..source.base import Newest
     from .launch import Fetch
 
 LOCK = ".lock"
+
+# Salt starts a process for each job. So the functions import those parts of sources that few jobs need.
 
 
 class Room(TypedDict):
@@ -133,7 +135,7 @@ class Releases:
             if self.installed(app, version, digest):
                 return False
             self._make_way(app.name, version)
-            artifacts = Artifacts(self.root, app.name, folder)
+            artifacts = self._artifacts(app.name, folder)
             build = Path(tempfile.mkdtemp(prefix=f".{version}@", dir=folder))
             try:
                 with artifacts:
@@ -177,6 +179,8 @@ class Releases:
             )
         record = {"app": app.name, "version": version, "origin": source.origin(version), **made}
         if app.source.build:
+            from ..source import buildcommand
+
             record["build"] = app.source.build
             buildcommand.run(app.source, installation, until - time.monotonic())
         write_file(build / "release.json", json.dumps(record, indent=1))
@@ -190,7 +194,7 @@ class Releases:
 
         :raises Failed: there is no room for it, or its artifact cannot be fetched.
         """
-        artifacts = Artifacts(self.root, app.name, self.path(app.name, version).parent)
+        artifacts = self._artifacts(app.name, self.path(app.name, version).parent)
         warnings: list[str]
         with self._naming(app, version), tempfile.TemporaryDirectory() as folder:
             Path(folder).chmod(0o755)  # git does not run as root
@@ -212,9 +216,11 @@ class Releases:
 
         :raises Failed: the playbook fails in check mode.
         """
-        source = choose(app.source) if app.source else None
-        if not isinstance(source, Ansible) or self.installed(app, version):
+        if app.source is None or app.source.kind != "ansible" or self.installed(app, version):
             return []
+        from ..source import ansible
+        from ..source.artifacts import Artifacts
+
         releases = self.path(app.name, version).parent
         with self._naming(app, version), files.readable_by_all(), tempfile.TemporaryDirectory() as folder:
             Path(folder).chmod(0o755)  # pip does not run as root
@@ -222,7 +228,7 @@ class Releases:
             target.mkdir()
             with Artifacts(Path(folder), app.name, releases) as artifacts:
                 there = Installation(version, target, fetch, artifacts, app.user, "", _seconds(app))
-                return source.preview(there, self.root)
+                return ansible.Ansible(app.source).preview(there, self.root)
 
     def newest(self, app: App, fetch: Fetch, above: str, known: Mapping[str, str]) -> Newest:
         """Return the newest version that the source of ``app`` has. This changes nothing.
@@ -250,8 +256,15 @@ class Releases:
         free = disk.human(disk.space(self.root).free)
         return f"{exc}. The unfinished files are removed, and {free} are free in {self.root}. Make room there."
 
+    def _artifacts(self, app: str, folder: Path) -> Artifacts:
+        from ..source.artifacts import Artifacts
+
+        return Artifacts(self.root, app, folder)
+
     def _tidy(self, artifacts: Artifacts, parts: bool = True) -> None:
         """Remove the archives and the images of which no release is made. See Artifacts.tidy for ``parts``."""
+        from ..source import images
+
         images.tidy(self.root, self._digests)
         artifacts.tidy(self._digests, parts)
 
@@ -276,12 +289,16 @@ class Releases:
         release = self.path(app, version)
         record = nodefiles.release_record(release)
         if "image" in record:
+            from ..source import images
+
             images.require(record["image"])
         if "placed" not in record:
             return
         running = [i.id for i in self.instances.recorded(app) if editions.release(i.version) != version]
         if running:
             raise Refused(f"{app} {version} would replace the files of {', '.join(running)}, which is on {self.node}.")
+        from ..source import placement
+
         placement.put(self.root, app, release, record, seconds)
 
     def _packages(self, app: str) -> set[str]:
@@ -296,6 +313,8 @@ class Releases:
 
         :raises Refused: an instance runs it.
         """
+        from ..source import placement
+
         used = self.instances.of_release(app, version)
         if used:
             raise Refused(
@@ -312,7 +331,7 @@ class Releases:
                     raise Failed(
                         f"{app} {version} is removed on {self.node}, except for its folder {build}. Remove that folder."
                     )
-                self._tidy(Artifacts(self.root, app, release.parent))
+                self._tidy(self._artifacts(app, release.parent))
             self.settings.forget(app, version)
             self._remove_empty(app)
             # Also if there was no release, because giving back may have failed before.

@@ -12,7 +12,6 @@ from ..core.errors import Failed
 from ..core.instanceids import parts_of, slot_of
 from ..definition import instancefiles
 from ..runtime import podman
-from ..source import images
 from ..system import processes, sockets
 from ..system.files import explained
 
@@ -70,6 +69,8 @@ class Ending:
         app, edition, _ = parts_of(instance)
         if not self.host.releases.image(app, editions.release(edition)):
             return ""
+        from ..source import images  # few nodes have containers
+
         wrong = images.remove_container(podman.name(instance))
         return f"{instance} is stopped, but its container stays. {wrong}." if wrong else ""
 

@@ -19,7 +19,6 @@ PILLAR = {
 def test_a_file_that_the_master_has_not_is_an_error(tmp_path):
     """Salt returns nothing then, and a hook or an instance would run without it."""
     functions = {
-        "config.get": lambda key, default, **where: default,
         "cp.get_file": lambda url, path: "",
         "cp.hash_file": lambda url: {},
         "cp.get_template": lambda *args, **context: "",
@@ -42,7 +41,6 @@ def test_a_folder_of_the_master_comes_with_all_its_files(tmp_path):
 
     listed = ["shop/ansible/site.yml", "shop/ansible/roles/a/main.yml", "shop/ansible2/x"]
     functions = {
-        "config.get": lambda key, default, **where: default,
         "cp.list_master": lambda saltenv, prefix: [f for f in listed if saltenv == "dev"],
         "cp.get_file": get_file,
     }
@@ -74,7 +72,7 @@ def test_the_size_of_a_file_of_the_master(monkeypatch, stat, size):
             return {"hsum": "0"}, stat
 
     monkeypatch.setattr(from_salt.salt.fileclient, "get_file_client", lambda opts: Client())
-    functions = {"config.get": lambda key, default, **where: default, "cp.hash_file": lambda url: {"hsum": "0"}}
+    functions = {"cp.hash_file": lambda url: {"hsum": "0"}}
     lifecycle = from_salt.lifecycle({"id": "web1", "saltenv": None}, PILLAR, functions)
     assert lifecycle.fetch("salt://shop.tar.gz", None) == size
     assert lifecycle.fetch("salt://shop.tar.gz?saltenv=dev", None) == size
@@ -101,18 +99,13 @@ def test_a_mistake_in_a_template_names_file_and_line_and_shows_nothing_of_it(tmp
 def test_settings_are_those_of_the_pillar_that_is_given():
     """Which may be another than Salt's own ``config.get`` knows; what the minion is configured with comes first."""
 
-    def functions(own):
-        def get(key, default, omit_pillar, omit_master):
-            assert omit_pillar and omit_master
-            return own or default
-
-        return {"config.get": get}
-
-    def root(own, pillar):
-        return str(from_salt.lifecycle({"id": "web1"}, {**PILLAR, **pillar}, functions(own)).host.root)
+    def root(own, pillar, grains=None):
+        opts = {"id": "web1", "saltdeploy": own, "grains": {"saltdeploy": grains}}
+        return str(from_salt.lifecycle(opts, {**PILLAR, **pillar}, {}).host.root)
 
     assert root({}, {}) == DEFAULT_ROOT
     assert root({}, {"saltdeploy": {"root": "/data"}}) == "/data"
+    assert root({}, {"saltdeploy": {"root": "/data"}}, {"root": "/grain"}) == "/grain"
     assert root({"root": "/own"}, {"saltdeploy": {"root": "/data"}}) == "/own"
 
 
@@ -186,7 +179,6 @@ def test_a_pillar_that_does_not_come_is_an_error(monkeypatch):
 def test_an_installation_needs_no_states_where_packages_and_user_are_there_and_no_states_are_wanted(about, prepared):
     shop = {**PILLAR["apps"]["shop"], **about}
     functions = {
-        "config.get": lambda key, default, **where: default,
         "pkg.version": lambda *names: {"curl": "7", "nowhere": ""} if len(names) > 1 else "7",
     }
     lifecycle = from_salt.lifecycle({"id": "web1"}, {**PILLAR, "apps": {"shop": shop}}, functions)

@@ -25,7 +25,6 @@ def test_all_files_that_a_definition_names_are_looked_for():
         return "" if source == "salt://c" else path
 
     functions = {
-        "config.get": lambda key, default, **where: default,
         "cp.get_template": render,
         "cp.hash_file": lambda url: {"hsum": "0"} if url == "salt://shop/there/init.sls" else {},
         "state.show_low_sls": lambda sls, **options: [{"state": "test"}],
@@ -46,7 +45,6 @@ def test_a_template_is_rendered_for_the_release_that_is_asked_for_with_its_data_
     pillar["apps"]["shop"].update(data=True, config={"etc/a": "salt://a"})
     rendered = []
     functions = {
-        "config.get": lambda key, default, **where: default,
         "cp.get_template": lambda source, path, template, **context: rendered.append(context) or path,
     }
     lifecycle = from_salt.lifecycle({"id": "web1"}, pillar, functions)
@@ -69,11 +67,10 @@ def test_the_files_of_a_source_are_looked_for(tmp_path, states, installed):
     gone = str(tmp_path / "gone")
     pillar["apps"]["shop"].update(source={"pip": "shop", "netrc": gone, "python": gone}, states=states)
     functions = {
-        "config.get": lambda key, default, **where: {"root": str(tmp_path)},
         "cp.hash_file": lambda url: {"hsum": "0"},
         "state.show_low_sls": lambda sls, **options: [],
     }
-    lifecycle = from_salt.lifecycle({"id": "web1"}, pillar, functions)
+    lifecycle = from_salt.lifecycle({"id": "web1", "saltdeploy": {"root": str(tmp_path)}}, pillar, functions)
     lifecycle.host.releases.versions = lambda app: ["1.0"] if installed else []
     found = requiredfiles.look(lifecycle, "shop", functions)
     expected = [
