@@ -1,59 +1,9 @@
 """The verbs of the runner, a module for each: its function ``run`` is the algorithm.
 
 ``run`` takes a session.Session and the arguments of the runner, and returns the result as plain data. An exception from
-it means that nothing was changed.
+it means that nothing was changed. The modules are imported when they are first used.
 """
 
-from . import (
-    abort,
-    approve,
-    check,
-    deploy,
-    evacuate,
-    execute,
-    history,
-    hooks,
-    logs,
-    promote,
-    prune,
-    publish,
-    reload,
-    remove,
-    request,
-    restart,
-    rollback,
-    scale,
-    several,
-    status,
-    test,
-    unlock,
-    watch,
-    withdraw,
-)
+from ...core import lazily
 
-__all__ = [
-    "abort",
-    "approve",
-    "check",
-    "deploy",
-    "evacuate",
-    "execute",
-    "history",
-    "hooks",
-    "logs",
-    "promote",
-    "prune",
-    "publish",
-    "reload",
-    "remove",
-    "request",
-    "restart",
-    "rollback",
-    "scale",
-    "several",
-    "status",
-    "test",
-    "unlock",
-    "watch",
-    "withdraw",
-]
+__getattr__ = lazily.modules(__name__)

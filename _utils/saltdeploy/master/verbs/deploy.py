@@ -22,7 +22,7 @@ from ..outcome import Outcome
 from ..remote.fleet import Fleet
 from ..remote.jobs import Jobs
 from ..rollout import contents, health, measurements
-from . import abort, promote, promotion, rollouttask, task
+from . import abort, promote, rollouttask, task
 
 if TYPE_CHECKING:
     from ...core.environment import Environment
@@ -119,6 +119,8 @@ def _origin(
     """Return the release that another environment has accepted."""
     if version is not None:
         raise Refused("version=, from_env=: say one of them. With from_env, the other environment says the version.")
+    from . import promotion  # few deployments are promotions
+
     origin = promotion.accepted(session, environment, app, arguments.word(from_env), allow_drift)
     if not origin.digest and app.source.kind in ("archive", "ansible", "git"):
         session.warn(f"{origin.environment} has no digest of {app.name} {origin.version}, so the contents may differ.")
@@ -130,6 +132,8 @@ def _refuse_overtaken(
     session: Session, environment: Environment, app: App, origin: Origin, from_env: object, allow_drift: bool
 ) -> None:
     """Raise Refused if the other environment has accepted something else since this run began to wait."""
+    from . import promotion
+
     now = promotion.accepted(session, environment, app, arguments.word(from_env), allow_drift)
     if (now.version, now.digest) != (origin.version, origin.digest):
         raise Refused(
