@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import importlib
 import json
 import os
+import pkgutil
 import selectors
 import signal
 import socket
@@ -23,8 +25,8 @@ COMMANDS = {"salt": "salt_main", "salt-call": "salt_call", "salt-key": "salt_key
 SALT = ("salt.cli.call", "salt.cli.key", "salt.cli.run", "salt.cli.salt", "salt.minion", "salt.runner", "salt.scripts")
 # And the libraries of others that the bundle needs.
 IMPORTS = (*SALT, "consul.std", "jsonschema", "requests")
-# What the runners import of the bundle, once it is synced.
-BUNDLE = ("saltdeploy.master.verbs", "saltdeploy.master.verbs.environments", "saltdeploy.master.verbs.up")
+# The package of which the runners import modules, once it is synced.
+BUNDLE = "saltdeploy.master.verbs"
 # How often a command is looked after that is waited for with a timeout, in seconds.
 POLL = 0.02
 
@@ -175,8 +177,9 @@ def _find_extensions_once():
 
 def _import_from(folder):
     sys.path.insert(0, folder)
-    for name in BUNDLE:
-        __import__(name)
+    package = importlib.import_module(BUNDLE)
+    for module in pkgutil.iter_modules(package.__path__, f"{BUNDLE}."):
+        importlib.import_module(module.name)
     sys.path.remove(folder)
 
 

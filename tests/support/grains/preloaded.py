@@ -14,10 +14,9 @@ from salt.utils import entrypoints
 LATER = ("consul.std", "jsonschema", "requests")
 
 with contextlib.suppress(ImportError):
-    import saltdeploy.node
-
-    for module in pkgutil.iter_modules(saltdeploy.node.__path__, "saltdeploy.node."):
-        importlib.import_module(module.name)
+    for package in map(importlib.import_module, ("saltdeploy.node", "saltdeploy.source")):
+        for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
     for name in LATER:
         importlib.import_module(name)
 
