@@ -18,6 +18,7 @@ import os
 import shutil
 import statistics
 import subprocess
+import sys
 import tarfile
 import tempfile
 import time
@@ -25,6 +26,8 @@ from importlib import metadata
 from pathlib import Path
 
 import mitogen
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "_utils"))
 
 from benchmarks.deploy import INSTANT
 from lab import hosts
@@ -134,6 +137,7 @@ class Bench:
     def _playbook(self, way, version):
         variables = {
             "ANSIBLE_PIPELINING": "1",
+            "ANSIBLE_HOST_KEY_CHECKING": "0",
             "ANSIBLE_SSH_ARGS": SSH,
             "ANSIBLE_FORKS": str(len(self.webs)),
             "LC_ALL": "C.UTF-8",
@@ -144,7 +148,7 @@ class Bench:
         # Each playbook replaces the instances of the one before, with Mitogen or without.
         old, port = self.last
         self.last = (version, PORTS[1 - PORTS.index(port)])
-        about = {"release": version, "old": old, "port": self.last[1], "token": self.token}
+        about = {"release": version, "old": old, "app_port": self.last[1], "token": self.token}
         command = [f"{SCRIPTS}/ansible-playbook", "-i", f"{PLAYBOOK}/inventory.yml", f"{PLAYBOOK}/playbook.yml"]
         settings = [f"{key}={value}" for key, value in variables.items()]
         return ["env", *settings, *command, "-e", json.dumps(about)]
