@@ -7,6 +7,7 @@ import hmac
 import json
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from saltdeploy.core.conditions import Conditions
@@ -17,11 +18,13 @@ from tests.support.verbs import Catalog
 
 KEY = "k" * 32
 TAG = "deploy/request/e/shop"
+# The tests of a whole run may take minutes, and the events are made before the first.
+NOW = time.time()
 
 
 def signed(key=KEY, text=None, **changes):
     """Return the data of an event."""
-    about = {"environment": "e", "app": "shop", "version": "2.0", "reason": "build", "time": time.time(), **changes}
+    about = {"environment": "e", "app": "shop", "version": "2.0", "reason": "build", "time": NOW, **changes}
     text = json.dumps(about) if text is None else text
     return {"request": text, "signature": hmac.new(key.encode(), text.encode(), hashlib.sha256).hexdigest()}
 
@@ -36,6 +39,7 @@ def requested(here, tmp_path, monkeypatch):
         path.write_text(f"{key}\n")
         made = here()
         monkeypatch.setattr(request.discovery, "connect", lambda config: catalog)
+        monkeypatch.setattr(request, "time", SimpleNamespace(time=lambda: NOW))
         conditions = Conditions(request_key_file=str(path) if key else "")
         made.session.environment = lambda env: replace(made.environment, conditions=conditions)
         monkeypatch.setattr(request.deploy, "run", lambda session, *args: args)
@@ -48,13 +52,13 @@ def test_a_signed_request_deploys(requested):
     args = ("shop", "e", "2.0", None, None, True, False, False, "build", False)
     assert requested(signed(wait="5m")) == (*args, "5m")
     # As an event of a minion has it.
-    assert requested({"data": signed(), "id": "web1", "tag": TAG}) == (*args, 0)
-    now = json.dumps({"environment": "e", "app": "shop", "time": time.time() + 20})
+    assert requested({"data": signed(time=NOW + 1), "id": "web1", "tag": TAG}) == (*args, 0)
+    now = json.dumps({"environment": "e", "app": "shop", "time": NOW + 20})
     assert requested(signed(text=now))[2] is None
 
 
 def test_a_request_counts_once_and_none_after_a_later_one(requested):
-    first, second = signed(time=time.time() - 2), signed(time=time.time() - 1)
+    first, second = signed(time=NOW - 2), signed(time=NOW - 1)
     assert requested(second)
     for again in (second, first):
         with pytest.raises(Refused, match="the request was taken before, or one with a later time was"):
@@ -80,8 +84,8 @@ def test_a_request_counts_once_and_none_after_a_later_one(requested):
         ({"data": signed(text='{"environment": "e", "app": "shop"}')}, "or lacks one of app, environment, time"),
         ({"data": signed(environment="production")}, "is for another app or environment than its tag"),
         ({"data": signed(app="till")}, "is for another app or environment than its tag"),
-        ({"data": signed(time=time.time() - 400)}, "is not of the last 5 minutes"),
-        ({"data": signed(time=time.time() + 400)}, "is not of the last 5 minutes"),
+        ({"data": signed(time=NOW - 400)}, "is not of the last 5 minutes"),
+        ({"data": signed(time=NOW + 400)}, "is not of the last 5 minutes"),
         ({"data": signed(time="now")}, "is not of the last 5 minutes"),
         ({"data": signed(time=10**400)}, "is not of the last 5 minutes"),
         ({"data": signed(time=True)}, "is not of the last 5 minutes"),
