@@ -345,7 +345,7 @@ MUTATIONS = [
     preflight(
         "test_who_takes_part_and_nobody_else_has_a_fresh_pillar",
         "an answer by an old pillar is believed",
-        "node not in _concerned(site) and _is_concerned(replies[node], site)",
+        "node not in concerned and _is_concerned(replies[node], site)",
         "node not in environment.nodes",
     ),
     preflight(

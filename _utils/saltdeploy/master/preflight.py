@@ -52,8 +52,9 @@ def observe(site: Site, journal: Journal, deployment: str | None = None) -> Obse
     """
     environment, app, fleet = site.environment, site.app, site.fleet
     stale = _refresh(fleet, environment.nodes) if fleet.opts.get("pillar_cache") else {}
-    replies = _observe(site, list(environment.nodes), _concerned(site), deployment)
-    late = [node for node in environment.nodes if node not in _concerned(site) and _is_concerned(replies[node], site)]
+    concerned = _concerned(site)
+    replies = _observe(site, list(environment.nodes), concerned, deployment)
+    late = [node for node in environment.nodes if node not in concerned and _is_concerned(replies[node], site)]
     replies.update(_observe(site, late, late, deployment))
     # A node that is out of use may be half repaired, and counts as silent then.
     lost = {n for n in environment.nodes if replies[n].silent or (n in environment.away and replies[n].error)}

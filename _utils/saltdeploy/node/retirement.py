@@ -45,16 +45,16 @@ def stop(
 
 def retire(lifecycle: Lifecycle, name: str, ids: Collection[str], drain: float | None = None) -> list[str]:
     """Stop instances as :func:`stop` does, in the turn of the caller."""
-    return _stop(lifecycle, name, ids, drain=drain)
+    return _stop(lifecycle, name, ids, None, drain, None)
 
 
 def _stop(
     lifecycle: Lifecycle,
     name: str,
-    ids: Collection[str] | None = None,
-    deployment: str | None = None,
-    drain: float | None = None,
-    deregister_delay: float | None = None,
+    ids: Collection[str] | None,
+    deployment: str | None,
+    drain: float | None,
+    deregister_delay: float | None,
 ) -> list[str]:
     strategy = lifecycle.inventory.app(name).strategy
     drain = strategy.drain if drain is None else drain
