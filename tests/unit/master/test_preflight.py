@@ -119,10 +119,12 @@ def with_balancer(roles=("loadbalancer",), app=APP, **changes):
 
 @pytest.mark.parametrize("what", STALE)
 def test_a_node_that_has_nothing_of_the_app_keeps_its_pillar(what):
-    here, (reply, again) = with_balancer(), STALE[what]
+    read = []
+    here, (reply, again) = with_balancer(record=lambda: read.append(1)), STALE[what]
     here.fleet.replies["lb1"] = reply
     preflight.observe(here, Journal())
     assert here.fleet.jobs == [([*NODES, "lb1"], list(NODES)), *([(["lb1"], True)] if again else [])]
+    assert len(read) == 1  # and not once for each node
 
 
 @pytest.mark.parametrize(
