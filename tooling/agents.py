@@ -15,19 +15,29 @@ A, AAAA, SRV = 1, 28, 33
 
 def ask(address, path, timeout=5.0):
     """Return what the agent at ``address`` answers to a GET of ``path``; OSError if it does not."""
-    status, body = get(address, CONSUL_HTTP, path, timeout)
+    return ask_with_index(address, path, timeout)[0]
+
+
+def ask_with_index(address, path, timeout=5.0):
+    """Return the answer like :func:`ask`, and the index of Consul's data at which it was true (0: it has none)."""
+    status, headers, body = _get(address, CONSUL_HTTP, path, timeout)
     if status != 200:
         raise OSError(f"Consul at {address} answers {status}: {body[:200].decode(errors='replace').strip()}")
-    return json.loads(body)
+    return json.loads(body), int(headers.get("X-Consul-Index", 0))
 
 
 def get(address, port, path, timeout=5.0):
     """Return status and body of a GET, over a connection of its own and past any proxy; OSError if it fails."""
+    status, _, body = _get(address, port, path, timeout)
+    return status, body
+
+
+def _get(address, port, path, timeout):
     connection = http.client.HTTPConnection(address, port, timeout=timeout)
     try:
         connection.request("GET", path, headers={"Connection": "close"})
         response = connection.getresponse()
-        return response.status, response.read()
+        return response.status, response.headers, response.read()
     except http.client.HTTPException as exc:
         raise OSError(f"{address}:{port}: {exc!r}") from exc
     finally:

@@ -33,17 +33,26 @@ NODES = {f"web{i}": f"{NETWORK}.1{i}" for i in (1, 2, 3)}
 
 
 class Users(RequestLoop):
-    """Users who ask another agent when one is down, and take what it knew last while there is no leader (as DNS does)."""
+    """Users who ask another agent when one is down, and take what it knew last while there is no leader (as DNS does).
 
-    pause = 0.1
+    A server that was started again tells a stale read what it had on its disk, until it has caught up: they do not go
+    back to an older answer than they had (Consul's index only grows).
+    """
+
+    pause, _index = 0.1, 0
 
     def _find(self):
         for mode in ("", "&stale"):
             for address in self.agents:
                 try:
-                    found = tools.ask(address, f"/v1/health/service/{self.service}?passing{mode}", 1.0)
+                    found, index = tools.ask_with_index(
+                        address, f"/v1/health/service/{self.service}?passing{mode}", 1.0
+                    )
                 except OSError:
                     continue
+                if index < self._index:
+                    continue
+                self._index = index
                 if not found:
                     raise OSError(f"{address} knows no healthy instance")
                 service = found[self.total % len(found)]["Service"]
