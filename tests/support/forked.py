@@ -19,6 +19,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 COMMANDS = {"salt": "salt_main", "salt-call": "salt_call", "salt-key": "salt_key", "salt-run": "salt_run"}
 # What a command imports before it looks at its arguments.
@@ -27,6 +28,8 @@ SALT = ("salt.cli.call", "salt.cli.key", "salt.cli.run", "salt.cli.salt", "salt.
 IMPORTS = (*SALT, "consul.std", "jsonschema", "requests")
 # The package of which the runners import modules, once it is synced.
 BUNDLE = "saltdeploy.master.verbs"
+# What Salt's processes of the tests run first.
+STARTUP = Path(__file__).with_name("startup")
 # How often a command is looked after that is waited for with a timeout, in seconds.
 POLL = 0.02
 
@@ -73,7 +76,7 @@ class Forks:
         self._control, theirs = socket.socketpair()
         with theirs:
             command = [sys.executable, __file__, str(theirs.fileno())]
-            env = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+            env = {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(STARTUP)}
             self._server = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, env=env)
         atexit.register(self._server.kill)
 
@@ -146,7 +149,9 @@ def serve(control):
     """Fork a command for each request that comes over the socket ``control``, until its other end is closed."""
     for name in IMPORTS:
         __import__(name)
-    _find_extensions_once()
+    from salt.utils import entrypoints
+
+    entrypoints.iter_entry_points("salt.loader")
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is for the tests, which end this
     control, running = socket.socket(fileno=control), selectors.DefaultSelector()
     running.register(control, selectors.EVENT_READ)
@@ -165,14 +170,6 @@ def serve(control):
                 _tell(*key.data)
                 running.unregister(key.fileobj)
                 os.close(key.fileobj)
-
-
-def _find_extensions_once():
-    """Salt looks for its extensions among all that is installed, twice a second and in each process."""
-    from salt.utils import entrypoints
-
-    entrypoints.iter_entry_points = getattr(entrypoints.iter_entry_points, "__wrapped__", entrypoints.iter_entry_points)
-    entrypoints.iter_entry_points("salt.loader")
 
 
 def _import_from(folder):

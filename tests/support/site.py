@@ -23,7 +23,7 @@ from tooling.config import CONSUL_DNS, consul_config, supervisord_config
 from tooling.daemons import Daemon, Daemons
 from tooling.requestloop import RequestLoop
 
-from .forked import Forks
+from .forked import STARTUP, Forks
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SCRIPTS = Path(sys.executable).parent
@@ -201,7 +201,7 @@ def salt_environment():
 
     They keep compiled what they have synced, as on anybody's master: else each job compiles all of the bundle anew.
     """
-    return {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}
+    return {**os.environ, "PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(STARTUP)}
 
 
 class Cli:
