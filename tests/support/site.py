@@ -39,7 +39,7 @@ class Users(RequestLoop):
     back to an older answer than they had (Consul's index only grows).
     """
 
-    pause, _index = 0.1, 0
+    pause, _index = 0.2, 0
 
     def _find(self):
         for mode in ("", "&stale"):
