@@ -15,7 +15,7 @@ import yaml
 from tests.support import api, apps
 from tests.support.site import NODES, REPOSITORY, Agents, Cli, Pillar, salt_environment
 from tests.support.skydns import SkyDNS
-from tests.support.target import Target
+from tests.support.target import STRATEGY, Target
 from tooling import getconsul
 
 MASTER = "salt_master"
@@ -157,6 +157,14 @@ def target(minions, agents, pillar, cli, folder):
         archives.make(version)
     archives.make("slow", **{"delay/selftest": 1.5})
     return Target(agents, pillar, archives, cli)
+
+
+@pytest.fixture(autouse=True)
+def waves(request):
+    """One wave has half the jobs of two: it is enough for what does not depend on waves, which has the mark `one_wave`."""
+    target = request.getfixturevalue("target") if "target" in request.fixturenames else None
+    if isinstance(target, Target):
+        target.waves = ["100%"] if request.node.get_closest_marker("one_wave") else STRATEGY["waves"]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from tests.support.api import URL, Api, secret
 from tests.support.site import REPOSITORY, SCRIPTS, salt_environment, until
 from tests.support.target import NAME, STRATEGY
 
-pytestmark = pytest.mark.usefixtures("users", "environments")
+pytestmark = [pytest.mark.usefixtures("users", "environments"), pytest.mark.one_wave]
 
 TAG = f"deploy/request/site/{NAME}"
 REFUSED = "refused, nothing was changed: ci may not use production: environments:production:operators has ann, root."

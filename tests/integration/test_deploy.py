@@ -101,7 +101,8 @@ def test_a_release_goes_from_pillar_to_published(deploy, agents):
 
 
 @pytest.mark.main_path
-def test_the_next_release_comes_beside_it_and_no_request_fails(deploy, agents):
+def test_the_next_release_comes_beside_it_and_no_request_fails(deploy, agents, define):
+    define(waves=[1, "100%"])
     deploy("app", "web")
     with agents.clients("web", "/") as clients:
         assert clients.wait_for("1.0", 10)
@@ -150,7 +151,8 @@ def test_what_does_not_run_is_not_published(deploy, agents, salt):
     assert versions(agents) == ["1.1"] * 3
 
 
-def test_a_plan_is_what_would_be_done_and_does_nothing(deploy, agents):
+def test_a_plan_is_what_would_be_done_and_does_nothing(deploy, agents, define):
+    define(waves=[1, "100%"])
     deploy("app", "web", "version='1.1'")
     before = agents.passing("web")
     plan = data(deploy, "plan", "web", "version='1.2'")

@@ -11,7 +11,7 @@ import pytest
 from tests.support.site import last_document, salt_environment
 from tests.support.target import NAME
 
-pytestmark = pytest.mark.usefixtures("users")
+pytestmark = [pytest.mark.usefixtures("users"), pytest.mark.one_wave]
 
 STEPS = """
 deployment:

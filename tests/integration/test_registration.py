@@ -10,7 +10,7 @@ from tests.support.dns import watched
 from tests.support.site import last_document, until
 from tests.support.target import NAME
 
-pytestmark = pytest.mark.usefixtures("users")
+pytestmark = [pytest.mark.usefixtures("users"), pytest.mark.one_wave]
 DNS, FRONT = NAME, "front"
 
 

@@ -9,9 +9,10 @@ import pytest
 import requests
 
 from tests.support.site import last_document, until
-from tests.support.target import NAME
+from tests.support.target import NAME, STRATEGY
 
-pytestmark = [pytest.mark.usefixtures("users"), pytest.mark.settings]
+pytestmark = [pytest.mark.usefixtures("users"), pytest.mark.settings, pytest.mark.one_wave]
+TWO_WAVES = {"waves": STRATEGY["waves"]}
 # Each start is another process, and the third node's does not pass its tests.
 FAULTY = "sh -c '[ {node} != web3 ] || export TOKEN=x; exec ./bin/serve {address} {port}'"
 
@@ -125,7 +126,7 @@ def test_settings_that_fail_in_the_second_wave_are_reverted_to_those_of_before(t
     version = releases[0]
     deployed(target, version, {"env": {"COLOR": "blue"}})
     before = ids(target)
-    target.define({"env": {"COLOR": "red"}, "run": FAULTY})
+    target.define({"env": {"COLOR": "red"}, "run": FAULTY}, TWO_WAVES)
     output = target.deploy(version, code=1)
     assert "web3" in output and "all is as before" in output
     assert ids(target) == before and set(variables(target, "COLOR").values()) == {"blue"}
@@ -196,7 +197,7 @@ def test_files_that_a_reload_takes_in_change_without_a_restart(target, users, re
     try:
         level.write_text("info")
         template.write_text(f"level = {{{{ salt['file.read']('{level}') }}}}\n")
-        target.define(changes)
+        target.define(changes, TWO_WAVES)
         target.deploy(version)
         before, there, first = processes(target), target.traces(), number(target)
         level.write_text("debug")
@@ -232,7 +233,7 @@ def test_files_that_a_reload_takes_in_change_without_a_restart(target, users, re
 
 
 def test_settings_that_wait_for_an_operator_are_the_ones_that_are_promoted(target, users, releases):
-    version, strategy = releases[0], {"pause": "manual"}
+    version, strategy = releases[0], {"pause": "manual", **TWO_WAVES}
     deployed(target, version, {"env": {"KIND": "old"}})
     old = number(target)
     target.define({"env": {"KIND": "waiting"}}, strategy)
@@ -276,7 +277,7 @@ def test_a_pause_is_taken_back_to_the_settings_of_before(target, users, releases
     version = releases[0]
     deployed(target, version, {"env": {"KIND": "kept"}})
     before = ids(target)
-    target.define({"env": {"KIND": "tried"}}, {"pause": "manual", "canary_weight": "25%"})
+    target.define({"env": {"KIND": "tried"}}, {"pause": "manual", "canary_weight": "25%", **TWO_WAVES})
     output = target.deploy(version)
     assert "with 25% of the traffic" in output
     target.run("abort")

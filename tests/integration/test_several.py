@@ -41,7 +41,11 @@ class Site:
         needs = REQUIRES if requires is None else requires
         defined = {name: self.archives.app(ports=PORTS[name], requires=needs.get(name, [])) for name in only}
         here = {name: {"version": (versions or {}).get(name, "1.0"), "instances": instances} for name in only}
-        changes = {"apps": here, "strategy": {**STRATEGY, "drain": "1s"}, **({"groups": groups} if groups else {})}
+        changes = {
+            "apps": here,
+            "strategy": {**STRATEGY, "waves": ["100%"], "drain": "1s"},
+            **({"groups": groups} if groups else {}),
+        }
         self.pillar.write(defined, {"site": apps.environment(self.agents, **changes)})
 
     def versions(self):

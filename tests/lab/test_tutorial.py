@@ -55,7 +55,9 @@ def test_all_commands_of_the_tutorial(tmp_path):
         assert not lab.kept, "a lab is up on this machine: make lab-down"
     found = steps()
     script = "\n".join(f"{command}\necho '{END.format(number, '')}'$?" for number, (command, _) in enumerate(found))
-    environment = {**os.environ, "HOME": str(tmp_path)}
+    # Another home, with the same caches.
+    caches = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    environment = {**os.environ, "HOME": str(tmp_path), "XDG_CACHE_HOME": caches}
     for name in ("PYTHONPATH", "VIRTUAL_ENV", "MAKEFLAGS"):
         environment.pop(name, None)
     log = tmp_path / "log"

@@ -133,14 +133,14 @@ class Archives:
         }
 
 
-def environment(agents, **changes):
+def environment(agents, waves=("100%",), **changes):
     """Return the definition of the environment ``site``: the nodes of ``agents``, quick to deploy to."""
     definition = {
         "nodes": {node: {"address": address} for node, address in agents.nodes.items()},
         "discovery": agents.discovery,
         "apps": {"web": {"version": "1.0", "instances": 3}},
         "strategy": {
-            "waves": [1, "100%"],
+            "waves": list(waves),
             "min_healthy_time": "500ms",
             "healthy_deadline": "10s",
             "progress_deadline": "60s",

@@ -1,4 +1,4 @@
-"""``salt-run`` that kills itself at one of its steps: ``python -m tests.support.crash STEP FILE ARGUMENT…``
+"""``salt-run`` that kills itself at one of its steps: ``crash.py STEP FILE ARGUMENT…``, as forked.py runs it.
 
 A step is a job that changes something, before it is sent, and where several nodes do it, as the first has answered; or
 a write of the record. STEP is the number of one, from 1, or the name, of which it is the first. FILE is where the names
@@ -12,9 +12,6 @@ import itertools
 import os
 import signal
 import sys
-from pathlib import Path
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "_utils"))
 
 from salt.scripts import salt_run
 from saltdeploy.master.lock import Lock

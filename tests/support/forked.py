@@ -12,6 +12,7 @@ import importlib
 import json
 import os
 import pkgutil
+import runpy
 import selectors
 import signal
 import socket
@@ -48,7 +49,7 @@ class Forks:
     def start(self, words, env, stdout, stderr):
         """Start a command; return a :class:`Fork`.
 
-        :param words: the path of Salt's script, and arguments.
+        :param words: the path of Salt's script, or of a script in Python that has the imports of a runner, and arguments.
         :param env: its environment.
         :param stdout: subprocess.PIPE, or a file; ``stderr`` as subprocess takes it.
         """
@@ -224,7 +225,10 @@ def _become(request, stdout, stderr):
     sys.path[0] = folder
     code = 1
     try:
-        code = getattr(salt.scripts, COMMANDS[command])() or 0
+        if command in COMMANDS:
+            code = getattr(salt.scripts, COMMANDS[command])() or 0
+        else:
+            runpy.run_path(sys.argv[0], run_name="__main__")
     except SystemExit as exc:
         code = exc.code or 0
     except BaseException:

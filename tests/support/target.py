@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 import threading
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from saltdeploy import discovery
 from saltdeploy.system import sockets
 
 from tests.support import apps
-from tests.support.site import REPOSITORY
+from tests.support.site import REPOSITORY, salt_environment
 
 NAME, PORTS = "shop", (23000, 23019)
 # Short times: it is right or wrong at once on this machine.
@@ -59,10 +58,11 @@ class Target:
     :param archives: its releases: an apps.Archives.
     :param ports: the first and the last of its ports.
 
-    ``old`` and ``new`` are two releases that are good.
+    ``old`` and ``new`` are two releases that are good. ``waves`` is what a strategy has if none are given.
     """
 
     old, new = "1.0", "1.1"
+    waves = STRATEGY["waves"]
 
     def __init__(self, agents, pillar, archives, cli, name=NAME, ports=PORTS):
         self.agents, self.pillar, self.archives, self.cli = agents, pillar, archives, cli
@@ -73,7 +73,7 @@ class Target:
         """Write the pillar, with these changes to the app, its strategy, its environment."""
         changes = {
             "apps": {self.name: {"version": "1.0", "instances": 3}},
-            "strategy": {**STRATEGY, **(strategy or {})},
+            "strategy": {**STRATEGY, "waves": self.waves, **(strategy or {})},
             **environment,
         }
         self.pillar.write({self.name: self.app(**(app or {}))}, {"site": apps.environment(self.agents, **changes)})
@@ -96,10 +96,11 @@ class Target:
         path = self.agents.folder / f"steps-{self.name}"
         path.unlink(missing_ok=True)
         arguments = ["-c", self.cli.config_dir, "deploy.app", self.name, f"version='{version}'"]
-        command = [sys.executable, "-B", "-m", "tests.support.crash", str(step), path, *arguments]
-        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode in (0, -signal.SIGKILL), done.stdout + done.stderr
-        return path.read_text().splitlines(), done.returncode != 0
+        command = [REPOSITORY / "tests/support/crash.py", step, path, *arguments]
+        run = self.cli.forks.start(list(map(str, command)), salt_environment(), subprocess.PIPE, subprocess.STDOUT)
+        output, _ = run.communicate(timeout=240)
+        assert run.returncode in (0, -signal.SIGKILL), output
+        return path.read_text().splitlines(), run.returncode != 0
 
     def run(self, function, *args, code=0):
         """Run ``deploy.<function>`` on the app, which must exit with ``code``; return its output."""
