@@ -21,6 +21,7 @@ from .hosts import STATE, Spec, wait_for
 
 # Where hosts see this checkout, what else the master serves, and Python packages: they reach no index.
 CHECKOUT, FILES, WHEELS = "/opt/saltdeploy", "/srv/files", "/var/lib/lab/wheels"
+STARTUP = "/var/lib/lab/startup"
 PIP = f"[global]\nno-index = true\nfind-links = {WHEELS}\n"
 COMMANDS = ("salt", "salt-run", "salt-key", "salt-call")
 SCRIPTS = Path(sys.executable).parent
@@ -41,12 +42,13 @@ class Site:
     :param pillar: path of the pillar root; None: this checkout's.
     :param master_config: settings of the Salt master, further ones or others.
     :param working_copy: a folder that hosts see as ``/srv/<its name>``.
+    :param startup: a folder with a ``sitecustomize`` that Salt's daemons import first.
     """
 
-    def __init__(self, lab, repository, machines, pillar=None, master_config=(), working_copy=None):
+    def __init__(self, lab, repository, machines, pillar=None, master_config=(), working_copy=None, startup=None):
         self.lab, self.repository, self.machines = lab, Path(repository), machines
         self.pillar = Path(pillar) if pillar else self.repository / "pillar"
-        self.master_config, self.working_copy = dict(master_config), working_copy
+        self.master_config, self.working_copy, self.startup = dict(master_config), working_copy, startup
         self.files, self.wheels = STATE / "files", STATE / "wheels"
         self.minions = list(machines)
 
@@ -76,14 +78,18 @@ class Site:
     def _spec(self, name, machine):
         master = next(m["address"] for m in self.machines.values() if MASTER in m["roles"])
         files = {"etc/salt/minion": json.dumps(_minion(name, master)), "etc/pip.conf": PIP}
-        services = {"salt-minion": f"{SCRIPTS}/salt-minion"}
+        daemons = ["salt-minion"]
         binds = [*python(), f"{self.wheels}:{WHEELS}"]
         if MASTER in machine["roles"]:
             files["etc/salt/master"] = json.dumps({**_master(), **self.master_config})
-            services["salt-master"] = f"{SCRIPTS}/salt-master"
+            daemons.append("salt-master")
             binds += [f"{self.repository}:{CHECKOUT}", f"{self.pillar}:/srv/pillar", f"{self.files}:{FILES}"]
         if self.working_copy:
             binds.append(f"{self.working_copy}:/srv/{self.working_copy.name}")
+        if self.startup:
+            binds.append(f"{self.startup}:{STARTUP}")
+        first = f"/usr/bin/env PYTHONPATH={STARTUP} " if self.startup else ""
+        services = {daemon: f"{first}{SCRIPTS}/{daemon}" for daemon in daemons}
         links = {f"usr/local/bin/{command}": f"{SCRIPTS}/{command}" for command in COMMANDS}
         return Spec(name, machine["address"], tuple(binds), files, services, links)
 

@@ -39,9 +39,11 @@ def pytest_sessionstart(session):
     return (yield)
 
 
-def pytest_unconfigure():
+def pytest_unconfigure(config):
     # Salt's daemons log over the network to pytest until they are gone, after it closed its streams.
     logging.raiseExceptions = False
+    # Else the thread of an interrupted run keeps its process from ending.
+    config.pluginmanager.get_plugin("saltfactories-log-server").running_event.clear()
 
 
 @pytest.fixture(scope="session")

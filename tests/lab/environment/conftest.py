@@ -19,6 +19,7 @@ from saltdeploy.discovery.consul import Consul
 from lab import hosts
 from lab.site import Site
 from tests.support.apps import Archives
+from tests.support.forked import STARTUP
 from tests.support.hosts import laboratory
 from tests.support.site import REPOSITORY, Cli, Pillar, until
 from tests.support.target import Run
@@ -205,7 +206,7 @@ def site(tmp_path_factory):
     pillar = tmp_path_factory.mktemp("lab") / "pillar"
     with laboratory(addresses) as lab:
         patience = {"timeout": 5, "gather_job_timeout": 8}
-        site = Site(lab, REPOSITORY, machines, pillar, patience)
+        site = Site(lab, REPOSITORY, machines, pillar, patience, startup=STARTUP)
         site.pillar_files = Pillar(pillar, "salt_master")
         site.pillar_files.write({}, {})
         site.serve_consul(getconsul.VERSION, REPOSITORY / ".demo/bin")

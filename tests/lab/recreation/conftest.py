@@ -14,6 +14,7 @@ from lab import hosts
 from lab.site import Site
 from tests.lab.environment.conftest import STRATEGY, LabCli
 from tests.support.apps import Archives
+from tests.support.forked import STARTUP
 from tests.support.hosts import laboratory
 from tests.support.site import REPOSITORY, Pillar, last_document
 from tooling import getconsul
@@ -65,7 +66,7 @@ def site(tmp_path_factory):
     machines = {name: {"address": addresses[name], "roles": roles[name]} for name in roles}
     pillar = tmp_path_factory.mktemp("lab") / "pillar"
     with laboratory(addresses) as lab:
-        site = Site(lab, REPOSITORY, machines, pillar, {"timeout": 5, "gather_job_timeout": 8})
+        site = Site(lab, REPOSITORY, machines, pillar, {"timeout": 5, "gather_job_timeout": 8}, startup=STARTUP)
         site.pillar_files = Pillar(pillar, "salt_master")
         site.pillar_files.write({}, {})
         site.serve_consul(getconsul.VERSION, REPOSITORY / ".demo/bin")
