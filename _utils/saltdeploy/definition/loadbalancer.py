@@ -103,17 +103,18 @@ def lacking(app: App, count: int, found: Mapping[str, int]) -> list[str]:
     ]
 
 
-def _balancers(environment: Environment) -> list[str]:
+def balancers(environment: Environment) -> list[str]:
+    """Return the nodes of ``environment`` that have the role of a load balancer."""
     return [node.name for node in environment.nodes.values() if ROLE in node.roles]
 
 
 def refuse_share(environment: Environment, app: App) -> None:
     """Raise DefinitionError if a canary of ``app`` gets a share by weights that load balancers do not see."""
-    asked, balancers = app.strategy.canary_weight, _balancers(environment)
-    if "skydns" in environment.discovery and app.frontend and balancers and asked not in (traffic.FULL, traffic.NONE):
+    asked, found = app.strategy.canary_weight, balancers(environment)
+    if "skydns" in environment.discovery and app.frontend and found and asked not in (traffic.FULL, traffic.NONE):
         raise DefinitionError(
             f"apps:{app.name}:strategy:canary_weight: {asked} cannot be given by the load balancers"
-            f" ({', '.join(balancers)}) with SkyDNS, because HAProxy makes the same weight of all weights that CoreDNS"
+            f" ({', '.join(found)}) with SkyDNS, because HAProxy makes the same weight of all weights that CoreDNS"
             f" has. Write `canary_weight: {traffic.FULL}`, which gives each instance as much as any other, or"
             f" `{traffic.NONE}`. The wave and the number of instances say how much the new release gets."
         )
@@ -123,12 +124,12 @@ def refuse_beyond(environment: Environment, app: App, count: int) -> None:
     """Raise Refused if ``count`` instances of ``app`` are more than the load balancers of ``environment`` take."""
     if not app.frontend or count <= room(app):
         return
-    balancers = _balancers(environment)
-    if not balancers:
+    found = balancers(environment)
+    if not found:
         return
     raise Refused(
-        f"{count} instances of {app.name} are too many for its load balancers ({', '.join(balancers)}): they take"
+        f"{count} instances of {app.name} are too many for its load balancers ({', '.join(found)}): they take"
         f" {room(app)}, and the others would get no request. Set `instances` to {-(-count // 2)} or more in"
         f" environments:{environment.name}:apps:{app.name}, run"
-        f" `salt -L {','.join(balancers)} state.apply loadbalancer`, then run this again."
+        f" `salt -L {','.join(found)} state.apply loadbalancer`, then run this again."
     )

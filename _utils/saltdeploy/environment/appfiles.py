@@ -86,11 +86,13 @@ def render(
         name = path.parent.name if path.name == "init.sls" else path.stem
         try:
             text = _plain(path) if plain else None
-            if text is not None and _RENDERED.get(path, ("",))[0] == text:
-                found[name], wrong = copy.deepcopy(_RENDERED[path][1])
+            kept = _RENDERED.get(path)
+            if kept and kept[0] == text:
+                found[name], wrong = copy.deepcopy(kept[1])
             else:
                 found[name], wrong = _usable(_data(_compile(path, f"{folder.name}.{name}", renderers, opts, saltenv)))
-                if text is not None:
+                # Somebody may have written the file meanwhile.
+                if text is not None and text == _plain(path):
                     _RENDERED[path] = (text, copy.deepcopy((found[name], wrong)))
             if wrong:
                 broken[label(path)] = wrong

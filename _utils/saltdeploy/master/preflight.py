@@ -13,7 +13,7 @@ from ..core.errors import Refused
 from ..core.model import Instance
 from ..core.words import by_problem
 from ..core.words import name as said
-from ..definition import conflicts, etcdcluster, platforms
+from ..definition import conflicts, etcdcluster, loadbalancer, platforms
 from ..planning.explain import listed
 from ..planning.model import Observed
 from . import membership
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from .remote.fleet import Fleet, Reply
     from .verbs.appsite import Site
 
-# How long a check may take to answer, beyond its interval, before its instance counts as unhealthy, in seconds. This is
 # The kinds of sources that need programs or files of a node, whatever their keys are.
 NEEDING = ("container", "git", "package", "path")
+# How long a check may take to answer, beyond its interval, before its instance counts as unhealthy, in seconds. This is
 # Consul's default timeout of a check.
 ANSWER = 10.0
 # How long a node may take to refresh its pillar, in seconds. Less than TALK_DEADLINE, so that the node still answers.
@@ -96,7 +96,7 @@ def _observe(site: Site, nodes: Sequence[str], concerned: Collection[str], deplo
 
 
 def _concerned(site: Site) -> set[str]:
-    """Return the nodes that may use their pillar's definition of the app: to run it, to end it, or to test it.
+    """Return the nodes that use their pillar for the app: to run it, to end it, to test it, or to balance its load.
 
     Each pillar costs the master a tenth of a second, so the other nodes of an environment are not asked to refresh it.
     """
@@ -104,13 +104,16 @@ def _concerned(site: Site) -> set[str]:
     if any(test.origin == "peer" for test in app.tests):
         return set(environment.nodes)
     recorded = (site.record() or records.NOTHING)["nodes"]
-    return {*site.nodes, *environment.eligible(app), *environment.away, *recorded}
+    balancers = loadbalancer.balancers(environment) if app.frontend else ()
+    return {*site.nodes, *environment.eligible(app), *environment.away, *recorded, *balancers}
 
 
 def _is_concerned(reply: Reply, site: Site) -> bool:
     """Return whether a node without a fresh pillar needs one: it has something of the app, or its pillar is too old."""
-    if reply.silent or reply.error:
-        return not reply.silent
+    if reply.silent:
+        return False
+    if reply.error:
+        return True
     value = reply.value if isinstance(reply.value, dict) else {}
     parts = (value.get(key) for key in ("instances", "releases", "data", "editions"))
     return value.get("environment") != site.environment.name or any(parts)

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 # How long Salt itself waits until a minion has loaded its pillar, in seconds.
 REFRESH = 30.0
+# The kinds of sources whose installation may run the package manager.
+INSTALLING = ("ansible", "package")
 # The minion's options, its pillar, and ``__salt__``.
 Options = Mapping[str, Any]
 Pillar = Mapping[str, Any]
@@ -70,13 +72,19 @@ def needs(app: App) -> dict[str, Any]:
 def prepared(lifecycle: Lifecycle, name: str, functions: Functions) -> bool:
     """Return whether this node has what the state ``app.release`` sets up before an installation of app ``name``.
 
-    Nobody can tell whether further states have anything to do.
+    Nobody can tell whether further states have anything to do, nor what packages a source installs by itself: a state
+    run waits for another one, which may be installing packages.
     """
     app = lifecycle.environment.apps.get(name)
-    if app is None or app.source is None:
+    if app is None or app.source is None or app.source.kind in INSTALLING:
         return False
     wanted = needs(app)
-    return not wanted["states"] and _has_user(wanted["user"]) and all(packages(functions, wanted["packages"]).values())
+    if wanted["states"] or not _has_user(wanted["user"]):
+        return False
+    try:
+        return all(packages(functions, wanted["packages"]).values())
+    except (salt.exceptions.CommandExecutionError, KeyError):  # the state run tells what is wrong
+        return False
 
 
 def _has_user(name: str) -> bool:

@@ -85,7 +85,8 @@ saltdeploy health unit is read:
 saltdeploy health unit is read:
   cmd.run:
     - name: supervisorctl update saltdeploy-health
-    - onchanges:
+    - onlyif: supervisorctl reread | grep -q '^saltdeploy-health:'
+    - require:
       - file: saltdeploy health unit
 
 saltdeploy-health is restarted:

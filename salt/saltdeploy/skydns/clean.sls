@@ -27,11 +27,12 @@
 saltdeploy-health program is stopped:
   cmd.run:
     - name: supervisorctl stop saltdeploy-health
+    - onlyif: supervisorctl status saltdeploy-health | grep -Eq ' (RUNNING|STARTING|BACKOFF) '
     - failhard: true
 
 saltdeploy-health program files:
   file.absent:
-    - names: {{ (parts['saltdeploy-health'] + [conf]) | json }}
+    - names: {{ parts['saltdeploy-health'] | json }}
     - failhard: true
 
 saltdeploy-health program user:
@@ -39,9 +40,15 @@ saltdeploy-health program user:
     - name: saltdeploy-health
     - failhard: true
 
+saltdeploy-health program unit:
+  file.absent:
+    - name: {{ conf }}
+
 saltdeploy-health program is forgotten:
   cmd.run:
     - name: supervisorctl update saltdeploy-health
+    - onchanges:
+      - file: saltdeploy-health program unit
 {%- endif %}
 {%- for name, files in parts.items() %}
 {%- set unit = '/etc/systemd/system/' ~ name ~ '.service' %}

@@ -120,6 +120,13 @@ def test_ciphertext_in_an_apps_file_that_does_not_name_gpg_is_refused(folder, op
     assert "apps:shop:env:P: is gpg ciphertext that was not decrypted" in definition.load(found, "test").broken["shop"]
 
 
+@pytest.mark.parametrize("text", ["", "\n", "# nothing yet\n"])
+def test_an_empty_file_has_no_apps_and_is_no_mistake(folder, opts, text):
+    path = folder({"shop": text}, test=PLACED).parent / "apps"
+    for _ in range(2):
+        assert appfiles.render(path, opts, {}) == ({"shop": {}}, {})
+
+
 PLAIN, RENDERED = "apps: {shop: {version: '1.0'}}", "apps: {shop: {version: '{{ 1.0 }}'}}"
 
 
@@ -158,3 +165,17 @@ def test_a_change_of_a_plain_file_counts_at_once_even_if_its_size_and_time_are_t
     assert list(appfiles.render(path, opts, {})[1]) == ["apps/shop.sls"]
     (path / "shop.sls").write_bytes(b"apps: \xff")
     assert list(appfiles.render(path, opts, {})[1]) == ["apps/shop.sls"]
+
+
+def test_what_is_written_while_a_file_is_read_is_not_taken_for_what_was_there_before(folder, opts, monkeypatch):
+    path, compiled = folder({"shop": PLAIN}, test=PLACED).parent / "apps", appfiles._compile
+
+    def compiles(file, *args):
+        file.write_text(PLAIN.replace("1.0", "2.0"))
+        return compiled(file, *args)
+
+    monkeypatch.setattr(appfiles, "_compile", compiles)
+    appfiles.render(path, opts, {})
+    monkeypatch.undo()
+    (path / "shop.sls").write_text(PLAIN)
+    assert appfiles.render(path, opts, {})[0]["shop"]["apps"]["shop"]["version"] == "1.0"

@@ -27,10 +27,12 @@ NAMES = ("web1", "web2", "lb1", "salt1")
 NODES = st.fixed_dictionaries({n: st.tuples(st.booleans(), st.booleans(), st.sampled_from(ANSWERS)) for n in NAMES})
 
 
-@given(NODES, st.booleans())
-def test_who_takes_part_and_nobody_else_has_a_fresh_pillar(nodes, peers):
+@given(NODES, st.booleans(), st.booleans())
+def test_who_takes_part_and_nobody_else_has_a_fresh_pillar(nodes, peers, balanced):
     app = replace(APP, tests=(Probe("http", "/", origin="peer"),)) if peers else APP
+    app = replace(app, frontend={"port": 80}) if balanced else app
     known = {n: Node(n, "127.0.0.1", ("app",) if eligible else ("db",)) for n, (eligible, _, _) in nodes.items()}
+    known["lb1"] = replace(known["lb1"], roles=(*known["lb1"].roles, "loadbalancer"))
     record = {"nodes": {n: [instance(n).id] for n, (_, recorded, _) in nodes.items() if recorded}}
     chosen = tuple(n for n, (eligible, _, _) in nodes.items() if eligible)
     there = {"nodes": chosen, "needed": chosen, "record": lambda: record}
@@ -42,4 +44,5 @@ def test_who_takes_part_and_nobody_else_has_a_fresh_pillar(nodes, peers):
     preflight.observe(here, Journal())
     fresh = {n for some, refresh in here.fleet.jobs for n in some if refresh is True or n in refresh}
     wanted = {n for n, (eligible, recorded, (_, old)) in nodes.items() if eligible or recorded or old}
+    wanted |= {"lb1"} if balanced else set()
     assert fresh == (set(NAMES) if peers else wanted)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 from salt.config import minion_config
-from salt.exceptions import SaltClientError, SaltRenderError
+from salt.exceptions import CommandExecutionError, SaltClientError, SaltRenderError
 from saltdeploy.core.errors import Failed
 from saltdeploy.node import from_salt
 from saltdeploy.node.host import DEFAULT_ROOT
@@ -174,13 +174,22 @@ def test_a_pillar_that_does_not_come_is_an_error(monkeypatch):
         ({"user": "root", "packages": ["curl", "nowhere"]}, False),
         ({"user": "root", "states": ["shop.extra"]}, False),
         ({"source": {"pip": 1}}, False),
+        # What installs packages waits for a state run that does so.
+        ({"source": {"package": "nginx"}, "user": "root"}, False),
+        ({"source": {"ansible": "site.yml", "content": "salt://play"}, "user": "root"}, False),
+        # A state run says what is wrong with the package manager.
+        ({"user": "root", "packages": ["broken"]}, False),
     ],
 )
 def test_an_installation_needs_no_states_where_packages_and_user_are_there_and_no_states_are_wanted(about, prepared):
     shop = {**PILLAR["apps"]["shop"], **about}
-    functions = {
-        "pkg.version": lambda *names: {"curl": "7", "nowhere": ""} if len(names) > 1 else "7",
-    }
+
+    def version(*names):
+        if "broken" in names:
+            raise CommandExecutionError("the database is locked")
+        return {"curl": "7", "nowhere": ""} if len(names) > 1 else "7"
+
+    functions = {"pkg.version": version}
     lifecycle = from_salt.lifecycle({"id": "web1"}, {**PILLAR, "apps": {"shop": shop}}, functions)
     assert from_salt.prepared(lifecycle, "shop", functions) is prepared
     assert from_salt.prepared(lifecycle, "till", functions) is False

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 from hypothesis import event, given
 from hypothesis import strategies as st
-from saltdeploy.core.errors import DiscoveryUnavailable, Refused
+from saltdeploy.core.errors import DiscoveryUnavailable, Failed, Refused
 from saltdeploy.core.model import Stop
 from saltdeploy.discovery import Endpoint, wording
 from saltdeploy.node import restoration, retirement
@@ -220,3 +220,16 @@ def test_instances_of_another_app_are_not_stopped():
     ):
         retirement.stop(lifecycle(node), "shop", ["shop_1.0_100", "till_1.0_100"], drain=0)
     assert list(node.agent) == ["shop_1.0_100"]
+
+
+def test_an_instance_that_cannot_be_forgotten_keeps_no_other_from_being_so():
+    class Stubborn(Node):
+        def forget(self, *ids):
+            if "shop_1.0_100" in ids:
+                raise Failed("its unit stays")
+            super().forget(*ids)
+
+    node = Stubborn([instance("a"), instance("a", slot=101)], 0)
+    with pytest.raises(Failed, match="its unit stays"):
+        retirement.stop(lifecycle(node), "shop", None, drain=0)
+    assert list(node.here) == ["shop_1.0_100"]

@@ -110,7 +110,8 @@ def recorded(record: Record | None, observed: Observed) -> dict[str, str]:
 def agree(fleet: Fleet, app: App, version: str, installing: Sequence[str], observed: Observed, known: str = "") -> str:
     """Return the digest of a release's archive on all nodes. It is empty if there is none or no node knows it.
 
-    Nodes are asked once, and only if the definition has no digest. The installation itself reports all other problems.
+    Nodes are asked once, and not at all for an archive whose digest the definition has. The installation itself reports
+    all other problems.
 
     :param known: the digest that the record has of the release, if any.
     :raises Failed: the digest is not the same on all nodes.
@@ -126,7 +127,7 @@ def agree(fleet: Fleet, app: App, version: str, installing: Sequence[str], obser
 
 
 def _defined(app: App, version: str) -> str:
-    """Return the digest that the definition itself has of an archive, else an empty text."""
+    """Return the digest that the definition itself has of an archive, as its nodes find it, else an empty text."""
     given = app.source.sha256
     digest = given.get(version, "") if isinstance(given, dict) else given or ""
     return digest.lower() if app.source.kind == "archive" and DIGEST.fullmatch(digest) else ""
