@@ -1,5 +1,5 @@
 # One line each, calling the real thing. README says what to expect.
-.PHONY: demo demo-down lab lab-down test properties matrix unit lint docs bench bench-planning bench-publication \
+.PHONY: demo demo-down lab lab-down test properties thorough matrix unit lint docs bench bench-planning bench-publication \
 	bench-strategies bench-fleet bench-ansible
 
 PYTHON ?= python3
@@ -23,7 +23,7 @@ lab:         ## an environment (ENV=test) as real hosts on this machine, from bl
 lab-down:    ## removes all of it
 	$(PYTHON) -m lab down
 
-test:        ## every test, and the main path again on the oldest that is supported
+test:        ## the tests, and the main path again on the oldest that is supported
 	$(PYTHON) tests/run.py all
 
 unit:        ## the tests that need no daemon
@@ -31,6 +31,9 @@ unit:        ## the tests that need no daemon
 
 properties:  ## the properties of planner, executor and nodes, over thousands of generated cases each
 	$(PYTHON) tests/run.py properties
+
+thorough:    ## further cases of some tests with daemons and on booted hosts, which take long
+	$(PYTHON) tests/run.py thorough
 
 matrix:      ## all integration tests on each supported combination: long
 	$(PYTHON) tests/run.py matrix

@@ -1,8 +1,8 @@
-"""What ``make test``, ``properties``, ``matrix``, ``lint``, ``docs`` and ``bench`` do. Standard library only.
+"""What ``make test``, ``properties``, ``thorough``, ``matrix``, ``lint``, ``docs`` and ``bench`` do. Standard library only.
 
 Salt comes in two supported lines, the Consul client in two packages, Consul in many versions.
-``all`` runs every test on the newest of each, and the main path on the oldest of each, two at a time;
-``matrix`` runs all integration tests on every combination.
+``all`` runs the tests on the newest of each, and the main path on the oldest of each, two at a time;
+``thorough`` runs those that it leaves out, and ``matrix`` all integration tests on every combination.
 """
 
 from __future__ import annotations
@@ -32,9 +32,11 @@ MAIN_PATH = ("tests/functional", "tests/integration/test_deploy.py", "-m", "main
 # What must pass with SkyDNS, too: the main job, the main faults and kills, and a deployment behind HAProxy.
 SKYDNS = (
     *(f"tests/integration/test_{name}.py" for name in ("deploy", "faults", "loadbalancer", "crashes")),
-    *("-m", "main_path or skydns"),
+    *("-m", "(main_path or skydns) and not thorough"),
 )
 DAEMONLESS = ("tests/unit", "tests/functional")
+# Each of the others is a further case of a test that runs.
+USUAL = ("-m", "not thorough")
 # The integration tests are run in as many shares.
 SHARES = 4
 # Where the nodes of the tests are that run beside others: see tests/support/site.py.
@@ -129,8 +131,8 @@ def all_tests(arguments):
     # What takes longest is first, so that all end at about the same time.
     queue = SimpleQueue()
     for item in (
-        (new, ["tests/lab"], newest),
-        *((new, files, newest) for files in shares()),
+        (new, ["tests/lab", *USUAL], newest),
+        *((new, [*files, *USUAL], newest) for files in shares()),
         (old, MAIN_PATH, oldest),
         (new, SKYDNS, None),
         *((new, [folder], None) for folder in DAEMONLESS),
@@ -179,6 +181,13 @@ def properties(arguments):
     )
     paths = [f"tests/unit/{name}" for name in tests]
     return TESTS.run(test_python(), *paths, "--hypothesis-profile=thorough", *arguments)
+
+
+def thorough(arguments):
+    """The tests that ``all`` leaves out."""
+    return TESTS.run(
+        test_python(), "tests/integration", "tests/lab", "-m", "thorough", *arguments, consul=newest_consul()
+    )
 
 
 def matrix(arguments):
@@ -259,6 +268,7 @@ COMMANDS = {
     "all": all_tests,
     "unit": unit,
     "properties": properties,
+    "thorough": thorough,
     "matrix": matrix,
     "lint": lint,
     "docs": docs,

@@ -32,6 +32,9 @@ MODULE = "github.com/hashicorp/consul"
 PLATFORMS = {"x86_64": "amd64", "aarch64": "arm64", "i686": "386", "armv7l": "arm"}
 # Seconds: until a source has answered at all; until it must go on; for a build.
 ANSWER, READ, BUILD = 6.0, 20.0, 3600.0
+# How much garbage Go's compiler lets come before it collects it, in percent. With the usual 100 it works longer, by a
+# seventh.
+GOGC = "400"
 TOOLS_GO = f"""\
 //go:build tools
 
@@ -235,7 +238,7 @@ def _build(partial, version, say, live):
     if not go:
         raise ToolError("no go on PATH")
     flags = run([go, "env", "GOFLAGS"]).strip()
-    env = environment(GOFLAGS=f"{flags} -mod=mod".strip())
+    env = environment(GOFLAGS=f"{flags} -mod=mod".strip(), GOGC=GOGC)
     (partial / "go.mod").write_text("module consulbuild\n")
     (partial / "tools.go").write_text(TOOLS_GO)
     say(f"building Consul {version} with {go}: about five minutes on two cores")

@@ -429,6 +429,7 @@ def test_the_whole_environment_is_shown_at_once(site):
     site.define()
 
 
+@pytest.mark.thorough
 def test_a_run_waits_for_another_if_it_is_told_to(site):
     serves(site, "1.0")
     first = site.start("1.1").until("wave 1")

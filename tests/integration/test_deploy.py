@@ -131,6 +131,7 @@ def test_a_record_that_is_lost_is_written_again(deploy, agents):
     assert rows(deploy) == before
 
 
+@pytest.mark.thorough
 def test_what_somebody_stopped_is_not_in_the_next_record(deploy, salt):
     deploy("app", "web", "version='1.1'")
     salt("*", "app.stop", "web", "drain=0")

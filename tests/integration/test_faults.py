@@ -146,7 +146,9 @@ def test_a_full_disk(target, agents):
 # -- who runs it ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda n: n.name)
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough), signal.SIGHUP]
+)
 def test_interrupted(target, number):
     """Also after the first wave: it reverts, whoever ends it."""
     before = target.traces()
@@ -180,7 +182,6 @@ def test_nobody_reads_its_output(target):
     assert target.traces().versions == [target.new] * 3
 
 
-@pytest.mark.skydns
 def test_two_at_once(target):
     first = target.start("slow", "reason=the first").until("start    web1 ")
     output = target.deploy(target.new, code=3)
@@ -252,7 +253,6 @@ def test_suspended_until_another_run_took_over(target):
     assert between.versions == [target.new] * 3
 
 
-@pytest.mark.skydns
 def test_the_lock_of_a_run_that_died_elsewhere(target, agents):
     """Nobody here can know that it is dead: it is refused until its session expires."""
     with agents.backend() as consul:

@@ -258,6 +258,7 @@ def test_an_edit_during_a_deployment_waits_for_the_next(target, users, releases)
     assert target.run("status").count("settings not as defined (env: KIND)") == 3
 
 
+@pytest.mark.thorough
 def test_a_blue_set_of_settings_is_published_again_by_a_rollback(target, users, releases):
     version = releases[0]
     deployed(target, version, {"env": {"KIND": "blue"}})
@@ -285,6 +286,7 @@ def test_a_pause_is_taken_back_to_the_settings_of_before(target, users, releases
     target.define({"env": {"KIND": "kept"}})
 
 
+@pytest.mark.thorough
 def test_a_killed_run_between_two_edits_is_finished_by_the_next(target, users, releases):
     version = releases[0]
     deployed(target, version, {"env": {"EDIT": "0"}})
@@ -299,6 +301,7 @@ def test_a_killed_run_between_two_edits_is_finished_by_the_next(target, users, r
     assert set(variables(target, "EDIT").values()) == {"2"}
 
 
+@pytest.mark.thorough
 def test_a_node_that_has_lost_them_says_so(target, users, releases):
     """As a rebuilt node has: it starts with the settings of now, and plan and result tell."""
     version = releases[0]

@@ -163,6 +163,7 @@ def test_a_group_that_fails_in_part_is_taken_back(site):
     assert "record" not in site.cli.result("status", "till", "env=site")["apps"][0]
 
 
+@pytest.mark.thorough
 def test_a_node_is_evacuated_and_comes_back(site):
     site.start_over()
     site.define(instances=3, only=("mail", "db"))
@@ -233,6 +234,7 @@ def test_a_killed_run_ends_what_it_deploys_and_the_next_one_goes_on(site):
     assert site.versions() == {"db": ["slow"], "till": ["1.1"]}
 
 
+@pytest.mark.thorough
 def test_an_app_whose_process_is_killed_needs_a_look(site):
     run = site.begin("db", "till", "mail")
     kill(site.holder("db"))
