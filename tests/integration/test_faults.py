@@ -147,7 +147,9 @@ def test_a_full_disk(target, agents):
 
 
 @pytest.mark.parametrize(
-    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough), signal.SIGHUP]
+    "number",
+    [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.thorough), signal.SIGHUP],
+    ids=lambda number: number.name,
 )
 def test_interrupted(target, number):
     """Also after the first wave: it reverts, whoever ends it."""
