@@ -67,12 +67,13 @@ class Tests:
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self._end)
 
-    def run(self, interpreter, *arguments, consul=None, network=None, output=None, skydns=False):
+    def run(self, interpreter, *arguments, consul=None, network=None, output=None, skydns=False, niceness=0):
         """Run pytest; return its exit code.
 
         :param consul: the Consul to test with; ``network``: the first three numbers of the nodes' addresses.
         :param skydns: whether SkyDNS is the service discovery of the integration tests.
         :param output: a file for what it prints; None: it is shown as it comes.
+        :param niceness: how far it makes way for other processes, as nice(1) has it.
         """
         if self._ended:
             return NO_TESTS
@@ -81,7 +82,7 @@ class Tests:
         environment = {**os.environ, **{name: str(value) for name, value in chosen.items() if value}}
         where = f"{interpreter.parents[1].name}{f', {consul.name}' if consul else ', SkyDNS' if skydns else ''}"
         print(f"\n==> pytest {' '.join(arguments)} ({where})", file=output, flush=True)
-        command = [interpreter, "-m", "pytest", *arguments]
+        command = ["nice", f"--adjustment={niceness}", interpreter, "-m", "pytest", *arguments]
         process = subprocess.Popen(command, cwd=REPOSITORY, env=environment, stdout=output, stderr=output)
         self._under_way.add(process)
         try:
@@ -118,10 +119,11 @@ def newest_consul():
 def all_tests(arguments):
     """Two at a time, for two cores: each takes what is next as soon as it has ended the last.
 
-    A third finds no processor: they are busy all the time, and minions answer too late.
+    With a third the processors are busy all the time, and minions answer too late. So only what needs no daemon is run
+    beside them, and makes way for them.
 
     The hosts, which wait more than they work and of which there can be one lab only, the integration tests in shares,
-    the main path on the oldest that is supported, and all that needs no daemon.
+    and the main path on the oldest that is supported and with SkyDNS.
     """
     with ThreadPoolExecutor(1) as beside:
         # pip waits for the network most of the time, and Go builds.
@@ -135,9 +137,11 @@ def all_tests(arguments):
         *((new, [*files, *USUAL], newest) for files in shares()),
         (old, MAIN_PATH, oldest),
         (new, SKYDNS, None),
-        *((new, [folder], None) for folder in DAEMONLESS),
     ):
         queue.put(item)
+
+    def daemonless(output):
+        return [TESTS.run(new, folder, *arguments, output=output, niceness=10) for folder in DAEMONLESS]
 
     def work(**elsewhere):
         codes = []
@@ -148,15 +152,17 @@ def all_tests(arguments):
                 codes.append(TESTS.run(interpreter, *tests, *arguments, **chosen, **elsewhere))
         return codes
 
-    with tempfile.TemporaryFile("w+") as output:
+    with tempfile.TemporaryFile("w+") as quick, tempfile.TemporaryFile("w+") as output:
         try:
-            with ThreadPoolExecutor(1) as others:
-                codes = others.submit(work, network=OTHER_NETWORK, output=output)
-                codes = [*work(), *codes.result()]
+            with ThreadPoolExecutor(2) as others:
+                beside = others.submit(daemonless, quick)
+                second = others.submit(work, network=OTHER_NETWORK, output=output)
+                codes = [*work(), *second.result(), *beside.result()]
         finally:
             # Also if this is stopped before its end.
-            output.seek(0)
-            print(output.read(), flush=True)
+            for printed in (quick, output):
+                printed.seek(0)
+                print(printed.read(), flush=True)
     return next((code for code in codes if code and not (code == NO_TESTS and arguments)), 0)
 
 

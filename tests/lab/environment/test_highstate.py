@@ -165,7 +165,10 @@ def foreign(serving):
     host.run("systemctl", "stop", "names")
 
 
-@pytest.mark.parametrize("resolver", ["dnsmasq", "unbound", "systemd-resolved"])
+@pytest.mark.parametrize(
+    "resolver",
+    ["systemd-resolved", *(pytest.param(name, marks=pytest.mark.thorough) for name in ("dnsmasq", "unbound"))],
+)
 def test_other_resolvers(serving, resolver, foreign):
     """On the node that nobody resolves on but itself, then back. Names that are not Consul's are resolved, too."""
     node = serving.host(MASTER)

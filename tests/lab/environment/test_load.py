@@ -62,6 +62,7 @@ def httpbin(serving):
     serving.deploy(APP, OLD)
 
 
+@pytest.mark.thorough
 def test_no_request_fails_where_nothing_is_done(httpbin):
     """What the others are measured by."""
     with Load(httpbin) as load:
