@@ -7,19 +7,21 @@ import logging
 import signal
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 from ...core import arguments, tracebacks, words
 from ...core.errors import INTERRUPTS, NOT_REVERTED, REFUSED, REVERTED
+from .. import signals
 
 log = logging.getLogger(__name__)
 
 # The verdict on a fault of ours.
 FAULT = "Internal error in saltdeploy ({}).{} Run again with `-l debug` for the traceback."
 UNFINISHED = " The deployment may be unfinished: run `salt-run deploy.status`."
+INTERRUPTED = {"verdict": "interrupted, nothing was changed", "retcode": REFUSED}
 # The verbs that change nothing. An internal error in these, or in any dry run, does no harm.
 LOOKING: tuple[str, ...] = ("plan", "check", "status", "history", "logs", "test", "hooks", "unlock")
 LOOKING += ("list_", "show", "validate", "inventory", "diff", "zones")
@@ -62,24 +64,30 @@ def result(function: Callable[..., dict[str, Any]], args: Sequence[Any], kwargs:
         changing = any(given.get(argument) for argument in CHANGING)
         return (function.__name__ in LOOKING and not changing) or given.get("test") is True
 
-    return attempt(call, looking)
+    with signals.noticed() as came:
+        return attempt(call, looking, came)
 
 
-def attempt(call: Callable[[], dict[str, Any]], looking: Callable[[], bool]) -> dict[str, Any]:
+def attempt(
+    call: Callable[[], dict[str, Any]], looking: Callable[[], bool], signals_came: Collection[int] = ()
+) -> dict[str, Any]:
     """Return the result of ``call``, or a result for any exception.
 
     :param looking: returns whether the call changes nothing.
+    :param signals_came: the signals that came meanwhile. An error after one of them is no fault of ours.
     """
     try:
         return call()
     except (SaltInvocationError, CommandExecutionError) as exc:
         return {"verdict": words.message(f"refused, nothing was changed: {exc}"), "retcode": REFUSED}
     except INTERRUPTS:  # once there is something to revert, the verb itself reverts and returns
-        return {"verdict": "interrupted, nothing was changed", "retcode": REFUSED}
+        return dict(INTERRUPTED)
     except Exception as exc:
         # Salt would print a traceback, and end with 1.
         log.debug("A function of a runner failed", exc_info=True)
         harmless = looking() or getattr(exc, "unchanged", False)
+        if harmless and signals_came:
+            return dict(INTERRUPTED)
         verdict = FAULT.format(tracebacks.told(exc), "" if harmless else UNFINISHED)
         return {"verdict": words.message(verdict), "retcode": REVERTED if harmless else NOT_REVERTED}
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import os
+import signal
+import sys
 
 import pytest
 from saltdeploy.core.errors import DONE, INTERRUPTS, NOT_REVERTED, REFUSED, REVERTED, Failed, Refused, unchanged
@@ -71,6 +75,27 @@ def test_salt_s_own_arguments_are_not_unknown():
 def test_an_interrupt_that_reaches_the_end_has_changed_nothing(interrupt):
     result = guard.result(lambda *extra, **kwargs: fail(interrupt()), (), {})
     assert result == {"verdict": "interrupted, nothing was changed", "retcode": REFUSED}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
+def test_a_signal_that_salt_takes_for_a_broken_module_is_an_interrupt(number):
+    """Salt's loader goes on after it, and says that a renderer is missing."""
+
+    def verb(name=None, *extra, **kwargs):
+        with contextlib.suppress(*INTERRUPTS):
+            os.kill(os.getpid(), number)
+        with unchanged():
+            raise KeyError("no renderer")
+
+    def handler(*_):
+        sys.exit(1)
+
+    before = signal.signal(number, handler)
+    try:
+        assert guard.result(verb, (), {}) == guard.INTERRUPTED
+        assert signal.getsignal(number) is handler
+    finally:
+        signal.signal(number, before)
 
 
 def test_an_internal_error_before_any_change_is_no_danger():
