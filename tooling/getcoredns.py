@@ -23,8 +23,8 @@ from .progress import Progress
 VERSION = "1.12.4"
 MODULE = "github.com/coredns/coredns"
 BUILD = 3600.0
-# The plugins that a Corefile of the bundle or of its tests names, in the order of CoreDNS's plugin.cfg. A build with all
-# plugins takes four times as long, most of it for the libraries of clouds.
+# The plugins that a Corefile of the bundle or of its tests names, in the order of CoreDNS's plugin.cfg. A build with
+# all plugins takes four times as long, most of it for the libraries of clouds.
 PLUGINS = ("bind", "errors", "cache", "rewrite", "hosts", "etcd", "loop", "forward")
 IMPORTS = "\n".join(f'\t_ "{MODULE}/plugin/{plugin}"' for plugin in PLUGINS)
 DIRECTIVES = ", ".join(f'"{plugin}"' for plugin in PLUGINS)
