@@ -29,9 +29,9 @@ SALTS, CLIENTS = ("3008", "3006"), ("python-consul", "py-consul")
 NEWEST, OLDEST = getconsul.VERSION, "1.8.7"
 # What the oldest combination must pass in `make test`: the main job, and the bundle's loading.
 MAIN_PATH = ("tests/functional", "tests/integration/test_deploy.py", "-m", "main_path")
-# What must pass with SkyDNS, too: the main job, the main faults and kills, and a deployment behind HAProxy.
+# What must pass with SkyDNS, too: the main job, the main faults, and a deployment behind HAProxy.
 SKYDNS = (
-    *(f"tests/integration/test_{name}.py" for name in ("deploy", "faults", "loadbalancer", "crashes")),
+    *(f"tests/integration/test_{name}.py" for name in ("deploy", "faults", "loadbalancer")),
     *("-m", "(main_path or skydns) and not thorough"),
 )
 DAEMONLESS = ("tests/unit", "tests/functional")
@@ -190,10 +190,10 @@ def properties(arguments):
 
 
 def thorough(arguments):
-    """The tests that ``all`` leaves out."""
-    return TESTS.run(
-        test_python(), "tests/integration", "tests/lab", "-m", "thorough", *arguments, consul=newest_consul()
-    )
+    """The tests that ``all`` leaves out, and kills with SkyDNS."""
+    interpreter, marked = test_python(), ("-m", "thorough", *arguments)
+    code = TESTS.run(interpreter, "tests/integration", "tests/lab", *marked, consul=newest_consul())
+    return TESTS.run(interpreter, "tests/integration/test_crashes.py", *marked, skydns=True) or code
 
 
 def matrix(arguments):

@@ -102,6 +102,7 @@ def play(shop):
     return run
 
 
+@pytest.mark.thorough
 def test_a_playbook_makes_releases_and_another_deploys_them(shop, play, master):
     shop.write(UNPACK, LOGIN)
     shop.deploy("app")

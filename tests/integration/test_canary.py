@@ -50,6 +50,7 @@ def test_it_goes_back_and_that_release_is_none_to_roll_back_to(target, releases)
     assert f"back from {NAME} {new} to {before}" in target.run("rollback", "test=True")
 
 
+@pytest.mark.thorough
 def test_a_highstate_leaves_the_canary_alone(target, releases):
     target.define(strategy={"pause": "manual"})
     target.deploy(releases[1])
@@ -90,6 +91,7 @@ def test_another_release_takes_its_place_where_that_is_said(target, releases):
     assert f"is taken back in site: 3 instances of {before}" in target.run("abort")
 
 
+@pytest.mark.thorough
 def test_a_run_that_is_killed_before_it_says_so_pauses_when_it_is_run_again(target, releases):
     """…and knows the way back still."""
     before, new = releases

@@ -175,6 +175,7 @@ def test_a_script_runs_beside_the_instance_and_changes_without_a_restart(probed,
     until(lambda: probed.traces().clean and len(probed.traces().published) == 3, 20, "the old instances to be healthy")
 
 
+@pytest.mark.thorough
 def test_an_instance_that_stays_critical_is_restarted_at_most_so_often(probed, folder):
     define(
         probed,

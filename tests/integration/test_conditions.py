@@ -51,6 +51,7 @@ def test_a_release_needs_the_approval_of_somebody_else(target, releases):
     target.deploy(releases[1])
 
 
+@pytest.mark.thorough
 def test_outside_of_the_windows_only_going_back_and_force_go(target, releases):
     tomorrow = DAYS[(datetime.datetime.now(datetime.timezone.utc).weekday() + 2) % 7]
     target.deploy(releases[1])

@@ -100,7 +100,6 @@ def killed(lanes, numbers):
                 lane.releases = iter(())
 
 
-@pytest.mark.skydns
 def test_killed_at_its_main_steps(lanes):
     assert set(killed(lanes, MAIN)) == set(MAIN)
 

@@ -203,6 +203,7 @@ def test_withdraw_takes_from_users_and_publish_gives_back(deploy, agents):
     assert len(agents.passing("web")) == 3
 
 
+@pytest.mark.thorough
 def test_fewer_instances_some_nodes_and_keeping_the_old(deploy, agents):
     deploy("app", "web")
     deploy("app", "web", "version='1.1'", "instances=1", "nodes=web3", "keep=True")

@@ -184,6 +184,7 @@ def test_nobody_reads_its_output(target):
     assert target.traces().versions == [target.new] * 3
 
 
+@pytest.mark.thorough
 def test_two_at_once(target):
     first = target.start("slow", "reason=the first").until("start    web1 ")
     output = target.deploy(target.new, code=3)
@@ -193,6 +194,7 @@ def test_two_at_once(target):
     assert target.traces().versions == ["slow"] * 3
 
 
+@pytest.mark.thorough
 @pytest.mark.skydns
 def test_killed(target):
     """The next run takes the dead one's lock at once, cleans up and goes on: test_crashes.py has all the moments."""
@@ -255,6 +257,7 @@ def test_suspended_until_another_run_took_over(target):
     assert between.versions == [target.new] * 3
 
 
+@pytest.mark.thorough
 def test_the_lock_of_a_run_that_died_elsewhere(target, agents):
     """Nobody here can know that it is dead: it is refused until its session expires."""
     with agents.backend() as consul:
@@ -273,6 +276,7 @@ def test_the_lock_of_a_run_that_died_elsewhere(target, agents):
 # -- what it runs on --------------------------------------------------------------------------
 
 
+@pytest.mark.thorough
 def test_a_minion_is_killed(target, minions, impatient):
     before = target.traces()
     run = target.start("slow", cli=impatient).until("start    web2, web3")

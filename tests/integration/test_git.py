@@ -163,6 +163,7 @@ def httpbin(server, folder):
     return work
 
 
+@pytest.mark.thorough
 def test_a_go_program_is_built_on_its_node(httpbin, minions, cli, agents, pillar, archives, server, folder):
     cache = folder / "go-cache"
     cache.mkdir()

@@ -63,6 +63,7 @@ def test_a_release_that_crashes_between_two_checks_is_reverted(target, releases)
     assert "crashed after its publication" in output and target.traces().published == before.published
 
 
+@pytest.mark.thorough
 def test_an_instance_that_dies_while_the_next_wave_runs_reverts_both(target, releases):
     target.define()
     target.start_over("1.0")

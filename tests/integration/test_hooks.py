@@ -9,7 +9,7 @@ import requests
 
 from tests.support.target import NAME
 
-pytestmark = [pytest.mark.usefixtures("users"), pytest.mark.one_wave]
+pytestmark = pytest.mark.usefixtures("users")
 
 # A version that a URL must quote, in the marks' keys.
 MIGRATING = "2.0+db~1"

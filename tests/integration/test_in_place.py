@@ -96,6 +96,7 @@ def test_a_release_that_fails_on_the_second_node(target):
     assert target.traces() == before
 
 
+@pytest.mark.thorough
 def test_the_old_one_does_not_come_back(target):
     """What serves goes on serving, the exit code says look, and the next run needs no repair."""
     before = old(target)

@@ -147,6 +147,7 @@ def test_a_post_is_not_sent_again_where_its_instance_dies(site):
     assert (site.folder / "died").exists()
 
 
+@pytest.mark.thorough
 def test_slow_requests_and_silent_websockets(site):
     """Beside one another: each takes some seconds."""
     with ThreadPoolExecutor() as pool:

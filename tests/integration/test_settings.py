@@ -136,6 +136,7 @@ def test_settings_that_fail_in_the_second_wave_are_reverted_to_those_of_before(t
     assert set(variables(target, "COLOR").values()) == {"blue"}
 
 
+@pytest.mark.thorough
 def test_another_number_of_instances_has_the_deployed_settings_and_not_an_edit(target, users, releases):
     version = releases[0]
     deployed(target, version, {"env": {"COLOR": "green"}})
@@ -274,6 +275,7 @@ def test_a_blue_set_of_settings_is_published_again_by_a_rollback(target, users, 
     target.deploy(version)
 
 
+@pytest.mark.thorough
 def test_a_pause_is_taken_back_to_the_settings_of_before(target, users, releases):
     version = releases[0]
     deployed(target, version, {"env": {"KIND": "kept"}})

@@ -201,6 +201,7 @@ def _add_packages(files, base, packages, cache):
         files.content[f"/{name}"] = json.dumps({**document, "name": name, "dist-tags": {"latest": version}}).encode()
 
 
+@pytest.mark.thorough
 def test_a_program_of_npm_is_installed_from_its_lock_file(npm, server, ship):
     url, files = f"{server.base}/files-{{version}}.tar.gz", server.answer
     app = ship(

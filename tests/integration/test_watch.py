@@ -91,6 +91,7 @@ def test_a_working_copy_is_deployed_again_when_it_changes(define, copy, cli, age
     assert code == 1 and re.search(rf"copy has {a} now, and not wc-000000000000", output), output
 
 
+@pytest.mark.thorough
 def test_watching_goes_on_until_ctrl_c(define, copy, cli, agents):
     define({"path": str(copy.folder)})
     before = serving(agents)

@@ -138,11 +138,13 @@ class Environment:
     def settle(self, *versions):
         """Have all hosts up, answering, and serving one of these versions of shop (1.0, if none is named); return it."""
         versions = versions or ("1.0",)
+        down = [host for host in self.lab.hosts() if not host.runs()]
+        for host in down:
+            host.boot()
         for host in self.lab.hosts():
-            if not host.runs():
-                host.boot()
             host.heal()
-        self.site.await_minions()
+        if down:
+            self.site.await_minions()
         until(lambda: self.members() == len(ROLES), 60, "all Consul agents to be alive")
         self.define()
         found = self.versions()

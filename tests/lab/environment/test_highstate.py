@@ -80,6 +80,7 @@ def test_the_load_balancer_keeps_what_it_knew_when_consul_does_not_answer(servin
     until(lambda: serving.members() == len(ROLES), 60, "all Consul agents to be alive")
 
 
+@pytest.mark.thorough
 def test_the_load_balancer_keeps_what_it_knew_when_nothing_is_published(serving):
     """What was withdrawn runs on: better it than nobody."""
     serving.settle()
@@ -91,6 +92,7 @@ def test_the_load_balancer_keeps_what_it_knew_when_nothing_is_published(serving)
     assert code == 0 and serving.versions() == ["1.0"] * 3, output
 
 
+@pytest.mark.thorough
 def test_the_load_balancer_honours_weights(serving):
     """HAProxy takes a weight of SRV in units of 256."""
     serving.settle()

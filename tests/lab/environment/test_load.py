@@ -78,6 +78,7 @@ def test_no_request_fails_while_it_is_upgraded_and_while_it_goes_back(httpbin):
         assert load.failed() == {}, version
 
 
+@pytest.mark.thorough
 def test_no_request_fails_when_the_new_release_fails_its_tests(httpbin):
     httpbin.define(httpbin={"tests": [{"http": {"path": "/get", "contains": "no such thing"}, "from": "peer"}]})
     with Load(httpbin) as load:

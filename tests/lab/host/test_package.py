@@ -75,6 +75,7 @@ def deploy(nodes, pillar, cli):
     return run
 
 
+@pytest.mark.thorough
 def test_the_own_unit_of_a_package_node_after_node(deploy, nodes, cli):
     host, other = nodes.values()
     agents = [each.address for each in nodes.values()]

@@ -112,6 +112,7 @@ def holding(patterns, *folders):
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()
 
 
+@pytest.mark.thorough
 def test_a_dead_node_is_evacuated_and_comes_back(recreated):
     host = recreated.site.lab.host("prod3")
     host.kill()
@@ -150,6 +151,7 @@ def test_it_is_taken_away_with_all_that_highstate_set_up(recreated):
     assert counts(recreated.run("status", "test")) == {"shop": ("1.0", 1, 1), "front": ("1.0", 1, 1)}
 
 
+@pytest.mark.thorough
 def test_a_release_goes_from_test_to_production(recreated):
     """The last of all: it leaves other releases than those of the definition."""
 
