@@ -255,7 +255,7 @@ def test_highstate_restores_what_the_record_says_and_nothing_else(deploy, agents
 def test_highstate_leaves_a_deployment_under_way_alone(deploy, agents, salt, cli, archives, define):
     archives.make("slow", **{"delay/selftest": 1.5})
     # The last wave is still to come while the state runs.
-    define(waves=[1, 1, "100%"])
+    define(waves=[1, 2, "100%"])
     deploy("app", "web")
     running = cli.start("salt-run", "deploy.app", "web", "version=slow")
     try:
