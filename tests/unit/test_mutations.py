@@ -339,8 +339,8 @@ MUTATIONS = [
     preflight(
         "test_who_takes_part_and_nobody_else_has_a_fresh_pillar",
         "a node that only the record has keeps its old pillar",
-        "*environment.away, *recorded}",
-        "*environment.away}",
+        "*environment.away, *recorded, *balancers}",
+        "*environment.away, *balancers}",
     ),
     preflight(
         "test_who_takes_part_and_nobody_else_has_a_fresh_pillar",

@@ -7,6 +7,7 @@ from dataclasses import replace
 from hypothesis import given
 from hypothesis import strategies as st
 from saltdeploy.core.environment import Environment, Node
+from saltdeploy.core.errors import Refused
 from saltdeploy.core.model import Probe
 from saltdeploy.master import preflight
 from saltdeploy.master.remote.fleet import Reply
@@ -41,7 +42,10 @@ def test_who_takes_part_and_nobody_else_has_a_fresh_pillar(nodes, peers, balance
         n: Reply(n, None, "an error") if given is None else Reply(n, given) for n, (_, _, (given, _)) in nodes.items()
     }
     here.fleet = Asked({}, answers)
-    preflight.observe(here, Journal())
+    try:
+        preflight.observe(here, Journal())
+    except Refused as exc:
+        raise AssertionError(f"nobody who is needed is missing: {exc}") from exc
     fresh = {n for some, refresh in here.fleet.jobs for n in some if refresh is True or n in refresh}
     wanted = {n for n, (eligible, recorded, (_, old)) in nodes.items() if eligible or recorded or old}
     wanted |= {"lb1"} if balanced else set()
