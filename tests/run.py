@@ -141,7 +141,7 @@ def all_tests(arguments):
         queue.put(item)
 
     def daemonless(output):
-        return [TESTS.run(new, folder, *arguments, output=output, niceness=10) for folder in DAEMONLESS]
+        return [TESTS.run(new, folder, *arguments, output=output, niceness=5) for folder in DAEMONLESS]
 
     def work(**elsewhere):
         codes = []
