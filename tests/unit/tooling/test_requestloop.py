@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from tests.support import site
 from tooling import agents, requestloop, skydns
 from tooling.requestloop import RequestLoop
 
@@ -133,3 +134,16 @@ def test_resolve_asks_the_server_it_is_given():
         found = agents.resolve("shop.service.consul", agents.A, "127.0.0.1", server.getsockname()[1], 5)
         thread.join()
     assert found == ["127.0.0.12"]
+
+
+def test_users_do_not_go_back_to_an_older_answer_than_they_had(monkeypatch):
+    """As a Consul server has it that was started again."""
+    answers = iter([(1, 7), (2, 5), (3, 8)])
+
+    def ask(*_):
+        port, index = next(answers)
+        return [{"Service": {"Address": "a", "Port": port, "Meta": {"version": "1.0"}}}], index
+
+    monkeypatch.setattr(site.tools, "ask_with_index", ask)
+    users = site.Users(["a", "b"], "shop", "/")
+    assert [users._find()[1] for _ in range(2)] == [1, 3]
