@@ -406,12 +406,18 @@ def _mounts(folder):
 
 
 def wait_for(true, seconds, what):
-    """Wait until ``true()`` holds, for ``seconds`` at most. Raises ToolError that ``what`` did not come."""
+    """Wait until ``true()`` holds, for ``seconds`` at most. Raises ToolError that ``what`` did not come.
+
+    It rests as long as it looks, because what it waits for needs the processors, too; but for a second at most.
+    """
     deadline = time.monotonic() + seconds
+    looked = time.monotonic()
     while not true():
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > deadline:
             raise ToolError(f"waited {seconds:g} s for {what}")
-        time.sleep(0.1)
+        time.sleep(min(max(0.1, now - looked), 1.0))
+        looked = time.monotonic()
 
 
 def _do(*command):

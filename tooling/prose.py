@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-CODE = ("_modules", "_output", "_runners", "_states", "_utils")
+CODE = ("_grains", "_modules", "_output", "_runners", "_states", "_utils")
 # Words that have a plainer one.
 BANNED = re.compile(r"\b(anew|wholly|mend(?:s|ed)?|whoever|whatever|thereby|hence)\b", re.IGNORECASE)
 # "what" and "who" without the thing that they stand for; "one" in the place of a noun.

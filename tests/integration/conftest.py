@@ -19,7 +19,6 @@ from tests.support.target import STRATEGY, Target
 from tooling import getconsul
 
 MASTER = "salt_master"
-GRAINS = REPOSITORY / "tests/support/grains"
 # Else each daemon writes all it does to a file, and sends it to pytest: a third of all the work.
 QUIET = {"log_level_logfile": "warning", **{f"pytest-{d}": {"log": {"level": "warning"}} for d in ("master", "minion")}}
 
@@ -112,11 +111,11 @@ def minion_daemon(master, agents, node):
 
     Each refresh of its pillar would look for them again.
     """
-    quick = {"enable_fqdns_grains": False, "enable_gpu_grains": False, "grains_dirs": [str(GRAINS)]}
+    quick = {"enable_fqdns_grains": False, "enable_gpu_grains": False}
     once = {"grains_cache": True, "grains_cache_expiration": 24 * 3600}
     settings = {**QUIET, **KEYS, **quick, **once, "saltdeploy": agents.settings(node)}
     daemon = master.salt_minion_daemon(node, overrides=settings)
-    # A minion that starts again looks for its grains again: see tests/support/grains.
+    # A minion that starts again looks for its grains again, and imports the bundle for its jobs.
     daemon.before_start(Path(daemon.config["cachedir"], "grains.cache.p").unlink, missing_ok=True)
     return daemon
 

@@ -257,15 +257,19 @@ def kill(pid):
 
 
 def until(true, seconds, what):
-    """Wait until ``true()``; an AssertionError says what was waited for."""
+    """Wait until ``true()``; an AssertionError says what was waited for.
+
+    It rests as long as it looks, because what it waits for needs the processors, too; but for a second at most.
+    """
     deadline = time.monotonic() + seconds
     last = None
     while time.monotonic() < deadline:
+        looked = time.monotonic()
         try:
             if true():
                 return
             last = None
         except (requests.RequestException, ValueError, OSError) as exc:
             last = exc
-        time.sleep(0.1)
+        time.sleep(min(max(0.1, time.monotonic() - looked), 1.0))
     raise AssertionError(f"waited {seconds} s for {what}" + (f": {last}" if last else ""))
