@@ -38,7 +38,7 @@ STRATEGY = {
     "min_healthy_time": "2s",
     "healthy_deadline": "30s",
     "progress_deadline": "120s",
-    "drain": "10s",
+    "drain": "4s",
     # HAProxy asks once a second which instances there are.
     "deregister_delay": "2500ms",
 }
