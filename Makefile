@@ -1,6 +1,6 @@
 # One line each, calling the real thing. README says what to expect.
 .PHONY: demo demo-down lab lab-down test properties thorough matrix unit lint docs bench bench-planning bench-publication \
-	bench-strategies bench-fleet bench-ansible
+	bench-strategies bench-fleet bench-status bench-ansible
 
 PYTHON ?= python3
 ENV ?= test
@@ -58,6 +58,9 @@ bench-strategies: ## what clients lose while an app is deployed, with each strat
 
 bench-fleet: ## how a deployment grows with the fleet, against a bare state.apply
 	$(PYTHON) tests/run.py bench-fleet
+
+bench-status: ## deploy.status and a plan of 100 apps, against those of one
+	$(PYTHON) tests/run.py bench-status
 
 bench-ansible: ## a rolling deployment on booted hosts, against Ansible with and without Mitogen; as root
 	$(PYTHON) tests/run.py bench-ansible

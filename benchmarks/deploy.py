@@ -45,24 +45,25 @@ def define(archives, agents):
 
 
 @contextlib.contextmanager
-def site(consul, define=define, nodes=NODES):
+def site(consul, define=define, nodes=NODES, deployed=True):
     """Nodes with a master, both releases of each app installed, the first one deployed; a Cli for them.
 
     :param define: makes the definitions, of an apps.Archives and the Agents.
     :param nodes: name -> address.
+    :param deployed: False leaves the apps out.
     """
     folder = Path(tempfile.mkdtemp(prefix="sd-", dir="/tmp"))
     agents, daemons = Agents(folder / "n", consul, nodes), Daemons(folder)
     try:
         agents.start()
-        yield prepared(folder, agents, daemons, define), agents
+        yield prepared(folder, agents, daemons, define, deployed), agents
     finally:
         daemons.stop()
         agents.stop()
         shutil.rmtree(folder)
 
 
-def prepared(folder, agents, daemons, define):
+def prepared(folder, agents, daemons, define, deployed):
     archives = apps.Archives(folder / "artifacts")
     for release in RELEASES:
         archives.make(release)
@@ -79,11 +80,12 @@ def prepared(folder, agents, daemons, define):
     for node in agents.nodes:
         start(daemons, folder, "minion", node, minion_config(node, folder / node, user, PORTS, agents.settings(node)))
     until(lambda: cli.run("salt", "*", "test.ping")[1].count("True") == len(agents.nodes), 240, "the minions to answer")
-    installations = [["app.install", name, f"'{release}'"] for name in definitions for release in RELEASES]
+    wanted = list(definitions) if deployed else []
+    installations = [["app.install", name, f"'{release}'"] for name in wanted for release in RELEASES]
     for command in (["saltutil.sync_all"], *installations):
         code, output = cli.run("salt", "*", *command)
         assert code == 0, output
-    for name in definitions:
+    for name in wanted:
         deploy(cli, RELEASES[0], name)
     return cli
 

@@ -258,6 +258,12 @@ def bench_fleet(arguments):
     return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
 
 
+def bench_status(arguments):
+    """What an environment of many apps costs."""
+    command = [test_python(), "-m", "benchmarks.status", f"--consul={newest_consul()}", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, check=False).returncode
+
+
 def bench_ansible(arguments):
     """A rolling deployment on booted hosts, against Ansible, with and without Mitogen."""
     folder = REPOSITORY / "tests/requirements"
@@ -283,6 +289,7 @@ COMMANDS = {
     "bench-publication": bench_publication,
     "bench-strategies": bench_strategies,
     "bench-fleet": bench_fleet,
+    "bench-status": bench_status,
     "bench-ansible": bench_ansible,
 }
 
