@@ -3,8 +3,8 @@ No grain: the modules of the bundle in the minion's memory
 ==========================================================
 
 A minion starts a process for each job, and a job of this bundle would spend most of its processor time on importing a
-hundred modules. The minion looks for its grains when it starts and after each sync, so this imports them then, and the
-jobs, which are forks of it, have them.
+hundred modules. The minion looks for its grains when it starts and after each ``saltutil.sync_all``, so this imports
+them then, and the jobs, which are forks of it, have them.
 
 The minion keeps the modules aside. A job that imports the bundle gets them only if none of their files has changed
 since. So a release of the bundle counts from the first job after its sync on, as if nothing were kept.
@@ -20,8 +20,9 @@ import sys
 log = logging.getLogger(__name__)
 
 BUNDLE = "saltdeploy"
-# What jobs need: packages with all that is in them, and libraries.
+# What jobs need: packages with all that is in them but the plugin that runs within Ansible, and libraries.
 PACKAGES = ("discovery", "node", "runtime", "source", "system.probes")
+OTHERS = {"saltdeploy.source.ansibleevents"}
 LIBRARIES = ("consul.std", "jsonschema", "requests")
 
 
@@ -43,38 +44,41 @@ class Kept:
         return all(_looks(path) == times for path, times in self.times.items())
 
     def find_spec(self, name, path=None, target=None):
-        """Say that the bundle is here, once, and only if it is as in its files."""
+        """Offer the bundle to the first import of it, if no file has changed."""
         if name != self.package:
             return None
-        sys.meta_path.remove(self)
+        self.leave()
         return importlib.util.spec_from_loader(name, self) if self.current() else None
+
+    def leave(self):
+        """Leave the list of finders. The list that is being gone through stays as it is."""
+        sys.meta_path = [finder for finder in sys.meta_path if finder is not self]
 
     def create_module(self, spec):
         """Return the bundle's package, which has run already."""
         return self.modules[self.package]
 
     def exec_module(self, module):
-        """Have it as it was, and all its modules with it."""
+        """Put all modules into ``sys.modules``."""
         module.__spec__ = self._spec
         sys.modules.update(self.modules)
 
 
 def preload():
     """
-    Import the bundle, if this is a minion's own process. Return no grains.
+    Import the bundle, if this is a minion that starts a process for each job. Return no grains.
 
-    Set ``saltdeploy: {preload: false}`` in the configuration of a minion that is to save the memory, about 10 MB.
+    Set ``saltdeploy_preload: false`` in the configuration of a minion that is to save the memory, about 10 MB.
     """
-    settings = __opts__.get("saltdeploy") or {}
-    wanted = not isinstance(settings, dict) or settings.get("preload", True)
-    if __opts__.get("__cli") != "salt-minion" or not wanted or BUNDLE in sys.modules:
+    forks = __opts__.get("__cli") == "salt-minion" and __opts__.get("multiprocessing", True)
+    if not forks or not __opts__.get("saltdeploy_preload", True) or BUNDLE in sys.modules:
         return {}
     kept = next((finder for finder in sys.meta_path if getattr(finder, "package", None) == BUNDLE), None)
     if kept and kept.current():
         return {}
     if kept:
-        sys.meta_path.remove(kept)
-    # Salt has this in sys.path from the start only if it is there then.
+        kept.leave()
+    # Salt adds this folder to sys.path when it starts, but only if the folder exists.
     before = list(sys.path)
     sys.path.append(os.path.join(__opts__["extension_modules"], "utils"))
     importlib.invalidate_caches()
@@ -92,15 +96,13 @@ def _imported():
     try:
         for name in LIBRARIES:
             importlib.import_module(name)
-        # What is written while it is read is found to have changed.
+        # Taken before the files are read, so a file that is written meanwhile counts as changed.
         times = _times(importlib.util.find_spec(BUNDLE).submodule_search_locations)
         for package in PACKAGES:
             found = importlib.import_module(f"{BUNDLE}.{package}")
             for module in pkgutil.iter_modules(found.__path__, f"{found.__name__}."):
-                try:
+                if module.name not in OTHERS:
                     importlib.import_module(module.name)
-                except ImportError as exc:  # what runs within another program only
-                    log.debug("%s is not kept: %s", module.name, exc)
     finally:
         modules = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == BUNDLE}
     return Kept(modules, {module.__file__: times[module.__file__] for module in modules.values()})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 
-KINDS = ("grains", "modules", "states", "runners", "output")
+KINDS = ("modules", "states", "runners", "output")
 # The libraries of others that the bundle imports, and their packages. Salt itself needs requests.
 PACKAGES = {"consul": "python-consul", "jsonschema": "jsonschema"}
 

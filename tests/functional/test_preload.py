@@ -18,12 +18,12 @@ import salt.config, salt.loader
 words = pathlib.Path({utils!r}, "saltdeploy/core/words.py")
 opts = salt.config.DEFAULT_MINION_OPTS.copy()
 opts.update(id="n1", grains={{}}, cachedir={cache!r}, extension_modules={cache!r}, grains_dirs=[{grains!r}])
-opts.update(__cli={cli!r}, saltdeploy={settings!r})
+opts.update(__cli={cli!r}, enable_gpu_grains=False, enable_fqdns_grains=False, conf_file='/nowhere/minion', **{settings!r})
 
 def look():
-    [names] = {{tuple(n for n in salt.loader.grain_funcs(opts) if n.startswith("saltdeploy_preload."))}}
-    assert names == ("saltdeploy_preload.preload",), names
-    assert salt.loader.grain_funcs(opts)[names[0]]() == {{}}
+    names = [name for name in salt.loader.grain_funcs(opts) if name.startswith("saltdeploy_preload.")]
+    assert names == ["saltdeploy_preload.preload"], names
+    assert "saltdeploy_preload" not in salt.loader.grains(opts)
     assert not [name for name in sys.modules if name.split(".")[0] == "saltdeploy"]
     assert {utils!r} not in sys.path
 
@@ -102,7 +102,13 @@ def test_a_file_that_is_gone_and_a_bundle_that_does_not_load(minion):
 
 
 @pytest.mark.parametrize(
-    ("cli", "settings"), [("salt-call", {}), ("salt-run", {}), ("salt-minion", {"preload": False})]
+    ("cli", "settings"),
+    [
+        ("salt-call", {}),
+        ("salt-run", {}),
+        ("salt-minion", {"saltdeploy_preload": False}),
+        ("salt-minion", {"multiprocessing": False}),
+    ],
 )
 def test_it_is_for_a_minion_that_wants_it(minion, cli, settings):
     assert minion("look(); job(READ)", cli, settings) == ["read None 0"]
