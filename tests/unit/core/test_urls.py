@@ -82,9 +82,9 @@ def test_a_secret_is_found(found, texts):
 
 @pytest.mark.parametrize("piece", ["a://", "a.", "[", "a://b:c", "a://@", "$A", "a://$A"])
 def test_a_long_command_is_looked_through_at_once(piece):
-    began = time.monotonic()
+    began = time.process_time()
     urls.has_password((piece * 30_000)[:30_000] + "@")
-    assert time.monotonic() - began < 2
+    assert time.process_time() - began < 2
 
 
 @pytest.mark.parametrize(

@@ -155,7 +155,7 @@ def test_waiting_ends_with_what_is_waited_for_or_at_the_deadline(serve):
         assert "consistent=1" in asked[0][1] and "passing=1" in asked[0][1] and "index" not in asked[0][1]
         began = time.monotonic()
         assert client.wait("shop", lambda found: not found, began + 0.2) is False
-        assert 0.2 <= time.monotonic() - began < 2
+        assert 0.2 <= time.monotonic() - began < 20
         assert "index=7" in asked[-1][1] and "wait=" in asked[-1][1]
 
 

@@ -63,10 +63,10 @@ def header(name, size, kind=tarfile.REGTYPE):
 def test_a_bomb_is_refused_by_its_header(unpack, compress):
     """A small file of 1.5 GB: nothing of it is decompressed, let alone written."""
     zeros = compress(header("bomb", 1500 << 20) + bytes(1 << 20))
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(Failed, match=r"unpacks to more than 67 MB, 250 times its size \(a decompression bomb\?\)"):
         unpack(zeros)
-    assert time.monotonic() - began < 2 and list(unpack.target.iterdir()) == []
+    assert time.process_time() - began < 2 and list(unpack.target.iterdir()) == []
 
 
 def test_a_bomb_of_many_files_is_refused_while_it_is_read(unpack, monkeypatch):
