@@ -95,6 +95,17 @@ def _observe(site: Site, nodes: Sequence[str], concerned: Collection[str], deplo
     return site.fleet.run("app.observe", nodes, site.app.name, refresh=refresh, **about, deadline=2 * TALK_DEADLINE)
 
 
+def published(site: Site, nodes: Sequence[str]) -> set[tuple[str, str]]:
+    """Return ``(node, id)`` of the instances of the app that ``nodes`` have published by now, as they say."""
+    return {
+        (node, one["id"])
+        for node, reply in _observe(site, nodes, (), None).items()
+        if reply.ok and not answers.observation(reply.value, site.app, site.environment.nodes[node])
+        for one in reply.value["instances"]
+        if one["published"]
+    }
+
+
 def _concerned(site: Site) -> set[str]:
     """Return the nodes that use their pillar for the app: to run it, to end it, to test it, or to balance its load.
 

@@ -1,7 +1,7 @@
 """Who answers, who must, and what is made of what they say."""
 
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
@@ -498,3 +498,18 @@ def test_an_app_without_rights_at_etcd_is_refused(granted, user, missing):
         return
     with pytest.raises(Refused, match=f"no rights at etcd yet to register {missing}. Run: salt web2 state.apply"):
         preflight.rights(discovery, app, environment)
+
+
+def test_what_nodes_have_published_by_now_is_what_they_say_in_the_right_form():
+    one, candidate = asdict(instance("web1")), asdict(instance("web1", slot=101, published=False))
+    timeouts = {one["id"]: 5.0, candidate["id"]: 5.0}
+    of_another = {**VALUE, "instances": [asdict(instance("web9"))], "stop_timeouts": timeouts}
+    replies = [
+        Reply("web1", {**VALUE, "instances": [one, candidate], "stop_timeouts": timeouts}),
+        Reply("web2", of_another),
+        Reply("web3", error="does not answer", silent=True),
+    ]
+    here = site(replies)
+    assert preflight.published(here, NODES) == {("web1", one["id"])}
+    [(function, args, options)] = here.fleet.jobs
+    assert (function, args, options["refresh"]) == ("app.observe", ("shop",), [])

@@ -11,7 +11,7 @@ from ...core import editions, entries, records
 from ...core.environment import Environment
 from ...core.errors import Refused
 from ...core.model import App
-from .. import membership
+from .. import membership, preflight
 
 if TYPE_CHECKING:
     from ...core.entries import Entry
@@ -157,7 +157,9 @@ class Site:
                 lost.intersection_update({(e.minion, e.id) for e in found})
                 return not lost
 
-            self.discovery.wait(self.app.name, gone, time.monotonic() + FOLLOWS)
+            if not self.discovery.wait(self.app.name, gone, time.monotonic() + FOLLOWS):
+                # A plan is made without the lock. Another run may have published them since the nodes were asked.
+                lost -= preflight.published(self, sorted({node for node, _ in lost}))
         return strangers + [s for s in stale if (s.endpoint.minion, s.endpoint.id) in lost]
 
     def refuse_strangers(self, observed: Observed, keep: bool = False) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 from saltdeploy.core.errors import Refused
+from saltdeploy.master import preflight
 
 from tests.support.fleet import instance, make_app, observe
 from tests.support.verbs import ABOUT, Foreign, entry, recorded, site_with
@@ -114,6 +115,18 @@ def test_an_entry_that_the_node_s_agent_does_not_have_is_refused(site):
     made.observed = observe(replace(ONE, published=False), releases={"web1": ["1.0"]})
     with pytest.raises(Refused, match="^Discovery shows shop_1.0_100 on web1, which the Consul agent there does not"):
         it.refuse_strangers(made.observed)
+
+
+def test_what_another_run_has_published_since_the_nodes_were_asked_is_no_stranger(site, monkeypatch):
+    """A plan is made without the lock."""
+    it, _ = site(ONE)
+    asked = []
+    monkeypatch.setattr(preflight, "published", lambda _, nodes: asked.extend(nodes) or now)
+    before = observe(replace(ONE, published=False), releases={"web1": ["1.0"]})
+    now = {("web1", ONE.id)}
+    assert it.strangers(before) == [] and asked == ["web1"]
+    now = {("web2", ONE.id)}
+    assert [s.endpoint.id for s in it.strangers(before)] == [ONE.id]
 
 
 def test_the_catalog_has_a_moment_to_follow_the_agent(site):
