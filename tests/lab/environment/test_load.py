@@ -109,7 +109,7 @@ def boot_again(hosts):
 
 
 def test_no_request_fails_while_machines_are_rebooted_in_turn(httpbin):
-    """Two of the three, for time: that there are others to go to differs for none."""
+    """Two of three, which saves time. The third is not named, and stays as it is."""
     noted = "/root/noted"
     (httpbin.site.files / "noted.sls").write_text(
         f"note of the reboot:\n  file.append:\n    - name: {noted}\n    - text: now\n"
