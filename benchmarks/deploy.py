@@ -71,9 +71,8 @@ def prepared(folder, agents, daemons, define, deployed):
     definitions, environments = define(archives, agents)
     pillar.write(definitions, environments)
     user = "root" if os.geteuid() == 0 else os.environ["USER"]
-    master = {**master_config(folder / "m", REPOSITORY, user, PORTS), "id": "salt_master"}
-    master["pillar_roots"] = {"base": [str(pillar.folder)]}
-    master["file_roots"]["base"].append(str(REPOSITORY / "benchmarks/states"))
+    roots = [REPOSITORY / "salt", REPOSITORY / "benchmarks/states"]
+    master = {**master_config(folder / "m", roots, pillar.folder, user, PORTS), "id": "salt_master"}
     start(daemons, folder, "master", "master", master)
     cli = Cli(folder / "master")
     assert cli.run("salt-run", "saltutil.sync_all")[0] == 0

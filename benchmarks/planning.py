@@ -15,8 +15,6 @@ import time
 import tracemalloc
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
-
 from saltdeploy import definition
 from saltdeploy.planning import planner
 

@@ -19,16 +19,12 @@ import shutil
 import socket
 import statistics
 import struct
-import sys
 import tempfile
 import time
 from pathlib import Path
 
 import requests
 import salt.client
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "_utils"))
-
 from saltdeploy.core.instanceids import slot_of
 from saltdeploy.node.lifecycle import Lifecycle
 

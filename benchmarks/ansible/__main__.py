@@ -18,7 +18,6 @@ import os
 import shutil
 import statistics
 import subprocess
-import sys
 import tarfile
 import tempfile
 import time
@@ -26,8 +25,6 @@ from importlib import metadata
 from pathlib import Path
 
 import mitogen
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "_utils"))
 
 from benchmarks.deploy import INSTANT
 from lab import hosts
